@@ -1,0 +1,252 @@
+"""pytest's side of the engine: starts workers, reads their messages, outlives their deaths."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_ncnn_parity.engine.protocol import Job, Result
+from pytest_ncnn_parity.errors import ParityError
+
+MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
+STARTUP_SECONDS = 120.0
+STDERR_KEPT = 4000  # characters quoted from a dead worker's stderr
+
+_DEVICE = re.compile(r"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
+_SHADER = re.compile(r"^.*(?:compile.?spir.?v.?module|create_shader_module) failed.*$", re.MULTILINE)
+
+
+class EngineError(ParityError):
+    """A worker that cannot be started or spoken to, or a job no worker can run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """How a worker ended: `kind` is crash, timeout, or shader where stderr shows a failed compile."""
+
+    kind: str
+    detail: str
+    stderr: str
+
+
+class Engine:
+    """Runs jobs in a worker process, one worker after the other. Close it when done."""
+
+    def __init__(self, timeout: float, command: tuple[str, ...] | None = None) -> None:
+        self.timeout = timeout
+        self.environment: dict[str, Any] = {}
+        self.devices: list[dict[str, str]] = []
+        self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.engine.worker")
+        self._worker: _Worker | None = None
+
+    def run(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
+        """Results of the job's cases as they come, and last, if asked for, a mapping of ranges.
+
+        A native step that kills the worker, or outlasts the time limit, is the failure of the cases
+        that need it; the rest of the job goes on in a fresh worker.
+        """
+        done: list[str] = list(job.done)
+        dead: dict[str, Mapping[str, Any]] = dict(job.dead)
+        while True:
+            worker = self._ready()
+            worker.send(dataclasses.replace(job, done=tuple(done), dead=dead))
+            try:
+                for message in worker.messages(self.timeout):
+                    if "case" in message:
+                        result = Result(**message["case"])
+                        done.append(result.id)
+                        yield self._with_stderr(result, worker)
+                    elif "ranges" in message:
+                        yield message["ranges"]
+                    elif "error" in message:
+                        raise EngineError(message["error"])
+                return
+            except _Died as died:
+                self._discard()
+                if died.step in dead or died.step is None:
+                    raise EngineError(
+                        f"the worker died outside of any network ({died.death.detail}):\n"
+                        f"{died.death.stderr}"
+                    ) from None
+                dead[died.step] = dataclasses.asdict(died.death)
+                if len(dead) > MAX_DEATHS:
+                    raise EngineError(
+                        f"the worker died {len(dead)} times with this model; the last: "
+                        f"{died.step}, {died.death.detail}. No further case was run"
+                    ) from None
+            finally:
+                self._learn(worker)
+
+    def _with_stderr(self, result: Result, worker: _Worker) -> Result:
+        if result.outcome != "failed":
+            return result
+        shader = worker.shader_failure
+        if shader is None:
+            return result
+        return dataclasses.replace(result, evidence={**result.evidence, "shader": shader})
+
+    def _ready(self) -> _Worker:
+        if self._worker is None:
+            self._worker = _Worker(self._command)
+            self.environment = self._worker.environment
+        return self._worker
+
+    def _learn(self, worker: _Worker) -> None:
+        text = worker.stderr()
+        seen = [device["index"] for device in self.devices]
+        for index, name, flags in _DEVICE.findall(text):
+            if index not in seen:
+                self.devices.append({"index": index, "name": name, "fp16": flags})
+
+    def _discard(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.finish()
+            self._worker = None
+
+
+class _Died(Exception):
+    def __init__(self, step: str | None, death: Death) -> None:
+        super().__init__(step)
+        self.step = step
+        self.death = death
+
+
+class _Worker:
+    """One process, its pipes, and a thread that turns its lines into a queue one can wait on."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
+        self._stderr: IO[bytes] = (Path(self._home.name) / "stderr").open("w+b", buffering=0)
+        self._read = 0
+        self._text = ""
+        self.shader_failure: str | None = None
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                cwd=self._home.name,
+                env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
+                encoding="utf-8",
+            )
+        except OSError as error:
+            self._clean()
+            raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._pump, daemon=True).start()
+        self.environment: dict[str, Any] = self._greeting()
+
+    def _pump(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _greeting(self) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=STARTUP_SECONDS)
+        except queue.Empty:
+            line = None
+        if line is None:
+            self.kill()
+            raise EngineError(
+                f"the worker did not start ({self._how_it_ended()}); is ncnn installed for "
+                f"{sys.executable}?\n{self.stderr()[-STDERR_KEPT:]}"
+            )
+        environment: dict[str, Any] = json.loads(line)["environment"]
+        return environment
+
+    def send(self, job: Job) -> None:
+        assert self._process.stdin is not None
+        # a worker that died between two jobs is told of by the next message read
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(job.encode() + "\n")
+            self._process.stdin.flush()
+
+    def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
+        """Messages until the job's end; raises _Died with the native step in flight."""
+        step: str | None = None
+        while True:
+            try:
+                line = self._lines.get(timeout=timeout)
+            except queue.Empty:
+                self.kill()
+                detail = f"no answer for {timeout:g} s, so it was killed"
+                raise _Died(step, Death("timeout", detail, self._tail())) from None
+            if line is None:
+                self.kill()
+                raise _Died(step, Death("crash", self._how_it_ended(), self._tail()))
+            message: dict[str, Any] = json.loads(line)
+            if "at" in message:
+                step = message["at"]
+            elif "end" in message:
+                return
+            else:
+                if "case" in message and message["case"]["outcome"] == "failed":
+                    self.stderr()
+                yield message
+
+    def _how_it_ended(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return "it hung"
+        if code < 0:
+            try:
+                return f"killed by {signal.Signals(-code).name}"
+            except ValueError:
+                return f"killed by signal {-code}"
+        return f"exit status {code}"
+
+    def stderr(self) -> str:
+        """What it wrote to stderr so far, at file-descriptor level."""
+        if not self._stderr.closed:
+            fresh = os.pread(self._stderr.fileno(), 1 << 24, self._read)
+            self._read += len(fresh)
+            self._text += fresh.decode("utf-8", "replace")
+            if self.shader_failure is None and (found := _SHADER.search(self._text)):
+                self.shader_failure = found.group().strip()
+        return self._text
+
+    def _tail(self) -> str:
+        return self.stderr()[-STDERR_KEPT:].strip()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self.stderr()
+        self._clean()
+
+    def finish(self) -> None:
+        """Let it end by itself; kill it if it does not."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._clean()
+
+    def _clean(self) -> None:
+        self._stderr.close()
+        self._home.cleanup()

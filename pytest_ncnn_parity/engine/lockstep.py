@@ -1,0 +1,306 @@
+"""One sample: the reference and all candidates step through the layers together, in the worker.
+
+The trajectory, the network in fp32 on the CPU, runs once; its values feed every layer case, and each
+is dropped after its last reader. Whole-network runs for the output cases come after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from pytest_ncnn_parity.engine import probe
+from pytest_ncnn_parity.engine.nets import Blob, LoadedNet, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
+from pytest_ncnn_parity.engine.representable import Representable
+from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
+
+Made = dict[str, Blob]
+
+
+class Lockstep:
+    """Runs the cases of one job, and yields each result as soon as it stands."""
+
+    def __init__(self, job: Job, graph: Graph, inputs: Made, nets: JobNets) -> None:
+        self._job = job
+        self._graph = graph
+        self._inputs = inputs
+        self._nets = nets
+        self._blobs: Made = {}  # the trajectory's values still to be read
+        self._lost: dict[str, StepFailed] = {}  # blobs the trajectory could not make
+        self._limits = Representable(graph)
+        self._cases: dict[int, list[CaseSpec]] = {}
+        for case in job.cases:
+            if case.layer is not None and case.id not in job.done:
+                self._cases.setdefault(case.layer, []).append(case)
+        self._runs: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
+        self._held: list[tuple[CaseSpec, Layer, Result]] = []
+        self._underflows: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.ranges: dict[str, tuple[float, int]] = {}
+
+    def results(self) -> Iterator[Result]:
+        """The results of all cases not done yet."""
+        steps = self._steps()
+        try:
+            if steps:
+                self._trajectory = self._nets[self._job.trajectory]
+        except StepFailed:
+            for case in self._job.cases:
+                if case.id not in self._job.done:
+                    yield self._guarded(case, self._nothing_loaded)
+            return
+        yield from self._step_through(steps)
+        yield from self._outputs()
+
+    def _nothing_loaded(self, case: CaseSpec) -> Result:
+        self._nets.of(case, self._job.trajectory)
+        raise AssertionError("a network that did not load is loaded")
+
+    def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
+        """`judge(case)`, with what keeps a case from being judged made its result."""
+        try:
+            return judge(case)
+        except Skip as skip:
+            return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
+        except Unavailable as lacking:
+            evidence = {"no_vulkan": True} if lacking.no_vulkan else {}
+            return Result(case.id, "skipped", reason=str(lacking), evidence=evidence)
+        except StepFailed as failed:
+            return Result(case.id, "failed", evidence={"death": death(failed)})
+
+    # -- stepping --------------------------------------------------------------------------------
+
+    def _steps(self) -> list[Layer]:
+        """The layers to run: what the layer cases need, and what reads the values they judge."""
+        if self._job.ranges:
+            return list(self._graph.layers)
+        wanted: set[str] = set()
+        for number, cases in self._cases.items():
+            outputs = self._graph.layers[number].outputs
+            wanted.update(outputs)
+            if any(case.half == "fp16" for case in cases):
+                for reader in (r for blob in outputs for r in self._readers(blob)):
+                    wanted.update(reader.outputs)
+        needed = self._graph.ancestors(wanted)
+        return [layer for layer in self._graph.layers if layer.number in needed]
+
+    def _readers(self, blob: str) -> Iterator[Layer]:
+        """The layers that compute with `blob`, also behind layers that only copy it."""
+        for layer in self._graph.consumers[blob]:
+            yield layer
+            if layer.type in COPYING:
+                for copy in layer.outputs:
+                    yield from self._readers(copy)
+
+    def _step_through(self, steps: list[Layer]) -> Iterator[Result]:
+        last_reader = {blob: layer.number for layer in steps for blob in layer.inputs}
+        kept = {case.output for case in self._job.cases}
+        for layer in steps:
+            self._runs.clear()
+            self._advance(layer)
+            for case in self._cases.get(layer.number, ()):
+                result = self._guarded(case, self._judge)
+                if result.outcome == "passed" and self._limits.has_tiny(layer):
+                    self._held.append((case, layer, result))
+                else:
+                    yield result
+            self._look_for_underflow(layer)
+            for blob in (*layer.inputs, *layer.outputs):
+                if last_reader.get(blob, -1) <= layer.number and blob not in kept:
+                    self._blobs.pop(blob, None)
+        self._runs.clear()
+        for case, layer, result in self._held:
+            yield self._released(case, layer, result)
+
+    def _advance(self, layer: Layer) -> None:
+        """Make the trajectory's outputs of `layer`, or know why there are none."""
+        missing = next((blob for blob in layer.inputs if blob in self._lost), None)
+        try:
+            if missing is not None:
+                raise self._lost[missing]
+            if layer.type == "Input":
+                made = {blob: self._inputs[blob] for blob in layer.outputs}
+            else:
+                made = self._run(self._trajectory, layer, None)
+        except StepFailed as failed:
+            self._lost.update(dict.fromkeys(layer.outputs, failed))
+            return
+        self._blobs.update(made)
+        if self._job.ranges:
+            self.ranges.update({name: (b.absmax, b.tiny) for name, b in made.items()})
+        if any(case.half == "fp16" for case in self._job.cases):
+            self._limits.observe(made)
+
+    def _run(self, net: LoadedNet, layer: Layer, feed: str | None) -> Made:
+        """`layer` in `net`, once for all comparisons that want it."""
+        key = (net.spec, feed)
+        if key not in self._runs:
+            try:
+                self._runs[key] = net.run_layer(layer, self._blobs, feed)
+            except StepFailed as failed:
+                self._runs[key] = failed
+        made = self._runs[key]
+        if isinstance(made, StepFailed):
+            raise made
+        return made
+
+    # -- layer cases -----------------------------------------------------------------------------
+
+    def _judge(self, case: CaseSpec) -> Result:
+        assert case.layer is not None
+        layer = self._graph.layers[case.layer]
+        for blob in layer.inputs:
+            if blob in self._lost:
+                raise Skip(f"the reference has no input for it: {self._lost[blob].step} failed")
+        for blob in layer.outputs:
+            if blob in self._lost:
+                raise self._lost[blob]
+        if case.candidate is None:
+            return self._judge_range(case, layer)
+        candidate = self._nets.of(case, case.candidate)
+        reference = self._nets.of(case, case.reference)
+        if layer.type == "Input":
+            return self._judge_conversion(case, layer, candidate)
+        execution = candidate.execution(layer)
+        evidence: dict[str, Any] = {
+            "execution": str(execution),
+            "device": candidate.device_name,
+            "mask": layer.mask,
+        }
+        if execution.feed == "fp16":
+            self._limits.refuse_inputs(layer, candidate, self._underflow(case.comparison, layer))
+        unheld = self._limits.output(layer, candidate) if case.half == "fp16" else None
+        if unheld is not None:
+            evidence["unrepresentable"] = unheld
+        elif execution.where == "cpu" and execution == reference.execution(layer):
+            raise Skip(f"runs on {execution} on both sides, so nothing would be tested")
+        expected = self._run(reference, layer, execution.feed)
+        try:
+            made = self._run(candidate, layer, execution.feed)
+            metrics, blob = probe.worst(made, expected, case.tolerance)
+        except StepFailed as failed:
+            return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
+        evidence |= self._facts(layer, blob, expected[blob])
+        if metrics.agrees and unheld is None and "reference_nan" not in evidence:
+            return Result(case.id, "passed", asdict(metrics), evidence=evidence)
+        if self._job.probe:
+            run = lambda net: self._run(net, layer, execution.feed)  # noqa: E731
+            evidence |= probe.evidence(self._job, self._nets, case, run, expected)
+        return Result(case.id, "failed", asdict(metrics), evidence=evidence)
+
+    def _judge_range(self, case: CaseSpec, layer: Layer) -> Result:
+        """No candidate: can fp16 hold what the reference computes here?"""
+        readers = [reader for blob in layer.outputs for reader in self._graph.consumers[blob]]
+        if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in readers):
+            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
+        if not loses_fp16(layer.mask):
+            self._limits.refuse_inputs(layer, None, self._underflow(case.comparison, layer))
+        return self._judge_conversion(case, layer, None)
+
+    def _judge_conversion(
+        self, case: CaseSpec, layer: Layer, candidate: LoadedNet | None
+    ) -> Result:
+        """What the reference's own outputs lose by becoming 16 bits wide."""
+        values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
+        if not values:
+            raise Skip("holds integers, which stay as they are")
+        evidence: dict[str, Any] = {"mask": layer.mask, "predicted": candidate is None}
+        unheld = self._limits.output(layer, candidate) if case.half == "fp16" else None
+        if unheld is not None:
+            evidence["unrepresentable"] = unheld
+        rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
+        metrics, blob = probe.worst(rounded, values, case.tolerance)
+        evidence |= self._facts(layer, blob, values[blob])
+        held = unheld is None and (candidate is None or metrics.agrees)
+        passed = held and "reference_nan" not in evidence
+        return Result(case.id, "passed" if passed else "failed", asdict(metrics), None, evidence)
+
+    def _facts(self, layer: Layer, blob: str, reference: Blob) -> dict[str, Any]:
+        facts: dict[str, Any] = {"blob": blob, "shape": list(reference.array.shape)}
+        if reference.nan and not any(self._blobs[source].nan for source in layer.inputs):
+            facts["reference_nan"] = reference.nan
+        return facts
+
+    # -- underflow: known only when a reader of the value has run ---------------------------------
+
+    def _underflow(self, comparison: str, layer: Layer) -> dict[str, Any] | None:
+        own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
+        tolerance = next(own, self._job.defaults[comparison])
+        return self._limits.underflow(layer, self._trajectory, self._blobs, tolerance)
+
+    def _look_for_underflow(self, layer: Layer) -> None:
+        """Note for held cases upstream that this layer cannot live with what fp16 makes of theirs."""
+        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+            return
+        held = {case.comparison: case.candidate for case, _, _ in self._held}
+        for comparison, number in held.items():
+            candidate = None if number is None else self._nets[number]
+            if self._limits.reads_fp16(layer, candidate):
+                found = self._underflow(comparison, layer)
+                if found is not None:
+                    self._underflows.setdefault((comparison, found["origin"]), found)
+
+    def _released(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
+        found = self._underflows.get((case.comparison, layer.name))
+        if found is None:
+            return result
+        return replace(result, outcome="failed", evidence={**result.evidence, "underflow": found})
+
+    # -- output cases ----------------------------------------------------------------------------
+
+    def _outputs(self) -> Iterator[Result]:
+        waiting = [c for c in self._job.cases if c.output is not None and c.id not in self._job.done]
+        whole = _WholeRuns(self._inputs, list(dict.fromkeys(c.output for c in waiting if c.output)))
+        if waiting and all(blob in self._blobs for blob in whole.outputs):
+            # stepping gives bitwise what one run gives; a test pins that
+            whole.know(self._job.nets[self._job.trajectory], self._blobs)
+        for case in waiting:
+            yield self._guarded(case, lambda case: self._judge_output(case, whole))
+
+    def _judge_output(self, case: CaseSpec, whole: _WholeRuns) -> Result:
+        assert case.output is not None and case.candidate is not None
+        candidate = self._nets.of(case, case.candidate)
+        reference = self._nets.of(case, case.reference)
+        evidence: dict[str, Any] = {
+            "execution": str(candidate.setup),
+            "device": candidate.device_name,
+        }
+        expected = {case.output: whole.of(reference)[case.output]}
+        try:
+            metrics, blob = probe.worst(whole.of(candidate), expected, case.tolerance)
+        except StepFailed as failed:
+            return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
+        value = expected[blob]
+        evidence |= {"blob": blob, "shape": list(value.array.shape)}
+        if value.nan:
+            evidence["reference_nan"] = value.nan
+        if metrics.agrees and not value.nan:
+            return Result(case.id, "passed", asdict(metrics), evidence=evidence)
+        if self._job.probe:
+            evidence |= probe.evidence(self._job, self._nets, case, whole.of, expected)
+        return Result(case.id, "failed", asdict(metrics), evidence=evidence)
+
+
+class _WholeRuns:
+    """Networks run from input to outputs as their users run them, each once."""
+
+    def __init__(self, inputs: Made, outputs: list[str]) -> None:
+        self._inputs = inputs
+        self.outputs = outputs
+        self._made: dict[NetSpec, Made | StepFailed] = {}
+
+    def know(self, spec: NetSpec, blobs: Made) -> None:
+        self._made[spec] = {blob: blobs[blob] for blob in self.outputs}
+
+    def of(self, net: LoadedNet) -> Made:
+        if net.spec not in self._made:
+            try:
+                self._made[net.spec] = net.run(self._inputs, self.outputs)
+            except StepFailed as failed:
+                self._made[net.spec] = failed
+        made = self._made[net.spec]
+        if isinstance(made, StepFailed):
+            raise made
+        return made

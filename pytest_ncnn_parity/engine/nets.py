@@ -1,0 +1,293 @@
+"""Networks loaded in ncnn: what was asked for, what came of it, and how a layer or all of it runs."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ncnn
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.setups import PRECISION_FLAGS, PRECISIONS, Setup
+from pytest_ncnn_parity.tolerance import FP16_OVERFLOW, FP16_TINIEST
+
+Array = npt.NDArray[Any]
+
+X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
+
+
+class Unavailable(Exception):
+    """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device."""
+
+    def __init__(self, reason: str, no_vulkan: bool = False) -> None:
+        super().__init__(reason)
+        self.no_vulkan = no_vulkan
+
+
+class StepFailed(Exception):
+    """A native step that gave no result: ncnn refused it, or it killed a former worker."""
+
+    def __init__(self, step: str, death: Mapping[str, Any]) -> None:
+        super().__init__(step)
+        self.step = step
+        self.death = dict(death)
+
+
+class Blob:
+    """One value in host memory, fp32, with what is asked of it, each worked out once."""
+
+    def __init__(self, mat: Any, array: Array | None = None) -> None:
+        self.mat = mat
+        self.array: Array = np.asarray(mat) if array is None else array
+        self._rounded: dict[str, Blob] = {}
+        self._stats: tuple[float, int, int] | None = None
+
+    @staticmethod
+    def of(array: Array) -> Blob:
+        # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
+        return Blob(ncnn.Mat(array).clone(), array)
+
+    @property
+    def floating(self) -> bool:
+        return self.array.dtype == np.float32
+
+    def _measure(self) -> tuple[float, int, int]:
+        if self._stats is None:
+            if not self.floating:
+                self._stats = (0.0, 0, 0)
+            else:
+                size = np.abs(self.array)
+                absmax = float(size.max())
+                nan = 0
+                if not np.isfinite(absmax):
+                    nan = int(np.count_nonzero(np.isnan(size)))
+                    finite = size[np.isfinite(size)]
+                    absmax = float(finite.max()) if finite.size else 0.0
+                small = np.count_nonzero(size <= FP16_TINIEST / 2)
+                tiny = int(small - np.count_nonzero(size == 0.0)) if small else 0
+                self._stats = (absmax, nan, tiny)
+        return self._stats
+
+    @property
+    def absmax(self) -> float:
+        """The largest finite magnitude."""
+        return self._measure()[0]
+
+    @property
+    def nan(self) -> int:
+        """How many elements are NaN."""
+        return self._measure()[1]
+
+    @property
+    def tiny(self) -> int:
+        """How many elements are not zero but fp16 makes them so."""
+        return self._measure()[2]
+
+    def overflows(self, half: str | None) -> bool:
+        return half == "fp16" and self.absmax >= FP16_OVERFLOW
+
+    def rounded(self, half: str | None) -> Blob:
+        """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
+        if half is None or not self.floating:
+            return self
+        if half not in self._rounded:
+            there, back = (
+                (ncnn.cast_float32_to_float16, ncnn.cast_float16_to_float32)
+                if half == "fp16"
+                else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
+            )
+            self._rounded[half] = Blob(back(there(self.mat)))
+        return self._rounded[half]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how one layer runs in a loaded network, as read back, not as asked for."""
+
+    where: str  # "cpu" or "vulkan"
+    storage: str  # what it keeps values in: "fp32", "fp16" or "bf16"
+    arithmetic: str  # "fp32" or "fp16"
+    feed: str | None  # the 16-bit format its inputs arrive in, or None
+    options: tuple[tuple[str, Any], ...]
+
+    def __str__(self) -> str:
+        if self.storage == "fp32" and self.arithmetic == "fp32":
+            return f"{self.where} fp32"
+        return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
+
+
+class LoadedNet:
+    """A network ready to run. `enter` announces each native step before it is taken."""
+
+    def __init__(
+        self, spec: NetSpec, model: Model, threads: int, enter: Callable[[str], None]
+    ) -> None:
+        self.spec = spec
+        self.setup = Setup(spec.device, spec.precision, spec.options)
+        self._enter = enter
+        self._label = f"{self.setup}{' (patched)' if spec.model else ''}"
+        self._executions: dict[int, Execution] = {}
+        self._check_available()
+        self.net = ncnn.Net()
+        self._set_options(threads)
+        self._load(model)
+        self._read_back()
+
+    def _check_available(self) -> None:
+        if self.setup.on_vulkan:
+            self._enter("start Vulkan")
+            count = ncnn.get_gpu_count()
+            index = self._device_index()
+            if count == 0:
+                raise Unavailable(
+                    "no Vulkan device: install a driver (for a CPU-only one on Debian or Ubuntu: "
+                    "apt-get install mesa-vulkan-drivers)",
+                    no_vulkan=True,
+                )
+            if index >= count:
+                raise Unavailable(
+                    f"no Vulkan device {index}: there is "
+                    + ", ".join(f"{i} ({device_name(i)})" for i in range(count)),
+                    no_vulkan=True,
+                )
+        elif self.setup.half == "fp16" and X86:
+            raise Unavailable(
+                f"ncnn on a {platform.machine()} CPU ignores fp16: the result is bit-identical to "
+                "fp32, so nothing would be tested; run this comparison on ARM, or on Vulkan"
+            )
+
+    def _device_index(self) -> int:
+        _, _, index = self.spec.device.partition(":")
+        return int(index or 0)
+
+    def _set_options(self, threads: int) -> None:
+        opt = self.net.opt
+        opt.num_threads = threads
+        opt.openmp_blocktime = 0  # idle OpenMP threads that spin starve the others
+        opt.use_vulkan_compute = self.setup.on_vulkan
+        for flag in PRECISION_FLAGS:
+            wanted = flag in PRECISIONS[self.spec.precision]
+            if hasattr(opt, flag):
+                setattr(opt, flag, wanted)
+            elif wanted:
+                raise Unavailable(f"ncnn {ncnn.__version__} has no option {flag}")
+        for name, value in self.spec.options.items():
+            if not hasattr(opt, name):
+                raise Unavailable(f"ncnn {ncnn.__version__} has no option {name}")
+            setattr(opt, name, value)
+        if self.setup.on_vulkan:
+            self.net.set_vulkan_device(self._device_index())
+
+    def _load(self, model: Model) -> None:
+        step = f"load on {self._label}"
+        self._enter(step)
+        if model.text is None:
+            rc = self.net.load_param(model.param)
+        else:
+            rc = self.net.load_param_mem(model.text)
+        if rc != 0:
+            raise StepFailed(step, {"kind": "refused", "detail": f"{model.param}: load_param: {rc}"})
+        rc = self.net.load_model(model.bin)
+        if rc != 0:
+            raise StepFailed(step, {"kind": "refused", "detail": f"{model.bin}: load_model: {rc}"})
+
+    def _read_back(self) -> None:
+        opt = self.net.opt
+        # a name lookup in ncnn walks all blobs: look each up once
+        self._index = {blob.name: i for i, blob in enumerate(self.net.blobs())}
+        layers = self.net.layers()
+        self._on_vulkan = [
+            bool(opt.use_vulkan_compute and layer.support_vulkan) for layer in layers
+        ]
+        self._cpu_fp16 = [layer.support_fp16_storage and not X86 for layer in layers]
+        self._cpu_bf16 = [layer.support_bf16_storage for layer in layers]
+        if self.setup.on_vulkan and not opt.use_vulkan_compute:
+            raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
+        stored = [opt.use_fp16_storage, opt.use_fp16_packed] + [
+            getattr(opt, name, False) for name in ("use_bf16_storage", "use_bf16_packed")
+        ]
+        if self.setup.half is not None and not any(stored):
+            raise Unavailable(
+                f"{self.setup}: the device lacks it and ncnn dropped the option, so nothing would "
+                "be tested"
+            )
+
+    @property
+    def device_name(self) -> str:
+        return device_name(self._device_index()) if self.setup.on_vulkan else "cpu"
+
+    def execution(self, layer: param.Layer) -> Execution:
+        """How `layer` runs here (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
+        if layer.number not in self._executions:
+            self._executions[layer.number] = self._execution(layer)
+        return self._executions[layer.number]
+
+    def _execution(self, layer: param.Layer) -> Execution:
+        opt, mask, n = self.net.opt, layer.mask, layer.number
+        vulkan = self._on_vulkan[n]
+        fp16 = bool(opt.use_fp16_storage or (vulkan and opt.use_fp16_packed))
+        bf16 = bool(
+            getattr(opt, "use_bf16_storage", False)
+            or (vulkan and getattr(opt, "use_bf16_packed", False))
+        )
+        net_storage = "bf16" if bf16 else "fp16" if fp16 else "fp32"
+        storage = net_storage
+        if (storage == "fp16" and mask & param.NO_FP16_STORAGE) or (
+            storage == "bf16" and mask & param.NO_BF16_STORAGE
+        ):
+            storage = "fp32"
+        if not vulkan:
+            able = {"fp16": self._cpu_fp16, "bf16": self._cpu_bf16}.get(storage)
+            storage = storage if able is not None and able[n] else "fp32"
+        reduced = opt.use_fp16_arithmetic and not mask & param.NO_FP16_ARITHMETIC
+        arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
+        # an upload casts by the network's options, whatever the layer's mask
+        arrives = net_storage if vulkan else storage
+        return Execution(
+            "vulkan" if vulkan else "cpu",
+            storage,
+            arithmetic,
+            None if arrives == "fp32" else arrives,
+            tuple(sorted(self.spec.options.items())),
+        )
+
+    def run_layer(
+        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None
+    ) -> dict[str, Blob]:
+        """`layer` alone, fed with `inputs` rounded to `feed`."""
+        fed = {blob: inputs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
+        step = f"layer {layer.number} {layer.name} on {self._label}"
+        if feed:
+            step += f", {feed} inputs"
+        return self._run(step, fed, layer.outputs)
+
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> dict[str, Blob]:
+        """The whole network as its users run it: one extractor, lightmode on."""
+        return self._run(f"network on {self._label}", inputs, outputs)
+
+    def _run(
+        self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]
+    ) -> dict[str, Blob]:
+        self._enter(step)
+        extractor = self.net.create_extractor()
+        for blob, value in inputs.items():
+            rc = extractor.input(self._index[blob], value.mat)
+            if rc != 0:
+                raise StepFailed(step, {"kind": "refused", "detail": f"input {blob}: {rc}"})
+        made = {}
+        for blob in outputs:
+            rc, mat = extractor.extract(self._index[blob])
+            if rc != 0 or mat.empty():
+                raise StepFailed(step, {"kind": "refused", "detail": f"extract {blob}: {rc}"})
+            made[blob] = Blob(mat)
+        return made
+
+
+def device_name(index: int) -> str:
+    return str(ncnn.get_gpu_info(index).device_name())

@@ -1,0 +1,105 @@
+"""What crosses the pipe between pytest and a worker: jobs one way, messages the other.
+
+One JSON object a line. A job is a `Job`; the messages a worker sends back are, by their key:
+
+`at`           the native step about to run: what died, if nothing follows
+`case`         the result of one case: a `Result`
+`environment`  versions and devices, once what is known of them has grown
+`ranges`       blob -> [absmax, count of values fp16 flushes to zero], where a job asks for it
+`error`        the job cannot run at all; a text for the user
+`end`          the job is done
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network's files. `text` stands for the .param where masks are applied in memory."""
+
+    param: str
+    bin: str
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """A model (by its number in the job) under a setup. Hashed without its options, compared with."""
+
+    model: int
+    device: str
+    precision: str
+    options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class CaseSpec:
+    """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
+
+    `reference` and `candidate` are numbers of nets in the job; no candidate: judge the range.
+    """
+
+    id: str
+    comparison: str
+    reference: int
+    candidate: int | None
+    half: str | None
+    tolerance: Mapping[str, float | None]
+    layer: int | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sample: what to feed, what to load, what to judge.
+
+    `trajectory` is the net whose values feed every layer case; `dead` maps native steps that killed
+    a worker to how it died: they are not tried again. `defaults` holds each comparison's layer
+    tolerance for layers that are not themselves judged. `done` are the cases that need no result
+    any more. `tells_load_failures`: a network that does not load is the failure of the first case
+    that wants it; in all but one sample of a spec it is a skip.
+    """
+
+    models: tuple[Model, ...]
+    nets: tuple[NetSpec, ...]
+    trajectory: int
+    inputs: Mapping[str, Mapping[str, Any]]
+    cases: tuple[CaseSpec, ...]
+    defaults: Mapping[str, Mapping[str, float | None]]
+    threads: int
+    probe: bool = True
+    ranges: bool = False
+    tells_load_failures: bool = True
+    done: tuple[str, ...] = ()
+    dead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def encode(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def decode(line: str) -> Job:
+        raw = json.loads(line)
+        raw["models"] = tuple(Model(**m) for m in raw["models"])
+        raw["nets"] = tuple(NetSpec(**n) for n in raw["nets"])
+        raw["cases"] = tuple(CaseSpec(**c) for c in raw["cases"])
+        return Job(**raw)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the worker found for one case.
+
+    `metrics` are those of `compare.Metrics`; `evidence` holds plain values by name, which
+    `diagnose` reads; `reason` says why a case was skipped.
+    """
+
+    id: str
+    outcome: str
+    metrics: Mapping[str, Any] | None = None
+    reason: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)

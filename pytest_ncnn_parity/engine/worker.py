@@ -1,0 +1,105 @@
+"""The worker process: reads jobs on stdin, steps networks, streams messages on stdout.
+
+Needs only ncnn and numpy beside this package. Started by a command and spoken to over its pipes, so
+another interpreter, another ncnn or another machine may stand in for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TextIO
+
+import ncnn
+import numpy as np
+
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.inputs import InputError, array
+from pytest_ncnn_parity.engine.lockstep import Lockstep
+from pytest_ncnn_parity.engine.nets import Blob, StepFailed
+from pytest_ncnn_parity.engine.pool import JobNets, Pool
+from pytest_ncnn_parity.engine.protocol import Job
+
+
+class Worker:
+    """Serves jobs one after the other; keeps networks that the next job names as well."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._dead: Mapping[str, Mapping[str, Any]] = {}
+        self._pool = Pool(self._enter)
+
+    def send(self, **message: Any) -> None:
+        self._out.write(json.dumps(_plain(message), allow_nan=False) + "\n")
+        self._out.flush()
+
+    def _enter(self, step: str) -> None:
+        """Announce a native step, so that a death in it has a name; refuse one that killed before."""
+        if step in self._dead:
+            raise StepFailed(step, self._dead[step])
+        self.send(at=step)
+
+    def serve(self, lines: TextIO) -> None:
+        self.send(environment=self._environment())
+        for line in lines:
+            try:
+                self._run(Job.decode(line))
+            except (InputError, param.ParamError) as error:
+                self.send(error=str(error))
+            self.send(end=True)
+
+    def _run(self, job: Job) -> None:
+        self._dead = job.dead
+        self._pool.keep_only(job)
+        model = job.models[0]
+        graph = param.read(model.param) if model.text is None else param.parse(model.text, model.param)
+        blobs = {}
+        for blob, source in job.inputs.items():
+            try:
+                blobs[blob] = Blob.of(array(source))
+            except InputError as error:
+                raise InputError(f"{blob}: {error}") from None
+        lockstep = Lockstep(job, graph, blobs, JobNets(self._pool, job))
+        for result in lockstep.results():
+            self.send(case=asdict(result))
+        if job.ranges:
+            self.send(ranges=lockstep.ranges)
+
+    @staticmethod
+    def _environment() -> dict[str, Any]:
+        return {
+            "ncnn": ncnn.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "system": platform.platform(),
+        }
+
+
+def _plain(value: Any) -> Any:
+    """`value` for strict JSON: inf and nan become strings, tuples lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def main() -> None:
+    # what native code prints to stdout must not tear a message: give it stderr instead
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    Worker(out).serve(sys.stdin)
+    out.flush()
+    os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours
+
+
+if __name__ == "__main__":
+    main()

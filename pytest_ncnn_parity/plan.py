@@ -1,0 +1,227 @@
+"""Spec x graph -> the cases there are, and the job that runs a selection of them. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.param import Graph, Layer
+from pytest_ncnn_parity.setups import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.spec import Spec
+from pytest_ncnn_parity.tolerance import DEFAULTS, Tolerance
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to judge: a layer or an output, in one comparison. The same for all samples."""
+
+    name: str
+    comparison: Comparison
+    tolerance: Tolerance
+    layer: Layer | None = None
+    output: str | None = None
+
+    @property
+    def id(self) -> str:
+        return f"{self.comparison.name}::{self.name}"
+
+
+def matches(pattern: str, layer: Layer) -> bool:
+    """Whether `pattern`, a name, a name glob or `type:Op`, speaks of `layer`."""
+    kind, colon, operator = pattern.partition(":")
+    if colon and kind == "type":
+        return fnmatchcase(layer.type, operator)
+    return pattern == layer.name or fnmatchcase(layer.name, pattern)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec with its network, masks applied."""
+
+    spec: Spec
+    graph: Graph
+
+    @cached_property
+    def masked(self) -> Graph:
+        """The network under test: the file's, with the spec's masks on it."""
+        return self.graph.with_masks(self.spec.masks)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The selected layers, in running order."""
+        chosen = self.spec.layers
+        return [
+            layer
+            for layer in self.masked.layers
+            if any(matches(p, layer) for p in chosen.include)
+            and not any(matches(p, layer) for p in chosen.exclude)
+        ]
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """Case names by layer number. Names are unique in a node's children, and free of `::`."""
+        names = {layer.number: layer.name.replace("::", ":") for layer in self.masked.layers}
+        often = Counter(names.values())
+        return {n: name if often[name] == 1 else f"{name}#{n}" for n, name in names.items()}
+
+    def cases(self, comparison: Comparison) -> list[Case]:
+        """All cases of `comparison`: the layers in running order, then the outputs."""
+        found = [
+            Case(self._names[layer.number], comparison, self._tolerance(comparison, layer), layer)
+            for layer in self.layers
+            # an Input layer computes nothing; what a conversion loses of its value is judged
+            if layer.type != "Input" or comparison.half is not None
+        ]
+        if comparison.candidate is not None:
+            found += [
+                Case(
+                    f"output:{blob.replace('::', ':')}",
+                    comparison,
+                    self._output_tolerance(comparison, blob),
+                    output=blob,
+                )
+                for blob in self.masked.outputs
+            ]
+        return found
+
+    def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
+        return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())
+
+    def _tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
+        found = self._base(comparison, DEFAULTS[comparison.precision].layer)
+        if layer is not None:
+            for pattern, budget in self.spec.tolerance.layers.items():
+                if matches(pattern, layer):
+                    found = found.updated(budget.given())
+        return found
+
+    def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
+        found = self._base(comparison, DEFAULTS[comparison.precision].output)
+        for pattern, budget in self.spec.tolerance.outputs.items():
+            if pattern == blob or fnmatchcase(blob, pattern):
+                found = found.updated(budget.given())
+        return found
+
+    def known(self, sample: str, case: Case) -> str | None:
+        """The reason why this case is expected to fail, if it is."""
+        for entry in self.spec.known:
+            if entry.comparison not in (None, case.comparison.name):
+                continue
+            if entry.sample not in (None, sample):
+                continue
+            if case.layer is not None and entry.layer and matches(entry.layer, case.layer):
+                return entry.reason
+            if case.output is not None and entry.output and fnmatchcase(case.output, entry.output):
+                return entry.reason
+        return None
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def job(
+        self, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
+    ) -> Job:
+        """The job that judges `cases` for `sample`, in the plan's order."""
+        text = self.masked.text if self.spec.masks else None
+        build = _JobBuilder([self._model(text)])
+        trajectory = build.net(CPU_FP32)
+        specs = tuple(build.case(case) for case in cases)
+        defaults = {c.name: asdict(self._tolerance(c, None)) for c in self.spec.comparisons}
+        return Job(
+            models=tuple(build.models),
+            nets=tuple(build.nets),
+            trajectory=trajectory,
+            inputs=self._inputs(sample),
+            cases=specs,
+            defaults=defaults,
+            threads=threads,
+            probe=probe,
+            tells_load_failures=first,
+        )
+
+    def survey(self, sample: str, threads: int) -> Job:
+        """The job that measures the range of every value of the reference, and judges nothing."""
+        build = _JobBuilder([self._model(self.masked.text if self.spec.masks else None)])
+        trajectory = build.net(CPU_FP32)
+        return Job(
+            models=tuple(build.models),
+            nets=tuple(build.nets),
+            trajectory=trajectory,
+            inputs=self._inputs(sample),
+            cases=(),
+            defaults={},
+            threads=threads,
+            ranges=True,
+        )
+
+    def trial(
+        self, sample: str, comparison: Comparison, param: str, text: str | None, threads: int
+    ) -> Job:
+        """The job that compares the outputs of a patched .param with the unpatched reference."""
+        own = self.masked.text if self.spec.masks else None
+        build = _JobBuilder([self._model(own), Model(param, str(self.spec.bin), text)])
+        trajectory = build.net(CPU_FP32)
+        specs = tuple(
+            build.case(case, candidate_model=1)
+            for case in self.cases(comparison)
+            if case.output is not None
+        )
+        return Job(
+            models=tuple(build.models),
+            nets=tuple(build.nets),
+            trajectory=trajectory,
+            inputs=self._inputs(sample),
+            cases=specs,
+            defaults={comparison.name: asdict(self._tolerance(comparison, None))},
+            threads=threads,
+            probe=False,
+        )
+
+    def _model(self, text: str | None) -> Model:
+        return Model(str(self.spec.param), str(self.spec.bin), text)
+
+    def _inputs(self, sample: str) -> dict[str, Mapping[str, Any]]:
+        sources = {}
+        for blob, source in self.spec.inputs[sample].items():
+            plain = source.model_dump()
+            if "shape" in plain and plain["shape"] is None:
+                plain["shape"] = list(self.graph.shapes[blob])
+            if "random" in plain:
+                plain["low"], plain["high"] = source.bounds  # type: ignore[union-attr]
+            for kind in ("file", "image"):
+                if kind in plain:
+                    plain[kind] = str(self.spec.path.parent / plain[kind])
+            sources[blob] = plain
+        return sources
+
+
+class _JobBuilder:
+    """Numbers the networks that cases ask for, each once."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self.models = models
+        self.nets: list[NetSpec] = []
+
+    def net(self, setup: Setup, model: int = 0) -> int:
+        spec = NetSpec(model, setup.device, setup.precision, dict(setup.options))
+        if spec not in self.nets:
+            self.nets.append(spec)
+        return self.nets.index(spec)
+
+    def case(self, case: Case, candidate_model: int = 0) -> CaseSpec:
+        comparison = case.comparison
+        candidate = comparison.candidate
+        return CaseSpec(
+            id=case.id,
+            comparison=comparison.name,
+            reference=self.net(comparison.reference),
+            candidate=None if candidate is None else self.net(candidate, candidate_model),
+            half=comparison.half,
+            tolerance=asdict(case.tolerance),
+            layer=None if case.layer is None else case.layer.number,
+            output=case.output,
+        )

@@ -1,0 +1,75 @@
+"""How far a candidate may be from its reference: the budget, and its defaults with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+FP16_MAX = 65504.0
+FP16_OVERFLOW = 65520.0  # from here on rounding to nearest gives inf (IEEE 754 binary16)
+FP16_TINIEST = 2.0**-24  # the least subnormal; half of it and less rounds to 0
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An element agrees when |c - r| <= atol + rtol*|r| + scaled*max|r|.
+
+    `cosine` (at least) and `sqnr_db` (at least, in dB) are further conditions on the whole array.
+    """
+
+    atol: float = 0.0
+    rtol: float = 0.0
+    scaled: float = 0.0
+    cosine: float | None = None
+    sqnr_db: float | None = None
+
+    def updated(self, given: Mapping[str, float]) -> Tolerance:
+        """This tolerance with `given` laid over it.
+
+        One of atol, rtol, scaled replaces all three: a budget is meant as a whole, and a default
+        left standing beside it would loosen what the user tightened.
+        """
+        budget = {k: given[k] for k in ("atol", "rtol", "scaled") if k in given}
+        further = {k: given[k] for k in ("cosine", "sqnr_db") if k in given}
+        base = Tolerance(cosine=self.cosine, sqnr_db=self.sqnr_db) if budget else self
+        return replace(base, **budget, **further)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The tolerance of one layer fed with the reference's inputs, and of a whole network."""
+
+    layer: Tolerance
+    output: Tolerance
+
+
+# Measured as max|c - r| / max|r| on healthy trained networks: a ShuffleNetV2 detector of 153 layers,
+# a U-Net of 59, an upscaler of 8, on llvmpipe and on an NVIDIA H200; the README has the table.
+# `scaled` carries the budget, for half precision loses a share of the largest term and not of each
+# element; `atol` is the step of the format near zero, where a share of nothing would be nothing.
+DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
+    {
+        "fp32": Defaults(
+            Tolerance(atol=1e-7, scaled=1e-4),
+            Tolerance(atol=1e-7, scaled=1e-3),
+        ),
+        "fp16": Defaults(
+            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=6e-2),
+        ),
+        "fp16-storage": Defaults(
+            Tolerance(atol=FP16_TINIEST, scaled=1e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
+        ),
+        "fp16-packed": Defaults(
+            Tolerance(atol=FP16_TINIEST, scaled=1e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
+        ),
+        # bf16 keeps 8 bits of mantissa where fp16 keeps 11: eight times the rounding of storage
+        "bf16": Defaults(
+            Tolerance(scaled=5e-2),
+            Tolerance(scaled=8e-2),
+        ),
+    }
+)
