@@ -29,7 +29,14 @@ _SHADER = re.compile(r"^.*(?:compile.?spir.?v.?module|create_shader_module) fail
 
 
 class EngineError(ParityError):
-    """A worker that cannot be started or spoken to, or a job no worker can run."""
+    """A worker that cannot be started or spoken to, or a job no worker can run.
+
+    `blob` names the input that is at fault, where one is.
+    """
+
+    def __init__(self, message: str, blob: str | None = None) -> None:
+        super().__init__(message)
+        self.blob = blob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Engine:
                     elif "ranges" in message:
                         yield message["ranges"]
                     elif "error" in message:
-                        raise EngineError(message["error"])
+                        raise EngineError(message["error"], message["blob"])
                 return
             except _Died as died:
                 self._discard()
@@ -90,12 +97,16 @@ class Engine:
                 self._learn(worker)
 
     def _with_stderr(self, result: Result, worker: _Worker) -> Result:
+        """A failed result with what native code said about it on stderr."""
         if result.outcome != "failed":
             return result
-        shader = worker.shader_failure
-        if shader is None:
-            return result
-        return dataclasses.replace(result, evidence={**result.evidence, "shader": shader})
+        evidence = dict(result.evidence)
+        text = worker.stderr()
+        if worker.shader_failure is not None:
+            evidence["shader"] = worker.shader_failure
+        if evidence.get("death", {}).get("kind") == "refused":
+            evidence["death"] = {**evidence["death"], "stderr": text[-STDERR_KEPT:].strip()}
+        return dataclasses.replace(result, evidence=evidence)
 
     def _ready(self) -> _Worker:
         if self._worker is None:
@@ -201,8 +212,6 @@ class _Worker:
             elif "end" in message:
                 return
             else:
-                if "case" in message and message["case"]["outcome"] == "failed":
-                    self.stderr()
                 yield message
 
     def _how_it_ended(self) -> str:

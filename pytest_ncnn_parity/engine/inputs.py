@@ -12,13 +12,29 @@ Array = npt.NDArray[Any]
 
 
 class InputError(Exception):
-    """An input that cannot be fed; the text names the source, not the place in the spec."""
+    """An input that cannot be fed; the text names the source, `blob` the input."""
+
+    blob: str | None = None
 
 
-def array(source: Mapping[str, Any]) -> Array:
-    """The C-contiguous float32 array (int32 for integer files) a source describes."""
+def array(blob: str, source: Mapping[str, Any], volumes: bool) -> Array:
+    """The C-contiguous float32 array (int32 for integer files) a source describes.
+
+    `volumes`: the network computes with (c, d, h, w), so that c may be 1; elsewhere a leading 1 of
+    four dimensions is a batch, which ncnn would take for something else.
+    """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
-    made = {"random": _random, "constant": _constant, "file": _file, "image": _image}[kind](source)
+    try:
+        read = {"random": _random, "constant": _constant, "file": _file, "image": _image}[kind]
+        made = read(source)
+        if made.ndim == 4 and made.shape[0] == 1 and not volumes:
+            raise InputError(
+                f"{source[kind]}: shape {made.shape} starts with a batch of 1; ncnn has no batch "
+                f"dimension and would compute garbage. Save it as {made.shape[1:]} (c, h, w)"
+            )
+    except InputError as error:
+        error.blob = blob
+        raise
     dtype = np.int32 if np.issubdtype(made.dtype, np.integer) else np.float32
     return np.ascontiguousarray(made, dtype)
 

@@ -49,8 +49,8 @@ class Worker:
         for line in lines:
             try:
                 self._run(Job.decode(line))
-            except (InputError, param.ParamError) as error:
-                self.send(error=str(error))
+            except InputError as error:
+                self.send(error=str(error), blob=error.blob)
             self.send(end=True)
 
     def _run(self, job: Job) -> None:
@@ -58,12 +58,8 @@ class Worker:
         self._pool.keep_only(job)
         model = job.models[0]
         graph = param.read(model.param) if model.text is None else param.parse(model.text, model.param)
-        blobs = {}
-        for blob, source in job.inputs.items():
-            try:
-                blobs[blob] = Blob.of(array(source))
-            except InputError as error:
-                raise InputError(f"{blob}: {error}") from None
+        volumes = any("3D" in layer.type for layer in graph.layers)
+        blobs = {b: Blob.of(array(b, source, volumes)) for b, source in job.inputs.items()}
         lockstep = Lockstep(job, graph, blobs, JobNets(self._pool, job))
         for result in lockstep.results():
             self.send(case=asdict(result))

@@ -1,0 +1,219 @@
+"""Evidence -> cause: why a case failed, in words. Pure; runs nothing and knows no ncnn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.param import NO_FP16_STORAGE, NO_VULKAN
+from pytest_ncnn_parity.plan import Case
+from pytest_ncnn_parity.tolerance import FP16_MAX
+
+COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`cause` is one of the documented names; `what` says it in a line; `evidence` shows it."""
+
+    cause: str
+    what: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Red:
+    """A failed layer of the same sample and comparison, as an output's case sees it."""
+
+    name: str
+    type: str
+    cause: str
+
+
+def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagnosis:
+    """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output."""
+    evidence = result.evidence
+    where = str(case.comparison.candidate or "fp16")
+    if "death" in evidence:
+        return _death(evidence, where)
+    if case.output is not None and upstream:
+        return _downstream(result, upstream, where)
+    assert result.metrics is not None
+    metrics = result.metrics
+    seen = _seen(metrics, where)
+    if _unsafe(evidence) and case.comparison.half == "fp16":
+        mask = evidence["mask"]
+        return Diagnosis(
+            "unsafe-mask",
+            f"{seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
+            (f"31={mask} without 16: the shader reads fp16 bytes as fp32. Write {mask | NO_VULKAN}",),
+        )
+    if "shader" in evidence:
+        return Diagnosis(
+            "shader", f"{seen}; a shader did not compile", (f"stderr: {evidence['shader']}",)
+        )
+    if "reference_nan" in evidence:
+        return Diagnosis(
+            "nan",
+            f"the fp32 reference itself makes {evidence['reference_nan']} nan",
+            ("none of its inputs holds nan: the model or its input is at fault, not the device",),
+        )
+    if "unrepresentable" in evidence:
+        return _storage_overflow(metrics, evidence, where)
+    if "underflow" in evidence:
+        return _underflow(evidence["underflow"])
+    if case.comparison.half is None:
+        return Diagnosis(
+            "device",
+            f"{seen}, in fp32",
+            ("no 16-bit format is involved: a kernel or the driver computes something else",),
+        )
+    return _half(metrics, evidence, seen)
+
+
+def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Diagnosis:
+    """A 16-bit candidate whose reference values fit the format."""
+    plain = evidence.get("without_arithmetic", {})
+    fp32 = evidence.get("fp32_on_device", {})
+    tried = tuple(_tried(evidence))
+    if fp32.get("agrees") is False:
+        return Diagnosis("device", f"{seen}; fp32 on the same device is wrong as well", tried)
+    nonfinite = metrics["nan"] + metrics["inf"]
+    if plain.get("agrees"):
+        if nonfinite or float(metrics["scaled"]) >= COLLAPSED:
+            fits = f"the true values end at {_number(metrics['reference_absmax'])} and fit"
+            return Diagnosis(
+                "accumulator-overflow", f"{seen}; right without fp16 arithmetic", (fits, *tried)
+            )
+        return Diagnosis(
+            "precision", f"{seen}; fp16 arithmetic explains it: right without", tried
+        )
+    if metrics["nan"]:
+        return Diagnosis("nan", seen, tried)
+    if metrics["inf"]:
+        inside = "its inputs and true outputs fit fp16; a value inside the layer does not"
+        return Diagnosis("storage-overflow", seen, (inside, *tried))
+    rounding = float(evidence.get("rounding", 0.0))
+    explained = rounding >= float(metrics["scaled"]) / 2
+    verdict = "explains" if explained else "alone does not explain"
+    line = f"rounding the true output to 16 bits gives scaled {rounding:.3g}: that {verdict} the error"
+    return Diagnosis("precision", seen, (line, *tried))
+
+
+def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
+    death = evidence["death"]
+    kind, detail, step = death["kind"], death["detail"], death["step"]
+    told = tuple(line for line in str(death.get("stderr", "")).splitlines()[-4:] if line.strip())
+    shown = (f"in: {step}", *(f"stderr: {line}" for line in told))
+    if kind == "timeout":
+        return Diagnosis("timeout", f"{detail} on {where}", shown)
+    if kind == "shape":
+        return Diagnosis("device", f"{detail}, on {where}", shown)
+    if _unsafe(evidence):
+        mask = evidence["mask"]
+        return Diagnosis(
+            "unsafe-mask",
+            f"{detail} on {where}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
+            (*shown, f"write 31={mask | NO_VULKAN}, which moves the layer to the CPU"),
+        )
+    if "shader" in evidence:
+        return Diagnosis(
+            "shader",
+            f"{detail} on {where}; a shader did not compile",
+            (*shown, f"stderr: {evidence['shader']}"),
+        )
+    if kind == "refused":
+        cause = "load" if step.startswith("load") else "crash"
+        return Diagnosis(cause, f"ncnn could not {step}: {detail}", shown)
+    return Diagnosis("crash", f"{detail} on {where}", shown)
+
+
+def _downstream(result: Result, upstream: Sequence[Red], where: str) -> Diagnosis:
+    first = upstream[0]
+    more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
+    assert result.metrics is not None
+    return Diagnosis(
+        first.cause,
+        f"{_seen(result.metrics, where)}; {first.name} ({first.type}){more} upstream is red",
+        tuple(f"red layer: {red.name} ({red.type}): {red.cause}" for red in upstream[:10]),
+    )
+
+
+def _storage_overflow(
+    metrics: Mapping[str, Any], evidence: Mapping[str, Any], where: str
+) -> Diagnosis:
+    unheld = evidence["unrepresentable"]
+    limit = f"> {FP16_MAX:.0f}"
+    readers = ", ".join(unheld["readers"]) or "nothing"
+    lines = [f"{unheld['blob']} reaches {_number(unheld['absmax'])} in fp32; fp16 ends at 65504"]
+    if unheld["readers"]:
+        lines.append(f"read in fp16 by: {readers}")
+    if evidence.get("predicted"):
+        what = f"fp32 reference {_number(unheld['absmax'])} {limit}: inf in fp16, predicted"
+    elif metrics["inf"] + metrics["nan"]:
+        reference = float(metrics["reference"])
+        value = reference if abs(reference) > FP16_MAX else unheld["absmax"]
+        what = f"{_seen(metrics, where)}; fp32 reference {_number(value)} {limit}"
+    else:
+        value = _number(unheld["absmax"])
+        what = f"{value} {limit} is finite here ({evidence['execution']}) and inf to its readers"
+    return Diagnosis("storage-overflow", what, tuple(lines))
+
+
+def _underflow(found: Mapping[str, Any]) -> Diagnosis:
+    effect = (
+        f"{found['nonfinite']} inf or nan"
+        if found["nonfinite"]
+        else f"an error of scaled {float(found['scaled']):.3g}"
+    )
+    reader = f"{found['reader']} ({found['reader_type']})"
+    return Diagnosis(
+        "underflow",
+        f"{found['count']} values become 0 in fp16, and {reader} makes {effect} of that",
+        (f"run in fp32 on inputs rounded to fp16, {reader} is wrong already",),
+    )
+
+
+def _unsafe(evidence: Mapping[str, Any]) -> bool:
+    mask = int(evidence.get("mask", 0))
+    on_vulkan = str(evidence.get("execution", "")).startswith("vulkan")
+    return on_vulkan and bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
+
+
+def _seen(metrics: Mapping[str, Any], where: str) -> str:
+    """The symptom: what stands where something else should."""
+    total = metrics["total"]
+    for kind in ("nan", "inf"):
+        if metrics[kind]:
+            return f"{kind} on {where}, {metrics[kind]} of {total} elements"
+    if metrics["mismatched"]:
+        scaled = float(metrics["scaled"])
+        return (
+            f"off by {float(metrics['max_abs']):.4g} on {where} (scaled {scaled:.3g}), "
+            f"{metrics['mismatched']} of {total} elements"
+        )
+    return f"{'; '.join(metrics['failed'])} on {where}"
+
+
+def _tried(evidence: Mapping[str, Any]) -> list[str]:
+    names = {
+        "without_arithmetic": "without fp16 arithmetic",
+        "fp32_on_device": "in fp32 on the same device",
+    }
+    lines = []
+    for key, name in names.items():
+        if key in evidence:
+            found = evidence[key]
+            if found["agrees"] is None:
+                lines.append(f"tried {name}: {found['problem']}")
+            else:
+                verdict = "right" if found["agrees"] else "wrong"
+                count = f", {found['nonfinite']} inf or nan" if found["nonfinite"] else ""
+                lines.append(f"tried {name}: {verdict}, scaled {float(found['scaled']):.3g}{count}")
+    return lines
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.10g}"

@@ -1,0 +1,216 @@
+"""What pytest sees: SpecFile > Sample > Comparison > Case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity import check, fixes, param, setups, spec
+from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.errors import ParityError
+from pytest_ncnn_parity.fixes import Fix, FixSettings
+from pytest_ncnn_parity.plan import Case, Plan
+from pytest_ncnn_parity.report import failure, records
+from pytest_ncnn_parity.runs import Settings, SpecRun
+
+
+class Session:
+    """The runs of a pytest session: one per spec, made when its first case runs."""
+
+    def __init__(self, settings: Settings, fix: FixSettings | None, require_vulkan: bool) -> None:
+        self.settings = settings
+        self.fix = fix
+        self.require_vulkan = require_vulkan
+        self._runs: dict[Path, SpecRun] = {}
+        self._selected: dict[Path, dict[str, list[Case]]] = {}
+        self._told: set[object] = set()
+
+    def select(self, items: Iterable[pytest.Item]) -> None:
+        """Take note of the cases that this session is going to run."""
+        for item in items:
+            if isinstance(item, CaseItem):
+                samples = self._selected.setdefault(item.path, {})
+                samples.setdefault(item.sample, []).append(item.case)
+
+    def run(self, plan: Plan) -> SpecRun:
+        path = plan.spec.path
+        if path not in self._runs:
+            for other in self._runs.values():
+                other.idle()
+                other.close()  # one worker at a time: it holds networks and a GPU
+            self._runs[path] = SpecRun(plan, self.settings, self._selected.get(path, {}))
+        return self._runs[path]
+
+    def news(self, key: object) -> bool:
+        """Whether `key` is told for the first time."""
+        known = key in self._told
+        self._told.add(key)
+        return not known
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.close()
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+class SpecFile(pytest.File):
+    """A `*.parity.yaml` file."""
+
+    def collect(self) -> Iterator[Sample]:
+        try:
+            plan = check.plan(spec.load(self.path))
+        except ParityError as error:
+            raise self.CollectError(str(error)) from None
+        for name in plan.spec.inputs:
+            yield Sample.from_parent(self, name=name, plan=plan)
+
+
+class Sample(pytest.Collector):
+    """One named set of inputs."""
+
+    def __init__(self, *, plan: Plan, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def collect(self) -> Iterator[ComparisonNode]:
+        for comparison in self.plan.spec.comparisons:
+            yield ComparisonNode.from_parent(
+                self, name=comparison.name, plan=self.plan, comparison=comparison
+            )
+
+
+class ComparisonNode(pytest.Collector):
+    """One pair of setups."""
+
+    def __init__(self, *, plan: Plan, comparison: setups.Comparison, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.comparison = comparison
+
+    def collect(self) -> Iterator[CaseItem]:
+        assert self.parent is not None
+        sample = self.parent.name
+        line = self.plan.spec.line("inputs", sample) - 1
+        for case in self.plan.cases(self.comparison):
+            item = CaseItem.from_parent(
+                self, name=case.name, plan=self.plan, sample=sample, case=case, line=line
+            )
+            reason = self.plan.known(sample, case)
+            if reason is not None:
+                item.add_marker(pytest.mark.xfail(reason=reason, raises=ParityFailure, strict=True))
+            yield item
+
+
+class ParityFailure(Exception):
+    """A case's verdict is 'failed'; the text is for the user."""
+
+
+class CaseItem(pytest.Item):
+    """One layer or one output, judged."""
+
+    def __init__(self, *, plan: Plan, sample: str, case: Case, line: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+        self.sample = sample
+        self.case = case
+        self._line = line
+        self.told: dict[str, Any] = {}
+
+    def runtest(self) -> None:
+        session = self.config.stash[SESSION]
+        run = session.run(self.plan)
+        result = run.result(self.sample, self.case)
+        lacks_vulkan = result.outcome == "skipped" and result.evidence.get("no_vulkan")
+        if lacks_vulkan and session.require_vulkan:
+            self._conclude(run, Result(result.id, "failed"), None, f"{result.reason}")
+        if result.outcome == "skipped":
+            self._conclude(run, result, None, f"{result.reason}")
+        elif "error" in result.evidence:
+            self._conclude(run, result, None, result.evidence["error"])
+        elif result.outcome == "failed":
+            self._fail(run, result, session)
+        else:
+            self._conclude(run, result, None, "")
+
+    def _fail(self, run: SpecRun, result: Result, session: Session) -> None:
+        diagnosis = diagnose(self.case, result, self._upstream(run))
+        fix = None
+        if session.fix is not None and diagnosis.cause != "load":
+            try:
+                fix = fixes.find(run, self.case.comparison, session.fix)
+            except (EngineError, OSError) as error:
+                note = f"no fix was worked out: {error}"
+                diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
+        if fix is not None and session.news((self.plan.spec.path, fix.comparison)):
+            self.told["fixes"] = [records.fix_record(self._relative(self.path), fix)]
+        text = failure.text(self.case, result, diagnosis, fix)
+        if diagnosis.cause == "load":
+            text = f"{self.plan.spec.at('model')}: {text}"
+        self._conclude(run, result, diagnosis, text)
+
+    def _upstream(self, run: SpecRun) -> Sequence[Red]:
+        """The red layers of this sample and comparison, where this case is an output's."""
+        if self.case.output is None:
+            return ()
+        known = run.results(self.sample)
+        needed = self.plan.masked.ancestors([self.case.output])
+        red = []
+        for case in self.plan.cases(self.case.comparison):
+            result = known.get(case.id)
+            if result is None or case.layer is None or case.layer.number not in needed:
+                continue
+            if result.outcome == "failed" and "error" not in result.evidence:
+                cause = diagnose(case, result).cause
+                red.append(Red(case.layer.name, case.layer.type, cause))
+        return red
+
+    def _conclude(
+        self, run: SpecRun, result: Result, diagnosis: Diagnosis | None, message: str
+    ) -> None:
+        """Note the verdict for the reports, then tell pytest."""
+        told = records.record(
+            self._relative(self.path),
+            self._relative(self.plan.spec.param),
+            self.sample,
+            self.case,
+            result,
+            diagnosis,
+            message,
+        )
+        self.told["case"] = told
+        environment = run.environment()
+        if self.config.stash[SESSION].news(str(environment)):
+            self.told["environment"] = environment
+        self.user_properties += records.properties(told)
+        if result.outcome == "skipped":
+            pytest.skip(message)
+        if result.outcome == "failed":
+            raise ParityFailure(message)
+
+    def _relative(self, path: Path) -> str:
+        try:
+            return path.resolve().relative_to(self.config.rootpath.resolve()).as_posix()
+        except ValueError:
+            return str(path)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Our own failure is its text, without a traceback; its first line is the summary."""
+        if not isinstance(excinfo.value, ParityFailure | EngineError | param.ParamError):
+            return super().repr_failure(excinfo, style)
+        shown = excinfo.getrepr(style="value")
+        if shown.reprcrash is not None:
+            shown.reprcrash.path = str(self.path)
+            shown.reprcrash.lineno = self._line + 1
+            shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
+        return shown
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        name = f"{self.sample}::{self.case.id}"
+        return self.path, self._line, name

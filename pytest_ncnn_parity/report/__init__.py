@@ -1,0 +1,1 @@
+"""Results -> text, terminal and JSON. Nothing is computed here."""

@@ -1,0 +1,107 @@
+"""One case as plain values: what rides on pytest's reports, and what the JSON file holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pytest_ncnn_parity.diagnose import Diagnosis
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.fixes import Fix
+from pytest_ncnn_parity.plan import Case
+
+METRICS = (
+    "max_abs scaled cosine sqnr_db nan inf mismatched total reference_absmax candidate_absmax "
+    "least_scaled"
+).split()
+
+
+def record(
+    spec: str,
+    param: str,
+    sample: str,
+    case: Case,
+    result: Result,
+    diagnosis: Diagnosis | None,
+    message: str,
+) -> dict[str, Any]:
+    """Everything a report wants of one case, JSON-able. `outcome` is the verdict's own."""
+    metrics = result.metrics
+    return {
+        "spec": spec,
+        "param": param,
+        "sample": sample,
+        "comparison": case.comparison.name,
+        "layer": None if case.layer is None else case.layer.name,
+        "output": case.output,
+        "type": None if case.layer is None else case.layer.type,
+        "outcome": result.outcome,
+        "cause": None if diagnosis is None else diagnosis.cause,
+        "message": message,
+        "metrics": None if metrics is None else {name: metrics[name] for name in METRICS},
+        "tolerance": asdict(case.tolerance),
+        "execution": result.evidence.get("execution"),
+        "device": result.evidence.get("device"),
+    }
+
+
+def properties(told: Mapping[str, Any]) -> list[tuple[str, str | float]]:
+    """The JUnit properties of a case: plain str and float."""
+    found: list[tuple[str, str | float]] = [
+        ("ncnn_parity_" + key, str(told[key]))
+        for key in ("sample", "comparison", "cause", "execution", "device")
+        if told[key] is not None
+    ]
+    metrics = told["metrics"] or {}
+    found += [(f"ncnn_parity_{key}", metrics[key]) for key in ("max_abs", "scaled") if metrics]
+    return found
+
+
+@dataclass
+class Records:
+    """What a session's reports brought together, in the order they came."""
+
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    fixes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Take what rode on one report."""
+        if "case" in told:
+            self.cases.append(dict(told["case"]))
+        for fix in told.get("fixes", ()):
+            self.fixes[fix["spec"], fix["comparison"]] = fix
+        for key, value in told.get("environment", {}).items():
+            if value:
+                self.environment[key] = value
+
+    def document(self) -> dict[str, Any]:
+        """The JSON report."""
+        models: dict[str, dict[str, Any]] = {}
+        for case in self.cases:
+            model = models.setdefault(
+                case["spec"],
+                {"spec": case["spec"], "param": case["param"], "cases": [], "fixes": []},
+            )
+            model["cases"].append({k: v for k, v in case.items() if k not in ("spec", "param")})
+        for (spec, _), fix in self.fixes.items():
+            if spec in models:
+                models[spec]["fixes"].append({k: v for k, v in fix.items() if k != "spec"})
+        environment = {"ncnn": None, "devices": [], **self.environment}
+        return {"schema": 1, "environment": environment, "models": list(models.values())}
+
+
+def fix_record(spec: str, fix: Fix) -> dict[str, Any]:
+    told = asdict(fix)
+    for key in ("lines", "before", "written"):
+        told[key] = list(told[key])
+    return {"spec": spec, **told}
+
+
+def counted(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many cases passed, failed and were skipped."""
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    for case in cases:
+        counts[case["outcome"]] += 1
+    return counts
