@@ -22,10 +22,10 @@ class Metrics:
     """What a comparison measured. All statistics are float64; errors are in the blob's own units.
 
     `nan` and `inf` count elements that are so in the candidate and not in the reference.
-    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2).
-    Errors and sums cover the elements that are finite on both sides, each absmax the finite
-    elements of its own side. `least_scaled` is the least
-    `scaled` that, with the atol and rtol given, would have let every element pass.
+    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). NaN or inf where
+    the other side has something else makes the errors infinite and the cosine NaN; where both sides
+    have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
+    `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
     """
 
     agrees: bool
@@ -137,7 +137,9 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
         worst = stats.first_misplaced
         least = math.inf
     c, r = (float(a.flat[worst]) for a in (candidate, reference))
-    cosine, sqnr = _cosine(stats), _sqnr(stats)
+    max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)
+    if stats.misplaced:
+        max_abs, cosine, sqnr = math.inf, math.nan, -math.inf
     failed = []
     if mismatched:
         failed.append(f"{mismatched} of {reference.size} elements out of tolerance")
@@ -151,8 +153,8 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
         mismatched=mismatched,
         nan=stats.nan,
         inf=stats.inf,
-        max_abs=max(0.0, stats.max_abs),
-        scaled=_ratio(max(0.0, stats.max_abs), absmax),
+        max_abs=max_abs,
+        scaled=_ratio(max_abs, absmax),
         cosine=cosine,
         sqnr_db=sqnr,
         reference_absmax=absmax,

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
 from pytest_ncnn_parity.param import Graph, Layer
 from pytest_ncnn_parity.setups import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.spec import Spec
-from pytest_ncnn_parity.tolerance import DEFAULTS, Tolerance
+from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ class Plan:
         return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())
 
     def _tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
-        found = self._base(comparison, DEFAULTS[comparison.precision].layer)
+        default = DEFAULTS[comparison.precision].layer
+        if layer is not None:
+            default = OPERATORS.get((comparison.precision, layer.type), default)
+        found = self._base(comparison, default)
         if layer is not None:
             for pattern, budget in self.spec.tolerance.layers.items():
                 if matches(pattern, layer):

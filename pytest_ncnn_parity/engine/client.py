@@ -74,6 +74,7 @@ class Engine:
                     if "case" in message:
                         result = Result(**message["case"])
                         done.append(result.id)
+                        self._learn(worker)
                         yield self._with_stderr(result, worker)
                     elif "ranges" in message:
                         yield message["ranges"]
@@ -93,8 +94,6 @@ class Engine:
                         f"the worker died {len(dead)} times with this model; the last: "
                         f"{died.step}, {died.death.detail}. No further case was run"
                     ) from None
-            finally:
-                self._learn(worker)
 
     def _with_stderr(self, result: Result, worker: _Worker) -> Result:
         """A failed result with what native code said about it on stderr."""
@@ -115,11 +114,11 @@ class Engine:
         return self._worker
 
     def _learn(self, worker: _Worker) -> None:
-        text = worker.stderr()
-        seen = [device["index"] for device in self.devices]
-        for index, name, flags in _DEVICE.findall(text):
-            if index not in seen:
-                self.devices.append({"index": index, "name": name, "fp16": flags})
+        """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
+        for index, name, flags in worker.news():
+            device = {"index": index, "name": name, "fp16": flags}
+            if device not in self.devices:
+                self.devices.append(device)
 
     def _discard(self) -> None:
         if self._worker is not None:
@@ -234,6 +233,11 @@ class _Worker:
             if self.shader_failure is None and (found := _SHADER.search(self._text)):
                 self.shader_failure = found.group().strip()
         return self._text
+
+    def news(self) -> list[tuple[str, str, str]]:
+        """The devices told of on stderr since the last call."""
+        before = len(self._text)
+        return _DEVICE.findall(self.stderr()[before:])
 
     def _tail(self) -> str:
         return self.stderr()[-STDERR_KEPT:].strip()

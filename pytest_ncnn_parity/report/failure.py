@@ -32,8 +32,10 @@ def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None) -> s
     if result.metrics is not None:
         lines += [f"  {line}" for line in _metrics(result, case.tolerance)]
     lines += [f"  evidence: {line}" for line in diagnosis.evidence]
-    if fix is not None:
+    if fix is not None and case.layer is not None:
         lines += [f"  {line}" for line in fix_lines(fix)]
+    elif fix is not None:
+        lines.append(f"  fix ({_mark(fix)}): masks on {', '.join(fix.masks)}; the summary has it")
     return "\n".join(lines)
 
 
@@ -73,10 +75,13 @@ def _least(m: Mapping[str, Any], tolerance: Tolerance) -> str:
     return "no element is out of budget"
 
 
+def _mark(fix: Fix) -> str:
+    return "verified" if fix.verified else "NOT verified"
+
+
 def fix_lines(fix: Fix) -> Iterator[str]:
     """The changed lines, marked verified or not."""
-    mark = "verified" if fix.verified else "NOT verified"
-    yield f"fix ({mark}): {len(fix.masks)} line{'s' if len(fix.masks) != 1 else ''} of the .param"
+    yield f"fix ({_mark(fix)}): {len(fix.masks)} line{'s' if len(fix.masks) != 1 else ''} of the .param"
     for line in fix.lines[:MAX_LINES]:
         yield f"    {line}"
     if len(fix.lines) > MAX_LINES:
