@@ -36,8 +36,8 @@ def plan(spec: Spec) -> Plan:
 
 def _state(path: Path) -> str:
     if not path.exists():
-        near = sorted(p.name for p in path.parent.glob(f"*{path.suffix}"))[:5]
-        return "does not exist" + (f"; there is {', '.join(near)}" if near else "")
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        return f"does not exist{guess(path.name, beside)}"
     if not path.is_file():
         return "is not a file"
     return ""

@@ -36,10 +36,10 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
     """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output."""
     evidence = result.evidence
     where = str(case.comparison.candidate or "fp16")
-    if "death" in evidence:
-        return _death(evidence, where)
     if case.output is not None and upstream:
         return _downstream(result, upstream, where)
+    if "death" in evidence:
+        return _death(evidence, where)
     assert result.metrics is not None
     metrics = result.metrics
     seen = _seen(metrics, where)
@@ -49,10 +49,6 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
             "unsafe-mask",
             f"{seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
             (f"31={mask} without 16: the shader reads fp16 bytes as fp32. Write {mask | NO_VULKAN}",),
-        )
-    if "shader" in evidence:
-        return Diagnosis(
-            "shader", f"{seen}; a shader did not compile", (f"stderr: {evidence['shader']}",)
         )
     if "reference_nan" in evidence:
         return Diagnosis(
@@ -64,6 +60,10 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
         return _storage_overflow(metrics, evidence, where)
     if "underflow" in evidence:
         return _underflow(evidence["underflow"])
+    if "shader" in evidence and not evidence.get("without_arithmetic", {}).get("agrees"):
+        return Diagnosis(
+            "shader", f"{seen}; a shader did not compile", (f"stderr: {evidence['shader']}",)
+        )
     if case.comparison.half is None:
         return Diagnosis(
             "device",
@@ -105,7 +105,7 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
 def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
     death = evidence["death"]
     kind, detail, step = death["kind"], death["detail"], death["step"]
-    told = tuple(line for line in str(death.get("stderr", "")).splitlines()[-4:] if line.strip())
+    told = [line for line in str(death.get("stderr", "")).splitlines() if line.strip()][-4:]
     shown = (f"in: {step}", *(f"stderr: {line}" for line in told))
     if kind == "timeout":
         return Diagnosis("timeout", f"{detail} on {where}", shown)
@@ -133,10 +133,13 @@ def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
 def _downstream(result: Result, upstream: Sequence[Red], where: str) -> Diagnosis:
     first = upstream[0]
     more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
-    assert result.metrics is not None
+    if result.metrics is not None:
+        seen = _seen(result.metrics, where)
+    else:
+        seen = f"{result.evidence['death']['detail']} on {where}"
     return Diagnosis(
         first.cause,
-        f"{_seen(result.metrics, where)}; {first.name} ({first.type}){more} upstream is red",
+        f"{seen}; {first.name} ({first.type}){more} upstream is red",
         tuple(f"red layer: {red.name} ({red.type}): {red.cause}" for red in upstream[:10]),
     )
 

@@ -151,8 +151,9 @@ class CaseItem(pytest.Item):
         if fix is not None and session.news((self.plan.spec.path, fix.comparison)):
             self.told["fixes"] = [records.fix_record(self._relative(self.path), fix)]
         text = failure.text(self.case, result, diagnosis, fix)
-        if diagnosis.cause == "load":
-            text = f"{self.plan.spec.at('model')}: {text}"
+        if diagnosis.cause == "load":  # of the whole network: this case only tells of it
+            place = self.plan.spec.at("model", "bin")
+            text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
         self._conclude(run, result, diagnosis, text)
 
     def _upstream(self, run: SpecRun) -> Sequence[Red]:

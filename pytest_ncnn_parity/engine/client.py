@@ -100,11 +100,11 @@ class Engine:
         if result.outcome != "failed":
             return result
         evidence = dict(result.evidence)
-        text = worker.stderr()
-        if worker.shader_failure is not None:
-            evidence["shader"] = worker.shader_failure
+        shader = worker.shader_failures.get(f"load on {evidence.get('setup')}")
+        if shader is not None:
+            evidence["shader"] = shader
         if evidence.get("death", {}).get("kind") == "refused":
-            evidence["death"] = {**evidence["death"], "stderr": text[-STDERR_KEPT:].strip()}
+            evidence["death"] = {**evidence["death"], "stderr": worker.tail()}
         return dataclasses.replace(result, evidence=evidence)
 
     def _ready(self) -> _Worker:
@@ -146,7 +146,9 @@ class _Worker:
         self._stderr: IO[bytes] = (Path(self._home.name) / "stderr").open("w+b", buffering=0)
         self._read = 0
         self._text = ""
-        self.shader_failure: str | None = None
+        self._told = 0
+        self._step: str | None = None
+        self.shader_failures: dict[str, str] = {}  # native step -> what stderr said in it
         try:
             self._process = subprocess.Popen(
                 command,
@@ -194,24 +196,33 @@ class _Worker:
 
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Messages until the job's end; raises _Died with the native step in flight."""
-        step: str | None = None
+        self._step = None
         while True:
             try:
                 line = self._lines.get(timeout=timeout)
             except queue.Empty:
                 self.kill()
                 detail = f"no answer for {timeout:g} s, so it was killed"
-                raise _Died(step, Death("timeout", detail, self._tail())) from None
+                raise _Died(self._step, Death("timeout", detail, self.tail())) from None
             if line is None:
                 self.kill()
-                raise _Died(step, Death("crash", self._how_it_ended(), self._tail()))
+                raise _Died(self._step, Death("crash", self._how_it_ended(), self.tail()))
             message: dict[str, Any] = json.loads(line)
+            self._look_for_shaders()
             if "at" in message:
-                step = message["at"]
+                self._step = message["at"]
             elif "end" in message:
                 return
             else:
                 yield message
+
+    def _look_for_shaders(self) -> None:
+        """Note a failed compile on stderr with the step it happened in."""
+        before = len(self._text)
+        if len(self.stderr()) > before and self._step is not None:
+            found = _SHADER.search(self._text, before)
+            if found is not None:
+                self.shader_failures[self._step] = found.group().strip()
 
     def _how_it_ended(self) -> str:
         code = self._process.poll()
@@ -230,16 +241,15 @@ class _Worker:
             fresh = os.pread(self._stderr.fileno(), 1 << 24, self._read)
             self._read += len(fresh)
             self._text += fresh.decode("utf-8", "replace")
-            if self.shader_failure is None and (found := _SHADER.search(self._text)):
-                self.shader_failure = found.group().strip()
         return self._text
 
     def news(self) -> list[tuple[str, str, str]]:
         """The devices told of on stderr since the last call."""
-        before = len(self._text)
-        return _DEVICE.findall(self.stderr()[before:])
+        before, self._told = self._told, len(self.stderr())
+        return _DEVICE.findall(self._text[before:])
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """The end of its stderr."""
         return self.stderr()[-STDERR_KEPT:].strip()
 
     def kill(self) -> None:

@@ -165,6 +165,7 @@ class Lockstep:
             return self._judge_conversion(case, layer, candidate)
         execution = candidate.execution(layer)
         evidence: dict[str, Any] = {
+            "setup": candidate.label,
             "execution": str(execution),
             "device": candidate.device_name,
             "mask": layer.mask,
@@ -264,6 +265,7 @@ class Lockstep:
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
         evidence: dict[str, Any] = {
+            "setup": candidate.label,
             "execution": str(candidate.setup),
             "device": candidate.device_name,
         }

@@ -131,7 +131,7 @@ class LoadedNet:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
         self._enter = enter
-        self._label = f"{self.setup}{' (patched)' if spec.model else ''}"
+        self.label = f"{self.setup}{' (patched)' if spec.model else ''}"
         self._executions: dict[int, Execution] = {}
         self._check_available()
         self.net = ncnn.Net()
@@ -185,7 +185,7 @@ class LoadedNet:
             self.net.set_vulkan_device(self._device_index())
 
     def _load(self, model: Model) -> None:
-        step = f"load on {self._label}"
+        step = f"load on {self.label}"
         self._enter(step)
         if model.text is None:
             rc = self.net.load_param(model.param)
@@ -262,14 +262,14 @@ class LoadedNet:
     ) -> dict[str, Blob]:
         """`layer` alone, fed with `inputs` rounded to `feed`."""
         fed = {blob: inputs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
-        step = f"layer {layer.number} {layer.name} on {self._label}"
+        step = f"layer {layer.number} {layer.name} on {self.label}"
         if feed:
             step += f", {feed} inputs"
         return self._run(step, fed, layer.outputs)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> dict[str, Blob]:
         """The whole network as its users run it: one extractor, lightmode on."""
-        return self._run(f"network on {self._label}", inputs, outputs)
+        return self._run(f"network on {self.label}", inputs, outputs)
 
     def _run(
         self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]
