@@ -71,16 +71,26 @@ def export(network: nn.Module, name: str) -> None:
 def save_images(name: str, count: int) -> None:
     """Write the first `count` test images as .npy, (1, 8, 8) in 0..1."""
     images = data()[2][:count].numpy()
-    np.savez(Path(__file__).parent / name / "images.npz", **{f"image{i}": x for i, x in enumerate(images)})
+    np.savez(
+        Path(__file__).parent / name / "images.npz",
+        **{f"image{i}": x for i, x in enumerate(images)},
+    )
 
 
 def build() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 32, 1), nn.ReLU(),
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        nn.Conv2d(16, 32, 1),
+        nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(32, 32, 3, padding=1), nn.Hardswish(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.Hardswish(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
     )
 
 

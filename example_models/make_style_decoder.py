@@ -24,8 +24,11 @@ def build() -> Network:
     latent = net.layer("Input", "in0", params=f"0={LATENT}")
     latents = net.split(latent, BLOCKS)
     x = net.layer(
-        "MemoryData", "const", params=f"0=4 1=4 2={CHANNELS}",
-        weights=[rng.normal(0, 1, (CHANNELS, 4, 4))], flagged=False,
+        "MemoryData",
+        "const",
+        params=f"0=4 1=4 2={CHANNELS}",
+        weights=[rng.normal(0, 1, (CHANNELS, 4, 4))],
+        flagged=False,
     )
     channels = CHANNELS
     for i in range(1, BLOCKS + 1):
@@ -54,8 +57,11 @@ def _modulated(
         weight *= np.sqrt(SUMS / strength**2 / (weight**2).sum((1, 2)))[:, None, None]
     affine = rng.normal(0, 0.02 * strength, (n, LATENT)), np.full(n, strength)
     style = net.layer(
-        "InnerProduct", f"style_{i}", [latent],
-        params=f"0={n} 1=1 2={n * LATENT}", weights=list(affine),
+        "InnerProduct",
+        f"style_{i}",
+        [latent],
+        params=f"0={n} 1=1 2={n * LATENT}",
+        weights=list(affine),
     )
     for_weight, for_x = net.split(style, 2)
     row = net.layer("Reshape", f"row_{i}", [for_weight], params=f"0=1 1={n} 2=1")
@@ -71,8 +77,11 @@ def _modulated(
     planes = net.layer("Reshape", f"planes_{i}", [for_x], params=f"0=1 1=1 2={n}")
     styled = net.layer("BinaryOp", f"style_x_{i}", [x, planes], params="0=2")
     made = net.layer(
-        "Convolution", f"conv_{i}", [styled],
-        params=f"0={out} 1=3 4=1 5=0 6={weight.size}", weights=[weight],
+        "Convolution",
+        f"conv_{i}",
+        [styled],
+        params=f"0={out} 1=3 4=1 5=0 6={weight.size}",
+        weights=[weight],
     )
     return net.layer("BinaryOp", f"demodulate_{i}", [made, column], params="0=2")
 

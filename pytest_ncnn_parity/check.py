@@ -1,4 +1,4 @@
-"""Spec against network and files: names that exist, shapes that fit. Every error at once, with its place."""
+"""Spec against network and files: names that exist, shapes that fit. Every error at once."""
 
 from __future__ import annotations
 

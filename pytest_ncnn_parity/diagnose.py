@@ -87,9 +87,7 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
             return Diagnosis(
                 "accumulator-overflow", f"{seen}; right without fp16 arithmetic", (fits, *tried)
             )
-        return Diagnosis(
-            "precision", f"{seen}; fp16 arithmetic explains it: right without", tried
-        )
+        return Diagnosis("precision", f"{seen}; fp16 arithmetic explains it: right without", tried)
     if metrics["nan"]:
         return Diagnosis("nan", seen, tried)
     if metrics["inf"]:
@@ -144,9 +142,7 @@ def _downstream(result: Result, upstream: Sequence[Red], where: str) -> Diagnosi
     )
 
 
-def _storage_overflow(
-    metrics: Mapping[str, Any], evidence: Mapping[str, Any], where: str
-) -> Diagnosis:
+def _storage_overflow(metrics: Mapping[str, Any], evidence: Mapping[str, Any], where: str) -> Diagnosis:
     unheld = evidence["unrepresentable"]
     limit = f"> {FP16_MAX:.0f}"
     readers = ", ".join(unheld["readers"]) or "nothing"

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.errors import ParityError
-from pytest_ncnn_parity.fixes import Fix, FixSettings
+from pytest_ncnn_parity.fixes import FixSettings
 from pytest_ncnn_parity.plan import Case, Plan
 from pytest_ncnn_parity.report import failure, records
 from pytest_ncnn_parity.runs import Settings, SpecRun
@@ -172,9 +172,7 @@ class CaseItem(pytest.Item):
                 red.append(Red(case.layer.name, case.layer.type, cause))
         return red
 
-    def _conclude(
-        self, run: SpecRun, result: Result, diagnosis: Diagnosis | None, message: str
-    ) -> None:
+    def _conclude(self, run: SpecRun, result: Result, diagnosis: Diagnosis | None, message: str) -> None:
         """Note the verdict for the reports, then tell pytest."""
         told = records.record(
             self._relative(self.path),

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from pytest_ncnn_parity.errors import ParityError
 
@@ -132,15 +133,13 @@ class Graph:
         before, after = (g.text.splitlines(keepends=True) for g in (self, changed))
         lines = difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", n=1)
         return "".join(
-            line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
-            for line in lines
+            line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
         )
 
 
 def read(path: str) -> Graph:
     """Read the .param file at `path`; bytes that are not UTF-8 are an error."""
-    with open(path, "rb") as file:
-        raw = file.read()
+    raw = Path(path).read_bytes()
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -172,7 +171,8 @@ def parse(text: str, source: str) -> Graph:
         _layer(i, n, words, raw_lines[n - 1], source) for i, (n, words) in enumerate(lines[2:])
     )
     graph = Graph(source, text, layers)
-    _check(graph, *map(int, lines[1][1]), count_line=lines[1][0])
+    layer_count, blob_count = map(int, lines[1][1])
+    _check(graph, layer_count, blob_count, lines[1][0])
     return graph
 
 
@@ -237,9 +237,7 @@ def _check(graph: Graph, layer_count: int, blob_count: int, count_line: int) -> 
                 )
             made[blob] = layer
     if len(made) > blob_count:  # ncnn writes past its array then
-        raise ParamError(
-            f"{graph.source}:{count_line}: {blob_count} blobs announced, {len(made)} found"
-        )
+        raise ParamError(f"{graph.source}:{count_line}: {blob_count} blobs announced, {len(made)} found")
     if not graph.inputs:
         raise ParamError(f"{graph.source}: no Input layer: there is nothing to feed")
 

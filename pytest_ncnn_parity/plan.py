@@ -188,7 +188,7 @@ class Plan:
         return Model(str(self.spec.param), str(self.spec.bin), text)
 
     def _inputs(self, sample: str) -> dict[str, Mapping[str, Any]]:
-        sources = {}
+        sources: dict[str, Mapping[str, Any]] = {}
         for blob, source in self.spec.inputs[sample].items():
             plain = source.model_dump()
             if "shape" in plain and plain["shape"] is None:

@@ -32,8 +32,9 @@ _FLAGS = {
     "require-vulkan": "fail, not skip, the cases that need a Vulkan device where there is none",
 }
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("ncnn-parity", "numerical parity of ncnn models")
+    group = parser.getgroup("ncnn-parity", "ncnn-parity")
     group.addoption(
         "--ncnn-parity",
         action="store_true",
@@ -64,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Gate:
-    """The hooks of a run with --ncnn-parity: of the process that runs cases, and of the one that reports."""
+    """The hooks of a run with --ncnn-parity: in a process that runs cases, and in one that reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         from pytest_ncnn_parity.nodes import SESSION
@@ -105,13 +106,20 @@ class _Gate:
         outcome = yield
         told = getattr(item, "told", None)
         if told and call.when == "call":
-            outcome.get_result().ncnn_parity = told
+            report = outcome.get_result()
+            report.ncnn_parity = told
+            if report.skipped and isinstance(report.longrepr, tuple):
+                # the place of a skip is the spec's, not the line of ours that raised it
+                path, line, _ = item.reportinfo()
+                report.longrepr = (str(path), (line or 0) + 1, told["case"]["message"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         told = getattr(report, "ncnn_parity", None)
         if told is not None and self._worker is None:
             case = {"nodeid": report.nodeid, **told["case"], "known": hasattr(report, "wasxfail")}
-            self._records.add({**told, "case": case})
+            if report.failed and case["outcome"] == "passed":  # known, but it passes: strict
+                case["message"] = str(report.longrepr)
+            self._records.add({**told, "case": {**case, "outcome": report.outcome}})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._worker is not None or self._json is None:

@@ -49,9 +49,7 @@ class Proposal:
     why: str
 
 
-def proposals(
-    graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]
-) -> Iterator[Proposal]:
+def proposals(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]) -> Iterator[Proposal]:
     """Sets of masks worth a run, the likeliest and smallest first."""
     masks: dict[str, int] = {}
     for fault in faults:
@@ -78,9 +76,7 @@ def _add(masks: dict[str, int], layer: Layer, mask: int) -> None:
     masks[layer.name] = masks.get(layer.name, layer.mask) | mask
 
 
-def _region(
-    graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]
-) -> list[Layer]:
+def _region(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]) -> list[Layer]:
     """The layers that must stay out of fp16: makers and readers of what it cannot hold.
 
     An upload casts by the network's options and not by the layer's mask, so a mask on the maker

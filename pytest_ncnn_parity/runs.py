@@ -118,7 +118,7 @@ class _Sample:
             self.known[result.id] = result
 
     def _fresh(self) -> Iterator[Result]:
-        """Run the cases without a result; a job that cannot run fails its first case and skips the rest."""
+        """Run the cases without a result. A job that cannot run fails its first case, skips the rest."""
         run = self._run
         first = next(iter(run.selected), None) == self._name
         job = run.plan.job(self._name, self._cases, run.settings.threads, first)

@@ -102,7 +102,7 @@ class ImageSource(_Keys):
     norm: list[Finite] | None = None
 
 
-_SOURCES = {
+_SOURCES: dict[str, type[BaseModel]] = {
     "random": RandomSource,
     "constant": ConstantSource,
     "file": FileSource,
@@ -222,7 +222,7 @@ class Spec(_Keys):
     model: ModelFiles
     inputs: Annotated[dict[SampleName, dict[Name, Source]], Field(min_length=1)]
     compare: Annotated[list[str | OwnComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
-    tolerance: ToleranceKeys = ToleranceKeys()
+    tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
     layers: Selection = Selection()
     masks: dict[str, Mask] = {}
     known: list[Known] = []
@@ -301,7 +301,7 @@ def load(path: Path) -> Spec:
 
 
 def _readable(error: ValidationError, path: Path, document: yaml12.Document) -> list[str]:
-    found = {}
+    found: dict[tuple[int, int, yaml12.Path], str] = {}
     for problem in error.errors():
         loc = _in_document(problem["loc"], document.data)
         missing = problem["type"] == "missing"
@@ -319,13 +319,12 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     if loc[:1] == ("inputs",):
         loc = loc[:3] + loc[4:]  # the fourth is the kind of source, by our Tag
     for step in loc:
-        if isinstance(data, dict) and step in data:
+        inside = step in data if isinstance(data, dict) else False
+        if isinstance(data, list) and isinstance(step, int):
+            inside = step < len(data)
+        if inside:
             data = data[step]
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
-            data = data[step]
-        else:
-            continue
-        path.append(step)
+            path.append(step)
     return tuple(path)
 
 
@@ -339,7 +338,7 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     if kind == "union_tag_not_found":
         return f"{where}: expected a source with one of the keys {', '.join(_SOURCES)}"
     if kind == "value_error":
-        return f"{where}: {str(problem['ctx']['error'])}"
+        return f"{where}: {problem['ctx']['error']!s}"
     shown = "nothing" if value is None else repr(value)
     if isinstance(value, float) and not math.isfinite(value):
         shown = f"{value}"
@@ -357,9 +356,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
         "tolerance": [ToleranceKeys] if len(loc) == 1 else [Budget],
     }
     chosen = classes.get(str(loc[0]), []) if loc else [Spec]
-    return {
-        field.alias or name for c in chosen for name, field in c.model_fields.items()
-    }
+    return {field.alias or name for c in chosen for name, field in c.model_fields.items()}
 
 
 assert set(PRECISIONS) == {

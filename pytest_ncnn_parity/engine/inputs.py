@@ -1,4 +1,7 @@
-"""A sample's sources -> arrays, in the worker. Shapes are numpy's: (w,), (h, w), (c, h, w), (c, d, h, w)."""
+"""A sample's sources -> arrays, in the worker.
+
+Shapes are numpy's: (w,), (h, w), (c, h, w) or (c, d, h, w).
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def _image(source: Mapping[str, Any]) -> Array:
     """Pixels as ncnn's Mat::from_pixels and substract_mean_normalize make them: (x - mean) * norm."""
     path = source["image"]
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - an extra
     except ImportError:
         raise InputError(
             "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"

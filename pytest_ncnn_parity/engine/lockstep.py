@@ -200,9 +200,7 @@ class Lockstep:
             self._limits.refuse_inputs(layer, None, self._underflow(case.comparison, layer))
         return self._judge_conversion(case, layer, None)
 
-    def _judge_conversion(
-        self, case: CaseSpec, layer: Layer, candidate: LoadedNet | None
-    ) -> Result:
+    def _judge_conversion(self, case: CaseSpec, layer: Layer, candidate: LoadedNet | None) -> Result:
         """What the reference's own outputs lose by becoming 16 bits wide."""
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
@@ -261,7 +259,8 @@ class Lockstep:
             yield self._guarded(case, lambda case: self._judge_output(case, whole))
 
     def _judge_output(self, case: CaseSpec, whole: _WholeRuns) -> Result:
-        assert case.output is not None and case.candidate is not None
+        assert case.output is not None
+        assert case.candidate is not None
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
         evidence: dict[str, Any] = {

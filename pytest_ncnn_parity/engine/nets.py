@@ -125,9 +125,7 @@ class Execution:
 class LoadedNet:
     """A network ready to run. `enter` announces each native step before it is taken."""
 
-    def __init__(
-        self, spec: NetSpec, model: Model, threads: int, enter: Callable[[str], None]
-    ) -> None:
+    def __init__(self, spec: NetSpec, model: Model, threads: int, enter: Callable[[str], None]) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
         self._enter = enter
@@ -202,9 +200,7 @@ class LoadedNet:
         # a name lookup in ncnn walks all blobs: look each up once
         self._index = {blob.name: i for i, blob in enumerate(self.net.blobs())}
         layers = self.net.layers()
-        self._on_vulkan = [
-            bool(opt.use_vulkan_compute and layer.support_vulkan) for layer in layers
-        ]
+        self._on_vulkan = [bool(opt.use_vulkan_compute and layer.support_vulkan) for layer in layers]
         self._cpu_fp16 = [layer.support_fp16_storage and not X86 for layer in layers]
         self._cpu_bf16 = [layer.support_bf16_storage for layer in layers]
         if self.setup.on_vulkan and not opt.use_vulkan_compute:
@@ -271,9 +267,7 @@ class LoadedNet:
         """The whole network as its users run it: one extractor, lightmode on."""
         return self._run(f"network on {self.label}", inputs, outputs)
 
-    def _run(
-        self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]
-    ) -> dict[str, Blob]:
+    def _run(self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> dict[str, Blob]:
         self._enter(step)
         extractor = self.net.create_extractor()
         for blob, value in inputs.items():

@@ -32,8 +32,7 @@ def evidence(
             }
     if case.half is not None:
         found["rounding"] = max(
-            compare(b.rounded(case.half).array, b.array, Tolerance()).scaled
-            for b in expected.values()
+            compare(b.rounded(case.half).array, b.array, Tolerance()).scaled for b in expected.values()
         )
     return found
 

@@ -35,7 +35,9 @@ def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None) -> s
     if fix is not None and case.layer is not None:
         lines += [f"  {line}" for line in fix_lines(fix)]
     elif fix is not None:
-        lines.append(f"  fix ({_mark(fix)}): masks on {', '.join(fix.masks)}; the summary has it")
+        masks = [f"{name} 31={mask}" for name, mask in fix.masks.items()]
+        more = f" and {len(masks) - MAX_LINES} more" if len(masks) > MAX_LINES else ""
+        lines.append(f"  fix ({_mark(fix)}): {', '.join(masks[:MAX_LINES])}{more}")
     return "\n".join(lines)
 
 

@@ -17,10 +17,10 @@ def write(document: dict[str, Any], path: Path) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text + "\n")
-        os.chmod(fresh, 0o666 & ~_umask())
-        os.replace(fresh, path)
+        Path(fresh).chmod(0o666 & ~_umask())
+        Path(fresh).replace(path)
     except BaseException:
-        os.unlink(fresh)
+        Path(fresh).unlink()
         raise
 
 

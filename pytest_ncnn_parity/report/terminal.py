@@ -17,7 +17,7 @@ def summary(records: Records, verbosity: int) -> Iterator[str]:
         return
     environment = records.environment
     devices = ", ".join(f"{d['name']} (fp16 {d['fp16']})" for d in environment.get("devices", ()))
-    yield f"ncnn {environment.get('ncnn')}, Vulkan: {devices or 'not used'}"
+    yield f"ncnn {environment.get('ncnn')}, Vulkan: {devices or 'no device used'}"
     for model in records.document()["models"]:
         yield ""
         yield model["spec"]

@@ -1,0 +1,108 @@
+"""Whole processes: how long one takes, and how much memory it and its children hold at their peak."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.01
+
+
+class BenchmarkError(Exception):
+    """A command that did not do what is to be measured."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to measure. Its output must have `proof` in it: else it did something else."""
+
+    args: Sequence[str]
+    cwd: Path
+    proof: str
+    env: Mapping[str, str] | None = None
+
+    def seconds(self) -> float:
+        start = time.perf_counter()
+        done = subprocess.run(
+            self.args, cwd=self.cwd, env=self.env, capture_output=True, text=True, check=False
+        )
+        taken = time.perf_counter() - start
+        self._check(done.returncode, done.stdout, done.stderr)
+        return taken
+
+    def peak(self) -> float:
+        """The largest sum of PSS over the process and all below it, in MiB, sampled as it runs."""
+        out, err = self.cwd / "stdout", self.cwd / "stderr"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                self.args, cwd=self.cwd, env=self.env, stdout=stdout, stderr=stderr
+            )
+            peak = 0.0
+            while process.poll() is None:
+                peak = max(peak, sum(map(_pss, _family(process.pid))))
+                time.sleep(POLL_SECONDS)
+        self._check(process.returncode, out.read_text(), err.read_text())
+        return peak / 1024
+
+    def _check(self, code: int, out: str, err: str) -> None:
+        if code != 0 or self.proof not in out:
+            raise BenchmarkError(
+                f"{' '.join(map(str, self.args))}: exit status {code}, expected 0 and "
+                f"{self.proof!r} in its output:\n{out[-2000:]}\n{err[-2000:]}"
+            )
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One row: medians of both sides, and the ratios taken round by round."""
+
+    what: str
+    unit: str
+    ours: Sequence[float]
+    theirs: Sequence[float]
+    aim: str
+
+    def row(self) -> str:
+        ratios = [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+        sides = [f"{statistics.median(side):.3g} {self.unit}" for side in (self.ours, self.theirs)]
+        median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+        cells = [self.what, *sides, f"{median:.2f}", f"{low:.2f}-{high:.2f}", self.aim]
+        return f"| {' | '.join(cells)} |"
+
+
+HEAD = "| what | ours | theirs | ratio | min-max | aim |\n| --- | --- | --- | --- | --- | --- |"
+
+
+def alternate(
+    ours: Callable[[], float], theirs: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Both measured `rounds` times, each first in every second round."""
+    ours_found, theirs_found = [], []
+    sides = [(ours, ours_found), (theirs, theirs_found)]
+    for i in range(rounds):
+        for measure, found in sides if i % 2 == 0 else reversed(sides):
+            found.append(measure())
+    return ours_found, theirs_found
+
+
+def _pss(pid: int) -> int:
+    """Proportional set size in KiB; 0 of a process that is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
+
+
+def _family(pid: int) -> Iterator[int]:
+    """`pid` and all its descendants."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _family(int(child))

@@ -1,0 +1,100 @@
+"""What the end-to-end tests share: a gate run on a spec, and networks made for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "example_models"
+SHARED = ROOT.parent / "shared" / "models"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of the gate: pytest's result, and the JSON report."""
+
+    result: pytest.RunResult
+    report: dict[str, Any]
+
+    @property
+    def output(self) -> str:
+        return self.result.stdout.str()
+
+    @property
+    def cases(self) -> dict[str, dict[str, Any]]:
+        """Cases by node id without the file: `sample::comparison::name`."""
+        found = (case for model in self.report["models"] for case in model["cases"])
+        return {case["nodeid"].partition("::")[2]: case for case in found}
+
+    def ids(self, outcome: str, comparison: str = "") -> list[str]:
+        return [
+            name
+            for name, case in self.cases.items()
+            if case["outcome"] == outcome and comparison in ("", case["comparison"])
+        ]
+
+    @property
+    def fixes(self) -> dict[str, dict[str, Any]]:
+        return {fix["comparison"]: fix for model in self.report["models"] for fix in model["fixes"]}
+
+
+Gate = Callable[..., Run]
+
+
+@pytest.fixture
+def gate(pytester: pytest.Pytester) -> Gate:
+    """Run `pytest --ncnn-parity ARGS` in the test's folder, in a process of its own."""
+
+    def run(*args: str) -> Run:
+        report = pytester.path / "report.json"
+        report.unlink(missing_ok=True)
+        result = pytester.run(
+            sys.executable, "-m", "pytest", "--ncnn-parity", f"--ncnn-parity-json={report}", *args
+        )
+        assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+        assert "Traceback" not in result.stdout.str() + result.stderr.str()
+        return Run(result, json.loads(report.read_text("utf-8")) if report.exists() else {})
+
+    return run
+
+
+@pytest.fixture
+def example(pytester: pytest.Pytester) -> Callable[[str], Path]:
+    """Copy an example model with its spec into the test's folder."""
+
+    def copy(name: str) -> Path:
+        for path in (EXAMPLES / name).iterdir():
+            if path.is_file():
+                shutil.copy(path, pytester.path)
+        return pytester.path / f"{name}.parity.yaml"
+
+    return copy
+
+
+@pytest.fixture
+def shared_model(pytester: pytest.Pytester) -> Callable[[str], None]:
+    """Copy a real model's files into the test's folder; skip where there are none."""
+
+    def copy(name: str) -> None:
+        if not SHARED.is_dir():
+            pytest.skip("the real models of ../shared/models are not here")
+        for suffix in (".param", ".bin"):
+            shutil.copy(SHARED / (name + suffix), pytester.path)
+
+    return copy
+
+
+def fresh_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh interpreter: ncnn's crashes and GPU instance stay out of this one."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300, check=False
+    )

@@ -1,0 +1,61 @@
+"""Small networks for the tests, each with one thing about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from network import Network
+
+
+def chain(folder: Path, layers: int = 4, name: str = "net") -> None:
+    """An input of 8 values and a chain of cheap layers l1 ... lN."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8")
+    for i in range(1, layers + 1):
+        x = net.layer("BinaryOp", f"l{i}", [x], params="0=0 1=1 2=0.25")
+    net.write(folder / name)
+
+
+def convolution(folder: Path, masks: str = "", name: str = "net") -> None:
+    """Three 3x3 convolutions c1, c2, c3 on (8, 24, 24); `masks` is appended to c2's line."""
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=24 1=24 2=8")
+    for i in (1, 2, 3):
+        weights = [rng.normal(0, 0.1, (8, 8, 3, 3)), rng.normal(0, 0.1, 8)]
+        params = "0=8 1=3 4=1 5=1 6=576" + (f" {masks}" if i == 2 and masks else "")
+        x = net.layer("Convolution", f"c{i}", [x], params=params, weights=weights)
+    net.write(folder / name)
+
+
+def underflow(folder: Path, name: str = "net") -> None:
+    """|x| + 1e-8 -> Split -> rsqrt, and the sum beside it: in fp16 1e-8 is 0 where x is."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    x = net.layer("ReLU", "relu", [x])
+    x = net.layer("BinaryOp", "eps", [x], params="0=0 1=1 2=1e-08")
+    a, b = net.split(x, 2)
+    a = net.layer("UnaryOp", "rsqrt", [a], params="0=6")
+    net.layer("BinaryOp", "join", [a, b], ["out0"], "0=0")
+    net.write(folder / name)
+
+
+def slow(folder: Path, name: str = "net") -> None:
+    """`quick`, then `slow`: a convolution that takes seconds on two cores."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=256 1=256 2=8")
+    x = net.layer("ReLU", "quick", [x])
+    weights = [np.full((64, 8, 31, 31), 1e-4), np.zeros(64)]
+    net.layer("Convolution", "slow", [x], ["out0"], f"0=64 1=31 4=15 5=1 6={64 * 8 * 31 * 31}", weights)
+    net.write(folder / name)
+
+
+def spec(folder: Path, text: str, name: str = "net") -> Path:
+    """Write NAME.parity.yaml for NAME.param; `text` follows the model's line."""
+    path = folder / f"{name}.parity.yaml"
+    path.write_text(f"model: {{param: {name}.param, bin: {name}.bin}}\n{text}", "utf-8")
+    return path
+
+
+NOISE = "inputs:\n  noise: {in0: {random: normal}}\n"

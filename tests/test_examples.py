@@ -1,0 +1,101 @@
+"""The example models: what each is there to show is what a run shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Gate
+
+REDUCTIONS = [f"sum_{i}" for i in range(1, 16)]
+
+
+def test_style_decoder_blames_the_15th_reduction_and_repairs_its_region(
+    gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
+) -> None:
+    example("style_decoder")
+    run = gate("--ncnn-parity-fix=write")
+    fp16 = "fp16-vs-fp32-vulkan"
+    for sample in ("face", "other"):
+        red = [name for name in run.ids("failed", fp16) if name.startswith(sample)]
+        assert red == [f"{sample}::{fp16}::sum_15", f"{sample}::{fp16}::output:out0"]
+        for name in REDUCTIONS[:14]:
+            assert run.cases[f"{sample}::{fp16}::{name}"]["outcome"] == "passed"
+        overflow = run.cases[f"{sample}::{fp16}::sum_15"]
+        assert overflow["cause"] == "storage-overflow"
+        assert 1.7e6 < overflow["metrics"]["reference_absmax"] < 3.1e6
+        assert overflow["metrics"]["inf"] == 3
+    assert run.ids("failed", "cpu-vs-vulkan") == []
+    assert len(run.ids("passed", "cpu-vs-vulkan")) == 2 * 244
+    assert [n.split("::")[2] for n in run.ids("failed", "fp16-range")] == ["sum_15", "sum_15"]
+
+    fix = run.fixes[fp16]
+    assert fix["verified"] is True
+    assert fix["masks"] == {"sum_15": 18, "eps_15": 18, "rsqrt_15": 18}
+    assert all(line.endswith("31=18") for line in fix["lines"])
+    assert "sum_15 (Reduction): inf on vulkan fp16, 3 of 3 elements; fp32 reference 1" in run.output
+
+    patched = pytester.path / ".ncnn-parity" / f"style_decoder.{fp16}.param"
+    patched.replace(pytester.path / "style_decoder.param")
+    again = gate()
+    assert again.result.ret == 0
+    assert again.ids("failed") == []
+    assert f"other::{fp16}::output:out0" in again.ids("passed")
+
+
+def test_the_patch_applies_with_git(
+    gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
+) -> None:
+    example("accumulate")
+    pytester.run("git", "init", "-q")
+    gate("--ncnn-parity-fix=write")
+    patch = ".ncnn-parity/accumulate.fp16-vs-fp32-vulkan.patch"
+    assert pytester.run("git", "apply", patch).ret == 0
+    patched = (pytester.path / patch).with_suffix(".param").read_bytes()
+    assert (pytester.path / "accumulate.param").read_bytes() == patched
+
+
+def test_accumulate_needs_31_1_on_one_layer(gate: Gate, example: Callable[[str], Path]) -> None:
+    example("accumulate")
+    run = gate()
+    assert [n.split("::")[1:] for n in run.ids("failed")] == [
+        ["fp16-vs-fp32-vulkan", "average"],
+        ["fp16-vs-fp32-vulkan", "output:out0"],
+    ]
+    case = run.cases["noise::fp16-vs-fp32-vulkan::average"]
+    assert case["cause"] == "accumulator-overflow"
+    assert float(case["metrics"]["reference_absmax"]) < 65504
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert (fix["masks"], fix["verified"]) == ({"average": 1}, True)
+    assert "right without fp16 arithmetic" in run.output
+
+
+@pytest.mark.parametrize("name", ["digits", "attention"])
+def test_healthy_networks_are_green(gate: Gate, example: Callable[[str], Path], name: str) -> None:
+    example(name)
+    run = gate("--ncnn-parity-require-vulkan")
+    assert run.result.ret == 0
+    assert run.ids("failed") == []
+    for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan", "fp16-range"):
+        assert len(run.ids("passed", comparison)) >= 3 * 9
+    assert run.ids("passed", "fp16-vs-fp32-cpu") == []
+
+
+def test_without_a_vulkan_driver_the_fault_is_still_predicted(
+    gate: Gate, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nonexistent.json")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent.json")
+    example("style_decoder")
+    run = gate()
+    assert [n.split("::")[1:] for n in run.ids("failed")] == 2 * [["fp16-range", "sum_15"]]
+    skipped = run.cases["face::cpu-vs-vulkan::sum_1"]
+    assert "apt-get install mesa-vulkan-drivers" in skipped["message"]
+    fix = run.fixes["fp16-range"]
+    assert fix["verified"] is False
+    assert "NOT verified" in run.output
+    required = gate("--ncnn-parity-require-vulkan", "-k", "cpu-vs-vulkan and sum_1")
+    assert required.result.ret == 1
+    assert required.ids("passed") == []
+    assert "no Vulkan device" in required.cases["face::cpu-vs-vulkan::sum_1"]["message"]

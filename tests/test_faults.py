@@ -1,0 +1,141 @@
+"""Ways a model or a device goes wrong: each a verdict of its own, with everything else intact."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import networks
+import pytest
+from conftest import Gate
+
+
+def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=2", "a")
+    networks.spec(pytester.path, networks.NOISE, "a")
+    networks.convolution(pytester.path, "", "b")
+    networks.spec(pytester.path, networks.NOISE, "b")
+    run = gate()
+    a, b = ({c["nodeid"].partition("::")[2]: c for c in m["cases"]} for m in run.report["models"])
+    assert {name: case["cause"] for name, case in a.items() if case["outcome"] == "failed"} == {
+        "noise::fp16-vs-fp32-vulkan::c2": "unsafe-mask",
+        "noise::fp16-vs-fp32-vulkan::output:c3": "unsafe-mask",
+    }
+    assert "killed by SIGSEGV" in a["noise::fp16-vs-fp32-vulkan::c2"]["message"]
+    for name in ("in0", "c1", "c3"):
+        assert a[f"noise::fp16-vs-fp32-vulkan::{name}"]["outcome"] == "passed"
+    assert "failed" not in {case["outcome"] for case in b.values()}
+    assert b["noise::fp16-vs-fp32-vulkan::output:c3"]["outcome"] == "passed"
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert (fix["masks"], fix["verified"]) == ({"c2": 18}, True)
+
+
+def test_a_shader_that_does_not_compile_is_named(gate: Gate, pytester: pytest.Pytester) -> None:
+    """With the layers not selected, what is left to blame is what stderr told while loading."""
+    networks.convolution(pytester.path, "31=2")
+    networks.spec(pytester.path, networks.NOISE)
+    run = gate("--ncnn-parity-fix=off", "-k", "output and fp16")
+    case = run.cases["noise::fp16-vs-fp32-vulkan::output:c3"]
+    assert (case["outcome"], case["cause"]) == ("failed", "shader")
+    assert "a shader did not compile" in case["message"]
+    assert "stderr: compile" in case["message"]
+
+
+def test_underflow_blames_the_layer_that_made_the_value(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.underflow(pytester.path)
+    networks.spec(pytester.path, "inputs:\n  zeros: {in0: {constant: -1}}\n")
+    run = gate()
+    for comparison in ("fp16-vs-fp32-vulkan", "fp16-range"):
+        red = {n.split("::")[2]: run.cases[n]["cause"] for n in run.ids("failed", comparison)}
+        expected = {"eps": "underflow"}
+        if comparison != "fp16-range":
+            expected["output:out0"] = "underflow"
+        assert red == expected
+    skipped = run.cases["zeros::fp16-vs-fp32-vulkan::rsqrt"]
+    assert skipped["outcome"] == "skipped"
+    assert "input not representable" in skipped["message"]
+    assert "made by eps" in skipped["message"]
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert fix["verified"] is True
+    assert set(fix["masks"]) >= {"eps", "rsqrt"}
+
+
+def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.slow(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan, fp16-range]\n")
+    run = gate("--ncnn-parity-timeout=1.5")
+    slow = run.cases["noise::fp16-range::slow"]
+    assert (slow["outcome"], slow["cause"]) == ("failed", "timeout")
+    assert "no answer for 1.5 s" in slow["message"]
+    assert run.cases["noise::fp16-range::quick"]["outcome"] == "passed"
+
+
+def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
+    networks.slow(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--ncnn-parity", "-p", "no:cacheprovider"],
+        cwd=pytester.path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    worker = _worker_of(process.pid)
+    time.sleep(1.0)  # it is in the slow layer by then
+    os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert "slow (Convolution): killed by SIGKILL" in output
+    assert "(crash)" in output
+    assert "1 failed, 2 passed" in output
+
+
+def _worker_of(pid: int) -> int:
+    for _ in range(200):
+        found = subprocess.run(
+            ["pgrep", "-P", str(pid), "-f", "engine.worker"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        if found:
+            return int(found[0])
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")
+
+
+def test_weights_that_do_not_load_are_one_error(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path)
+    weights = pytester.path / "net.bin"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    networks.spec(pytester.path, networks.NOISE + "  more: {in0: {random: uniform}}\n")
+    run = gate()
+    assert run.ids("failed") == ["noise::cpu-vs-vulkan::c1"]
+    assert run.ids("passed") == []
+    message = run.cases["noise::cpu-vs-vulkan::c1"]["message"]
+    assert message.startswith(str(pytester.path / "net.parity.yaml") + ":1:")
+    assert "net.bin: load_model" in message
+    assert "could not load" in run.cases["more::fp16-range::c2"]["message"]
+
+
+def test_nan_that_the_reference_makes_is_told_at_its_maker(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.chain(pytester.path)
+    text = (pytester.path / "net.param").read_text("utf-8")
+    line = next(row for row in text.splitlines() if " l2 " in row)
+    broken = "UnaryOp l2 1 1 l1 l2 0=5"  # the square root of negative values
+    (pytester.path / "net.param").write_text(text.replace(line, broken), "utf-8")
+    networks.spec(pytester.path, "inputs:\n  noise: {in0: {constant: -3}}\n")
+    run = gate()
+    red = {n.split("::", 1)[1]: run.cases[n]["cause"] for n in run.ids("failed")}
+    assert red == {
+        "cpu-vs-vulkan::l2": "nan",
+        "cpu-vs-vulkan::output:l4": "nan",
+        "fp16-vs-fp32-vulkan::l2": "nan",
+        "fp16-vs-fp32-vulkan::output:l4": "nan",
+        "fp16-range::l2": "nan",
+    }

@@ -1,0 +1,120 @@
+"""What runs is what was asked for, by every way pytest has of asking, with the same verdicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networks
+import pytest
+from conftest import Gate
+
+SPEC = (
+    "inputs:\n  zeros: {in0: {constant: -1}}\n  noise: {in0: {random: normal, seed: 3}}\n"
+    "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
+)
+
+
+@pytest.fixture
+def net(pytester: pytest.Pytester) -> None:
+    networks.underflow(pytester.path)
+    networks.spec(pytester.path, SPEC)
+
+
+@pytest.mark.usefixtures("net")
+def test_a_node_id_selects_one_case(gate: Gate) -> None:
+    case = "net.parity.yaml::noise::fp16-vs-fp32-vulkan::rsqrt"
+    run = gate(case)
+    assert list(run.cases) == ["noise::fp16-vs-fp32-vulkan::rsqrt"]
+    assert len(gate("net.parity.yaml::zeros").cases) == 6 + 7 + 6
+
+
+@pytest.mark.usefixtures("net")
+def test_k_and_lf_select(gate: Gate) -> None:
+    assert set(gate("-k", "rsqrt and noise and not range").cases) == {
+        "noise::cpu-vs-vulkan::rsqrt",
+        "noise::fp16-vs-fp32-vulkan::rsqrt",
+    }
+    first = gate()
+    again = gate("--lf")
+    assert set(again.cases) == set(first.ids("failed"))
+    assert again.ids("failed") == first.ids("failed")
+
+
+@pytest.mark.usefixtures("net")
+def test_collect_only_runs_nothing(gate: Gate) -> None:
+    run = gate("--collect-only", "-q")
+    assert "net.parity.yaml::zeros::fp16-vs-fp32-vulkan::output:out0" in run.output
+    assert run.cases == {}
+    assert run.report["environment"]["ncnn"] is None
+
+
+@pytest.mark.usefixtures("net")
+def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
+    """Also where the verdict hangs on a layer that was not selected: eps fails for what rsqrt does."""
+    whole = gate("--ncnn-parity-fix=off").cases
+    for name in ("zeros::fp16-vs-fp32-vulkan::eps", "noise::fp16-range::rsqrt"):
+        alone = gate("--ncnn-parity-fix=off", f"net.parity.yaml::{name}").cases[name]
+        assert (alone["outcome"], alone["cause"]) == (whole[name]["outcome"], whole[name]["cause"])
+        assert alone["metrics"] == whole[name]["metrics"]
+
+
+@pytest.mark.parametrize("dist", ["load", "loadscope", "loadfile", "loadgroup", "worksteal", "each"])
+@pytest.mark.usefixtures("net")
+def test_xdist_gives_the_same_verdicts_and_runs_each_sample_once(
+    gate: Gate, dist: str, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    plain = gate()
+    log = pytester.path / "loads.log"
+    monkeypatch.setenv("LOADS", str(log))
+    pytester.makeconftest(LOGS_LOADS)
+    spread = gate("-n", "2", "--dist", dist)
+    assert _verdicts(spread.cases) == _verdicts(plain.cases)
+    assert spread.fixes == plain.fixes
+    assert spread.report["environment"]["devices"] == plain.report["environment"]["devices"]
+    jobs = log.read_text("utf-8").split()
+    assert sorted(jobs) == ["noise", "zeros"], "each sample is run by one process, once"
+
+
+LOGS_LOADS = """
+import os
+from pytest_ncnn_parity.plan import Plan
+
+job = Plan.job
+
+def logged(self, sample, cases, *args, **kwargs):
+    with open(os.environ["LOADS"], "a") as log:
+        log.write(sample + "\\n")
+    return job(self, sample, cases, *args, **kwargs)
+
+Plan.job = logged
+"""
+
+
+def _verdicts(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        name: (case["outcome"], case["cause"], case["message"], case["metrics"])
+        for name, case in cases.items()
+    }
+
+
+def test_known_failures_are_expected_and_strict(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.underflow(pytester.path)
+    networks.spec(
+        pytester.path,
+        SPEC + "known:\n"
+        '  - {layer: eps, sample: zeros, reason: "issue 1"}\n'
+        '  - {output: out0, sample: zeros, comparison: fp16-vs-fp32-vulkan, reason: "issue 1"}\n'
+        '  - {layer: relu, sample: noise, comparison: cpu-vs-vulkan, reason: "gone"}\n',
+    )
+    run = gate("--ncnn-parity-fix=off", "-rx")
+    assert "XFAIL" in run.output
+    assert "issue 1" in run.output
+    known = run.cases["zeros::fp16-vs-fp32-vulkan::eps"]
+    assert (known["outcome"], known["cause"], known["known"]) == ("skipped", "underflow", True)
+    # eps is right in cpu-vs-vulkan: an expected failure that passes is a failure
+    assert run.ids("failed", "cpu-vs-vulkan") == [
+        "zeros::cpu-vs-vulkan::eps",
+        "noise::cpu-vs-vulkan::relu",
+    ]
+    assert [name for name in run.ids("failed") if name.startswith("zeros::fp16")] == []
+    assert run.cases["noise::cpu-vs-vulkan::relu"]["message"] == "[XPASS(strict)] gone"
