@@ -132,8 +132,10 @@ class Plan:
         text = self.masked.text if self.spec.masks else None
         build = _JobBuilder([self._model(text)])
         trajectory = build.net(CPU_FP32)
-        specs = tuple(build.case(case) for case in cases)
-        defaults = {c.name: asdict(self._tolerance(c, None)) for c in self.spec.comparisons}
+        chosen = tuple(cases)
+        specs = tuple(build.case(case) for case in chosen)
+        comparisons = {case.comparison.name: case.comparison for case in chosen}
+        defaults = {name: asdict(self._tolerance(c, None)) for name, c in comparisons.items()}
         return Job(
             models=tuple(build.models),
             nets=tuple(build.nets),

@@ -295,7 +295,7 @@ def load(path: Path) -> Spec:
         spec = Spec.model_validate(document.data)
     except ValidationError as error:
         raise SpecError(_readable(error, path, document)) from None
-    spec._path = path
+    spec._path = path.absolute()  # a worker has another working directory
     spec._document = document
     return spec
 

@@ -161,10 +161,12 @@ class _Worker:
                 encoding="utf-8",
             )
         except OSError as error:
-            self._clean()
+            self._stderr.close()
+            self._home.cleanup()
             raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._pump, daemon=True).start()
+        self._pumping = threading.Thread(target=self._pump, daemon=True)
+        self._pumping.start()
         self.environment: dict[str, Any] = self._greeting()
 
     def _pump(self) -> None:
@@ -271,5 +273,9 @@ class _Worker:
         self._clean()
 
     def _clean(self) -> None:
-        self._stderr.close()
+        self._pumping.join(timeout=5.0)  # the pipe has ended with the process
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         self._home.cleanup()

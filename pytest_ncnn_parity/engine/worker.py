@@ -11,8 +11,10 @@ import math
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TextIO
 
 import ncnn
@@ -51,6 +53,8 @@ class Worker:
                 self._run(Job.decode(line))
             except InputError as error:
                 self.send(error=str(error), blob=error.blob)
+            except Exception as error:  # ours: else it would pass for a crash of the step in flight
+                self.send(error=_told(error), blob=None)
             self.send(end=True)
 
     def _run(self, job: Job) -> None:
@@ -75,6 +79,13 @@ class Worker:
             "machine": platform.machine(),
             "system": platform.platform(),
         }
+
+
+def _told(error: Exception) -> str:
+    """An error that should not be, in one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
 
 
 def _plain(value: Any) -> Any:

@@ -20,13 +20,12 @@ class Network:
     shape: tuple[int, int, int]  # c, h, w
     low: float
     high: float
-    cases: str  # how pytest counts them: it is the proof that all of them ran
 
 
 NETWORKS = (
-    Network("nanodet-m", "input.1", (3, 320, 320), -2.1, 2.6, "passed"),
-    Network("cunet_noise0_model", "Input1", (3, 156, 156), 0.0, 1.0, "passed"),
-    Network("upconv7_scale2.0x_model", "Input1", (3, 128, 128), 0.0, 1.0, "passed"),
+    Network("nanodet-m", "input.1", (3, 320, 320), -2.1, 2.6),
+    Network("cunet_noise0_model", "Input1", (3, 156, 156), 0.0, 1.0),
+    Network("upconv7_scale2.0x_model", "Input1", (3, 128, 128), 0.0, 1.0),
 )
 
 SPEC = """\
@@ -56,7 +55,7 @@ def ours(network: Network, models: Path, folder: Path) -> Command:
     spec.write_text(text, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     args = [sys.executable, "-m", "pytest", "--ncnn-parity", spec.name]
-    return Command(args, folder, network.cases)
+    return Command(args, folder, " passed")
 
 
 def theirs(network: Network, models: Path, folder: Path) -> Command:

@@ -1,0 +1,90 @@
+"""What a gate costs, as ratios within one run: `python tests/benchmarks/bench.py`.
+
+Three questions. A whole gate over each real network (cpu-vs-vulkan, fp16-vs-fp32; the command a user
+types), against `by_hand.py`, the script an engineer would write in its place: how much longer does it
+take (1), and how much memory do both hold at their peak (3)? Collecting and running 10,000 cases over a
+network that computes next to nothing, against 10,000 empty pytest items: what does a case cost (2)?
+Both sides are whole processes on the same seeded inputs, run in turns after a first, uncounted one
+that fills the shader cache; a ratio is taken within each round, and its median is the answer. Only
+the ratios mean something: the absolute numbers are the machine's. Memory is the sum of the
+proportional set sizes (Linux) of a process and its children. The networks are not part of the project
+(`--models` says where they are); without them only (2) is measured. Never a test: nothing fails on a
+slow machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import gates
+import many
+from process import HEAD, BenchmarkError, Ratio, alternate
+
+MODELS = Path(__file__).parents[3] / "shared" / "models"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of the networks")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
+    parser.add_argument("--cases", type=int, default=10_000, help="cases of the second question")
+    parser.add_argument(
+        "--only", choices=("time", "cases", "memory"), nargs="+", default=["time", "cases", "memory"]
+    )
+    parser.add_argument("--networks", nargs="+", default=[n.name for n in gates.NETWORKS])
+    return parser.parse_args()
+
+
+def gate_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
+    """Time and memory of a gate, network by network."""
+    for network in gates.NETWORKS:
+        if network.name not in args.networks:
+            continue
+        if not all(file.is_file() for file in gates.files(network, args.models)):
+            print(f"{network.name}: not in {args.models}, left out", file=sys.stderr)
+            continue
+        ours = gates.ours(network, args.models, folder)
+        theirs = gates.theirs(network, args.models, folder)
+        alternate(ours.seconds, theirs.seconds, 1)  # fills the shader cache
+        if "time" in args.only:
+            found = alternate(ours.seconds, theirs.seconds, args.rounds)
+            yield Ratio(f"gate, {network.name}", "s", *found, "at most 1.5")
+        if "memory" in args.only:
+            found = alternate(ours.peak, theirs.peak, max(1, args.rounds // 2))
+            yield Ratio(f"peak memory, {network.name}", "MiB", *found, "below 1")
+
+
+def case_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
+    """What cases cost pytest, and how much of it is the engine's."""
+    if "cases" not in args.only:
+        return
+    cases = args.cases - args.cases % many.SAMPLES
+    many.write(folder, cases)
+    sides = [side(folder, cases) for side in (many.ours, many.theirs, many.engine)]
+    took = [[side.seconds() for side in sides] for _ in range(args.rounds)]
+    whole, empty, alone = (list(side) for side in zip(*took, strict=True))
+    yield Ratio(f"{cases:,} cases", "s", whole, empty, "at most 1.5")
+    rest = [a - b for a, b in zip(whole, alone, strict=True)]
+    yield Ratio(f"{cases:,} cases, the engine's time taken off", "s", rest, empty, "")
+
+
+def main() -> int:
+    args = arguments()
+    print(HEAD, flush=True)
+    with tempfile.TemporaryDirectory(prefix="ncnn-parity-bench-") as folder:
+        try:
+            for rows in (gate_rows, case_rows):
+                for ratio in rows(args, Path(folder)):
+                    print(ratio.row(), flush=True)
+        except BenchmarkError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

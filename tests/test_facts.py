@@ -1,0 +1,159 @@
+"""What ncnn does, where this project stands on it. Each runs in a fresh interpreter with real ncnn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import EXAMPLES, SHARED, fresh_python
+
+PRELUDE = """
+import os, sys
+import numpy as np
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.nets import Blob, LoadedNet
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+
+def load(stem, device, precision, masks=None):
+    graph = param.read(stem + ".param")
+    graph = graph.with_masks(masks or {})
+    model = Model(stem + ".param", stem + ".bin", graph.text)
+    return graph, LoadedNet(NetSpec(0, device, precision), model, 2, lambda step: None)
+
+def feed(graph, shape):
+    array = np.ascontiguousarray(np.random.RandomState(0).normal(size=shape), np.float32)
+    return {blob: Blob.of(array) for blob in graph.inputs}
+
+def stepped(graph, net, inputs, choose=lambda layer: None):
+    blobs = dict(inputs)
+    for layer in graph.layers:
+        if layer.type != "Input":
+            blobs.update((choose(layer) or net).run_layer(layer, blobs))
+    return blobs
+
+def same(a, b):
+    return np.array_equal(a.array.view(np.uint32), b.array.view(np.uint32))
+
+stem, shape = sys.argv[1], tuple(map(int, sys.argv[2].split(",")))
+"""
+DONE = "\nprint('done', flush=True)\nos._exit(0)\n"
+
+NETWORKS = [
+    (str(EXAMPLES / "style_decoder" / "style_decoder"), "32"),
+    (str(EXAMPLES / "attention" / "attention"), "1,8,8"),
+    (str(SHARED / "nanodet-m"), "3,64,64"),
+    (str(SHARED / "cunet_noise0_model"), "3,64,64"),
+]
+real_networks = pytest.mark.parametrize(
+    ("stem", "shape"), NETWORKS, ids=[Path(stem).name for stem, _ in NETWORKS]
+)
+
+
+def confirm(code: str, stem: str, shape: str) -> None:
+    if not Path(f"{stem}.param").exists():
+        pytest.skip("the real models of ../shared/models are not here")
+    done = fresh_python(PRELUDE + code + DONE, stem, shape)
+    assert done.stdout.endswith("done\n"), done.stderr[-2000:]
+
+
+@real_networks
+def test_stepping_is_bitwise_one_run(stem: str, shape: str) -> None:
+    code = """
+for device, precision in (("cpu", "fp32"), ("vulkan", "fp32"), ("vulkan", "fp16")):
+    graph, net = load(stem, device, precision)
+    inputs = feed(graph, shape)
+    blobs = stepped(graph, net, inputs)
+    whole = net.run(inputs, graph.outputs)
+    assert all(same(whole[o], blobs[o]) for o in graph.outputs), (device, precision)
+"""
+    confirm(code, stem, shape)
+
+
+@real_networks
+def test_choosing_the_net_by_layer_is_bitwise_the_masked_network(stem: str, shape: str) -> None:
+    code = """
+graph, cpu = load(stem, "cpu", "fp32")
+_, gpu = load(stem, "vulkan", "fp16")
+inputs = feed(graph, shape)
+random = np.random.RandomState(1)
+for share in (0.1, 0.3, 0.6):
+    masked = {l.name for l in graph.layers if l.type != "Input" and random.rand() < share}
+    _, patched = load(stem, "vulkan", "fp16", {name: 18 for name in masked})
+    blobs = stepped(graph, gpu, inputs, lambda layer: cpu if layer.name in masked else gpu)
+    whole = patched.run(inputs, graph.outputs)
+    assert all(same(whole[o], blobs[o]) for o in graph.outputs), share
+"""
+    confirm(code, stem, shape)
+
+
+def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:
+    """`shipped` is Vulkan with ncnn's defaults: those of Option, which precision fp16 sets."""
+    code = """
+import ncnn, os
+from pytest_ncnn_parity.setups import PRECISIONS, PRECISION_FLAGS
+opt = ncnn.Option()
+on = {flag for flag in PRECISION_FLAGS if getattr(opt, flag, False)}
+assert on == PRECISIONS["fp16"], on
+print("done", flush=True)
+os._exit(0)
+"""
+    done = fresh_python(code)
+    assert done.stdout.endswith("done\n"), done.stderr
+
+
+def test_masks_leave_no_bit_of_the_options_read_back_in_doubt(tmp_path: Path) -> None:
+    """Where each layer runs and in which format, as `execution` reads it, by its mask."""
+    networks.convolution(tmp_path)
+    code = """
+for mask, expected in (
+    (0, "vulkan, fp16 storage, fp16 arithmetic"),
+    (1, "vulkan, fp16 storage, fp32 arithmetic"),
+    (16, "cpu fp32"), (17, "cpu fp32"), (18, "cpu fp32"), (19, "cpu fp32"),
+):
+    graph, net = load(stem, "vulkan", "fp16", {"c2": mask})
+    assert str(net.execution(graph.names["c2"])) == expected, mask
+"""
+    confirm(code, str(tmp_path / "net"), "8,24,24")
+
+
+def test_safe_masks_keep_the_network_right(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    code = """
+graph, cpu = load(stem, "cpu", "fp32")
+inputs = feed(graph, shape)
+true = cpu.run(inputs, graph.outputs)["c3"].array
+for mask in (1, 16, 17, 18, 19):
+    _, net = load(stem, "vulkan", "fp16", {"c2": mask})
+    made = net.run(inputs, graph.outputs)["c3"].array
+    assert np.abs(made - true).max() < 0.01 * np.abs(true).max(), mask
+"""
+    confirm(code, str(tmp_path / "net"), "8,24,24")
+
+
+def test_on_x86_the_fp16_of_the_cpu_is_ignored(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    code = """
+import pytest_ncnn_parity.engine.nets as nets
+if not nets.X86:
+    print("done", flush=True)
+    os._exit(0)
+graph, fp32 = load(stem, "cpu", "fp32")
+nets.X86 = False  # so that the setup is not refused
+_, fp16 = load(stem, "cpu", "fp16")
+inputs = feed(graph, shape)
+assert same(*(net.run(inputs, graph.outputs)["c3"] for net in (fp32, fp16)))
+"""
+    confirm(code, str(tmp_path / "net"), "8,24,24")
+
+
+def test_rounding_is_numpys(tmp_path: Path) -> None:
+    """ncnn's casts, which round the inputs of layer cases, are IEEE's round to nearest even."""
+    code = """
+values = np.random.RandomState(0).normal(0, 1e4, 100_003).astype(np.float32)
+values[:6] = (65504, 65519.99, 65520, -65520, 2**-25, 2**-25 * 1.001)
+rounded = Blob.of(values).rounded("fp16").array
+assert np.array_equal(rounded, values.astype(np.float16).astype(np.float32))
+"""
+    networks.chain(tmp_path)
+    confirm(code, str(tmp_path / "net"), "8")
