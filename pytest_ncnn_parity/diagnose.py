@@ -43,6 +43,13 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
     assert result.metrics is not None
     metrics = result.metrics
     seen = _seen(metrics, where)
+    if "misread" in evidence:
+        blob, mask = evidence["misread"], evidence["mask"]
+        return Diagnosis(
+            "unsafe-mask",
+            f"31={mask} makes it take the 16-bit values of {blob} for fp32 on {where}",
+            ("on a CPU with 16-bit storage a masked region must be entered by fp32 blobs",),
+        )
     if _unsafe(evidence) and case.comparison.half == "fp16":
         mask = evidence["mask"]
         return Diagnosis(
@@ -80,6 +87,12 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
     tried = tuple(_tried(evidence))
     if fp32.get("agrees") is False:
         return Diagnosis("device", f"{seen}; fp32 on the same device is wrong as well", tried)
+    if evidence.get("without_packing", {}).get("agrees"):
+        what = f"{seen}; right without packing, so a packed kernel is wrong"
+        return Diagnosis("device", what, tried)
+    if evidence.get("without_winograd", {}).get("agrees"):
+        cure = "31=64 on this layer takes winograd away and cures it"
+        return Diagnosis("precision", f"{seen}; winograd in fp16 explains it", (cure, *tried))
     nonfinite = metrics["nan"] + metrics["inf"]
     if plain.get("agrees"):
         if nonfinite or float(metrics["scaled"]) >= COLLAPSED:
@@ -199,6 +212,8 @@ def _seen(metrics: Mapping[str, Any], where: str) -> str:
 def _tried(evidence: Mapping[str, Any]) -> list[str]:
     names = {
         "without_arithmetic": "without fp16 arithmetic",
+        "without_packing": "without packing",
+        "without_winograd": "without winograd",
         "fp32_on_device": "in fp32 on the same device",
     }
     lines = []

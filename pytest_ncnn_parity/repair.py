@@ -55,7 +55,7 @@ def proposals(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]
     for fault in faults:
         if fault.cause == "unsafe-mask":
             _add(masks, fault.layer, NO_VULKAN)
-        elif fault.without_arithmetic:
+        elif fault.without_arithmetic and fault.cause != "storage-overflow":
             _add(masks, fault.layer, NO_FP16_ARITHMETIC)
     for layer in _region(graph, faults, ranges):
         _add(masks, layer, REGION)
@@ -95,7 +95,7 @@ def _region(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]) 
                 for reader in graph.consumers[blob]:
                     choose(reader)
     for fault in faults:
-        if fault.cause in ("storage-overflow", "nan") and not fault.without_arithmetic:
+        if fault.cause == "storage-overflow" or (fault.cause == "nan" and not fault.without_arithmetic):
             choose(fault.layer)
         if fault.cause == "underflow":
             choose(fault.layer)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 FP16_MAX = 65504.0
 FP16_OVERFLOW = 65520.0  # from here on rounding to nearest gives inf (IEEE 754 binary16)
+FP16_NORMAL = 2.0**-14  # below it values are subnormal: they lose bits, and some casts make them 0
 FP16_TINIEST = 2.0**-24  # the least subnormal; half of it and less rounds to 0
 
 
@@ -45,31 +46,35 @@ class Defaults:
 
 
 # Measured as max|c - r| / max|r| on healthy trained networks: a ShuffleNetV2 detector of 153 layers,
-# a U-Net of 59, an upscaler of 8, on llvmpipe and on an NVIDIA H200; the README has the table.
-# `scaled` carries the budget, for half precision loses a share of the largest term and not of each
-# element; `atol` is the step of the format near zero, where a share of nothing would be nothing.
+# a U-Net of 59, an upscaler of 8, on llvmpipe and on an NVIDIA H200, fed with noise; the README has
+# the table. `scaled` carries the budget, for half precision loses a share of the largest term and
+# not of each element; `atol` is the step of the format near zero. All but bf16's outputs stay below
+# 0.1: a layer that is 10 % wrong is red.
 DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
     {
+        # worst seen: layer 7e-6, output 7e-6 (on flat images 4e-5 and 1.5e-5)
         "fp32": Defaults(
-            Tolerance(atol=1e-7, scaled=1e-4),
+            Tolerance(atol=1e-7, scaled=2e-4),
             Tolerance(atol=1e-7, scaled=1e-3),
         ),
+        # worst seen: layer 0.0144, output 0.025
         "fp16": Defaults(
-            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
-            Tolerance(atol=FP16_TINIEST, scaled=6e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=5e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=8e-2),
         ),
+        # worst seen: layer 0.0043, output 0.0135
         "fp16-storage": Defaults(
-            Tolerance(atol=FP16_TINIEST, scaled=1e-2),
-            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=2e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=5e-2),
         ),
         "fp16-packed": Defaults(
-            Tolerance(atol=FP16_TINIEST, scaled=1e-2),
-            Tolerance(atol=FP16_TINIEST, scaled=4e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=2e-2),
+            Tolerance(atol=FP16_TINIEST, scaled=5e-2),
         ),
-        # bf16 keeps 8 bits of mantissa where fp16 keeps 11: eight times the rounding of storage
+        # worst seen: layer 0.026, output 0.22: 8 bits of mantissa add up over 150 layers
         "bf16": Defaults(
-            Tolerance(scaled=5e-2),
             Tolerance(scaled=8e-2),
+            Tolerance(scaled=4e-1),
         ),
     }
 )

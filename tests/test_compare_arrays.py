@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ncnn_parity.compare import BLOCK, compare
@@ -42,9 +42,10 @@ def test_arrays_beyond_one_block(shape: tuple[int, ...], rtol: float) -> None:
     candidate.flat[last] = math.inf
     metrics = compare(candidate, reference, Tolerance(atol=1e-3, rtol=rtol))
     assert metrics.index == tuple(size - 1 for size in shape)
-    assert (metrics.inf, metrics.mismatched) == (1, len(places) + 1)
+    assert (metrics.inf, metrics.mismatched) == (1, len({*places, last}))
 
 
+@settings(deadline=None)
 @given(st.permutations(range(4)), st.lists(st.sampled_from([1, -1, 2, -2]), min_size=4, max_size=4))
 def test_layout_in_memory_makes_no_difference(axes: list[int], steps: list[int]) -> None:
     rng = np.random.default_rng(1)

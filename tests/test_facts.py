@@ -12,7 +12,8 @@ PRELUDE = """
 import os, sys
 import numpy as np
 from pytest_ncnn_parity import param
-from pytest_ncnn_parity.engine.nets import Blob, LoadedNet
+from pytest_ncnn_parity.engine.blob import Blob
+from pytest_ncnn_parity.engine.nets import LoadedNet
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 
 def load(stem, device, precision, masks=None):

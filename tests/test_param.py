@@ -80,10 +80,13 @@ def test_quoted_values_hold_spaces_and_signs() -> None:
     assert layer.mask == 0
 
 
-def test_a_no_break_space_separates_nothing() -> None:
-    """Nor does it in ncnn, which scans as C does: only ASCII white space ends a word."""
-    graph = network("Input in0 0 1 in0", "ReLU my\u00a0relu 1 1 in0 out0", counts="2 2")
-    assert "my\u00a0relu" in graph.names
+@pytest.mark.parametrize("character", ["\u00a0", "\u3000", "\u2028", "\x85", "\x1c"])
+def test_only_ascii_white_space_separates(character: str) -> None:
+    """As in ncnn, which scans as C does; Python's split and splitlines know many more."""
+    name = f"my{character}relu"
+    graph = network("Input in0 0 1 in0", f"ReLU {name} 1 1 in0 x", counts="2 2")
+    masked = graph.with_masks({name: 18})
+    assert masked.line_of(masked.names[name]) == f"ReLU {name} 1 1 in0 x 31=18"
 
 
 # -- masks as ncnn reads them --------------------------------------------------------------------

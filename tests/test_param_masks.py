@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ncnn_parity.param import Graph, parse, read
@@ -85,6 +85,7 @@ def networks(draw: st.DrawFn) -> str:
     return newline.join(lines) + draw(st.sampled_from(["", newline]))
 
 
+@settings(deadline=None)
 @given(networks(), st.dictionaries(st.sampled_from(["r0", "r1", "r4"]), st.integers(0, 255)))
 def test_only_masked_lines_change_and_only_by_their_mask(text: str, masks: dict[str, int]) -> None:
     before = parse(text, "net.param")
@@ -114,6 +115,7 @@ def untouched(graph: Graph, layer_lines: set[int]) -> list[str]:
     return [line for n, line in enumerate(lines, 1) if n not in layer_lines]
 
 
+@settings(deadline=None)
 @given(networks(), st.integers(0, 255), st.integers(0, 255))
 def test_masks_put_on_one_after_the_other_are_or_ed(text: str, first: int, second: int) -> None:
     graph = parse(text, "net.param")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ncnn_parity import param, spec
@@ -32,7 +32,7 @@ FP32 = BUILT_IN["cpu-vs-vulkan"][0]
 
 
 @pytest.fixture
-def load(tmp_path: Path):  # noqa: ANN201
+def load(tmp_path: Path):
     def loaded(text: str = "", network: str = NETWORK) -> Plan:
         path = tmp_path / "net.parity.yaml"
         path.write_text(SPEC + text, "utf-8")
@@ -115,10 +115,9 @@ def test_a_double_colon_does_not_reach_a_node_id(load) -> None:
 NAME = st.text(":#ab01", min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(NAME, min_size=1, max_size=6), st.lists(NAME, min_size=1, max_size=3, unique=True))
-def test_case_names_are_unique_and_free_of_double_colons(
-    layers: list[str], outputs: list[str]
-) -> None:
+def test_case_names_are_unique_and_free_of_double_colons(layers: list[str], outputs: list[str]) -> None:
     lines = [f"ReLU {name} 1 1 x{i} x{i + 1}" for i, name in enumerate(layers)]
     lines.append(f"Slice cut 1 {len(outputs)} x{len(layers)} {' '.join(outputs)}")
     counts = f"{len(lines) + 1} {len(lines) + len(outputs)}"
@@ -238,9 +237,7 @@ def test_a_job_says_what_to_feed(load, tmp_path: Path) -> None:
     job = load().job("noise", [], threads=1, first=True)
     assert job.inputs["in0"]["shape"] == [3, 16, 32]  # from the Input line
     assert load().job("flat", [], threads=1, first=True).inputs["in0"]["shape"] == [3, 8, 8]
-    recorded = load().spec.model_copy(
-        update={"inputs": {"s": {"in0": spec.FileSource(file="a.npy")}}}
-    )
+    recorded = load().spec.model_copy(update={"inputs": {"s": {"in0": spec.FileSource(file="a.npy")}}})
     recorded._path = tmp_path / "net.parity.yaml"
     plan = Plan(recorded, load().graph)
     assert plan.job("s", [], threads=1, first=True).inputs["in0"]["file"] == f"{tmp_path}/a.npy"

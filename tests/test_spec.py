@@ -161,6 +161,7 @@ def test_places_are_told_by_path(tmp_path: Path) -> None:
         ("masks: {a: 256}", "3:12: masks.a: .*less than or equal to 255; found 256"),
         ("masks: {a: -1}", "3:12: masks.a: .*; found -1"),
         ("masks: {a: 18.0}", "3:12: masks.a: .*; found 18.0"),
+        (f"masks: {{a: {'9' * 5000}}}", "3:12: masks.a: "),
         ("masks: {a: true}", "3:12: masks.a: .*; found True"),
         ("masks: {a: on}", "3:12: masks.a: .*; found 'on'"),
         ("known: [{layer: x}]", "3:9: known.0: the key 'reason' is missing"),
@@ -239,6 +240,14 @@ unknown: 1
 """
     places = [":".join(error.split(":")[:2]) for error in errors(tmp_path, text)]
     assert places == ["1:1", "3:25", "3:32", "4:28", "4:34", "5:12", "6:1"]
+
+
+def test_every_missing_key_is_told(tmp_path: Path) -> None:
+    assert errors(tmp_path, "model: {}\ncompare: [shipped]\n") == [
+        "1:1: model: the key 'param' is missing",
+        "1:1: model: the key 'bin' is missing",
+        "1:1: the spec: the key 'inputs' is missing",
+    ]
 
 
 @pytest.mark.parametrize("text", ["[a, b]", "text", "18", "null"])

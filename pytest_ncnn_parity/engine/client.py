@@ -83,6 +83,8 @@ class Engine:
                 return
             except _Died as died:
                 self._discard()
+                if worker.jobs > 1:
+                    continue  # what an earlier job broke may have killed it: ask a fresh worker
                 if died.step in dead or died.step is None:
                     raise EngineError(
                         f"the worker died outside of any network ({died.death.detail}):\n"
@@ -144,6 +146,7 @@ class _Worker:
     def __init__(self, command: tuple[str, ...]) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
         self._stderr: IO[bytes] = (Path(self._home.name) / "stderr").open("w+b", buffering=0)
+        self.jobs = 0  # it was given
         self._read = 0
         self._text = ""
         self._told = 0
@@ -191,6 +194,7 @@ class _Worker:
 
     def send(self, job: Job) -> None:
         assert self._process.stdin is not None
+        self.jobs += 1
         # a worker that died between two jobs is told of by the next message read
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(job.encode() + "\n")

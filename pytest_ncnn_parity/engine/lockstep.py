@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pytest_ncnn_parity.engine import probe
-from pytest_ncnn_parity.engine.nets import Blob, LoadedNet, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.blob import Blob, Made
+from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
 from pytest_ncnn_parity.engine.representable import Representable
+from pytest_ncnn_parity.engine.whole import WholeRuns
 from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
-
-Made = dict[str, Blob]
 
 
 class Lockstep:
@@ -151,12 +151,7 @@ class Lockstep:
     def _judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
         layer = self._graph.layers[case.layer]
-        for blob in layer.inputs:
-            if blob in self._lost:
-                raise Skip(f"the reference has no input for it: {self._lost[blob].step} failed")
-        for blob in layer.outputs:
-            if blob in self._lost:
-                raise self._lost[blob]
+        self._refuse_lost(layer)
         if case.candidate is None:
             return self._judge_range(case, layer)
         candidate = self._nets.of(case, case.candidate)
@@ -172,10 +167,13 @@ class Lockstep:
         }
         if execution.feed == "fp16":
             self._limits.refuse_inputs(layer, candidate, self._underflow(case.comparison, layer))
+        misread = candidate.misread(layer, self._graph)
+        if misread is not None:
+            evidence["misread"] = misread
         unheld = self._limits.output(layer, candidate) if case.half == "fp16" else None
         if unheld is not None:
             evidence["unrepresentable"] = unheld
-        elif execution.where == "cpu" and execution == reference.execution(layer):
+        elif misread is None and execution.where == "cpu" and execution == reference.execution(layer):
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested")
         expected = self._run(reference, layer, execution.feed)
         try:
@@ -184,12 +182,21 @@ class Lockstep:
         except StepFailed as failed:
             return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
         evidence |= self._facts(layer, blob, expected[blob])
-        if metrics.agrees and unheld is None and "reference_nan" not in evidence:
+        if metrics.agrees and not evidence.keys() & {"unrepresentable", "misread", "reference_nan"}:
             return Result(case.id, "passed", asdict(metrics), evidence=evidence)
-        if self._job.probe:
+        if self._job.probe and not metrics.agrees:
             run = lambda net: self._run(net, layer, execution.feed)  # noqa: E731
             evidence |= probe.evidence(self._job, self._nets, case, run, expected)
         return Result(case.id, "failed", asdict(metrics), evidence=evidence)
+
+    def _refuse_lost(self, layer: Layer) -> None:
+        """Where the trajectory has no value: the layer that failed fails, those behind are skipped."""
+        for blob in layer.inputs:
+            if blob in self._lost:
+                raise Skip(f"the reference has no input for it: {self._lost[blob].step} failed")
+        for blob in layer.outputs:
+            if blob in self._lost:
+                raise self._lost[blob]
 
     def _judge_range(self, case: CaseSpec, layer: Layer) -> Result:
         """No candidate: can fp16 hold what the reference computes here?"""
@@ -247,61 +254,11 @@ class Lockstep:
             return result
         return replace(result, outcome="failed", evidence={**result.evidence, "underflow": found})
 
-    # -- output cases ----------------------------------------------------------------------------
-
     def _outputs(self) -> Iterator[Result]:
         waiting = [c for c in self._job.cases if c.output is not None and c.id not in self._job.done]
-        whole = _WholeRuns(self._inputs, list(dict.fromkeys(c.output for c in waiting if c.output)))
+        whole = WholeRuns(self._job, self._nets, self._inputs, waiting)
         if waiting and all(blob in self._blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that
             whole.know(self._job.nets[self._job.trajectory], self._blobs)
         for case in waiting:
-            yield self._guarded(case, lambda case: self._judge_output(case, whole))
-
-    def _judge_output(self, case: CaseSpec, whole: _WholeRuns) -> Result:
-        assert case.output is not None
-        assert case.candidate is not None
-        candidate = self._nets.of(case, case.candidate)
-        reference = self._nets.of(case, case.reference)
-        evidence: dict[str, Any] = {
-            "setup": candidate.label,
-            "execution": str(candidate.setup),
-            "device": candidate.device_name,
-        }
-        expected = {case.output: whole.of(reference)[case.output]}
-        try:
-            metrics, blob = probe.worst(whole.of(candidate), expected, case.tolerance)
-        except StepFailed as failed:
-            return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
-        value = expected[blob]
-        evidence |= {"blob": blob, "shape": list(value.array.shape)}
-        if value.nan:
-            evidence["reference_nan"] = value.nan
-        if metrics.agrees and not value.nan:
-            return Result(case.id, "passed", asdict(metrics), evidence=evidence)
-        if self._job.probe:
-            evidence |= probe.evidence(self._job, self._nets, case, whole.of, expected)
-        return Result(case.id, "failed", asdict(metrics), evidence=evidence)
-
-
-class _WholeRuns:
-    """Networks run from input to outputs as their users run them, each once."""
-
-    def __init__(self, inputs: Made, outputs: list[str]) -> None:
-        self._inputs = inputs
-        self.outputs = outputs
-        self._made: dict[NetSpec, Made | StepFailed] = {}
-
-    def know(self, spec: NetSpec, blobs: Made) -> None:
-        self._made[spec] = {blob: blobs[blob] for blob in self.outputs}
-
-    def of(self, net: LoadedNet) -> Made:
-        if net.spec not in self._made:
-            try:
-                self._made[net.spec] = net.run(self._inputs, self.outputs)
-            except StepFailed as failed:
-                self._made[net.spec] = failed
-        made = self._made[net.spec]
-        if isinstance(made, StepFailed):
-            raise made
-        return made
+            yield self._guarded(case, whole.judge)

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import ncnn
-import numpy as np
-import numpy.typing as npt
 
 from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.setups import PRECISION_FLAGS, PRECISIONS, Setup
-from pytest_ncnn_parity.tolerance import FP16_OVERFLOW, FP16_TINIEST
-
-Array = npt.NDArray[Any]
 
 X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
+_ARM = re.match(r"arm|aarch64", platform.machine()) is not None
 
 
 class Unavailable(Exception):
@@ -37,73 +34,6 @@ class StepFailed(Exception):
         super().__init__(step)
         self.step = step
         self.death = dict(death)
-
-
-class Blob:
-    """One value in host memory, fp32, with what is asked of it, each worked out once."""
-
-    def __init__(self, mat: Any, array: Array | None = None) -> None:
-        self.mat = mat
-        self.array: Array = np.asarray(mat) if array is None else array
-        self._rounded: dict[str, Blob] = {}
-        self._stats: tuple[float, int, int] | None = None
-
-    @staticmethod
-    def of(array: Array) -> Blob:
-        # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
-        return Blob(ncnn.Mat(array).clone(), array)
-
-    @property
-    def floating(self) -> bool:
-        return self.array.dtype == np.float32
-
-    def _measure(self) -> tuple[float, int, int]:
-        if self._stats is None:
-            if not self.floating:
-                self._stats = (0.0, 0, 0)
-            else:
-                size = np.abs(self.array)
-                absmax = float(size.max())
-                nan = 0
-                if not np.isfinite(absmax):
-                    nan = int(np.count_nonzero(np.isnan(size)))
-                    finite = size[np.isfinite(size)]
-                    absmax = float(finite.max()) if finite.size else 0.0
-                small = np.count_nonzero(size <= FP16_TINIEST / 2)
-                tiny = int(small - np.count_nonzero(size == 0.0)) if small else 0
-                self._stats = (absmax, nan, tiny)
-        return self._stats
-
-    @property
-    def absmax(self) -> float:
-        """The largest finite magnitude."""
-        return self._measure()[0]
-
-    @property
-    def nan(self) -> int:
-        """How many elements are NaN."""
-        return self._measure()[1]
-
-    @property
-    def tiny(self) -> int:
-        """How many elements are not zero but fp16 makes them so."""
-        return self._measure()[2]
-
-    def overflows(self, half: str | None) -> bool:
-        return half == "fp16" and self.absmax >= FP16_OVERFLOW
-
-    def rounded(self, half: str | None) -> Blob:
-        """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
-        if half is None or not self.floating:
-            return self
-        if half not in self._rounded:
-            there, back = (
-                (ncnn.cast_float32_to_float16, ncnn.cast_float16_to_float32)
-                if half == "fp16"
-                else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
-            )
-            self._rounded[half] = Blob(back(there(self.mat)))
-        return self._rounded[half]
 
 
 @dataclass(frozen=True)
@@ -201,18 +131,42 @@ class LoadedNet:
         self._index = {blob.name: i for i, blob in enumerate(self.net.blobs())}
         layers = self.net.layers()
         self._on_vulkan = [bool(opt.use_vulkan_compute and layer.support_vulkan) for layer in layers]
-        self._cpu_fp16 = [layer.support_fp16_storage and not X86 for layer in layers]
+        arm = not X86 and (ncnn.cpu_support_arm_vfpv4() or ncnn.cpu_support_arm_asimdhp())
+        self._cpu_fp16 = [layer.support_fp16_storage and (arm or not (X86 or _ARM)) for layer in layers]
         self._cpu_bf16 = [layer.support_bf16_storage for layer in layers]
         if self.setup.on_vulkan and not opt.use_vulkan_compute:
             raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
-        stored = [opt.use_fp16_storage, opt.use_fp16_packed] + [
-            getattr(opt, name, False) for name in ("use_bf16_storage", "use_bf16_packed")
-        ]
-        if self.setup.half is not None and not any(stored):
+        if self.setup.half is not None and not self._stores_half():
             raise Unavailable(
                 f"{self.setup}: the device lacks it and ncnn dropped the option, so nothing would "
                 "be tested"
             )
+
+    def _stores_half(self) -> bool:
+        """Whether anything here is kept in 16 bits, after what ncnn dropped."""
+        opt = self.net.opt
+        if not self.setup.on_vulkan:  # packed alone is Vulkan's; storage takes kernels for it
+            fp16 = opt.use_fp16_storage and any(self._cpu_fp16)
+            bf16 = getattr(opt, "use_bf16_storage", False) and any(self._cpu_bf16)
+            return bool(fp16 or bf16)
+        names = ("use_fp16_storage", "use_fp16_packed", "use_bf16_storage", "use_bf16_packed")
+        return any(getattr(opt, name, False) for name in names)
+
+    def misread(self, layer: param.Layer, graph: param.Graph) -> str | None:
+        """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
+
+        convert_layout casts back only where the layer's masked options still ask for the format.
+        """
+        if self.execution(layer).where != "cpu":
+            return None
+        bits = {"fp16": param.NO_FP16_STORAGE, "bf16": param.NO_BF16_STORAGE}
+        if self.setup.half is None or not layer.mask & bits[self.setup.half]:
+            return None
+        for blob in layer.inputs:
+            made = self.execution(graph.producer[blob])
+            if made.where == "cpu" and made.storage == self.setup.half:
+                return blob
+        return None
 
     @property
     def device_name(self) -> str:

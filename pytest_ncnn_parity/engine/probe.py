@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pytest_ncnn_parity.compare import Metrics, compare
-from pytest_ncnn_parity.engine.nets import Blob, LoadedNet, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.blob import Blob
+from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
 from pytest_ncnn_parity.tolerance import Tolerance
@@ -43,6 +44,13 @@ def _relaxed(job: Job, case: CaseSpec) -> Iterator[tuple[str, NetSpec]]:
     if spec.precision == "fp16":
         storage = NetSpec(spec.model, spec.device, "fp16-storage", spec.options)
         yield "without_arithmetic", storage
+    if spec.device == "cpu" and spec.precision != "fp32":
+        for name, option in (
+            ("without_packing", "use_packing_layout"),
+            ("without_winograd", "use_winograd_convolution"),
+        ):
+            options = {**spec.options, option: False}
+            yield name, NetSpec(spec.model, spec.device, spec.precision, options)
     fp32 = NetSpec(spec.model, spec.device, "fp32", spec.options)
     if spec.precision != "fp32" and fp32 != reference:
         yield "fp32_on_device", fp32

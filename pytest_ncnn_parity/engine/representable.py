@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_ncnn_parity.compare import compare
-from pytest_ncnn_parity.engine.nets import Blob, LoadedNet
+from pytest_ncnn_parity.engine.blob import Blob
+from pytest_ncnn_parity.engine.nets import LoadedNet
 from pytest_ncnn_parity.engine.pool import Skip
 from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
 from pytest_ncnn_parity.tolerance import FP16_MAX, Tolerance

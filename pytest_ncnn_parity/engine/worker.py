@@ -21,9 +21,10 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.inputs import InputError, array
 from pytest_ncnn_parity.engine.lockstep import Lockstep
-from pytest_ncnn_parity.engine.nets import Blob, StepFailed
+from pytest_ncnn_parity.engine.nets import StepFailed
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
 

@@ -1,15 +1,15 @@
 """What a gate costs, as ratios within one run: `python tests/benchmarks/bench.py`.
 
-Three questions. A whole gate over each real network (cpu-vs-vulkan, fp16-vs-fp32; the command a user
-types), against `by_hand.py`, the script an engineer would write in its place: how much longer does it
-take (1), and how much memory do both hold at their peak (3)? Collecting and running 10,000 cases over a
-network that computes next to nothing, against 10,000 empty pytest items: what does a case cost (2)?
-Both sides are whole processes on the same seeded inputs, run in turns after a first, uncounted one
-that fills the shader cache; a ratio is taken within each round, and its median is the answer. Only
-the ratios mean something: the absolute numbers are the machine's. Memory is the sum of the
-proportional set sizes (Linux) of a process and its children. The networks are not part of the project
-(`--models` says where they are); without them only (2) is measured. Never a test: nothing fails on a
-slow machine.
+Three questions. A whole gate over each real network (cpu-vs-vulkan, fp16-vs-fp32; the command a
+user types), against `by_hand.py`, the script an engineer would write in its place: how much longer
+does it take (1), and how much memory do both hold at their peak (3)? 10,000 cases over a network
+that computes next to nothing, collected and run, against 10,000 empty pytest items: what does a
+case cost (2)? Both sides are whole processes on the same seeded inputs, run in turns after a first,
+uncounted one that fills the shader cache; a ratio is taken within each round, and its median is the
+answer. Only ratios mean something: the seconds are the machine's, and a busy one spoils them too.
+Memory is the sum of the proportional set sizes (Linux) of a process and its children. The networks
+are not part of the project (`--models` says where they are); without them only (2) is measured.
+Never a test: nothing fails on a slow machine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import many
 from process import HEAD, BenchmarkError, Ratio, alternate
 
 MODELS = Path(__file__).parents[3] / "shared" / "models"
+QUESTIONS = ("time", "cases", "memory")
 
 
 def arguments() -> argparse.Namespace:
@@ -32,9 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of the networks")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
     parser.add_argument("--cases", type=int, default=10_000, help="cases of the second question")
-    parser.add_argument(
-        "--only", choices=("time", "cases", "memory"), nargs="+", default=["time", "cases", "memory"]
-    )
+    parser.add_argument("--only", choices=QUESTIONS, nargs="+", default=QUESTIONS)
     parser.add_argument("--networks", nargs="+", default=[n.name for n in gates.NETWORKS])
     return parser.parse_args()
 
@@ -42,7 +41,7 @@ def arguments() -> argparse.Namespace:
 def gate_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
     """Time and memory of a gate, network by network."""
     for network in gates.NETWORKS:
-        if network.name not in args.networks:
+        if network.name not in args.networks or not {"time", "memory"} & set(args.only):
             continue
         if not all(file.is_file() for file in gates.files(network, args.models)):
             print(f"{network.name}: not in {args.models}, left out", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Whole processes: how long one takes, and how much memory it and its children hold at their peak."""
+"""Whole processes: how long one takes, and how much memory it holds at its peak."""
 
 from __future__ import annotations
 

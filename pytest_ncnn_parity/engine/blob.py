@@ -1,0 +1,84 @@
+"""One value of a network, and what fp16 makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ncnn
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.tolerance import FP16_NORMAL, FP16_OVERFLOW
+
+Array = npt.NDArray[Any]
+Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
+
+
+class Blob:
+    """One value in host memory, fp32, with what is asked of it, each worked out once."""
+
+    def __init__(self, mat: Any, array: Array | None = None) -> None:
+        self.mat = mat
+        self.array: Array = np.asarray(mat) if array is None else array
+        self._rounded: dict[str, Blob] = {}
+        self._stats: tuple[float, int, int] | None = None
+
+    @staticmethod
+    def of(array: Array) -> Blob:
+        # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
+        return Blob(ncnn.Mat(array).clone(), array)
+
+    @property
+    def floating(self) -> bool:
+        return self.array.dtype == np.float32
+
+    def _measure(self) -> tuple[float, int, int]:
+        if self._stats is None:
+            if not self.floating:
+                self._stats = (0.0, 0, 0)
+            else:
+                size = np.abs(self.array)
+                absmax = float(size.max())
+                nan = 0
+                if not np.isfinite(absmax):
+                    nan = int(np.count_nonzero(np.isnan(size)))
+                    finite = size[np.isfinite(size)]
+                    absmax = float(finite.max()) if finite.size else 0.0
+                tiny = 0
+                if ((size < FP16_NORMAL) & (size != 0.0)).any():
+                    # asked of the cast itself: beside a SIMD part that keeps subnormals, ncnn's has
+                    # a scalar one, for the last values of a channel, that makes them 0
+                    tiny = int(np.count_nonzero((self.rounded("fp16").array == 0.0) & (size != 0.0)))
+                self._stats = (absmax, nan, tiny)
+        return self._stats
+
+    @property
+    def absmax(self) -> float:
+        """The largest finite magnitude."""
+        return self._measure()[0]
+
+    @property
+    def nan(self) -> int:
+        """How many elements are NaN."""
+        return self._measure()[1]
+
+    @property
+    def tiny(self) -> int:
+        """How many elements are not zero but fp16 makes them so."""
+        return self._measure()[2]
+
+    def overflows(self, half: str | None) -> bool:
+        return half == "fp16" and self.absmax >= FP16_OVERFLOW
+
+    def rounded(self, half: str | None) -> Blob:
+        """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
+        if half is None or not self.floating:
+            return self
+        if half not in self._rounded:
+            there, back = (
+                (ncnn.cast_float32_to_float16, ncnn.cast_float16_to_float32)
+                if half == "fp16"
+                else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
+            )
+            self._rounded[half] = Blob(back(there(self.mat)))
+        return self._rounded[half]
