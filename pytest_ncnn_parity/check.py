@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pytest_ncnn_parity import param
 from pytest_ncnn_parity.param import Graph
-from pytest_ncnn_parity.plan import Plan, matches
+from pytest_ncnn_parity.plan import Plan, matches, matches_blob
 from pytest_ncnn_parity.spec import FileSource, ImageSource, Spec, SpecError, guess
 
 
@@ -100,7 +99,7 @@ def _tolerances(spec: Spec, graph: Graph) -> Iterator[str]:
             place = spec.at("tolerance", "layers", pattern, of_key=True)
             yield _matches_nothing(place, "tolerance.layers", pattern, graph)
     for pattern in spec.tolerance.outputs:
-        if not any(pattern == blob or fnmatchcase(blob, pattern) for blob in graph.outputs):
+        if not any(matches_blob(pattern, blob) for blob in graph.outputs):
             yield (
                 f"{spec.at('tolerance', 'outputs', pattern, of_key=True)}: tolerance.outputs: "
                 f"{pattern!r} matches no output{guess(pattern, graph.outputs)}; there is "
@@ -136,5 +135,5 @@ def _known(spec: Spec, plan: Plan) -> Iterator[str]:
             yield f"{place}: known: no sample {entry.sample!r}{guess(entry.sample, spec.inputs)}"
         if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
             yield _matches_nothing(place, "known", entry.layer, plan.graph)
-        if entry.output and not any(fnmatchcase(b, entry.output) for b in plan.graph.outputs):
+        if entry.output and not any(matches_blob(entry.output, b) for b in plan.graph.outputs):
             yield f"{place}: known: no output {entry.output!r}{guess(entry.output, plan.graph.outputs)}"

@@ -126,12 +126,12 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
     floor = t.atol + t.scaled * absmax
     mismatched, worst, least = stats.misplaced, stats.worst, 0.0
     if t.rtol == 0.0:
-        least = _ratio(max(0.0, stats.max_abs - t.atol), absmax)
+        least = _least(stats.max_abs - t.atol, stats.max_abs, absmax)
     if stats.max_abs > floor or t.rtol:
         over, excess, place = _over_budget(candidate, reference, t, floor)
         mismatched += over
         if t.rtol:
-            least = _ratio(max(0.0, excess + t.scaled * absmax), absmax)
+            least = _least(excess + t.scaled * absmax, stats.max_abs + floor, absmax)
             worst = place
     if stats.misplaced:
         worst = stats.first_misplaced
@@ -192,6 +192,13 @@ def _ratio(error: float, scale: float) -> float:
     if error == 0.0:
         return 0.0
     return error / scale if scale else math.inf
+
+
+def _least(missing: float, largest: float, absmax: float) -> float:
+    """The `scaled` that makes up for `missing`; a little more, so that rounding does not undo it."""
+    if missing <= 0.0:
+        return 0.0
+    return _ratio(missing + 4.0 * np.finfo(np.float64).eps * largest, absmax)
 
 
 def _cosine(s: _Statistics) -> float:

@@ -165,8 +165,8 @@ def _storage_overflow(metrics: Mapping[str, Any], evidence: Mapping[str, Any], w
     if evidence.get("predicted"):
         what = f"fp32 reference {_number(unheld['absmax'])} {limit}: inf in fp16, predicted"
     elif metrics["inf"] + metrics["nan"]:
-        reference = float(metrics["reference"])
-        value = reference if abs(reference) > FP16_MAX else unheld["absmax"]
+        reference = abs(float(metrics["reference"]))
+        value = reference if reference > FP16_MAX else unheld["absmax"]
         what = f"{_seen(metrics, where)}; fp32 reference {_number(value)} {limit}"
     else:
         value = _number(unheld["absmax"])

@@ -6,6 +6,7 @@ Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +31,12 @@ COPYING = frozenset(
     "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
 )
 
-_PAIR = re.compile(r'(-?\d+)=("[^"]*"|\S*)')
-_COUNT = re.compile(r"\d{1,9}")
+# ASCII throughout: ncnn scans as C does, where a no-break space is a part of a name
+_SPACE = " \t\n\r\f\v"
+_WORD = re.compile(r"\S+", re.ASCII)
+_PAIR = re.compile(r'(?<!\S)(-?\d+)=("[^"]*"|\S*)', re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_MASK = re.compile(r"-?\d{1,9}", re.ASCII)
 
 
 class ParamError(ParityError):
@@ -118,19 +123,19 @@ class Graph:
 
     def with_masks(self, masks: Mapping[str, int]) -> Graph:
         """This network with `masks` OR-ed onto the named layers' own; every other byte stays."""
-        lines = self.text.splitlines(keepends=True)
+        lines = _lines(self.text)
         for name, mask in masks.items():
             for layer in self.layers:
                 if layer.name == name and layer.mask | mask != layer.mask:
-                    lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer.mask | mask)
+                    lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer, layer.mask | mask)
         return parse("".join(lines), self.source)
 
     def line_of(self, layer: Layer) -> str:
-        return self.text.splitlines()[layer.line - 1]
+        return _lines(self.text)[layer.line - 1].rstrip("\r\n")
 
     def diff(self, changed: Graph, path: str) -> str:
         """A unified diff from this text to `changed`, with `path` as `git apply` wants it."""
-        before, after = (g.text.splitlines(keepends=True) for g in (self, changed))
+        before, after = (_lines(g.text) for g in (self, changed))
         lines = difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", n=1)
         return "".join(
             line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
@@ -153,7 +158,8 @@ def read(path: str) -> Graph:
 
 def parse(text: str, source: str) -> Graph:
     """Parse .param text. `source` is the path that errors name."""
-    lines = [(n, line.split()) for n, line in enumerate(text.splitlines(), 1)]
+    raw_lines = _lines(text)
+    lines = [(n, _WORD.findall(line)) for n, line in enumerate(raw_lines, 1)]
     lines = [(n, words) for n, words in lines if words]
     if not lines or lines[0][1] != [MAGIC]:
         found = " ".join(lines[0][1])[:40] if lines else "an empty file"
@@ -166,7 +172,6 @@ def parse(text: str, source: str) -> Graph:
             f"{source}:{lines[1][0] if len(lines) > 1 else 2}: expected the layer count and the "
             "blob count"
         )
-    raw_lines = text.splitlines()
     layers = tuple(
         _layer(i, n, words, raw_lines[n - 1], source) for i, (n, words) in enumerate(lines[2:])
     )
@@ -190,15 +195,14 @@ def _layer(number: int, line: int, words: list[str], raw: str, source: str) -> L
             f"{where}: layer {words[1]} announces {n_inputs} inputs and {n_outputs} outputs, "
             f"but names {len(words) - 4} blobs; is the line cut off?"
         )
-    rest = raw.split(None, end)[end] if len(words) > end else ""
-    params = dict(_PAIR.findall(rest))
+    params = {pair[1]: pair[2] for pair in _pairs(raw, end)}
     mask = params.get(MASK_ID, "0")
-    if not re.fullmatch(r"-?\d+", mask):
+    if not _MASK.fullmatch(mask):
         raise ParamError(
-            f"{where}: layer {words[1]}: mask 31={mask} is not a whole number; ncnn would refuse "
+            f"{where}: layer {words[1]}: mask 31={mask[:20]} is not a whole number; ncnn would refuse "
             f"the file. Write 31={int(float(mask))}"
-            if re.fullmatch(r"\d+\.\d*", mask)
-            else f"{where}: layer {words[1]}: mask 31={mask} is not a whole number"
+            if re.fullmatch(r"\d{1,9}\.\d*", mask)
+            else f"{where}: layer {words[1]}: mask 31={mask[:20]} is not a whole number"
         )
     return Layer(
         number,
@@ -239,14 +243,26 @@ def _check(graph: Graph, layer_count: int, blob_count: int, count_line: int) -> 
     if len(made) > blob_count:  # ncnn writes past its array then
         raise ParamError(f"{graph.source}:{count_line}: {blob_count} blobs announced, {len(made)} found")
     if not graph.inputs:
-        raise ParamError(f"{graph.source}: no Input layer: there is nothing to feed")
+        raise ParamError(f"{graph.source}:{count_line + 1}: no Input layer: there is nothing to feed")
 
 
-def _masked_line(line: str, mask: int) -> str:
+def _lines(text: str) -> list[str]:
+    """Lines with their ends. Only CR and LF end a line here; str.splitlines knows eight others."""
+    return list(io.StringIO(text, newline=""))
+
+
+def _pairs(line: str, words: int) -> list[re.Match[str]]:
+    """The `id=value` of a layer line: they come after its first `words` words."""
+    start = [word.end() for word in _WORD.finditer(line)][words - 1]
+    return list(_PAIR.finditer(line, start))
+
+
+def _masked_line(line: str, layer: Layer, mask: int) -> str:
     """`line` with its effective mask set: the last `31=` counts in ncnn, so that one is edited."""
-    body = line.rstrip()
+    body = line.rstrip(_SPACE)
     tail = line[len(body) :]
-    present = [m for m in _PAIR.finditer(body) if m.group(1) == MASK_ID]
+    words = 4 + len(layer.inputs) + len(layer.outputs)
+    present = [pair for pair in _pairs(body, words) if pair[1] == MASK_ID]
     if present:
         start, end = present[-1].span(2)
         return f"{body[:start]}{mask}{body[end:]}{tail}"
@@ -256,13 +272,14 @@ def _masked_line(line: str, mask: int) -> str:
 def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
     if layer.type == "Input":
         order = ["2", "11", "1", "0"]  # c, d, h, w (src/layer/input.cpp)
-        sizes = [int(layer.params.get(k, "0")) for k in order]
+        written = [layer.params.get(k, "0") for k in order]
+        sizes = [int(size) for size in written if _COUNT.fullmatch(size)]
         shape = tuple(size for size in sizes if size > 0)
         return {layer.outputs[0]: shape} if layer.outputs and shape else {}
     hint = layer.params.get(SHAPE_HINT_ID)
     if hint is None or not layer.outputs:
         return {}
-    numbers = [int(v) for v in hint.split(",")[1:] if v.isdigit()]
+    numbers = [int(v) for v in hint.split(",")[1:] if _COUNT.fullmatch(v)]
     step = len(numbers) // len(layer.outputs)
     shapes: dict[str, tuple[int, ...]] = {}
     for i, blob in enumerate(layer.outputs):

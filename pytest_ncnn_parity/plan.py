@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -39,6 +40,26 @@ def matches(pattern: str, layer: Layer) -> bool:
     return pattern == layer.name or fnmatchcase(layer.name, pattern)
 
 
+def matches_blob(pattern: str, blob: str) -> bool:
+    """Whether `pattern`, a name or a glob, speaks of `blob`."""
+    return pattern == blob or fnmatchcase(blob, pattern)
+
+
+def _node_names(names: Iterable[str]) -> list[str]:
+    """`names` as pytest's ids can hold them: free of `::`, and each once."""
+    plain = [re.sub("::+", ":", name) for name in names]
+    often = Counter(plain)
+    made: set[str] = set()
+    found = []
+    for number, name in enumerate(plain):
+        own = name if often[name] == 1 else f"{name}#{number}"
+        while own in made or (own != name and own in often):
+            own += "'"
+        made.add(own)
+        found.append(own)
+    return found
+
+
 @dataclass(frozen=True)
 class Plan:
     """A spec with its network, masks applied."""
@@ -63,11 +84,10 @@ class Plan:
         ]
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        """Case names by layer number. Names are unique in a node's children, and free of `::`."""
-        names = {layer.number: layer.name.replace("::", ":") for layer in self.masked.layers}
-        often = Counter(names.values())
-        return {n: name if often[name] == 1 else f"{name}#{n}" for n, name in names.items()}
+    def _names(self) -> list[str]:
+        """Case names: of the layers by their number, then of the outputs in their order."""
+        outputs = [f"output:{blob}" for blob in self.masked.outputs]
+        return _node_names([*(layer.name for layer in self.masked.layers), *outputs])
 
     def cases(self, comparison: Comparison) -> list[Case]:
         """All cases of `comparison`: the layers in running order, then the outputs."""
@@ -80,12 +100,14 @@ class Plan:
         if comparison.candidate is not None:
             found += [
                 Case(
-                    f"output:{blob.replace('::', ':')}",
+                    name,
                     comparison,
                     self._output_tolerance(comparison, blob),
                     output=blob,
                 )
-                for blob in self.masked.outputs
+                for blob, name in zip(
+                    self.masked.outputs, self._names[-len(self.masked.outputs) :], strict=True
+                )
             ]
         return found
 
@@ -106,7 +128,7 @@ class Plan:
     def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
         found = self._base(comparison, DEFAULTS[comparison.precision].output)
         for pattern, budget in self.spec.tolerance.outputs.items():
-            if pattern == blob or fnmatchcase(blob, pattern):
+            if matches_blob(pattern, blob):
                 found = found.updated(budget.given())
         return found
 
@@ -119,7 +141,7 @@ class Plan:
                 continue
             if case.layer is not None and entry.layer and matches(entry.layer, case.layer):
                 return entry.reason
-            if case.output is not None and entry.output and fnmatchcase(case.output, entry.output):
+            if case.output is not None and entry.output and matches_blob(entry.output, case.output):
                 return entry.reason
         return None
 

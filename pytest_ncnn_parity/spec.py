@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -212,6 +213,24 @@ class Known(_Keys):
         return self
 
 
+def _built_in(name: str) -> str:
+    if name not in BUILT_IN:
+        raise ValueError(
+            f"unknown comparison {name!r}{guess(name, BUILT_IN)}; there are "
+            f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
+        )
+    return name
+
+
+def _comparison_kind(value: Any) -> str:
+    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
+
+
+AnyComparison = Annotated[
+    Annotated[str, AfterValidator(_built_in), Tag("built-in")] | Annotated[OwnComparison, Tag("own")],
+    Discriminator(_comparison_kind),
+]
+
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
 
@@ -221,7 +240,7 @@ class Spec(_Keys):
 
     model: ModelFiles
     inputs: Annotated[dict[SampleName, dict[Name, Source]], Field(min_length=1)]
-    compare: Annotated[list[str | OwnComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
+    compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
     tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
     layers: Selection = Selection()
     masks: dict[str, Mask] = {}
@@ -233,12 +252,6 @@ class Spec(_Keys):
     @field_validator("compare")
     @classmethod
     def _comparisons(cls, given: list[str | OwnComparison]) -> list[str | OwnComparison]:
-        for item in given:
-            if isinstance(item, str) and item not in BUILT_IN:
-                raise ValueError(
-                    f"unknown comparison {item!r}{guess(item, BUILT_IN)}; there are "
-                    f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
-                )
         names = [c.name for item in given for c in _expanded(item)]
         for name in names:
             if names.count(name) > 1:
@@ -308,8 +321,9 @@ def _readable(error: ValidationError, path: Path, document: yaml12.Document) -> 
         unknown = problem["type"] == "extra_forbidden"
         if missing:
             loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
-        place = document.place(loc, of_key=missing or unknown or problem["loc"][-1] == "[key]")
-        found.setdefault((place.line, place.column, loc), f"{path}:{place}: {_message(problem, loc)}")
+        place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
+        key = problem["loc"] if missing else loc
+        found.setdefault((place.line, place.column, key), f"{path}:{place}: {_message(problem, loc)}")
     return [found[key] for key in sorted(found, key=lambda k: k[:2])]
 
 
@@ -318,6 +332,8 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     path: list[str | int] = []
     if loc[:1] == ("inputs",):
         loc = loc[:3] + loc[4:]  # the fourth is the kind of source, by our Tag
+    if loc[:1] == ("compare",):
+        loc = loc[:2] + loc[3:]  # as here the third
     for step in loc:
         inside = step in data if isinstance(data, dict) else False
         if isinstance(data, list) and isinstance(step, int):
@@ -332,6 +348,8 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     where = ".".join(map(str, loc)) or "the spec"
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
+        if loc[-1] in _fields_at(loc[:-1]):
+            return f"the key {loc[-1]!r} does not go with the others here"
         return f"unknown key {loc[-1]!r}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
     if kind == "missing":
         return f"{where}: the key {problem['loc'][-1]!r} is missing"

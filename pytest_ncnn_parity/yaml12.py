@@ -14,13 +14,15 @@ import yaml
 
 MAX_NODES = 100_000  # aliases can make a small text a huge document
 MAX_DEPTH = 32
+_TOO_LARGE = "too large or too deep; do aliases repeat each other?"
 
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}"
     for kind in "str int float bool null map seq timestamp merge value binary".split()
 )
-_INT = re.compile(r"[-+]?\d+")
-_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?")
+_INT = re.compile(r"[-+]?[0-9]{1,4000}")
+_BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -66,6 +68,7 @@ def load(text: str) -> Document:
     """Read one YAML document; YamlError lists every problem found."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        _refuse_depth(text, loader)
         root = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -83,6 +86,16 @@ def load(text: str) -> Document:
     return Document(data, reader.values, reader.keys)
 
 
+def _refuse_depth(text: str, loader: Any) -> None:
+    """Composing recurses, in C without a limit: a deep document would take the process along."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise YamlError([(_place(event), _TOO_LARGE)])
+
+
 class _Reader:
     def __init__(self) -> None:
         self.values: dict[Path, Place] = {}
@@ -95,7 +108,7 @@ class _Reader:
         self.values[path] = place
         self._nodes += 1
         if self._nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise YamlError([(place, "too large or too deep; do aliases repeat each other?")])
+            raise YamlError([(place, _TOO_LARGE)])
         if node.tag not in _PLAIN_TAGS:
             self.problems.append((place, f"the tag {node.tag} is not allowed; write plain YAML"))
             return None
@@ -116,13 +129,14 @@ class _Reader:
             if key in made:
                 first = self.keys[(*path, key)]
                 self.problems.append((place, f"key {key!r} stands twice, first on line {first.line}"))
-            self.keys[(*path, key)] = place
+            self.keys.setdefault((*path, key), place)
             made[key] = self.read(value_node, (*path, key))
         return made
 
 
-def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _place(node: yaml.Node | yaml.Event) -> Place:
+    mark = node.start_mark
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
 
 
 def _scalar(text: str) -> Any:
@@ -130,6 +144,8 @@ def _scalar(text: str) -> Any:
         return _WORDS[text.lower()]
     if _INT.fullmatch(text):
         return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
     if text.lower() in _SPECIAL:

@@ -113,9 +113,13 @@ def test_a_batch_of_1_is_refused_with_the_shape_to_write(tmp_path: Path) -> None
     assert found.endswith("Write [3, 16, 32] (c, h, w)")
 
 
+@pytest.mark.parametrize("shape", ["[1]", "[1, 32]", "[1, 16, 32]", "[2, 3, 16, 32]"])
+def test_one_channel_is_no_batch(shape: str, tmp_path: Path) -> None:
+    plan(tmp_path, SPEC.replace("normal}", f"normal, shape: {shape}}}"))
+
+
 def test_a_volume_of_one_channel_is_no_batch(tmp_path: Path) -> None:
     plan(tmp_path, SPEC.replace("normal}", "normal, shape: [1, 3, 16, 32]}"), VOLUME)
-    plan(tmp_path, SPEC.replace("normal}", "normal, shape: [2, 3, 16, 32]}"))
 
 
 # -- names ---------------------------------------------------------------------------------------

@@ -116,12 +116,18 @@ def test_large_values_without_an_overflow_are_left_alone() -> None:
 # -- the cheapest bits ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cause", ["accumulator-overflow", "precision", "storage-overflow"])
+@pytest.mark.parametrize("cause", ["accumulator-overflow", "precision", "nan"])
 def test_what_is_right_without_fp16_arithmetic_loses_just_that(cause: str) -> None:
     graph = network(*RESIDUAL)
     fault = Fault(graph.names["conv"], cause, without_arithmetic=True)
     assert fault.curable
     assert first(graph, fault) == {"conv": 1}
+
+
+def test_a_value_beyond_fp16_is_not_cured_by_arithmetic_alone() -> None:
+    graph = network(*RESIDUAL)
+    fault = Fault(graph.names["conv"], "storage-overflow", without_arithmetic=True)
+    assert first(graph, fault, wide=1e5) == {"conv": 18, "relu": 18}
 
 
 @pytest.mark.parametrize(("own", "cured"), [(2, 18), (3, 19)])
@@ -140,6 +146,9 @@ def test_faults_of_several_kinds_are_cured_together() -> None:
         Fault(graph.names["prob"], "accumulator-overflow", without_arithmetic=True),
     ]
     assert first(graph, *faults, wide=1e5) == {"conv": 18, "relu": 18, "prob": 1}
+    assert first(graph, *faults, wide=1e5, joined=1e5) == {
+        "conv": 18, "relu": 18, "add": 18, "prob": 19,
+    }  # fmt: skip
 
 
 def test_masks_already_there_are_or_ed() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ncnn_parity import spec
+from pytest_ncnn_parity.setups import Comparison, Setup
 
 LEAST = """\
 model: {param: net.param, bin: net.bin}
@@ -72,3 +73,19 @@ def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
     own = "{name: shipped, candidate: {device: vulkan}}"
     (found,) = errors(tmp_path, f"shipped, {own}")
     assert "comparison 'shipped' stands twice" in found
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "tolerance"),
+    [
+        ("fp32", "fp32", "fp32"),
+        ("fp32", "bf16", "bf16"),
+        ("fp16", "fp32", "fp16"),
+        ("fp16", "fp16-storage", "fp16-storage"),
+    ],
+)
+def test_the_tolerance_is_that_of_the_side_with_fewer_bits_the_candidates_first(
+    reference: str, candidate: str, tolerance: str
+) -> None:
+    made = Comparison("own", Setup("vulkan", reference), Setup("cpu", candidate))
+    assert made.precision == tolerance

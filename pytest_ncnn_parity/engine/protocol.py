@@ -87,6 +87,7 @@ class Job:
         raw["models"] = tuple(Model(**m) for m in raw["models"])
         raw["nets"] = tuple(NetSpec(**n) for n in raw["nets"])
         raw["cases"] = tuple(CaseSpec(**c) for c in raw["cases"])
+        raw["done"] = tuple(raw["done"])
         return Job(**raw)
 
 

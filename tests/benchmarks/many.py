@@ -51,7 +51,8 @@ def write(folder: Path, cases: int) -> None:
 
 
 def _pytest(folder: Path, cases: int, *args: str) -> Command:
-    env = {**os.environ, "PYTHONPATH": str(HERE)}
+    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path}
     return Command([sys.executable, "-m", "pytest", *args], folder, f"{cases} passed", env)
 
 

@@ -1,0 +1,54 @@
+"""Cases that failed, made by hand, and what is said of them."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from pytest_ncnn_parity.compare import compare
+from pytest_ncnn_parity.diagnose import Red, diagnose
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.param import Layer
+from pytest_ncnn_parity.plan import Case
+from pytest_ncnn_parity.report import failure
+from pytest_ncnn_parity.setups import BUILT_IN, Comparison, Setup
+from pytest_ncnn_parity.tolerance import Tolerance
+
+SHIPPED = BUILT_IN["shipped"][0]
+RANGE = BUILT_IN["fp16-range"][0]
+FP32 = BUILT_IN["cpu-vs-vulkan"][0]
+BF16 = Comparison("bf16", Setup(), Setup("vulkan", "bf16"))
+
+RIGHT = {"agrees": True, "scaled": 1e-4, "nonfinite": 0}
+WRONG = {"agrees": False, "scaled": 0.25, "nonfinite": 0}
+UNTRIED = {"agrees": None, "problem": "no such option"}
+ON_VULKAN = {"execution": "vulkan fp16"}
+
+
+def case(name: str, kind: str, comparison: Comparison = SHIPPED) -> Case:
+    layer = Layer(7, 9, kind, name, ("x",), ("y",), {}, 0)
+    return Case(name, comparison, Tolerance(scaled=0.04), layer)
+
+
+CONV = case("conv_1", "Convolution")
+OUTPUT = Case("output:out0", SHIPPED, Tolerance(scaled=0.04), output="out0")
+
+
+def failed(candidate: list[float], reference: list[float], **evidence: Any) -> Result:
+    """The result of a case whose candidate and reference made these values."""
+    metrics = compare(np.array(candidate), np.array(reference), Tolerance(scaled=0.04))
+    return Result("any", "failed", asdict(metrics), evidence=evidence)
+
+
+def died(kind: str, detail: str, step: str = "run conv_1", **evidence: Any) -> Result:
+    death = {"kind": kind, "detail": detail, "step": step, "stderr": "one\n\ntwo\n"}
+    return Result("any", "failed", evidence={"death": death, **evidence})
+
+
+def told(of: Case, result: Result, *upstream: Red) -> str:
+    """The first line of the failure."""
+    return failure.headline(of, diagnose(of, result, upstream))
+
+
+def evidence(of: Case, result: Result, *upstream: Red) -> str:
+    return "\n".join(diagnose(of, result, upstream).evidence)
