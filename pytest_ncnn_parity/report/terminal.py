@@ -42,11 +42,13 @@ def _comparison(name: str, cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not red and counts["passed"]:
         worst = max(
             (c for c in cases if c["metrics"] is not None),
-            key=lambda case: float(case["metrics"]["scaled"]),
+            key=lambda case: (
+                float(case["metrics"]["least_scaled"]) / (case["tolerance"]["scaled"] or 1.0)
+            ),
         )
         yield (
-            f"    worst: {worst['layer'] or 'output ' + worst['output']}, scaled "
-            f"{float(worst['metrics']['scaled']):.3g} of {worst['tolerance']['scaled']:g}"
+            f"    worst: {worst['layer'] or 'output ' + worst['output']}, needs scaled "
+            f"{float(worst['metrics']['least_scaled']):.3g} of {worst['tolerance']['scaled']:g}"
         )
 
 
