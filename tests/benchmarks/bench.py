@@ -6,7 +6,7 @@ does it take (1), and how much memory do both hold at their peak (3)? 10,000 cas
 that computes next to nothing, collected and run, against 10,000 empty pytest items: what does a
 case cost (2)? Both sides are whole processes on the same seeded inputs, run in turns after a first,
 uncounted one that fills the shader cache; a ratio is taken within each round, and its median is the
-answer. Only ratios mean something, and on a busy machine only those of processor time and of the least.
+answer. Only ratios mean something, and on a busy machine those of processor time and of the least.
 Memory is the sum of the proportional set sizes (Linux) of a process and its children. The networks
 are not part of the project (`--models` says where they are); without them only (2) is measured.
 Never a test: nothing fails on a slow machine.
