@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ def shared_model(pytester: pytest.Pytester) -> Callable[[str], None]:
             shutil.copy(SHARED / (name + suffix), pytester.path)
 
     return copy
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "since_ncnn(version, reason): skip with an older ncnn, where the fact does not hold"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("since_ncnn"):
+        version, reason = marker.args
+        if metadata.version("ncnn") < version:
+            pytest.skip(f"ncnn before {version}: {reason}")
 
 
 def fresh_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ that computes next to nothing, collected and run, against 10,000 empty pytest it
 case cost (2)? Both sides are whole processes on the same seeded inputs, run in turns after a first,
 uncounted one that fills the shader cache; a ratio is taken within each round, and its median is the
 answer. Only ratios mean something, and on a busy machine those of processor time and of the least.
+The script runs without spinning threads (`--as-typed`: with them), for theirs are no merit of ours.
 Memory is the sum of the proportional set sizes (Linux) of a process and its children. The networks
 are not part of the project (`--models` says where they are); without them only (2) is measured.
 Never a test: nothing fails on a slow machine.
@@ -34,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
     parser.add_argument("--cases", type=int, default=10_000, help="cases of the second question")
     parser.add_argument("--only", choices=QUESTIONS, nargs="+", default=QUESTIONS)
+    parser.add_argument("--as-typed", action="store_true", help="let the script's threads spin")
     parser.add_argument("--networks", nargs="+", default=[n.name for n in gates.NETWORKS])
     return parser.parse_args()
 
@@ -47,14 +49,14 @@ def gate_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
             print(f"{network.name}: not in {args.models}, left out", file=sys.stderr)
             continue
         ours = gates.ours(network, args.models, folder)
-        theirs = gates.theirs(network, args.models, folder)
+        theirs = gates.theirs(network, args.models, folder, args.as_typed)
         alternate(ours.seconds, theirs.seconds, 1)  # fills the shader cache
         if "time" in args.only:
-            found = alternate(ours.seconds, theirs.seconds, args.rounds)
-            yield from _times(f"gate, {network.name}", *found)
+            took = alternate(ours.seconds, theirs.seconds, args.rounds)
+            yield from _times(f"gate, {network.name}", *took)
         if "memory" in args.only:
-            found = alternate(ours.peak, theirs.peak, max(1, args.rounds // 2))
-            yield Ratio(f"peak memory, {network.name}", "MiB", *found, "below 1")
+            held = alternate(ours.peak, theirs.peak, max(1, args.rounds // 2))
+            yield Ratio(f"peak memory, {network.name}", "MiB", *held, "below 1")
 
 
 def case_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
@@ -79,8 +81,8 @@ def _times(
     what: str, ours: Sequence[Taken], theirs: Sequence[Taken], aim: str = "at most 1.5"
 ) -> Iterator[Ratio]:
     yield Ratio(what, "s", [t.clock for t in ours], [t.clock for t in theirs], aim)
-    processor = [[t.processor for t in side] for side in (ours, theirs)]
-    yield Ratio(f"{what}, processor time", "s", *processor, "")
+    own, other = ([t.processor for t in side] for side in (ours, theirs))
+    yield Ratio(f"{what}, processor time", "s", own, other, "")
 
 
 def main() -> int:

@@ -95,9 +95,7 @@ HEAD = (
 T = TypeVar("T")
 
 
-def alternate(
-    ours: Callable[[], T], theirs: Callable[[], T], rounds: int
-) -> tuple[list[T], list[T]]:
+def alternate(ours: Callable[[], T], theirs: Callable[[], T], rounds: int) -> tuple[list[T], list[T]]:
     """Both measured `rounds` times, each first in every second round."""
     ours_found: list[T] = []
     theirs_found: list[T] = []
