@@ -139,3 +139,15 @@ def test_nan_that_the_reference_makes_is_told_at_its_maker(
         "fp16-vs-fp32-vulkan::output:l4": "nan",
         "fp16-range::l2": "nan",
     }
+
+
+def test_a_candidate_that_ran_on_the_cpu_is_no_pass(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "masks: {c1: 18, c2: 18, c3: 18}\n")
+    run = gate()
+    for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan"):
+        for name in ("c1", "c2", "c3", "output:c3"):
+            case = run.cases[f"noise::{comparison}::{name}"]
+            assert case["outcome"] == "skipped"
+            assert "nothing would be tested" in case["message"]
+    assert run.ids("failed") == []

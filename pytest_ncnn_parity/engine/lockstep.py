@@ -256,7 +256,7 @@ class Lockstep:
 
     def _outputs(self) -> Iterator[Result]:
         waiting = [c for c in self._job.cases if c.output is not None and c.id not in self._job.done]
-        whole = WholeRuns(self._job, self._nets, self._inputs, waiting)
+        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, waiting)
         if waiting and all(blob in self._blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that
             whole.know(self._job.nets[self._job.trajectory], self._blobs)

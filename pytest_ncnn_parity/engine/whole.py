@@ -9,15 +9,19 @@ from typing import Any
 from pytest_ncnn_parity.engine import probe
 from pytest_ncnn_parity.engine.blob import Made
 from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed
-from pytest_ncnn_parity.engine.pool import JobNets, death
+from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
+from pytest_ncnn_parity.param import Graph
 
 
 class WholeRuns:
     """One run of each network for all the outputs wanted of it."""
 
-    def __init__(self, job: Job, nets: JobNets, inputs: Made, cases: Sequence[CaseSpec]) -> None:
+    def __init__(
+        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, cases: Sequence[CaseSpec]
+    ) -> None:
         self._job = job
+        self._graph = graph
         self._nets = nets
         self._inputs = inputs
         self.outputs = list(dict.fromkeys(case.output for case in cases if case.output is not None))
@@ -38,11 +42,22 @@ class WholeRuns:
             raise made
         return made
 
+    def _refuse_same(self, output: str, reference: LoadedNet, candidate: LoadedNet) -> None:
+        """Skip where no layer on the way to `output` runs otherwise in the candidate."""
+        for number in self._graph.ancestors([output]):
+            layer = self._graph.layers[number]
+            execution = candidate.execution(layer)
+            same = execution.where == "cpu" and execution == reference.execution(layer)
+            if layer.type != "Input" and not same:
+                return
+        raise Skip("every layer runs on the CPU in the same way on both sides: nothing would be tested")
+
     def judge(self, case: CaseSpec) -> Result:
         assert case.output is not None
         assert case.candidate is not None
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
+        self._refuse_same(case.output, reference, candidate)
         evidence: dict[str, Any] = {
             "setup": candidate.label,
             "execution": str(candidate.setup),

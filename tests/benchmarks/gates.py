@@ -62,7 +62,7 @@ def ours(network: Network, models: Path, folder: Path) -> Command:
 
 
 def theirs(network: Network, models: Path, folder: Path, as_typed: bool) -> Command:
-    """The script; unless `as_typed`, without spinning threads, which multiply its time by up to 5."""
+    """The script; unless `as_typed`, without spinning threads, which cost it up to five times."""
     numbers = [*network.shape, network.low, network.high]
     args = [sys.executable, BY_HAND, *files(network, models), network.blob, *numbers]
     env = dict(os.environ) if as_typed else {**os.environ, **QUIET}
