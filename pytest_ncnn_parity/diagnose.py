@@ -100,7 +100,11 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
             return Diagnosis(
                 "accumulator-overflow", f"{seen}; right without fp16 arithmetic", (fits, *tried)
             )
-        return Diagnosis("precision", f"{seen}; fp16 arithmetic explains it: right without", tried)
+        return Diagnosis(
+            "precision",
+            f"{seen}; fp16 arithmetic explains it: right without",
+            (*_of_output(evidence), *tried),
+        )
     if metrics["nan"]:
         return Diagnosis("nan", seen, tried)
     if metrics["inf"]:
@@ -110,7 +114,13 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
     explained = rounding >= float(metrics["scaled"]) / 2
     verdict = "explains" if explained else "alone does not explain"
     line = f"rounding the true output to 16 bits gives scaled {rounding:.3g}: that {verdict} the error"
-    return Diagnosis("precision", seen, (line, *tried))
+    return Diagnosis("precision", seen, (line, *_of_output(evidence), *tried))
+
+
+def _of_output(evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    if not evidence.get("whole"):
+        return ()
+    return ("no layer judged here is wrong by itself: what 16 bits lose between layers adds up",)
 
 
 def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:

@@ -59,6 +59,7 @@ class WholeRuns:
         reference = self._nets.of(case, case.reference)
         self._refuse_same(case.output, reference, candidate)
         evidence: dict[str, Any] = {
+            "whole": True,
             "setup": candidate.label,
             "execution": str(candidate.setup),
             "device": candidate.device_name,
