@@ -100,6 +100,8 @@ class _Sample:
 
     def result(self, case_id: str) -> Result:
         while case_id not in self.known:
+            if self._ended:
+                raise EngineError(f"the engine gave no result for {case_id}; please report it")
             self._take()
         return self.known[case_id]
 

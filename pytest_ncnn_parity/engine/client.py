@@ -70,6 +70,7 @@ class Engine:
             worker = self._ready()
             worker.send(dataclasses.replace(job, done=tuple(done), dead=dead))
             try:
+                problem: EngineError | None = None
                 for message in worker.messages(self.timeout):
                     if "case" in message:
                         result = Result(**message["case"])
@@ -79,7 +80,9 @@ class Engine:
                     elif "ranges" in message:
                         yield message["ranges"]
                     elif "error" in message:
-                        raise EngineError(message["error"], message["blob"])
+                        problem = EngineError(message["error"], message["blob"])
+                if problem is not None:  # raised after the job's end, where the next one begins
+                    raise problem
                 return
             except _Died as died:
                 self._discard()
