@@ -43,6 +43,7 @@ def test_a_healthy_network_is_green_by_the_defaults(
         assert run.ids("skipped", comparison) == []
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "Reduction has no Vulkan kernel")
 def test_a_convolution_and_a_reduction_that_are_10_percent_wrong_are_red(
     pytester: pytest.Pytester, example: Callable[[str], Path]
 ) -> None:
