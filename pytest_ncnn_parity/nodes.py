@@ -26,19 +26,19 @@ class Session:
         self.settings = settings
         self.fix = fix
         self.require_vulkan = require_vulkan
-        self._runs: dict[Path, SpecRun] = {}
-        self._selected: dict[Path, dict[str, list[Case]]] = {}
+        self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
+        self._selected: dict[str, dict[str, list[Case]]] = {}
         self._told: set[object] = set()
 
     def select(self, items: Iterable[pytest.Item]) -> None:
         """Take note of the cases that this session is going to run."""
         for item in items:
             if isinstance(item, CaseItem):
-                samples = self._selected.setdefault(item.path, {})
+                samples = self._selected.setdefault(str(item.path), {})
                 samples.setdefault(item.sample, []).append(item.case)
 
     def run(self, plan: Plan) -> SpecRun:
-        path = plan.spec.path
+        path = str(plan.spec.path)
         if path not in self._runs:
             for other in self._runs.values():
                 other.idle()
@@ -98,9 +98,10 @@ class ComparisonNode(pytest.Collector):
         assert self.parent is not None
         sample = self.parent.name
         line = self.plan.spec.line("inputs", sample) - 1
+        names = tuple(_relative(p, self.config.rootpath) for p in (self.path, self.plan.spec.param))
         for case in self.plan.cases(self.comparison):
             item = CaseItem.from_parent(
-                self, name=case.name, plan=self.plan, sample=sample, case=case, line=line
+                self, name=case.name, plan=self.plan, sample=sample, case=case, line=line, names=names
             )
             reason = self.plan.known(sample, case)
             if reason is not None:
@@ -115,12 +116,22 @@ class ParityFailure(Exception):
 class CaseItem(pytest.Item):
     """One layer or one output, judged."""
 
-    def __init__(self, *, plan: Plan, sample: str, case: Case, line: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        sample: str,
+        case: Case,
+        line: int,
+        names: tuple[str, ...],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.sample = sample
         self.case = case
         self._line = line
+        self._spec_name, self._param_name = names
         self.told: dict[str, Any] = {}
 
     def runtest(self) -> None:
@@ -148,8 +159,8 @@ class CaseItem(pytest.Item):
             except (EngineError, OSError) as error:
                 note = f"no fix was worked out: {error}"
                 diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
-        if fix is not None and session.news((self.plan.spec.path, fix.comparison)):
-            self.told["fixes"] = [records.fix_record(self._relative(self.path), fix)]
+        if fix is not None and session.news((self._spec_name, fix.comparison)):
+            self.told["fixes"] = [records.fix_record(self._spec_name, fix)]
         text = failure.text(self.case, result, diagnosis, fix)
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
             place = self.plan.spec.at("model", "bin")
@@ -175,8 +186,8 @@ class CaseItem(pytest.Item):
     def _conclude(self, run: SpecRun, result: Result, diagnosis: Diagnosis | None, message: str) -> None:
         """Note the verdict for the reports, then tell pytest."""
         told = records.record(
-            self._relative(self.path),
-            self._relative(self.plan.spec.param),
+            self._spec_name,
+            self._param_name,
             self.sample,
             self.case,
             result,
@@ -184,20 +195,14 @@ class CaseItem(pytest.Item):
             message,
         )
         self.told["case"] = told
-        environment = run.environment()
-        if self.config.stash[SESSION].news(str(environment)):
-            self.told["environment"] = environment
+        known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
+        if self.config.stash[SESSION].news(known):
+            self.told["environment"] = run.environment()
         self.user_properties += records.properties(told)
         if result.outcome == "skipped":
             pytest.skip(message)
         if result.outcome == "failed":
             raise ParityFailure(message)
-
-    def _relative(self, path: Path) -> str:
-        try:
-            return path.resolve().relative_to(self.config.rootpath.resolve()).as_posix()
-        except ValueError:
-            return str(path)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own failure is its text, without a traceback; its first line is the summary."""
@@ -213,3 +218,11 @@ class CaseItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         name = f"{self.sample}::{self.case.id}"
         return self.path, self._line, name
+
+
+def _relative(path: Path, root: Path) -> str:
+    """`path` from `root` with slashes, or as it is where it lies outside."""
+    try:
+        return path.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return str(path)

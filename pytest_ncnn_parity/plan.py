@@ -248,7 +248,7 @@ class _JobBuilder:
             reference=self.net(comparison.reference),
             candidate=None if candidate is None else self.net(candidate, candidate_model),
             half=comparison.half,
-            tolerance=asdict(case.tolerance),
+            tolerance=vars(case.tolerance),
             layer=None if case.layer is None else case.layer.number,
             output=case.output,
         )

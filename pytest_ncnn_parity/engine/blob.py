@@ -11,6 +11,9 @@ import numpy.typing as npt
 from pytest_ncnn_parity.tolerance import FP16_NORMAL, FP16_OVERFLOW
 
 Array = npt.NDArray[Any]
+_ONE_THREAD = ncnn.Option()  # a cast is over before threads have started
+_ONE_THREAD.num_threads = 1
+
 Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
 
 
@@ -80,5 +83,5 @@ class Blob:
                 if half == "fp16"
                 else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
             )
-            self._rounded[half] = Blob(back(there(self.mat)))
+            self._rounded[half] = Blob(back(there(self.mat, _ONE_THREAD), _ONE_THREAD))
         return self._rounded[half]

@@ -20,6 +20,14 @@ from typing import IO, Any
 from pytest_ncnn_parity.engine.protocol import Job, Result
 from pytest_ncnn_parity.errors import ParityError
 
+# idle threads that spin take the cores from those that compute; numpy's products here are short
+_QUIET_THREADS = {
+    "OMP_WAIT_POLICY": "passive",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+
 MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
 STARTUP_SECONDS = 120.0
 STDERR_KEPT = 4000  # characters quoted from a dead worker's stderr
@@ -162,7 +170,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 cwd=self._home.name,
-                env={**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **_QUIET_THREADS},
                 start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
                 encoding="utf-8",
             )

@@ -7,7 +7,7 @@ is dropped after its last reader. Whole-network runs for the output cases come a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from pytest_ncnn_parity.engine import probe
@@ -183,11 +183,11 @@ class Lockstep:
             return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
         evidence |= self._facts(layer, blob, expected[blob])
         if metrics.agrees and not evidence.keys() & {"unrepresentable", "misread", "reference_nan"}:
-            return Result(case.id, "passed", asdict(metrics), evidence=evidence)
+            return Result(case.id, "passed", dict(vars(metrics)), evidence=evidence)
         if self._job.probe and not metrics.agrees:
             run = lambda net: self._run(net, layer, execution.feed)  # noqa: E731
             evidence |= probe.evidence(self._job, self._nets, case, run, expected)
-        return Result(case.id, "failed", asdict(metrics), evidence=evidence)
+        return Result(case.id, "failed", dict(vars(metrics)), evidence=evidence)
 
     def _refuse_lost(self, layer: Layer) -> None:
         """Where the trajectory has no value: the layer that failed fails, those behind are skipped."""
@@ -221,7 +221,7 @@ class Lockstep:
         evidence |= self._facts(layer, blob, values[blob])
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and "reference_nan" not in evidence
-        return Result(case.id, "passed" if passed else "failed", asdict(metrics), None, evidence)
+        return Result(case.id, "passed" if passed else "failed", dict(vars(metrics)), None, evidence)
 
     def _facts(self, layer: Layer, blob: str, reference: Blob) -> dict[str, Any]:
         facts: dict[str, Any] = {"blob": blob, "shape": list(reference.array.shape)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -79,7 +79,7 @@ class Job:
     dead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def encode(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self), default=vars)
 
     @staticmethod
     def decode(line: str) -> Job:

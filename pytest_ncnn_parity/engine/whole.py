@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pytest_ncnn_parity.engine import probe
@@ -74,7 +73,7 @@ class WholeRuns:
         if value.nan:
             evidence["reference_nan"] = value.nan
         if metrics.agrees and not value.nan:
-            return Result(case.id, "passed", asdict(metrics), evidence=evidence)
+            return Result(case.id, "passed", dict(vars(metrics)), evidence=evidence)
         if self._job.probe and not metrics.agrees:
             evidence |= probe.evidence(self._job, self._nets, case, self._of, expected)
-        return Result(case.id, "failed", asdict(metrics), evidence=evidence)
+        return Result(case.id, "failed", dict(vars(metrics)), evidence=evidence)

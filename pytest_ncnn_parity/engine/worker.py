@@ -13,7 +13,6 @@ import platform
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,7 +37,11 @@ class Worker:
         self._pool = Pool(self._enter)
 
     def send(self, **message: Any) -> None:
-        self._out.write(json.dumps(_plain(message), allow_nan=False) + "\n")
+        try:
+            line = json.dumps(message, allow_nan=False)
+        except ValueError:  # inf or nan somewhere in it
+            line = json.dumps(_plain(message), allow_nan=False)
+        self._out.write(line + "\n")
         self._out.flush()
 
     def _enter(self, step: str) -> None:
@@ -67,7 +70,7 @@ class Worker:
         blobs = {b: Blob.of(array(b, source, volumes)) for b, source in job.inputs.items()}
         lockstep = Lockstep(job, graph, blobs, JobNets(self._pool, job))
         for result in lockstep.results():
-            self.send(case=asdict(result))
+            self.send(case=vars(result))
         if job.ranges:
             self.send(ranges=lockstep.ranges)
 

@@ -40,7 +40,7 @@ def record(
         "cause": None if diagnosis is None else diagnosis.cause,
         "message": message,
         "metrics": None if metrics is None else {name: metrics[name] for name in METRICS},
-        "tolerance": asdict(case.tolerance),
+        "tolerance": dict(vars(case.tolerance)),
         "execution": result.evidence.get("execution"),
         "device": result.evidence.get("device"),
     }
