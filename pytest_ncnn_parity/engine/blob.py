@@ -8,6 +8,7 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.compare import BLOCK
 from pytest_ncnn_parity.tolerance import FP16_NORMAL, FP16_OVERFLOW
 
 Array = npt.NDArray[Any]
@@ -37,23 +38,34 @@ class Blob:
 
     def _measure(self) -> tuple[float, int, int]:
         if self._stats is None:
-            if not self.floating:
-                self._stats = (0.0, 0, 0)
-            else:
-                size = np.abs(self.array)
-                absmax = float(size.max())
-                nan = 0
-                if not np.isfinite(absmax):
-                    nan = int(np.count_nonzero(np.isnan(size)))
-                    finite = size[np.isfinite(size)]
-                    absmax = float(finite.max()) if finite.size else 0.0
-                tiny = 0
-                if ((size < FP16_NORMAL) & (size != 0.0)).any():
-                    # asked of the cast itself: beside a SIMD part that keeps subnormals, ncnn's has
-                    # a scalar one, for the last values of a channel, that makes them 0
-                    tiny = int(np.count_nonzero((self.rounded("fp16").array == 0.0) & (size != 0.0)))
-                self._stats = (absmax, nan, tiny)
+            self._stats = self._walk() if self.floating else (0.0, 0, 0)
         return self._stats
+
+    def _walk(self) -> tuple[float, int, int]:
+        """absmax, nan and tiny, block by block: a whole copy of a blob would be the peak of memory."""
+        absmax, nan, small = 0.0, 0, []
+        rows = max(1, BLOCK // max(1, self.array[:1].size))
+        for start in range(0, self.array.shape[0], rows):
+            size = np.abs(self.array[start : start + rows])
+            largest = float(size.max())
+            if not np.isfinite(largest):
+                nan += int(np.count_nonzero(np.isnan(size)))
+                largest = float(size[np.isfinite(size)].max(initial=0.0))
+            absmax = max(absmax, largest)
+            if ((size < FP16_NORMAL) & (size != 0.0)).any():
+                small.append(slice(start, start + rows))
+        return absmax, nan, self._zeroed(small)
+
+    def _zeroed(self, blocks: list[slice]) -> int:
+        """How many values fp16 makes 0, asked of ncnn's cast itself.
+
+        Beside a SIMD part that keeps subnormals it has a scalar one, for the last values of a
+        channel, that makes them 0.
+        """
+        if not blocks:
+            return 0
+        rounded = self.rounded("fp16").array
+        return sum(int(np.count_nonzero((rounded[b] == 0.0) & (self.array[b] != 0.0))) for b in blocks)
 
     @property
     def absmax(self) -> float:

@@ -7,6 +7,7 @@ is dropped after its last reader. Whole-network runs for the output cases come a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -100,8 +101,10 @@ class Lockstep:
         for layer in steps:
             self._runs.clear()
             self._advance(layer)
-            for case in self._cases.get(layer.number, ()):
+            cases = self._cases.get(layer.number, [])
+            for i, case in enumerate(cases):
                 result = self._guarded(case, self._judge)
+                self._forget_all_but(layer, cases[i + 1 :])
                 if result.outcome == "passed" and self._limits.has_tiny(layer):
                     self._held.append((case, layer, result))
                 else:
@@ -113,6 +116,16 @@ class Lockstep:
         self._runs.clear()
         for case, layer, result in self._held:
             yield self._released(case, layer, result)
+
+    def _forget_all_but(self, layer: Layer, waiting: list[CaseSpec]) -> None:
+        """Drop the runs of `layer` that no case still wants: together they are the peak of memory."""
+        wanted = set()
+        for case in waiting:
+            if case.candidate is not None:
+                with suppress(StepFailed, Unavailable):
+                    feed = self._nets[case.candidate].execution(layer).feed
+                    wanted |= {(self._job.nets[n], feed) for n in (case.reference, case.candidate)}
+        self._runs = {key: made for key, made in self._runs.items() if key in wanted}
 
     def _advance(self, layer: Layer) -> None:
         """Make the trajectory's outputs of `layer`, or know why there are none."""
