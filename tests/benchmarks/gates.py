@@ -39,8 +39,8 @@ compare: [cpu-vs-vulkan, fp16-vs-fp32]
 """
 
 
-def files(network: Network, models: Path) -> tuple[Path, Path]:
-    return models / f"{network.name}.param", models / f"{network.name}.bin"
+def files(network: Network, models: Path) -> tuple[Path, ...]:
+    return tuple((models / f"{network.name}{suffix}").absolute() for suffix in (".param", ".bin"))
 
 
 def ours(network: Network, models: Path, folder: Path) -> Command:
