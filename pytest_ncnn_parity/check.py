@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_ncnn_parity import param
+from pytest_ncnn_parity.errors import guess
+from pytest_ncnn_parity.keys import FileSource, ImageSource
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.plan import Plan, matches, matches_blob
-from pytest_ncnn_parity.spec import FileSource, ImageSource, Spec, SpecError, guess
+from pytest_ncnn_parity.spec import Spec, SpecError
 
 
 def plan(spec: Spec) -> Plan:

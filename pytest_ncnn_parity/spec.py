@@ -1,28 +1,32 @@
-"""A YAML spec -> Spec. Knows the keys and their values, not the network they speak of."""
+"""A YAML spec -> Spec, or every error in it with its place. `keys` says what may stand in it."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from pytest_ncnn_parity import yaml12
-from pytest_ncnn_parity.errors import ParityError
-from pytest_ncnn_parity.setups import BUILT_IN, DEFAULT_COMPARE, PRECISIONS, Comparison, Setup
+from pytest_ncnn_parity.errors import ParityError, guess
+from pytest_ncnn_parity.keys import (
+    SOURCES,
+    AnyComparison,
+    Budget,
+    Keys,
+    Known,
+    Mask,
+    ModelFiles,
+    Name,
+    OwnComparison,
+    SampleName,
+    Selection,
+    SetupKeys,
+    Source,
+    ToleranceKeys,
+)
+from pytest_ncnn_parity.setups import BUILT_IN, DEFAULT_COMPARE, Comparison
 
 
 class SpecError(ParityError):
@@ -33,209 +37,7 @@ class SpecError(ParityError):
         self.errors = errors
 
 
-class _Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-Size = Annotated[int, Field(ge=1)]
-Shape = Annotated[list[Size], Field(min_length=1, max_length=4)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1)]
-
-
-class ModelFiles(_Keys):
-    """The network's files, relative to the spec."""
-
-    param: Name
-    bin: Name
-
-
-class RandomSource(_Keys):
-    """Values drawn from a seeded generator: normal (mean, std, clipped to low..high) or uniform."""
-
-    random: Literal["normal", "uniform"]
-    shape: Shape | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    mean: Finite = 0.0
-    std: Share = 1.0
-    low: Finite | None = None
-    high: Finite | None = None
-
-    @model_validator(mode="after")
-    def _bounds(self) -> RandomSource:
-        low, high = self.bounds
-        if low is not None and high is not None and low >= high:
-            raise ValueError(f"low ({low:g}) must be below high ({high:g})")
-        return self
-
-    @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        if self.random == "normal":
-            return self.low, self.high
-        return (
-            0.0 if self.low is None else self.low,
-            1.0 if self.high is None else self.high,
-        )
-
-
-class ConstantSource(_Keys):
-    """One value everywhere."""
-
-    constant: Finite
-    shape: Shape | None = None
-
-
-class FileSource(_Keys):
-    """A recorded array: .npy, or .npz with the key of an array in it."""
-
-    file: Name
-    key: Name | None = None
-
-
-class ImageSource(_Keys):
-    """Pixels, then (pixel - mean) * norm by channel, as ncnn's substract_mean_normalize does."""
-
-    image: Name
-    color: Literal["rgb", "bgr", "gray"] = "rgb"
-    size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width, height
-    mean: list[Finite] | None = None
-    norm: list[Finite] | None = None
-
-
-_SOURCES: dict[str, type[BaseModel]] = {
-    "random": RandomSource,
-    "constant": ConstantSource,
-    "file": FileSource,
-    "image": ImageSource,
-}
-
-
-def _source_kind(value: Any) -> str | None:
-    keys = value if isinstance(value, dict) else {}
-    return next((kind for kind in _SOURCES if kind in keys), None)
-
-
-Source = Annotated[
-    Annotated[RandomSource, Tag("random")]
-    | Annotated[ConstantSource, Tag("constant")]
-    | Annotated[FileSource, Tag("file")]
-    | Annotated[ImageSource, Tag("image")],
-    Discriminator(_source_kind),
-]
-
-
-class SetupKeys(_Keys):
-    """One side of an own comparison."""
-
-    device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
-    precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
-    options: dict[str, bool | int] = {}
-
-    @field_validator("options")
-    @classmethod
-    def _free(cls, options: dict[str, bool | int]) -> dict[str, bool | int]:
-        taken = {"use_vulkan_compute": "device"}
-        for name in options:
-            if name in taken:
-                raise ValueError(f"{name} is set by the key '{taken[name]}'")
-        return options
-
-    def setup(self) -> Setup:
-        return Setup(self.device, self.precision, self.options)
-
-
-class OwnComparison(_Keys):
-    """A pair of setups of the user's own."""
-
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    reference: SetupKeys = SetupKeys()
-    candidate: SetupKeys
-
-    @model_validator(mode="after")
-    def _differ(self) -> OwnComparison:
-        if self.reference.setup() == self.candidate.setup():
-            raise ValueError("reference and candidate are the same: nothing would be tested")
-        return self
-
-
-class Budget(_Keys):
-    """Tolerance keys; see tolerance.Tolerance."""
-
-    atol: Share | None = None
-    rtol: Share | None = None
-    scaled: Share | None = None
-    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
-    sqnr_db: Finite | None = None
-
-    def given(self) -> dict[str, float]:
-        return {key: value for key, value in self if value is not None}
-
-
-class ToleranceKeys(_Keys):
-    """Budgets by precision, by layer (glob or type:Op; later ones lie over earlier) and by output."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    fp32: Budget = Budget()
-    fp16: Budget = Budget()
-    fp16_storage: Budget = Field(Budget(), alias="fp16-storage")
-    fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
-    bf16: Budget = Budget()
-    layers: dict[str, Budget] = {}
-    outputs: dict[str, Budget] = {}
-
-    def of_precision(self, precision: str) -> Budget:
-        found: Budget = getattr(self, precision.replace("-", "_"))
-        return found
-
-
-class Selection(_Keys):
-    """Which layers get cases: name globs and type:Op."""
-
-    include: list[Name] = ["*"]
-    exclude: list[Name] = []
-
-
-class Known(_Keys):
-    """An expected failure. Strict: when it passes, that is a failure."""
-
-    layer: Name | None = None
-    output: Name | None = None
-    comparison: Name | None = None
-    sample: Name | None = None
-    reason: Name
-
-    @model_validator(mode="after")
-    def _one(self) -> Known:
-        if (self.layer is None) == (self.output is None):
-            raise ValueError("name either a layer or an output")
-        return self
-
-
-def _built_in(name: str) -> str:
-    if name not in BUILT_IN:
-        raise ValueError(
-            f"unknown comparison {name!r}{guess(name, BUILT_IN)}; there are "
-            f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
-        )
-    return name
-
-
-def _comparison_kind(value: Any) -> str:
-    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
-
-
-AnyComparison = Annotated[
-    Annotated[str, AfterValidator(_built_in), Tag("built-in")] | Annotated[OwnComparison, Tag("own")],
-    Discriminator(_comparison_kind),
-]
-
-Mask = Annotated[int, Field(ge=0, le=255)]
-SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
-
-
-class Spec(_Keys):
+class Spec(Keys):
     """One model and how to test it. `path` is the spec's own file."""
 
     model: ModelFiles
@@ -286,12 +88,6 @@ def _expanded(item: str | OwnComparison) -> list[Comparison]:
     if isinstance(item, str):
         return list(BUILT_IN[item])
     return [Comparison(item.name, item.reference.setup(), item.candidate.setup())]
-
-
-def guess(word: str, known: Any) -> str:
-    """`; did you mean 'x'` where something known is near `word`, else nothing."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]!r}" if near else ""
 
 
 def load(path: Path) -> Spec:
@@ -354,7 +150,7 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     if kind == "missing":
         return f"{where}: the key {problem['loc'][-1]!r} is missing"
     if kind == "union_tag_not_found":
-        return f"{where}: expected a source with one of the keys {', '.join(_SOURCES)}"
+        return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']!s}"
     shown = "nothing" if value is None else repr(value)
@@ -367,7 +163,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     """The keys that may stand at `loc`."""
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
-        "inputs": list(_SOURCES.values()),
+        "inputs": list(SOURCES.values()),
         "compare": [OwnComparison, SetupKeys],
         "layers": [Selection],
         "known": [Known],
@@ -375,10 +171,3 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     }
     chosen = classes.get(str(loc[0]), []) if loc else [Spec]
     return {field.alias or name for c in chosen for name, field in c.model_fields.items()}
-
-
-assert set(PRECISIONS) == {
-    field.alias or name
-    for name, field in ToleranceKeys.model_fields.items()
-    if name not in ("layers", "outputs")
-}

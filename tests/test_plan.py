@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity import param, spec
+from pytest_ncnn_parity import keys, param, spec
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.plan import Case, Plan, matches
 from pytest_ncnn_parity.setups import BUILT_IN
@@ -237,7 +237,7 @@ def test_a_job_says_what_to_feed(load, tmp_path: Path) -> None:
     job = load().job("noise", [], threads=1, first=True)
     assert job.inputs["in0"]["shape"] == [3, 16, 32]  # from the Input line
     assert load().job("flat", [], threads=1, first=True).inputs["in0"]["shape"] == [3, 8, 8]
-    recorded = load().spec.model_copy(update={"inputs": {"s": {"in0": spec.FileSource(file="a.npy")}}})
+    recorded = load().spec.model_copy(update={"inputs": {"s": {"in0": keys.FileSource(file="a.npy")}}})
     recorded._path = tmp_path / "net.parity.yaml"
     plan = Plan(recorded, load().graph)
     assert plan.job("s", [], threads=1, first=True).inputs["in0"]["file"] == f"{tmp_path}/a.npy"

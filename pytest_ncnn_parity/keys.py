@@ -1,0 +1,227 @@
+"""The keys a spec may have, and the values each may take; nothing of the network it speaks of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from pytest_ncnn_parity.errors import guess
+from pytest_ncnn_parity.setups import BUILT_IN, PRECISIONS, Setup
+
+
+class Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Size = Annotated[int, Field(ge=1)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=4)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class ModelFiles(Keys):
+    """The network's files, relative to the spec."""
+
+    param: Name
+    bin: Name
+
+
+class RandomSource(Keys):
+    """Values drawn from a seeded generator: normal (mean, std, clipped to low..high) or uniform."""
+
+    random: Literal["normal", "uniform"]
+    shape: Shape | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    mean: Finite = 0.0
+    std: Share = 1.0
+    low: Finite | None = None
+    high: Finite | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> RandomSource:
+        low, high = self.bounds
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"low ({low:g}) must be below high ({high:g})")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        if self.random == "normal":
+            return self.low, self.high
+        return (
+            0.0 if self.low is None else self.low,
+            1.0 if self.high is None else self.high,
+        )
+
+
+class ConstantSource(Keys):
+    """One value everywhere."""
+
+    constant: Finite
+    shape: Shape | None = None
+
+
+class FileSource(Keys):
+    """A recorded array: .npy, or .npz with the key of an array in it."""
+
+    file: Name
+    key: Name | None = None
+
+
+class ImageSource(Keys):
+    """Pixels, then (pixel - mean) * norm by channel, as ncnn's substract_mean_normalize does."""
+
+    image: Name
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width, height
+    mean: list[Finite] | None = None
+    norm: list[Finite] | None = None
+
+
+SOURCES: dict[str, type[BaseModel]] = {
+    "random": RandomSource,
+    "constant": ConstantSource,
+    "file": FileSource,
+    "image": ImageSource,
+}
+
+
+def _source_kind(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else {}
+    return next((kind for kind in SOURCES if kind in keys), None)
+
+
+Source = Annotated[
+    Annotated[RandomSource, Tag("random")]
+    | Annotated[ConstantSource, Tag("constant")]
+    | Annotated[FileSource, Tag("file")]
+    | Annotated[ImageSource, Tag("image")],
+    Discriminator(_source_kind),
+]
+
+
+class SetupKeys(Keys):
+    """One side of an own comparison."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
+    precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
+    options: dict[str, bool | int] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _free(cls, options: dict[str, bool | int]) -> dict[str, bool | int]:
+        taken = {"use_vulkan_compute": "device"}
+        for name in options:
+            if name in taken:
+                raise ValueError(f"{name} is set by the key '{taken[name]}'")
+        return options
+
+    def setup(self) -> Setup:
+        return Setup(self.device, self.precision, self.options)
+
+
+class OwnComparison(Keys):
+    """A pair of setups of the user's own."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    reference: SetupKeys = SetupKeys()
+    candidate: SetupKeys
+
+    @model_validator(mode="after")
+    def _differ(self) -> OwnComparison:
+        if self.reference.setup() == self.candidate.setup():
+            raise ValueError("reference and candidate are the same: nothing would be tested")
+        return self
+
+
+class Budget(Keys):
+    """Tolerance keys; see tolerance.Tolerance."""
+
+    atol: Share | None = None
+    rtol: Share | None = None
+    scaled: Share | None = None
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
+    sqnr_db: Finite | None = None
+
+    def given(self) -> dict[str, float]:
+        return {key: value for key, value in self if value is not None}
+
+
+class ToleranceKeys(Keys):
+    """Budgets by precision, by layer (glob or type:Op; later ones lie over earlier) and by output."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    fp32: Budget = Budget()
+    fp16: Budget = Budget()
+    fp16_storage: Budget = Field(Budget(), alias="fp16-storage")
+    fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
+    bf16: Budget = Budget()
+    layers: dict[str, Budget] = {}
+    outputs: dict[str, Budget] = {}
+
+    def of_precision(self, precision: str) -> Budget:
+        found: Budget = getattr(self, precision.replace("-", "_"))
+        return found
+
+
+class Selection(Keys):
+    """Which layers get cases: name globs and type:Op."""
+
+    include: list[Name] = ["*"]
+    exclude: list[Name] = []
+
+
+class Known(Keys):
+    """An expected failure. Strict: when it passes, that is a failure."""
+
+    layer: Name | None = None
+    output: Name | None = None
+    comparison: Name | None = None
+    sample: Name | None = None
+    reason: Name
+
+    @model_validator(mode="after")
+    def _one(self) -> Known:
+        if (self.layer is None) == (self.output is None):
+            raise ValueError("name either a layer or an output")
+        return self
+
+
+def _built_in(name: str) -> str:
+    if name not in BUILT_IN:
+        raise ValueError(
+            f"unknown comparison {name!r}{guess(name, BUILT_IN)}; there are "
+            f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
+        )
+    return name
+
+
+def _comparison_kind(value: Any) -> str:
+    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
+
+
+AnyComparison = Annotated[
+    Annotated[str, AfterValidator(_built_in), Tag("built-in")] | Annotated[OwnComparison, Tag("own")],
+    Discriminator(_comparison_kind),
+]
+
+Mask = Annotated[int, Field(ge=0, le=255)]
+SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
+
+assert set(PRECISIONS) == {
+    field.alias or name
+    for name, field in ToleranceKeys.model_fields.items()
+    if name not in ("layers", "outputs")
+}
