@@ -23,8 +23,10 @@ def evidence(
     for name, spec in _relaxed(job, case):
         try:
             metrics, _ = worst(run(nets.other(spec)), expected, case.tolerance)
-        except (StepFailed, Unavailable) as problem:
-            found[name] = {"agrees": None, "problem": str(problem)}
+        except StepFailed as failed:
+            found[name] = {"agrees": None, "problem": f"{failed.step}: {failed.death['detail']}"}
+        except Unavailable as lacking:
+            found[name] = {"agrees": None, "problem": str(lacking)}
         else:
             found[name] = {
                 "agrees": metrics.agrees,
