@@ -42,12 +42,13 @@ def underflow(folder: Path, name: str = "net") -> None:
 
 
 def slow(folder: Path, name: str = "net") -> None:
-    """`quick`, then `slow`: a convolution that takes seconds on two cores."""
+    """`quick`, then `slow`: a convolution that takes seconds, on one thread whatever the machine."""
     net = Network()
     x = net.layer("Input", "in0", params="0=256 1=256 2=8")
     x = net.layer("ReLU", "quick", [x])
-    weights = [np.full((64, 8, 31, 31), 1e-4), np.zeros(64)]
-    net.layer("Convolution", "slow", [x], ["out0"], f"0=64 1=31 4=15 5=1 6={64 * 8 * 31 * 31}", weights)
+    size = 128 * 8 * 31 * 31
+    weights = [np.full(size, 1e-4), np.zeros(128)]
+    net.layer("Convolution", "slow", [x], ["out0"], f"0=128 1=31 4=15 5=1 6={size} 31=128", weights)
     net.write(folder / name)
 
 
