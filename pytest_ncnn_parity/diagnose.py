@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.param import NO_FP16_STORAGE, NO_VULKAN
+from pytest_ncnn_parity.param import NO_VULKAN, unsafe_on_vulkan
 from pytest_ncnn_parity.plan import Case
 from pytest_ncnn_parity.tolerance import FP16_MAX
 
@@ -199,9 +199,8 @@ def _underflow(found: Mapping[str, Any]) -> Diagnosis:
 
 
 def _unsafe(evidence: Mapping[str, Any]) -> bool:
-    mask = int(evidence.get("mask", 0))
     on_vulkan = str(evidence.get("execution", "")).startswith("vulkan")
-    return on_vulkan and bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
+    return on_vulkan and unsafe_on_vulkan(int(evidence.get("mask", 0)))
 
 
 def _seen(metrics: Mapping[str, Any], where: str) -> str:

@@ -56,10 +56,10 @@ class Layer:
     params: Mapping[str, str] = field(repr=False)
     mask: int
 
-    @property
-    def unsafe_mask(self) -> bool:
-        """fp16 storage is masked while the layer may stay on Vulkan: the shader reads fp16 as fp32."""
-        return bool(self.mask & NO_FP16_STORAGE) and not self.mask & NO_VULKAN
+
+def unsafe_on_vulkan(mask: int) -> bool:
+    """fp16 storage is masked while the layer may stay on Vulkan: the shader reads fp16 as fp32."""
+    return bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
 
 
 def loses_fp16(mask: int) -> bool:

@@ -49,7 +49,7 @@ class EngineError(ParityError):
 
 @dataclasses.dataclass(frozen=True)
 class Death:
-    """How a worker ended: `kind` is crash, timeout, or shader where stderr shows a failed compile."""
+    """How a worker ended: `kind` is crash or timeout."""
 
     kind: str
     detail: str

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
-
-Runs = dict[str, Blob]
 
 
 class Skip(Exception):
