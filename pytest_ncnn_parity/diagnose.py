@@ -67,6 +67,21 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
         return _storage_overflow(metrics, evidence, where)
     if "underflow" in evidence:
         return _underflow(evidence["underflow"])
+    if evidence.get("repeated", {}).get("agrees") is False:
+        return Diagnosis(
+            "nondeterministic",
+            f"{seen}; run again on the same inputs it gives something else",
+            (f"two runs differ by scaled {float(evidence['repeated']['scaled']):.3g}",),
+        )
+    if "plain_cpu" in evidence:
+        return Diagnosis(
+            "reference",
+            f"{seen}; the CPU in fp32 does not agree with itself here",
+            (
+                "without packing, winograd and sgemm it is off by scaled "
+                f"{float(evidence['plain_cpu']['scaled']):.3g}: terms cancel, or a CPU kernel is wrong",
+            ),
+        )
     if "shader" in evidence and not evidence.get("without_arithmetic", {}).get("agrees"):
         return Diagnosis(
             "shader", f"{seen}; a shader did not compile", (f"stderr: {evidence['shader']}",)
@@ -220,6 +235,7 @@ def _seen(metrics: Mapping[str, Any], where: str) -> str:
 
 def _tried(evidence: Mapping[str, Any]) -> list[str]:
     names = {
+        "repeated": "the same once more, which gave other bits",
         "without_arithmetic": "without fp16 arithmetic",
         "without_packing": "without packing",
         "without_winograd": "without winograd",

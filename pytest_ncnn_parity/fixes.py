@@ -1,183 +1,199 @@
-"""From the red cases of a comparison to masks that were run: proposes, tries, and says what held."""
+"""From the red cases of a comparison to masks that were run: searches, proves, and says what held."""
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import filelock
-
-from pytest_ncnn_parity import repair
-from pytest_ncnn_parity.diagnose import diagnose
-from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity import findings, proof, repair, seeds
+from pytest_ncnn_parity.findings import Findings
 from pytest_ncnn_parity.param import Graph
-from pytest_ncnn_parity.plan import Case
-from pytest_ncnn_parity.repair import Fault, Range
+from pytest_ncnn_parity.proof import Proof
+from pytest_ncnn_parity.repair import Masks, Space
 from pytest_ncnn_parity.runs import SpecRun
-from pytest_ncnn_parity.setups import BUILT_IN, Comparison
+from pytest_ncnn_parity.seeds import Survey
+from pytest_ncnn_parity.setups import BUILT_IN, Comparison, Setup
+from pytest_ncnn_parity.trials import Budget, Trials, outputs_in
 
 
 @dataclass(frozen=True)
 class Fix:
     """Masks for one comparison, and whether a run of the patched network proved them.
 
-    `lines` are the changed lines of the .param as they should be, `before` as they are; `how` says
-    what was run, or why nothing could be; `patch` is for `git apply`; `written` are files made.
+    `masks` by layer name, each with what the layer had; empty where none help, and then `how` says
+    so. `lines` are the changed lines of the .param as they should be, `before` as they are. `minimal`:
+    no mask and no bit can be given up. `how` says what was run, or why nothing could be; `notes` what
+    else is worth knowing. `runs` and `seconds` are what the search took. `cost` and `alternatives`
+    are those of `cost.Cost` and `proof.Alternative`. `patch` is for `git apply`; `written` are files.
     """
 
     comparison: str
     masks: Mapping[str, int]
     verified: bool
-    lines: tuple[str, ...]
-    before: tuple[str, ...]
-    why: str
+    minimal: bool
+    lines: Sequence[str]
+    before: Sequence[str]
     how: str
+    notes: Sequence[str]
+    runs: int
+    seconds: float
+    cost: Mapping[str, Any] | None
+    alternatives: Sequence[Mapping[str, Any]]
     patch: str
-    written: tuple[str, ...] = ()
+    written: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class FixSettings:
-    """Where patches are written, if at all, and what their paths are relative to."""
+    """Where patches are written, if at all, what their paths are relative to; a search's budget."""
 
     write: bool
     folder: Path
     root: Path
+    runs: int
+    seconds: float
 
 
 def find(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for `comparison`, worked out once for all xdist workers; None if masks cannot help."""
-    if run.settings.share is None:
-        return _work_out(run, comparison, settings)
-    path = run.share_path("fix", comparison.name).with_suffix(".json")
-    with filelock.FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            fix = _work_out(run, comparison, settings)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps(None if fix is None else asdict(fix)), "utf-8")
-            fresh.replace(path)
-        stored = json.loads(path.read_text("utf-8"))
-    if stored is None:
-        return None
-    for key in ("lines", "before", "written"):
-        stored[key] = tuple(stored[key])
-    return Fix(**stored)
+    """The fix for `comparison`, worked out once; None: it is no matter of masks."""
+
+    def worked_out() -> dict[str, Any] | None:
+        fix = _work_out(run, comparison, settings)
+        return None if fix is None else asdict(fix)
+
+    told = run.once("fix", comparison.name, worked_out)
+    return None if told is None else Fix(**told)
 
 
 def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    faults = _faults(run, comparison)
-    if not any(fault.curable for fault in faults):
+    candidate = comparison.candidate
+    if not seeds.strong(candidate):
         return None
-    graph = run.plan.masked
-    ranges = _ranges(run)
-    best: Fix | None = None
-    for proposal in repair.proposals(graph, faults, ranges):
-        patched = graph.with_masks(proposal.masks)
-        how, verified = _try(run, comparison, patched)
-        fix = _fix(run, comparison, proposal, how, verified, settings)
-        if verified:
-            return _written(fix, run, settings) if settings.write else fix
-        best = best or fix
-    return best
+    found = findings.findings(run, comparison)
+    if found.faults and all(fault.cause in _NOT_OURS for fault in found.faults):
+        return None
+    survey = findings.survey(run, comparison)
+    notes = _in_fp32(run, comparison)
+    space = seeds.space(run.plan.masked, found.faults, survey, candidate, found.budget)
+    trials = Trials(run, found.cases, Budget(settings.runs, settings.seconds))
+    result = repair.search(space, trials)
+    effort = _Effort(trials.budget.used, trials.budget.took, result.complete)
+    notes += _sensitive(run, found, survey, result.masks)
+    if result.masks is None:
+        return _none(comparison, trials, effort, notes)
+    masks, held = _proven(run, comparison, result.masks, space)
+    complete = replace(effort, complete=effort.complete and masks == result.masks)
+    fix = _fix(run, comparison, settings, masks, held, complete, notes)
+    return _written(fix, run, settings) if settings.write and fix.verified else fix
 
 
-def _faults(run: SpecRun, comparison: Comparison) -> list[Fault]:
-    """The red layers of `comparison` over all samples, whether their cases were selected or not."""
-    every = [case for case in run.plan.cases(comparison) if case.layer is not None]
-    faults: dict[int, Fault] = {}
-    for sample in run.plan.spec.inputs:
-        known: Mapping[str, Result] = run.results(sample) if sample in run.selected else {}
-        missing = [case for case in every if case.id not in known]
-        if missing:
-            run.idle()
-            job = run.plan.job(sample, missing, run.settings.threads, first=False)
-            extra = {r.id: r for r in run.engine.run(job) if isinstance(r, Result)}
-            known = {**known, **extra}
-        for case in every:
-            result = known[case.id]
-            if result.outcome == "failed" and case.layer is not None:
-                faults.setdefault(case.layer.number, fault(case, result))
-    return [faults[number] for number in sorted(faults)]
+# what a red layer shows that no mask changes: the model's own fault, or the files'
+_NOT_OURS = frozenset({"load", "reference"})
 
 
-def fault(case: Case, result: Result) -> Fault:
-    assert case.layer is not None
-    return Fault(
-        case.layer,
-        diagnose(case, result).cause,
-        bool(result.evidence.get("without_arithmetic", {}).get("agrees")),
-        result.evidence.get("underflow", {}).get("reader"),
-    )
+@dataclass(frozen=True)
+class _Effort:
+    runs: int
+    seconds: float
+    complete: bool
 
 
-def _ranges(run: SpecRun) -> dict[str, Range]:
-    """The range of every blob over all samples."""
-    run.idle()
-    found: dict[str, Range] = {}
-    for sample in run.plan.spec.inputs:
-        for message in run.engine.run(run.plan.survey(sample, run.settings.threads)):
-            assert not isinstance(message, Result)
-            for blob, (absmax, tiny) in message.items():
-                so_far = found.get(blob, Range(0.0, 0))
-                found[blob] = Range(max(so_far.absmax, float(absmax)), max(so_far.tiny, tiny))
-    return found
+def _sensitive(run: SpecRun, found: Findings, survey: Survey, masks: Masks | None) -> list[str]:
+    """Where no layer is wrong by itself: the one that rounding its inputs puts off most."""
+    if found.faults or not survey.lost:
+        return []
+    number, share = max(survey.lost.items(), key=lambda pair: pair[1])
+    if share <= found.budget / 2 or (masks is not None and not masks.keys() - {number}):
+        return []
+    layer = run.plan.masked.layers[number]
+    return [
+        f"no mask on {layer.name} ({layer.type}) alone mends it: rounding its inputs to 16 bits puts it "
+        f"off by scaled {share:.3g} even in fp32; they must reach it unrounded"
+    ]
 
 
-def _try(run: SpecRun, comparison: Comparison, patched: Graph) -> tuple[str, bool]:
-    """Write the patched .param, load it afresh, run every sample, compare the outputs."""
+def _in_fp32(run: SpecRun, comparison: Comparison) -> list[str]:
+    """Whether the candidate is right in fp32: if not, precision is not what is wrong."""
+    candidate = comparison.candidate
+    if candidate is None or candidate.half is None:
+        return []
+    fp32 = Setup(candidate.device, "fp32", candidate.options)
+    if fp32 == comparison.reference:
+        return []
+    problem, _ = outputs_in(run, comparison, fp32)
+    if not problem:
+        return []
+    return [
+        f"in fp32 on {fp32.device} it is wrong as well ({problem}): a kernel or the driver is at fault"
+    ]
+
+
+def _proven(run: SpecRun, comparison: Comparison, masks: Masks, space: Space) -> tuple[Masks, Proof]:
+    """`masks`, or if they do not hold on the reloaded network the next wider set that does."""
     trial = comparison if comparison.candidate is not None else BUILT_IN["shipped"][0]
-    samples = list(run.plan.spec.inputs)
-    with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
-        path = Path(folder) / "patched.param"
-        path.write_bytes(patched.text.encode("utf-8"))
-        worst = 0.0
-        for sample in samples:
-            job = run.plan.trial(sample, trial, str(path), None, run.settings.threads)
-            try:
-                results = [r for r in run.engine.run(job) if isinstance(r, Result)]
-            except EngineError as error:
-                return f"the patched network could not be run: {error}", False
-            for result in results:
-                if result.outcome == "skipped":
-                    return f"not run: {result.reason}", False
-                if result.outcome == "failed":
-                    seen = diagnose(_case(run, trial, result), result).what
-                    return f"sample {sample}: {result.id.split('::')[1]} {seen}", False
-                assert result.metrics is not None
-                worst = max(worst, float(result.metrics["scaled"]))
-    count = f"{len(samples)} sample{'s' if len(samples) > 1 else ''}"
-    return f"the patched network ran {count} on {trial.candidate}: outputs within {worst:.3g}", True
+    first: Proof | None = None
+    for wider in (masks, *(around for _, around in repair.grown(masks, space))):
+        held = proof.prove(run, trial, _patched(run.plan.masked, wider))
+        if held.holds:
+            return wider, held
+        first = first or held
+        if not held.ran:
+            break
+    assert first is not None
+    return masks, first
 
 
-def _case(run: SpecRun, comparison: Comparison, result: Result) -> Case:
-    return next(case for case in run.plan.cases(comparison) if case.id == result.id)
+def _patched(graph: Graph, masks: Masks) -> Graph:
+    return graph.remasked([layer.mask | masks.get(layer.number, 0) for layer in graph.layers])
+
+
+def _none(comparison: Comparison, trials: Trials, effort: _Effort, notes: Sequence[str]) -> Fix:
+    """No masks: with the reason, which is a result as well."""
+    if effort.complete:
+        how = f"no mask can mend this: with a mask on every layer it is red as well ({trials.last})"
+    else:
+        how = "the budget of the search was spent before any set of masks held"
+    return Fix(
+        comparison.name, {}, False, False, (), (), how, tuple(notes), effort.runs, effort.seconds,
+        None, (), "",
+    )  # fmt: skip
 
 
 def _fix(
     run: SpecRun,
     comparison: Comparison,
-    proposal: repair.Proposal,
-    how: str,
-    verified: bool,
     settings: FixSettings,
+    masks: Masks,
+    held: Proof,
+    effort: _Effort,
+    notes: Sequence[str],
 ) -> Fix:
-    before = run.plan.graph
-    after = before.with_masks(proposal.masks)
-    changed = [layer for layer in before.layers if layer.name in proposal.masks]
+    masked, before = run.plan.masked, run.plan.graph
+    whole = {number: masked.layers[number].mask | mask for number, mask in masks.items()}
+    after = before.remasked([whole.get(layer.number, layer.mask) for layer in before.layers])
+    changed = [layer for layer in before.layers if layer.number in whole]
     path = os.path.relpath(run.plan.spec.param, settings.root).replace(os.sep, "/")
+    cost, others = None, []
+    if held.holds and comparison.candidate is not None:
+        storage = any(mask & ~(seeds.weak(comparison.candidate) or 0) for mask in masks.values())
+        others = proof.alternatives(run, comparison, storage)
+        cost, others = proof.measure(run, comparison, _patched(masked, masks), others)
     return Fix(
         comparison=comparison.name,
-        masks=dict(proposal.masks),
-        verified=verified,
-        lines=tuple(after.line_of(layer) for layer in changed),
-        before=tuple(before.line_of(layer) for layer in changed),
-        why=proposal.why,
-        how=how,
+        masks={layer.name: whole[layer.number] for layer in changed},
+        verified=held.holds,
+        minimal=held.holds and effort.complete,
+        lines=[after.line_of(layer) for layer in changed],
+        before=[before.line_of(layer) for layer in changed],
+        how=held.how,
+        notes=tuple(notes),
+        runs=effort.runs,
+        seconds=effort.seconds,
+        cost=None if cost is None else asdict(cost),
+        alternatives=[asdict(other) for other in others],
         patch=before.diff(after, path),
     )
 
@@ -194,4 +210,4 @@ def _written(fix: Fix, run: SpecRun, settings: FixSettings) -> Fix:
         path = settings.folder / (stem + suffix)
         path.write_bytes(text.encode("utf-8"))
         made.append(str(path))
-    return replace(fix, written=tuple(made))
+    return replace(fix, written=made)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity import check, fixes, param, setups, spec
+from pytest_ncnn_parity import check, fixes, masks, param, setups, spec
 from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
@@ -150,8 +151,21 @@ class CaseItem(pytest.Item):
         else:
             self._conclude(run, result, None, "")
 
+    def _notices(self, run: SpecRun, session: Session) -> list[dict[str, Any]]:
+        """What is to be said of the masks that are there: told by the first case of the spec."""
+        if not session.news((self._spec_name, "masks")):
+            return []
+        told = list(masks.lint(self.plan))
+        if session.fix is not None and masks.masked(self.plan):
+            try:
+                told += masks.spare(run)
+            except EngineError as error:
+                told.append(masks.Notice("*", 0, "unjudged", str(error)))
+        return [{"spec": self._spec_name, **asdict(notice)} for notice in told]
+
     def _fail(self, run: SpecRun, result: Result, session: Session) -> None:
-        diagnosis = diagnose(self.case, result, self._upstream(run))
+        upstream = self._upstream(run)
+        diagnosis = diagnose(self.case, result, upstream)
         fix = None
         if session.fix is not None and diagnosis.cause != "load":
             try:
@@ -161,7 +175,7 @@ class CaseItem(pytest.Item):
                 diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
         if fix is not None and session.news((self._spec_name, fix.comparison)):
             self.told["fixes"] = [records.fix_record(self._spec_name, fix)]
-        text = failure.text(self.case, result, diagnosis, fix)
+        text = failure.text(self.case, result, diagnosis, fix, brief=bool(upstream))
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
             place = self.plan.spec.at("model", "bin")
             text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
@@ -195,6 +209,9 @@ class CaseItem(pytest.Item):
             message,
         )
         self.told["case"] = told
+        notices = self._notices(run, self.config.stash[SESSION])
+        if notices:
+            self.told["masks"] = notices
         known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
         if self.config.stash[SESSION].news(known):
             self.told["environment"] = run.environment()

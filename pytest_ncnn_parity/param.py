@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -121,13 +121,21 @@ class Graph:
                 waiting.extend(layer.inputs)
         return needed
 
+    @cached_property
+    def masks(self) -> tuple[int, ...]:
+        """The mask of every layer, by number."""
+        return tuple(layer.mask for layer in self.layers)
+
     def with_masks(self, masks: Mapping[str, int]) -> Graph:
         """This network with `masks` OR-ed onto the named layers' own; every other byte stays."""
+        return self.remasked([layer.mask | masks.get(layer.name, 0) for layer in self.layers])
+
+    def remasked(self, masks: Sequence[int]) -> Graph:
+        """This network with a mask for every layer, by number; every other byte stays."""
         lines = _lines(self.text)
-        for name, mask in masks.items():
-            for layer in self.layers:
-                if layer.name == name and layer.mask | mask != layer.mask:
-                    lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer, layer.mask | mask)
+        for layer, mask in zip(self.layers, masks, strict=True):
+            if mask != layer.mask:
+                lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer, mask)
         return parse("".join(lines), self.source)
 
     def line_of(self, layer: Layer) -> str:

@@ -1,18 +1,16 @@
-"""Spec x graph -> the cases there are, and the job that runs a selection of them. Pure."""
+"""Spec x graph -> the cases there are, each with its tolerance. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
 
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
 from pytest_ncnn_parity.param import Graph, Layer
-from pytest_ncnn_parity.setups import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.setups import Comparison
 from pytest_ncnn_parity.spec import Spec
 from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance
 
@@ -92,7 +90,7 @@ class Plan:
     def cases(self, comparison: Comparison) -> list[Case]:
         """All cases of `comparison`: the layers in running order, then the outputs."""
         found = [
-            Case(self._names[layer.number], comparison, self._tolerance(comparison, layer), layer)
+            Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
             for layer in self.layers
             # an Input layer computes nothing; what a conversion loses of its value is judged
             if layer.type != "Input" or comparison.half is not None
@@ -114,7 +112,8 @@ class Plan:
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
         return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())
 
-    def _tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
+    def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
+        """What `layer`, or any layer nothing is said of, is allowed."""
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
             default = OPERATORS.get((comparison.precision, layer.type), default)
@@ -144,111 +143,3 @@ class Plan:
             if case.output is not None and entry.output and matches_blob(entry.output, case.output):
                 return entry.reason
         return None
-
-    # -- jobs ------------------------------------------------------------------------------------
-
-    def job(
-        self, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
-    ) -> Job:
-        """The job that judges `cases` for `sample`, in the plan's order."""
-        text = self.masked.text if self.spec.masks else None
-        build = _JobBuilder([self._model(text)])
-        trajectory = build.net(CPU_FP32)
-        chosen = tuple(cases)
-        specs = tuple(build.case(case) for case in chosen)
-        comparisons = {case.comparison.name: case.comparison for case in chosen}
-        defaults = {name: asdict(self._tolerance(c, None)) for name, c in comparisons.items()}
-        return Job(
-            models=tuple(build.models),
-            nets=tuple(build.nets),
-            trajectory=trajectory,
-            inputs=self._inputs(sample),
-            cases=specs,
-            defaults=defaults,
-            threads=threads,
-            probe=probe,
-            tells_load_failures=first,
-        )
-
-    def survey(self, sample: str, threads: int) -> Job:
-        """The job that measures the range of every value of the reference, and judges nothing."""
-        build = _JobBuilder([self._model(self.masked.text if self.spec.masks else None)])
-        trajectory = build.net(CPU_FP32)
-        return Job(
-            models=tuple(build.models),
-            nets=tuple(build.nets),
-            trajectory=trajectory,
-            inputs=self._inputs(sample),
-            cases=(),
-            defaults={},
-            threads=threads,
-            ranges=True,
-        )
-
-    def trial(
-        self, sample: str, comparison: Comparison, param: str, text: str | None, threads: int
-    ) -> Job:
-        """The job that compares the outputs of a patched .param with the unpatched reference."""
-        own = self.masked.text if self.spec.masks else None
-        build = _JobBuilder([self._model(own), Model(param, str(self.spec.bin), text)])
-        trajectory = build.net(CPU_FP32)
-        specs = tuple(
-            build.case(case, candidate_model=1)
-            for case in self.cases(comparison)
-            if case.output is not None
-        )
-        return Job(
-            models=tuple(build.models),
-            nets=tuple(build.nets),
-            trajectory=trajectory,
-            inputs=self._inputs(sample),
-            cases=specs,
-            defaults={comparison.name: asdict(self._tolerance(comparison, None))},
-            threads=threads,
-            probe=False,
-        )
-
-    def _model(self, text: str | None) -> Model:
-        return Model(str(self.spec.param), str(self.spec.bin), text)
-
-    def _inputs(self, sample: str) -> dict[str, Mapping[str, Any]]:
-        sources: dict[str, Mapping[str, Any]] = {}
-        for blob, source in self.spec.inputs[sample].items():
-            plain = source.model_dump()
-            if "shape" in plain and plain["shape"] is None:
-                plain["shape"] = list(self.graph.shapes[blob])
-            if "random" in plain:
-                plain["low"], plain["high"] = source.bounds  # type: ignore[union-attr]
-            for kind in ("file", "image"):
-                if kind in plain:
-                    plain[kind] = str(self.spec.path.parent / plain[kind])
-            sources[blob] = plain
-        return sources
-
-
-class _JobBuilder:
-    """Numbers the networks that cases ask for, each once."""
-
-    def __init__(self, models: list[Model]) -> None:
-        self.models = models
-        self.nets: list[NetSpec] = []
-
-    def net(self, setup: Setup, model: int = 0) -> int:
-        spec = NetSpec(model, setup.device, setup.precision, dict(setup.options))
-        if spec not in self.nets:
-            self.nets.append(spec)
-        return self.nets.index(spec)
-
-    def case(self, case: Case, candidate_model: int = 0) -> CaseSpec:
-        comparison = case.comparison
-        candidate = comparison.candidate
-        return CaseSpec(
-            id=case.id,
-            comparison=comparison.name,
-            reference=self.net(comparison.reference),
-            candidate=None if candidate is None else self.net(candidate, candidate_model),
-            half=comparison.half,
-            tolerance=vars(case.tolerance),
-            layer=None if case.layer is None else case.layer.number,
-            output=case.output,
-        )

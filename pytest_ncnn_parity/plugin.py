@@ -26,6 +26,8 @@ _VALUES: dict[str, tuple[str, Any, str, str]] = {
         "patched .param and a patch into --ncnn-parity-dir",
     ),
     "dir": ("string", ".ncnn-parity", "DIR", "where --ncnn-parity-fix=write writes"),
+    "fix-runs": ("string", "300", "N", "how many runs of a network a search for masks may take"),
+    "fix-seconds": ("string", "300", "SECONDS", "how long a search for masks may take"),
     "timeout": ("string", "120", "SECONDS", "how long one step of a network may take"),
 }
 _FLAGS = {
@@ -43,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("ncnn_parity", f"collect *{SUFFIX}", type="bool", default=False)
     for name, (kind, default, metavar, text) in _VALUES.items():
-        ini = f"ncnn_parity_{name}"
+        ini = "ncnn_parity_" + name.replace("-", "_")
         shown = f"{text} (ini: {ini}, default: {default or 'none'})"
         group.addoption(f"--ncnn-parity-{name}", default=None, metavar=metavar, help=shown)
         parser.addini(ini, text, type=kind, default=default)  # type: ignore[arg-type]
@@ -154,7 +156,7 @@ def _session(config: pytest.Config, worker: dict[str, Any]) -> Session:
             f"--ncnn-parity-fix={fix}: expected off, suggest or write (ini: ncnn_parity_fix)"
         )
     settings = runs.Settings(
-        timeout=_seconds(_option(config, "ncnn_parity_timeout")),
+        timeout=_above_zero(config, "timeout"),
         threads=runs.threads(int(worker.get("workercount", 1))),
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,
     )
@@ -162,7 +164,15 @@ def _session(config: pytest.Config, worker: dict[str, Any]) -> Session:
     assert folder is not None
     return nodes.Session(
         settings,
-        None if fix == "off" else FixSettings(fix == "write", folder, config.rootpath),
+        None
+        if fix == "off"
+        else FixSettings(
+            fix == "write",
+            folder,
+            config.rootpath,
+            runs=int(_above_zero(config, "fix-runs")),
+            seconds=_above_zero(config, "fix-seconds"),
+        ),
         bool(_option(config, "ncnn_parity_require_vulkan")),
     )
 
@@ -176,14 +186,14 @@ def _path(config: pytest.Config, name: str) -> Path | None:
     return config.rootpath / ini if ini else None
 
 
-def _seconds(given: str) -> float:
+def _above_zero(config: pytest.Config, name: str) -> float:
+    ini = "ncnn_parity_" + name.replace("-", "_")
+    given = str(_option(config, ini))
     try:
-        seconds = float(given)
+        number = float(given)
     except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 1e6:
-        raise pytest.UsageError(
-            f"--ncnn-parity-timeout={given}: expected a number of seconds above 0 "
-            "(ini: ncnn_parity_timeout)"
-        )
-    return seconds
+        number = 0.0
+    if not 0.0 < number < 1e6:
+        what = "a number of seconds above 0" if _VALUES[name][2] == "SECONDS" else "a number above 0"
+        raise pytest.UsageError(f"--ncnn-parity-{name}={given}: expected {what} (ini: {ini})")
+    return number

@@ -1,127 +1,178 @@
-"""Causes -> masks to try. Pure: it proposes, somebody else runs and judges."""
+"""The search for masks: from a set that holds to one of which nothing can be given up. Pure.
+
+It knows layers by number, and nothing of ncnn: an oracle says whether a network under given masks
+is right. Faults are not monotone (a larger set of masks can be worse than a smaller one), so what
+the search claims is what it tried: each set it returns held, and each smaller neighbour did not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from pytest_ncnn_parity.param import (
-    COPYING,
-    NO_FP16_ARITHMETIC,
-    NO_FP16_STORAGE,
-    NO_VULKAN,
-    Graph,
-    Layer,
-)
-from pytest_ncnn_parity.tolerance import FP16_OVERFLOW
-
-REGION = NO_VULKAN | NO_FP16_STORAGE  # 18: in fp32 on the CPU, on any host
-CURABLE = frozenset({"storage-overflow", "accumulator-overflow", "underflow", "unsafe-mask", "nan"})
+Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A red layer: what a mask must cure."""
+class Spent(Exception):
+    """The oracle's budget is used up."""
 
-    layer: Layer
-    cause: str
-    without_arithmetic: bool = False  # right once fp16 arithmetic is off
-    reader: str | None = None  # for underflow: the layer that breaks
 
-    @property
-    def curable(self) -> bool:
-        return self.cause in CURABLE or self.without_arithmetic
+class Oracle(Protocol):
+    def holds(self, masks: Masks) -> bool:
+        """Whether the network is right with `masks` added. Raises Spent."""
+        ...
 
 
 @dataclass(frozen=True)
-class Range:
-    """What a blob holds over all samples: its largest magnitude, and how many values fp16 zeroes."""
+class Space:
+    """What the search may choose from.
 
-    absmax: float
-    tiny: int
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Masks by layer name, and the reasoning that led to them."""
-
-    masks: Mapping[str, int]
-    why: str
-
-
-def proposals(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]) -> Iterator[Proposal]:
-    """Sets of masks worth a run, the likeliest and smallest first."""
-    masks: dict[str, int] = {}
-    for fault in faults:
-        if fault.cause == "unsafe-mask":
-            _add(masks, fault.layer, NO_VULKAN)
-        elif fault.without_arithmetic and fault.cause != "storage-overflow":
-            _add(masks, fault.layer, NO_FP16_ARITHMETIC)
-    for layer in _region(graph, faults, ranges):
-        _add(masks, layer, REGION)
-    if not masks:
-        return
-    yield Proposal(masks, "closed over every reader of a value that fp16 cannot hold")
-    seen = [dict(masks)]
-    for hops in (1, 2):
-        masks = dict(masks)
-        for layer in _neighbours(graph, masks):
-            _add(masks, layer, REGION)
-        if masks not in seen:
-            seen.append(dict(masks))
-            yield Proposal(masks, f"the region and what lies {hops} layers around it")
-
-
-def _add(masks: dict[str, int], layer: Layer, mask: int) -> None:
-    masks[layer.name] = masks.get(layer.name, layer.mask) | mask
-
-
-def _region(graph: Graph, faults: Sequence[Fault], ranges: Mapping[str, Range]) -> list[Layer]:
-    """The layers that must stay out of fp16: makers and readers of what it cannot hold.
-
-    An upload casts by the network's options and not by the layer's mask, so a mask on the maker
-    alone leaves its value to overflow on the way to its reader.
+    `layers`: those that may be masked, in running order. `seed`: the set the causes point at.
+    `required`: masks that are no matter of trying, such as the cure of an unsafe mask. `strong` takes
+    a layer out of the 16-bit network, `weak` only its arithmetic (None: there is none to take).
+    `neighbours`: the layers a layer reads from and is read by. `price`: what masks cost; of two sets
+    that hold, the cheaper is taken.
     """
-    chosen: dict[int, Layer] = {}
 
-    def choose(layer: Layer) -> None:
-        if layer.type != "Input":
-            chosen[layer.number] = layer
-
-    if any(fault.cause in ("storage-overflow", "nan") for fault in faults):
-        for blob, found in ranges.items():
-            if found.absmax >= FP16_OVERFLOW:
-                choose(graph.producer[blob])
-                for reader in graph.consumers[blob]:
-                    choose(reader)
-    for fault in faults:
-        if fault.cause == "storage-overflow" or (fault.cause == "nan" and not fault.without_arithmetic):
-            choose(fault.layer)
-        if fault.cause == "underflow":
-            choose(fault.layer)
-            for layer in _down_to(graph, fault.layer, fault.reader):
-                choose(layer)
-    return [chosen[number] for number in sorted(chosen)]
+    layers: Sequence[int]
+    seed: Masks
+    required: Masks
+    strong: int
+    weak: int | None
+    neighbours: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    price: Callable[[Masks], float] = len
 
 
-def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
-    """The readers of `maker`'s values, through copies; those that compute only if named `reader`."""
-    for blob in maker.outputs:
-        for layer in graph.consumers[blob]:
-            if layer.type in COPYING:
-                behind = list(_down_to(graph, layer, reader))
-                if behind:
-                    yield layer
-                    yield from behind
-            elif reader is None or layer.name == reader:
-                yield layer
+@dataclass(frozen=True)
+class Found:
+    """`masks` is None where none held, be it the strongest. `complete`: the search came to its end, so
+    that no layer and no bit can be given up, or that no masks help. `start`: what was shrunk.
+    """
+
+    masks: Masks | None
+    complete: bool
+    start: str
 
 
-def _neighbours(graph: Graph, masks: Mapping[str, int]) -> list[Layer]:
-    near: dict[int, Layer] = {}
-    for name in masks:
-        layer = graph.names[name]
-        around = [graph.producer[blob] for blob in layer.inputs]
-        around += [reader for blob in layer.outputs for reader in graph.consumers[blob]]
-        near.update({n.number: n for n in around if n.type != "Input"})
-    return [near[number] for number in sorted(near)]
+def search(space: Space, oracle: Oracle) -> Found:
+    """The smallest set near the seed; without a seed, the smallest within all layers."""
+    tried = _Remembered(oracle)
+    start = "every layer"
+    try:
+        if not tried.holds(_with(dict.fromkeys(space.layers, space.strong), space)):
+            return Found(None, True, start)
+        for name, masks in _starts(space):
+            if tried.holds(_with(masks, space)):
+                start = name
+                break
+        found = [_shrink(_with(masks, space), space, tried)]
+        if masks is not space.seed:  # nothing pointed at this set: there may be others in it
+            found.append(_shrink(_with(masks, space), space, tried, early=True))
+        return Found(min(found, key=space.price), True, start)
+    except Spent:
+        return Found(tried.best, False, start)
+
+
+class _Remembered:
+    """The oracle, asked once for each set; knows the smallest that held."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        # without masks it is red: why else the search
+        self._known: dict[frozenset[tuple[int, int]], bool] = {frozenset(): False}
+        self.best: Masks | None = None
+
+    def holds(self, masks: Masks) -> bool:
+        key = frozenset(masks.items())
+        if key not in self._known:
+            self._known[key] = self._oracle.holds(masks)
+        if self._known[key] and (self.best is None or len(masks) <= len(self.best)):
+            self.best = dict(masks)
+        return self._known[key]
+
+
+def _with(masks: Masks, space: Space) -> dict[int, int]:
+    """`masks` and what is required beside them."""
+    return {
+        layer: masks.get(layer, 0) | space.required.get(layer, 0)
+        for layer in sorted({*masks, *space.required})
+    }
+
+
+def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
+    """Sets to shrink, small ones first; the last is every layer."""
+    if space.seed or space.required:
+        yield "the region the causes point at", space.seed
+    if space.weak is not None and not space.seed:
+        yield "every layer without fp16 arithmetic", dict.fromkeys(space.layers, space.weak)
+    yield from grown(space.seed, space)
+    yield "every layer", dict.fromkeys(space.layers, space.strong)
+
+
+def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
+    """`masks` with the layers around them, 1, 3, 7... layers far, as long as that is not all."""
+    allowed = set(space.layers)
+    reached = set(masks)
+    far, step = 0, 1
+    while True:
+        before = len(reached)
+        for _ in range(step):
+            reached |= {near for layer in reached for near in space.neighbours[layer]} & allowed
+        if len(reached) == before or reached >= allowed:
+            return
+        far, step = far + step, 2 * step
+        around = {layer: masks.get(layer, 0) | space.strong for layer in sorted(reached)}
+        yield f"the region and {far} layer{'s' if far > 1 else ''} around it", around
+
+
+def _shrink(
+    masks: dict[int, int], space: Space, tried: _Remembered, early: bool = False
+) -> dict[int, int]:
+    """Give up layers, late or `early` ones first, then bits, until nothing can be given up any more."""
+    while True:
+        smaller = _without_layers(masks, space, tried, early)
+        for layer in sorted(smaller.keys() - space.required.keys()):
+            lower = [{**smaller, layer: mask} for mask in _cheaper(smaller[layer], space)]
+            smaller = next((some for some in lower if tried.holds(some)), smaller)
+        if smaller == masks:
+            return masks
+        masks = smaller
+
+
+def _without_layers(masks: Masks, space: Space, tried: _Remembered, early: bool) -> dict[int, int]:
+    def some(layers: Sequence[int]) -> dict[int, int]:
+        return _with({layer: masks[layer] for layer in layers}, space)
+
+    free = sorted(masks.keys() - space.required.keys(), reverse=early)
+    return some(ddmin(free, lambda layers: tried.holds(some(layers))))
+
+
+def _cheaper(mask: int, space: Space) -> list[int]:
+    """Masks for a layer that cost less than `mask`, the cheapest first: off the GPU costs most."""
+    weak = [] if space.weak is None else [space.weak]
+    return [m for m in [*weak, space.strong] if m != mask and (m in weak or m | mask == mask)]
+
+
+def ddmin(items: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:
+    """A subset of `items` that holds and of which no single item can be left out.
+
+    Zeller and Hildebrandt, 'Simplifying and Isolating Failure-Inducing Input' (2002), with
+    complements alone: `items` themselves hold. The last items are the first to go.
+    """
+    kept = list(items)
+    parts = 1
+    while kept:
+        size = -(-len(kept) // parts)
+        chunks = [kept[i : i + size] for i in range(0, len(kept), size)]
+        for chunk in reversed(chunks):
+            rest = [item for item in kept if item not in chunk]
+            if holds(rest):
+                kept = rest
+                parts = max(parts - 1, 1)
+                break
+        else:
+            if size == 1:
+                break
+            parts = min(2 * parts, len(kept))
+    return kept

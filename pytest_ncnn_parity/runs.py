@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import filelock
 
+from pytest_ncnn_parity import jobs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan import Case, Plan
@@ -44,6 +45,7 @@ class SpecRun:
         self.engine = Engine(self.settings.timeout)
         self._samples: dict[str, _Sample] = {}
         self._running: _Sample | None = None
+        self._once: dict[tuple[str, str], Any] = {}
 
     def result(self, sample: str, case: Case) -> Result:
         """The result of `case`; its sample is run up to here if nobody has."""
@@ -77,6 +79,27 @@ class SpecRun:
         """Finish what is running, so that the engine is free for another job."""
         if self._running is not None:
             self._running.finish()
+
+    def once(self, kind: str, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, plain values, worked out once for this process and all xdist workers.
+
+        Where it raises, it is not called again here, and the others get None.
+        """
+        key = (kind, name)
+        if key not in self._once:
+            self._once[key] = None
+            self._once[key] = make() if self.settings.share is None else self._shared(key, make)
+        return self._once[key]
+
+    def _shared(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
+        path = self.share_path(*key).with_suffix(".json")
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                made = make()
+                fresh = path.with_suffix(".new")
+                fresh.write_text(json.dumps(made), "utf-8")
+                fresh.replace(path)
+            return json.loads(path.read_text("utf-8"))
 
     def share_path(self, *key: str) -> Path:
         assert self.settings.share is not None
@@ -123,13 +146,12 @@ class _Sample:
         """Run the cases without a result. A job that cannot run fails its first case, skips the rest."""
         run = self._run
         first = next(iter(run.selected), None) == self._name
-        job = run.plan.job(self._name, self._cases, run.settings.threads, first)
+        job = jobs.judge(run.plan, self._name, self._cases, run.settings.threads, first)
         waiting = [case.id for case in self._cases if case.id not in self.known]
         if not waiting:
             return
         try:
             for message in run.engine.run(replace(job, done=tuple(self.known))):
-                assert isinstance(message, Result)
                 waiting.remove(message.id)
                 yield message
         except EngineError as error:

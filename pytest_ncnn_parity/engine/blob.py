@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import ncnn
@@ -26,11 +27,21 @@ class Blob:
         self.array: Array = np.asarray(mat) if array is None else array
         self._rounded: dict[str, Blob] = {}
         self._stats: tuple[float, int, int] | None = None
+        self._digest: bytes | None = None
 
     @staticmethod
     def of(array: Array) -> Blob:
         # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
         return Blob(ncnn.Mat(array).clone(), array)
+
+    @property
+    def digest(self) -> bytes:
+        """Equal for equal shapes, types and bits."""
+        if self._digest is None:
+            found = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
+            found.update(np.ascontiguousarray(self.array).data)
+            self._digest = found.digest()
+        return self._digest
 
     @property
     def floating(self) -> bool:

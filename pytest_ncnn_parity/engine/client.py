@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import os
-import queue
-import re
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from pytest_ncnn_parity.engine.process import Died, EngineError, Worker
 from pytest_ncnn_parity.engine.protocol import Job, Result
-from pytest_ncnn_parity.errors import ParityError
 
-# idle threads that spin take the cores from those that compute; numpy's products here are short
-_QUIET_THREADS = {
-    "OMP_WAIT_POLICY": "passive",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-}
+__all__ = ["Engine", "EngineError"]
 
 MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
-STARTUP_SECONDS = 120.0
-STDERR_KEPT = 4000  # characters quoted from a dead worker's stderr
-
-_DEVICE = re.compile(r"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
-_SHADER = re.compile(r"^.*(?:compile.?spir.?v.?module|create_shader_module) failed.*$", re.MULTILINE)
-
-
-class EngineError(ParityError):
-    """A worker that cannot be started or spoken to, or a job no worker can run.
-
-    `blob` names the input that is at fault, where one is.
-    """
-
-    def __init__(self, message: str, blob: str | None = None) -> None:
-        super().__init__(message)
-        self.blob = blob
-
-
-@dataclasses.dataclass(frozen=True)
-class Death:
-    """How a worker ended: `kind` is crash or timeout."""
-
-    kind: str
-    detail: str
-    stderr: str
 
 
 class Engine:
@@ -64,10 +23,22 @@ class Engine:
         self.environment: dict[str, Any] = {}
         self.devices: list[dict[str, str]] = []
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.engine.worker")
-        self._worker: _Worker | None = None
+        self._worker: Worker | None = None
 
-    def run(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
-        """Results of the job's cases as they come, and last, if asked for, a mapping of ranges.
+    def run(self, job: Job) -> Iterator[Result]:
+        """Results of the job's cases as they come."""
+        for message in self._messages(job):
+            assert isinstance(message, Result)
+            yield message
+
+    def ask(self, job: Job) -> Any:
+        """What a job that judges nothing has to tell."""
+        (message,) = self._messages(job)
+        assert isinstance(message, Mapping)
+        return message[job.kind]
+
+    def _messages(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
+        """What workers say of the job.
 
         A native step that kills the worker, or outlasts the time limit, is the failure of the cases
         that need it; the rest of the job goes on in a fresh worker.
@@ -85,14 +56,14 @@ class Engine:
                         done.append(result.id)
                         self._learn(worker)
                         yield self._with_stderr(result, worker)
-                    elif "ranges" in message:
-                        yield message["ranges"]
                     elif "error" in message:
                         problem = EngineError(message["error"], message["blob"])
+                    else:
+                        yield message
                 if problem is not None:  # raised after the job's end, where the next one begins
                     raise problem
                 return
-            except _Died as died:
+            except Died as died:
                 self._discard()
                 if worker.jobs > 1:
                     continue  # what an earlier job broke may have killed it: ask a fresh worker
@@ -108,7 +79,7 @@ class Engine:
                         f"{died.step}, {died.death.detail}. No further case was run"
                     ) from None
 
-    def _with_stderr(self, result: Result, worker: _Worker) -> Result:
+    def _with_stderr(self, result: Result, worker: Worker) -> Result:
         """A failed result with what native code said about it on stderr."""
         if result.outcome != "failed":
             return result
@@ -120,13 +91,13 @@ class Engine:
             evidence["death"] = {**evidence["death"], "stderr": worker.tail()}
         return dataclasses.replace(result, evidence=evidence)
 
-    def _ready(self) -> _Worker:
+    def _ready(self) -> Worker:
         if self._worker is None:
-            self._worker = _Worker(self._command)
+            self._worker = Worker(self._command)
             self.environment = self._worker.environment
         return self._worker
 
-    def _learn(self, worker: _Worker) -> None:
+    def _learn(self, worker: Worker) -> None:
         """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
         for index, name, flags in worker.news():
             device = {"index": index, "name": name, "fp16": flags}
@@ -142,155 +113,3 @@ class Engine:
         if self._worker is not None:
             self._worker.finish()
             self._worker = None
-
-
-class _Died(Exception):
-    def __init__(self, step: str | None, death: Death) -> None:
-        super().__init__(step)
-        self.step = step
-        self.death = death
-
-
-class _Worker:
-    """One process, its pipes, and a thread that turns its lines into a queue one can wait on."""
-
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
-        self._stderr: IO[bytes] = (Path(self._home.name) / "stderr").open("w+b", buffering=0)
-        self.jobs = 0  # it was given
-        self._read = 0
-        self._text = ""
-        self._told = 0
-        self._step: str | None = None
-        self.shader_failures: dict[str, str] = {}  # native step -> what stderr said in it
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                cwd=self._home.name,
-                env={**os.environ, **_QUIET_THREADS},
-                start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
-                encoding="utf-8",
-            )
-        except OSError as error:
-            self._stderr.close()
-            self._home.cleanup()
-            raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._pumping = threading.Thread(target=self._pump, daemon=True)
-        self._pumping.start()
-        self.environment: dict[str, Any] = self._greeting()
-
-    def _pump(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def _greeting(self) -> dict[str, Any]:
-        try:
-            line = self._lines.get(timeout=STARTUP_SECONDS)
-        except queue.Empty:
-            line = None
-        if line is None:
-            self.kill()
-            raise EngineError(
-                f"the worker did not start ({self._how_it_ended()}); is ncnn installed for "
-                f"{sys.executable}?\n{self.stderr()[-STDERR_KEPT:]}"
-            )
-        environment: dict[str, Any] = json.loads(line)["environment"]
-        return environment
-
-    def send(self, job: Job) -> None:
-        assert self._process.stdin is not None
-        self.jobs += 1
-        # a worker that died between two jobs is told of by the next message read
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(job.encode() + "\n")
-            self._process.stdin.flush()
-
-    def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
-        """Messages until the job's end; raises _Died with the native step in flight."""
-        self._step = None
-        while True:
-            try:
-                line = self._lines.get(timeout=timeout)
-            except queue.Empty:
-                self.kill()
-                detail = f"no answer for {timeout:g} s, so it was killed"
-                raise _Died(self._step, Death("timeout", detail, self.tail())) from None
-            if line is None:
-                self.kill()
-                raise _Died(self._step, Death("crash", self._how_it_ended(), self.tail()))
-            message: dict[str, Any] = json.loads(line)
-            self._look_for_shaders()
-            if "at" in message:
-                self._step = message["at"]
-            elif "end" in message:
-                return
-            else:
-                yield message
-
-    def _look_for_shaders(self) -> None:
-        """Note a failed compile on stderr with the step it happened in."""
-        before = len(self._text)
-        if len(self.stderr()) > before and self._step is not None:
-            found = _SHADER.search(self._text, before)
-            if found is not None:
-                self.shader_failures[self._step] = found.group().strip()
-
-    def _how_it_ended(self) -> str:
-        code = self._process.poll()
-        if code is None:
-            return "it hung"
-        if code < 0:
-            try:
-                return f"killed by {signal.Signals(-code).name}"
-            except ValueError:
-                return f"killed by signal {-code}"
-        return f"exit status {code}"
-
-    def stderr(self) -> str:
-        """What it wrote to stderr so far, at file-descriptor level."""
-        if not self._stderr.closed:
-            fresh = os.pread(self._stderr.fileno(), 1 << 24, self._read)
-            self._read += len(fresh)
-            self._text += fresh.decode("utf-8", "replace")
-        return self._text
-
-    def news(self) -> list[tuple[str, str, str]]:
-        """The devices told of on stderr since the last call."""
-        before, self._told = self._told, len(self.stderr())
-        return _DEVICE.findall(self._text[before:])
-
-    def tail(self) -> str:
-        """The end of its stderr."""
-        return self.stderr()[-STDERR_KEPT:].strip()
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self.stderr()
-        self._clean()
-
-    def finish(self) -> None:
-        """Let it end by itself; kill it if it does not."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=2.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._clean()
-
-    def _clean(self) -> None:
-        self._pumping.join(timeout=5.0)  # the pipe has ended with the process
-        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        self._home.cleanup()

@@ -13,10 +13,11 @@ from typing import Any
 
 from pytest_ncnn_parity.engine import probe
 from pytest_ncnn_parity.engine.blob import Blob, Made
-from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.nets import Net, StepFailed, Unavailable, misread
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
 from pytest_ncnn_parity.engine.representable import Representable
+from pytest_ncnn_parity.engine.stepping import walk
 from pytest_ncnn_parity.engine.whole import WholeRuns
 from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
 
@@ -39,7 +40,6 @@ class Lockstep:
         self._runs: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
         self._held: list[tuple[CaseSpec, Layer, Result]] = []
         self._underflows: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self.ranges: dict[str, tuple[float, int]] = {}
 
     def results(self) -> Iterator[Result]:
         """The results of all cases not done yet."""
@@ -75,8 +75,6 @@ class Lockstep:
 
     def _steps(self) -> list[Layer]:
         """The layers to run: what the layer cases need, and what reads the values they judge."""
-        if self._job.ranges:
-            return list(self._graph.layers)
         wanted: set[str] = set()
         for number, cases in self._cases.items():
             outputs = self._graph.layers[number].outputs
@@ -96,9 +94,8 @@ class Lockstep:
                     yield from self._readers(copy)
 
     def _step_through(self, steps: list[Layer]) -> Iterator[Result]:
-        last_reader = {blob: layer.number for layer in steps for blob in layer.inputs}
-        kept = {case.output for case in self._job.cases}
-        for layer in steps:
+        kept = [case.output for case in self._job.cases if case.output is not None]
+        for layer in walk(steps, self._blobs, kept):
             self._runs.clear()
             self._advance(layer)
             cases = self._cases.get(layer.number, [])
@@ -110,9 +107,6 @@ class Lockstep:
                 else:
                     yield result
             self._look_for_underflow(layer)
-            for blob in (*layer.inputs, *layer.outputs):
-                if last_reader.get(blob, -1) <= layer.number and blob not in kept:
-                    self._blobs.pop(blob, None)
         self._runs.clear()
         for case, layer, result in self._held:
             yield self._released(case, layer, result)
@@ -141,12 +135,10 @@ class Lockstep:
             self._lost.update(dict.fromkeys(layer.outputs, failed))
             return
         self._blobs.update(made)
-        if self._job.ranges:
-            self.ranges.update({name: (b.absmax, b.tiny) for name, b in made.items()})
         if any(case.half == "fp16" for case in self._job.cases):
             self._limits.observe(made)
 
-    def _run(self, net: LoadedNet, layer: Layer, feed: str | None) -> Made:
+    def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         """`layer` in `net`, once for all comparisons that want it."""
         key = (net.spec, feed)
         if key not in self._runs:
@@ -180,13 +172,13 @@ class Lockstep:
         }
         if execution.feed == "fp16":
             self._limits.refuse_inputs(layer, candidate, self._underflow(case.comparison, layer))
-        misread = candidate.misread(layer, self._graph)
-        if misread is not None:
-            evidence["misread"] = misread
+        mistaken = misread(candidate, layer, self._graph)
+        if mistaken is not None:
+            evidence["misread"] = mistaken
         unheld = self._limits.output(layer, candidate) if case.half == "fp16" else None
         if unheld is not None:
             evidence["unrepresentable"] = unheld
-        elif misread is None and execution.where == "cpu" and execution == reference.execution(layer):
+        elif mistaken is None and execution.where == "cpu" and execution == reference.execution(layer):
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested")
         expected = self._run(reference, layer, execution.feed)
         try:
@@ -198,8 +190,14 @@ class Lockstep:
         if metrics.agrees and not evidence.keys() & {"unrepresentable", "misread", "reference_nan"}:
             return Result(case.id, "passed", dict(vars(metrics)), evidence=evidence)
         if self._job.probe and not metrics.agrees:
-            run = lambda net: self._run(net, layer, execution.feed)  # noqa: E731
-            evidence |= probe.evidence(self._job, self._nets, case, run, expected)
+            evidence |= probe.evidence(
+                self._job,
+                self._nets,
+                case,
+                lambda net: self._run(net, layer, execution.feed),
+                lambda net: net.run_layer(layer, self._blobs, execution.feed),
+                expected,
+            )
         return Result(case.id, "failed", dict(vars(metrics)), evidence=evidence)
 
     def _refuse_lost(self, layer: Layer) -> None:
@@ -213,14 +211,14 @@ class Lockstep:
 
     def _judge_range(self, case: CaseSpec, layer: Layer) -> Result:
         """No candidate: can fp16 hold what the reference computes here?"""
-        readers = [reader for blob in layer.outputs for reader in self._graph.consumers[blob]]
+        readers = [reader for blob in layer.outputs for reader in self._readers(blob)]
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in readers):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
         if not loses_fp16(layer.mask):
             self._limits.refuse_inputs(layer, None, self._underflow(case.comparison, layer))
         return self._judge_conversion(case, layer, None)
 
-    def _judge_conversion(self, case: CaseSpec, layer: Layer, candidate: LoadedNet | None) -> Result:
+    def _judge_conversion(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
         """What the reference's own outputs lose by becoming 16 bits wide."""
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:

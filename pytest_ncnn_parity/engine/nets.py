@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ncnn
 
 from pytest_ncnn_parity import param
-from pytest_ncnn_parity.engine.blob import Blob
+from pytest_ncnn_parity.engine.blob import Blob, Made
+from pytest_ncnn_parity.engine.memo import Memo
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.setups import PRECISION_FLAGS, PRECISIONS, Setup
 
@@ -52,14 +53,66 @@ class Execution:
         return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
 
 
-class LoadedNet:
-    """A network ready to run. `enter` announces each native step before it is taken."""
+class Net(Protocol):
+    """What runs layers, or all of them: a `LoadedNet`, or several that stand for one."""
 
-    def __init__(self, spec: NetSpec, model: Model, threads: int, enter: Callable[[str], None]) -> None:
+    spec: NetSpec
+    setup: Setup
+    label: str
+
+    @property
+    def device_name(self) -> str: ...
+
+    def execution(self, layer: param.Layer) -> Execution: ...
+
+    def run_layer(
+        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None
+    ) -> Made: ...
+
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
+
+
+def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
+    """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
+
+    convert_layout casts back only where the layer's masked options still ask for the format. The
+    masks are those of `graph`.
+    """
+    if net.execution(layer).where != "cpu":
+        return None
+    bits = {"fp16": param.NO_FP16_STORAGE, "bf16": param.NO_BF16_STORAGE}
+    if net.setup.half is None or not layer.mask & bits[net.setup.half]:
+        return None
+    for blob in layer.inputs:
+        made = net.execution(graph.producer[blob])
+        if made.where == "cpu" and made.storage == net.setup.half:
+            return blob
+    return None
+
+
+class LoadedNet:
+    """A network ready to run.
+
+    `masks` are its layers' as they stand in the model's text; `enter` announces each native step
+    before it is taken; `label` tells of this network there.
+    """
+
+    def __init__(
+        self,
+        spec: NetSpec,
+        model: Model,
+        masks: Sequence[int],
+        threads: int,
+        enter: Callable[[str], None],
+        memo: Memo | None = None,
+        label: str = "",
+    ) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
+        self._masks = masks
         self._enter = enter
-        self.label = f"{self.setup}{' (patched)' if spec.model else ''}"
+        self._memo = memo or Memo()
+        self.label = label or str(self.setup)
         self._executions: dict[int, Execution] = {}
         self._check_available()
         self.net = ncnn.Net()
@@ -152,22 +205,6 @@ class LoadedNet:
         names = ("use_fp16_storage", "use_fp16_packed", "use_bf16_storage", "use_bf16_packed")
         return any(getattr(opt, name, False) for name in names)
 
-    def misread(self, layer: param.Layer, graph: param.Graph) -> str | None:
-        """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
-
-        convert_layout casts back only where the layer's masked options still ask for the format.
-        """
-        if self.execution(layer).where != "cpu":
-            return None
-        bits = {"fp16": param.NO_FP16_STORAGE, "bf16": param.NO_BF16_STORAGE}
-        if self.setup.half is None or not layer.mask & bits[self.setup.half]:
-            return None
-        for blob in layer.inputs:
-            made = self.execution(graph.producer[blob])
-            if made.where == "cpu" and made.storage == self.setup.half:
-                return blob
-        return None
-
     @property
     def device_name(self) -> str:
         return device_name(self._device_index()) if self.setup.on_vulkan else "cpu"
@@ -179,7 +216,7 @@ class LoadedNet:
         return self._executions[layer.number]
 
     def _execution(self, layer: param.Layer) -> Execution:
-        opt, mask, n = self.net.opt, layer.mask, layer.number
+        opt, mask, n = self.net.opt, self._masks[layer.number], layer.number
         vulkan = self._on_vulkan[n]
         fp16 = bool(opt.use_fp16_storage or (vulkan and opt.use_fp16_packed))
         bf16 = bool(
@@ -207,9 +244,7 @@ class LoadedNet:
             tuple(sorted(self.spec.options.items())),
         )
 
-    def run_layer(
-        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None
-    ) -> dict[str, Blob]:
+    def run_layer(self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None) -> Made:
         """`layer` alone, fed with `inputs` rounded to `feed`."""
         fed = {blob: inputs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
         step = f"layer {layer.number} {layer.name} on {self.label}"
@@ -217,11 +252,18 @@ class LoadedNet:
             step += f", {feed} inputs"
         return self._run(step, fed, layer.outputs)
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> dict[str, Blob]:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it: one extractor, lightmode on."""
         return self._run(f"network on {self.label}", inputs, outputs)
 
-    def _run(self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> dict[str, Blob]:
+    def _run(self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+        wanted = tuple(outputs)
+        return self._memo.get(
+            lambda: (self, step, *(blob.digest for blob in inputs.values()), *wanted),
+            lambda: self._extract(step, inputs, wanted),
+        )
+
+    def _extract(self, step: str, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         self._enter(step)
         extractor = self.net.create_extractor()
         for blob, value in inputs.items():

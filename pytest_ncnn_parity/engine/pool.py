@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.memo import Memo
+from pytest_ncnn_parity.engine.mixed import MixedNet
+from pytest_ncnn_parity.engine.nets import LoadedNet, Net, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.setups import Setup
 
 
 class Skip(Exception):
@@ -17,38 +22,84 @@ class Skip(Exception):
         self.evidence = evidence
 
 
+@dataclass(frozen=True)
+class _Load:
+    """One network to be loaded; `label` is what native steps of it are told by."""
+
+    spec: NetSpec
+    model: Model
+    label: str
+
+    @property
+    def key(self) -> str:
+        options = sorted(self.spec.options.items())
+        return repr((self.model, self.spec.device, self.spec.precision, options))
+
+
 class Pool:
     """Loaded networks, kept from one job to the next as long as the next one names them."""
 
     def __init__(self, enter: Callable[[str], None]) -> None:
         self._enter = enter
+        self._memo = Memo()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
+        self._graphs: dict[Model, param.Graph] = {}
 
-    def keep_only(self, job: Job) -> None:
-        """Drop the networks `job` does not name, so that memory holds what is in use."""
-        named = {self._key(job, spec) for spec in job.nets}
-        for key in [key for key in self._loaded if key not in named]:
-            del self._loaded[key]
+    def prepare(self, job: Job) -> None:
+        """Drop the networks that neither `job` nor the search it belongs to names."""
+        if not (job.remember and self._memo.is_open):
+            named = {load.key for spec in job.nets for load in self._loads(job, spec)}
+            self._loaded = {key: net for key, net in self._loaded.items() if key in named}
+            self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
+        if job.remember:
+            self._memo.open()
+        else:
+            self._memo.close()
 
-    def get(self, job: Job, spec: NetSpec) -> LoadedNet:
+    def graph(self, model: Model) -> param.Graph:
+        """The network of `model`, as its text has it."""
+        if model not in self._graphs:
+            self._graphs[model] = (
+                param.read(model.param) if model.text is None else param.parse(model.text, model.param)
+            )
+        return self._graphs[model]
+
+    def get(self, job: Job, spec: NetSpec) -> Net:
         """The network of `spec`, or the StepFailed or Unavailable its loading ended in."""
-        key = self._key(job, spec)
-        if key not in self._loaded:
+        nets = [self._load(job, load) for load in self._loads(job, spec)]
+        if not spec.mixed:
+            return nets[0]
+        assert job.masks is not None
+        graph = self.graph(job.models[spec.model]).remasked(job.masks)
+        return MixedNet(spec, graph, dict(zip(sorted(set(job.masks)), nets, strict=True)))
+
+    def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
+        """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
+        model = job.models[spec.model]
+        setup = Setup(spec.device, spec.precision, spec.options)
+        if not spec.mixed:
+            yield _Load(spec, model, f"{setup}{' (patched)' if spec.model else ''}")
+            return
+        assert job.masks is not None
+        graph = self.graph(model)
+        for mask in sorted(set(job.masks)):
+            uniform = graph.remasked([mask] * len(graph.layers))
+            own = model if uniform.text == graph.text else replace(model, text=uniform.text)
+            yield _Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
+
+    def _load(self, job: Job, load: _Load) -> LoadedNet:
+        if load.key not in self._loaded:
+            masks = self.graph(load.model).masks
             try:
-                model = job.models[spec.model]
-                self._loaded[key] = LoadedNet(spec, model, job.threads, self._enter)
+                self._loaded[load.key] = LoadedNet(
+                    load.spec, load.model, masks, job.threads, self._enter, self._memo, load.label
+                )
             except (StepFailed, Unavailable) as problem:
-                self._loaded[key] = problem
-        found = self._loaded[key]
+                self._loaded[load.key] = problem
+        found = self._loaded[load.key]
         if isinstance(found, LoadedNet):
             return found
         raise found
-
-    @staticmethod
-    def _key(job: Job, spec: NetSpec) -> str:
-        model = job.models[spec.model]
-        options = sorted(spec.options.items())
-        return repr((model.param, model.text, model.bin, spec.device, spec.precision, options))
 
 
 class JobNets:
@@ -57,20 +108,23 @@ class JobNets:
     def __init__(self, pool: Pool, job: Job) -> None:
         self._pool = pool
         self._job = job
+        self._found: dict[int, Net] = {}
         self._teller: dict[int, str] = {job.trajectory: job.cases[0].id} if job.cases else {}
         for case in job.cases:
             for number in (case.reference, case.candidate):
                 if number is not None:
                     self._teller.setdefault(number, case.id)
 
-    def __getitem__(self, number: int) -> LoadedNet:
-        return self._pool.get(self._job, self._job.nets[number])
+    def __getitem__(self, number: int) -> Net:
+        if number not in self._found:
+            self._found[number] = self._pool.get(self._job, self._job.nets[number])
+        return self._found[number]
 
-    def other(self, spec: NetSpec) -> LoadedNet:
+    def other(self, spec: NetSpec) -> Net:
         """A network the job does not name: one for evidence."""
         return self._pool.get(self._job, spec)
 
-    def of(self, case: CaseSpec, number: int) -> LoadedNet:
+    def of(self, case: CaseSpec, number: int) -> Net:
         """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""
         try:
             return self[number]

@@ -7,19 +7,34 @@ from typing import Any
 
 from pytest_ncnn_parity.compare import Metrics, compare
 from pytest_ncnn_parity.engine.blob import Blob
-from pytest_ncnn_parity.engine.nets import LoadedNet, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.nets import Net, StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
 from pytest_ncnn_parity.tolerance import Tolerance
 
-Run = Callable[[LoadedNet], Mapping[str, Blob]]
+Run = Callable[[Net], Mapping[str, Blob]]
+Again = Callable[[Net], Mapping[str, Blob]]
+
+REPEATS = 2
+
+
+# the CPU computing as plainly as it can (src/option.h)
+PLAIN = {
+    "use_packing_layout": False,
+    "use_winograd_convolution": False,
+    "use_sgemm_convolution": False,
+}
 
 
 def evidence(
-    job: Job, nets: JobNets, case: CaseSpec, run: Run, expected: Mapping[str, Blob]
+    job: Job, nets: JobNets, case: CaseSpec, run: Run, again: Again, expected: Mapping[str, Blob]
 ) -> dict[str, Any]:
-    """How `run` ends in each relaxation of the case's candidate, against the values `expected`."""
-    found: dict[str, Any] = {}
+    """How `run` ends in each relaxation of the case's candidate, against the values `expected`.
+
+    `again` takes the candidate's step once more: it should give bit for bit what it gave. The
+    reference, too, is asked whether it agrees with itself.
+    """
+    found: dict[str, Any] = {**_repeated(nets, case, run, again), **_plain(job, nets, case, run)}
     for name, spec in _relaxed(job, case):
         try:
             metrics, _ = worst(run(nets.other(spec)), expected, case.tolerance)
@@ -28,16 +43,48 @@ def evidence(
         except Unavailable as lacking:
             found[name] = {"agrees": None, "problem": str(lacking)}
         else:
-            found[name] = {
-                "agrees": metrics.agrees,
-                "scaled": metrics.scaled,
-                "nonfinite": metrics.nan + metrics.inf,
-            }
+            found[name] = _told(metrics)
     if case.half is not None:
         found["rounding"] = max(
             compare(b.rounded(case.half).array, b.array, Tolerance()).scaled for b in expected.values()
         )
     return found
+
+
+def _repeated(nets: JobNets, case: CaseSpec, run: Run, again: Again) -> dict[str, Any]:
+    """Whether the candidate gives the same bits each time, and if not, whether it agrees with itself."""
+    assert case.candidate is not None
+    candidate = nets[case.candidate]
+    first = run(candidate)
+    for _ in range(REPEATS):
+        try:
+            other = again(candidate)
+            metrics, _ = worst(other, first, case.tolerance)
+        except StepFailed as failed:
+            return {"repeated": {"agrees": None, "problem": f"{failed.step}: {failed.death['detail']}"}}
+        if any(other[blob].digest != first[blob].digest for blob in first):
+            return {"repeated": _told(metrics)}
+    return {}
+
+
+def _plain(job: Job, nets: JobNets, case: CaseSpec, run: Run) -> dict[str, Any]:
+    """Whether the CPU, computing as plainly as it can, disagrees with itself."""
+    spec = job.nets[job.trajectory]
+    try:
+        usual = run(nets[job.trajectory])
+        plain = run(nets.other(NetSpec(spec.model, spec.device, spec.precision, PLAIN)))
+        metrics, _ = worst(plain, usual, case.tolerance)
+    except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
+        return {}
+    return {} if metrics.agrees else {"plain_cpu": _told(metrics)}
+
+
+def _told(metrics: Metrics) -> dict[str, Any]:
+    return {
+        "agrees": metrics.agrees,
+        "scaled": metrics.scaled,
+        "nonfinite": metrics.nan + metrics.inf,
+    }
 
 
 def _relaxed(job: Job, case: CaseSpec) -> Iterator[tuple[str, NetSpec]]:
@@ -68,4 +115,10 @@ def worst(
             detail = f"shape {made[blob].array.shape}, the reference's is {reference.array.shape}"
             raise StepFailed(f"compare {blob}", {"kind": "shape", "detail": detail})
         found.append((compare(made[blob].array, reference.array, Tolerance(**tolerance)), blob))
-    return max(found, key=lambda pair: (not pair[0].agrees, pair[0].least_scaled))
+    return max(found, key=badness)
+
+
+def badness(found: tuple[Metrics, str]) -> tuple[bool, float]:
+    """Orders what `worst` gives: what agrees least comes last."""
+    metrics, _ = found
+    return not metrics.agrees, metrics.least_scaled

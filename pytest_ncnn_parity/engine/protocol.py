@@ -5,7 +5,8 @@ One JSON object a line. A job is a `Job`; the messages a worker sends back are, 
 `at`           the native step about to run: what died, if nothing follows
 `case`         the result of one case: a `Result`
 `environment`  versions and devices, once what is known of them has grown
-`ranges`       blob -> [absmax, count of values fp16 flushes to zero], where a job asks for it
+`survey`       what a job of kind `survey` found: see `survey.survey`
+`time`         what a job of kind `time` found: see `timing.times`
 `error`        the job cannot run at all; a text for the user
 `end`          the job is done
 """
@@ -29,12 +30,16 @@ class Model:
 
 @dataclass(frozen=True)
 class NetSpec:
-    """A model (by its number in the job) under a setup. Hashed without its options, compared with."""
+    """A model (by its number in the job) under a setup. Hashed without its options, compared with.
+
+    A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`.
+    """
 
     model: int
     device: str
     precision: str
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,17 @@ class CaseSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """One sample: what to feed, what to load, what to judge.
+    """One sample: what to feed, what to load, what to do.
 
+    `masks`, by layer, are those under which cases are judged where they are not the file's.
+    `kind` is `judge` (the cases), `survey` (measure the trajectory) or `time` (the networks).
     `trajectory` is the net whose values feed every layer case; `dead` maps native steps that killed
     a worker to how it died: they are not tried again. `defaults` holds each comparison's layer
     tolerance for layers that are not themselves judged. `done` are the cases that need no result
     any more. `tells_load_failures`: a network that does not load is the failure of the first case
-    that wants it; in all but one sample of a spec it is a skip.
+    that wants it; in all but one sample of a spec it is a skip. `repeats`: how often a whole network
+    is run for an output, the worst of which counts. `remember`: the next job will be much the same,
+    so networks are kept, and what a step made of the same values.
     """
 
     models: tuple[Model, ...]
@@ -72,8 +81,11 @@ class Job:
     cases: tuple[CaseSpec, ...]
     defaults: Mapping[str, Mapping[str, float | None]]
     threads: int
+    kind: str = "judge"
+    masks: tuple[int, ...] | None = None
     probe: bool = True
-    ranges: bool = False
+    repeats: int = 1
+    remember: bool = False
     tells_load_failures: bool = True
     done: tuple[str, ...] = ()
     dead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -88,6 +100,7 @@ class Job:
         raw["nets"] = tuple(NetSpec(**n) for n in raw["nets"])
         raw["cases"] = tuple(CaseSpec(**c) for c in raw["cases"])
         raw["done"] = tuple(raw["done"])
+        raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
         return Job(**raw)
 
 

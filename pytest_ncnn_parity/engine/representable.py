@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_ncnn_parity.compare import compare
 from pytest_ncnn_parity.engine.blob import Blob
-from pytest_ncnn_parity.engine.nets import LoadedNet
+from pytest_ncnn_parity.engine.nets import Net
 from pytest_ncnn_parity.engine.pool import Skip
 from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
 from pytest_ncnn_parity.tolerance import FP16_MAX, Tolerance
@@ -37,20 +37,20 @@ class Representable:
         return any(blob in self._tiny for blob in layer.outputs)
 
     @staticmethod
-    def reads_fp16(layer: Layer, candidate: LoadedNet | None) -> bool:
+    def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
         if candidate is None:
             return not loses_fp16(layer.mask)
         return candidate.execution(layer).feed == "fp16"
 
     @staticmethod
-    def stores_fp16(layer: Layer, candidate: LoadedNet | None) -> bool:
+    def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
         if layer.type == "Input":
             return False  # an input is what its readers take it for
         if candidate is None:
             return not loses_fp16(layer.mask)
         return candidate.execution(layer).storage == "fp16"
 
-    def output(self, layer: Layer, candidate: LoadedNet | None) -> dict[str, Any] | None:
+    def output(self, layer: Layer, candidate: Net | None) -> dict[str, Any] | None:
         """What fp16 cannot hold of this layer's outputs, where the candidate has it hold them."""
         for blob in layer.outputs:
             if blob not in self._absmax:
@@ -69,7 +69,7 @@ class Representable:
     def refuse_inputs(
         self,
         layer: Layer,
-        candidate: LoadedNet | None,
+        candidate: Net | None,
         underflow: Mapping[str, Any] | None,
     ) -> None:
         """Skip a layer whose inputs fp16 cannot hold: their maker fails, this layer is innocent."""
@@ -89,7 +89,7 @@ class Representable:
                 origin=underflow["origin"],
             )
 
-    def _origin_of_overflow(self, blob: str, candidate: LoadedNet | None) -> Layer:
+    def _origin_of_overflow(self, blob: str, candidate: Net | None) -> Layer:
         """The first layer upstream whose own inputs fp16 holds, or which takes them in fp32."""
         layer = self._graph.producer[blob]
         if layer.type != "Input" and self.reads_fp16(layer, candidate):
@@ -109,7 +109,7 @@ class Representable:
     def underflow(
         self,
         layer: Layer,
-        trajectory: LoadedNet,
+        trajectory: Net,
         blobs: Mapping[str, Blob],
         tolerance: Mapping[str, Any],
     ) -> dict[str, Any] | None:
@@ -131,7 +131,7 @@ class Representable:
     def _run_rounded(
         self,
         layer: Layer,
-        trajectory: LoadedNet,
+        trajectory: Net,
         blobs: Mapping[str, Blob],
         tolerance: Tolerance,
         blob: str,

@@ -19,13 +19,14 @@ from typing import Any, TextIO
 import ncnn
 import numpy as np
 
-from pytest_ncnn_parity import param
 from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.inputs import InputError, array
 from pytest_ncnn_parity.engine.lockstep import Lockstep
 from pytest_ncnn_parity.engine.nets import StepFailed
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.survey import survey
+from pytest_ncnn_parity.engine.timing import times
 
 
 class Worker:
@@ -63,16 +64,20 @@ class Worker:
 
     def _run(self, job: Job) -> None:
         self._dead = job.dead
-        self._pool.keep_only(job)
-        model = job.models[0]
-        graph = param.read(model.param) if model.text is None else param.parse(model.text, model.param)
+        self._pool.prepare(job)
+        graph = self._pool.graph(job.models[0])
         volumes = any("3D" in layer.type for layer in graph.layers)
         blobs = {b: Blob.of(array(b, source, volumes)) for b, source in job.inputs.items()}
-        lockstep = Lockstep(job, graph, blobs, JobNets(self._pool, job))
-        for result in lockstep.results():
-            self.send(case=vars(result))
-        if job.ranges:
-            self.send(ranges=lockstep.ranges)
+        nets = JobNets(self._pool, job)
+        if job.kind == "survey":
+            self.send(survey=survey(job, graph, blobs, nets))
+        elif job.kind == "time":
+            self.send(time=times(job, graph, blobs, nets))
+        else:
+            if job.masks is not None:
+                graph = graph.remasked(job.masks)
+            for result in Lockstep(job, graph, blobs, nets).results():
+                self.send(case=vars(result))
 
     @staticmethod
     def _environment() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pytest_ncnn_parity.diagnose import Diagnosis
@@ -23,7 +24,8 @@ def headline(case: Case, diagnosis: Diagnosis) -> str:
     return f"{who}: {diagnosis.what} ({diagnosis.cause})"
 
 
-def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None) -> str:
+def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None, brief: bool = False) -> str:
+    """The whole text; `brief`: of the fix only the masks, for a red layer tells the rest."""
     lines = [headline(case, diagnosis)]
     candidate = case.comparison.candidate
     against = f"{case.comparison.reference} -> {candidate or 'fp16, predicted'}"
@@ -32,12 +34,12 @@ def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None) -> s
     if result.metrics is not None:
         lines += [f"  {line}" for line in _metrics(result, case.tolerance)]
     lines += [f"  evidence: {line}" for line in diagnosis.evidence]
-    if fix is not None and case.layer is not None:
-        lines += [f"  {line}" for line in fix_lines(fix)]
+    if fix is not None and not (brief and fix.masks):
+        lines += [f"  {line}" for line in fix_lines(asdict(fix))]
     elif fix is not None:
         masks = [f"{name} 31={mask}" for name, mask in fix.masks.items()]
         more = f" and {len(masks) - MAX_LINES} more" if len(masks) > MAX_LINES else ""
-        lines.append(f"  fix ({_mark(fix)}): {', '.join(masks[:MAX_LINES])}{more}")
+        lines.append(f"  fix ({mark(asdict(fix))}): {', '.join(masks[:MAX_LINES])}{more}")
     return "\n".join(lines)
 
 
@@ -77,21 +79,53 @@ def _least(m: Mapping[str, Any], tolerance: Tolerance) -> str:
     return "no element is out of budget"
 
 
-def _mark(fix: Fix) -> str:
-    return "verified" if fix.verified else "NOT verified"
+def mark(fix: Mapping[str, Any]) -> str:
+    """What may be said of a fix: whether it was run, and whether it was shrunk to its end."""
+    if not fix["verified"]:
+        return "NOT verified"
+    return "verified, minimal" if fix["minimal"] else "verified, not minimal"
 
 
-def fix_lines(fix: Fix) -> Iterator[str]:
-    """The changed lines, marked verified or not."""
-    yield f"fix ({_mark(fix)}): {len(fix.masks)} line{'s' if len(fix.masks) != 1 else ''} of the .param"
-    for line in fix.lines[:MAX_LINES]:
-        yield f"    {line}"
-    if len(fix.lines) > MAX_LINES:
-        yield f"    ... and {len(fix.lines) - MAX_LINES} more"
-    yield f"  {fix.how}"
-    yield f"  or in the spec: masks: {{{', '.join(f'{n}: {m}' for n, m in fix.masks.items())}}}"
-    for path in fix.written:
-        yield f"  written: {path}"
+def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
+    """The changed lines, what proved them, and what they cost."""
+    count = len(fix["masks"])
+    if not count:
+        yield f"no fix: {fix['how']}"
+    else:
+        yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
+        yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
+        if count > MAX_LINES:
+            yield f"    ... and {count - MAX_LINES} more"
+        yield f"  {fix['how']}"
+        yield f"  or in the spec: masks: {{{', '.join(f'{n}: {m}' for n, m in fix['masks'].items())}}}"
+    yield from (f"  note: {note}" for note in fix["notes"])
+    if fix["cost"] is not None:
+        yield f"  cost: {cost(fix['cost'])}"
+    yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
+    yield f"  search: {fix['runs']} runs of a network on a sample, {fix['seconds']:.1f} s"
+    yield from (f"  written: {path}" for path in fix["written"])
+
+
+def cost(found: Mapping[str, Any]) -> str:
+    """Time before and after, and what moved."""
+    before, after = found["before_ms"], found["after_ms"]
+    crossed = ", ".join(
+        f"{found[name][1] - found[name][0]:+d} {name}"
+        for name in ("uploads", "downloads")
+        if found[name][1] != found[name][0]
+    )
+    moved, total = found["moved"], found["moved"] + found["left"]
+    places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
+    told = f"{before:.3g} -> {after:.3g} ms (medians of {found['rounds']}), {places}"
+    return f"{told}, {crossed}" if crossed else told
+
+
+def alternative(other: Mapping[str, Any]) -> str:
+    """What a whole network does that is run otherwise."""
+    if other["problem"]:
+        return f"{other['name']}: {other['problem']}"
+    time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
+    return f"{other['name']} is right as well: outputs within {other['worst']:.3g}{time}"
 
 
 def _g(value: Any, digits: int = 5) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -64,6 +65,7 @@ class Records:
 
     cases: list[dict[str, Any]] = field(default_factory=list)
     fixes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    masks: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
     def add(self, told: Mapping[str, Any]) -> None:
@@ -72,6 +74,9 @@ class Records:
             self.cases.append(dict(told["case"]))
         for fix in told.get("fixes", ()):
             self.fixes[fix["spec"], fix["comparison"]] = fix
+        for notice in told.get("masks", ()):
+            key = tuple(str(value) for value in notice.values())
+            self.masks[key] = notice
         for key, value in told.get("environment", {}).items():
             if value:
                 self.environment[key] = value
@@ -82,21 +87,23 @@ class Records:
         for case in self.cases:
             model = models.setdefault(
                 case["spec"],
-                {"spec": case["spec"], "param": case["param"], "cases": [], "fixes": []},
+                {"spec": case["spec"], "param": case["param"], "cases": [], "fixes": [], "masks": []},
             )
             model["cases"].append({k: v for k, v in case.items() if k not in ("spec", "param")})
         for (spec, _), fix in self.fixes.items():
             if spec in models:
                 models[spec]["fixes"].append({k: v for k, v in fix.items() if k != "spec"})
+        for notice in self.masks.values():
+            if notice["spec"] in models:
+                told = {k: v for k, v in notice.items() if k != "spec"}
+                models[notice["spec"]]["masks"].append(told)
         environment = {"ncnn": None, "devices": [], **self.environment}
         return {"schema": 1, "environment": environment, "models": list(models.values())}
 
 
 def fix_record(spec: str, fix: Fix) -> dict[str, Any]:
-    told = asdict(fix)
-    for key in ("lines", "before", "written"):
-        told[key] = list(told[key])
-    return {"spec": spec, **told}
+    """A fix as the JSON file holds it."""
+    return {"spec": spec, **json.loads(json.dumps(asdict(fix)))}
 
 
 def counted(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:

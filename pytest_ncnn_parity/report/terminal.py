@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_ncnn_parity.report import failure
 from pytest_ncnn_parity.report.records import Records, counted
 
 WORST = 3
@@ -23,6 +24,9 @@ def summary(records: Records, verbosity: int) -> Iterator[str]:
         yield model["spec"]
         for name in dict.fromkeys(case["comparison"] for case in model["cases"]):
             yield from _comparison(name, [c for c in model["cases"] if c["comparison"] == name])
+        for notice in model["masks"]:
+            mask = f"31={notice['mask']} on {notice['layer']}"
+            yield f"  {notice['kind']} mask: {mask}: {notice['what']}"
         for fix in model["fixes"]:
             yield from _fix(fix)
 
@@ -62,12 +66,8 @@ def _headroom(cases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _fix(fix: Mapping[str, Any]) -> Iterator[str]:
-    mark = "verified" if fix["verified"] else "NOT verified"
-    yield f"  fix for {fix['comparison']} ({mark}): {fix['how']}"
-    for line in fix["lines"]:
-        yield f"    {line}"
-    for path in fix["written"]:
-        yield f"    written: {path}"
+    first, *rest = failure.fix_lines(fix)
+    yield f"  {first} for {fix['comparison']}"
+    yield from (f"  {line}" for line in rest)
     patches = [path for path in fix["written"] if path.endswith(".patch")]
-    for path in patches:
-        yield f"    apply: git apply {path}"
+    yield from (f"    apply: git apply {path}" for path in patches)

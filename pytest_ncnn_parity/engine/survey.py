@@ -1,0 +1,51 @@
+"""What a search for masks wants to know of a sample before it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_ncnn_parity.compare import compare
+from pytest_ncnn_parity.engine.blob import Made
+from pytest_ncnn_parity.engine.nets import StepFailed
+from pytest_ncnn_parity.engine.pool import JobNets
+from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.stepping import walk
+from pytest_ncnn_parity.param import COPYING, Graph
+from pytest_ncnn_parity.tolerance import Tolerance
+
+
+def survey(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, Any]:
+    """The trajectory measured, and where every other network of the job runs its layers.
+
+    `ranges`: blob -> [absmax, values that fp16 makes 0]. `lost`: layer number -> how far, as a share
+    of its largest output, the layer in fp32 is off once its inputs are rounded to the candidate's 16
+    bits: what no mask on the layer itself can bring back. `runs`: for each further network of the
+    job, [where, storage] of every layer, as read back. A layer the trajectory cannot run ends it.
+    """
+    trajectory = nets[job.trajectory]
+    halves = [half for half in (nets[n].setup.half for n in range(len(job.nets))) if half]
+    half = halves[0] if halves else "fp16"
+    blobs: Made = {}
+    ranges: dict[str, list[float]] = {}
+    lost: dict[int, float] = {}
+    for layer in walk(graph.layers, blobs):
+        if layer.type == "Input":
+            made = {blob: inputs[blob] for blob in layer.outputs}
+        else:
+            try:
+                made = trajectory.run_layer(layer, blobs)
+                if layer.type not in COPYING:
+                    off = trajectory.run_layer(layer, blobs, half)
+                    lost[layer.number] = max(
+                        compare(off[b].array, made[b].array, Tolerance()).scaled for b in made
+                    )
+            except StepFailed:
+                break
+        blobs.update(made)
+        ranges.update({name: [blob.absmax, blob.tiny] for name, blob in made.items()})
+    runs = []
+    for number in range(len(job.nets)):
+        if number != job.trajectory:
+            executions = [nets[number].execution(layer) for layer in graph.layers]
+            runs.append([[run.where, run.storage] for run in executions])
+    return {"ranges": ranges, "lost": lost, "runs": runs}

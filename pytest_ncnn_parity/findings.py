@@ -1,0 +1,86 @@
+"""What a search for masks starts from: the red layers of all samples, and the survey of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_ncnn_parity import jobs
+from pytest_ncnn_parity.diagnose import diagnose
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan import Case
+from pytest_ncnn_parity.runs import SpecRun
+from pytest_ncnn_parity.seeds import Fault, Survey
+from pytest_ncnn_parity.setups import Comparison
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`faults`: the red layers, in running order. `cases`: what masks must make right: every output,
+    what was red, and what was skipped for a red layer's sake.
+    """
+
+    faults: Sequence[Fault]
+    cases: Sequence[Case]
+    budget: float  # the largest error an output may have, as a share of its largest value
+
+
+def findings(run: SpecRun, comparison: Comparison) -> Findings:
+    """The verdicts of `comparison` over all samples, whether its cases were selected or not."""
+    every = run.plan.cases(comparison)
+    faults: dict[int, Fault] = {}
+    concerned = {case.id for case in every if case.output is not None}
+    for sample in run.plan.spec.inputs:
+        results = _results(run, sample, every)
+        for case in every:
+            result = results[case.id]
+            if case.layer is not None and result.outcome == "failed":
+                faults.setdefault(case.layer.number, fault(case, result))
+            if result.outcome == "failed" or "origin" in result.evidence:
+                concerned.add(case.id)
+    outputs = [case.tolerance.scaled for case in every if case.output is not None]
+    return Findings(
+        [faults[number] for number in sorted(faults)],
+        [case for case in every if case.id in concerned],
+        max(outputs, default=0.0),
+    )
+
+
+def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, Result]:
+    known = run.results(sample) if sample in run.selected else {}
+    missing = [case for case in cases if case.id not in known]
+    if not missing:
+        return known
+    run.idle()
+    job = jobs.judge(run.plan, sample, missing, run.settings.threads, first=False)
+    return {**known, **{result.id: result for result in run.engine.run(job)}}
+
+
+def fault(case: Case, result: Result) -> Fault:
+    assert case.layer is not None
+    evidence = result.evidence
+    return Fault(
+        case.layer,
+        diagnose(case, result).cause,
+        died="death" in evidence and evidence["death"]["kind"] in ("crash", "timeout", "refused"),
+        without_arithmetic=bool(evidence.get("without_arithmetic", {}).get("agrees")),
+        reader=evidence.get("underflow", {}).get("reader"),
+        misread=evidence.get("misread"),
+    )
+
+
+def survey(run: SpecRun, comparison: Comparison) -> Survey:
+    """What all samples show of the values, and where the candidate runs its layers."""
+    run.idle()
+    absmax: dict[str, float] = {}
+    lost: dict[int, float] = {}
+    fp32: frozenset[int] = frozenset()
+    for sample in run.plan.spec.inputs:
+        told = run.engine.ask(jobs.survey(run.plan, sample, comparison, run.settings.threads))
+        for blob, (largest, _) in told["ranges"].items():
+            absmax[blob] = max(absmax.get(blob, 0.0), float(largest))
+        for number, share in told["lost"].items():
+            lost[int(number)] = max(lost.get(int(number), 0.0), float(share))
+        for places in told["runs"]:
+            fp32 = frozenset(n for n, place in enumerate(places) if place == ["cpu", "fp32"])
+    return Survey(absmax, lost, fp32)

@@ -1,0 +1,113 @@
+"""The patched network, loaded afresh and run as users run it: is it right, and what does it cost?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from pytest_ncnn_parity import jobs
+from pytest_ncnn_parity.cost import Cost, cost
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.param import Graph
+from pytest_ncnn_parity.runs import SpecRun
+from pytest_ncnn_parity.setups import Comparison, Setup
+from pytest_ncnn_parity.trials import outputs_in, symptom
+
+REPEATS = 3  # of each sample on the patched network: a race need not show at once
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`holds`, or why not; `how` says in a line what was run and what came of it. `ran`: it could be."""
+
+    holds: bool
+    how: str
+    ran: bool = True
+
+
+@contextmanager
+def _file(patched: Graph) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
+        path = Path(folder) / "patched.param"
+        path.write_bytes(patched.text.encode("utf-8"))
+        yield str(path)
+
+
+def prove(run: SpecRun, comparison: Comparison, patched: Graph) -> Proof:
+    """Write the patched .param, load it, run every sample several times, compare the outputs."""
+    assert comparison.candidate is not None
+    run.idle()
+    samples = list(run.plan.spec.inputs)
+    worst = 0.0
+    with _file(patched) as path:
+        for sample in samples:
+            job = jobs.proof(run.plan, sample, comparison, path, REPEATS, run.settings.threads)
+            try:
+                results = list(run.engine.run(job))
+            except EngineError as error:
+                return Proof(False, f"the patched network could not be run: {error}")
+            for result in results:
+                if result.outcome == "failed":
+                    name = result.id.split("::")[1]
+                    return Proof(False, f"sample {sample}: {name} {symptom(result)}")
+                if result.metrics is None:
+                    return Proof(False, f"not run: {result.reason}", ran=False)
+                worst = max(worst, float(result.metrics["scaled"]))
+    count = f"{len(samples)} sample{'s' if len(samples) > 1 else ''}"
+    times = f"{REPEATS} times" if REPEATS > 1 else "once"
+    how = (
+        f"the patched network ran {count} {times} on {comparison.candidate}: outputs within {worst:.3g}"
+    )
+    return Proof(True, how)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A way to run the whole network that needs no masks: right or not, how close, and how fast."""
+
+    name: str
+    setup: Setup
+    problem: str
+    worst: float
+    ms: float | None = None
+
+
+def alternatives(run: SpecRun, comparison: Comparison, storage: bool) -> list[Alternative]:
+    """Whole-network answers to a fault of 16-bit storage, or of arithmetic alone."""
+    candidate = comparison.candidate
+    assert candidate is not None
+    if candidate.precision != "fp16":
+        return []
+    if storage:
+        name, precision = "bf16 instead of fp16", "bf16"
+    else:
+        name, precision = "fp16 without arithmetic (use_fp16_arithmetic=False)", "fp16-storage"
+    setup = Setup(candidate.device, precision, candidate.options)
+    problem, worst = outputs_in(run, comparison, setup)
+    return [Alternative(name, setup, problem, worst)]
+
+
+def measure(
+    run: SpecRun, comparison: Comparison, patched: Graph, others: list[Alternative]
+) -> tuple[Cost | None, list[Alternative]]:
+    """Time the network before, after, and as each alternative that is right, on the first sample."""
+    assert comparison.candidate is not None
+    run.idle()
+    right = [other for other in others if not other.problem]
+    setups = [(comparison.candidate, 0), (comparison.candidate, 1), *((o.setup, 0) for o in right)]
+    sample = next(iter(run.plan.spec.inputs))
+    with _file(patched) as path:
+        job = jobs.timing(run.plan, sample, setups, [path], run.settings.threads)
+        try:
+            before, after, *rest = run.engine.ask(job)
+        except EngineError:  # as when the unpatched network kills the worker: there is no before
+            return None, others
+    if before["problem"] or after["problem"]:
+        return None, others
+    found = cost(patched, (before["ms"], before["where"]), (after["ms"], after["where"]))
+    timed = {o.name: replace(o, ms=median(told["ms"])) for o, told in zip(right, rest, strict=True)}
+    return found, [timed.get(other.name, other) for other in others]

@@ -1,0 +1,224 @@
+"""Red networks and the masks that mend them: found, shrunk, proven, priced, or said not to exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate
+from network import Network
+
+FP16 = "fp16-vs-fp32-vulkan"
+ONLY_FP16 = f"compare: [{FP16}]\n"
+
+
+def two_branches(folder: Path, name: str = "net") -> None:
+    """One input, two ways: `big` squares it, `small` does not; each overflows only for large inputs."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    a, b = net.split(x, 2)
+    a = net.layer("BinaryOp", "big", [a], params="0=2 1=1 2=1000.0")
+    a = net.layer("BinaryOp", "back", [a], params="0=2 1=1 2=0.001")
+    b = net.layer("BinaryOp", "huge", [b], params="0=2 1=1 2=30000.0")
+    b = net.layer("BinaryOp", "down", [b], params="0=2 1=1 2=0.00003")
+    x = net.layer("BinaryOp", "join", [a, b], params="0=0")
+    net.layer("ReLU", "last", [x], ["out0"])
+    net.write(folder / name)
+
+
+def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Each sample shows another fault; the masks mend both."""
+    two_branches(pytester.path)
+    samples = (
+        "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
+        "  large: {in0: {constant: 100.0, shape: [16]}}\n"
+    )
+    networks.spec(pytester.path, samples + ONLY_FP16)
+    run = gate()
+    red = {tuple(n.split("::")[::2]) for n in run.ids("failed")}
+    assert red == {
+        ("small", "huge"), ("small", "output:out0"),
+        ("large", "big"), ("large", "huge"), ("large", "output:out0"),
+    }  # fmt: skip
+    fix = run.fixes[FP16]
+    assert fix["masks"] == dict.fromkeys(["big", "back", "huge", "down"], 18)
+    assert (fix["verified"], fix["minimal"]) == (True, True)
+    assert "ran 2 samples 3 times on vulkan fp16" in fix["how"]
+
+
+def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Selecting one red case does not make the masks those of one sample."""
+    two_branches(pytester.path)
+    samples = (
+        "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
+        "  large: {in0: {constant: 100.0, shape: [16]}}\n"
+    )
+    networks.spec(pytester.path, samples + ONLY_FP16)
+    run = gate("-k", "small and huge")
+    assert list(run.cases) == [f"small::{FP16}::huge"]
+    assert run.fixes[FP16]["masks"] == dict.fromkeys(["big", "back", "huge", "down"], 18)
+
+
+def test_what_a_fix_costs_is_told(gate: Gate, pytester: pytest.Pytester) -> None:
+    two_branches(pytester.path)
+    networks.spec(pytester.path, "inputs:\n  small: {in0: {constant: 5.0}}\n" + ONLY_FP16)
+    fix = gate().fixes[FP16]
+    cost = fix["cost"]
+    assert (cost["moved"], cost["left"]) == (2, 5)
+    assert (cost["uploads"], cost["downloads"]) == ([1, 2], [1, 2])
+    assert cost["before_ms"] > 0
+    assert cost["after_ms"] > 0
+    assert fix["runs"] > 0
+    (other,) = fix["alternatives"]
+    assert other["name"] == "bf16 instead of fp16"
+
+
+def test_arithmetic_alone_has_an_alternative_without_masks(
+    gate: Gate, example: Callable[[str], Path]
+) -> None:
+    example("accumulate")
+    run = gate()
+    fix = run.fixes[FP16]
+    assert fix["masks"] == {"average": 1}
+    assert fix["cost"]["moved"] == 0
+    assert "no layer leaves the GPU" in run.output
+    (other,) = fix["alternatives"]
+    assert "use_fp16_arithmetic=False" in other["name"]
+    assert other["problem"] == ""
+    assert other["worst"] < 0.05
+    assert other["ms"] > 0
+    assert "instead: fp16 without arithmetic (use_fp16_arithmetic=False) is right as well" in run.output
+
+
+def normalised(folder: Path, mean: float) -> None:
+    """shift -> half -> LayerNorm: the mean is thousands of deviations, which fp16 cannot keep apart."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64 1=16")
+    x = net.layer("BinaryOp", "shift", [x], params=f"0=0 1=1 2={mean}")
+    x = net.layer("BinaryOp", "half", [x], params="0=2 1=1 2=0.5")
+    x = net.layer("LayerNorm", "norm", [x], params="0=64 1=1e-5 2=0")
+    x = net.layer("BinaryOp", "scale", [x], params="0=2 1=1 2=0.5")
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(folder / "net")
+    networks.spec(folder, networks.NOISE + ONLY_FP16)
+
+
+def test_rounding_before_a_layer_norm_is_no_matter_of_its_own_mask(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    normalised(pytester.path, 2000.0)
+    run = gate()
+    assert run.ids("failed") == [f"noise::{FP16}::output:out0"]
+    assert run.cases[f"noise::{FP16}::output:out0"]["cause"] == "precision"
+    fix = run.fixes[FP16]
+    assert fix["masks"] == {"shift": 18, "half": 18, "norm": 18}
+    assert fix["verified"] is True
+    assert "no mask on norm (LayerNorm) alone mends it" in run.output
+
+
+def test_what_fp32_cannot_do_either_is_said_to_be_beyond_masks(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """So far from zero, CPU and Vulkan round a LayerNorm apart in fp32 already."""
+    normalised(pytester.path, 4e4)
+    path = networks.spec(
+        pytester.path, "inputs:\n  quiet: {in0: {random: normal, std: 0.01}}\n" + ONLY_FP16
+    )
+    assert path.exists()
+    run = gate()
+    assert run.ids("failed") == [f"quiet::{FP16}::output:out0"]
+    fix = run.fixes[FP16]
+    assert (fix["masks"], fix["verified"], fix["patch"]) == ({}, False, "")
+    assert "no mask can mend this: with a mask on every layer it is red as well" in run.output
+    assert "no mask on norm (LayerNorm) alone mends it" in run.output
+
+
+def test_a_budget_that_ends_leaves_what_was_verified_so_far(
+    gate: Gate, example: Callable[[str], Path]
+) -> None:
+    example("style_decoder")
+    run = gate("--ncnn-parity-fix-runs=5", "-k", f"{FP16} and sum_15")
+    fix = run.fixes[FP16]
+    assert fix["runs"] == 5
+    assert (fix["verified"], fix["minimal"]) == (True, False)
+    assert set(fix["masks"]) >= {"eps_15", "rsqrt_15"}
+    assert "fix (verified, not minimal)" in run.output
+
+
+def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[[str], Path]) -> None:
+    example("style_decoder")
+    run = gate("--ncnn-parity-fix-runs=1", "-k", f"{FP16} and sum_15")
+    assert run.fixes[FP16]["masks"] == {}
+    assert "the budget of the search was spent before any set of masks held" in run.output
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "nan"])
+@pytest.mark.parametrize("name", ["fix-runs", "fix-seconds"])
+def test_a_budget_must_be_a_number_above_0(gate: Gate, name: str, value: str) -> None:
+    run = gate(f"--ncnn-parity-{name}={value}")
+    assert run.result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"--ncnn-parity-{name}={value}: expected a number" in run.result.stderr.str()
+
+
+def test_a_wrong_kernel_is_gone_around(gate: Gate, pytester: pytest.Pytester) -> None:
+    """GELU on Vulkan takes another formula: with a tolerance that minds, it goes to the CPU."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("ReLU", "relu", [x])
+    x = net.layer("GELU", "gelu", [x])
+    net.layer("BinaryOp", "scale", [x], ["out0"], "0=2 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    text = "compare: [cpu-vs-vulkan]\ntolerance: {fp32: {atol: 1.0e-6}}\n"
+    networks.spec(pytester.path, networks.NOISE + text)
+    run = gate()
+    assert run.cases["noise::cpu-vs-vulkan::gelu"]["cause"] == "device"
+    fix = run.fixes["cpu-vs-vulkan"]
+    assert (fix["masks"], fix["verified"]) == ({"gelu": 16}, True)
+    assert fix["alternatives"] == []
+
+
+def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, example: Callable[[str], Path]) -> None:
+    spec = example("style_decoder")
+    masks = gate("-k", FP16).fixes[FP16]["masks"]
+    with spec.open("a") as file:
+        file.write(f"masks: {{{', '.join(f'{n}: {m}' for n, m in masks.items())}}}\n")
+    again = gate()
+    assert again.ids("failed") == []
+    assert again.report["models"][0]["masks"] == []  # all needed
+
+
+def test_nothing_of_the_users_is_written(gate: Gate, example: Callable[[str], Path]) -> None:
+    folder = example("style_decoder").parent
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    gate("--ncnn-parity-fix=write", "-k", FP16)
+    after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before} == before
+    assert sorted(p.name for p in (folder / ".ncnn-parity").iterdir()) == [
+        f"style_decoder.{FP16}.param",
+        f"style_decoder.{FP16}.patch",
+    ]
+
+
+def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Two faults in one network: a region to the CPU, and one layer without fp16 arithmetic."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=4")
+    x = net.layer("BinaryOp", "up", [x], params="0=2 1=1 2=900.0")
+    x = net.layer("Pooling", "average", [x], params="0=1 1=15 2=1 3=7 5=1 6=1")
+    x = net.layer("BinaryOp", "over", [x], params="0=2 1=1 2=500.0")
+    x = net.layer("BinaryOp", "under", [x], params="0=2 1=1 2=0.00001")
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(pytester.path / "net")
+    text = "inputs:\n  ones: {in0: {random: uniform, low: 0.5, high: 1.0}}\n" + ONLY_FP16
+    networks.spec(pytester.path, text)
+    run = gate()
+    causes = {n.split("::")[2]: run.cases[n]["cause"] for n in run.ids("failed")}
+    assert causes["average"] == "accumulator-overflow"
+    assert causes["over"] == "storage-overflow"
+    fix = run.fixes[FP16]
+    assert fix["masks"] == {"average": 1, "over": 18, "under": 18}
+    assert (fix["verified"], fix["minimal"]) == (True, True)

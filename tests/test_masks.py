@@ -1,0 +1,104 @@
+"""The masks that are there: unsafe ones are told from the file alone, spare ones by running without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate
+
+NEEDED = "sum_15: 18, eps_15: 18, rsqrt_15: 18"
+
+
+def masked(path: Path, masks: str) -> None:
+    with path.open("a") as file:
+        file.write(f"masks: {{{masks}}}\n")
+
+
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nonexistent.json")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent.json")
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, so its mask is spare")
+def test_spare_masks_are_told_and_needed_ones_are_not(
+    gate: Gate, example: Callable[[str], Path]
+) -> None:
+    masked(example("style_decoder"), f"{NEEDED}, sum_3: 18, eps_14: 1")
+    run = gate()
+    assert run.ids("failed") == []
+    told = {notice["layer"]: notice for notice in run.report["models"][0]["masks"]}
+    assert {name: notice["kind"] for name, notice in told.items()} == {
+        "sum_3": "spare",
+        "eps_14": "spare",
+    }
+    assert (told["sum_3"]["mask"], told["eps_14"]["mask"]) == (18, 1)
+    assert "spare mask: 31=18 on sum_3: every comparison that ran stays right without it" in run.output
+
+
+def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=18")
+    networks.spec(pytester.path, networks.NOISE)
+    told = gate().report["models"][0]["masks"]
+    assert [(n["layer"], n["mask"], n["kind"]) for n in told] == [("c2", 18, "spare")]
+
+
+def test_bits_that_are_no_matter_of_place_are_left_alone(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=96")
+    networks.spec(pytester.path, networks.NOISE)
+    assert gate().report["models"][0]["masks"] == []
+
+
+def test_nothing_is_called_spare_where_something_is_red(
+    gate: Gate, example: Callable[[str], Path]
+) -> None:
+    masked(example("style_decoder"), "sum_3: 18")
+    run = gate("--ncnn-parity-fix=suggest", "-k", "fp16-vs-fp32-vulkan and sum_15")
+    assert run.ids("failed") != []
+    assert run.report["models"][0]["masks"] == []
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_an_unsafe_mask_is_told_without_a_device(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=3")
+    networks.spec(pytester.path, networks.NOISE)
+    run = gate()
+    (notice,) = run.report["models"][0]["masks"]
+    assert (notice["layer"], notice["mask"], notice["kind"]) == ("c2", 3, "unsafe")
+    assert (
+        "unsafe mask: 31=3 on c2: takes fp16 storage from a layer that may stay on Vulkan" in run.output
+    )
+    assert "Write 31=19" in run.output
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_without_a_device_no_mask_is_called_spare(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=18")
+    networks.spec(pytester.path, networks.NOISE)
+    assert gate().report["models"][0]["masks"] == []
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_a_spec_for_the_cpu_alone_may_mask_storage(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=2")
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-vs-fp32-cpu, fp16-range]\n")
+    assert gate().report["models"][0]["masks"] == []
+
+
+def test_with_the_search_off_nothing_is_run_for_the_masks(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=18")
+    networks.spec(pytester.path, networks.NOISE)
+    assert gate("--ncnn-parity-fix=off").report["models"][0]["masks"] == []
+
+
+def test_a_mask_that_names_no_layer_any_more_is_an_error_with_the_nearest(
+    gate: Gate, example: Callable[[str], Path]
+) -> None:
+    masked(example("style_decoder"), "sum_16: 18")
+    run = gate()
+    assert run.result.ret == pytest.ExitCode.INTERRUPTED
+    assert "masks: no layer 'sum_16' in style_decoder.param" in run.output
+    assert "did you mean 'sum_" in run.output
