@@ -8,6 +8,7 @@ the search claims is what it tried: each set it returns held, and each smaller n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,22 +57,27 @@ class Found:
 
 
 def search(space: Space, oracle: Oracle) -> Found:
-    """The smallest set near the seed; without a seed, the smallest within all layers."""
+    """The smallest set near the seed; without one that holds, the smallest within all layers.
+
+    Where neither the seed nor the strongest mask on every layer helps, no set is looked for.
+    """
     tried = _Remembered(oracle)
-    start = "every layer"
+    every = "every layer"
+    seed, strongest = (
+        _with(masks, space) for masks in (space.seed, dict.fromkeys(space.layers, space.strong))
+    )
     try:
-        if not tried.holds(_with(dict.fromkeys(space.layers, space.strong), space)):
-            return Found(None, True, start)
-        for name, masks in _starts(space):
-            if tried.holds(_with(masks, space)):
-                start = name
-                break
-        found = [_shrink(_with(masks, space), space, tried)]
-        if masks is not space.seed:  # nothing pointed at this set: there may be others in it
-            found.append(_shrink(_with(masks, space), space, tried, early=True))
-        return Found(min(found, key=space.price), True, start)
+        if tried.holds(seed):
+            return Found(_shrink(seed, space, tried), True, "the region the causes point at")
+        if not tried.holds(strongest):
+            return Found(None, True, every)
+        start, masks = next(pair for pair in _starts(space) if tried.holds(pair[1]))
+        found = _shrink(masks, space, tried)
     except Spent:
-        return Found(tried.best, False, start)
+        return Found(tried.best, False, every)
+    with suppress(Spent):  # nothing pointed at this set: there may be another, cheaper one in it
+        found = min(found, _shrink(masks, space, tried, early=True), key=space.price)
+    return Found(found, True, start)
 
 
 class _Remembered:
@@ -101,13 +107,13 @@ def _with(masks: Masks, space: Space) -> dict[int, int]:
 
 
 def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
-    """Sets to shrink, small ones first; the last is every layer."""
-    if space.seed or space.required:
-        yield "the region the causes point at", space.seed
+    """Sets to shrink where the seed does not hold, small ones first; the last is every layer."""
     if space.weak is not None and not space.seed:
-        yield "every layer without fp16 arithmetic", dict.fromkeys(space.layers, space.weak)
-    yield from grown(space.seed, space)
-    yield "every layer", dict.fromkeys(space.layers, space.strong)
+        masks = dict.fromkeys(space.layers, space.weak)
+        yield "every layer without fp16 arithmetic", _with(masks, space)
+    for name, around in grown(space.seed, space):
+        yield name, _with(around, space)
+    yield "every layer", _with(dict.fromkeys(space.layers, space.strong), space)
 
 
 def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
@@ -126,14 +132,12 @@ def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
         yield f"the region and {far} layer{'s' if far > 1 else ''} around it", around
 
 
-def _shrink(
-    masks: dict[int, int], space: Space, tried: _Remembered, early: bool = False
-) -> dict[int, int]:
+def _shrink(masks: Masks, space: Space, tried: _Remembered, early: bool = False) -> Masks:
     """Give up layers, late or `early` ones first, then bits, until nothing can be given up any more."""
     while True:
         smaller = _without_layers(masks, space, tried, early)
-        for layer in sorted(smaller.keys() - space.required.keys()):
-            lower = [{**smaller, layer: mask} for mask in _cheaper(smaller[layer], space)]
+        for layer in sorted(smaller):
+            lower = [{**smaller, layer: mask} for mask in _cheaper(layer, smaller[layer], space)]
             smaller = next((some for some in lower if tried.holds(some)), smaller)
         if smaller == masks:
             return masks
@@ -142,14 +146,16 @@ def _shrink(
 
 def _without_layers(masks: Masks, space: Space, tried: _Remembered, early: bool) -> dict[int, int]:
     def some(layers: Sequence[int]) -> dict[int, int]:
-        return _with({layer: masks[layer] for layer in layers}, space)
+        return {n: mask for n, mask in masks.items() if n in layers or n in space.required}
 
     free = sorted(masks.keys() - space.required.keys(), reverse=early)
     return some(ddmin(free, lambda layers: tried.holds(some(layers))))
 
 
-def _cheaper(mask: int, space: Space) -> list[int]:
-    """Masks for a layer that cost less than `mask`, the cheapest first: off the GPU costs most."""
+def _cheaper(layer: int, mask: int, space: Space) -> list[int]:
+    """Masks for `layer` that cost less than `mask`, the cheapest first: off the GPU costs most."""
+    if layer in space.required:
+        return [required for required in [space.required[layer]] if required != mask]
     weak = [] if space.weak is None else [space.weak]
     return [m for m in [*weak, space.strong] if m != mask and (m in weak or m | mask == mask)]
 

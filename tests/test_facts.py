@@ -20,17 +20,17 @@ def load(stem, device, precision, masks=None):
     graph = param.read(stem + ".param")
     graph = graph.with_masks(masks or {})
     model = Model(stem + ".param", stem + ".bin", graph.text)
-    return graph, LoadedNet(NetSpec(0, device, precision), model, 2, lambda step: None)
+    return graph, LoadedNet(NetSpec(0, device, precision), model, graph.masks, 2, lambda step: None)
 
 def feed(graph, shape):
     array = np.ascontiguousarray(np.random.RandomState(0).normal(size=shape), np.float32)
     return {blob: Blob.of(array) for blob in graph.inputs}
 
-def stepped(graph, net, inputs, choose=lambda layer: None):
+def stepped(graph, net, inputs):
     blobs = dict(inputs)
     for layer in graph.layers:
         if layer.type != "Input":
-            blobs.update((choose(layer) or net).run_layer(layer, blobs))
+            blobs.update(net.run_layer(layer, blobs))
     return blobs
 
 def same(a, b):
@@ -72,22 +72,59 @@ for device, precision in (("cpu", "fp32"), ("vulkan", "fp32"), ("vulkan", "fp16"
     confirm(code, stem, shape)
 
 
+MASKED = """
+from pytest_ncnn_parity.engine.pool import Pool
+from pytest_ncnn_parity.engine.protocol import Job
+
+MIXED = NetSpec(0, "vulkan", "fp16", mixed=True)
+model = Model(stem + ".param", stem + ".bin")
+graph = param.read(model.param)
+inputs = feed(graph, shape)
+steps = []
+pool = Pool(steps.append)
+
+def random_masks():
+    # on a few layers; on many; and half of these given up, as in a search
+    random = np.random.RandomState(0)
+    count = len(graph.layers)
+    for share in (0.2, 0.7):
+        masks = np.where(random.rand(count) < share, random.choice((1, 16, 17, 18, 19), count), 0)
+        masks[[layer.type == "Input" for layer in graph.layers]] = 0
+        yield tuple(masks.tolist())
+    yield tuple(np.where(random.rand(count) < 0.5, masks, 0).tolist())
+
+def mixed(masks, remember):
+    job = Job((model,), (MIXED,), 0, {}, (), {}, 2, masks=masks, remember=remember)
+    pool.prepare(job)
+    return pool.get(job, MIXED).run(inputs, graph.outputs)
+
+def reloaded(masks):
+    text = graph.remasked(masks).text
+    patched = Model(model.param, model.bin, text)
+    net = LoadedNet(NetSpec(0, "vulkan", "fp16"), patched, masks, 2, steps.append)
+    return net.run(inputs, graph.outputs)
+"""
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "a masked layer's upload and download round otherwise")
 @real_networks
 def test_choosing_the_net_by_layer_is_bitwise_the_masked_network(stem: str, shape: str) -> None:
+    """With the memo of a search, which is open from one set of masks to the next, and without."""
     code = """
-graph, cpu = load(stem, "cpu", "fp32")
-_, gpu = load(stem, "vulkan", "fp16")
-inputs = feed(graph, shape)
-random = np.random.RandomState(1)
-for share in (0.1, 0.3, 0.6):
-    masked = {l.name for l in graph.layers if l.type != "Input" and random.rand() < share}
-    _, patched = load(stem, "vulkan", "fp16", {name: 18 for name in masked})
-    blobs = stepped(graph, gpu, inputs, lambda layer: cpu if layer.name in masked else gpu)
-    whole = patched.run(inputs, graph.outputs)
-    assert all(same(whole[o], blobs[o]) for o in graph.outputs), share
+tried = list(random_masks())
+found = {}
+for remember in (True, False):
+    steps.clear()
+    found[remember] = [mixed(masks, remember) for masks in tried]
+    taken = sum(step.startswith("layer") for step in steps)
+    every = len(tried) * sum(layer.type != "Input" for layer in graph.layers)
+    assert taken < every if remember else taken == every, (taken, every)
+for masks, remembered, fresh in zip(tried, found[True], found[False]):
+    whole = reloaded(masks)
+    for o in graph.outputs:
+        assert same(whole[o], remembered[o]) and same(whole[o], fresh[o]), (o, masks)
 """
-    confirm(code, stem, shape)
+    confirm(MASKED + code, stem, shape)
 
 
 def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:

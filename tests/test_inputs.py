@@ -11,7 +11,7 @@ import pytest
 from conftest import Gate, fresh_python
 from PIL import Image
 
-from pytest_ncnn_parity import check
+from pytest_ncnn_parity import check, jobs
 from pytest_ncnn_parity import spec as specs
 from pytest_ncnn_parity.engine.inputs import InputError, array
 
@@ -20,7 +20,7 @@ def made(folder: Path, source: str) -> np.ndarray:
     """The array the worker makes of a source, by way of a spec and its plan."""
     networks.chain(folder)
     path = networks.spec(folder, f"inputs:\n  s: {{in0: {source}}}\n")
-    job = check.plan(specs.load(path)).survey("s", 1)
+    job = jobs.judge(check.plan(specs.load(path)), "s", [], 1, first=True)
     return array("in0", job.inputs["in0"], volumes=False)
 
 

@@ -1,4 +1,4 @@
-"""Which cases there are, under which tolerance, and the jobs that run them."""
+"""Which cases there are, and under which tolerance."""
 
 from pathlib import Path
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity import keys, param, spec
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity import param, spec
 from pytest_ncnn_parity.plan import Case, Plan, matches
 from pytest_ncnn_parity.setups import BUILT_IN
 from pytest_ncnn_parity.spec import Spec
@@ -208,53 +207,10 @@ def test_a_known_failure_is_found_by_its_keys(entry: str, known: set[str], load)
     assert set(reasons.values()) <= {None, "as ever"}
 
 
-# -- jobs ----------------------------------------------------------------------------------------
+# -- masks ---------------------------------------------------------------------------------------
 
 
 def test_masks_of_the_spec_are_or_ed_onto_the_files(load) -> None:
     plan = load("masks: {conv_1: 18, prob_1: 1}")
     assert {r.name: r.mask for r in plan.masked.layers if r.mask} == {"conv_1": 19, "prob_1": 1}
-    job = plan.job("noise", plan.cases(SHIPPED), threads=1, first=True)
-    assert job.models[0].text == plan.masked.text
-    assert load().job("noise", [], threads=1, first=True).models[0].text is None
-
-
-def test_a_job_loads_each_setup_once_and_follows_the_cpu_in_fp32(load) -> None:
-    plan = load()
-    pairs = [BUILT_IN[n][0] for n in ("shipped", "cpu-vs-vulkan", "fp16-vs-fp32-vulkan")]
-    cases = [case for comparison in pairs for case in plan.cases(comparison)]
-    job = plan.job("noise", cases, threads=3, first=True)
-    setups = [(net.device, net.precision) for net in job.nets]
-    assert sorted(setups) == [("cpu", "fp32"), ("vulkan", "fp16"), ("vulkan", "fp32")]
-    assert setups[job.trajectory] == ("cpu", "fp32")
-    assert [case.id for case in job.cases] == [case.id for case in cases]
-    by_id = {case.id: case for case in job.cases}
-    assert setups[by_id["fp16-vs-fp32-vulkan::conv_1"].reference] == ("vulkan", "fp32")
-    assert (by_id["shipped::conv_1"].layer, by_id["shipped::output:out0"].output) == (2, "out0")
-
-
-def test_a_job_says_what_to_feed(load, tmp_path: Path) -> None:
-    job = load().job("noise", [], threads=1, first=True)
-    assert job.inputs["in0"]["shape"] == [3, 16, 32]  # from the Input line
-    assert load().job("flat", [], threads=1, first=True).inputs["in0"]["shape"] == [3, 8, 8]
-    recorded = load().spec.model_copy(update={"inputs": {"s": {"in0": keys.FileSource(file="a.npy")}}})
-    recorded._path = tmp_path / "net.parity.yaml"
-    plan = Plan(recorded, load().graph)
-    assert plan.job("s", [], threads=1, first=True).inputs["in0"]["file"] == f"{tmp_path}/a.npy"
-
-
-def test_a_trial_compares_the_outputs_of_the_patched_network_with_the_unpatched(load) -> None:
-    job = load("masks: {conv_1: 18}").trial("noise", SHIPPED, "new.param", None, threads=1)
-    assert [case.id for case in job.cases] == ["shipped::output:out0", "shipped::output:out1"]
-    (case, _) = job.cases
-    assert job.models[job.nets[case.reference].model].text is not None
-    assert job.models[job.nets[case.candidate].model].param == "new.param"
-
-
-def test_a_job_survives_the_pipe(load) -> None:
-    plan = load("masks: {conv_1: 18}")
-    for job in (
-        plan.job("noise", plan.cases(SHIPPED), threads=1, first=False),
-        plan.survey("flat", threads=2),
-    ):
-        assert Job.decode(job.encode()) == job
+    assert {r.name: r.mask for r in plan.graph.layers if r.mask} == {"conv_1": 1}

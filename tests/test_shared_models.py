@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, ROOT, Gate
 
-from pytest_ncnn_parity import check, plan
+from pytest_ncnn_parity import check, jobs, plan
 from pytest_ncnn_parity import spec as specs
 from pytest_ncnn_parity.compare import compare
 from pytest_ncnn_parity.engine.client import Engine
@@ -81,7 +81,7 @@ def _against_wrong_files(
 ) -> dict[str, Result]:
     """All layer cases, the candidate loaded from wrong.param and wrong.bin."""
     layers = [case for case in made.cases(comparison) if case.layer is not None]
-    job = made.job("face", layers, 2, first=True, probe=False)
+    job = jobs.judge(made, "face", layers, 2, first=True, probe=False)
     wrong = Model(str(pytester.path / "wrong.param"), str(pytester.path / "wrong.bin"))
     nets = list(job.nets)
     candidate = job.cases[0].candidate
@@ -90,7 +90,7 @@ def _against_wrong_files(
     engine = Engine(120)
     try:
         ran = engine.run(replace(job, models=(*job.models, wrong), nets=tuple(nets)))
-        return {r.id: r for r in ran if isinstance(r, Result)}
+        return {result.id: result for result in ran}
     finally:
         engine.close()
 

@@ -11,11 +11,12 @@ from typing import Any
 import networks
 import pytest
 
-from pytest_ncnn_parity import check
+from pytest_ncnn_parity import check, jobs
 from pytest_ncnn_parity import spec as specs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.setups import Setup
 
 
 def planned(folder: Path, compare: str) -> Plan:
@@ -23,11 +24,11 @@ def planned(folder: Path, compare: str) -> Plan:
     return check.plan(specs.load(networks.spec(folder, f"{networks.NOISE}compare: {compare}\n")))
 
 
-def talk(*jobs: Job) -> list[dict[str, Any]]:
-    """All messages of a worker that is given `jobs`."""
+def talk(*asked: Job) -> list[dict[str, Any]]:
+    """All messages of a worker that is `asked` jobs."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest_ncnn_parity.engine.worker"],
-        input="".join(job.encode() + "\n" for job in jobs),
+        input="".join(job.encode() + "\n" for job in asked),
         capture_output=True,
         text=True,
         timeout=120,
@@ -36,10 +37,10 @@ def talk(*jobs: Job) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def job(plan: Plan, *names: str, **kwargs: Any) -> Job:
+def job(plan: Plan, *names: str) -> Job:
     cases = [case for c in plan.spec.comparisons for case in plan.cases(c)]
     chosen = [case for case in cases if not names or case.id in names]
-    return plan.job("noise", chosen, 1, first=True, **kwargs)
+    return jobs.judge(plan, "noise", chosen, 1, first=True)
 
 
 def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
@@ -98,6 +99,99 @@ def test_what_ran_where_is_read_back(tmp_path: Path) -> None:
     evidence = found["fp16-vs-fp32-vulkan::c1"]
     assert evidence["execution"] == "vulkan, fp16 storage, fp16 arithmetic"
     assert evidence["device"].startswith("llvmpipe")
+
+
+# -- other questions than cases ---------------------------------------------------------------------
+
+
+def trial(plan: Plan, masks: dict[str, int]) -> Job:
+    """The network under `masks` that it is not loaded with."""
+    (comparison,) = plan.spec.comparisons
+    cases = [case for case in plan.cases(comparison) if case.output is not None]
+    whole = plan.graph.with_masks(masks).masks
+    return jobs.trial(plan, "noise", cases, whole, 1)
+
+
+def layer_steps(messages: list[dict[str, Any]]) -> list[list[str]]:
+    """The layers run, job by job."""
+    found: list[list[str]] = [[]]
+    for message in messages:
+        if "end" in message:
+            found.append([])
+        elif message.get("at", "").startswith("layer"):
+            found[-1].append(message["at"].split(" ", 2)[2])
+    return found[:-1]
+
+
+def test_a_trial_takes_only_steps_that_no_trial_took_before(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    tries = [{}, {"c2": 1}, {"c2": 18}, {"c2": 18, "c3": 1}, {"c2": 1}]
+    taken = layer_steps(talk(*(trial(plan, masks) for masks in tries)))
+    assert taken == [
+        [f"c{i} on vulkan fp16 with 31=0" for i in (1, 2, 3)],
+        ["c2 on vulkan fp16 with 31=1", "c3 on vulkan fp16 with 31=0"],
+        ["c2 on vulkan fp16 with 31=18", "c3 on vulkan fp16 with 31=0"],
+        ["c3 on vulkan fp16 with 31=1"],
+        [],
+    ]
+
+
+def test_trials_load_a_network_once_for_each_mask(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    tries = [{"c1": 18}, {"c2": 18}, {"c1": 1}, {"c3": 1}]
+    steps = [m["at"] for m in talk(*(trial(plan, masks) for masks in tries)) if "at" in m]
+    loads = [step for step in steps if step.startswith("load")]
+    assert sorted(loads) == [
+        "load on vulkan fp16 with 31=0",
+        "load on vulkan fp16 with 31=1",
+        "load on vulkan fp16 with 31=18",
+        "load on vulkan fp32",
+    ]
+
+
+def test_what_a_search_made_is_forgotten_with_it(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    between = job(plan, "fp16-vs-fp32-vulkan::output:c3")
+    first, none, again = layer_steps(talk(trial(plan, {}), between, trial(plan, {})))
+    assert again == first
+    assert (len(first), none) == (3, [])
+
+
+def test_a_survey_measures_the_values_and_tells_where_layers_run(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]\nmasks: {c2: 18}")
+    asked = jobs.survey(plan, "noise", plan.spec.comparisons[0], 1)
+    (told,) = (m["survey"] for m in talk(asked) if "survey" in m)
+    assert list(told["ranges"]) == ["in0", "c1", "c2", "c3"]
+    assert all(0.5 < absmax < 10 and tiny == 0 for absmax, tiny in told["ranges"].values())
+    assert list(told["lost"]) == ["1", "2", "3"]
+    assert all(1e-5 < lost < 1e-3 for lost in told["lost"].values())
+    (places,) = told["runs"]
+    assert places[1:] == [["vulkan", "fp16"], ["cpu", "fp32"], ["vulkan", "fp16"]]
+
+
+def test_networks_are_timed_in_turns(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    asked = jobs.timing(plan, "noise", [(Setup("vulkan"), 0), (Setup(), 0)], [], 1)
+    messages = talk(asked)
+    (told,) = (m["time"] for m in messages if "time" in m)
+    assert [each["where"][1:] for each in told] == [["vulkan"] * 3, ["cpu"] * 3]
+    rounds = len(told[0]["ms"])
+    assert 3 <= rounds == len(told[1]["ms"])
+    runs = [m["at"] for m in messages if m.get("at", "").startswith("network")]
+    assert runs == ["network on vulkan fp32", "network on cpu fp32"] * (1 + rounds), (
+        "the first uncounted"
+    )
+
+
+def test_a_network_that_cannot_run_is_told_of_and_the_others_are_timed(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    asked = jobs.timing(plan, "noise", [(Setup("vulkan:99"), 0), (Setup(), 0)], [], 1)
+    (told,) = (m["time"] for m in talk(asked) if "time" in m)
+    assert told[0]["problem"].startswith("no Vulkan device 99")
+    assert (told[0]["ms"], told[1]["problem"]) == ([], None)
+
+
+# -- when it goes wrong ----------------------------------------------------------------------------
 
 
 def test_an_error_of_ours_is_told_and_is_no_crash(tmp_path: Path) -> None:

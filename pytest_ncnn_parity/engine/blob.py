@@ -68,15 +68,11 @@ class Blob:
         return absmax, nan, self._zeroed(small)
 
     def _zeroed(self, blocks: list[slice]) -> int:
-        """How many values fp16 makes 0, asked of ncnn's cast itself.
-
-        Beside a SIMD part that keeps subnormals it has a scalar one, for the last values of a
-        channel, that makes them 0.
-        """
-        if not blocks:
-            return 0
-        rounded = self.rounded("fp16").array
-        return sum(int(np.count_nonzero((rounded[b] == 0.0) & (self.array[b] != 0.0))) for b in blocks)
+        """How many values fp16 makes 0."""
+        return sum(
+            int(np.count_nonzero((self.array[b].astype(np.float16) == 0.0) & (self.array[b] != 0.0)))
+            for b in blocks
+        )
 
     @property
     def absmax(self) -> float:
@@ -95,6 +91,14 @@ class Blob:
 
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
+
+    def stored(self) -> Blob:
+        """This value as a kernel stores it in fp16: subnormals and all (IEEE 754).
+
+        An upload is another matter: ncnn's cast makes subnormals 0 in the scalar part behind its SIMD.
+        """
+        with np.errstate(over="ignore"):
+            return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
 
     def rounded(self, half: str | None) -> Blob:
         """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""

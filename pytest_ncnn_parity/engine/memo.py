@@ -56,6 +56,8 @@ class Memo:
     def _keep(self, key: Hashable, made: Made) -> None:
         """Keep `made` if there is room: what this trial did not use goes first, its start stays."""
         size = sum(2 * blob.array.nbytes for blob in made.values())  # with its rounded twin
+        if size > self._limit:
+            return
         while self._kept and self._size + size > self._limit:
             oldest = next(iter(self._kept))
             trial, freed, _ = self._kept[oldest]

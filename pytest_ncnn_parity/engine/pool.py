@@ -84,8 +84,11 @@ class Pool:
         graph = self.graph(model)
         for mask in sorted(set(job.masks)):
             uniform = graph.remasked([mask] * len(graph.layers))
-            own = model if uniform.text == graph.text else replace(model, text=uniform.text)
-            yield _Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
+            if uniform.text == graph.text:  # the network as it is
+                yield _Load(replace(spec, mixed=False), model, str(setup))
+            else:
+                own = replace(model, text=uniform.text)
+                yield _Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
 
     def _load(self, job: Job, load: _Load) -> LoadedNet:
         if load.key not in self._loaded:

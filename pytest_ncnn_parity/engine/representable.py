@@ -136,7 +136,8 @@ class Representable:
         tolerance: Tolerance,
         blob: str,
     ) -> dict[str, Any] | None:
-        rounded = trajectory.run_layer(layer, blobs, "fp16")
+        stored = {b: blobs[b].stored() if blobs[b].floating else blobs[b] for b in layer.inputs}
+        rounded = trajectory.run_layer(layer, stored)
         for output, made in rounded.items():
             metrics = compare(made.array, blobs[output].array, tolerance)
             if not metrics.agrees:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from pytest_ncnn_parity.compare import compare
 from pytest_ncnn_parity.engine.blob import Made
-from pytest_ncnn_parity.engine.nets import StepFailed
+from pytest_ncnn_parity.engine.nets import StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.stepping import walk
@@ -23,7 +24,7 @@ def survey(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, Any
     job, [where, storage] of every layer, as read back. A layer the trajectory cannot run ends it.
     """
     trajectory = nets[job.trajectory]
-    halves = [half for half in (nets[n].setup.half for n in range(len(job.nets))) if half]
+    halves = [spec.precision[:4] for spec in job.nets if spec.precision != "fp32"]
     half = halves[0] if halves else "fp16"
     blobs: Made = {}
     ranges: dict[str, list[float]] = {}
@@ -46,6 +47,7 @@ def survey(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, Any
     runs = []
     for number in range(len(job.nets)):
         if number != job.trajectory:
-            executions = [nets[number].execution(layer) for layer in graph.layers]
-            runs.append([[run.where, run.storage] for run in executions])
+            with suppress(StepFailed, Unavailable):  # then it has a failed case that says so
+                executions = [nets[number].execution(layer) for layer in graph.layers]
+                runs.append([[run.where, run.storage] for run in executions])
     return {"ranges": ranges, "lost": lost, "runs": runs}

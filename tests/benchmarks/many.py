@@ -20,12 +20,12 @@ inputs:
 # all samples through the engine, without pytest
 ENGINE = """\
 import pathlib
-from pytest_ncnn_parity import check, spec
+from pytest_ncnn_parity import check, jobs, spec
 from pytest_ncnn_parity.engine.client import Engine
 plan = check.plan(spec.load(pathlib.Path("many.parity.yaml").absolute()))
 cases = [case for comparison in plan.spec.comparisons for case in plan.cases(comparison)]
 engine = Engine(120.0)
-found = [r for name in plan.spec.inputs for r in engine.run(plan.job(name, cases, 1, True))]
+found = [r for name in plan.spec.inputs for r in engine.run(jobs.judge(plan, name, cases, 1, True))]
 engine.close()
 print(sum(result.outcome == "passed" for result in found), "passed")
 """

@@ -1,0 +1,209 @@
+"""How well planted faults are found and mended: `python tests/benchmarks/repairs.py`.
+
+For each kind of fault and each seed a network is made (`planted.py`), judged, and where it is red,
+repaired. A row tells of a kind: the share of networks with the right layers blamed, with nothing
+else blamed, with masks that a run of the patched network proved, and with a minimal set of them (the
+gate, on freshly loaded networks, is green with it, and red again with any one mask taken away, or
+weakened to 31=1). Then what the search took: runs of a network on a sample, and seconds as a multiple
+of the gate's own; and the seconds of the whole repair, with survey, proof and timing. `--compare`
+counts the runs of two ways of doing it by hand as well: every layer masked, then one mask taken away
+after the other; and bisection for the first and the last layer that need one.
+Aims: 100 % in each share, no red case on the healthy networks, a median search under 3 gates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import planted
+
+from pytest_ncnn_parity import check, findings, fixes, jobs, seeds, spec
+from pytest_ncnn_parity.fixes import Fix, FixSettings
+from pytest_ncnn_parity.param import NO_FP16_ARITHMETIC
+from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.runs import Settings, SpecRun, threads
+from pytest_ncnn_parity.trials import Budget, Trials
+
+HEAD = (
+    "| fault | networks | right layer | nothing else | repaired, verified | minimal "
+    "| masks | runs | search / gate | repair / gate | by hand: runs, masks | bisection: runs, masks |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass
+class Measured:
+    """One network. Shares are of networks for which the answer is True."""
+
+    blamed: bool
+    nothing_else: bool
+    verified: bool = True
+    minimal: bool = True
+    masks: int = 0
+    runs: int = 0
+    search: float = 0.0  # seconds, as a multiple of the gate's
+    repair: float = 0.0  # the same with survey, proof and timing
+    by_hand: list[tuple[int, int]] = field(default_factory=list)  # runs, masks
+    bisection: list[tuple[int, int]] = field(default_factory=list)
+
+
+def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
+    network = planted.write(folder, kind, seed)
+    plan = check.plan(spec.load(network.stem.with_suffix(".parity.yaml")))
+    (comparison,) = plan.spec.comparisons
+    cases = plan.cases(comparison)
+    run = SpecRun(plan, Settings(120.0, threads(1)), dict.fromkeys(plan.spec.inputs, cases))
+    try:
+        start = time.perf_counter()
+        red = {
+            case.layer.name if case.layer else "output"
+            for sample in plan.spec.inputs
+            for case in cases
+            if run.result(sample, case).outcome == "failed"
+        }
+        gate = time.perf_counter() - start
+        layers = red - {"output"}
+        told = Measured(network.blamed <= layers, layers <= network.blamed)
+        if not red:
+            return told
+        start = time.perf_counter()
+        fix = fixes.find(run, comparison, FixSettings(False, folder, folder, 1000, 600.0))
+        told.repair = (time.perf_counter() - start) / gate
+        assert fix is not None
+        told.verified, told.masks, told.runs = fix.verified, len(fix.masks), fix.runs
+        told.search = fix.seconds / gate
+        told.minimal = fix.verified and is_minimal(run, fix)
+        if compare:
+            told.by_hand, told.bisection = [by_hand(run)], [bisection(run)]
+        return told
+    finally:
+        run.close()
+
+
+def is_minimal(run: SpecRun, fix: Fix) -> bool:
+    """Whether the whole gate is green with the masks, and red without any one of them, or its weaker."""
+    if is_red(run, fix.masks):
+        return False
+    for name, mask in fix.masks.items():
+        lesser = [{k: v for k, v in fix.masks.items() if k != name}]
+        if mask != NO_FP16_ARITHMETIC:
+            lesser.append({**fix.masks, name: NO_FP16_ARITHMETIC})
+        if not all(is_red(run, masks) for masks in lesser):
+            return False
+    return True
+
+
+def is_red(run: SpecRun, masks: Mapping[str, int]) -> bool:
+    """Whether the gate is red on the network loaded with `masks`."""
+    run.idle()
+    own = run.plan.spec.model_copy(update={"masks": dict(masks)})
+    plan = Plan(own, run.plan.graph)
+    (comparison,) = plan.spec.comparisons
+    for sample in plan.spec.inputs:
+        job = jobs.judge(plan, sample, plan.cases(comparison), run.settings.threads, True, probe=False)
+        if any(result.outcome == "failed" for result in run.engine.run(job)):
+            return True
+    return False
+
+
+def unlimited(run: SpecRun) -> Trials:
+    (comparison,) = run.plan.spec.comparisons
+    return Trials(run, findings.findings(run, comparison).cases, Budget(100_000, 3600.0))
+
+
+def _layers(run: SpecRun) -> list[int]:
+    return [layer.number for layer in run.plan.masked.layers if layer.type != "Input"]
+
+
+def by_hand(run: SpecRun) -> tuple[int, int]:
+    """31=18 on every layer, then one mask taken away after the other where the network stays right."""
+    trials = unlimited(run)
+    (comparison,) = run.plan.spec.comparisons
+    kept = dict.fromkeys(_layers(run), seeds.strong(comparison.candidate))
+    trials.holds(kept)
+    for layer in list(kept):
+        less = {number: mask for number, mask in kept.items() if number != layer}
+        if trials.holds(less):
+            kept = less
+    return trials.budget.used, len(kept)
+
+
+def bisection(run: SpecRun) -> tuple[int, int]:
+    """The last layer from which on masks are enough, then the first up to which they are."""
+    trials = unlimited(run)
+    (comparison,) = run.plan.spec.comparisons
+    strong = seeds.strong(comparison.candidate)
+    layers = _layers(run)
+
+    def holds(first: int, end: int) -> bool:
+        return trials.holds(dict.fromkeys(layers[first:end], strong))
+
+    low, high = 0, len(layers)  # masks from `low` on hold, from `high` on they do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle, len(layers)) else (low, middle)
+    first, high = low, len(layers)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(first, middle) else (middle, high)
+    return trials.budget.used, high - first
+
+
+def rows(args: argparse.Namespace, folder: Path) -> Iterator[str]:
+    every: list[Measured] = []
+    for kind in args.kinds:
+        found = []
+        for seed in range(args.seeds):
+            one = measured(folder, kind, seed, args.compare)
+            found.append(one)
+            if not (one.blamed and one.nothing_else and one.verified and one.minimal):
+                print(f"{kind} {seed}: {one}", file=sys.stderr, flush=True)
+        yield row(kind, found)
+        every += [one for one in found if kind != "healthy"]
+    if every:
+        yield row("all with a fault", every)
+
+
+def row(name: str, found: Sequence[Measured]) -> str:
+    repaired = [one for one in found if one.runs]
+    cells = [name, str(len(found))]
+    for answers in (
+        [one.blamed for one in found],
+        [one.nothing_else for one in found],
+        [one.verified for one in found],
+        [one.minimal for one in found],
+    ):
+        cells.append(f"{100 * sum(answers) / len(answers):.0f} %")
+    cells += [_median([one.masks for one in repaired]), _median([one.runs for one in repaired])]
+    cells += [_median([one.search for one in repaired]), _median([one.repair for one in repaired])]
+    for way in ([t for one in found for t in one.by_hand], [t for one in found for t in one.bisection]):
+        cells.append(", ".join(_median([pair[i] for pair in way]) for i in (0, 1)) if way else "")
+    return f"| {' | '.join(cells)} |"
+
+
+def _median(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.3g}" if values else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--kinds", nargs="+", choices=planted.KINDS, default=list(planted.KINDS))
+    parser.add_argument("--seeds", type=int, default=10, help="networks of each kind")
+    parser.add_argument("--compare", action="store_true", help="count the runs of the ways by hand, too")
+    args = parser.parse_args()
+    print(HEAD, flush=True)
+    with tempfile.TemporaryDirectory(prefix="ncnn-parity-bench-") as folder:
+        for line in rows(args, Path(folder)):
+            print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
