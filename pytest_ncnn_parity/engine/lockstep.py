@@ -254,7 +254,7 @@ class Lockstep:
         held = {case.comparison: case.candidate for case, _, _ in self._held}
         for comparison, number in held.items():
             candidate = None if number is None else self._nets[number]
-            if self._limits.reads_fp16(layer, candidate):
+            if self._limits.tiny_in_fp16(layer, candidate):
                 found = self._underflow(comparison, layer)
                 if found is not None:
                     self._underflows.setdefault((comparison, found["origin"]), found)

@@ -50,6 +50,13 @@ class Representable:
             return not loses_fp16(layer.mask)
         return candidate.execution(layer).storage == "fp16"
 
+    def tiny_in_fp16(self, layer: Layer, candidate: Net | None) -> bool:
+        """Whether what fp16 makes 0 is in fp16 on its way into `layer`: at its maker, or in between."""
+        tiny = [blob for blob in layer.inputs if blob in self._tiny]
+        makers = [m for b in tiny for m in (self._graph.producer[b], self._origin_of_underflow(b))]
+        stored = any(self.stores_fp16(maker, candidate) for maker in makers)
+        return bool(tiny) and (stored or self.reads_fp16(layer, candidate))
+
     def output(self, layer: Layer, candidate: Net | None) -> dict[str, Any] | None:
         """What fp16 cannot hold of this layer's outputs, where the candidate has it hold them."""
         for blob in layer.outputs:
