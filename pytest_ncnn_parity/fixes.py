@@ -85,8 +85,12 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if result.masks is None:
         return _none(comparison, trials, effort, notes)
     masks, held = _proven(run, comparison, result.masks, space)
-    complete = replace(effort, complete=effort.complete and masks == result.masks)
-    fix = _fix(run, comparison, settings, masks, held, complete, notes)
+    if not effort.complete:
+        notes.append("the budget ended the search: not all of these masks may be needed")
+    elif masks != result.masks:
+        notes.append("a smaller set held layer by layer, but not in the reloaded network")
+        effort = replace(effort, complete=False)
+    fix = _fix(run, comparison, settings, masks, held, effort, notes)
     return _written(fix, run, settings) if settings.write and fix.verified else fix
 
 
@@ -181,6 +185,8 @@ def _fix(
         storage = any(mask & ~(seeds.weak(comparison.candidate) or 0) for mask in masks.values())
         others = proof.alternatives(run, comparison, storage)
         cost, others = proof.measure(run, comparison, _patched(masked, masks), others)
+        if cost is not None and not cost.left:
+            notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
     return Fix(
         comparison=comparison.name,
         masks={layer.name: whole[layer.number] for layer in changed},

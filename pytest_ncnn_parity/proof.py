@@ -83,9 +83,9 @@ def alternatives(run: SpecRun, comparison: Comparison, storage: bool) -> list[Al
     if candidate.precision != "fp16":
         return []
     if storage:
-        name, precision = "bf16 instead of fp16", "bf16"
+        name, precision = "bf16 for the whole network", "bf16"
     else:
-        name, precision = "fp16 without arithmetic (use_fp16_arithmetic=False)", "fp16-storage"
+        name, precision = "use_fp16_arithmetic=False for the whole network", "fp16-storage"
     setup = Setup(candidate.device, precision, candidate.options)
     problem, worst = outputs_in(run, comparison, setup)
     return [Alternative(name, setup, problem, worst)]

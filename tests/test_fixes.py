@@ -72,7 +72,7 @@ def test_what_a_fix_costs_is_told(gate: Gate, pytester: pytest.Pytester) -> None
     assert cost["after_ms"] > 0
     assert fix["runs"] > 0
     (other,) = fix["alternatives"]
-    assert other["name"] == "bf16 instead of fp16"
+    assert other["name"] == "bf16 for the whole network"
 
 
 def test_arithmetic_alone_has_an_alternative_without_masks(
@@ -89,7 +89,7 @@ def test_arithmetic_alone_has_an_alternative_without_masks(
     assert other["problem"] == ""
     assert other["worst"] < 0.05
     assert other["ms"] > 0
-    assert "instead: fp16 without arithmetic (use_fp16_arithmetic=False) is right as well" in run.output
+    assert "instead: use_fp16_arithmetic=False for the whole network is right as well" in run.output
 
 
 def normalised(folder: Path, mean: float) -> None:
@@ -145,6 +145,7 @@ def test_a_budget_that_ends_leaves_what_was_verified_so_far(
     assert (fix["verified"], fix["minimal"]) == (True, False)
     assert set(fix["masks"]) >= {"eps_15", "rsqrt_15"}
     assert "fix (verified, not minimal)" in run.output
+    assert "the budget ended the search" in run.output
 
 
 def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[[str], Path]) -> None:

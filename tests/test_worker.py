@@ -206,6 +206,20 @@ def test_an_error_of_ours_is_told_and_is_no_crash(tmp_path: Path) -> None:
         engine.close()
 
 
+def test_a_job_that_is_given_up_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-range, cpu-vs-vulkan]")
+    ranges, outputs = (
+        job(plan, "fp16-range::c1", "fp16-range::c2"),
+        job(plan, "cpu-vs-vulkan::output:c3"),
+    )
+    engine = Engine(60.0)
+    try:
+        assert next(engine.run(ranges)).id == "fp16-range::c1"
+        assert [result.id for result in engine.run(outputs)] == ["cpu-vs-vulkan::output:c3"]
+    finally:
+        engine.close()
+
+
 def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(EngineError, match="cannot start the worker /nonexistent"):
         list(Engine(30, ("/nonexistent/python",)).run(Job((), (), 0, {}, (), {}, 1)))

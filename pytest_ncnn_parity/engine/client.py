@@ -63,6 +63,9 @@ class Engine:
                 if problem is not None:  # raised after the job's end, where the next one begins
                     raise problem
                 return
+            except GeneratorExit:  # nobody wants the rest: it must not be taken for the next job's
+                self._discard()
+                raise
             except Died as died:
                 self._discard()
                 if worker.jobs > 1:

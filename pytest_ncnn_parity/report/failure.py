@@ -109,10 +109,9 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
 def cost(found: Mapping[str, Any]) -> str:
     """Time before and after, and what moved."""
     before, after = found["before_ms"], found["after_ms"]
+    more = {name: found[f"{name}s"][1] - found[f"{name}s"][0] for name in ("upload", "download")}
     crossed = ", ".join(
-        f"{found[name][1] - found[name][0]:+d} {name}"
-        for name in ("uploads", "downloads")
-        if found[name][1] != found[name][0]
+        f"{count:+d} {name}{'' if abs(count) == 1 else 's'}" for name, count in more.items() if count
     )
     moved, total = found["moved"], found["moved"] + found["left"]
     places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"

@@ -108,7 +108,7 @@ def is_red(run: SpecRun, masks: Mapping[str, int]) -> bool:
     (comparison,) = plan.spec.comparisons
     for sample in plan.spec.inputs:
         job = jobs.judge(plan, sample, plan.cases(comparison), run.settings.threads, True, probe=False)
-        if any(result.outcome == "failed" for result in run.engine.run(job)):
+        if "failed" in {result.outcome for result in run.engine.run(job)}:
             return True
     return False
 
