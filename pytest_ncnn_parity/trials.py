@@ -92,13 +92,15 @@ def symptom(result: Result) -> str:
 
 
 def outputs_in(run: SpecRun, comparison: Comparison, setup: Setup) -> tuple[str, float]:
-    """Run the network as it is, in `setup`, against the reference of `comparison`, on all samples.
+    """Run the network as it is, in `setup`, in place of the candidate of `comparison`, on all samples.
 
-    What is wrong then, or nothing; and the worst error of an output, as a share of its largest.
+    What is wrong then by the tolerances of `comparison`, or nothing; and the worst error of an output,
+    as a share of its largest.
     """
     run.idle()
     own = replace(comparison, candidate=setup)
-    cases = [case for case in run.plan.cases(own) if case.output is not None]
+    outputs = (case for case in run.plan.cases(comparison) if case.output is not None)
+    cases = [replace(case, comparison=own) for case in outputs]
     worst = 0.0
     for sample in run.plan.spec.inputs:
         job = jobs.judge(run.plan, sample, cases, run.settings.threads, first=False, probe=False)
