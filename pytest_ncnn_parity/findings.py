@@ -27,7 +27,7 @@ class Findings:
 
 def findings(run: SpecRun, comparison: Comparison) -> Findings:
     """The verdicts of `comparison` over all samples, whether its cases were selected or not."""
-    every = run.plan.cases(comparison)
+    every = [case for case in run.plan.cases(comparison) if not _is_known(run, case)]
     faults: dict[int, Fault] = {}
     concerned = {case.id for case in every if case.output is not None}
     for sample in run.plan.spec.inputs:
@@ -44,6 +44,11 @@ def findings(run: SpecRun, comparison: Comparison) -> Findings:
         [case for case in every if case.id in concerned],
         max(outputs, default=0.0),
     )
+
+
+def _is_known(run: SpecRun, case: Case) -> bool:
+    """Whether it is expected to fail: that is not for masks to mend."""
+    return any(run.plan.known(sample, case) for sample in run.plan.spec.inputs)
 
 
 def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, Result]:
