@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ class Findings:
     faults: Sequence[Fault]
     cases: Sequence[Case]
     budget: float  # the largest error an output may have, as a share of its largest value
+    worst: float | None  # and the largest one has; None without outputs
 
 
 def findings(run: SpecRun, comparison: Comparison) -> Findings:
     """The verdicts of `comparison` over all samples, whether its cases were selected or not."""
     every = [case for case in run.plan.cases(comparison) if not _is_known(run, case)]
     faults: dict[int, Fault] = {}
+    errors: list[float] = []
     concerned = {case.id for case in every if case.output is not None}
     for sample in run.plan.spec.inputs:
         results = _results(run, sample, every)
@@ -38,11 +41,14 @@ def findings(run: SpecRun, comparison: Comparison) -> Findings:
                 faults.setdefault(case.layer.number, fault(case, result))
             if result.outcome == "failed" or "origin" in result.evidence:
                 concerned.add(case.id)
+            if case.output is not None and result.outcome != "skipped":
+                errors.append(float(result.metrics["scaled"]) if result.metrics else math.inf)
     outputs = [case.tolerance.scaled for case in every if case.output is not None]
     return Findings(
         [faults[number] for number in sorted(faults)],
         [case for case in every if case.id in concerned],
         max(outputs, default=0.0),
+        max(errors, default=None),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,9 +26,11 @@ class Fix:
 
     `masks` by layer name, each with what the layer had; empty where none help, and then `how` says
     so. `lines` are the changed lines of the .param as they should be, `before` as they are. `minimal`:
-    no mask and no bit can be given up. `how` says what was run, or why nothing could be; `notes` what
-    else is worth knowing. `runs` and `seconds` are what the search took. `cost` and `alternatives`
-    are those of `cost.Cost` and `proof.Alternative`. `patch` is for `git apply`; `written` are files.
+    no mask and no bit can be given up. `how` says what was run, or why nothing could be; `errors` are
+    the worst of an output, as shares of its largest, before and after (None: not run); `notes` what
+    else is worth knowing. `runs` and `seconds` are what the search took, `start` what it shrunk.
+    `cost` and `alternatives` are those of `cost.Cost` and `proof.Alternative`. `patch` is for `git
+    apply`; `written` are files.
     """
 
     comparison: str
@@ -37,9 +40,11 @@ class Fix:
     lines: Sequence[str]
     before: Sequence[str]
     how: str
+    errors: Sequence[str | float | None]
     notes: Sequence[str]
     runs: int
     seconds: float
+    start: str
     cost: Mapping[str, Any] | None
     alternatives: Sequence[Mapping[str, Any]]
     patch: str
@@ -80,17 +85,17 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     space = seeds.space(run.plan.masked, found.faults, survey, candidate, found.budget)
     trials = Trials(run, found.cases, Budget(settings.runs, settings.seconds))
     result = repair.search(space, trials)
-    effort = _Effort(trials.budget.used, trials.budget.took, result.complete)
+    effort = _Effort(trials.budget.used, trials.budget.took, result.start, result.complete)
     notes += _sensitive(run, found, survey, result.masks)
     if result.masks is None:
-        return _none(comparison, trials, effort, notes)
+        return _none(comparison, found, trials, effort, notes)
     masks, held = _proven(run, comparison, result.masks, space)
     if not effort.complete:
         notes.append("the budget ended the search: not all of these masks may be needed")
     elif masks != result.masks:
         notes.append("a smaller set held layer by layer, but not in the reloaded network")
         effort = replace(effort, complete=False)
-    fix = _fix(run, comparison, settings, masks, held, effort, notes)
+    fix = _fix(run, comparison, settings, found, masks, held, effort, notes)
     return _written(fix, run, settings) if settings.write and fix.verified else fix
 
 
@@ -102,6 +107,7 @@ _NOT_OURS = frozenset({"load", "reference"})
 class _Effort:
     runs: int
     seconds: float
+    start: str
     complete: bool
 
 
@@ -154,22 +160,30 @@ def _patched(graph: Graph, masks: Masks) -> Graph:
     return graph.remasked([layer.mask | masks.get(layer.number, 0) for layer in graph.layers])
 
 
-def _none(comparison: Comparison, trials: Trials, effort: _Effort, notes: Sequence[str]) -> Fix:
+def _none(
+    comparison: Comparison, found: Findings, trials: Trials, effort: _Effort, notes: Sequence[str]
+) -> Fix:
     """No masks: with the reason, which is a result as well."""
     if effort.complete:
         how = f"no mask can mend this: with a mask on every layer it is red as well ({trials.last})"
     else:
         how = "the budget of the search was spent before any set of masks held"
     return Fix(
-        comparison.name, {}, False, False, (), (), how, tuple(notes), effort.runs, effort.seconds,
-        None, (), "",
+        comparison.name, {}, False, False, (), (), how, _errors(found.worst, None), tuple(notes),
+        effort.runs, effort.seconds, effort.start, None, (), "",
     )  # fmt: skip
+
+
+def _errors(*worst: float | None) -> list[str | float | None]:
+    """For strict JSON: inf is a string there."""
+    return [x if x is None or math.isfinite(x) else str(x) for x in worst]
 
 
 def _fix(
     run: SpecRun,
     comparison: Comparison,
     settings: FixSettings,
+    found: Findings,
     masks: Masks,
     held: Proof,
     effort: _Effort,
@@ -195,9 +209,11 @@ def _fix(
         lines=[after.line_of(layer) for layer in changed],
         before=[before.line_of(layer) for layer in changed],
         how=held.how,
+        errors=_errors(found.worst, held.worst),
         notes=tuple(notes),
         runs=effort.runs,
         seconds=effort.seconds,
+        start=effort.start,
         cost=None if cost is None else asdict(cost),
         alternatives=[asdict(other) for other in others],
         patch=before.diff(after, path),

@@ -22,11 +22,15 @@ REPEATS = 3  # of each sample on the patched network: a race need not show at on
 
 @dataclass(frozen=True)
 class Proof:
-    """`holds`, or why not; `how` says in a line what was run and what came of it. `ran`: it could be."""
+    """`holds`, or why not; `how` says in a line what was run and what came of it. `ran`: it could be.
+
+    `worst` is the largest error of an output, as a share of its largest value.
+    """
 
     holds: bool
     how: str
     ran: bool = True
+    worst: float | None = None
 
 
 @contextmanager
@@ -62,7 +66,7 @@ def prove(run: SpecRun, comparison: Comparison, patched: Graph) -> Proof:
     how = (
         f"the patched network ran {count} {times} on {comparison.candidate}: outputs within {worst:.3g}"
     )
-    return Proof(True, how)
+    return Proof(True, how, worst=worst)
 
 
 @dataclass(frozen=True)

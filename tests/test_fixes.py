@@ -47,6 +47,8 @@ def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
     assert fix["masks"] == dict.fromkeys(["big", "back", "huge", "down"], 18)
     assert (fix["verified"], fix["minimal"]) == (True, True)
     assert "ran 2 samples 3 times on vulkan fp16" in fix["how"]
+    before, after = fix["errors"]
+    assert (before, after < 0.01) == ("inf", True)
 
 
 def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) -> None:

@@ -96,13 +96,16 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
         if count > MAX_LINES:
             yield f"    ... and {count - MAX_LINES} more"
-        yield f"  {fix['how']}"
+        before = fix["errors"][0]
+        was = "" if before is None or not fix["verified"] else f", before {_g(before, 3)}"
+        yield f"  {fix['how']}{was}"
         yield f"  or in the spec: masks: {{{', '.join(f'{n}: {m}' for n, m in fix['masks'].items())}}}"
     yield from (f"  note: {note}" for note in fix["notes"])
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
     yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
-    yield f"  search: {fix['runs']} runs of a network on a sample, {fix['seconds']:.1f} s"
+    took = f"{fix['runs']} runs of a network on a sample, {fix['seconds']:.1f} s"
+    yield f"  search: from {fix['start']}: {took}"
     yield from (f"  written: {path}" for path in fix["written"])
 
 
