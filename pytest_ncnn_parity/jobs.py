@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
@@ -13,9 +13,11 @@ from pytest_ncnn_parity.setups import CPU_FP32, Comparison, Setup
 
 @dataclass
 class _Nets:
-    """Numbers the networks that cases ask for, each once."""
+    """Numbers the networks that cases ask for, each once; the trajectory is the first."""
 
-    found: list[NetSpec] = field(default_factory=list)
+    found: list[NetSpec] = field(
+        default_factory=lambda: [NetSpec(0, CPU_FP32.device, CPU_FP32.precision)]
+    )
 
     def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
         spec = NetSpec(model, setup.device, setup.precision, dict(setup.options), mixed)
@@ -44,57 +46,18 @@ def judge(
 ) -> Job:
     """Judge `cases`, in the plan's order. `first`: of the spec's samples this is the first."""
     nets = _Nets()
-    trajectory = nets.number(CPU_FP32)
     chosen = tuple(cases)
-    specs = tuple(nets.case(case) for case in chosen)
-    return Job(
-        models=(_model(plan),),
-        nets=tuple(nets.found),
-        trajectory=trajectory,
-        inputs=_inputs(plan, sample),
-        cases=specs,
-        defaults=_defaults(plan, chosen),
-        threads=threads,
-        probe=probe,
-        tells_load_failures=first,
-    )
+    specs = [nets.case(case) for case in chosen]
+    job = _judging(plan, sample, nets, chosen, specs, threads)
+    return replace(job, probe=probe, tells_load_failures=first)
 
 
 def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Job:
-    """Judge `cases` of one comparison as if each layer had its of `masks`, without a reload."""
+    """Judge `cases` as if each layer had its of `masks`, without a reload."""
     nets = _Nets()
-    trajectory = nets.number(CPU_FP32)
-    specs = tuple(nets.case(case, mixed=True) for case in cases)
-    return Job(
-        models=(_model(plan),),
-        nets=tuple(nets.found),
-        trajectory=trajectory,
-        inputs=_inputs(plan, sample),
-        cases=specs,
-        defaults=_defaults(plan, cases),
-        threads=threads,
-        masks=tuple(masks),
-        probe=False,
-        remember=True,
-    )
-
-
-def survey(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Job:
-    """Measure the trajectory, and tell where the candidate runs its layers."""
-    nets = _Nets()
-    trajectory = nets.number(CPU_FP32)
-    if comparison.candidate is not None:
-        nets.number(comparison.candidate)
-    return Job(
-        kind="survey",
-        models=(_model(plan),),
-        nets=tuple(nets.found),
-        trajectory=trajectory,
-        inputs=_inputs(plan, sample),
-        cases=(),
-        defaults={},
-        threads=threads,
-    )
+    specs = [nets.case(case, mixed=True) for case in cases]
+    job = _judging(plan, sample, nets, cases, specs, threads)
+    return replace(job, masks=tuple(masks), probe=False, remember=True)
 
 
 def proof(
@@ -102,33 +65,55 @@ def proof(
 ) -> Job:
     """Compare the outputs of the patched .param, loaded afresh, with the unpatched reference."""
     nets = _Nets()
-    trajectory = nets.number(CPU_FP32)
     cases = [case for case in plan.cases(comparison) if case.output is not None]
-    specs = tuple(nets.case(case, model=1) for case in cases)
-    return Job(
-        models=(_model(plan), Model(param, str(plan.spec.bin))),
-        nets=tuple(nets.found),
-        trajectory=trajectory,
-        inputs=_inputs(plan, sample),
-        cases=specs,
-        defaults=_defaults(plan, cases),
-        threads=threads,
-        probe=False,
-        repeats=repeats,
+    specs = [nets.case(case, model=1) for case in cases]
+    job = _judging(plan, sample, nets, cases, specs, threads)
+    models = (*job.models, Model(param, str(plan.spec.bin)))
+    return replace(job, models=models, probe=False, repeats=repeats)
+
+
+def _judging(
+    plan: Plan,
+    sample: str,
+    nets: _Nets,
+    cases: Iterable[Case],
+    specs: Iterable[CaseSpec],
+    threads: int,
+) -> Job:
+    comparisons = {case.comparison.name: case.comparison for case in cases}
+    job = _asking(plan, sample, nets.found, threads)
+    return replace(
+        job,
+        cases=tuple(specs),
+        defaults={name: asdict(plan.tolerance(one, None)) for name, one in comparisons.items()},
     )
+
+
+def survey(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Job:
+    """Measure the trajectory, and tell where the candidate runs its layers."""
+    nets = _Nets()
+    if comparison.candidate is not None:
+        nets.number(comparison.candidate)
+    return replace(_asking(plan, sample, nets.found, threads), kind="survey")
 
 
 def timing(
     plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
 ) -> Job:
     """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
-    specs = tuple(
+    specs = [
         NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
-    )
+    ]
+    job = _asking(plan, sample, specs, threads)
+    models = (*job.models, *(Model(param, str(plan.spec.bin)) for param in params))
+    return replace(job, kind="time", models=models)
+
+
+def _asking(plan: Plan, sample: str, nets: Iterable[NetSpec], threads: int) -> Job:
+    """A job about `nets`, the first of which is the trajectory, that judges nothing yet."""
     return Job(
-        kind="time",
-        models=(_model(plan), *(Model(param, str(plan.spec.bin)) for param in params)),
-        nets=specs,
+        models=(_model(plan),),
+        nets=tuple(nets),
         trajectory=0,
         inputs=_inputs(plan, sample),
         cases=(),
@@ -141,11 +126,6 @@ def _model(plan: Plan) -> Model:
     """The network under test: the spec's masks exist in memory alone."""
     text = plan.masked.text if plan.spec.masks else None
     return Model(str(plan.spec.param), str(plan.spec.bin), text)
-
-
-def _defaults(plan: Plan, cases: Iterable[Case]) -> dict[str, dict[str, float | None]]:
-    comparisons = {case.comparison.name: case.comparison for case in cases}
-    return {name: asdict(plan.tolerance(one, None)) for name, one in comparisons.items()}
 
 
 def _inputs(plan: Plan, sample: str) -> dict[str, Mapping[str, Any]]:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from plans import loaded
 
-from pytest_ncnn_parity import jobs, keys, param, spec
+from pytest_ncnn_parity import jobs, keys
 from pytest_ncnn_parity.engine.protocol import Job, NetSpec
 from pytest_ncnn_parity.plan import Plan
 from pytest_ncnn_parity.setups import BUILT_IN, Setup
 
-NETWORK = """\
-7767517
-5 6
-Input       in0     0 1 in0 0=32 1=16 2=3
-Split       fork    1 2 in0 left right
-Convolution conv_1  1 1 left a 0=8 1=1 6=24 31=1
-GELU        gelu_1  1 1 a out0
-Softmax     prob_1  1 1 right out1 0=0 1=1
-"""
-SPEC = """\
-model: {param: net.param, bin: net.bin}
-inputs: {noise: {in0: {random: normal}}, flat: {in0: {constant: 1, shape: [3, 8, 8]}}}
-"""
 RANGE = BUILT_IN["fp16-range"][0]
 SHIPPED = BUILT_IN["shipped"][0]
 ON_VULKAN = BUILT_IN["fp16-vs-fp32-vulkan"][0]
@@ -35,12 +24,7 @@ Load = Callable[..., Plan]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    def loaded(text: str = "") -> Plan:
-        path = tmp_path / "net.parity.yaml"
-        path.write_text(SPEC + text, "utf-8")
-        return Plan(spec.load(path), param.parse(NETWORK, "net.param"))
-
-    return loaded
+    return partial(loaded, tmp_path)
 
 
 def setups(job: Job) -> list[tuple[str, str]]:

@@ -1,43 +1,28 @@
 """Which cases there are, and under which tolerance."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import NETWORK, loaded
 
-from pytest_ncnn_parity import param, spec
+from pytest_ncnn_parity import param
 from pytest_ncnn_parity.plan import Case, Plan, matches
 from pytest_ncnn_parity.setups import BUILT_IN
 from pytest_ncnn_parity.spec import Spec
 from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance
 
-NETWORK = """\
-7767517
-5 6
-Input       in0     0 1 in0 0=32 1=16 2=3
-Split       fork    1 2 in0 left right
-Convolution conv_1  1 1 left a 0=8 1=1 6=24 31=1
-GELU        gelu_1  1 1 a out0
-Softmax     prob_1  1 1 right out1 0=0 1=1
-"""
-SPEC = """\
-model: {param: net.param, bin: net.bin}
-inputs: {noise: {in0: {random: normal}}, flat: {in0: {constant: 1, shape: [3, 8, 8]}}}
-"""
 RANGE = BUILT_IN["fp16-range"][0]
 SHIPPED = BUILT_IN["shipped"][0]
 FP32 = BUILT_IN["cpu-vs-vulkan"][0]
 
 
 @pytest.fixture
-def load(tmp_path: Path):
-    def loaded(text: str = "", network: str = NETWORK) -> Plan:
-        path = tmp_path / "net.parity.yaml"
-        path.write_text(SPEC + text, "utf-8")
-        return Plan(spec.load(path), param.parse(network, "net.param"))
-
-    return loaded
+def load(tmp_path: Path) -> Callable[..., Plan]:
+    return partial(loaded, tmp_path)
 
 
 def names(cases: list[Case]) -> list[str]:
