@@ -145,6 +145,8 @@ def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
     shown = (f"in: {step}", *(f"stderr: {line}" for line in told))
     if kind == "timeout":
         return Diagnosis("timeout", f"{detail} on {where}", shown)
+    if kind == "misread":
+        return Diagnosis("unsafe-mask", f"{step}: {detail}", ("not run: what it reads is no fp32",))
     if kind == "shape":
         return Diagnosis("device", f"{detail}, on {where}", shown)
     if _unsafe(evidence):

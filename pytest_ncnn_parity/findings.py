@@ -85,7 +85,8 @@ def survey(run: SpecRun, comparison: Comparison) -> Survey:
     run.idle()
     absmax: dict[str, float] = {}
     lost: dict[int, float] = {}
-    fp32: frozenset[int] = frozenset()
+    fp32: set[int] = set()
+    half: set[int] = set()
     for sample in run.plan.spec.inputs:
         told = run.engine.ask(jobs.survey(run.plan, sample, comparison, run.settings.threads))
         for blob, (largest, _) in told["ranges"].items():
@@ -93,5 +94,7 @@ def survey(run: SpecRun, comparison: Comparison) -> Survey:
         for number, share in told["lost"].items():
             lost[int(number)] = max(lost.get(int(number), 0.0), float(share))
         for places in told["runs"]:
-            fp32 = frozenset(n for n, place in enumerate(places) if place == ["cpu", "fp32"])
-    return Survey(absmax, lost, fp32)
+            on_cpu = {n: storage for n, (where, storage) in enumerate(places) if where == "cpu"}
+            fp32 = {n for n, storage in on_cpu.items() if storage == "fp32"}
+            half = on_cpu.keys() - fp32
+    return Survey(absmax, lost, frozenset(fp32), frozenset(half))

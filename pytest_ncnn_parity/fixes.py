@@ -199,7 +199,7 @@ def _fix(
         storage = any(mask & ~(seeds.weak(comparison.candidate) or 0) for mask in masks.values())
         others = proof.alternatives(run, comparison, storage)
         cost, others = proof.measure(run, comparison, _patched(masked, masks), others)
-        if cost is not None and not cost.left:
+        if cost is not None and comparison.candidate.on_vulkan and not cost.left:
             notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
     return Fix(
         comparison=comparison.name,

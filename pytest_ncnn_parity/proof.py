@@ -86,13 +86,15 @@ def alternatives(run: SpecRun, comparison: Comparison, storage: bool) -> list[Al
     assert candidate is not None
     if candidate.precision != "fp16":
         return []
+    ways = {"use_fp16_arithmetic=False": "fp16-storage"}
     if storage:
-        name, precision = "bf16 for the whole network", "bf16"
-    else:
-        name, precision = "use_fp16_arithmetic=False for the whole network", "fp16-storage"
-    setup = Setup(candidate.device, precision, candidate.options)
-    problem, worst = outputs_in(run, comparison, setup)
-    return [Alternative(name, setup, problem, worst)]
+        ways = {"bf16": "bf16"} if candidate.on_vulkan else {"bf16": "bf16", "fp32": "fp32"}
+    found = []
+    for name, precision in ways.items():
+        setup = Setup(candidate.device, precision, candidate.options)
+        problem, worst = outputs_in(run, comparison, setup)
+        found.append(Alternative(f"{name} for the whole network", setup, problem, worst))
+    return found
 
 
 def measure(

@@ -32,8 +32,9 @@ class Space:
     `layers`: those that may be masked, in running order. `seed`: the set the causes point at.
     `required`: masks that are no matter of trying, such as the cure of an unsafe mask. `strong` takes
     a layer out of the 16-bit network, `weak` only its arithmetic (None: there is none to take).
-    `neighbours`: the layers a layer reads from and is read by. `price`: what masks cost; of two sets
-    that hold, the cheaper is taken.
+    `neighbours`: the layers a layer reads from and is read by. `makers`: by layer, those it reads 16-bit
+    values from on the CPU: it misreads them where it alone has a strong mask. `price`: what masks
+    cost; of two sets that hold, the cheaper is taken.
     """
 
     layers: Sequence[int]
@@ -43,6 +44,7 @@ class Space:
     weak: int | None
     neighbours: Mapping[int, Sequence[int]] = field(default_factory=dict)
     price: Callable[[Masks], float] = len
+    makers: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ def search(space: Space, oracle: Oracle) -> Found:
 
     Where neither the seed nor the strongest mask on every layer helps, no set is looked for.
     """
-    tried = _Remembered(oracle)
+    tried = _Remembered(oracle, space)
     every = "every layer"
     seed, strongest = (
         _with(masks, space) for masks in (space.seed, dict.fromkeys(space.layers, space.strong))
     )
+    seed = closed(seed, space)
     try:
         if tried.holds(seed):
             return Found(_shrink(seed, space, tried), True, "the region the causes point at")
@@ -81,10 +84,11 @@ def search(space: Space, oracle: Oracle) -> Found:
 
 
 class _Remembered:
-    """The oracle, asked once for each set; knows the smallest that held."""
+    """The oracle, asked once for each set that is closed; knows the smallest that held."""
 
-    def __init__(self, oracle: Oracle) -> None:
+    def __init__(self, oracle: Oracle, space: Space) -> None:
         self._oracle = oracle
+        self._space = space
         # without masks it is red: why else the search
         self._known: dict[frozenset[tuple[int, int]], bool] = {frozenset(): False}
         self.best: Masks | None = None
@@ -92,7 +96,8 @@ class _Remembered:
     def holds(self, masks: Masks) -> bool:
         key = frozenset(masks.items())
         if key not in self._known:
-            self._known[key] = self._oracle.holds(masks)
+            misreads = closed(masks, self._space) != masks
+            self._known[key] = not misreads and self._oracle.holds(masks)
         if self._known[key] and (self.best is None or len(masks) <= len(self.best)):
             self.best = dict(masks)
         return self._known[key]
@@ -104,6 +109,16 @@ def _with(masks: Masks, space: Space) -> dict[int, int]:
         layer: masks.get(layer, 0) | space.required.get(layer, 0)
         for layer in sorted({*masks, *space.required})
     }
+
+
+def closed(masks: Masks, space: Space) -> dict[int, int]:
+    """`masks`, and those without which a layer among them would take 16-bit values for fp32."""
+    found = dict(masks)
+    for layer in reversed(space.layers):
+        if found.get(layer, 0) & space.strong == space.strong:
+            for maker in space.makers.get(layer, ()):
+                found[maker] = found.get(maker, 0) | space.strong
+    return dict(sorted(found.items()))
 
 
 def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
@@ -128,7 +143,7 @@ def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
         if len(reached) == before or reached >= allowed:
             return
         far, step = far + step, 2 * step
-        around = {layer: masks.get(layer, 0) | space.strong for layer in sorted(reached)}
+        around = closed({layer: masks.get(layer, 0) | space.strong for layer in reached}, space)
         yield f"the region and {far} layer{'s' if far > 1 else ''} around it", around
 
 

@@ -44,12 +44,13 @@ class Survey:
 
     `absmax`: the largest magnitude of each blob. `lost`: by layer, how far rounding its inputs alone
     puts it off, as a share of its largest output. `fp32`: layers that the candidate runs on the CPU
-    in fp32 already, so that no mask would change them.
+    in fp32 already, so that no mask would change them. `half`: those it runs there in 16 bits.
     """
 
     absmax: Mapping[str, float]
     lost: Mapping[int, float] = field(default_factory=dict)
     fp32: frozenset[int] = frozenset()
+    half: frozenset[int] = frozenset()
 
 
 def strong(candidate: Setup | None) -> int:
@@ -93,6 +94,14 @@ def space(
         weak=light,
         price=lambda masks: _price(graph, masks),
         neighbours={layer.number: [n.number for n in _around(graph, layer)] for layer in graph.layers},
+        makers={
+            layer.number: [
+                n.number
+                for n in (graph.producer[b] for b in layer.inputs)
+                if n.number in survey.half and n.type != "Input"
+            ]
+            for layer in graph.layers
+        },
     )
 
 
@@ -109,7 +118,7 @@ def _region(graph: Graph, faults: Sequence[Fault], survey: Survey) -> Iterator[L
                 yield from graph.consumers[blob]
     for fault in faults:
         if fault.misread is not None:
-            yield graph.producer[fault.misread]
+            yield from (graph.producer[blob] for blob in fault.layer.inputs)
         elif fault.cause == "underflow":
             yield fault.layer
             yield from _down_to(graph, fault.layer, fault.reader)

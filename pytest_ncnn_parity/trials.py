@@ -80,6 +80,8 @@ class Trials:
 
 def symptom(result: Result) -> str:
     """What a failed trial showed, in a few words."""
+    if "misread" in result.evidence:
+        return f"takes the 16-bit values of {result.evidence['misread']} for fp32"
     if result.metrics is None:
         death = result.evidence.get("death", {})
         return str(death.get("detail", "could not be run"))

@@ -247,3 +247,20 @@ def test_a_known_failure_is_not_for_masks_to_mend(gate: Gate, pytester: pytest.P
     run = gate()
     assert [name.split("::")[2] for name in run.ids("failed")] == ["big"]
     assert run.fixes[FP16]["masks"] == {"big": 18, "back": 18}
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a CPU in bf16 takes masks there as it likes")
+def test_on_a_cpu_with_16_bits_a_region_reaches_back_to_where_values_are_fp32(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """bf16 on x86 stands in for fp16 on ARM: bit 4 behind an unmasked layer reads bf16 as fp32."""
+    normalised(pytester.path, 300.0)
+    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: cpu, precision: bf16}}"
+    text = f"compare: [{bf16}]\ntolerance: {{bf16: {{scaled: 0.08}}}}\n"
+    networks.spec(pytester.path, networks.NOISE + text)
+    run = gate()
+    assert run.ids("failed") == ["noise::bf16::output:out0"]
+    fix = run.fixes["bf16"]
+    assert (fix["verified"], fix["minimal"]) == (True, True)
+    assert fix["masks"] == {"shift": 4, "half": 4, "norm": 4}
+    assert "GPU" not in run.output

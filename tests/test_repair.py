@@ -2,67 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import NEVER, STRONG, WEAK, Asked, chain, needs, strong
 
-from pytest_ncnn_parity.repair import Masks, Space, Spent, grown, search
-
-STRONG, WEAK = 18, 1
-
-
-@dataclass
-class Asked:
-    """An oracle that follows a rule, keeps what it was asked, and is spent after `budget` calls."""
-
-    rule: Callable[[Masks], bool]
-    budget: float = math.inf
-    asked: list[dict[int, int]] = field(default_factory=list)
-
-    def holds(self, masks: Masks) -> bool:
-        if len(self.asked) >= self.budget:
-            raise Spent
-        self.asked.append(dict(masks))
-        return self.rule(masks)
-
-    def held(self) -> list[dict[int, int]]:
-        return [masks for masks in self.asked if self.rule(masks)]
-
-
-def level(mask: int) -> int:
-    """How much a mask takes away: nothing, arithmetic alone, or all 16 bits."""
-    return 2 if mask & STRONG == STRONG else 1 if mask & WEAK else 0
-
-
-def needs(wanted: Masks) -> Callable[[Masks], bool]:
-    """Monotone: each layer of `wanted` must have lost as much as there, or more."""
-    return lambda masks: all(level(masks.get(n, 0)) >= level(mask) for n, mask in wanted.items())
-
-
-NEVER = needs({99: STRONG})  # there is no such layer
-
-
-def chain(
-    layers: int = 12,
-    seed: Masks | None = None,
-    weak: int | None = WEAK,
-    required: Masks | None = None,
-    price: Callable[[Masks], float] = len,
-) -> Space:
-    """A space of layers 1 to `layers`, each beside the next."""
-    numbers = range(1, layers + 1)
-    beside = {n: [near for near in (n - 1, n + 1) if near in numbers] for n in numbers}
-    return Space(numbers, seed or {}, required or {}, STRONG, weak, beside, price)
-
-
-def strong(*layers: int) -> dict[int, int]:
-    return dict.fromkeys(layers, STRONG)
-
+from pytest_ncnn_parity.repair import Masks, Space, grown, search
 
 # -- what is found -------------------------------------------------------------------------------
 
@@ -186,31 +134,6 @@ def test_growing_ends_where_nothing_more_is_next_to_it() -> None:
     assert [sorted(masks) for _, masks in grown(space.seed, space)] == [[4, 5, 6]]
     found = search(space, Asked(needs(strong(1, 5))))
     assert (found.masks, found.start) == (strong(1, 5), "every layer")
-
-
-# -- what is required ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("wanted", [strong(4), {9: WEAK}, strong(2, 11)])
-def test_a_required_mask_is_in_every_set_and_never_given_up(wanted: dict[int, int]) -> None:
-    oracle = Asked(needs(wanted))
-    found = search(chain(seed=strong(4), required={8: 16}), oracle)
-    assert found.masks == {**wanted, 8: 16}
-    assert all(masks[8] & 16 for masks in oracle.asked)
-
-
-def test_what_is_required_may_be_enough() -> None:
-    oracle = Asked(needs({}))
-    found = search(chain(required={8: 16}), oracle)
-    assert (found.masks, found.complete) == ({8: 16}, True)
-    assert len(oracle.asked) == 1
-
-
-def test_a_required_layer_keeps_the_bits_it_needs_beside_them() -> None:
-    needed = Asked(lambda masks: masks.get(3) == 18)
-    assert search(chain(4, seed={3: 18}, required={3: 16}), needed).masks == {3: 18}
-    spare = Asked(lambda masks: bool(masks.get(3)))
-    assert search(chain(4, seed={3: 18}, required={3: 16}), spare).masks == {3: 16}
 
 
 # -- the budget ----------------------------------------------------------------------------------

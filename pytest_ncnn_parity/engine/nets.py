@@ -84,7 +84,10 @@ def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
     if net.setup.half is None or not layer.mask & bits[net.setup.half]:
         return None
     for blob in layer.inputs:
-        made = net.execution(graph.producer[blob])
+        maker = graph.producer[blob]
+        if maker.type == "Input":
+            continue  # never run: what is fed stays as it is
+        made = net.execution(maker)
         if made.where == "cpu" and made.storage == net.setup.half:
             return blob
     return None

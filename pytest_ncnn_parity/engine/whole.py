@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_ncnn_parity.engine import probe
 from pytest_ncnn_parity.engine.blob import Made
-from pytest_ncnn_parity.engine.nets import Net, StepFailed
+from pytest_ncnn_parity.engine.nets import Net, StepFailed, misread
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
 from pytest_ncnn_parity.param import Graph
@@ -34,6 +34,7 @@ class WholeRuns:
         """The outputs of the `turn`-th run of `net`."""
         if (net.spec, turn) not in self._made:
             try:
+                self._refuse_misread(net)
                 self._made[net.spec, turn] = net.run(self._inputs, self.outputs)
             except StepFailed as failed:
                 self._made[net.spec, turn] = failed
@@ -41,6 +42,20 @@ class WholeRuns:
         if isinstance(made, StepFailed):
             raise made
         return made
+
+    def _refuse_misread(self, net: Net) -> None:
+        """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway.
+
+        Of a patched file the masks are not known here; what is written to one was tried before.
+        """
+        if net.spec.model:
+            return
+        for layer in self._graph.layers:
+            blob = misread(net, layer, self._graph)
+            if blob is not None:
+                detail = f"31={layer.mask} makes it take the 16-bit values of {blob} for fp32"
+                step = f"layer {layer.number} {layer.name} on {net.label}"
+                raise StepFailed(step, {"kind": "misread", "detail": detail})
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
         """Skip where no layer on the way to `output` runs otherwise in the candidate.

@@ -118,8 +118,12 @@ def cost(found: Mapping[str, Any]) -> str:
     )
     moved, total = found["moved"], found["moved"] + found["left"]
     places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
-    told = f"{before:.3g} -> {after:.3g} ms (medians of {found['rounds']}), {places}"
-    return f"{told}, {crossed}" if crossed else told
+    told = [
+        f"{before:.3g} -> {after:.3g} ms (medians of {found['rounds']})",
+        places if total else "",
+        crossed,
+    ]
+    return ", ".join(filter(None, told))
 
 
 def alternative(other: Mapping[str, Any]) -> str:
