@@ -17,44 +17,60 @@ from pytest_ncnn_parity.setups import Comparison
 
 @dataclass(frozen=True)
 class Findings:
-    """`faults`: the red layers, in running order. `cases`: what masks must make right: every output,
-    what was red, and what was skipped for a red layer's sake.
+    """`faults`: the red layers, in running order. `cases`: by sample, what masks must make right: every
+    output, what was red, and what was skipped for a red layer's sake. Left out are known failures, and
+    what no mask changes: those are `beyond`, by name.
     """
 
     faults: Sequence[Fault]
-    cases: Sequence[Case]
+    cases: Mapping[str, Sequence[Case]]
+    beyond: Sequence[str]
+    red: bool  # anything of `cases`
     budget: float  # the largest error an output may have, as a share of its largest value
     worst: float | None  # and the largest one has; None without outputs
 
 
 def findings(run: SpecRun, comparison: Comparison) -> Findings:
     """The verdicts of `comparison` over all samples, whether its cases were selected or not."""
-    every = [case for case in run.plan.cases(comparison) if not _is_known(run, case)]
+    every = run.plan.cases(comparison)
     faults: dict[int, Fault] = {}
+    beyond: dict[str, None] = {}
     errors: list[float] = []
+    red = False
     concerned = {case.id for case in every if case.output is not None}
+    left: dict[str, list[Case]] = {}
     for sample in run.plan.spec.inputs:
         results = _results(run, sample, every)
-        for case in every:
+        hopeless = {case.id for case in every if _is_beyond_masks(results[case.id])}
+        beyond |= {case.name: None for case in every if case.id in hopeless}
+        left[sample] = [
+            case for case in every if case.id not in hopeless and not run.plan.known(sample, case)
+        ]
+        for case in left[sample]:
             result = results[case.id]
-            if case.layer is not None and result.outcome == "failed":
+            failed = result.outcome == "failed"
+            red |= failed
+            if case.layer is not None and failed:
                 faults.setdefault(case.layer.number, fault(case, result))
-            if result.outcome == "failed" or "origin" in result.evidence:
+            if failed or "origin" in result.evidence:
                 concerned.add(case.id)
             if case.output is not None and result.outcome != "skipped":
                 errors.append(float(result.metrics["scaled"]) if result.metrics else math.inf)
-    outputs = [case.tolerance.scaled for case in every if case.output is not None]
     return Findings(
-        [faults[number] for number in sorted(faults)],
-        [case for case in every if case.id in concerned],
-        max(outputs, default=0.0),
-        max(errors, default=None),
+        faults=[faults[number] for number in sorted(faults)],
+        cases={name: [case for case in cases if case.id in concerned] for name, cases in left.items()},
+        beyond=list(beyond),
+        red=red,
+        budget=max((case.tolerance.scaled for case in every if case.output is not None), default=0.0),
+        worst=max(errors, default=None),
     )
 
 
-def _is_known(run: SpecRun, case: Case) -> bool:
-    """Whether it is expected to fail: that is not for masks to mend."""
-    return any(run.plan.known(sample, case) for sample in run.plan.spec.inputs)
+def _is_beyond_masks(result: Result) -> bool:
+    """Whether it failed for what the model's files, or the reference, do by themselves."""
+    step = str(result.evidence.get("death", {}).get("step", ""))
+    at_fault = {"reference_nan", "plain_cpu", "error"} & result.evidence.keys()
+    return result.outcome == "failed" and (bool(at_fault) or step.startswith("load"))
 
 
 def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, Result]:

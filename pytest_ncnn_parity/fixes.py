@@ -30,7 +30,7 @@ class Fix:
     the worst of an output, as shares of its largest, before and after (None: not run); `notes` what
     else is worth knowing. `runs` and `seconds` are what the search took, `start` what it shrunk.
     `cost` and `alternatives` are those of `cost.Cost` and `proof.Alternative`. `patch` is for `git
-    apply`; `written` are files.
+    apply`, `patched` the whole .param, the spec's masks in it too; `written` are files.
     """
 
     comparison: str
@@ -48,6 +48,7 @@ class Fix:
     cost: Mapping[str, Any] | None
     alternatives: Sequence[Mapping[str, Any]]
     patch: str
+    patched: str
     written: Sequence[str] = ()
 
 
@@ -78,18 +79,22 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if not seeds.strong(candidate):
         return None
     found = findings.findings(run, comparison)
-    if found.faults and all(fault.cause in _NOT_OURS for fault in found.faults):
-        return None
+    if not found.red:
+        names = ", ".join(found.beyond)
+        why = f"what is wrong with {names} is the reference's, or the files' own: see there"
+        return _none(comparison, found, _Effort(0, 0.0, "nothing", True), why, ()) if names else None
     survey = findings.survey(run, comparison)
-    notes = _in_fp32(run, comparison)
+    notes = [f"no matter of masks, and left out: {', '.join(found.beyond)}"] if found.beyond else []
+    notes += _in_fp32(run, comparison, found)
     space = seeds.space(run.plan.masked, found.faults, survey, candidate, found.budget)
     trials = Trials(run, found.cases, Budget(settings.runs, settings.seconds))
     result = repair.search(space, trials)
     effort = _Effort(trials.budget.used, trials.budget.took, result.start, result.complete)
     notes += _sensitive(run, found, survey, result.masks)
     if result.masks is None:
-        return _none(comparison, found, trials, effort, notes)
-    masks, held = _proven(run, comparison, result.masks, space)
+        why = f"with a mask on every layer it is red as well ({trials.last})"
+        return _none(comparison, found, effort, why, notes)
+    masks, held = _proven(run, comparison, found, result.masks, space)
     if not effort.complete:
         notes.append("the budget ended the search: not all of these masks may be needed")
     elif masks != result.masks:
@@ -97,10 +102,6 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
         effort = replace(effort, complete=False)
     fix = _fix(run, comparison, settings, found, masks, held, effort, notes)
     return _written(fix, run, settings) if settings.write and fix.verified else fix
-
-
-# what a red layer shows that no mask changes: the model's own fault, or the files'
-_NOT_OURS = frozenset({"load", "reference"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _sensitive(run: SpecRun, found: Findings, survey: Survey, masks: Masks | Non
     ]
 
 
-def _in_fp32(run: SpecRun, comparison: Comparison) -> list[str]:
+def _in_fp32(run: SpecRun, comparison: Comparison, found: Findings) -> list[str]:
     """Whether the candidate is right in fp32: if not, precision is not what is wrong."""
     candidate = comparison.candidate
     if candidate is None or candidate.half is None:
@@ -133,7 +134,7 @@ def _in_fp32(run: SpecRun, comparison: Comparison) -> list[str]:
     fp32 = Setup(candidate.device, "fp32", candidate.options)
     if fp32 == comparison.reference:
         return []
-    problem, _ = outputs_in(run, comparison, fp32)
+    problem, _ = outputs_in(run, comparison, fp32, found.cases)
     if not problem:
         return []
     return [
@@ -141,12 +142,24 @@ def _in_fp32(run: SpecRun, comparison: Comparison) -> list[str]:
     ]
 
 
-def _proven(run: SpecRun, comparison: Comparison, masks: Masks, space: Space) -> tuple[Masks, Proof]:
-    """`masks`, or if they do not hold on the reloaded network the next wider set that does."""
-    trial = comparison if comparison.candidate is not None else BUILT_IN["shipped"][0]
+def _proven(
+    run: SpecRun, comparison: Comparison, found: Findings, masks: Masks, space: Space
+) -> tuple[Masks, Proof]:
+    """`masks`, or if they do not hold on the reloaded network the next wider set that does.
+
+    Those for a range are tried on Vulkan as ncnn ships it; what else is wrong there is not theirs to
+    mend, so they are not widened.
+    """
+    if comparison.candidate is None:
+        (shipped,) = BUILT_IN["shipped"]
+        cases = {
+            sample: [case for case in run.plan.cases(shipped) if not run.plan.known(sample, case)]
+            for sample in run.plan.spec.inputs
+        }
+        return masks, proof.prove(run, shipped, _patched(run.plan.masked, masks), cases)
     first: Proof | None = None
     for wider in (masks, *(around for _, around in repair.grown(masks, space))):
-        held = proof.prove(run, trial, _patched(run.plan.masked, wider))
+        held = proof.prove(run, comparison, _patched(run.plan.masked, wider), found.cases)
         if held.holds:
             return wider, held
         first = first or held
@@ -161,16 +174,15 @@ def _patched(graph: Graph, masks: Masks) -> Graph:
 
 
 def _none(
-    comparison: Comparison, found: Findings, trials: Trials, effort: _Effort, notes: Sequence[str]
+    comparison: Comparison, found: Findings, effort: _Effort, why: str, notes: Sequence[str]
 ) -> Fix:
     """No masks: with the reason, which is a result as well."""
-    if effort.complete:
-        how = f"no mask can mend this: with a mask on every layer it is red as well ({trials.last})"
-    else:
+    how = f"no mask can mend this: {why}"
+    if not effort.complete:
         how = "the budget of the search was spent before any set of masks held"
     return Fix(
         comparison.name, {}, False, False, (), (), how, _errors(found.worst, None), tuple(notes),
-        effort.runs, effort.seconds, effort.start, None, (), "",
+        effort.runs, effort.seconds, effort.start, None, (), "", "",
     )  # fmt: skip
 
 
@@ -193,11 +205,11 @@ def _fix(
     whole = {number: masked.layers[number].mask | mask for number, mask in masks.items()}
     after = before.remasked([whole.get(layer.number, layer.mask) for layer in before.layers])
     changed = [layer for layer in before.layers if layer.number in whole]
-    path = os.path.relpath(run.plan.spec.param, settings.root).replace(os.sep, "/")
+    path = _in_repository(run.plan.spec.param, settings.root)
     cost, others = None, []
     if held.holds and comparison.candidate is not None:
         storage = any(mask & ~(seeds.weak(comparison.candidate) or 0) for mask in masks.values())
-        others = proof.alternatives(run, comparison, storage)
+        others = proof.alternatives(run, comparison, storage, found.cases)
         cost, others = proof.measure(run, comparison, _patched(masked, masks), others)
         if cost is not None and comparison.candidate.on_vulkan and not cost.left:
             notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
@@ -217,19 +229,34 @@ def _fix(
         cost=None if cost is None else asdict(cost),
         alternatives=[asdict(other) for other in others],
         patch=before.diff(after, path),
+        patched=_patched(masked, masks).text,
     )
 
 
+def _in_repository(param: Path, root: Path) -> str:
+    """The path that `git apply` knows the file by: from its repository's top, or from the rootdir."""
+    top = next(
+        (folder for folder in param.resolve().parents if (folder / ".git").exists()), root.resolve()
+    )
+    return os.path.relpath(param.resolve(), top).replace(os.sep, "/")
+
+
 def _written(fix: Fix, run: SpecRun, settings: FixSettings) -> Fix:
-    """`fix` with its patched .param and its patch in files."""
-    stem = f"{run.plan.spec.path.name.removesuffix('.parity.yaml')}.{fix.comparison}"
-    settings.folder.mkdir(parents=True, exist_ok=True)
+    """`fix` with its patched .param and its patch in files, or a note why they could not be written.
+
+    The .param has the spec's masks as well, for it was run with them.
+    """
+    spec = run.plan.spec.path
+    inside = settings.root in spec.parents
+    folder = settings.folder / (spec.parent.relative_to(settings.root) if inside else "")
+    stem = f"{spec.name.removesuffix('.parity.yaml')}.{fix.comparison}"
     made = []
-    for suffix, text in (
-        (".param", run.plan.graph.with_masks(fix.masks).text),
-        (".patch", fix.patch),
-    ):
-        path = settings.folder / (stem + suffix)
-        path.write_bytes(text.encode("utf-8"))
-        made.append(str(path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in ((".param", fix.patched), (".patch", fix.patch)):
+            path = folder / (stem + suffix)
+            path.write_bytes(text.encode("utf-8"))
+            made.append(str(path))
+    except OSError as error:
+        return replace(fix, notes=[*fix.notes, f"the patch could not be written: {error}"])
     return replace(fix, written=made)

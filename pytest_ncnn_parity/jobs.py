@@ -60,12 +60,9 @@ def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], 
     return replace(job, masks=tuple(masks), probe=False, remember=True)
 
 
-def proof(
-    plan: Plan, sample: str, comparison: Comparison, param: str, repeats: int, threads: int
-) -> Job:
-    """Compare the outputs of the patched .param, loaded afresh, with the unpatched reference."""
+def proof(plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int) -> Job:
+    """Judge `cases`, outputs, on the patched .param, loaded afresh, against the unpatched reference."""
     nets = _Nets()
-    cases = [case for case in plan.cases(comparison) if case.output is not None]
     specs = [nets.case(case, model=1) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
     models = (*job.models, Model(param, str(plan.spec.bin)))

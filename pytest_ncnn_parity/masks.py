@@ -58,8 +58,9 @@ def masked(plan: Plan) -> list[Layer]:
 def spare(run: SpecRun) -> list[Notice]:
     """Masks without which, all at once, every comparison stays right on all samples.
 
-    None where something is red: there it is the search for a fix that has the word; nor where nothing
-    but a prediction was compared. Where the budget ends first, those found so far.
+    None where something is red: there it is the search for a fix that has the word; nor where a part
+    of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends first,
+    those found so far.
     """
     numbers = run.once("spare", "", lambda: _spare(run)) or ()
     return [
@@ -74,11 +75,13 @@ def _spare(run: SpecRun) -> list[int]:
     ran = {result.id.partition("::")[0] for result in results if result.outcome == "passed"}
     comparisons = [one for one in run.plan.spec.comparisons if one.name in ran]
     red = any(result.outcome == "failed" for result in results)
-    if red or all(comparison.candidate is None for comparison in comparisons):
+    if red or not _all_vulkan_ran(run, ran):
         return []
     layers = masked(run.plan)
     cases = [case for comparison in comparisons for case in run.plan.cases(comparison)]
-    trials = Trials(run, _concerned(run.plan, cases, layers), Budget(SPARE_RUNS, SPARE_SECONDS))
+    near = _concerned(run.plan, cases, layers)
+    by_sample = dict.fromkeys(run.plan.spec.inputs, near)
+    trials = Trials(run, by_sample, Budget(SPARE_RUNS, SPARE_SECONDS))
     needed = [layer.number for layer in layers]
 
     def holds(kept: Sequence[int]) -> bool:
@@ -94,6 +97,15 @@ def _spare(run: SpecRun) -> list[int]:
     with suppress(Spent):  # then `needed` is what is known so far
         ddmin(needed, holds)
     return [layer.number for layer in layers if layer.number not in needed]
+
+
+def _all_vulkan_ran(run: SpecRun, ran: set[str]) -> bool:
+    """Whether the whole spec was selected, and each comparison on Vulkan compared something."""
+    plan = run.plan
+    vulkan = {c.name for c in plan.spec.comparisons if c.candidate is not None and c.candidate.on_vulkan}
+    every = {case.id for comparison in plan.spec.comparisons for case in plan.cases(comparison)}
+    chosen = [{case.id for case in run.selected.get(sample, ())} for sample in plan.spec.inputs]
+    return bool(vulkan) and vulkan <= ran and all(ids == every for ids in chosen)
 
 
 def _concerned(plan: Plan, cases: list[Case], layers: list[Layer]) -> list[Case]:

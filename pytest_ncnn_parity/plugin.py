@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -170,7 +171,7 @@ def _session(config: pytest.Config, worker: dict[str, Any]) -> Session:
             fix == "write",
             folder,
             config.rootpath,
-            runs=int(_above_zero(config, "fix-runs")),
+            runs=math.ceil(_above_zero(config, "fix-runs")),
             seconds=_above_zero(config, "fix-seconds"),
         ),
         bool(_option(config, "ncnn_parity_require_vulkan")),

@@ -64,20 +64,21 @@ def search(space: Space, oracle: Oracle) -> Found:
     Where neither the seed nor the strongest mask on every layer helps, no set is looked for.
     """
     tried = _Remembered(oracle, space)
-    every = "every layer"
+    start = "every layer"
     seed, strongest = (
         _with(masks, space) for masks in (space.seed, dict.fromkeys(space.layers, space.strong))
     )
     seed = closed(seed, space)
     try:
         if tried.holds(seed):
-            return Found(_shrink(seed, space, tried), True, "the region the causes point at")
+            start = "the region the causes point at"
+            return Found(_shrink(seed, space, tried), True, start)
         if not tried.holds(strongest):
-            return Found(None, True, every)
+            return Found(None, True, start)
         start, masks = next(pair for pair in _starts(space) if tried.holds(pair[1]))
         found = _shrink(masks, space, tried)
     except Spent:
-        return Found(tried.best, False, every)
+        return Found(tried.best, False, start)
     with suppress(Spent):  # nothing pointed at this set: there may be another, cheaper one in it
         found = min(found, _shrink(masks, space, tried, early=True), key=space.price)
     return Found(found, True, start)

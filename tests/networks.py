@@ -52,6 +52,20 @@ def slow(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
+def two_branches(folder: Path, name: str = "net") -> None:
+    """One input, two ways: `big` squares it, `small` does not; each overflows only for large inputs."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    a, b = net.split(x, 2)
+    a = net.layer("BinaryOp", "big", [a], params="0=2 1=1 2=1000.0")
+    a = net.layer("BinaryOp", "back", [a], params="0=2 1=1 2=0.001")
+    b = net.layer("BinaryOp", "huge", [b], params="0=2 1=1 2=30000.0")
+    b = net.layer("BinaryOp", "down", [b], params="0=2 1=1 2=0.00003")
+    x = net.layer("BinaryOp", "join", [a, b], params="0=0")
+    net.layer("ReLU", "last", [x], ["out0"])
+    net.write(folder / name)
+
+
 def spec(folder: Path, text: str, name: str = "net") -> Path:
     """Write NAME.parity.yaml for NAME.param; `text` follows the model's line."""
     path = folder / f"{name}.parity.yaml"

@@ -15,23 +15,9 @@ LAYER_NORM = pytest.mark.since_ncnn("1.0.20260526", "a LayerNorm runs on the CPU
 ONLY_FP16 = f"compare: [{FP16}]\n"
 
 
-def two_branches(folder: Path, name: str = "net") -> None:
-    """One input, two ways: `big` squares it, `small` does not; each overflows only for large inputs."""
-    net = Network()
-    x = net.layer("Input", "in0", params="0=16")
-    a, b = net.split(x, 2)
-    a = net.layer("BinaryOp", "big", [a], params="0=2 1=1 2=1000.0")
-    a = net.layer("BinaryOp", "back", [a], params="0=2 1=1 2=0.001")
-    b = net.layer("BinaryOp", "huge", [b], params="0=2 1=1 2=30000.0")
-    b = net.layer("BinaryOp", "down", [b], params="0=2 1=1 2=0.00003")
-    x = net.layer("BinaryOp", "join", [a, b], params="0=0")
-    net.layer("ReLU", "last", [x], ["out0"])
-    net.write(folder / name)
-
-
 def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
     """Each sample shows another fault; the masks mend both."""
-    two_branches(pytester.path)
+    networks.two_branches(pytester.path)
     samples = (
         "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
         "  large: {in0: {constant: 100.0, shape: [16]}}\n"
@@ -53,7 +39,7 @@ def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
 
 def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) -> None:
     """Selecting one red case does not make the masks those of one sample."""
-    two_branches(pytester.path)
+    networks.two_branches(pytester.path)
     samples = (
         "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
         "  large: {in0: {constant: 100.0, shape: [16]}}\n"
@@ -65,7 +51,7 @@ def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) 
 
 
 def test_what_a_fix_costs_is_told(gate: Gate, pytester: pytest.Pytester) -> None:
-    two_branches(pytester.path)
+    networks.two_branches(pytester.path)
     networks.spec(pytester.path, "inputs:\n  small: {in0: {constant: 5.0}}\n" + ONLY_FP16)
     fix = gate().fixes[FP16]
     cost = fix["cost"]
@@ -126,18 +112,16 @@ def test_rounding_before_a_layer_norm_is_no_matter_of_its_own_mask(
 def test_what_fp32_cannot_do_either_is_said_to_be_beyond_masks(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    """So far from zero, CPU and Vulkan round a LayerNorm apart in fp32 already."""
+    """So far from zero a LayerNorm is a matter of the order of its sums, in fp32 already."""
     normalised(pytester.path, 4e4)
-    path = networks.spec(
-        pytester.path, "inputs:\n  quiet: {in0: {random: normal, std: 0.01}}\n" + ONLY_FP16
-    )
-    assert path.exists()
+    text = "inputs:\n  quiet: {in0: {random: normal, std: 0.01}}\n" + ONLY_FP16
+    networks.spec(pytester.path, text)
     run = gate()
     assert run.ids("failed") == [f"quiet::{FP16}::output:out0"]
+    assert run.cases[f"quiet::{FP16}::output:out0"]["cause"] == "reference"
     fix = run.fixes[FP16]
     assert (fix["masks"], fix["verified"], fix["patch"]) == ({}, False, "")
-    assert "no mask can mend this: with a mask on every layer it is red as well" in run.output
-    assert "no mask on norm (LayerNorm) alone mends it" in run.output
+    assert "no fix: no mask can mend this" in run.output
 
 
 def test_a_budget_that_ends_leaves_what_was_verified_so_far(
@@ -229,24 +213,6 @@ def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
     fix = run.fixes[FP16]
     assert fix["masks"] == {"average": 1, "over": 18, "under": 18}
     assert (fix["verified"], fix["minimal"]) == (True, True)
-
-
-def test_a_known_failure_is_not_for_masks_to_mend(gate: Gate, pytester: pytest.Pytester) -> None:
-    two_branches(pytester.path)
-    known = "known:\n" + "".join(
-        f"  - {{{key}, comparison: {FP16}, reason: {reason}}}\n"
-        for key, reason in (("layer: huge", "we scale it on our side"), ("output: out0", "so is this"))
-    )
-    samples = "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
-    networks.spec(pytester.path, samples + ONLY_FP16 + known)
-    run = gate()
-    assert run.result.ret == 0
-    assert run.fixes == {}
-    large = "inputs:\n  large: {in0: {constant: 100.0, shape: [16]}}\n"
-    networks.spec(pytester.path, large + ONLY_FP16 + known)
-    run = gate()
-    assert [name.split("::")[2] for name in run.ids("failed")] == ["big"]
-    assert run.fixes[FP16]["masks"] == {"big": 18, "back": 18}
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a CPU in bf16 takes masks there as it likes")

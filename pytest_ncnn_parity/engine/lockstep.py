@@ -220,6 +220,8 @@ class Lockstep:
 
     def _judge_conversion(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
         """What the reference's own outputs lose by becoming 16 bits wide."""
+        if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
+            raise Skip("no layer takes it in 16 bits")
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
             raise Skip("holds integers, which stay as they are")

@@ -57,6 +57,10 @@ class Representable:
         stored = any(self.stores_fp16(maker, candidate) for maker in makers)
         return bool(tiny) and (stored or self.reads_fp16(layer, candidate))
 
+    def is_read_in_16_bits(self, layer: Layer, candidate: Net) -> bool:
+        readers = (reader for blob in layer.outputs for reader in self._graph.consumers[blob])
+        return any(candidate.execution(reader).feed is not None for reader in readers)
+
     def output(self, layer: Layer, candidate: Net | None) -> dict[str, Any] | None:
         """What fp16 cannot hold of this layer's outputs, where the candidate has it hold them."""
         for blob in layer.outputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -88,7 +90,7 @@ def mark(fix: Mapping[str, Any]) -> str:
 
 def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
     """The changed lines, what proved them, and what they cost."""
-    count = len(fix["masks"])
+    count = len(fix["lines"])
     if not count:
         yield f"no fix: {fix['how']}"
     else:
@@ -99,14 +101,24 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
         before = fix["errors"][0]
         was = "" if before is None or not fix["verified"] else f", before {_g(before, 3)}"
         yield f"  {fix['how']}{was}"
-        yield f"  or in the spec: masks: {{{', '.join(f'{n}: {m}' for n, m in fix['masks'].items())}}}"
+        if len(fix["masks"]) == count:  # else names are not unique: the spec cannot say which is meant
+            masks = ", ".join(f"{_key(name)}: {mask}" for name, mask in fix["masks"].items())
+            yield f"  or in the spec: masks: {{{masks}}}"
     yield from (f"  note: {note}" for note in fix["notes"])
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
     yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
-    took = f"{fix['runs']} runs of a network on a sample, {fix['seconds']:.1f} s"
-    yield f"  search: from {fix['start']}: {took}"
+    runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
+    took = f"{runs} of a network on a sample, {fix['seconds']:.1f} s"
+    if fix["runs"]:
+        yield f"  search: from {fix['start']}: {took}"
     yield from (f"  written: {path}" for path in fix["written"])
+
+
+def _key(name: str) -> str:
+    """`name` as a key in YAML: quoted, unless it can only be read as it stands."""
+    plain = re.fullmatch(r"(?!(null|true|false)$)[A-Za-z_][\w.-]*", name, re.ASCII | re.IGNORECASE)
+    return name if plain else json.dumps(name)
 
 
 def cost(found: Mapping[str, Any]) -> str:

@@ -103,7 +103,9 @@ class Records:
 
 def fix_record(spec: str, fix: Fix) -> dict[str, Any]:
     """A fix as the JSON file holds it."""
-    return {"spec": spec, **json.loads(json.dumps(asdict(fix)))}
+    told = json.loads(json.dumps(asdict(fix)))
+    del told["patched"]  # a file's worth of text; the patch says the same
+    return {"spec": spec, **told}
 
 
 def counted(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -1,0 +1,104 @@
+"""What is not for masks to mend and must not hide what is; layers without names of their own; files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate
+from network import Network
+
+FP16 = "fp16-vs-fp32-vulkan"
+ONLY_FP16 = f"compare: [{FP16}]\n"
+
+
+def test_a_known_failure_is_not_for_masks_to_mend(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.two_branches(pytester.path)
+    known = "known:\n" + "".join(
+        f"  - {{{key}, comparison: {FP16}, reason: {reason}}}\n"
+        for key, reason in (("layer: huge", "we scale it on our side"), ("output: out0", "so is this"))
+    )
+    samples = "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
+    networks.spec(pytester.path, samples + ONLY_FP16 + known)
+    run = gate()
+    assert run.result.ret == 0
+    assert run.fixes == {}
+    large = "inputs:\n  large: {in0: {constant: 100.0, shape: [16]}}\n"
+    networks.spec(pytester.path, large + ONLY_FP16 + known)
+    run = gate()
+    assert [name.split("::")[2] for name in run.ids("failed")] == ["big"]
+    assert run.fixes[FP16]["masks"] == {"big": 18, "back": 18}
+
+
+def test_what_is_known_in_one_sample_is_mended_for_the_other(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.two_branches(pytester.path)
+    samples = (
+        "inputs:\n  a: {in0: {constant: 5.0, shape: [16]}}\n  b: {in0: {constant: 5.0, shape: [16]}}\n"
+    )
+    known = "known:\n" + "".join(
+        f"  - {{{key}, sample: a, reason: scaled on our side}}\n"
+        for key in ("layer: huge", "output: out0")
+    )
+    networks.spec(pytester.path, samples + ONLY_FP16 + known)
+    fix = gate().fixes[FP16]
+    assert (fix["masks"], fix["verified"]) == ({"huge": 18, "down": 18}, True)
+
+
+def test_what_the_reference_does_wrong_itself_hides_no_cure(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16"), 2)
+    a = net.layer("BinaryOp", "up", [a], params="0=2 1=1 2=30000.0")
+    net.layer("BinaryOp", "down", [a], ["out0"], "0=2 1=1 2=0.00003")
+    net.layer("UnaryOp", "log", [b], ["out1"], "0=8")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: -5.0}}\n" + ONLY_FP16)
+    run = gate()
+    fix = run.fixes[FP16]
+    assert (fix["masks"], fix["verified"]) == ({"up": 18, "down": 18}, True)
+    assert "no matter of masks, and left out: log, output:out1" in run.output
+
+
+def test_an_input_beyond_fp16_is_mended_at_its_reader(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    x = net.layer("BinaryOp", "down", [x], params="0=2 1=1 2=0.00001")
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(pytester.path / "net")
+    text = "inputs:\n  large: {in0: {random: uniform, low: 1.0e+5, high: 2.0e+5}}\n" + ONLY_FP16
+    networks.spec(pytester.path, text)
+    run = gate()
+    assert run.cases[f"large::{FP16}::in0"]["cause"] == "storage-overflow"
+    assert (run.fixes[FP16]["masks"], run.fixes[FP16]["verified"]) == ({"down": 18}, True)
+    networks.spec(pytester.path, text + "masks: {down: 18}\n")
+    again = gate()
+    assert again.ids("failed") == []
+    assert "no layer takes it in 16 bits" in again.cases[f"large::{FP16}::in0"]["message"]
+
+
+def test_layers_of_one_name_are_masked_one_by_one(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    for i, factor in enumerate(("1.5", "30000.0", "0.00003", "0.5")):
+        x = net.layer("BinaryOp", "op", [x], [f"b{i}"], f"0=2 1=1 2={factor}")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: 5.0}}\n" + ONLY_FP16)
+    run = gate("--ncnn-parity-fix=write")
+    fix = run.fixes[FP16]
+    assert len(fix["lines"]) == 2
+    assert "or in the spec" not in run.output
+    (written,) = (path for path in fix["written"] if path.endswith(".param"))
+    assert Path(written).read_text("utf-8").count("31=18") == 2
+
+
+def test_a_patch_that_cannot_be_written_costs_no_fix(gate: Gate, example: Callable[[str], Path]) -> None:
+    example("accumulate")
+    run = gate("--ncnn-parity-fix=write", "--ncnn-parity-dir=/dev/null/x")
+    assert (run.fixes[FP16]["masks"], run.fixes[FP16]["verified"]) == ({"average": 1}, True)
+    assert run.fixes[FP16]["written"] == []
+    assert "the patch could not be written" in run.output
