@@ -163,7 +163,7 @@ def test_nothing_changed_makes_no_patch() -> None:
 
 
 @pytest.mark.skipif(not MODELS.is_dir(), reason="the real models lie in ../shared/models")
-@pytest.mark.parametrize("path", sorted(MODELS.rglob("*.param")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(MODELS.rglob("*.param")), ids=lambda p: Path(str(p)).stem)
 def test_a_real_model_parses_and_takes_a_patch(path: Path, tmp_path: Path) -> None:
     before = read(str(path))
     computing = [layer for layer in before.layers if layer.type not in ("Input", "Split")]
