@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity import findings, proof, repair, seeds
+from pytest_ncnn_parity import alternatives, findings, proof, repair, seeds
 from pytest_ncnn_parity.findings import Findings
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.proof import Proof
@@ -17,7 +17,7 @@ from pytest_ncnn_parity.repair import Masks, Space
 from pytest_ncnn_parity.runs import SpecRun
 from pytest_ncnn_parity.seeds import Survey
 from pytest_ncnn_parity.setups import BUILT_IN, Comparison, Setup
-from pytest_ncnn_parity.trials import Budget, Trials, outputs_in
+from pytest_ncnn_parity.trials import Budget, Trials
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Fix:
 
     `masks` by layer name, each with what the layer had; empty where none help, and then `how` says
     so. `lines` are the changed lines of the .param as they should be, `before` as they are. `minimal`:
-    no mask and no bit can be given up. `how` says what was run, or why nothing could be; `errors` are
-    the worst of an output, as shares of its largest, before and after (None: not run); `notes` what
-    else is worth knowing. `runs` and `seconds` are what the search took, `start` what it shrunk.
-    `cost` and `alternatives` are those of `cost.Cost` and `proof.Alternative`. `patch` is for `git
-    apply`, `patched` the whole .param, the spec's masks in it too; `written` are files.
+    no layer can be given up, nor an 18 become a 1. `how` says what was run, or why nothing could be;
+    `errors` are the worst of an output, as shares of its largest, before and after (None: not run);
+    `notes` what else is worth knowing. `runs` and `seconds` are what the search took, `start` what it
+    shrunk. `cost` and `alternatives` are those of the rooms so named. `patch` is for `git apply`,
+    `patched` the whole .param, the spec's masks in it too; `written` are files.
     """
 
     comparison: str
@@ -134,11 +134,11 @@ def _in_fp32(run: SpecRun, comparison: Comparison, found: Findings) -> list[str]
     fp32 = Setup(candidate.device, "fp32", candidate.options)
     if fp32 == comparison.reference:
         return []
-    problem, _ = outputs_in(run, comparison, fp32, found.cases)
-    if not problem:
+    held = alternatives.run_in(run, comparison, fp32, found.cases)
+    if held.holds or not held.ran:
         return []
     return [
-        f"in fp32 on {fp32.device} it is wrong as well ({problem}): a kernel or the driver is at fault"
+        f"in fp32 on {fp32.device} it is wrong as well ({held.how}): a kernel or the driver is at fault"
     ]
 
 
@@ -209,8 +209,8 @@ def _fix(
     cost, others = None, []
     if held.holds and comparison.candidate is not None:
         storage = any(mask & ~(seeds.weak(comparison.candidate) or 0) for mask in masks.values())
-        others = proof.alternatives(run, comparison, storage, found.cases)
-        cost, others = proof.measure(run, comparison, _patched(masked, masks), others)
+        others = alternatives.found(run, comparison, storage, found.cases)
+        cost, others = alternatives.measure(run, comparison, _patched(masked, masks), others)
         if cost is not None and comparison.candidate.on_vulkan and not cost.left:
             notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
     return Fix(

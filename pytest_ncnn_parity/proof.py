@@ -1,4 +1,4 @@
-"""The patched network, loaded afresh and run as users run it: is it right, and what does it cost?"""
+"""Whole networks run as users run them: the patched one, loaded afresh, and others; are they right?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 from pytest_ncnn_parity import jobs
-from pytest_ncnn_parity.cost import Cost, cost
 from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.plan import Case
 from pytest_ncnn_parity.runs import SpecRun
-from pytest_ncnn_parity.setups import Comparison, Setup
-from pytest_ncnn_parity.trials import outputs_in, symptom
+from pytest_ncnn_parity.setups import Comparison
+from pytest_ncnn_parity.trials import symptom
 
 REPEATS = 3  # of each sample on the patched network: a race need not show at once
 
@@ -35,95 +34,55 @@ class Proof:
 
 
 @contextmanager
-def _file(patched: Graph) -> Iterator[str]:
+def on_disk(patched: Graph) -> Iterator[str]:
+    """The path of a file that holds `patched`, as long as it is wanted."""
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
         path = Path(folder) / "patched.param"
         path.write_bytes(patched.text.encode("utf-8"))
         yield str(path)
 
 
+def outputs(cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Case]]:
+    """By sample, the outputs among `cases`; samples without one are left out."""
+    found = {name: [case for case in some if case.output is not None] for name, some in cases.items()}
+    return {name: some for name, some in found.items() if some}
+
+
 def prove(
     run: SpecRun, comparison: Comparison, patched: Graph, cases: Mapping[str, Sequence[Case]]
 ) -> Proof:
     """Write the patched .param, load it, run every sample several times, compare the outputs."""
-    assert comparison.candidate is not None
-    run.idle()
-    outputs = {name: [case for case in some if case.output is not None] for name, some in cases.items()}
-    samples = [name for name, some in outputs.items() if some]
-    if not samples:
-        return Proof(
-            False, "not run: each output is known to fail, or wrong in the reference", ran=False
+    asked = outputs(cases)
+    if not asked:
+        why = "not run: each output is known to fail, or wrong in the reference"
+        return Proof(False, why, ran=False)
+    with on_disk(patched) as path:
+        threads = run.settings.threads
+        held = whole(
+            run, {s: jobs.proof(run.plan, s, some, path, REPEATS, threads) for s, some in asked.items()}
         )
-    worst = 0.0
-    with _file(patched) as path:
-        for sample in samples:
-            job = jobs.proof(run.plan, sample, outputs[sample], path, REPEATS, run.settings.threads)
-            try:
-                results = list(run.engine.run(job))
-            except EngineError as error:
-                return Proof(False, f"the patched network could not be run: {error}")
-            for result in results:
-                if result.outcome == "failed":
-                    name = result.id.split("::")[1]
-                    return Proof(False, f"sample {sample}: {name} {symptom(result)}")
-                if result.metrics is None:
-                    return Proof(False, f"not run: {result.reason}", ran=False)
-                worst = max(worst, float(result.metrics["scaled"]))
-    count = f"{len(samples)} sample{'s' if len(samples) > 1 else ''}"
-    times = f"{REPEATS} times" if REPEATS > 1 else "once"
-    how = (
-        f"the patched network ran {count} {times} on {comparison.candidate}: outputs within {worst:.3g}"
-    )
-    return Proof(True, how, worst=worst)
+    if not held.holds:
+        return held
+    count = f"{len(asked)} sample{'s' if len(asked) > 1 else ''}"
+    how = f"the patched network ran {count} {REPEATS} times on {comparison.candidate}: {held.how}"
+    return replace(held, how=how)
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """A way to run the whole network that needs no masks: right or not, how close, and how fast."""
-
-    name: str
-    setup: Setup
-    problem: str
-    worst: float
-    ms: float | None = None
-
-
-def alternatives(
-    run: SpecRun, comparison: Comparison, storage: bool, cases: Mapping[str, Sequence[Case]]
-) -> list[Alternative]:
-    """Whole-network answers to a fault of 16-bit storage, or of arithmetic alone."""
-    candidate = comparison.candidate
-    assert candidate is not None
-    if candidate.precision != "fp16":
-        return []
-    ways = {"use_fp16_arithmetic=False": "fp16-storage"}
-    if storage:
-        ways = {"bf16": "bf16"} if candidate.on_vulkan else {"bf16": "bf16", "fp32": "fp32"}
-    found = []
-    for name, precision in ways.items():
-        setup = Setup(candidate.device, precision, candidate.options)
-        problem, worst = outputs_in(run, comparison, setup, cases)
-        found.append(Alternative(f"{name} for the whole network", setup, problem, worst))
-    return found
-
-
-def measure(
-    run: SpecRun, comparison: Comparison, patched: Graph, others: list[Alternative]
-) -> tuple[Cost | None, list[Alternative]]:
-    """Time the network before, after, and as each alternative that is right, on the first sample."""
-    assert comparison.candidate is not None
+def whole(run: SpecRun, asked: Mapping[str, Job]) -> Proof:
+    """Whether every output that the jobs, by sample, judge is right. Those like the reference are."""
     run.idle()
-    right = [other for other in others if not other.problem]
-    setups = [(comparison.candidate, 0), (comparison.candidate, 1), *((o.setup, 0) for o in right)]
-    sample = next(iter(run.plan.spec.inputs))
-    with _file(patched) as path:
-        job = jobs.timing(run.plan, sample, setups, [path], run.settings.threads)
+    worst = 0.0
+    for sample, job in asked.items():
         try:
-            before, after, *rest = run.engine.ask(job)
-        except EngineError:  # as when the unpatched network kills the worker: there is no before
-            return None, others
-    if before["problem"] or after["problem"]:
-        return None, others
-    found = cost(patched, (before["ms"], before["where"]), (after["ms"], after["where"]))
-    timed = {o.name: replace(o, ms=median(told["ms"])) for o, told in zip(right, rest, strict=True)}
-    return found, [timed.get(other.name, other) for other in others]
+            results = list(run.engine.run(job))
+        except EngineError as error:
+            return Proof(False, f"the network could not be run: {error}", worst=worst)
+        for result in results:
+            if result.outcome == "skipped" and "alike" not in result.evidence:
+                return Proof(False, f"not run: {result.reason}", ran=False)
+            if result.outcome == "failed":
+                what = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
+                return Proof(False, what, worst=worst)
+            if result.metrics is not None:
+                worst = max(worst, float(result.metrics["scaled"]))
+    return Proof(True, f"outputs within {worst:.3g}", worst=worst)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pytest_ncnn_parity import jobs
 from pytest_ncnn_parity.engine.client import EngineError
@@ -12,7 +12,6 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan import Case
 from pytest_ncnn_parity.repair import Masks, Spent
 from pytest_ncnn_parity.runs import SpecRun
-from pytest_ncnn_parity.setups import Comparison, Setup
 
 
 @dataclass
@@ -93,31 +92,3 @@ def symptom(result: Result) -> str:
     if "reference_nan" in result.evidence:
         return f"has {result.evidence['reference_nan']} nan in the reference itself"
     return "holds what 16 bits cannot"
-
-
-def outputs_in(
-    run: SpecRun, comparison: Comparison, setup: Setup, cases: Mapping[str, Sequence[Case]]
-) -> tuple[str, float]:
-    """Run the network as it is, in `setup`, in place of the candidate of `comparison`.
-
-    What is wrong then with the outputs among `cases`, or nothing; and the worst error of one, as a
-    share of its largest. An output that runs as in the reference is right.
-    """
-    run.idle()
-    own = replace(comparison, candidate=setup)
-    worst = 0.0
-    for sample, some in cases.items():
-        outputs = [replace(case, comparison=own) for case in some if case.output is not None]
-        job = jobs.judge(run.plan, sample, outputs, run.settings.threads, first=False, probe=False)
-        try:
-            results = list(run.engine.run(job)) if outputs else []
-        except EngineError as error:
-            return str(error), worst
-        for result in results:
-            if result.outcome == "skipped" and "alike" not in result.evidence:
-                return f"not run: {result.reason}", worst
-            if result.outcome == "failed":
-                return f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}", worst
-            if result.metrics is not None:
-                worst = max(worst, float(result.metrics["scaled"]))
-    return "", worst
