@@ -213,6 +213,8 @@ class CaseItem(pytest.Item):
         notices = self._notices(run, self.config.stash[SESSION])
         if notices:
             self.told["masks"] = notices
+        if self.config.stash[SESSION].news((self._spec_name, "model")):
+            self.told["model"] = records.model_record(self.plan, self._spec_name, self._param_name)
         known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
         if self.config.stash[SESSION].news(known):
             self.told["environment"] = run.environment()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pytest_ncnn_parity.diagnose import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.fixes import Fix
-from pytest_ncnn_parity.plan import Case
+from pytest_ncnn_parity.param import MASK_ID
+from pytest_ncnn_parity.plan import Case, Plan
 
 METRICS = (
     "max_abs scaled cosine sqnr_db nan inf mismatched total reference_absmax candidate_absmax "
@@ -47,6 +50,37 @@ def record(
     }
 
 
+def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
+    """The files of a spec by their hashes, and the network under test: what baselines compare."""
+    return {
+        "spec": spec,
+        "param": param,
+        "bin": plan.spec.model.bin,
+        "param_sha256": _sha256(plan.spec.param),
+        "bin_sha256": _sha256(plan.spec.bin),
+        "layers": [
+            {
+                "name": layer.name,
+                "type": layer.type,
+                "line": layer.line,
+                "inputs": list(layer.inputs),
+                "outputs": list(layer.outputs),
+                "mask": layer.mask,
+                "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
+            }
+            for layer in plan.masked.layers
+        ],
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        found = sha256()
+        while block := file.read(1 << 20):
+            found.update(block)
+        return found.hexdigest()
+
+
 def properties(told: Mapping[str, Any]) -> list[tuple[str, str | float]]:
     """The JUnit properties of a case: plain str and float."""
     found: list[tuple[str, str | float]] = [
@@ -66,6 +100,7 @@ class Records:
     cases: list[dict[str, Any]] = field(default_factory=list)
     fixes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     masks: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
     def add(self, told: Mapping[str, Any]) -> None:
@@ -74,6 +109,8 @@ class Records:
             self.cases.append(dict(told["case"]))
         for fix in told.get("fixes", ()):
             self.fixes[fix["spec"], fix["comparison"]] = fix
+        if "model" in told:
+            self.models[told["model"]["spec"]] = told["model"]
         for notice in told.get("masks", ()):
             key = tuple(str(value) for value in notice.values())
             self.masks[key] = notice
@@ -87,7 +124,7 @@ class Records:
         for case in self.cases:
             model = models.setdefault(
                 case["spec"],
-                {"spec": case["spec"], "param": case["param"], "cases": [], "fixes": [], "masks": []},
+                {**self.models[case["spec"]], "cases": [], "fixes": [], "masks": []},
             )
             model["cases"].append({k: v for k, v in case.items() if k not in ("spec", "param")})
         for (spec, _), fix in self.fixes.items():

@@ -1,0 +1,150 @@
+"""The options: one table for the command line and its ini twins, and their values, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Option:
+    """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag."""
+
+    name: str
+    metavar: str | None
+    default: str | None
+    help: str
+
+    @property
+    def ini(self) -> str:
+        return "ncnn_parity_" + self.name.replace("-", "_")
+
+    @property
+    def flag(self) -> str:
+        return f"--ncnn-parity-{self.name}"
+
+
+TABLE = {
+    option.name: option
+    for option in (
+        Option("json", "FILE", None, "write the results to FILE as JSON"),
+        Option(
+            "fix",
+            "off|suggest|write",
+            "suggest",
+            "work out masks that repair a red model and prove them by a run; 'write' also puts the "
+            "patched .param and a patch into --ncnn-parity-dir",
+        ),
+        Option("dir", "DIR", ".ncnn-parity", "where --ncnn-parity-fix=write writes"),
+        Option("fix-runs", "N", "300", "how many runs of a network a search for masks may take"),
+        Option("fix-seconds", "SECONDS", "300", "how long a search for masks may take"),
+        Option("timeout", "SECONDS", "120", "how long one step of a network may take"),
+        Option(
+            "require-vulkan",
+            None,
+            None,
+            "fail, not skip, the cases that need a Vulkan device where there is none",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. Paths are absolute; `fix` is off, suggest or write."""
+
+    json: Path | None
+    fix: str
+    dir: Path
+    fix_runs: int
+    fix_seconds: float
+    timeout: float
+    require_vulkan: bool
+
+
+def add(parser: pytest.Parser, suffix: str) -> None:
+    """Make the options known to pytest."""
+    group = parser.getgroup("ncnn-parity", "ncnn-parity")
+    what = f"collect *{suffix}: compare ncnn models layer by layer"
+    group.addoption(
+        "--ncnn-parity", action="store_true", default=None, help=f"{what} (ini: ncnn_parity)"
+    )
+    parser.addini("ncnn_parity", what, type="bool", default=False)
+    for option in TABLE.values():
+        told = f"{option.help} (ini: {option.ini}"
+        if option.metavar is None:
+            group.addoption(option.flag, action="store_true", default=None, help=f"{told})")
+            parser.addini(option.ini, option.help, type="bool", default=False)
+        else:
+            shown = f"{told}, default: {option.default or 'none'})"
+            group.addoption(option.flag, default=None, metavar=option.metavar, help=shown)
+            parser.addini(option.ini, option.help, type="string", default=option.default)
+
+
+def given(config: pytest.Config, ini: str) -> Any:
+    """The value of an option by its ini name: the command line's, or else the ini's."""
+    value = config.getoption(ini)
+    return config.getini(ini) if value is None else value
+
+
+def read(config: pytest.Config) -> Options:
+    """All options; UsageError names every one that is wrong."""
+    reader = _Reader(config)
+    options = Options(
+        json=reader.path("json"),
+        fix=reader.choice("fix"),
+        dir=reader.path("dir") or config.rootpath,
+        fix_runs=math.ceil(reader.above_zero("fix-runs")),
+        fix_seconds=reader.above_zero("fix-seconds"),
+        timeout=reader.above_zero("timeout"),
+        require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
+    )
+    if reader.problems:
+        raise pytest.UsageError("\n".join(reader.problems))
+    return options
+
+
+class _Reader:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.problems: list[str] = []
+
+    def path(self, name: str) -> Path | None:
+        """From the command line relative to where pytest was called; from the ini, to the rootdir."""
+        option = TABLE[name]
+        typed = self._config.getoption(option.ini)
+        if typed is not None:
+            return self._config.invocation_params.dir / str(typed)
+        ini = self._config.getini(option.ini)
+        return self._config.rootpath / ini if ini else None
+
+    def choice(self, name: str) -> str:
+        option = TABLE[name]
+        assert option.metavar is not None
+        *rest, last = option.metavar.split("|")
+        return self._valid(option, lambda text: text in {*rest, last}, f"{', '.join(rest)} or {last}")
+
+    def above_zero(self, name: str) -> float:
+        option = TABLE[name]
+        what = "a number of seconds above 0" if option.metavar == "SECONDS" else "a number above 0"
+        text = self._valid(option, lambda text: 0.0 < _number(text) < 1e6, what)
+        return _number(text)
+
+    def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
+        text = str(given(self._config, option.ini))
+        if not accepts(text):
+            self.problems.append(f"{option.flag}={text}: expected {expected} (ini: {option.ini})")
+            return str(option.default)
+        return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
