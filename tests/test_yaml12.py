@@ -188,4 +188,6 @@ def test_a_document_of_any_depth_is_an_error_and_no_crash(depth: int) -> None:
         "except yaml12.YamlError as error: print(error.problems[0][1])\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout[:18]) == (0, "too large or too d")
+    assert ran.returncode == 0
+    # libyaml's own limit comes first where it has one
+    assert "too large or too deep" in ran.stdout or "exceeded maximum nesting depth" in ran.stdout
