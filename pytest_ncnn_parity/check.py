@@ -13,8 +13,11 @@ from pytest_ncnn_parity.plan import Plan, matches, matches_blob
 from pytest_ncnn_parity.spec import Spec, SpecError
 
 
-def plan(spec: Spec) -> Plan:
-    """The plan of `spec`, whose network is read here; SpecError or ParamError if it cannot be run."""
+def plan(spec: Spec, root: Path = Path()) -> Plan:
+    """The plan of `spec` in the project at `root`; its network is read here.
+
+    SpecError or ParamError if it cannot be run.
+    """
     files = [
         f"{spec.at('model', key)}: {kind} file {path} {_state(path)}"
         for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin))
@@ -22,7 +25,7 @@ def plan(spec: Spec) -> Plan:
     ]
     if files:
         raise SpecError(files)
-    made = Plan(spec, param.read(str(spec.param)))
+    made = Plan(spec, param.read(str(spec.param)), root)
     errors = [
         *_inputs(spec, made.graph),
         *_selection(spec, made),

@@ -143,6 +143,10 @@ def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
     kind, detail, step = death["kind"], death["detail"], death["step"]
     told = [line for line in str(death.get("stderr", "")).splitlines() if line.strip()][-4:]
     shown = (f"in: {step}", *(f"stderr: {line}" for line in told))
+    if kind in ("files", "raised") and "key" in death:
+        lines = tuple(death.get("lines", ()))
+        cause = "load" if step.startswith("load") else "crash"
+        return Diagnosis(cause, detail if cause == "load" else f"{detail}, in {step}", lines)
     if kind == "timeout":
         return Diagnosis("timeout", f"{detail} on {where}", shown)
     if kind == "misread":

@@ -65,7 +65,7 @@ def proof(plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: i
     nets = _Nets()
     specs = [nets.case(case, model=1) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
-    models = (*job.models, Model(param, str(plan.spec.bin)))
+    models = (*job.models, replace(_model(plan), param=param, text=None))
     return replace(job, models=models, probe=False, repeats=repeats)
 
 
@@ -102,7 +102,7 @@ def timing(
         NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
     ]
     job = _asking(plan, sample, specs, threads)
-    models = (*job.models, *(Model(param, str(plan.spec.bin)) for param in params))
+    models = (*job.models, *(replace(_model(plan), param=param, text=None) for param in params))
     return replace(job, kind="time", models=models)
 
 
@@ -122,7 +122,9 @@ def _asking(plan: Plan, sample: str, nets: Iterable[NetSpec], threads: int) -> J
 def _model(plan: Plan) -> Model:
     """The network under test: the spec's masks exist in memory alone."""
     text = plan.masked.text if plan.spec.masks else None
-    return Model(str(plan.spec.param), str(plan.spec.bin), text)
+    spec = plan.spec
+    folders = () if spec.setup is None else (str(plan.root), str(spec.path.parent))
+    return Model(str(spec.param), str(spec.bin), text, spec.setup, folders)
 
 
 def _inputs(plan: Plan, sample: str) -> dict[str, Mapping[str, Any]]:

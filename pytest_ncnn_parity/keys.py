@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -217,6 +218,14 @@ AnyComparison = Annotated[
     Discriminator(_comparison_kind),
 ]
 
+
+def _function(name: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
+        raise ValueError(f"expected package.module:function, found {name[:60]!r}")
+    return name
+
+
+Function = Annotated[str, AfterValidator(_function)]
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
 

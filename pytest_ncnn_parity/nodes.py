@@ -66,7 +66,7 @@ class SpecFile(pytest.File):
 
     def collect(self) -> Iterator[Sample]:
         try:
-            plan = check.plan(spec.load(self.path))
+            plan = check.plan(spec.load(self.path), self.config.rootpath)
         except ParityError as error:
             raise self.CollectError(str(error)) from None
         for name in plan.spec.inputs:
@@ -178,7 +178,7 @@ class CaseItem(pytest.Item):
             self.told["fixes"] = [records.fix_record(self._spec_name, fix)]
         text = failure.text(self.case, result, diagnosis, fix, brief=bool(upstream))
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
-            place = self.plan.spec.at("model", "bin")
+            place = self.plan.spec.at(*result.evidence["death"].get("key", ("model", "bin")))
             text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
         self._conclude(run, result, diagnosis, text)
 
@@ -213,6 +213,9 @@ class CaseItem(pytest.Item):
         notices = self._notices(run, self.config.stash[SESSION])
         if notices:
             self.told["masks"] = notices
+        unread = result.evidence.get("unread")
+        if unread and self.config.stash[SESSION].news((self._spec_name, "unread")):
+            self.told["notes"] = [{"spec": self._spec_name, "what": self._unread(unread)}]
         if self.config.stash[SESSION].news((self._spec_name, "model")):
             self.told["model"] = records.model_record(self.plan, self._spec_name, self._param_name)
         known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
@@ -223,6 +226,10 @@ class CaseItem(pytest.Item):
             pytest.skip(message)
         if result.outcome == "failed":
             raise ParityFailure(message)
+
+    def _unread(self, count: int) -> str:
+        names = self.plan.spec.model
+        return f"no layer reads the last {count} bytes of {names.bin}: is it the one of {names.param}?"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own failure is its text, without a traceback; its first line is the summary."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 
 from pytest_ncnn_parity.param import Graph, Layer
 from pytest_ncnn_parity.setups import Comparison
@@ -60,10 +61,11 @@ def _node_names(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec with its network, masks applied."""
+    """A spec with its network, masks applied. `root` is the project's folder, pytest's rootdir."""
 
     spec: Spec
     graph: Graph
+    root: Path = Path()
 
     @cached_property
     def masked(self) -> Graph:

@@ -14,6 +14,7 @@ from pytest_ncnn_parity.keys import (
     SOURCES,
     AnyComparison,
     Budget,
+    Function,
     Keys,
     Known,
     Mask,
@@ -42,6 +43,7 @@ class Spec(Keys):
 
     model: ModelFiles
     inputs: Annotated[dict[SampleName, dict[Name, Source]], Field(min_length=1)]
+    setup: Function | None = None
     compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
     tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
     layers: Selection = Selection()

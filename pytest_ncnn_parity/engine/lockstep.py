@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_ncnn_parity.engine import probe
 from pytest_ncnn_parity.engine.blob import Blob, Made
-from pytest_ncnn_parity.engine.nets import Net, StepFailed, Unavailable, misread
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.nets import Net, misread
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
 from pytest_ncnn_parity.engine.representable import Representable

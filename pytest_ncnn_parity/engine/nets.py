@@ -12,29 +12,15 @@ import ncnn
 
 from pytest_ncnn_parity import param
 from pytest_ncnn_parity.engine.blob import Blob, Made
+from pytest_ncnn_parity.engine.custom import blamed
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.files import load_param
 from pytest_ncnn_parity.engine.memo import Memo
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.setups import PRECISION_FLAGS, PRECISIONS, Setup
 
 X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
 _ARM = re.match(r"arm|aarch64", platform.machine()) is not None
-
-
-class Unavailable(Exception):
-    """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device."""
-
-    def __init__(self, reason: str, no_vulkan: bool = False) -> None:
-        super().__init__(reason)
-        self.no_vulkan = no_vulkan
-
-
-class StepFailed(Exception):
-    """A native step that gave no result: ncnn refused it, or it killed a former worker."""
-
-    def __init__(self, step: str, death: Mapping[str, Any]) -> None:
-        super().__init__(step)
-        self.step = step
-        self.death = dict(death)
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class LoadedNet:
     """A network ready to run.
 
     `masks` are its layers' as they stand in the model's text; `enter` announces each native step
-    before it is taken; `label` tells of this network there.
+    before it is taken; `label` tells of this network there. `net` is what to load it into.
     """
 
     def __init__(
@@ -109,6 +95,7 @@ class LoadedNet:
         enter: Callable[[str], None],
         memo: Memo | None = None,
         label: str = "",
+        net: ncnn.Net | None = None,
     ) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
@@ -117,8 +104,9 @@ class LoadedNet:
         self._memo = memo or Memo()
         self.label = label or str(self.setup)
         self._executions: dict[int, Execution] = {}
+        self._model = model
         self._check_available()
-        self.net = ncnn.Net()
+        self.net = net or ncnn.Net()
         self._set_options(threads)
         self._load(model)
         self._read_back()
@@ -171,13 +159,11 @@ class LoadedNet:
     def _load(self, model: Model) -> None:
         step = f"load on {self.label}"
         self._enter(step)
-        if model.text is None:
-            rc = self.net.load_param(model.param)
-        else:
-            rc = self.net.load_param_mem(model.text)
-        if rc != 0:
-            raise StepFailed(step, {"kind": "refused", "detail": f"{model.param}: load_param: {rc}"})
-        rc = self.net.load_model(model.bin)
+        with blamed(model, step):
+            rc = load_param(self.net, model)
+            if rc != 0:
+                raise StepFailed(step, {"kind": "refused", "detail": f"{model.param}: load_param: {rc}"})
+            rc = self.net.load_model(model.bin)
         if rc != 0:
             raise StepFailed(step, {"kind": "refused", "detail": f"{model.bin}: load_model: {rc}"})
 
@@ -275,7 +261,8 @@ class LoadedNet:
                 raise StepFailed(step, {"kind": "refused", "detail": f"input {blob}: {rc}"})
         made = {}
         for blob in outputs:
-            rc, mat = extractor.extract(self._index[blob])
+            with blamed(self._model, step):
+                rc, mat = extractor.extract(self._index[blob])
             if rc != 0 or mat.empty():
                 raise StepFailed(step, {"kind": "refused", "detail": f"extract {blob}: {rc}"})
             made[blob] = Blob(mat)

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.custom import Registry
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.files import Checked
 from pytest_ncnn_parity.engine.memo import Memo
 from pytest_ncnn_parity.engine.mixed import MixedNet
-from pytest_ncnn_parity.engine.nets import LoadedNet, Net, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.nets import LoadedNet, Net
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
 from pytest_ncnn_parity.setups import Setup
 
@@ -44,12 +47,15 @@ class Pool:
         self._memo = Memo()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, param.Graph] = {}
+        self._registry = Registry(enter)
+        self.files = Checked(self._registry, enter)
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to names."""
         if not (job.remember and self._memo.is_open):
             named = {load.key for spec in job.nets for load in self._loads(job, spec)}
-            self._loaded = {key: net for key, net in self._loaded.items() if key in named}
+            for key in [key for key in self._loaded if key not in named]:
+                self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
         if job.remember:
             self._memo.open()
@@ -92,17 +98,30 @@ class Pool:
 
     def _load(self, job: Job, load: _Load) -> LoadedNet:
         if load.key not in self._loaded:
-            masks = self.graph(load.model).masks
             try:
-                self._loaded[load.key] = LoadedNet(
-                    load.spec, load.model, masks, job.threads, self._enter, self._memo, load.label
-                )
+                self._loaded[load.key] = self._fresh(job, load)
             except (StepFailed, Unavailable) as problem:
                 self._loaded[load.key] = problem
         found = self._loaded[load.key]
         if isinstance(found, LoadedNet):
             return found
         raise found
+
+    def _fresh(self, job: Job, load: _Load) -> LoadedNet:
+        graph = self.graph(load.model)
+        self.files.weights(load.model, graph)
+        net = self._registry.net(load.model, graph)
+        try:
+            return LoadedNet(
+                load.spec, load.model, graph.masks, job.threads, self._enter, self._memo, load.label, net
+            )
+        except BaseException:
+            self._registry.abandon(net)
+            raise
+
+    def _drop(self, found: LoadedNet | StepFailed | Unavailable) -> None:
+        if isinstance(found, LoadedNet):
+            self._registry.release(found.net)
 
 
 class JobNets:
@@ -132,7 +151,8 @@ class JobNets:
         try:
             return self[number]
         except StepFailed as failed:
-            teller = self._teller[number]
+            # what is wrong with the files is wrong with all networks: one case tells
+            teller = self._job.cases[0].id if failed.of_files else self._teller[number]
             if self._job.tells_load_failures and teller == case.id:
                 raise
             raise Skip(

@@ -7,7 +7,8 @@ from typing import Any
 
 from pytest_ncnn_parity.compare import Metrics, compare
 from pytest_ncnn_parity.engine.blob import Blob
-from pytest_ncnn_parity.engine.nets import Net, StepFailed, Unavailable
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.nets import Net
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
 from pytest_ncnn_parity.tolerance import Tolerance

@@ -21,11 +21,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Model:
-    """A network's files. `text` stands for the .param where masks are applied in memory."""
+    """A network's files. `text` stands for the .param where masks are applied in memory.
+
+    `setup`, `package.module:function`, is called with every Net before it is loaded; its module lies
+    under `folders`, the first of which is the project's root.
+    """
 
     param: str
     bin: str
     text: str | None = None
+    setup: str | None = None
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Job:
     @staticmethod
     def decode(line: str) -> Job:
         raw = json.loads(line)
-        raw["models"] = tuple(Model(**m) for m in raw["models"])
+        raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
         raw["nets"] = tuple(NetSpec(**n) for n in raw["nets"])
         raw["cases"] = tuple(CaseSpec(**c) for c in raw["cases"])
         raw["done"] = tuple(raw["done"])

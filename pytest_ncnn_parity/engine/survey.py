@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_ncnn_parity.compare import compare
 from pytest_ncnn_parity.engine.blob import Made
-from pytest_ncnn_parity.engine.nets import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.stepping import walk

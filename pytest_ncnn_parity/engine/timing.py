@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pytest_ncnn_parity.engine.blob import Made
-from pytest_ncnn_parity.engine.nets import StepFailed, Unavailable
+from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
 from pytest_ncnn_parity.engine.pool import JobNets
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.param import Graph

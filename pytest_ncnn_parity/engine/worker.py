@@ -20,9 +20,9 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.engine.blob import Blob
+from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.engine.inputs import InputError, array
 from pytest_ncnn_parity.engine.lockstep import Lockstep
-from pytest_ncnn_parity.engine.nets import StepFailed
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.survey import survey
@@ -77,7 +77,9 @@ class Worker:
             if job.masks is not None:
                 graph = graph.remasked(job.masks)
             for result in Lockstep(job, graph, blobs, nets).results():
-                self.send(case=vars(result))
+                unread = self._pool.files.unread(job.models[0])
+                noted = {**result.evidence, "unread": unread} if unread else result.evidence
+                self.send(case={**vars(result), "evidence": noted})
 
     @staticmethod
     def _environment() -> dict[str, Any]:

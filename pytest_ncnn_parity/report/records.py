@@ -56,6 +56,7 @@ def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
         "spec": spec,
         "param": param,
         "bin": plan.spec.model.bin,
+        "setup": plan.spec.setup,
         "param_sha256": _sha256(plan.spec.param),
         "bin_sha256": _sha256(plan.spec.bin),
         "layers": [
@@ -101,6 +102,7 @@ class Records:
     fixes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     masks: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, dict[str, None]] = field(default_factory=dict)  # by spec, in order
     environment: dict[str, Any] = field(default_factory=dict)
 
     def add(self, told: Mapping[str, Any]) -> None:
@@ -111,6 +113,8 @@ class Records:
             self.fixes[fix["spec"], fix["comparison"]] = fix
         if "model" in told:
             self.models[told["model"]["spec"]] = told["model"]
+        for note in told.get("notes", ()):
+            self.notes.setdefault(note["spec"], {})[note["what"]] = None
         for notice in told.get("masks", ()):
             key = tuple(str(value) for value in notice.values())
             self.masks[key] = notice
@@ -124,12 +128,15 @@ class Records:
         for case in self.cases:
             model = models.setdefault(
                 case["spec"],
-                {**self.models[case["spec"]], "cases": [], "fixes": [], "masks": []},
+                {**self.models[case["spec"]], "cases": [], "fixes": [], "masks": [], "notes": []},
             )
             model["cases"].append({k: v for k, v in case.items() if k not in ("spec", "param")})
         for (spec, _), fix in self.fixes.items():
             if spec in models:
                 models[spec]["fixes"].append({k: v for k, v in fix.items() if k != "spec"})
+        for spec, notes in self.notes.items():
+            if spec in models:
+                models[spec]["notes"] += notes
         for notice in self.masks.values():
             if notice["spec"] in models:
                 told = {k: v for k, v in notice.items() if k != "spec"}

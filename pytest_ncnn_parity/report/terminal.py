@@ -24,6 +24,7 @@ def summary(records: Records, verbosity: int) -> Iterator[str]:
         yield model["spec"]
         for name in dict.fromkeys(case["comparison"] for case in model["cases"]):
             yield from _comparison(name, [c for c in model["cases"] if c["comparison"] == name])
+        yield from (f"  note: {note}" for note in model["notes"])
         for notice in model["masks"]:
             mask = f"31={notice['mask']} on {notice['layer']}"
             yield f"  {notice['kind']} mask: {mask}: {notice['what']}"
