@@ -111,20 +111,6 @@ def _worker_of(pid: int) -> int:
     raise AssertionError("no worker was started")
 
 
-def test_weights_that_do_not_load_are_one_error(gate: Gate, pytester: pytest.Pytester) -> None:
-    networks.convolution(pytester.path)
-    weights = pytester.path / "net.bin"
-    weights.write_bytes(weights.read_bytes()[:3000])
-    networks.spec(pytester.path, networks.NOISE + "  more: {in0: {random: uniform}}\n")
-    run = gate()
-    assert run.ids("failed") == ["noise::cpu-vs-vulkan::c1"]
-    assert run.ids("passed") == []
-    message = run.cases["noise::cpu-vs-vulkan::c1"]["message"]
-    assert message.startswith(str(pytester.path / "net.parity.yaml") + ":1:")
-    assert "net.bin: load_model" in message
-    assert "could not load" in run.cases["more::fp16-range::c2"]["message"]
-
-
 def test_nan_that_the_reference_makes_is_told_at_its_maker(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -19,6 +19,7 @@ from pytest_ncnn_parity.errors import guess
 from pytest_ncnn_parity.param import Graph
 
 _OURS = Path(__file__).resolve().parents[1]
+_ABANDONED: list[ncnn.Net] = []  # for as long as the process lives
 
 
 class _Registered:
@@ -86,7 +87,6 @@ class Registry:
     def __init__(self, enter: Callable[[str], None]) -> None:
         self._enter = enter
         self._cleared: dict[tuple[str, frozenset[str]], list[CustomNet]] = {}
-        self._abandoned: list[ncnn.Net] = []
 
     def net(self, model: Model, graph: Graph) -> ncnn.Net:
         """A network to load; StepFailed holds what the project's function raised."""
@@ -119,7 +119,7 @@ class Registry:
 
     def abandon(self, net: ncnn.Net) -> None:
         """Never destroy `net`: one that was loaded in part may crash older ncnn then."""
-        self._abandoned.append(net)
+        _ABANDONED.append(net)
 
 
 @contextmanager

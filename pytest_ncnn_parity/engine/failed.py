@@ -28,5 +28,5 @@ class StepFailed(Exception):
 
     @property
     def of_files(self) -> bool:
-        """Whether the model's files, or what goes with them, are at fault: then nothing of them runs."""
-        return "key" in self.death and self.step.startswith("load")
+        """Whether it is not one network that did not load but none of these files can be."""
+        return self.step.startswith("load ") and not self.step.startswith("load on ")
