@@ -94,6 +94,14 @@ def survey(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Job
     return replace(_asking(plan, sample, nets.found, threads), kind="survey")
 
 
+def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Job:
+    """Write the layer of `case`, and what it is fed, to `folder`."""
+    nets = _Nets()
+    specs = [nets.case(case)]
+    job = _judging(plan, sample, nets, [case], specs, threads)
+    return replace(job, kind="isolate", folder=folder)
+
+
 def timing(
     plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
 ) -> Job:

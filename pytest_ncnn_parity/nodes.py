@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity import check, fixes, masks, param, setups, spec
+from pytest_ncnn_parity import check, fixes, masks, param, repro, setups, spec
 from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
@@ -23,10 +23,17 @@ from pytest_ncnn_parity.runs import Settings, SpecRun
 class Session:
     """The runs of a pytest session: one per spec, made when its first case runs."""
 
-    def __init__(self, settings: Settings, fix: FixSettings | None, require_vulkan: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fix: FixSettings | None,
+        require_vulkan: bool,
+        repro: Path | None = None,
+    ) -> None:
         self.settings = settings
         self.fix = fix
         self.require_vulkan = require_vulkan
+        self.repro = repro
         self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
         self._selected: dict[str, dict[str, list[Case]]] = {}
         self._told: set[object] = set()
@@ -180,6 +187,11 @@ class CaseItem(pytest.Item):
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
             place = self.plan.spec.at(*result.evidence["death"].get("key", ("model", "bin")))
             text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
+        if session.repro is not None and self.case.layer is not None and not expected:
+            folder = session.repro / repro.name(self._spec_name, self.case)
+            made = repro.make(run, self.sample, self.case, result, text, folder)
+            self.told["repro"] = made.path
+            text += f"\n  repro: {made}"
         self._conclude(run, result, diagnosis, text)
 
     def _upstream(self, run: SpecRun) -> Sequence[Red]:
@@ -209,7 +221,7 @@ class CaseItem(pytest.Item):
             diagnosis,
             message,
         )
-        self.told["case"] = told
+        self.told["case"] = {**told, "repro": self.told.pop("repro", None)}
         notices = self._notices(run, self.config.stash[SESSION])
         if notices:
             self.told["masks"] = notices

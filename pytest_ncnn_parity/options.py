@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,13 @@ TABLE = {
         Option("dir", "DIR", ".ncnn-parity", "where --ncnn-parity-fix=write writes"),
         Option("fix-runs", "N", "300", "how many runs of a network a search for masks may take"),
         Option("fix-seconds", "SECONDS", "300", "how long a search for masks may take"),
+        Option(
+            "repro",
+            "DIR",
+            None,
+            "write each red layer to DIR as a network of its own, with its input and a script that "
+            "shows the fault with ncnn alone",
+        ),
         Option("timeout", "SECONDS", "120", "how long one step of a network may take"),
         Option(
             "require-vulkan",
@@ -63,6 +71,7 @@ class Options:
     dir: Path
     fix_runs: int
     fix_seconds: float
+    repro: Path | None
     timeout: float
     require_vulkan: bool
 
@@ -101,6 +110,7 @@ def read(config: pytest.Config) -> Options:
         dir=reader.path("dir") or config.rootpath,
         fix_runs=math.ceil(reader.above_zero("fix-runs")),
         fix_seconds=reader.above_zero("fix-seconds"),
+        repro=reader.folder("repro"),
         timeout=reader.above_zero("timeout"),
         require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
     )
@@ -122,6 +132,16 @@ class _Reader:
             return self._config.invocation_params.dir / str(typed)
         ini = self._config.getini(option.ini)
         return self._config.rootpath / ini if ini else None
+
+    def folder(self, name: str) -> Path | None:
+        """A path where a folder is, or can be made."""
+        path = self.path(name)
+        if path is not None:
+            there = next(place for place in (path, *path.parents) if place.exists())
+            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+                option, why = TABLE[name], "is no folder" if not there.is_dir() else "is not writable"
+                self.problems.append(f"{option.flag}={path}: {there} {why} (ini: {option.ini})")
+        return path
 
     def choice(self, name: str) -> str:
         option = TABLE[name]

@@ -126,4 +126,4 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
             runs=asked.fix_runs,
             seconds=asked.fix_seconds,
         )
-    return nodes.Session(settings, fix, asked.require_vulkan)
+    return nodes.Session(settings, fix, asked.require_vulkan, asked.repro)

@@ -7,6 +7,7 @@ One JSON object a line. A job is a `Job`; the messages a worker sends back are, 
 `environment`  versions and devices, once what is known of them has grown
 `survey`       what a job of kind `survey` found: see `survey.survey`
 `time`         what a job of kind `time` found: see `timing.times`
+`isolate`      what a job of kind `isolate` found: see `isolate.isolate`
 `error`        the job cannot run at all; a text for the user
 `end`          the job is done
 """
@@ -70,7 +71,8 @@ class Job:
     """One sample: what to feed, what to load, what to do.
 
     `masks`, by layer, are those under which cases are judged where they are not the file's.
-    `kind` is `judge` (the cases), `survey` (measure the trajectory) or `time` (the networks).
+    `kind` is `judge` (the cases), `survey` (measure the trajectory), `time` (the networks) or `isolate`
+    (write the layer of the one case, with what it is fed, to `folder`).
     `trajectory` is the net whose values feed every layer case; `dead` maps native steps that killed
     a worker to how it died: they are not tried again. `defaults` holds each comparison's layer
     tolerance for layers that are not themselves judged. `done` are the cases that need no result
@@ -88,6 +90,7 @@ class Job:
     defaults: Mapping[str, Mapping[str, float | None]]
     threads: int
     kind: str = "judge"
+    folder: str | None = None
     masks: tuple[int, ...] | None = None
     probe: bool = True
     repeats: int = 1

@@ -22,6 +22,7 @@ import numpy as np
 from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.engine.inputs import InputError, array
+from pytest_ncnn_parity.engine.isolate import isolate
 from pytest_ncnn_parity.engine.lockstep import Lockstep
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
@@ -73,6 +74,8 @@ class Worker:
             self.send(survey=survey(job, graph, blobs, nets))
         elif job.kind == "time":
             self.send(time=times(job, graph, blobs, nets))
+        elif job.kind == "isolate":
+            self.send(isolate=isolate(job, graph, blobs, nets, self._pool.files))
         else:
             if job.masks is not None:
                 graph = graph.remasked(job.masks)

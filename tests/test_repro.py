@@ -1,0 +1,156 @@
+"""`--ncnn-parity-repro`: a red layer as files that show its fault with ncnn alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from test_custom_layers import affine, project
+
+REPRO = ("--ncnn-parity-repro=found", "--ncnn-parity-fix=off")
+
+
+def script(folder: Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the repro in `folder`, where this package cannot be imported."""
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    code = (
+        "import sys, runpy; sys.modules['pytest_ncnn_parity'] = None; "
+        "runpy.run_path(sys.argv[1], {}, '__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(folder / "repro.py")],
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=cwd or folder,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_an_overflow_is_shown_by_the_layer_alone(
+    gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
+) -> None:
+    example("style_decoder")
+    run = gate(*REPRO, "-k", "fp16-vs-fp32-vulkan and (sum_15 or out0)")
+    folder = pytester.path / "found/style_decoder/fp16-vs-fp32-vulkan/sum_15"
+    red = run.cases["face::fp16-vs-fp32-vulkan::sum_15"]
+    assert red["repro"] == str(folder)
+    assert f"  repro: {folder} (of sample face)" in red["message"].splitlines()
+    assert run.cases["other::fp16-vs-fp32-vulkan::sum_15"]["repro"] == str(folder)
+    assert run.cases["face::fp16-vs-fp32-vulkan::output:out0"]["repro"] is None
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "in0.npy",
+        "layer.bin",
+        "layer.param",
+        "repro.py",
+    ]
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["sum_15"]
+    assert (folder / "layer.param").read_text("utf-8").splitlines()[:3] == [
+        "7767517",
+        "2 2",
+        "Input square_15 0 1 square_15",
+    ]
+    shown = script(folder)
+    assert shown.returncode == 1, shown.stderr
+    assert "sum_15: the reference reaches 3000" in shown.stdout
+    assert "the fault is there" in shown.stdout
+    text = (folder / "repro.py").read_text("utf-8")
+    assert f"ncnn {run.report['environment']['ncnn']}, numpy" in text
+    assert run.report["environment"]["devices"][0]["name"] in text
+    np.save(folder / "in0.npy", np.load(folder / "in0.npy") / 1000)
+    shown = script(folder)
+    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, "the fault is not seen here")
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "Reduction has no Vulkan kernel")
+def test_an_accumulator_is_shown_too(
+    gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
+) -> None:
+    example("accumulate")
+    run = gate(*REPRO, "-k", "fp16-vs-fp32-vulkan")
+    (name,) = (n for n in run.ids("failed") if "output" not in n)
+    shown = script(Path(run.cases[name]["repro"]))
+    assert shown.returncode == 1, shown.stderr
+    assert "elements out of tolerance; the worst" in shown.stdout
+
+
+def test_what_kills_the_worker_kills_the_script(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=2")
+    networks.spec(pytester.path, networks.NOISE)
+    gate(*REPRO, "-k", "c2 and fp16-vs-fp32-vulkan")
+    folder = pytester.path / "found/net/fp16-vs-fp32-vulkan/c2"
+    whole = (pytester.path / "net.bin").read_bytes()
+    assert (folder / "layer.bin").read_bytes() == whole[len(whole) // 3 : len(whole) * 2 // 3]
+    assert (folder / "layer.param").read_text("utf-8").splitlines()[-1].endswith("31=2")
+    assert script(folder).returncode == -signal.SIGSEGV
+
+
+def test_underflow_is_shown_by_the_layer_that_makes_the_value(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.underflow(pytester.path)
+    networks.spec(pytester.path, "inputs:\n  zeros: {in0: {constant: -1}}\n")
+    run = gate(*REPRO, "-n", "2", "-k", "eps or rsqrt")
+    made = {case["repro"] for case in run.cases.values() if case["outcome"] == "failed"}
+    found = pytester.path / "found/net"
+    assert made == {str(found / "fp16-vs-fp32-vulkan/eps"), str(found / "fp16-range/eps")}
+    shown = script(found / "fp16-range/eps")
+    assert shown.returncode == 1, shown.stderr
+    assert "16 values become 0 in fp16" in shown.stdout
+
+
+def test_a_layer_of_ones_own_needs_the_projects_function(
+    gate: Gate, pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    affine(pytester.path, "1e6")
+    project(pytester.path)
+    run = gate(*REPRO, "-k", "own and fp16-range")
+    folder = Path(run.cases["noise::fp16-range::own"]["repro"])
+    shown = script(folder, tmp_path_factory.mktemp("elsewhere"))
+    assert shown.returncode == 2
+    assert "needs nets.ops:register; run this in its project's folder" in shown.stdout
+    assert script(folder, pytester.path).returncode == 1
+
+
+def test_a_network_that_does_not_load_has_none(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path)
+    (pytester.path / "net.bin").write_bytes(b"")
+    networks.spec(pytester.path, networks.NOISE)
+    run = gate(*REPRO, "-k", "c1")
+    (red,) = run.ids("failed")
+    assert "repro: none: the network does not load" in run.cases[red]["message"]
+    assert run.cases[red]["repro"] is None
+    assert not (pytester.path / "found").exists()
+
+
+def test_names_stay_below_the_folder(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.two_branches(pytester.path)
+    param = pytester.path / "net.param"
+    param.write_text(param.read_text("utf-8").replace(" huge ", " ../../é/huge "), "utf-8")
+    networks.spec(pytester.path, "inputs:\n  large: {in0: {constant: 60}}\ncompare: [fp16-range]\n")
+    run = gate(*REPRO, "-k", "huge")
+    (red,) = run.ids("failed")
+    folder = Path(run.cases[red]["repro"])
+    assert folder.parent == pytester.path / "found/net/fp16-range"
+    assert script(folder).returncode == 1
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_the_start(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE)
+    (pytester.path / "found").write_text("a file", "utf-8")
+    run = gate("--ncnn-parity-repro=found/deep")
+    assert run.result.ret == pytest.ExitCode.USAGE_ERROR
+    where = pytester.path / "found"
+    run.result.stderr.fnmatch_lines([f"*--ncnn-parity-repro={where}/deep: {where} is no folder*"])
