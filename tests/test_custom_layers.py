@@ -11,7 +11,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
-from conftest import Gate
+from conftest import Gate, fresh_python
 from network import Network
 
 from pytest_ncnn_parity import param
@@ -120,6 +120,33 @@ def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
         loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), made, graph.masks, 1, print, net=net)
         assert [layer.type for layer in loaded.net.layers()][2] == "Affine"
         registry.release(loaded.net)
+
+
+def test_a_full_table_of_registrations_is_told(tmp_path: Path) -> None:
+    """Twelve networks at once: newer bindings take them, older ones ten."""
+    affine(tmp_path)
+    project(tmp_path)
+    shown = fresh_python(
+        """
+import sys
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.custom import Registry
+from pytest_ncnn_parity.engine.failed import Unavailable
+from pytest_ncnn_parity.engine.protocol import Model
+root = sys.argv[1]
+model = Model(root + "/net.param", root + "/net.bin", None, "nets.ops:register", (root,))
+graph, registry, nets = param.read(model.param), Registry(lambda step: None), []
+try:
+    while len(nets) < 12:
+        nets.append(registry.net(model, graph))
+    print("all")
+except Unavailable as full:
+    print(len(nets), full)
+""",
+        str(tmp_path),
+    )
+    told = "cannot register what nets.ops:register wants for one more network"
+    assert shown.stdout == "all\n" or (shown.stdout.startswith("10 ncnn") and told in shown.stdout)
 
 
 FAULTS = {
