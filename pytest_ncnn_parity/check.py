@@ -13,8 +13,8 @@ from pytest_ncnn_parity.plan import Plan, matches, matches_blob
 from pytest_ncnn_parity.spec import Spec, SpecError
 
 
-def plan(spec: Spec, root: Path = Path()) -> Plan:
-    """The plan of `spec` in the project at `root`; its network is read here.
+def plan(spec: Spec, project: Path = Path()) -> Plan:
+    """The plan of `spec` in `project`, pytest's rootdir; its network is read here.
 
     SpecError or ParamError if it cannot be run.
     """
@@ -25,7 +25,7 @@ def plan(spec: Spec, root: Path = Path()) -> Plan:
     ]
     if files:
         raise SpecError(files)
-    made = Plan(spec, param.read(str(spec.param)), root)
+    made = Plan(spec, param.read(str(spec.param)), project)
     errors = [
         *_inputs(spec, made.graph),
         *_selection(spec, made),

@@ -131,7 +131,7 @@ def _model(plan: Plan) -> Model:
     """The network under test: the spec's masks exist in memory alone."""
     text = plan.masked.text if plan.spec.masks else None
     spec = plan.spec
-    folders = () if spec.setup is None else (str(plan.root), str(spec.path.parent))
+    folders = () if spec.setup is None else (str(plan.project), str(spec.path.parent))
     return Model(str(spec.param), str(spec.bin), text, spec.setup, folders)
 
 

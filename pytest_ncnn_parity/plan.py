@@ -61,11 +61,11 @@ def _node_names(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec with its network, masks applied. `root` is the project's folder, pytest's rootdir."""
+    """A spec with its network, masks applied. `project` is pytest's rootdir."""
 
     spec: Spec
     graph: Graph
-    root: Path = Path()
+    project: Path = Path()
 
     @cached_property
     def masked(self) -> Graph:
