@@ -108,6 +108,16 @@ def test_what_it_makes_is_judged_and_masks_are_found(gate: Gate, pytester: pytes
     assert "after" in fix["masks"]
 
 
+def test_one_that_is_wrong_in_fp16_alone_is_red_at_the_outputs(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    affine(pytester.path)
+    wrong = OPS.replace("+ self.bias\n", "+ self.bias * (5 if option.use_fp16_storage else 1)\n")
+    project(pytester.path, wrong, compare="compare: [fp16-vs-fp32-vulkan]\n")
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ["noise::fp16-vs-fp32-vulkan::output:out0"]
+
+
 def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
     """Older bindings register ten layers in a process: what is done with gives its place back."""
     affine(tmp_path)

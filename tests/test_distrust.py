@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import networks
@@ -15,50 +14,40 @@ from pytest_ncnn_parity.diagnose import diagnose
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.plan import Case, Plan
 
-# a worker whose ncnn has one more operator: it adds noise of its own to what it is given
-NOISY_WORKER = """
+# an operator that adds noise of its own to what it is given
+NOISE = """
 import ncnn, numpy as np
-from pytest_ncnn_parity.engine import nets, worker
 
 class Noise(ncnn.Layer):
     def __init__(self):
-        ncnn.Layer.__init__(self)
+        super().__init__()
         self.one_blob_only = True
 
-    def forward(self, bottom, top, opt):
-        x = np.array(bottom)
-        noise = np.random.normal(0, SIZE, x.shape)
-        top.clone_from(ncnn.Mat(np.ascontiguousarray(x + noise, np.float32)).clone(), opt.blob_allocator)
+    def forward(self, bottom, top, option):
+        made = np.array(bottom) + np.random.normal(0, SIZE, np.array(bottom).shape)
+        top.clone_from(ncnn.Mat(np.ascontiguousarray(made, np.float32)), option.blob_allocator)
         return 0
 
-made = []
-def create():
-    made.append(Noise())
-    return made[-1]
-
-load = nets.LoadedNet._load
-def load_with_noise(self, model):
-    self.net.register_custom_layer("Noise", create, lambda layer: None)
-    load(self, model)
-nets.LoadedNet._load = load_with_noise
-worker.main()
+def register(net):
+    net.register_custom_layer("Noise", Noise, lambda layer: None)
 """
 
 
-def noisy(folder: Path, size: float) -> tuple[Plan, Engine]:
-    """A network with noise in it, and an engine whose workers know how to run it."""
+def noisy(folder: Path, size: float) -> Plan:
+    """A network with noise in it."""
     net = Network()
     x = net.layer("Input", "in0", params="0=16")
     x = net.layer("Noise", "noise", [x])
     net.layer("ReLU", "relu", [x], ["out0"])
     net.write(folder / "net")
-    plan = check.plan(specs.load(networks.spec(folder, networks.NOISE + "compare: [cpu-vs-vulkan]\n")))
-    (folder / "worker.py").write_text(NOISY_WORKER.replace("SIZE", str(size)))
-    return plan, Engine(60.0, (sys.executable, str(folder / "worker.py")))
+    (folder / "noise.py").write_text(NOISE.replace("SIZE", str(size)), "utf-8")
+    text = f"setup: noise:register\n{networks.NOISE}compare: [cpu-vs-vulkan]\n"
+    return check.plan(specs.load(networks.spec(folder, text)), project=folder)
 
 
-def told(plan: Plan, engine: Engine) -> dict[str, tuple[str, str]]:
+def told(plan: Plan) -> dict[str, tuple[str, str]]:
     """Cause and what is said, of the failed cases of the first comparison."""
+    engine = Engine(60.0)
     cases: dict[str, Case] = {case.id: case for case in plan.cases(plan.spec.comparisons[0])}
     job = jobs.judge(plan, next(iter(plan.spec.inputs)), cases.values(), 1, first=True)
     try:
@@ -75,14 +64,14 @@ def told(plan: Plan, engine: Engine) -> dict[str, tuple[str, str]]:
 
 
 def test_a_network_that_gives_something_else_each_time_is_nondeterministic(tmp_path: Path) -> None:
-    cause, text = told(*noisy(tmp_path, 1.0))["output:out0"]
+    cause, text = told(noisy(tmp_path, 1.0))["output:out0"]
     assert cause == "nondeterministic"
     assert "run again on the same inputs it gives something else" in text
     assert "two runs differ by scaled" in text
 
 
 def test_noise_within_the_tolerance_is_no_failure(tmp_path: Path) -> None:
-    assert told(*noisy(tmp_path, 1e-6)) == {}
+    assert told(noisy(tmp_path, 1e-6)) == {}
 
 
 def cancelling(folder: Path) -> Plan:
@@ -103,7 +92,7 @@ def cancelling(folder: Path) -> Plan:
 
 
 def test_a_cpu_that_disagrees_with_itself_is_no_reference(tmp_path: Path) -> None:
-    found = told(cancelling(tmp_path), Engine(60.0))
+    found = told(cancelling(tmp_path))
     cause, text = found["conv"]
     assert cause == "reference"
     assert "the CPU in fp32 does not agree with itself" in text
@@ -115,7 +104,7 @@ def test_a_sound_reference_is_not_blamed_for_a_fault_of_the_candidate(tmp_path: 
     networks.underflow(tmp_path)
     text = "inputs:\n  zeros: {in0: {constant: -1}}\ncompare: [fp16-vs-fp32-vulkan]\n"
     plan = check.plan(specs.load(networks.spec(tmp_path, text)))
-    assert {cause for cause, _ in told(plan, Engine(60.0)).values()} <= {
+    assert {cause for cause, _ in told(plan).values()} <= {
         "underflow",
         "nan",
         "storage-overflow",

@@ -142,6 +142,7 @@ def test_trials_load_a_network_once_for_each_mask(tmp_path: Path) -> None:
     steps = [m["at"] for m in talk(*(trial(plan, masks) for masks in tries)) if "at" in m]
     loads = [step for step in steps if step.startswith("load")]
     assert sorted(loads) == [
+        "load net.param with net.bin",
         "load on vulkan fp16",
         "load on vulkan fp16 with 31=1",
         "load on vulkan fp16 with 31=18",

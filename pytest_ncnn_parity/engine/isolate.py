@@ -37,8 +37,10 @@ def isolate(job: Job, graph: Graph, inputs: Made, nets: JobNets, files: Checked)
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
         for blob, value in values.items():
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
-    except (StepFailed, Unavailable) as failed:
-        return {"problem": str(failed)}
+    except StepFailed as failed:
+        return {"problem": f"{failed.step} failed, too: {failed.death['detail']}"}
+    except Unavailable as lacking:
+        return {"problem": str(lacking)}
     except OSError as error:
         return {"problem": f"{error.filename or folder}: {error.strerror}"}
     return {"problem": None, "inputs": named, "custom": ncnn.layer_to_index(layer.type) == -1}
