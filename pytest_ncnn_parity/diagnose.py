@@ -149,6 +149,8 @@ def _death(evidence: Mapping[str, Any], where: str) -> Diagnosis:
         return Diagnosis(cause, detail if cause == "load" else f"{detail}, in {step}", lines)
     if kind == "timeout":
         return Diagnosis("timeout", f"{detail} on {where}", shown)
+    if kind == "memory":
+        return Diagnosis("memory", f"out of memory on {where}: {detail}", shown)
     if kind == "misread":
         return Diagnosis("unsafe-mask", f"{step}: {detail}", ("not run: what it reads is no fp32",))
     if kind == "shape":

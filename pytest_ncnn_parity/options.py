@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pytest_ncnn_parity import memory
+
 
 @dataclass(frozen=True)
 class Option:
@@ -53,6 +55,12 @@ TABLE = {
         ),
         Option("timeout", "SECONDS", "120", "how long one step of a network may take"),
         Option(
+            "memory",
+            "SIZE",
+            "75%",
+            "how much memory a worker may hold: MiB, with a unit (8GiB), or of the machine's (75%)",
+        ),
+        Option(
             "require-vulkan",
             None,
             None,
@@ -64,7 +72,7 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Paths are absolute; `fix` is off, suggest or write."""
+    """What was asked for. Paths are absolute, memory is bytes; `fix` is off, suggest or write."""
 
     json: Path | None
     fix: str
@@ -73,6 +81,7 @@ class Options:
     fix_seconds: float
     repro: Path | None
     timeout: float
+    memory: int
     require_vulkan: bool
 
 
@@ -90,7 +99,7 @@ def add(parser: pytest.Parser, suffix: str) -> None:
             group.addoption(option.flag, action="store_true", default=None, help=f"{told})")
             parser.addini(option.ini, option.help, type="bool", default=False)
         else:
-            shown = f"{told}, default: {option.default or 'none'})"
+            shown = f"{told}, default: {option.default or 'none'})".replace("%", "%%")
             group.addoption(option.flag, default=None, metavar=option.metavar, help=shown)
             parser.addini(option.ini, option.help, type="string", default=option.default)
 
@@ -112,6 +121,7 @@ def read(config: pytest.Config) -> Options:
         fix_seconds=reader.above_zero("fix-seconds"),
         repro=reader.folder("repro"),
         timeout=reader.above_zero("timeout"),
+        memory=reader.size("memory"),
         require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
     )
     if reader.problems:
@@ -154,6 +164,11 @@ class _Reader:
         what = "a number of seconds above 0" if option.metavar == "SECONDS" else "a number above 0"
         text = self._valid(option, lambda text: 0.0 < _number(text) < 1e6, what)
         return _number(text)
+
+    def size(self, name: str) -> int:
+        expected = "MiB, a size such as 8GiB, or a share such as 75%"
+        text = self._valid(TABLE[name], lambda text: memory.parse(text) is not None, expected)
+        return memory.parse(text) or 0
 
     def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
         text = str(given(self._config, option.ini))

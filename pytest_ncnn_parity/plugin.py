@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ncnn_parity import options
+from pytest_ncnn_parity import interrupt, options
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.nodes import Session, SpecFile
@@ -42,6 +42,7 @@ class _Gate:
         self._problem = ""
         self._share: tempfile.TemporaryDirectory[str] | None = None
         config.stash[SESSION] = self._session
+        config.add_cleanup(interrupt.on_sigterm())
         config.add_cleanup(self._session.close)
 
     @pytest.hookimpl(optionalhook=True)
@@ -114,6 +115,7 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
 
     settings = runs.Settings(
         timeout=asked.timeout,
+        memory=asked.memory,
         threads=runs.threads(int(worker.get("workercount", 1))),
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,
     )

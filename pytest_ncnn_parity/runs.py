@@ -23,10 +23,14 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says about running. `share`: a folder that all xdist workers see."""
+    """What the command line says about running. `share`: a folder that all xdist workers see.
+
+    `memory`: the bytes a worker may hold.
+    """
 
     timeout: float
     threads: int
+    memory: int | None = None
     share: Path | None = None
 
 
@@ -42,7 +46,8 @@ class SpecRun:
     selected: Mapping[str, Sequence[Case]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.settings.timeout)
+        settings = self.settings
+        self.engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
         self._samples: dict[str, _Sample] = {}
         self._running: _Sample | None = None
         self._once: dict[tuple[str, str], Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pytest_ncnn_parity.engine.process import Died, EngineError, Worker
@@ -13,17 +14,28 @@ from pytest_ncnn_parity.engine.protocol import Job, Result
 __all__ = ["Engine", "EngineError"]
 
 MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
+BEFORE_ANY_VALUE = ("start Vulkan", "load on")  # steps that end the same way whatever the sample
 
 
 class Engine:
     """Runs jobs in a worker process, one worker after the other. Close it when done."""
 
-    def __init__(self, timeout: float, command: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        command: tuple[str, ...] | None = None,
+        memory: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.timeout = timeout
         self.environment: dict[str, Any] = {}
         self.devices: list[dict[str, str]] = []
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.engine.worker")
+        self._memory = memory
+        self._folder = folder
         self._worker: Worker | None = None
+        self._fatal: dict[str, Mapping[str, Any]] = {}  # steps that no job need try again
+        self._beyond: str | None = None  # why no job need be tried any more
 
     def run(self, job: Job) -> Iterator[Result]:
         """Results of the job's cases as they come."""
@@ -44,12 +56,15 @@ class Engine:
         that need it; the rest of the job goes on in a fresh worker.
         """
         done: list[str] = list(job.done)
-        dead: dict[str, Mapping[str, Any]] = dict(job.dead)
+        dead: dict[str, Mapping[str, Any]] = {**self._fatal, **job.dead}
+        deaths = 0
         while True:
+            if self._beyond is not None:
+                raise EngineError(self._beyond)
             worker = self._ready()
-            worker.send(dataclasses.replace(job, done=tuple(done), dead=dead))
+            problem: EngineError | None = None
             try:
-                problem: EngineError | None = None
+                worker.send(dataclasses.replace(job, done=tuple(done), dead=dead), self.timeout)
                 for message in worker.messages(self.timeout):
                     if "case" in message:
                         result = Result(**message["case"])
@@ -60,12 +75,6 @@ class Engine:
                         problem = EngineError(message["error"], message["blob"])
                     else:
                         yield message
-                if problem is not None:  # raised after the job's end, where the next one begins
-                    raise problem
-                return
-            except GeneratorExit:  # nobody wants the rest: it must not be taken for the next job's
-                self._discard()
-                raise
             except Died as died:
                 self._discard()
                 if worker.jobs > 1:
@@ -76,33 +85,52 @@ class Engine:
                         f"{died.death.stderr}"
                     ) from None
                 dead[died.step] = dataclasses.asdict(died.death)
-                if len(dead) > MAX_DEATHS:
-                    raise EngineError(
-                        f"the worker died {len(dead)} times with this model; the last: "
-                        f"{died.step}, {died.death.detail}. No further case was run"
-                    ) from None
+                deaths += 1
+                self._weigh(job, died, deaths)
+            except BaseException:  # nobody wants the rest: it must not be taken for the next job's
+                self._discard()
+                raise
+            else:
+                if problem is not None:
+                    raise problem
+                return
+
+    def _weigh(self, job: Job, died: Died, deaths: int) -> None:
+        """What the last of a job's `deaths` means for what is still to be done."""
+        assert died.step is not None
+        patched = died.step.endswith("(patched)")  # one name for many networks
+        if died.step.startswith(BEFORE_ANY_VALUE) and not patched:
+            self._fatal[died.step] = dataclasses.asdict(died.death)
+        if deaths > MAX_DEATHS:
+            what = (
+                f"the worker died {deaths} times with this model; the last: "
+                f"{died.step}, {died.death.detail}. No further case was run"
+            )
+            if job.kind == "judge" and not job.remember and len(job.models) == 1:
+                self._beyond = what  # elsewhere what died are masks that were tried
+            raise EngineError(what) from None
 
     def _with_stderr(self, result: Result, worker: Worker) -> Result:
         """A failed result with what native code said about it on stderr."""
         if result.outcome != "failed":
             return result
         evidence = dict(result.evidence)
-        shader = worker.shader_failures.get(f"load on {evidence.get('setup')}")
+        shader = worker.stderr.shader_failures.get(f"load on {evidence.get('setup')}")
         if shader is not None:
             evidence["shader"] = shader
         if evidence.get("death", {}).get("kind") == "refused":
-            evidence["death"] = {**evidence["death"], "stderr": worker.tail()}
+            evidence["death"] = {**evidence["death"], "stderr": worker.stderr.text()}
         return dataclasses.replace(result, evidence=evidence)
 
     def _ready(self) -> Worker:
         if self._worker is None:
-            self._worker = Worker(self._command)
+            self._worker = Worker(self._command, self._memory, self._folder)
             self.environment = self._worker.environment
         return self._worker
 
     def _learn(self, worker: Worker) -> None:
         """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
-        for index, name, flags in worker.news():
+        for index, (name, flags) in worker.stderr.devices.items():
             device = {"index": index, "name": name, "fp16": flags}
             if device not in self.devices:
                 self.devices.append(device)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import ncnn
 
 from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine import driver, limits
 from pytest_ncnn_parity.engine.blob import Blob, Made
 from pytest_ncnn_parity.engine.custom import blamed
 from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
@@ -114,20 +115,7 @@ class LoadedNet:
     def _check_available(self) -> None:
         if self.setup.on_vulkan:
             self._enter("start Vulkan")
-            count = ncnn.get_gpu_count()
-            index = self._device_index()
-            if count == 0:
-                raise Unavailable(
-                    "no Vulkan device: install a driver (for a CPU-only one on Debian or Ubuntu: "
-                    "apt-get install mesa-vulkan-drivers)",
-                    no_vulkan=True,
-                )
-            if index >= count:
-                raise Unavailable(
-                    f"no Vulkan device {index}: there is "
-                    + ", ".join(f"{i} ({device_name(i)})" for i in range(count)),
-                    no_vulkan=True,
-                )
+            driver.require(self._device_index())
         elif self.setup.half == "fp16" and X86:
             raise Unavailable(
                 f"ncnn on a {platform.machine()} CPU ignores fp16: the result is bit-identical to "
@@ -196,7 +184,7 @@ class LoadedNet:
 
     @property
     def device_name(self) -> str:
-        return device_name(self._device_index()) if self.setup.on_vulkan else "cpu"
+        return driver.name(self._device_index()) if self.setup.on_vulkan else "cpu"
 
     def execution(self, layer: param.Layer) -> Execution:
         """How `layer` runs here (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
@@ -264,10 +252,6 @@ class LoadedNet:
             with blamed(self._model, step):
                 rc, mat = extractor.extract(self._index[blob])
             if rc != 0 or mat.empty():
-                raise StepFailed(step, {"kind": "refused", "detail": f"extract {blob}: {rc}"})
+                raise StepFailed(step, limits.refused(f"extract {blob}", rc))
             made[blob] = Blob(mat)
         return made
-
-
-def device_name(index: int) -> str:
-    return str(ncnn.get_gpu_info(index).device_name())

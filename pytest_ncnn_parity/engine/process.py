@@ -1,4 +1,4 @@
-"""One worker process: its pipes, its stderr, its time limit and its end."""
+"""One worker process: how it starts, what it is sent, how long it may take, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import dataclasses
 import json
 import os
 import queue
-import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from pytest_ncnn_parity import memory
+from pytest_ncnn_parity.engine import kin
+from pytest_ncnn_parity.engine.limits import OUT_OF_MEMORY
 from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.pump import Pump
 from pytest_ncnn_parity.errors import ParityError
 
 # idle threads that spin take the cores from those that compute; numpy's products here are short
@@ -29,10 +33,7 @@ _QUIET_THREADS = {
 }
 
 STARTUP_SECONDS = 120.0
-STDERR_KEPT = 4000  # characters quoted from a dead worker's stderr
-
-_DEVICE = re.compile(r"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
-_SHADER = re.compile(r"^.*(?:compile.?spir.?v.?module|create_shader_module) failed.*$", re.MULTILINE)
+END_SECONDS = 5.0  # what a process that is ending may take for it
 
 
 class EngineError(ParityError):
@@ -48,7 +49,7 @@ class EngineError(ParityError):
 
 @dataclasses.dataclass(frozen=True)
 class Death:
-    """How a worker ended: `kind` is crash or timeout."""
+    """How a worker ended: `kind` is crash, memory or timeout."""
 
     kind: str
     detail: str
@@ -63,80 +64,70 @@ class Died(Exception):
 
 
 class Worker:
-    """One process, its pipes, and a thread that turns its lines into a queue one can wait on."""
+    """One process in a folder of its own. `most`: the bytes it may hold."""
 
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
-        self._stderr: IO[bytes] = (Path(self._home.name) / "stderr").open("w+b", buffering=0)
+    def __init__(
+        self, command: tuple[str, ...], most: int | None = None, folder: Path | None = None
+    ) -> None:
         self.jobs = 0  # it was given
-        self._read = 0
-        self._text = ""
-        self._told = 0
+        self._most = most
         self._step: str | None = None
-        self.shader_failures: dict[str, str] = {}  # native step -> what stderr said in it
+        self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-", dir=folder)
+        home = {"TMPDIR": self._home.name}  # it also tells this worker's children from others
+        self._mark = f"TMPDIR={self._home.name}"
+        limit = [] if most is None else [f"--memory={most}"]
         try:
             self._process = subprocess.Popen(
-                command,
+                [*command, *limit],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._stderr,
+                stderr=subprocess.PIPE,
                 cwd=self._home.name,
-                env={**os.environ, **_QUIET_THREADS},
+                env={**os.environ, **_QUIET_THREADS, **home},
                 start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
-                encoding="utf-8",
+                bufsize=0,
             )
         except OSError as error:
-            self._stderr.close()
             self._home.cleanup()
             raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._pumping = threading.Thread(target=self._pump, daemon=True)
-        self._pumping.start()
-        self.environment: dict[str, Any] = self._greeting()
-
-    def _pump(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
+        self._pump = Pump(self._process)
+        self.stderr = self._pump.stderr
+        try:
+            self.environment: dict[str, Any] = self._greeting()
+        except BaseException:
+            self.kill()
+            raise
 
     def _greeting(self) -> dict[str, Any]:
         try:
-            line = self._lines.get(timeout=STARTUP_SECONDS)
-        except queue.Empty:
-            line = None
-        if line is None:
-            self.kill()
+            environment: dict[str, Any] = self._next(STARTUP_SECONDS)["environment"]
+        except Died as died:
             raise EngineError(
-                f"the worker did not start ({self._how_it_ended()}); is ncnn installed for "
-                f"{sys.executable}?\n{self.stderr()[-STDERR_KEPT:]}"
-            )
-        environment: dict[str, Any] = json.loads(line)["environment"]
+                f"the worker did not start ({died.death.detail}); is ncnn installed for "
+                f"{sys.executable}?\n{died.death.stderr}"
+            ) from None
         return environment
 
-    def send(self, job: Job) -> None:
+    def send(self, job: Job, timeout: float) -> None:
+        """Give it `job`. Raises Died where it does not take it within `timeout`."""
         assert self._process.stdin is not None
         self.jobs += 1
+        self._step = None
+        pipe, rest = self._process.stdin.fileno(), job.encode().encode() + b"\n"
+        os.set_blocking(pipe, False)
+        ready, end = select.poll(), time.monotonic() + timeout
+        ready.register(pipe, select.POLLOUT)
         # a worker that died between two jobs is told of by the next message read
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(job.encode() + "\n")
-            self._process.stdin.flush()
+            while rest:
+                if not ready.poll(max(0.0, 1000 * (end - time.monotonic()))):
+                    raise self._late(timeout)
+                rest = rest[os.write(pipe, rest) :]
 
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Messages until the job's end; raises Died with the native step in flight."""
-        self._step = None
         while True:
-            try:
-                line = self._lines.get(timeout=timeout)
-            except queue.Empty:
-                self.kill()
-                detail = f"no answer for {timeout:g} s, so it was killed"
-                raise Died(self._step, Death("timeout", detail, self.tail())) from None
-            if line is None:
-                self.kill()
-                raise Died(self._step, Death("crash", self._how_it_ended(), self.tail()))
-            message: dict[str, Any] = json.loads(line)
-            self._look_for_shaders()
+            message = self._next(timeout)
             if "at" in message:
                 self._step = message["at"]
             elif "end" in message:
@@ -144,64 +135,68 @@ class Worker:
             else:
                 yield message
 
-    def _look_for_shaders(self) -> None:
-        """Note a failed compile on stderr with the step it happened in."""
-        before = len(self._text)
-        if len(self.stderr()) > before and self._step is not None:
-            found = _SHADER.search(self._text, before)
-            if found is not None:
-                self.shader_failures[self._step] = found.group().strip()
+    def _next(self, timeout: float) -> dict[str, Any]:
+        try:
+            line = self._pump.lines.get(timeout=timeout)
+        except queue.Empty:
+            raise self._late(timeout) from None
+        if line is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it ends: let it tell how
+                self._process.wait(END_SECONDS)
+            code = self._process.poll()
+            self.kill()
+            raise Died(self._step, self._death(code))
+        try:
+            message: dict[str, Any] = json.loads(line)
+        except ValueError:
+            self.kill()
+            shown = line[:200].decode("utf-8", "backslashreplace")
+            raise EngineError(f"the worker wrote what is no message: {shown!r}") from None
+        return message
 
-    def _how_it_ended(self) -> str:
-        code = self._process.poll()
-        if code is None:
-            return "it hung"
-        if code < 0:
-            try:
-                return f"killed by {signal.Signals(-code).name}"
-            except ValueError:
-                return f"killed by signal {-code}"
-        return f"exit status {code}"
+    def _late(self, timeout: float) -> Died:
+        self.kill()
+        detail = f"no answer for {timeout:g} s, so it was killed"
+        return Died(self._step, Death("timeout", detail, self.stderr.text()))
 
-    def stderr(self) -> str:
-        """What it wrote to stderr so far, at file-descriptor level."""
-        if not self._stderr.closed:
-            fresh = os.pread(self._stderr.fileno(), 1 << 24, self._read)
-            self._read += len(fresh)
-            self._text += fresh.decode("utf-8", "replace")
-        return self._text
-
-    def news(self) -> list[tuple[str, str, str]]:
-        """The devices told of on stderr since the last call."""
-        before, self._told = self._told, len(self.stderr())
-        return _DEVICE.findall(self._text[before:])
-
-    def tail(self) -> str:
-        """The end of its stderr."""
-        return self.stderr()[-STDERR_KEPT:].strip()
+    def _death(self, code: int | None) -> Death:
+        said = self.stderr.text()
+        if code == OUT_OF_MEMORY or (self.stderr.no_memory and code != -signal.SIGKILL):
+            limit = "" if self._most is None else memory.shown(self._most)
+            told = f"; it may hold {limit} (--ncnn-parity-memory)" if limit else ""
+            return Death("memory", f"{_ending(code)}, given no more memory{told}", said)
+        return Death("crash", _ending(code), said)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self.stderr()
+        """End it, and whatever it started, at once."""
+        if self._process.poll() is None:
+            self._process.kill()
         self._clean()
 
     def finish(self) -> None:
         """Let it end by itself; kill it if it does not."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
         self._clean()
 
     def _clean(self) -> None:
-        self._pumping.join(timeout=5.0)  # the pipe has ended with the process
-        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+        kin.end(self._mark)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold on to it
+            self._process.wait(END_SECONDS)
+        self._pump.stop()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+                pipe.close()
         self._home.cleanup()
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "it closed its pipes and hung"
+    if code >= 0:
+        return f"exit status {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    from_outside = " from outside (by the system, where memory ran out)"
+    return f"killed by {name}{from_outside if -code == signal.SIGKILL else ''}"

@@ -6,6 +6,7 @@ another interpreter, another ncnn or another machine may stand in for it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 import ncnn
 import numpy as np
 
+from pytest_ncnn_parity.engine import limits
 from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.engine.inputs import InputError, array
@@ -26,6 +28,7 @@ from pytest_ncnn_parity.engine.isolate import isolate
 from pytest_ncnn_parity.engine.lockstep import Lockstep
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.stderr import STEP
 from pytest_ncnn_parity.engine.survey import survey
 from pytest_ncnn_parity.engine.timing import times
 
@@ -51,6 +54,7 @@ class Worker:
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
         self.send(at=step)
+        os.write(2, STEP + step.encode() + b"\n")  # what follows there was said in this step
 
     def serve(self, lines: TextIO) -> None:
         self.send(environment=self._environment())
@@ -59,6 +63,8 @@ class Worker:
                 self._run(Job.decode(line))
             except InputError as error:
                 self.send(error=str(error), blob=error.blob)
+            except MemoryError:  # ends as a crash does: in the step in flight, and with all it holds
+                os._exit(limits.OUT_OF_MEMORY)
             except Exception as error:  # ours: else it would pass for a crash of the step in flight
                 self.send(error=_told(error), blob=None)
             self.send(end=True)
@@ -117,6 +123,9 @@ def main() -> None:
     # what native code prints to stdout must not tear a message: give it stderr instead
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--memory", type=int)
+    limits.take(parser.parse_args().memory)
     Worker(out).serve(sys.stdin)
     out.flush()
     os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours

@@ -1,0 +1,67 @@
+"""The Vulkan driver: whether it gives the device that is wanted, and if not, why. In the worker."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from pathlib import Path
+
+import ncnn
+
+from pytest_ncnn_parity.engine.failed import Unavailable
+
+# what names drivers to Vulkan's loader: the first that is set counts
+NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
+
+
+def require(index: int) -> None:
+    """Start Vulkan; Unavailable where it has no device `index`."""
+    count = ncnn.get_gpu_count()
+    if count == 0:
+        raise Unavailable(f"no Vulkan device: {why_none(os.environ)}", no_vulkan=True)
+    if index >= count:
+        there = ", ".join(f"{i} ({name(i)})" for i in range(count))
+        raise Unavailable(f"no Vulkan device {index}: there is {there}", no_vulkan=True)
+
+
+def name(index: int) -> str:
+    return str(ncnn.get_gpu_info(index).device_name())
+
+
+def why_none(environment: os._Environ[str]) -> str:
+    """Why Vulkan's loader found no driver, and what to do."""
+    for variable in NAMING:
+        if variable in environment:
+            value = environment[variable]
+            problems = [_problem(path) for path in value.split(os.pathsep)]
+            what = "; ".join(filter(None, problems)) or "names drivers that have no device here"
+            return f"{variable}={value} {what}; correct it, or unset it"
+    for variable in CHOOSING:
+        if variable in environment:
+            return f"{variable}={environment[variable]} is set and leaves none; unset it"
+    return (
+        "install a driver (for a CPU-only one on Debian or Ubuntu: apt-get install mesa-vulkan-drivers)"
+    )
+
+
+def _problem(path: str) -> str | None:
+    """What is wrong with a driver's manifest, or with the library it names."""
+    if not path:
+        return "names no file"
+    if not Path(path).exists():
+        return f"names {path}, which does not exist"
+    try:
+        library = json.loads(Path(path).read_bytes())["ICD"]["library_path"]
+    except OSError as error:
+        return f"names {path}, which cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return f"names {path}, which is no driver's manifest (JSON with ICD: library_path)"
+    if "/" in library:  # from the manifest's folder; a bare name is looked for as any library is
+        library = str(Path(path).parent / library)
+    try:
+        ctypes.CDLL(library)  # as the loader did before
+    except OSError as error:
+        return f"names {path}, whose library cannot be loaded: {error}"
+    return None

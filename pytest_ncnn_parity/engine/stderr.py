@@ -1,0 +1,82 @@
+"""What a worker's native code says on stderr: its beginning and end, and what can be learnt of it.
+
+However much is said, little is kept.
+"""
+
+from __future__ import annotations
+
+import re
+
+HEAD = 1000  # bytes kept of the beginning
+TAIL = 4000  # and of the end
+LINE = 1 << 16  # no line is waited for longer than this
+
+STEP = b"\x1e"  # a worker writes this, a native step's name and a newline before it takes the step
+
+_STEPS = re.compile(rb"\x1e([^\n]*)\n")
+_DEVICE = re.compile(rb"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
+_SHADER = re.compile(rb"^.*(?:compile.?spir.?v.?module|create_shader_module) failed.*$", re.MULTILINE)
+# VK_ERROR_OUT_OF_HOST_MEMORY is -1, _OUT_OF_DEVICE_MEMORY -2
+_NO_MEMORY = re.compile(
+    rb"^.*(?:std::bad_alloc|out of memory|cannot allocate memory|"
+    rb"vk(?:Allocate|Create)\w+ failed -[12]\b)",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+class Stderr:
+    """Fed with chunks as they come; told apart by native steps."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._tail = b""
+        self._rest = b""
+        self._size = 0
+        self._step = ""
+        self.shader_failures: dict[str, str] = {}  # native step -> what was said in it
+        self.no_memory: str | None = None  # what was said of that in the last step
+        self.devices: dict[str, tuple[str, str]] = {}  # index -> name, fp16 flags
+
+    def feed(self, chunk: bytes) -> None:
+        whole, newline, rest = (self._rest + chunk).rpartition(b"\n")
+        if len(rest) > LINE:
+            whole, newline, rest = whole + newline + rest, b"", b""
+        self._rest = rest
+        said, *more = _STEPS.split(whole + newline)
+        self._hear(said)
+        for step, text in zip(more[::2], more[1::2], strict=True):
+            self._step = step.decode("utf-8", "replace")
+            self.no_memory = None
+            self._hear(text)
+
+    def end(self) -> None:
+        """Nothing more will come: what has no newline is a line as well."""
+        if self._rest:
+            self.feed(b"\n")
+
+    def _hear(self, said: bytes) -> None:
+        if not said:
+            return
+        self._size += len(said)
+        self._head += said[: HEAD - len(self._head)]
+        self._tail = (self._tail + said[-TAIL:])[-TAIL:]
+        if self._step not in self.shader_failures and (found := _SHADER.search(said)):
+            self.shader_failures[self._step] = _text(found.group())
+        if found := _NO_MEMORY.search(said):
+            self.no_memory = _text(found.group())
+        for index, name, flags in _DEVICE.findall(said):
+            self.devices[_text(index)] = (_text(name), _text(flags))
+
+    def text(self) -> str:
+        """The end of it, with its beginning where something between them was dropped."""
+        tail = _text(self._tail)
+        if self._size <= TAIL:
+            return tail
+        dropped = self._size - len(self._head) - len(self._tail)
+        if dropped <= 0:
+            return _text(self._head[: self._size - len(self._tail)] + self._tail)
+        return f"{_text(self._head)}\n[{dropped} bytes left out]\n{tail}"
+
+
+def _text(said: bytes) -> str:
+    return said.decode("utf-8", "replace").strip()
