@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,7 @@ class Session:
         self.repro = repro
         self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
         self._selected: dict[str, dict[str, list[Case]]] = {}
+        self._waiting: Counter[str] = Counter()  # by the spec's path: cases without a verdict
         self._told: set[object] = set()
 
     def select(self, items: Iterable[pytest.Item]) -> None:
@@ -44,15 +46,27 @@ class Session:
             if isinstance(item, CaseItem):
                 samples = self._selected.setdefault(str(item.path), {})
                 samples.setdefault(item.sample, []).append(item.case)
+                self._waiting[str(item.path)] += 1
 
     def run(self, plan: Plan) -> SpecRun:
         path = str(plan.spec.path)
         if path not in self._runs:
-            for other in self._runs.values():
-                other.idle()
-                other.close()  # one worker at a time: it holds networks and a GPU
+            for other in list(self._runs):
+                self._leave(other)
             self._runs[path] = SpecRun(plan, self.settings, self._selected.get(path, {}))
         return self._runs[path]
+
+    def _leave(self, path: str) -> None:
+        """One worker at a time: it holds networks and a GPU. And no results that nobody waits for."""
+        run = self._runs[path]
+        run.idle()
+        run.close()
+        if self._waiting[path] <= 0 or self.settings.share is not None:  # there they can be read again
+            del self._runs[path]
+
+    def concluded(self, item: CaseItem) -> None:
+        """Take note that `item` has its verdict."""
+        self._waiting[str(item.path)] -= 1
 
     def news(self, key: object) -> bool:
         """Whether `key` is told for the first time."""
@@ -234,6 +248,7 @@ class CaseItem(pytest.Item):
         if self.config.stash[SESSION].news(known):
             self.told["environment"] = run.environment()
         self.user_properties += records.properties(told)
+        self.config.stash[SESSION].concluded(self)
         if result.outcome == "skipped":
             pytest.skip(message)
         if result.outcome == "failed":

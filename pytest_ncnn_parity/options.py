@@ -13,6 +13,8 @@ import pytest
 
 from pytest_ncnn_parity import memory
 
+LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
+
 
 @dataclass(frozen=True)
 class Option:
@@ -166,9 +168,9 @@ class _Reader:
         return _number(text)
 
     def size(self, name: str) -> int:
-        expected = "MiB, a size such as 8GiB, or a share such as 75%"
-        text = self._valid(TABLE[name], lambda text: memory.parse(text) is not None, expected)
-        return memory.parse(text) or 0
+        expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
+        text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
+        return memory.parse(text) or LEAST_MEMORY
 
     def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
         text = str(given(self._config, option.ini))

@@ -13,24 +13,25 @@ ROUNDS = 50
 ROUND_SECONDS = 0.02
 
 
-def alive(mark: str) -> Iterator[int]:
-    """The processes with `mark` (NAME=VALUE) in the environment they were started with.
+def below(folder: Path) -> Iterator[int]:
+    """The processes that were started with a temporary folder in `folder`, or with it itself.
 
     A child has it from its parent, whatever session it went to and whoever adopted it.
     """
-    wanted = os.fsencode(mark)
+    wanted = b"TMPDIR=" + os.fsencode(folder)
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             # gone, or somebody else's; a zombie's reads as empty
             with suppress(OSError):
-                if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                told = Path(entry.path, "environ").read_bytes().split(b"\0")
+                if any(one == wanted or one.startswith(wanted + b"/") for one in told):
                     yield int(entry.name)
 
 
-def end(mark: str) -> None:
+def end(folder: Path) -> None:
     """Kill them all, and those they start meanwhile. What the kernel holds on to is left to it."""
     for _ in range(ROUNDS):
-        found = list(alive(mark))
+        found = list(below(folder))
         if not found:
             return
         for pid in found:

@@ -74,7 +74,6 @@ class Worker:
         self._step: str | None = None
         self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-", dir=folder)
         home = {"TMPDIR": self._home.name}  # it also tells this worker's children from others
-        self._mark = f"TMPDIR={self._home.name}"
         limit = [] if most is None else [f"--memory={most}"]
         try:
             self._process = subprocess.Popen(
@@ -182,7 +181,7 @@ class Worker:
         self._clean()
 
     def _clean(self) -> None:
-        kin.end(self._mark)
+        kin.end(Path(self._home.name))
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold on to it
             self._process.wait(END_SECONDS)
         self._pump.stop()

@@ -1,0 +1,58 @@
+"""Verdicts on a plan's cases by an engine, without pytest's round about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import networks
+
+from pytest_ncnn_parity import check, runs
+from pytest_ncnn_parity import spec as specs
+from pytest_ncnn_parity.diagnose import diagnose
+from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.runs import Settings, SpecRun
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`text`: what is said of a failure, or the reason of a skip."""
+
+    outcome: str
+    cause: str | None = None
+    text: str = ""
+
+
+def plan(folder: Path, compare: str = "[cpu-vs-vulkan]", samples: int = 1) -> Plan:
+    """Of the network `net` in `folder`."""
+    noise = "".join(f"  s{i}: {{in0: {{random: normal, seed: {i}}}}}\n" for i in range(samples))
+    return check.plan(specs.load(networks.spec(folder, f"inputs:\n{noise}compare: {compare}\n")))
+
+
+def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[str, Verdict]:
+    """By sample::comparison::name, of all cases."""
+    cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
+    settings = Settings(timeout, runs.threads(1), memory)
+    run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
+    found = {}
+    try:
+        for sample in asked.spec.inputs:
+            for case in cases:
+                result = run.result(sample, case)
+                if result.outcome != "failed":
+                    verdict = Verdict(result.outcome, None, result.reason or "")
+                elif "error" in result.evidence:
+                    verdict = Verdict("failed", None, result.evidence["error"])
+                else:
+                    why = diagnose(case, result)
+                    text = "\n".join([why.what, *why.evidence])
+                    verdict = Verdict("failed", why.cause, text)
+                found[f"{sample}::{case.id}"] = verdict
+    finally:
+        run.close()
+    return found
+
+
+def failed(found: dict[str, Verdict]) -> dict[str, str | None]:
+    """The causes of what failed."""
+    return {name: verdict.cause for name, verdict in found.items() if verdict.outcome == "failed"}
