@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,18 @@ def convolution(folder: Path, masks: str = "", name: str = "net") -> None:
     for i in (1, 2, 3):
         weights = [rng.normal(0, 0.1, (8, 8, 3, 3)), rng.normal(0, 0.1, 8)]
         params = "0=8 1=3 4=1 5=1 6=576" + (f" {masks}" if i == 2 and masks else "")
+        x = net.layer("Convolution", f"c{i}", [x], params=params, weights=weights)
+    net.write(folder / name)
+
+
+def convolutions(folder: Path, layers: int, masks: Mapping[int, int], name: str = "net") -> None:
+    """A chain of 1x1 convolutions c1 ... cN on (8, 4, 4); `masks` by layer."""
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=4 1=4 2=8")
+    for i in range(1, layers + 1):
+        weights = [np.eye(8) + rng.normal(0, 0.01, (8, 8)), np.zeros(8)]
+        params = "0=8 1=1 5=1 6=64" + (f" 31={masks[i]}" if i in masks else "")
         x = net.layer("Convolution", f"c{i}", [x], params=params, weights=weights)
     net.write(folder / name)
 

@@ -16,6 +16,7 @@ from typing import Any
 import faulty_driver
 import networks
 import pytest
+from benchmarks import soak
 
 from pytest_ncnn_parity.engine import kin
 
@@ -61,9 +62,9 @@ def running(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def left(folder: Path) -> list[Any]:
-    """Processes and files."""
+    """Processes and files of ours; xdist's workers make pytest-of-USER."""
     temporary = folder / "temporary"
-    return [*kin.below(temporary), *temporary.iterdir()]
+    return [*kin.below(temporary), *(p for p in temporary.iterdir() if "parity" in p.name)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -152,3 +153,35 @@ def test_sigterm_is_left_to_who_took_it_before(hanging: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 55
+
+
+# -- many specs ------------------------------------------------------------------------------------
+
+
+def test_many_specs_with_crashes_in_between(tmp_path: Path) -> None:
+    """`python tests/benchmarks/soak.py` does it with 200."""
+    found = soak.soak(tmp_path, 20)
+    assert found.wrong == ()
+    assert len(found.kib) == 20
+    assert found.growth < 15 * soak.CASES, "KiB a spec: no more than pytest keeps of a report"
+
+
+def test_results_that_nobody_waits_for_are_let_go(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        networks.chain(tmp_path, name=name)
+        networks.spec(tmp_path, networks.NOISE + "compare: [fp16-range]\n", name)
+    (tmp_path / "conftest.py").write_text(
+        "import gc\n"
+        "def pytest_sessionfinish():\n"
+        "    from pytest_ncnn_parity.runs import SpecRun\n"
+        "    found = [o.plan.spec.path.name for o in gc.get_objects() if isinstance(o, SpecRun)]\n"
+        "    print('kept:', found)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-s", "--ncnn-parity", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "kept: ['c.parity.yaml']" in done.stdout

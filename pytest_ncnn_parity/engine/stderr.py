@@ -15,13 +15,10 @@ STEP = b"\x1e"  # a worker writes this, a native step's name and a newline befor
 
 _STEPS = re.compile(rb"\x1e([^\n]*)\n")
 _DEVICE = re.compile(rb"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
-_SHADER = re.compile(rb"^.*(?:compile.?spir.?v.?module|create_shader_module) failed.*$", re.MULTILINE)
+_SHADER = re.compile(rb"(?:compile.?spir.?v.?module|create_shader_module) failed")
 # VK_ERROR_OUT_OF_HOST_MEMORY is -1, _OUT_OF_DEVICE_MEMORY -2
-_NO_MEMORY = re.compile(
-    rb"^.*(?:std::bad_alloc|out of memory|cannot allocate memory|"
-    rb"vk(?:Allocate|Create)\w+ failed -[12]\b)",
-    re.MULTILINE | re.IGNORECASE,
-)
+_NO_MEMORY = re.compile(rb"std::bad_alloc|[Oo]ut of memory|vk(?:Allocate|Create)\w+ failed -[12]\b")
+_SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")  # of a flood most has none
 
 
 class Stderr:
@@ -42,7 +39,8 @@ class Stderr:
         if len(rest) > LINE:
             whole, newline, rest = whole + newline + rest, b"", b""
         self._rest = rest
-        said, *more = _STEPS.split(whole + newline)
+        lines = whole + newline
+        said, *more = _STEPS.split(lines) if STEP in lines else [lines]
         self._hear(said)
         for step, text in zip(more[::2], more[1::2], strict=True):
             self._step = step.decode("utf-8", "replace")
@@ -60,10 +58,11 @@ class Stderr:
         self._size += len(said)
         self._head += said[: HEAD - len(self._head)]
         self._tail = (self._tail + said[-TAIL:])[-TAIL:]
-        if self._step not in self.shader_failures and (found := _SHADER.search(said)):
-            self.shader_failures[self._step] = _text(found.group())
-        if found := _NO_MEMORY.search(said):
-            self.no_memory = _text(found.group())
+        if not any(sign in said for sign in _SIGNS):
+            return
+        if self._step not in self.shader_failures and (line := _line(_SHADER, said)):
+            self.shader_failures[self._step] = line
+        self.no_memory = self.no_memory or _line(_NO_MEMORY, said)
         for index, name, flags in _DEVICE.findall(said):
             self.devices[_text(index)] = (_text(name), _text(flags))
 
@@ -76,6 +75,15 @@ class Stderr:
         if dropped <= 0:
             return _text(self._head[: self._size - len(self._tail)] + self._tail)
         return f"{_text(self._head)}\n[{dropped} bytes left out]\n{tail}"
+
+
+def _line(pattern: re.Pattern[bytes], said: bytes) -> str | None:
+    """The first line in which `pattern` is found."""
+    found = pattern.search(said)
+    if found is None:
+        return None
+    start, end = said.rfind(b"\n", 0, found.start()) + 1, said.find(b"\n", found.end())
+    return _text(said[start : end if end >= 0 else None])
 
 
 def _text(said: bytes) -> str:
