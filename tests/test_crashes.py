@@ -5,7 +5,11 @@ Signals are raised by a real driver that does one thing wrong, or by ncnn itself
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import faulty_driver
@@ -110,3 +114,39 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
     assert "killed by SIGSEGV on fp16" in found["s0::fp16-range::hostile"].text
     assert found["s0::fp16-range::relu"].outcome == "passed"
     assert "hostile on cpu fp32 failed" in found["s0::fp16-range::behind"].text
+
+
+def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
+    networks.slow(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "-p", "no:cacheprovider"],
+        cwd=pytester.path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        output = ""
+        while "quick PASSED" not in output:  # from then on it is in the slow layer
+            output += process.stdout.readline()
+        time.sleep(0.3)
+        os.kill(_worker_of(process.pid), signal.SIGKILL)
+        output += process.stdout.read()
+    assert "slow (Convolution): killed by SIGKILL" in output
+    assert "(crash)" in output
+    assert "1 failed, 2 passed" in output
+
+
+def _worker_of(pid: int) -> int:
+    for _ in range(200):
+        found = subprocess.run(
+            ["pgrep", "-P", str(pid), "-f", "engine.worker"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        if found:
+            return int(found[0])
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")

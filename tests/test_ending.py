@@ -174,6 +174,7 @@ def test_results_that_nobody_waits_for_are_let_go(tmp_path: Path) -> None:
         "import gc\n"
         "def pytest_sessionfinish():\n"
         "    from pytest_ncnn_parity.runs import SpecRun\n"
+        "    gc.collect()\n"
         "    found = [o.plan.spec.path.name for o in gc.get_objects() if isinstance(o, SpecRun)]\n"
         "    print('kept:', found)\n"
     )

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import networks
 import pytest
 from conftest import Gate
@@ -61,54 +55,6 @@ def test_underflow_blames_the_layer_that_made_the_value(gate: Gate, pytester: py
     fix = run.fixes["fp16-vs-fp32-vulkan"]
     assert fix["verified"] is True
     assert set(fix["masks"]) >= {"eps", "rsqrt"}
-
-
-def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
-    gate: Gate, pytester: pytest.Pytester
-) -> None:
-    networks.slow(pytester.path)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    run = gate("--ncnn-parity-timeout=0.7")
-    slow = run.cases["noise::fp16-range::slow"]
-    assert (slow["outcome"], slow["cause"]) == ("failed", "timeout")
-    assert "no answer for 0.7 s" in slow["message"]
-    assert run.cases["noise::fp16-range::quick"]["outcome"] == "passed"
-
-
-def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
-    networks.slow(pytester.path)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "-p", "no:cacheprovider"],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout is not None
-        output = ""
-        while "quick PASSED" not in output:  # from then on it is in the slow layer
-            output += process.stdout.readline()
-        time.sleep(0.3)
-        os.kill(_worker_of(process.pid), signal.SIGKILL)
-        output += process.stdout.read()
-    assert "slow (Convolution): killed by SIGKILL" in output
-    assert "(crash)" in output
-    assert "1 failed, 2 passed" in output
-
-
-def _worker_of(pid: int) -> int:
-    for _ in range(200):
-        found = subprocess.run(
-            ["pgrep", "-P", str(pid), "-f", "engine.worker"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.split()
-        if found:
-            return int(found[0])
-        time.sleep(0.05)
-    raise AssertionError("no worker was started")
 
 
 def test_nan_that_the_reference_makes_is_told_at_its_maker(

@@ -11,6 +11,7 @@ import faulty_driver
 import networks
 import pytest
 import verdicts
+from conftest import Gate
 from network import Network
 
 from pytest_ncnn_parity import memory
@@ -57,6 +58,18 @@ def test_what_a_worker_started_ends_with_it(
     assert left_in(own_temporary_folder) == []
     if what == "orphan":
         assert time.monotonic() - start < 60, "it was not waited for"
+
+
+def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.slow(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    run = gate("--ncnn-parity-timeout=0.7")
+    slow = run.cases["noise::fp16-range::slow"]
+    assert (slow["outcome"], slow["cause"]) == ("failed", "timeout")
+    assert "no answer for 0.7 s" in slow["message"]
+    assert run.cases["noise::fp16-range::quick"]["outcome"] == "passed"
 
 
 def test_a_worker_that_fills_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def blamed(model: Model, step: str) -> Iterator[None]:
     """What code of the project's own raises in a native step is the project's error, not ours."""
     try:
         yield
-    except (StepFailed, Unavailable):
+    except (StepFailed, Unavailable, MemoryError):
         raise
     except _TableFull as full:
         raise Unavailable(
