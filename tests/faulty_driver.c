@@ -3,7 +3,8 @@
  * REAL_DRIVER  the library it stands in front of
  * FAULT        function:call:what   e.g. vkQueueSubmit:3:11 raises SIGSEGV in the third call
  *              what: a signal's number; or hang, family, orphan, flood, fill, exit
- * FAULT_ONCE   a file that is made when it happens; where it is there already, nothing happens
+ * HAPPENED     a file that gets a byte each time
+ * FAULT_ONCE   where it is set: not if that file is there already
  * `constructor` as function: the fault comes when the driver is loaded.
  */
 #define _GNU_SOURCE
@@ -71,10 +72,13 @@ static void go_wrong(void)
 
 static void count(const char *called)
 {
-    const char *once = getenv("FAULT_ONCE");
+    int file = -1;
     if (strcmp(called, function) != 0 || --countdown != 0)
         return;
-    if (once == NULL || open(once, O_CREAT | O_EXCL | O_WRONLY, 0600) >= 0)
+    file = open(getenv("HAPPENED"), O_CREAT | O_APPEND | O_WRONLY | (getenv("FAULT_ONCE") ? O_EXCL : 0), 0600);
+    if (file < 0)
+        return;
+    if (write(file, ".", 1) == 1)
         go_wrong();
 }
 

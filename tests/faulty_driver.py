@@ -16,10 +16,16 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, fault: str, once: boo
     """Make Vulkan use the driver with `fault` (function:call:what), built into `folder`."""
     monkeypatch.setenv("REAL_DRIVER", real())
     monkeypatch.setenv("FAULT", fault)
+    monkeypatch.setenv("HAPPENED", str(folder / "it_happened"))
     if once:
-        monkeypatch.setenv("FAULT_ONCE", str(folder / "it_happened"))
+        monkeypatch.setenv("FAULT_ONCE", "1")
     monkeypatch.delenv("VK_DRIVER_FILES", raising=False)
     monkeypatch.setenv("VK_ICD_FILENAMES", str(manifest(folder, build(folder))))
+
+
+def times_it_happened(folder: Path) -> int:
+    path = folder / "it_happened"
+    return path.stat().st_size if path.exists() else 0
 
 
 def build(folder: Path) -> Path:

@@ -18,6 +18,9 @@ import pytest
 import verdicts
 from network import Network
 
+from pytest_ncnn_parity import jobs
+from pytest_ncnn_parity.engine.client import Engine
+
 STARTS, LOADS, UPLOADS, EXTRACTS = (
     "vkCreateInstance:1",
     "vkCreateComputePipelines:1",
@@ -39,6 +42,7 @@ def test_a_crash_while_loading_is_one_failure(
     networks.convolution(tmp_path)
     found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
     assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert faulty_driver.times_it_happened(tmp_path) == 1
     text = found["s0::cpu-vs-vulkan::c1"].text
     assert text.startswith(f"killed by {number.name} on vulkan fp32\nin: load on vulkan fp32")
     for sample in ("s0", "s1"):
@@ -47,6 +51,21 @@ def test_a_crash_while_loading_is_one_failure(
             assert (skipped.outcome, "could not load on" in skipped.text) == ("skipped", True)
             if name in ("c2", "c3"):
                 assert found[f"{sample}::fp16-range::{name}"].outcome == "passed"
+
+
+def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_driver.install(monkeypatch, tmp_path, f"{LOADS}:11", once=False)
+    networks.convolution(tmp_path)
+    asked = verdicts.plan(tmp_path)
+    cases = list(asked.cases(asked.spec.comparisons[0]))
+    engine = Engine(60.0)
+    for _ in range(2):
+        results = list(engine.run(jobs.judge(asked, "s0", cases, 1, first=True)))
+        assert [r.id for r in results if r.outcome == "failed"] == ["cpu-vs-vulkan::c1"]
+        engine.close()
+    assert faulty_driver.times_it_happened(tmp_path) == 1
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

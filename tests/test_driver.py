@@ -69,6 +69,7 @@ def test_a_driver_that_dies_as_it_starts_is_one_failure_for_each_setup(
     faulty_driver.install(monkeypatch, tmp_path, fault, once=False)
     networks.convolution(tmp_path)
     found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=3), timeout=8)
+    assert faulty_driver.times_it_happened(tmp_path) == 1
     cause = "timeout" if "hang" in fault else "crash"
     assert verdicts.failed(found) == {
         "s0::cpu-vs-vulkan::c1": cause,
