@@ -59,7 +59,7 @@ def test_drivers_that_are_switched_off(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("constructor:1:6", "killed by SIGABRT"),
         ("vkCreateInstance:1:11", "killed by SIGSEGV"),
-        ("vkCreateDevice:1:hang", "no answer for 8 s, so it was killed"),
+        ("vkCreateDevice:1:hang", "no answer for 5 s, so it was killed"),
     ],
 )
 def test_a_driver_that_dies_as_it_starts_is_one_failure_for_each_setup(
@@ -68,7 +68,7 @@ def test_a_driver_that_dies_as_it_starts_is_one_failure_for_each_setup(
     """However many samples there are, it is tried once."""
     faulty_driver.install(monkeypatch, tmp_path, fault, once=False)
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=3), timeout=8)
+    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=3), timeout=5)
     assert faulty_driver.times_it_happened(tmp_path) == 1
     cause = "timeout" if "hang" in fault else "crash"
     assert verdicts.failed(found) == {

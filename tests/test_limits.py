@@ -52,7 +52,7 @@ def test_what_a_worker_started_ends_with_it(
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:{what}")
     networks.convolution(tmp_path)
     start = time.monotonic()
-    found = verdicts.of(verdicts.plan(tmp_path), timeout=10)
+    found = verdicts.of(verdicts.plan(tmp_path), timeout=6)
     assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": cause}
     assert found["s0::cpu-vs-vulkan::c2"].outcome == "passed"
     assert left_in(own_temporary_folder) == []
