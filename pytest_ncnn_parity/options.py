@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ TABLE = {
     option.name: option
     for option in (
         Option("json", "FILE", None, "write the results to FILE as JSON"),
+        Option("html", "FILE", None, "write the results to FILE as one HTML page that opens offline"),
         Option(
             "fix",
             "off|suggest|write",
@@ -77,6 +79,7 @@ class Options:
     """What was asked for. Paths are absolute, memory is bytes; `fix` is off, suggest or write."""
 
     json: Path | None
+    html: Path | None
     fix: str
     dir: Path
     fix_runs: int
@@ -117,6 +120,7 @@ def read(config: pytest.Config) -> Options:
     reader = _Reader(config)
     options = Options(
         json=reader.path("json"),
+        html=reader.path("html"),
         fix=reader.choice("fix"),
         dir=reader.path("dir") or config.rootpath,
         fix_runs=math.ceil(reader.above_zero("fix-runs")),
@@ -126,6 +130,9 @@ def read(config: pytest.Config) -> Options:
         memory=reader.size("memory"),
         require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
     )
+    if options.html is not None and not all(map(find_spec, ("bokeh", "jinja2"))):
+        needs = "needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
+        reader.problems.append(f"{TABLE['html'].flag} {needs} (ini: {TABLE['html'].ini})")
     if reader.problems:
         raise pytest.UsageError("\n".join(reader.problems))
     return options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class _Gate:
         self._records: Records = Records()
         self._options = options.read(config)
         self._session: Session = _session(config, self._options, self._worker or {})
-        self._problem = ""
+        self._problems: list[str] = []
         self._share: tempfile.TemporaryDirectory[str] | None = None
         config.stash[SESSION] = self._session
         config.add_cleanup(interrupt.on_sigterm())
@@ -86,16 +87,17 @@ class _Gate:
             self._records.add({**told, "case": {**case, "outcome": report.outcome}})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        path = self._options.json
-        if self._worker is not None or path is None:
-            return
-        from pytest_ncnn_parity.report import json_file
-
-        try:
-            json_file.write(self._records.document(), path)
-        except OSError as error:
-            self._problem = f"--ncnn-parity-json={path}: cannot be written: {error}"
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        for name in ("json_file", "html"):
+            path = getattr(self._options, name.removesuffix("_file"))
+            if self._worker is not None or path is None:
+                continue
+            report = import_module(f"pytest_ncnn_parity.report.{name}")
+            try:
+                report.write(self._records.document(), path)
+            except OSError as error:
+                flag = options.TABLE[name.removesuffix("_file")].flag
+                self._problems.append(f"{flag}={path}: cannot be written: {error}")
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from pytest_ncnn_parity.report import terminal
@@ -105,8 +107,8 @@ class _Gate:
             terminalreporter.section("ncnn parity")
             for line in lines:
                 terminalreporter.write_line(line)
-        if self._problem:
-            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
+        for problem in self._problems:
+            terminalreporter.write_line(f"ERROR: {problem}", red=True)
 
 
 def _session(config: pytest.Config, asked: options.Options, worker: dict[str, Any]) -> Session:

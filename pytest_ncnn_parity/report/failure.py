@@ -101,9 +101,8 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
         before = fix["errors"][0]
         was = "" if before is None or not fix["verified"] else f", before {_g(before, 3)}"
         yield f"  {fix['how']}{was}"
-        if len(fix["masks"]) == count:  # else names are not unique: the spec cannot say which is meant
-            masks = ", ".join(f"{_key(name)}: {mask}" for name, mask in fix["masks"].items())
-            yield f"  or in the spec: masks: {{{masks}}}"
+        if spec := in_spec(fix):
+            yield f"  or in the spec: {spec}"
     yield from (f"  note: {note}" for note in fix["notes"])
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
@@ -113,6 +112,14 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
     if fix["runs"]:
         yield f"  search: from {fix['start']}: {took}"
     yield from (f"  written: {path}" for path in fix["written"])
+
+
+def in_spec(fix: Mapping[str, Any]) -> str:
+    """The masks as a line of the spec; "" where names are not unique: it cannot say which is meant."""
+    if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]):
+        return ""
+    masks = ", ".join(f"{_key(name)}: {mask}" for name, mask in fix["masks"].items())
+    return f"masks: {{{masks}}}"
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,258 @@
+// The charts of a model: fills Bokeh's figures with a comparison's cases, in the page's own colours.
+
+const templates = JSON.parse(document.getElementById("charts").textContent);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const FP16_MAX = 65504;
+const FP16_LEAST = 2 ** -14;
+const NAMED = 5; // red layers with their names in the chart
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** Bokeh is run when a chart is wanted first: what is red can be read before. */
+function loadLibrary() {
+  const waiting = document.getElementById("library");
+  if (waiting.type !== "text/plain") return;
+  const run = element("script", { id: "library" }, waiting.textContent);
+  waiting.replaceWith(run);
+  Bokeh.logger.set_level("warn");
+}
+
+/** What is inf or nan stands at the upper edge, what is 0 at the lower one: a log scale has neither. */
+class Scale {
+  constructor(values) {
+    const drawn = values.filter((value) => Number.isFinite(value) && value > 0);
+    this.least = Math.min(...drawn, 1) / 8;
+    this.most = Math.max(...drawn, this.least * 100) * 30;
+    this.low = this.least * 1.7;
+    this.high = this.most / 3;
+  }
+
+  y(value) {
+    if (Number.isNaN(value) || Math.abs(value) === Infinity) return this.high;
+    return value > 0 ? value : this.low;
+  }
+}
+
+function shapeOf(value, otherwise) {
+  if (Number.isNaN(value)) return "x";
+  return Math.abs(value) === Infinity ? "triangle" : otherwise;
+}
+
+class Charts {
+  constructor(section, cases, table) {
+    this.section = section;
+    this.all = cases.all();
+    this.table = table;
+    this.layers = cases.layerCount;
+    this.form = section.querySelector(".charts form");
+    const compared = this.all.filter((c) => c.compared);
+    this.empty = compared.length === 0;
+    if (!this.empty) this.fillControls(compared);
+  }
+
+  fillControls(compared) {
+    const failed = (name) => compared.filter((c) => c.comparison === name && c.verdict === "failed").length;
+    const names = [...new Set(compared.map((c) => c.comparison))];
+    const samples = [...new Set(compared.map((c) => c.sample))];
+    const { comparison, sample } = this.form.elements;
+    comparison.append(...names.map((v) => element("option", { value: v }, v)));
+    if (samples.length > 1) sample.append(element("option", { value: "" }, "all"));
+    sample.append(...samples.map((v) => element("option", { value: v }, v)));
+    comparison.value = names.reduce((best, name) => (failed(name) > failed(best) ? name : best));
+    this.section.querySelector(".charts").hidden = false;
+  }
+
+  /** Draw both charts, once they are wanted. */
+  async start() {
+    loadLibrary();
+    this.drawn = {};
+    for (const kind of ["errors", "ranges"]) {
+      const target = this.section.querySelector(`[data-chart=${kind}]`);
+      const views = await Bokeh.embed.embed_item(structuredClone(templates[kind]), target.id);
+      const figure = [...views][0].model;
+      const named = (name) => figure.document.get_model_by_name(name);
+      const source = (name) => figure.select(name).find((model) => model.type === "ColumnDataSource");
+      this.drawn[kind] = { figure, target, source, named };
+      const points = source("points");
+      points.selected.properties.indices.change.connect(() => this.chosen(points));
+    }
+    this.linkRanges();
+    this.form.addEventListener("input", () => this.fill());
+    dark.addEventListener("change", () => this.fill());
+    this.fill();
+    this.section.dataset.drawn = String(Math.round(performance.now()));
+  }
+
+  linkRanges() {
+    const [a, b] = ["errors", "ranges"].map((kind) => this.drawn[kind].figure.x_range);
+    for (const [from, to] of [[a, b], [b, a]]) {
+      for (const end of ["start", "end"]) {
+        from.properties[end].change.connect(() => {
+          if (to[end] !== from[end]) to[end] = from[end];
+        });
+      }
+    }
+  }
+
+  chosen(points) {
+    const [index] = points.selected.indices;
+    if (index === undefined) return;
+    const name = points.data.name[index];
+    points.selected.indices = [];
+    this.table.search(name);
+  }
+
+  fill() {
+    const { comparison, sample } = this.form.elements;
+    const cases = this.all
+      .filter((c) => c.comparison === comparison.value && (!sample.value || c.sample === sample.value))
+      .sort((a, b) => a.place - b.place);
+    const last = Math.max(this.layers, ...cases.map((c) => c.place + 1));
+    for (const { figure } of Object.values(this.drawn)) {
+      this.paint(figure);
+      figure.x_range.setv({ start: -0.02 * last - 0.5, end: 1.02 * last - 0.5 });
+    }
+    this.fillErrors(cases);
+    this.fillRanges(cases);
+  }
+
+  paint(figure) {
+    const ink = colour("quiet");
+    for (const axis of [...figure.below, ...figure.left]) {
+      axis.setv({ axis_label_text_color: ink, major_label_text_color: ink });
+      axis.setv({ axis_line_color: colour("rule"), major_tick_line_color: colour("rule") });
+    }
+    for (const made of figure.center) {
+      if (made.type === "Grid") made.grid_line_color = colour("rule");
+      if (made.type === "Label") made.text_color = ink;
+      if (made.type === "Span") made.line_color = colour("allowed");
+    }
+  }
+
+  fillErrors(cases) {
+    const { figure, source, target } = this.drawn.errors;
+    const compared = cases.filter((c) => c.compared);
+    const scale = new Scale(compared.flatMap((c) => [c.error, c.allowed, c.accumulated]));
+    this.scaleTo(figure, scale);
+    this.points("errors", cases.map((c) => this.errorPoint(c, scale)), scale);
+    source("allowed").data = this.line(compared, (c) => c.allowed || scale.low);
+    const told = compared.filter((c) => c.accumulated !== null);
+    source("accumulated").data = this.line(told, (c) => scale.y(c.accumulated));
+    this.colourLine(figure, "allowed", "allowed");
+    this.colourLine(figure, "accumulated", "accumulated");
+    this.section.querySelector("[data-note]").textContent = told.length
+      ? ""
+      : "accumulated: not measured; --ncnn-parity-accumulated does";
+    target.ariaLabel = this.told("Error of each layer", cases);
+  }
+
+  errorPoint(c, scale) {
+    const named = { x: c.place, name: c.name };
+    if (!c.compared) {
+      const what = `${c.verdict}: ${c.message[0] ?? ""}`;
+      return { ...named, y: scale.low, size: 5, shape: "circle", fill: "skipped", what };
+    }
+    const red = c.verdict !== "passed";
+    const shape = shapeOf(c.error, red ? "square" : "circle");
+    const what = `${c.verdict} (${c.sample}): error ${shown(c.error)}, allowed ${shown(c.allowed)}` +
+      (c.accumulated === null ? "" : `, accumulated ${shown(c.accumulated)}`);
+    return { ...named, y: scale.y(c.error), size: red ? 10 : 5, shape, fill: red ? "failed" : "own", red, what };
+  }
+
+  fillRanges(cases) {
+    const { figure, target } = this.drawn.ranges;
+    const compared = cases.filter((c) => c.compared);
+    const values = compared.flatMap((c) => [c.reference, c.candidate]);
+    const scale = new Scale([...values, FP16_MAX, FP16_LEAST]);
+    this.scaleTo(figure, scale);
+    const points = compared.flatMap((c) => this.rangePoints(c, scale));
+    this.points("ranges", points, scale);
+    target.ariaLabel = this.told("Range of values", cases);
+  }
+
+  rangePoints(c, scale) {
+    // the largest of a candidate's finite values says nothing where others are inf or nan
+    const candidate = c.nan ? NaN : c.inf ? Infinity : c.candidate;
+    const point = (who, value, shape, fill) => {
+      const red = Math.abs(value) > FP16_MAX || Number.isNaN(value);
+      const what = `largest of the ${who} (${c.sample}): ${shown(value)}`;
+      const at = { x: c.place, y: scale.y(value), name: c.name, what, red: red && who === "reference" };
+      const beyond = red && !Number.isNaN(value) ? "triangle" : shapeOf(value, shape);
+      return { ...at, shape: beyond, size: red ? 10 : 5, fill: red ? "failed" : fill };
+    };
+    const own = point("reference", c.reference, "circle", "own");
+    return candidate === null ? [own] : [point("candidate", candidate, "diamond", "accumulated"), own];
+  }
+
+  points(kind, points, scale) {
+    const { source, figure } = this.drawn[kind];
+    points.sort((a, b) => Number(a.red ?? false) - Number(b.red ?? false)); // red ones on top
+    const hollow = (p) => p.fill === "skipped" || p.shape === "diamond";
+    const columns = { fill: (p) => (hollow(p) ? "transparent" : colour(p.fill)), line: (p) => colour(p.fill) };
+    const names = ["x", "y", "size", "shape", "name", "what"];
+    source("points").data = {
+      ...Object.fromEntries(names.map((name) => [name, points.map((p) => p[name])])),
+      ...Object.fromEntries(Object.entries(columns).map(([name, made]) => [name, points.map(made)])),
+    };
+    this.nameRed(source("names"), figure, points);
+  }
+
+  nameRed(source, figure, points) {
+    const red = new Map(points.filter((p) => p.red).map((p) => [p.name, p]));
+    const left = (p) => p.x > this.layers / 2;
+    const unit = figure.x_range.end / (this.drawn.errors.target.clientWidth || 1);
+    const taken = [];
+    const free = (p) => {
+      const width = (p.name.length * 7.5 + 16) * unit;
+      const [from, to] = left(p) ? [p.x - width, p.x] : [p.x, p.x + width];
+      if (taken.some(([start, end]) => from < end && start < to)) return false;
+      return taken.push([from, to]);
+    };
+    const named = [...red.values()].filter(free).slice(0, NAMED);
+    source.data = {
+      x: named.map((p) => p.x),
+      y: named.map((p) => p.y),
+      text: named.map((p) => p.name),
+      align: named.map((p) => (left(p) ? "right" : "left")),
+      dx: named.map((p) => (left(p) ? -9 : 9)),
+    };
+    const drawn = figure.renderers.find((renderer) => renderer.name === "names");
+    drawn.glyph.text_color = { value: colour("failed") };
+  }
+
+  scaleTo(figure, scale) {
+    figure.y_range.setv({ start: scale.least, end: scale.most });
+    for (const made of figure.center) {
+      if (made.type === "Label") made.y = made.text === "0" ? scale.low : scale.high;
+    }
+  }
+
+  colourLine(figure, name, ink) {
+    const drawn = figure.renderers.find((renderer) => renderer.name === name);
+    drawn.glyph.line_color = { value: colour(ink) };
+  }
+
+  /** One line per sample, with a gap between them. */
+  line(cases, y) {
+    const x = [];
+    const ys = [];
+    for (const sample of new Set(cases.map((c) => c.sample))) {
+      for (const c of cases) {
+        if (c.sample === sample) {
+          x.push(c.place);
+          ys.push(y(c));
+        }
+      }
+      x.push(NaN);
+      ys.push(NaN);
+    }
+    return { x, y: ys };
+  }
+
+  told(what, cases) {
+    const red = [...new Set(cases.filter((c) => c.verdict === "failed").map((c) => c.name))];
+    const more = red.length > NAMED ? ` and ${red.length - NAMED} more` : "";
+    const who = red.length ? `red: ${red.slice(0, NAMED).join(", ")}${more}` : "none is red";
+    return `${what}, ${this.form.elements.comparison.value}, ${this.layers} layers; ${who}. The table has the numbers.`;
+  }
+}

@@ -1,0 +1,81 @@
+// The cases as they stand in the page: columns, and texts by their places.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+
+const textAt = (place) => (place < 0 ? "" : data.strings[place]);
+
+/** A number of the report: inf and nan are texts there, null is one that was not measured. */
+function number(value) {
+  if (typeof value !== "string") return value;
+  return value === "inf" ? Infinity : value === "-inf" ? -Infinity : NaN;
+}
+
+/** One model's cases, each an object made when it is asked for. */
+class Cases {
+  constructor(model) {
+    this.model = model;
+    this.columns = model.cases;
+    this.count = model.cases.layer.length;
+    this.made = new Array(this.count);
+    this.layerCount = model.layers.name.length;
+  }
+
+  at(i) {
+    return (this.made[i] ??= this.make(i));
+  }
+
+  make(i) {
+    const { columns, model } = this;
+    const layer = columns.layer[i];
+    const output = columns.output[i];
+    const isOutput = output >= 0;
+    const [atol, rtol, scaled, cosine, sqnr] = model.tolerances[columns.tolerance[i]];
+    const reference = number(columns.reference_absmax[i]);
+    const found = {
+      index: i,
+      place: isOutput ? this.layerCount + output : layer,
+      name: isOutput ? `output ${textAt(model.outputs[output])}` : textAt(model.layers.name[layer]),
+      operator: isOutput ? "output" : textAt(model.layers.type[layer]),
+      inputs: isOutput ? [] : model.layers.inputs[layer].map(textAt),
+      outputs: isOutput ? [] : model.layers.outputs[layer].map(textAt),
+      compared: columns.scaled[i] !== null,
+      error: number(columns.scaled[i]),
+      accumulated: number(columns.accumulated[i]),
+      reference,
+      candidate: number(columns.candidate_absmax[i]),
+      allowed: scaled + rtol + (atol && reference ? atol / reference : 0),
+      tolerance: { atol, rtol, scaled, cosine, sqnr_db: sqnr },
+      message: columns.message[i].map(textAt),
+    };
+    for (const name of ["verdict", "cause", "comparison", "sample", "execution"]) {
+      found[name] = textAt(columns[name][i]);
+    }
+    for (const name of ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"]) {
+      found[name] = number(columns[name][i]);
+    }
+    return found;
+  }
+
+  all() {
+    return Array.from({ length: this.count }, (_, i) => this.at(i));
+  }
+}
+
+/** A number as text: six digits, and short. */
+function shown(value) {
+  if (value === null || value === undefined) return "";
+  if (Number.isNaN(value)) return "nan";
+  if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1e6 && (Number.isInteger(value) || size >= 1e-3)) return String(Number(value.toPrecision(6)));
+  return value.toExponential(2);
+}
+
+/** An element with attributes and children; texts become text, never markup. */
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}

@@ -1,0 +1,105 @@
+"""The two charts of a model, made with Bokeh and empty: the page's script fills in the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.embed import json_item
+from bokeh.models import ColumnDataSource, HoverTool, Label, NumeralTickFormatter, Span, TapTool
+from bokeh.plotting import figure
+
+POINTS = "x y size shape fill line name what".split()
+
+
+def charts() -> dict[str, Any]:
+    """Bokeh's JSON of both charts, by name: `errors` and `ranges`."""
+    return {"errors": json_item(_errors()), "ranges": json_item(_ranges())}
+
+
+def _errors() -> figure:
+    """Error per layer: own as points, accumulated as a line, the tolerance as steps."""
+    chart = _chart("error / largest value")
+    allowed = ColumnDataSource(data={"x": [], "y": []}, name="allowed")
+    chart.step("x", "y", source=allowed, mode="center", line_width=1.5, line_dash="6 3", name="allowed")
+    accumulated = ColumnDataSource(data={"x": [], "y": []}, name="accumulated")
+    chart.line("x", "y", source=accumulated, line_width=1.2, name="accumulated")
+    _points(chart)
+    return chart
+
+
+def _ranges() -> figure:
+    """Largest absolute value per layer, and between which limits fp16 holds it."""
+    chart = _chart("largest |value|")
+    for name, at in (("max", 65504.0), ("least", 2.0**-14)):
+        chart.add_layout(
+            Span(location=at, dimension="width", line_width=1.5, line_dash="6 3", name=f"fp16-{name}")
+        )
+    _points(chart)
+    return chart
+
+
+def _chart(label: str) -> figure:
+    chart = figure(
+        height=260,
+        sizing_mode="stretch_width",
+        y_axis_type="log",
+        x_range=(-1, 1),
+        y_range=(1e-8, 1),
+        tools="xpan,xbox_zoom,xwheel_zoom,reset",
+        active_drag="xbox_zoom",
+        active_scroll=None,
+        toolbar_location="above",
+        output_backend="canvas",
+        background_fill_color=None,
+        border_fill_color=None,
+        outline_line_color=None,
+        x_axis_label="layer, in the order of the .param",
+        y_axis_label=label,
+        min_border_left=70,
+    )
+    chart.toolbar.logo = None
+    chart.xaxis.formatter = NumeralTickFormatter(format="0")
+    chart.xgrid.visible = False
+    for axis in (*chart.xaxis, *chart.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size = "12px"
+        axis.major_label_text_font_size = "12px"
+        axis.minor_tick_line_color = None
+    return chart
+
+
+def _points(chart: figure) -> None:
+    points = ColumnDataSource(data={name: [] for name in POINTS}, name="points")
+    drawn = chart.scatter(
+        "x",
+        "y",
+        source=points,
+        size="size",
+        marker={"field": "shape"},
+        fill_color={"field": "fill"},
+        line_color={"field": "line"},
+        line_width=1.2,
+        nonselection_alpha=1.0,
+        name="points",
+    )
+    for edge in ("inf", "0"):  # neither has a place on a log scale
+        chart.add_layout(
+            Label(x=2, x_units="screen", y=1, text=edge, text_font_size="12px", text_baseline="middle")
+        )
+    names = ColumnDataSource(data={"x": [], "y": [], "text": [], "align": [], "dx": []}, name="names")
+    chart.text(
+        "x",
+        "y",
+        text="text",
+        source=names,
+        text_align={"field": "align"},
+        text_baseline="middle",
+        text_font_size="12px",
+        text_font_style="bold",
+        x_offset={"field": "dx"},
+        name="names",
+    )
+    chart.add_tools(
+        HoverTool(renderers=[drawn], tooltips=[("", "@name"), ("", "@what")], mode="mouse"),
+        TapTool(renderers=[drawn]),
+    )

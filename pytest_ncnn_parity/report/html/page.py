@@ -1,0 +1,58 @@
+"""The page as text: template, style, scripts and data in one file that asks for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from bokeh.resources import Resources
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from pytest_ncnn_parity.report.html import safe
+from pytest_ncnn_parity.report.html.charts import charts
+from pytest_ncnn_parity.report.html.columns import VERDICTS, columns
+from pytest_ncnn_parity.report.html.view import models
+
+SCRIPTS = ("data.js", "table.js", "charts.js", "page.js")
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The whole page of the JSON report's `document`."""
+    shown = models(document)
+    library = _library()
+    script = "\n".join(_package_text(name) for name in SCRIPTS)
+    return _template().render(
+        document=document,
+        models=shown,
+        counts={name: sum(model.counts[name] for model in shown) for name in VERDICTS},
+        red=sum(model.verdict == "failed" for model in shown),
+        style=Markup(_package_text("style.css")),  # noqa: S704 # ours
+        library=Markup(library),  # noqa: S704 # Bokeh's
+        script=Markup(script),  # noqa: S704 # ours
+        hashes=" ".join(safe.csp_hash(text) for text in (library, script)),
+        data=safe.script_json(columns(document)),
+        charts=safe.script_json(charts()),
+    )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader(__package__, "assets"),
+        autoescape=True,
+        finalize=safe.finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja")
+
+
+def _library() -> str:
+    raw = Resources(mode="inline", components=["bokeh"]).js_raw
+    return "\n".join(text for text in raw if not text.startswith("Bokeh.set_log_level"))  # it logs that
+
+
+def _package_text(name: str) -> str:
+    return resources.files(__package__).joinpath("assets", name).read_text("utf-8").strip()
