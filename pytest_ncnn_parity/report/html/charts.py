@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from bokeh.embed import json_item
-from bokeh.models import ColumnDataSource, HoverTool, Label, NumeralTickFormatter, Span, TapTool
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    HoverTool,
+    Label,
+    NumeralTickFormatter,
+    Span,
+    TapTool,
+)
 from bokeh.plotting import figure
 
 POINTS = "x y size shape fill line name what".split()
@@ -58,6 +66,7 @@ def _chart(label: str) -> figure:
         min_border_left=70,
     )
     chart.toolbar.logo = None
+    chart.xaxis.ticker = BasicTicker(min_interval=1)
     chart.xaxis.formatter = NumeralTickFormatter(format="0")
     chart.xgrid.visible = False
     for axis in (*chart.xaxis, *chart.yaxis):

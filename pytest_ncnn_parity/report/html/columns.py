@@ -15,8 +15,8 @@ METRICS = (
 TOLERANCE = "atol rtol scaled cosine sqnr_db".split()
 DIGITS = {"cosine": 7, "reference_absmax": 6, "candidate_absmax": 6}  # near 1, and near 65504
 VERDICTS = ("failed", "passed", "known", "skipped")
-FULL_TEXT = 80_000  # characters of messages that are kept whole; thousands of red cases say more
-HEADLINES = 120_000  # and beyond those, of first lines
+FULL_TEXT = 60_000  # characters of messages that are kept whole; thousands of red cases say more
+HEADLINES = 90_000  # and beyond those, of first lines
 
 
 @dataclass
@@ -80,7 +80,7 @@ class _Messages:
 
     def lines(self, case: Mapping[str, Any]) -> list[int]:
         """The whole message, or its first line, or nothing: as much as there is room for."""
-        lines = case["message"].splitlines()
+        lines = case["message"].split("\n")
         if self._weight > FULL_TEXT:
             lines = lines[:1] if self._weight < HEADLINES else []
         new = [line for line in lines if visible(line) not in self._strings.places]

@@ -201,13 +201,13 @@ def _red(name: str, cases: Sequence[Case], network: _Network | None) -> Red:
     for case in cases:
         where.setdefault(case["comparison"], []).append(case["sample"])
     reads, readers = network.around(first) if network is not None else ((), ())
-    headline, *rest = first["message"].splitlines() or [""]
+    headline, *rest = first["message"].split("\n")
     return Red(
         name=name,
         type=first["type"] or "",
         causes=tuple(dict.fromkeys(case["cause"] or "" for case in cases)),
         headline=_said(headline, first),
-        text="\n".join(line[2:] for line in _own(rest)),
+        text="\n".join(line.removeprefix("  ") for line in _own(rest)),
         where={comparison: tuple(samples) for comparison, samples in where.items()},
         runs=_runs(first),
         reads=reads,
@@ -240,7 +240,7 @@ def _repairs(fixes: Sequence[Mapping[str, Any]]) -> Iterator[Repair]:
             comparisons=tuple(fix["comparison"] for fix in same),
             mark=failure.mark(found),
             found=found,
-            diff=tuple((_kind(line), line) for line in found["patch"].splitlines()),
+            diff=tuple((_kind(line), line) for line in found["patch"].removesuffix("\n").split("\n")),
             spec=failure.in_spec(found),
             facts=tuple(_facts(found)),
             apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),

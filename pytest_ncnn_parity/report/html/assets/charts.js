@@ -70,9 +70,8 @@ class Charts {
       const target = this.section.querySelector(`[data-chart=${kind}]`);
       const views = await Bokeh.embed.embed_item(structuredClone(templates[kind]), target.id);
       const figure = [...views][0].model;
-      const named = (name) => figure.document.get_model_by_name(name);
       const source = (name) => figure.select(name).find((model) => model.type === "ColumnDataSource");
-      this.drawn[kind] = { figure, target, source, named };
+      this.drawn[kind] = { figure, target, source };
       const points = source("points");
       points.selected.properties.indices.change.connect(() => this.chosen(points));
     }

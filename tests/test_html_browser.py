@@ -1,0 +1,200 @@
+"""The HTML report in a real browser: it loads, filters, sorts, draws, and lets nothing in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import chromium
+import documents
+import pytest
+from chromium import Browser
+from selenium.webdriver import ActionChains, Keys
+from test_html_page import HOSTILE, hostile
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    yield from chromium.start(tmp_path_factory.mktemp("chromium"))
+
+
+def small() -> dict[str, object]:
+    """A network of four: one fine, one inf, one nan, one skipped; and an output."""
+    cases = [
+        documents.case("fine", accumulated={"scaled": 0.002, "max_abs": 0.1}),
+        documents.red("broken", accumulated={"scaled": "inf", "max_abs": "inf"}),
+        documents.red("odd", "nan", metrics=documents.metrics("nan", 2.0, nan=3, inf=0), type="Softmax"),
+        documents.case("left", outcome="skipped", metrics=None, message="input not representable"),
+        documents.case("fine", "shipped", metrics=documents.metrics(0.0, 0.0)),
+        documents.case("out", layer=None, output="out", type=None, metrics=documents.metrics(0.01)),
+    ]
+    graph = [documents.layer(name) for name in ("fine", "broken", "odd", "left")]
+    graph[2]["type"] = "Softmax"
+    return documents.document(documents.model(cases, graph, fixes=[documents.fix("broken")]))
+
+
+def test_a_thousand_layers_load_without_an_error_or_a_request(browser: Browser) -> None:
+    browser.show(documents.large())
+    browser.charts()
+    assert browser.log() == []
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert browser.find("[data-shown]").text == "100 of 4004 shown; 4004 cases in all"
+    assert len(browser.points("errors")["x"]) == 1001
+    browser.find("[data-more]").click()
+    assert len(browser.column("verdict")) == 600
+
+
+def test_the_red_come_first_and_filters_narrow(browser: Browser) -> None:
+    browser.show(small())
+    assert browser.column("verdict") == ["failed", "failed", "passed", "passed", "passed", "skipped"]
+    browser.choose("verdict", "failed")
+    assert browser.column("layer or output") == ["broken", "odd"]
+    browser.choose("cause", "nan")
+    assert browser.column("layer or output") == ["odd"]
+    assert browser.find("[data-shown]").text == "1 of 1 shown; 6 cases in all"
+    browser.choose("operator", "ReLU")
+    assert browser.column("layer or output") == []
+    browser.find(".filters [type=reset]").click()
+    browser.wait("document.querySelectorAll('table.cases tbody tr').length === 6")
+    browser.choose("name", "BROK")
+    assert browser.column("layer or output") == ["broken"]
+    browser.choose("name", "")
+    browser.choose("comparison", "shipped")
+    assert browser.column("layer or output") == ["fine"]
+
+
+def test_sorting_knows_inf_nan_and_nothing(browser: Browser) -> None:
+    browser.show(small())
+    heads = {head.text.split(" ")[0]: head for head in browser.all("table.cases thead th")}
+    error = heads["error"]
+    error.find_element("tag name", "button").click()
+    assert browser.column("error") == ["0", "0.0012", "0.01", "inf", "nan", ""]
+    assert error.get_attribute("aria-sort") == "ascending"
+    error.find_element("tag name", "button").click()
+    assert browser.column("error") == ["nan", "inf", "0.01", "0.0012", "0", ""]
+    assert error.get_attribute("aria-sort") == "descending"
+    assert heads["verdict"].get_attribute("aria-sort") == "none"
+
+
+def test_the_keyboard_is_enough(browser: Browser) -> None:
+    browser.show(small())
+
+    def focused(script: str) -> object:
+        return browser.run(f"return document.activeElement.{script}")
+
+    def press(*keys: str) -> None:
+        ActionChains(browser.driver).send_keys(*keys).perform()
+
+    press(Keys.TAB)
+    assert focused("textContent") == "Skip to the models"
+    assert browser.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    press(Keys.ENTER)
+    assert focused("id") == "main"
+    for _ in range(40):
+        press(Keys.TAB)
+        if focused("name") == "name":
+            break
+    press(*"odd")
+    assert browser.column("layer or output") == ["odd"]
+    for _ in range(40):
+        press(Keys.TAB)
+        if focused("className") == "open":
+            break
+    assert focused("ariaExpanded") == "false"
+    press(Keys.ENTER)
+    assert focused("ariaExpanded") == "true"
+    details = browser.find("table.cases tr.details").text
+    assert "odd reaches 3000468 in fp32" in details
+    assert "cosine nan" in details
+    press(Keys.ENTER)
+    assert browser.all("table.cases tr.details") == []
+
+
+def test_what_is_no_number_is_drawn_at_the_edge(browser: Browser) -> None:
+    browser.show(small())
+    browser.charts()
+    drawn = browser.points("errors")
+    shapes = dict(zip(drawn["name"], drawn["shape"], strict=True))
+    assert shapes == {"fine": "circle", "broken": "triangle", "odd": "x", "left": "circle"} | {
+        "output out": "circle"
+    }
+    heights = dict(zip(drawn["name"], drawn["y"], strict=True))
+    assert heights["broken"] == heights["odd"] > 0.05 > heights["fine"] > heights["left"] > 0
+    ranges = browser.points("ranges")
+    told = list(zip(ranges["name"], ranges["shape"], ranges["what"], strict=True))
+    assert ("broken", "triangle", "largest of the candidate (noise): inf") in told
+    assert ("odd", "x", "largest of the candidate (noise): nan") in told
+    label = str(browser.find("[data-chart=errors]").get_attribute("aria-label"))
+    assert "red: broken, odd" in label
+    line = browser.points("errors", "accumulated")
+    assert line["x"][:2] == [0, 1]
+    assert line["y"][:2] == [0.002, heights["broken"]]
+    allowed = browser.points("errors", "allowed")["y"]
+    assert allowed[:2] == pytest.approx([0.05, 0.05], rel=1e-5)
+
+
+def test_the_charts_follow_the_choice_of_a_comparison(browser: Browser) -> None:
+    browser.show(small())
+    browser.charts()
+    select = browser.find(".charts [name=comparison]")
+    assert select.get_attribute("value") == "fp16-vs-fp32-vulkan"
+    select.send_keys("shipped")
+    assert browser.points("errors")["name"] == ["fine"]
+    assert browser.find("[data-note]").text.endswith("--ncnn-parity-accumulated does")
+
+
+def test_a_click_on_a_point_shows_its_cases(browser: Browser) -> None:
+    browser.show(small())
+    browser.charts()
+    place = browser.points("errors")["name"].index("broken")
+    browser.pointer("errors", place).click().perform()
+    browser.wait("document.querySelector('.filters [name=name]').value")
+    assert browser.column("layer or output") == ["broken"]
+
+
+def test_dark_and_light_have_their_own_colours_in_charts_as_well(browser: Browser) -> None:
+    seen = []
+    for dark in (False, True):
+        browser.show(small(), dark=dark)
+        browser.charts()
+        paper = browser.run("return getComputedStyle(document.body).backgroundColor")
+        axis = browser.run(f"{chromium.VIEW} return view.model.left[0].axis_label_text_color", "errors")
+        seen.append((paper, axis, tuple(browser.points("errors")["line"])))
+    light, night = seen
+    assert all(before != after for before, after in zip(light, night, strict=True))
+    scheme = {"name": "prefers-color-scheme", "value": "light"}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.wait(
+        f"(() => {{ {chromium.VIEW.replace('arguments[0]', repr('errors'))}"
+        f"return view.model.left[0].axis_label_text_color === '{light[1]}' }})()"
+    )
+
+
+def test_a_phone_needs_no_scrolling_sideways(browser: Browser) -> None:
+    browser.show(documents.large(layers=50, failing=2), width=400)
+    browser.charts()
+    assert browser.run("return document.documentElement.scrollWidth") <= 400
+
+
+def test_the_patch_is_copied(browser: Browser) -> None:
+    browser.show(small())
+    permissions = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    browser.driver.execute_cdp_cmd("Browser.grantPermissions", permissions)
+    button = browser.find("[data-copy^=patch]")
+    button.click()
+    browser.wait("document.querySelector('[data-copy^=patch]').textContent !== 'Copy patch'")
+    assert button.text == "Copied"
+    copied = browser.run("return navigator.clipboard.readText()")
+    assert copied == documents.fix("broken")["patch"]
+
+
+def test_hostile_names_do_nothing(browser: Browser) -> None:
+    browser.show(hostile())
+    browser.charts()
+    browser.pointer("errors", 0).perform()
+    browser.wait(f"(() => {{ {chromium.TOOLTIP} }})().includes('alert(1)')")
+    for opener in browser.all("button.open"):
+        opener.click()
+    assert browser.log() == []
+    assert browser.run("return document.images.length") == 0
+    assert browser.run("return document.querySelectorAll('script').length") == 4
+    assert browser.find("table.cases tr.details pre").text.startswith(HOSTILE[:20])

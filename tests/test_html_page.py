@@ -1,0 +1,222 @@
+"""The HTML report as text: valid, whole, small, harmless. A browser's view of it is in the next room."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import documents
+import html5lib
+import networks
+import pytest
+from conftest import Gate, fresh_python
+
+from pytest_ncnn_parity.report.html.columns import columns
+from pytest_ncnn_parity.report.html.page import render
+
+HOSTILE = (
+    "</script><script>alert(1)</script>\"'<img src=x onerror=alert(1)>\n\x1b[31m\u202eevil\u2028&amp;"
+)
+XHTML = "{http://www.w3.org/1999/xhtml}"
+
+
+def parsed(page: str) -> Element:
+    """The page's tree, without Bokeh's text. Raises on what is not HTML as the standard has it."""
+    before, start, rest = page.partition('id="library">')
+    return html5lib.HTMLParser(strict=True).parse(before + start + rest[rest.index("</script>") :])
+
+
+def elements(root: Element, name: str) -> list[Element]:
+    return list(root.iter(XHTML + name))
+
+
+def text(element: Element) -> str:
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def hostile() -> dict[str, Any]:
+    """Every text of the document is an attack."""
+    names = [HOSTILE, HOSTILE + "2"]
+    cases = [
+        documents.red(names[0], HOSTILE, type=HOSTILE, sample=HOSTILE, execution=HOSTILE),
+        documents.case(names[1], comparison=HOSTILE, device=HOSTILE),
+        documents.case(
+            "x", layer=None, output=HOSTILE, outcome="skipped", message=HOSTILE, metrics=None
+        ),
+    ]
+    graph = [
+        documents.layer(names[0], HOSTILE, (), (HOSTILE,)),
+        documents.layer(names[1], HOSTILE, (HOSTILE,), (HOSTILE + "3",)),
+    ]
+    fix = documents.fix(HOSTILE, notes=[HOSTILE], written=[HOSTILE + ".patch"], how=HOSTILE)
+    notice = {"kind": "unsafe", "layer": HOSTILE, "mask": 2, "what": HOSTILE}
+    files = {"spec": HOSTILE, "param": HOSTILE, "bin": HOSTILE}
+    made = documents.model(cases, graph, fixes=[fix], masks=[notice], **files)
+    told = {"stopped": HOSTILE, "complete": False, "regressions": [{HOSTILE: [HOSTILE]}]}
+    return {**documents.document(made, made), "environment": {"ncnn": HOSTILE, "devices": []}, **told}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        documents.document(),
+        documents.large(layers=20, failing=3),
+        hostile(),
+    ],
+    ids=["empty", "large", "hostile"],
+)
+def test_it_is_html_with_a_heading_for_everything(document: dict[str, Any]) -> None:
+    root = parsed(render(document))
+    levels = [int(e.tag[-1]) for e in root.iter() if re.fullmatch(XHTML + "h[1-6]", str(e.tag))]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    ids = [e.get("id") for e in root.iter() if e.get("id")]
+    assert len(ids) == len(set(ids))
+    for table in elements(root, "table"):
+        assert text(elements(table, "caption")[0])
+
+
+def test_it_asks_for_nothing(tmp_path: Path) -> None:
+    root = parsed(render(documents.large(layers=20, failing=3)))
+    for element in root.iter():
+        for name in ("src", "href", "action", "srcset", "data", "poster"):
+            assert (element.get(name) or "#").startswith("#"), element.attrib
+        assert not [name for name in element.attrib if name.startswith("on")]
+    policy = elements(root, "meta")[1].get("content")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_hostile_names_are_text_and_no_more() -> None:
+    page = render(hostile())
+    root = parsed(page)
+    assert len(elements(root, "script")) == 4
+    assert not elements(root, "img")
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "\\x1b[31m\\u202eevil" in text(elements(root, "main")[0])
+    assert "alert(1)" in text(elements(root, "main")[0])
+
+
+def test_the_verdict_the_cause_and_the_patch_stand_there_without_a_script() -> None:
+    graph = [
+        documents.layer("before"),
+        documents.layer("square", "BinaryOp", ("before",)),
+        documents.layer("after", "UnaryOp", ("square",)),
+    ]
+    cases = [
+        documents.case("before", metrics=documents.metrics(0.001, 1732.0)),
+        documents.red("square", type="BinaryOp"),
+        documents.red("square", type="BinaryOp", comparison="shipped"),
+        documents.case("after", type="UnaryOp", outcome="skipped", metrics=None, execution=None),
+    ]
+    fixes = [documents.fix("square"), documents.fix("square", "shipped", cost=None)]
+    root = parsed(render(documents.document(documents.model(cases, graph, fixes=fixes))))
+    assert text(elements(root, "h1")[0]) == "2 cases failed"
+    (card,) = [e for e in elements(root, "details") if "red" in (e.get("class") or "")]
+    assert text(elements(card, "summary")[0]).startswith(
+        "square BinaryOp storage-overflow inf on vulkan fp16, 3 of 3 elements"
+    )
+    assert "red in fp16-vs-fp32-vulkan (noise), shipped (noise)" in text(card)
+    assert "square reaches 3000468 in fp32" in text(card)
+    rows = [text(row) for row in elements(card, "tr")]
+    assert rows[1].startswith("reads before ReLU before 1732 vulkan, fp16 storage")
+    assert rows[3] == "read by after UnaryOp square 3.00047e+06 skipped"
+    (repair,) = elements(root, "article")
+    assert "for fp16-vs-fp32-vulkan, shipped" in text(repair)
+    assert "".join(elements(repair, "pre")[0].itertext()) == fixes[0]["patch"]
+    assert "masks: {square: 18}" in text(repair)
+    assert "worst output error 1 → 0.0052" in text(repair)
+    assert "25.6 -> 26.1 ms" in text(repair)
+
+
+def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
+    notice = {"kind": "spare", "layer": "l1", "mask": 16, "what": "right without it"}
+    made = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
+    more = {
+        "complete": False,
+        "stopped": "Interrupted by the user",
+        "regressions": [{"layer": "l1", "what": "error grew 40 times"}],
+    }
+    main = text(elements(parsed(render(documents.document(made, **more))), "body")[0])
+    assert "The run was cut short. Interrupted by the user" in main
+    assert "spare 31=16 on l1 : right without it" in main
+    assert "error grew 40 times" in main
+    whole = text(elements(parsed(render(documents.document(made))), "body")[0])
+    assert "cut short" not in whole
+    assert "Against the baseline" not in whole
+
+
+def test_where_nothing_was_compared_it_says_so() -> None:
+    case = documents.case("l1", outcome="skipped", message="no Vulkan device", metrics=None)
+    root = parsed(render(documents.document(documents.model([case], [documents.layer("l1")]))))
+    assert text(elements(root, "h1")[0]) == "Nothing was compared"
+    assert "nothing was compared: no Vulkan device" in text(elements(root, "main")[0])
+
+
+@pytest.mark.parametrize("failing", [12, 1000])
+def test_a_thousand_layers_in_four_comparisons_stay_below_two_megabytes(failing: int) -> None:
+    document = documents.large(failing=failing)
+    if failing == 1000:
+        everything_red(document)
+    assert len(render(document).encode()) < 2_000_000
+
+
+def everything_red(document: dict[str, Any]) -> None:
+    """Every case fails, each with words and numbers of its own."""
+    for i, case in enumerate(document["models"][0]["cases"]):
+        if case["layer"] is not None:
+            red = documents.red(case["layer"], comparison=case["comparison"], type=case["type"])
+            red["message"] = red["message"].replace("3 of 3", f"{i} of {i * 7919}") + f"{i}" * 40
+            red["metrics"]["reference_absmax"] = 70000.123 * (i + 1)
+            case.update(red)
+
+
+def test_numbers_stay_near_and_what_is_no_number_stays_a_word() -> None:
+    metrics = documents.metrics("nan", 65503.98765, max_abs=0.000123456789)
+    made = documents.model([documents.case("l1", metrics=metrics)], [documents.layer("l1")])
+    (told,) = columns(documents.document(made))["models"]
+    assert told["cases"]["scaled"] == ["nan"]
+    assert told["cases"]["reference_absmax"] == [65504]
+    assert told["cases"]["max_abs"] == [0.0001235]
+    json.dumps(told, allow_nan=False)
+
+
+def test_the_option_writes_the_page(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    pytester.makeini("[pytest]\nncnn_parity_html = out/report.html\n")
+    run = gate("-n", "1")
+    root = parsed((pytester.path / "out/report.html").read_text("utf-8"))
+    assert text(elements(root, "h1")[0]) == "All compared cases passed"
+    assert len(run.cases) == 5
+    assert [path.name for path in (pytester.path / "out").iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_an_error(pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    (pytester.path / "taken").write_text("", "utf-8")
+    result = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-html=taken/report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["ERROR: --ncnn-parity-html=*taken/report.html: cannot be written*"])
+
+
+def test_without_bokeh_the_option_is_refused_at_the_start() -> None:
+    code = (
+        "import sys, importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *a: None if name == 'bokeh' else find(name, *a)\n"
+        "import pytest\n"
+        "sys.exit(pytest.main(['--ncnn-parity', *sys.argv[1:]]))\n"
+    )
+    result = fresh_python(code, "--ncnn-parity-html=x.html")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert (
+        "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
+        in result.stderr
+    )
