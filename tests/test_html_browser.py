@@ -34,6 +34,7 @@ def small() -> dict[str, object]:
 
 def test_a_thousand_layers_load_without_an_error_or_a_request(browser: Browser) -> None:
     browser.show(documents.large())
+    assert browser.run("return Number(document.documentElement.dataset.ready)") < 5000  # ms
     browser.charts()
     assert browser.log() == []
     assert browser.run("return performance.getEntriesByType('resource').length") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_it_is_html_with_a_heading_for_everything(document: dict[str, Any]) -> N
     root = parsed(render(document))
     levels = [int(e.tag[-1]) for e in root.iter() if re.fullmatch(XHTML + "h[1-6]", str(e.tag))]
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     ids = [e.get("id") for e in root.iter() if e.get("id")]
     assert len(ids) == len(set(ids))
     for table in elements(root, "table"):

@@ -204,8 +204,9 @@ class Charts {
     const free = (p) => {
       const width = (p.name.length * 7.5 + 16) * unit;
       const [from, to] = left(p) ? [p.x - width, p.x] : [p.x, p.x + width];
-      if (taken.some(([start, end]) => from < end && start < to)) return false;
-      return taken.push([from, to]);
+      const near = (y) => y / p.y < 10 && p.y / y < 10;
+      if (taken.some(([start, end, y]) => from < end && start < to && near(y))) return false;
+      return taken.push([from, to, p.y]);
     };
     const named = [...red.values()].filter(free).slice(0, NAMED);
     source.data = {
