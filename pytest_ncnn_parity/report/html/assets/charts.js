@@ -174,7 +174,7 @@ class Charts {
     const candidate = c.nan ? NaN : c.inf ? Infinity : c.candidate;
     const point = (who, value, shape, fill) => {
       const red = Math.abs(value) > FP16_MAX || Number.isNaN(value);
-      const what = `largest of the ${who} (${c.sample}): ${shown(value)}`;
+      const what = `largest of the ${who} (${c.sample}): ${shown(value, 6)}`;
       const at = { x: c.place, y: scale.y(value), name: c.name, what, red: red && who === "reference" };
       const beyond = red && !Number.isNaN(value) ? "triangle" : shapeOf(value, shape);
       return { ...at, shape: beyond, size: red ? 10 : 5, fill: red ? "failed" : fill };

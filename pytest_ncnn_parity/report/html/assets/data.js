@@ -61,14 +61,15 @@ class Cases {
   }
 }
 
-/** A number as text: six digits, and short. */
-function shown(value) {
+/** A number as text, and short. */
+function shown(value, digits = 4) {
   if (value === null || value === undefined) return "";
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e6 && (Number.isInteger(value) || size >= 1e-3)) return String(Number(value.toPrecision(6)));
+  if (size < 1e6 && Number.isInteger(value)) return String(value);
+  if (size < 1e6 && size >= 1e-3) return String(Number(value.toPrecision(digits)));
   return value.toExponential(2);
 }
 

@@ -14,8 +14,8 @@ const COLUMNS = [
   { name: "error", key: (c) => c.error, n: true },
   { name: "allowed", key: (c) => (c.compared ? c.allowed : null), n: true },
   { name: "accumulated", key: (c) => c.accumulated, n: true },
-  { name: "max |reference|", key: (c) => c.reference, n: true },
-  { name: "max |candidate|", key: (c) => c.candidate, n: true },
+  { name: "max |reference|", key: (c) => c.reference, n: true, digits: 6 },
+  { name: "max |candidate|", key: (c) => c.candidate, n: true, digits: 6 },
   { name: "ran on", key: (c) => c.execution },
 ];
 
@@ -143,7 +143,7 @@ class Table {
     const cells = this.columns.map((column) => {
       const made = column.cell ? column.cell(c) : column.key(c);
       if (column.name === "layer or output") return element("th", { scope: "row" }, this.opener(c));
-      const cell = element("td", {}, typeof made === "number" || made === null ? shown(made) : made);
+      const cell = element("td", {}, typeof made === "string" || made instanceof Node ? made : shown(made, column.digits));
       if (column.n) cell.className = "n";
       return cell;
     });
@@ -170,7 +170,7 @@ class Table {
     tell("makes", c.outputs.join(", "));
     if (c.compared) {
       const names = ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"];
-      tell("metrics", names.map((name) => `${name} ${shown(c[name])}`).join(" · "));
+      tell("metrics", names.map((name) => `${name} ${shown(c[name], 7)}`).join(" · "));
       const terms = Object.entries(c.tolerance).filter(([, value]) => value);
       tell("allowed", terms.map(([name, value]) => `${name} ${shown(value)}`).join(" · "));
     }
