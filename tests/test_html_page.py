@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -13,7 +14,7 @@ import documents
 import html5lib
 import networks
 import pytest
-from conftest import Gate, fresh_python
+from conftest import Gate
 
 from pytest_ncnn_parity.report.html.columns import columns
 from pytest_ncnn_parity.report.html.page import render
@@ -207,7 +208,7 @@ def test_a_page_that_cannot_be_written_is_an_error(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["ERROR: --ncnn-parity-html=*taken/report.html: cannot be written*"])
 
 
-def test_without_bokeh_the_option_is_refused_at_the_start() -> None:
+def test_without_bokeh_the_option_is_refused_at_the_start(pytester: pytest.Pytester) -> None:
     code = (
         "import sys, importlib.util\n"
         "find = importlib.util.find_spec\n"
@@ -215,9 +216,7 @@ def test_without_bokeh_the_option_is_refused_at_the_start() -> None:
         "import pytest\n"
         "sys.exit(pytest.main(['--ncnn-parity', *sys.argv[1:]]))\n"
     )
-    result = fresh_python(code, "--ncnn-parity-html=x.html")
-    assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert (
-        "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
-        in result.stderr
-    )
+    result = pytester.run(sys.executable, "-c", code, "--ncnn-parity-html=x.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
+    assert told in result.stderr.str()
