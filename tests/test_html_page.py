@@ -141,13 +141,20 @@ def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
     made = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
     more = {
         "complete": False,
-        "stopped": "Interrupted by the user",
-        "regressions": [{"layer": "l1", "what": "error grew 40 times"}],
+        "stopped": "interrupted",
+        "regressions": [
+            {"layer": "l1", "what": "error grew 40 times"},
+            {"kind": "moved", "message": "l2 runs on the CPU now", "spec": "net.parity.yaml"},
+        ],
+        "errors": [{"spec": "odd.parity.yaml", "message": "odd.parity.yaml:3:1: inputs: missing"}],
     }
     main = text(elements(parsed(render(documents.document(made, **more))), "body")[0])
-    assert "The run was cut short. Interrupted by the user" in main
+    assert "The run was cut short: interrupted. What is not here was not run." in main
     assert "spare 31=16 on l1 : right without it" in main
     assert "error grew 40 times" in main
+    assert "moved l2 runs on the CPU now net.parity.yaml" in main
+    assert "1 spec could not be used. odd.parity.yaml odd.parity.yaml:3:1: inputs: missing" in main
+    assert "All compared cases passed" not in main
     whole = text(elements(parsed(render(documents.document(made))), "body")[0])
     assert "cut short" not in whole
     assert "Against the baseline" not in whole
@@ -158,6 +165,22 @@ def test_where_nothing_was_compared_it_says_so() -> None:
     root = parsed(render(documents.document(documents.model([case], [documents.layer("l1")]))))
     assert text(elements(root, "h1")[0]) == "Nothing was compared"
     assert "nothing was compared: no Vulkan device" in text(elements(root, "main")[0])
+
+
+def test_a_case_of_which_only_the_name_is_known_is_there() -> None:
+    lost = documents.case(
+        "l1",
+        outcome="failed",
+        message="the process that ran it died",
+        **dict.fromkeys(("type", "tolerance", "execution", "device", "metrics")),
+    )
+    files = dict.fromkeys(("param", "bin", "param_sha256", "bin_sha256"))
+    document = documents.document(documents.model([lost], [], **files))
+    page = text(elements(parsed(render(document)), "main")[0])
+    assert "l1 the process that ran it died red in fp16-vs-fp32-vulkan (noise)" in page
+    (told,) = columns(document)["models"]
+    assert told["cases"]["layer"] == [0]
+    assert told["tolerances"] == [[None] * 5]
 
 
 @pytest.mark.parametrize("failing", [12, 1000])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,8 @@ def columns(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(model: Mapping[str, Any], strings: _Strings, messages: _Messages) -> dict[str, Any]:
-    layers, cases = model["layers"], model["cases"]
+    cases = model["cases"]
+    layers = [*model["layers"], *_unknown(model)]
     order = {layer["name"]: i for i, layer in reversed(list(enumerate(layers)))}
     outputs = list(dict.fromkeys(case["output"] for case in cases if case["output"] is not None))
     tolerances: dict[tuple[Any, ...], int] = {}
@@ -49,8 +50,7 @@ def _model(model: Mapping[str, Any], strings: _Strings, messages: _Messages) -> 
         "verdict": [strings.place(verdict(case)) for case in cases],
         "message": [messages.lines(case) for case in cases],
         "tolerance": [
-            tolerances.setdefault(_numbers(case["tolerance"], TOLERANCE), len(tolerances))
-            for case in cases
+            tolerances.setdefault(_tolerance(case["tolerance"]), len(tolerances)) for case in cases
         ],
         "accumulated": [_accumulated(case) for case in cases],
     }
@@ -103,8 +103,17 @@ def _accumulated(case: Mapping[str, Any]) -> Any:
     return None if found is None else short(found["scaled"])
 
 
-def _numbers(values: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(short(values[name]) for name in names)
+def _tolerance(told: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    return tuple(None if told is None else short(told[name]) for name in TOLERANCE)
+
+
+def _unknown(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Layers that cases name but the network does not: those of a case that was lost, or of all."""
+    known = {layer["name"] for layer in model["layers"]}
+    names = dict.fromkeys(case["layer"] for case in model["cases"] if case["layer"] is not None)
+    return [
+        {"name": name, "type": "", "inputs": [], "outputs": []} for name in names if name not in known
+    ]
 
 
 def short(value: Any, digits: int = 4) -> Any:

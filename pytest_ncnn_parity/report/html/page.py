@@ -27,6 +27,8 @@ def render(document: Mapping[str, Any]) -> str:
         document=document,
         models=shown,
         counts={name: sum(model.counts[name] for model in shown) for name in VERDICTS},
+        errors=document.get("errors", ()),
+        cut=document.get("complete") is False,
         red=sum(model.verdict == "failed" for model in shown),
         style=Markup(_package_text("style.css")),  # noqa: S704 # ours
         library=Markup(library),  # noqa: S704 # Bokeh's

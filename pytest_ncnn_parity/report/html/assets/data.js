@@ -43,7 +43,7 @@ class Cases {
       accumulated: number(columns.accumulated[i]),
       reference,
       candidate: number(columns.candidate_absmax[i]),
-      allowed: scaled + rtol + (atol && reference ? atol / reference : 0),
+      allowed: scaled === null ? null : scaled + rtol + (atol && reference ? atol / reference : 0),
       tolerance: { atol, rtol, scaled, cosine, sqnr_db: sqnr },
       message: columns.message[i].map(textAt),
     };
