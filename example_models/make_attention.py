@@ -6,7 +6,7 @@ Needs: pip install torch scikit-learn pnnx
 from __future__ import annotations
 
 import torch
-from make_digits import export, save_images, train
+from make_digits import export, train
 from torch import nn
 
 WIDTH = 32
@@ -57,4 +57,3 @@ if __name__ == "__main__":
     model = Transformer()
     print(f"right on {train(model, EPOCHS):.1%} of the test images")
     export(model, "attention")
-    save_images("attention", 3)

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pnnx
 import torch
+from record_goldens import record
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
 EPOCHS = 60
+IMAGES = 3
 
 
 def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -57,7 +59,10 @@ class Classifier(nn.Module):
 
 
 def export(network: nn.Module, name: str) -> None:
-    """Write example_models/NAME/NAME.param and .bin with pnnx, weights in fp32."""
+    """Write example_models/NAME/NAME.param and .bin with pnnx, weights in fp32, and what it gives.
+
+    recorded.npz has test images, (1, 8, 8) in 0..1, and the network's outputs for them.
+    """
     model = Classifier(network).eval()
     folder = Path(__file__).parent / name
     folder.mkdir(exist_ok=True)
@@ -66,15 +71,8 @@ def export(network: nn.Module, name: str) -> None:
         pnnx.export(model, str(stem.with_suffix(".pt")), torch.rand(1, 1, 8, 8), fp16=False)
         for suffix in ("param", "bin"):
             shutil.copy(f"{stem}.ncnn.{suffix}", folder / f"{name}.{suffix}")
-
-
-def save_images(name: str, count: int) -> None:
-    """Write the first `count` test images as .npy, (1, 8, 8) in 0..1."""
-    images = data()[2][:count].numpy()
-    np.savez(
-        Path(__file__).parent / name / "images.npz",
-        **{f"image{i}": x for i, x in enumerate(images)},
-    )
+    images = data()[2][:IMAGES].numpy()
+    record(model, {f"image{i}": [image] for i, image in enumerate(images)}, folder / "recorded.npz")
 
 
 def build() -> nn.Module:
@@ -100,4 +98,3 @@ if __name__ == "__main__":
     model = build()
     print(f"right on {train(model, EPOCHS):.1%} of the test images")
     export(model, "digits")
-    save_images("digits", 3)

@@ -10,6 +10,7 @@ from pytest_ncnn_parity.errors import guess
 from pytest_ncnn_parity.keys import FileSource, ImageSource
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.plan import Plan, matches, matches_blob
+from pytest_ncnn_parity.setups import GOLDEN
 from pytest_ncnn_parity.spec import Spec, SpecError
 
 
@@ -28,6 +29,7 @@ def plan(spec: Spec, project: Path = Path()) -> Plan:
     made = Plan(spec, param.read(str(spec.param)), project)
     errors = [
         *_inputs(spec, made.graph),
+        *_expected(spec, made.graph),
         *_selection(spec, made),
         *_tolerances(spec, made.graph),
         *_masks(spec, made.graph),
@@ -81,6 +83,21 @@ def _inputs(spec: Spec, graph: Graph) -> Iterator[str]:
                 yield from _shape(f"{place}: {name}", source.shape, volumes)
 
 
+def _expected(spec: Spec, graph: Graph) -> Iterator[str]:
+    for name, sample in spec.samples.items():
+        for blob, source in sample.expect.items():
+            key = ("inputs", name, "expect", blob)
+            where = f"{spec.at(*key, of_key=True)}: {'.'.join(key)}"
+            path = spec.path.parent / source.file
+            if blob not in graph.outputs:
+                yield (
+                    f"{where}: the network has no such output{guess(blob, graph.outputs)}; "
+                    f"it has {', '.join(graph.outputs)}"
+                )
+            elif _state(path):
+                yield f"{where}: {path} {_state(path)}"
+
+
 def _shape(where: str, shape: list[int], volumes: bool) -> Iterator[str]:
     if len(shape) == 4 and shape[0] == 1 and not volumes:
         yield (
@@ -129,6 +146,8 @@ def _masks(spec: Spec, graph: Graph) -> Iterator[str]:
 
 def _known(spec: Spec, plan: Plan) -> Iterator[str]:
     names = [comparison.name for comparison in spec.comparisons]
+    if any(sample.expect for sample in spec.samples.values()):
+        names.append(GOLDEN.name)
     for i, entry in enumerate(spec.known):
         place = spec.at("known", i)
         if entry.comparison is not None and entry.comparison not in names:

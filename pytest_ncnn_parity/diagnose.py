@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pytest_ncnn_parity import growth
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.param import NO_VULKAN, unsafe_on_vulkan
-from pytest_ncnn_parity.plan import Case
+from pytest_ncnn_parity.plan import Case, Golden
 from pytest_ncnn_parity.tolerance import FP16_MAX
 
+_CONVERSION = (
+    "the conversion, the input or its preprocessing differs from what was recorded; no mask can mend it"
+)
 COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
 
 
@@ -38,8 +42,20 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
     where = str(case.comparison.candidate or "fp16")
     if case.output is not None and upstream:
         return _downstream(result, upstream, where)
+    found = _alone(case, result, where)
+    if case.output is None or case.golden is not None or result.metrics is None:
+        return found
+    grown = growth.lines(evidence.get("growth"), float(result.metrics["scaled"]))
+    return replace(found, evidence=(*found.evidence, *grown))
+
+
+def _alone(case: Case, result: Result, where: str) -> Diagnosis:
+    """Why it failed, from what was seen of itself."""
+    evidence = result.evidence
     if "death" in evidence:
         return _death(evidence, where)
+    if case.golden is not None:
+        return _golden(case.golden, result, where)
     assert result.metrics is not None
     metrics = result.metrics
     seen = _seen(metrics, where)
@@ -93,6 +109,23 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
             ("no 16-bit format is involved: a kernel or the driver computes something else",),
         )
     return _half(metrics, evidence, seen)
+
+
+def _golden(golden: Golden, result: Result, where: str) -> Diagnosis:
+    """The network in fp32 on the CPU against what was recorded of the original framework."""
+    evidence = result.evidence
+    if result.metrics is None:
+        made, recorded = (tuple(evidence[key]) for key in ("shape", "recorded_shape"))
+        batch = recorded == (1, *made)
+        hint = f"ncnn has no batch dimension: save the array's [0], {made}" if batch else _CONVERSION
+        what = f"{golden} holds {recorded}, the network gives {made}"
+        return Diagnosis("conversion", what, (hint,))
+    seen = f"{_seen(result.metrics, where)}; not what {golden} holds"
+    plain = evidence.get("plain_cpu", {})
+    if plain.get("agrees"):
+        right = "without packing, winograd and sgemm the CPU gives what was recorded"
+        return Diagnosis("reference", seen, (f"{right}: a CPU kernel is wrong, or terms cancel",))
+    return Diagnosis("conversion", seen, (_CONVERSION, *_tried(evidence)))
 
 
 def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Diagnosis:
@@ -243,6 +276,7 @@ def _seen(metrics: Mapping[str, Any], where: str) -> str:
 
 def _tried(evidence: Mapping[str, Any]) -> list[str]:
     names = {
+        "plain_cpu": "without packing, winograd and sgemm",
         "repeated": "the same once more, which gave other bits",
         "without_arithmetic": "without fp16 arithmetic",
         "without_packing": "without packing",

@@ -38,6 +38,7 @@ class _Nets:
             tolerance=vars(case.tolerance),
             layer=None if case.layer is None else case.layer.number,
             output=case.output,
+            golden=None if case.golden is None else vars(case.golden),
         )
 
 

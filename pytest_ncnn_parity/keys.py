@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from pytest_ncnn_parity.errors import guess
-from pytest_ncnn_parity.setups import BUILT_IN, PRECISIONS, Setup
+from pytest_ncnn_parity.setups import BUILT_IN, GOLDEN, PRECISIONS, Setup
 
 
 class Keys(BaseModel):
@@ -112,6 +112,30 @@ Source = Annotated[
 ]
 
 
+class Sample(Keys):
+    """What is fed to the network, by input blob, and what was recorded of its outputs elsewhere.
+
+    In the spec both stand side by side: `expect` is the recording, unless its value is itself a source.
+    """
+
+    blobs: dict[Name, Source]
+    expect: Annotated[dict[Name, FileSource], Field(min_length=1)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apart(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "expect" in given and _is_recording(given["expect"]):
+            blobs = {key: value for key, value in given.items() if key != "expect"}
+            return {"blobs": blobs, "expect": given["expect"]}
+        return {"blobs": given}
+
+
+def _is_recording(value: Any) -> bool:
+    """Whether the value of `expect` names output blobs: a source has a plain value by its kind."""
+    kind = _source_kind(value)
+    return kind is None or isinstance(value[kind], dict)
+
+
 class SetupKeys(Keys):
     """One side of an own comparison."""
 
@@ -139,6 +163,13 @@ class OwnComparison(Keys):
     reference: SetupKeys = SetupKeys()
     candidate: SetupKeys
 
+    @field_validator("name")
+    @classmethod
+    def _not_taken(cls, name: str) -> str:
+        if name == GOLDEN.name:
+            raise ValueError(f"{name!r} is the comparison with a sample's 'expect'; take another name")
+        return name
+
     @model_validator(mode="after")
     def _differ(self) -> OwnComparison:
         if self.reference.setup() == self.candidate.setup():
@@ -160,7 +191,10 @@ class Budget(Keys):
 
 
 class ToleranceKeys(Keys):
-    """Budgets by precision, by layer (glob or type:Op; later ones lie over earlier) and by output."""
+    """Budgets by precision, of recorded outputs, by layer (glob or type:Op) and by output.
+
+    Of the patterns, later ones lie over earlier.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -169,6 +203,7 @@ class ToleranceKeys(Keys):
     fp16_storage: Budget = Field(Budget(), alias="fp16-storage")
     fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
     bf16: Budget = Budget()
+    golden: Budget = Budget()
     layers: dict[str, Budget] = {}
     outputs: dict[str, Budget] = {}
 
@@ -229,7 +264,7 @@ Function = Annotated[str, AfterValidator(_function)]
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
 
-assert set(PRECISIONS) == {
+assert {*PRECISIONS, GOLDEN.precision} == {
     field.alias or name
     for name, field in ToleranceKeys.model_fields.items()
     if name not in ("layers", "outputs")

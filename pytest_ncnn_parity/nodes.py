@@ -102,7 +102,8 @@ class Sample(pytest.Collector):
         self.plan = plan
 
     def collect(self) -> Iterator[ComparisonNode]:
-        for comparison in self.plan.spec.comparisons:
+        expected = [setups.GOLDEN] if self.plan.spec.samples[self.name].expect else []
+        for comparison in [*self.plan.spec.comparisons, *expected]:
             yield ComparisonNode.from_parent(
                 self, name=comparison.name, plan=self.plan, comparison=comparison
             )
@@ -119,9 +120,12 @@ class ComparisonNode(pytest.Collector):
     def collect(self) -> Iterator[CaseItem]:
         assert self.parent is not None
         sample = self.parent.name
-        line = self.plan.spec.line("inputs", sample) - 1
+        path = ("inputs", sample, "expect") if self.comparison.recorded else ("inputs", sample)
+        line = self.plan.spec.line(*path) - 1
         names = tuple(_relative(p, self.config.rootpath) for p in (self.path, self.plan.spec.param))
-        for case in self.plan.cases(self.comparison):
+        recorded = self.comparison.recorded
+        cases = self.plan.goldens(sample) if recorded else self.plan.cases(self.comparison)
+        for case in cases:
             item = CaseItem.from_parent(
                 self, name=case.name, plan=self.plan, sample=sample, case=case, line=line, names=names
             )
@@ -166,7 +170,7 @@ class CaseItem(pytest.Item):
         if result.outcome == "skipped":
             self._conclude(run, result, None, f"{result.reason}")
         elif "error" in result.evidence:
-            self._conclude(run, result, None, result.evidence["error"])
+            self._conclude(run, result, None, self._placed(result.evidence["error"]))
         elif result.outcome == "failed":
             self._fail(run, result, session)
         else:
@@ -184,12 +188,20 @@ class CaseItem(pytest.Item):
                 told.append(masks.Notice("*", 0, "unjudged", str(error)))
         return [{"spec": self._spec_name, **asdict(notice)} for notice in told]
 
+    def _placed(self, error: str) -> str:
+        """An error that is a recording's, with the place that names it."""
+        if self.case.golden is None:
+            return error
+        path = ("inputs", self.sample, "expect", str(self.case.output))
+        return f"{self.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}: {error}"
+
     def _fail(self, run: SpecRun, result: Result, session: Session) -> None:
         upstream = self._upstream(run)
         diagnosis = diagnose(self.case, result, upstream)
         fix = None
         expected = self.plan.known(self.sample, self.case) is not None
-        if session.fix is not None and diagnosis.cause != "load" and not expected:
+        beyond = diagnosis.cause == "load" or self.case.golden is not None
+        if session.fix is not None and not beyond and not expected:
             try:
                 fix = fixes.find(run, self.case.comparison, session.fix)
             except (EngineError, OSError) as error:
@@ -210,7 +222,7 @@ class CaseItem(pytest.Item):
 
     def _upstream(self, run: SpecRun) -> Sequence[Red]:
         """The red layers of this sample and comparison, where this case is an output's."""
-        if self.case.output is None:
+        if self.case.output is None or self.case.golden is not None:
             return ()
         known = run.results(self.sample)
         needed = self.plan.masked.ancestors([self.case.output])

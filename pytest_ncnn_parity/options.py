@@ -65,6 +65,13 @@ TABLE = {
             "how much memory a worker may hold: MiB, with a unit (8GiB), or of the machine's (75%)",
         ),
         Option(
+            "accumulated",
+            None,
+            None,
+            "beside each layer's own error measure that of the same value in the candidate's own run, "
+            "which shows where an output's error grows; runs every layer of a candidate once more",
+        ),
+        Option(
             "require-vulkan",
             None,
             None,
@@ -87,6 +94,7 @@ class Options:
     repro: Path | None
     timeout: float
     memory: int
+    accumulated: bool
     require_vulkan: bool
 
 
@@ -128,6 +136,7 @@ def read(config: pytest.Config) -> Options:
         repro=reader.folder("repro"),
         timeout=reader.above_zero("timeout"),
         memory=reader.size("memory"),
+        accumulated=bool(given(config, TABLE["accumulated"].ini)),
         require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
     )
     if options.html is not None and not all(map(find_spec, ("bokeh", "jinja2"))):

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity.param import Graph, Layer
-from pytest_ncnn_parity.setups import Comparison
+from pytest_ncnn_parity.setups import GOLDEN, Comparison
 from pytest_ncnn_parity.spec import Spec
 from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance
 
 
 @dataclass(frozen=True)
+class Golden:
+    """Where an output of the original framework stands: a file, and an array's key in an .npz."""
+
+    file: str
+    key: str | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.key is None else f"{self.file}[{self.key}]"
+
+
+@dataclass(frozen=True)
 class Case:
-    """One thing to judge: a layer or an output, in one comparison. The same for all samples."""
+    """One thing to judge: a layer or an output, in one comparison.
+
+    The same for all samples, but where `golden` is what a sample expects of the output.
+    """
 
     name: str
     comparison: Comparison
     tolerance: Tolerance
     layer: Layer | None = None
     output: str | None = None
+    golden: Golden | None = None
 
     @property
     def id(self) -> str:
@@ -99,17 +114,30 @@ class Plan:
         ]
         if comparison.candidate is not None:
             found += [
-                Case(
-                    name,
-                    comparison,
-                    self._output_tolerance(comparison, blob),
-                    output=blob,
-                )
-                for blob, name in zip(
-                    self.masked.outputs, self._names[-len(self.masked.outputs) :], strict=True
-                )
+                Case(name, comparison, self._output_tolerance(comparison, blob), output=blob)
+                for blob, name in self._outputs()
             ]
         return found
+
+    def goldens(self, sample: str) -> list[Case]:
+        """The cases of the outputs that `sample` has recordings of."""
+        expected = self.spec.samples[sample].expect
+        return [
+            Case(
+                name,
+                GOLDEN,
+                self._output_tolerance(GOLDEN, blob),
+                output=blob,
+                golden=Golden(str(self.spec.path.parent / expected[blob].file), expected[blob].key),
+            )
+            for blob, name in self._outputs()
+            if blob in expected
+        ]
+
+    def _outputs(self) -> Iterator[tuple[str, str]]:
+        """The output blobs, each with its case's name."""
+        outputs = self.masked.outputs
+        return zip(outputs, self._names[len(self._names) - len(outputs) :], strict=True)
 
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
         return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())

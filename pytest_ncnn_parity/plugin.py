@@ -119,6 +119,7 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
         timeout=asked.timeout,
         memory=asked.memory,
         threads=runs.threads(int(worker.get("workercount", 1))),
+        accumulated=asked.accumulated,
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,
     )
     fix = None

@@ -25,12 +25,13 @@ POLL_SECONDS = 0.02
 class Settings:
     """What the command line says about running. `share`: a folder that all xdist workers see.
 
-    `memory`: the bytes a worker may hold.
+    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well.
     """
 
     timeout: float
     threads: int
     memory: int | None = None
+    accumulated: bool = False
     share: Path | None = None
 
 
@@ -152,6 +153,7 @@ class _Sample:
         run = self._run
         first = next(iter(run.selected), None) == self._name
         job = jobs.judge(run.plan, self._name, self._cases, run.settings.threads, first)
+        job = replace(job, accumulated=run.settings.accumulated)
         waiting = [case.id for case in self._cases if case.id not in self.known]
         if not waiting:
             return

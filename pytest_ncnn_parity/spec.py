@@ -14,13 +14,14 @@ from pytest_ncnn_parity.keys import (
     SOURCES,
     AnyComparison,
     Budget,
+    FileSource,
     Function,
     Keys,
     Known,
     Mask,
     ModelFiles,
-    Name,
     OwnComparison,
+    Sample,
     SampleName,
     Selection,
     SetupKeys,
@@ -42,7 +43,7 @@ class Spec(Keys):
     """One model and how to test it. `path` is the spec's own file."""
 
     model: ModelFiles
-    inputs: Annotated[dict[SampleName, dict[Name, Source]], Field(min_length=1)]
+    samples: Annotated[dict[SampleName, Sample], Field(min_length=1, alias="inputs")]
     setup: Function | None = None
     compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
     tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
@@ -61,6 +62,11 @@ class Spec(Keys):
             if names.count(name) > 1:
                 raise ValueError(f"comparison {name!r} stands twice")
         return given
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Source]]:
+        """By sample, what is fed to each input blob."""
+        return {name: sample.blobs for name, sample in self.samples.items()}
 
     @property
     def path(self) -> Path:
@@ -128,8 +134,8 @@ def _readable(error: ValidationError, path: Path, document: yaml12.Document) -> 
 def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     """The part of a pydantic location that is a path in the document: it names types as well."""
     path: list[str | int] = []
-    if loc[:1] == ("inputs",):
-        loc = loc[:3] + loc[4:]  # the fourth is the kind of source, by our Tag
+    if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
+        loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth is the kind of source, by our Tag
     if loc[:1] == ("compare",):
         loc = loc[:2] + loc[3:]  # as here the third
     for step in loc:
@@ -165,7 +171,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     """The keys that may stand at `loc`."""
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
-        "inputs": list(SOURCES.values()),
+        "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),  # longer: in `expect`
         "compare": [OwnComparison, SetupKeys],
         "layers": [Selection],
         "known": [Known],

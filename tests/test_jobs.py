@@ -78,7 +78,8 @@ def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
 
     assert fed(load(), "noise")["shape"] == [3, 16, 32]  # from the Input line
     assert fed(load(), "flat")["shape"] == [3, 8, 8]
-    recorded = load().spec.model_copy(update={"inputs": {"s": {"in0": keys.FileSource(file="a.npy")}}})
+    sample = keys.Sample.model_validate({"in0": {"file": "a.npy"}})
+    recorded = load().spec.model_copy(update={"samples": {"s": sample}})
     recorded._path = tmp_path / "net.parity.yaml"
     assert fed(Plan(recorded, load().graph), "s")["file"] == f"{tmp_path}/a.npy"
 

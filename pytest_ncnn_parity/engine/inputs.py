@@ -28,7 +28,7 @@ def array(blob: str, source: Mapping[str, Any], volumes: bool) -> Array:
     """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
     try:
-        read = {"random": _random, "constant": _constant, "file": _file, "image": _image}[kind]
+        read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
         made = read(source)
         if made.ndim == 4 and made.shape[0] == 1 and not volumes:
             raise InputError(
@@ -57,7 +57,8 @@ def _constant(source: Mapping[str, Any]) -> Array:
     return np.full(source["shape"], source["constant"], np.float32)
 
 
-def _file(source: Mapping[str, Any]) -> Array:
+def recorded(source: Mapping[str, Any]) -> Array:
+    """The array in a .npy, or under the key in an .npz, as it is."""
     path, key = source["file"], source.get("key")
     try:
         loaded = np.load(path, allow_pickle=False)

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_ncnn_parity.engine import probe
+from pytest_ncnn_parity.engine.accumulated import Accumulated
 from pytest_ncnn_parity.engine.blob import Blob, Made
 from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
 from pytest_ncnn_parity.engine.nets import Net, misread
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
 from pytest_ncnn_parity.engine.representable import Representable
-from pytest_ncnn_parity.engine.stepping import walk
+from pytest_ncnn_parity.engine.stepping import Chain
 from pytest_ncnn_parity.engine.whole import WholeRuns
 from pytest_ncnn_parity.param import COPYING, Graph, Layer, loses_fp16
 
@@ -31,29 +32,33 @@ class Lockstep:
         self._graph = graph
         self._inputs = inputs
         self._nets = nets
-        self._blobs: Made = {}  # the trajectory's values still to be read
-        self._lost: dict[str, StepFailed] = {}  # blobs the trajectory could not make
         self._limits = Representable(graph)
         self._cases: dict[int, list[CaseSpec]] = {}
         for case in job.cases:
             if case.layer is not None and case.id not in job.done:
                 self._cases.setdefault(case.layer, []).append(case)
+        waiting = [case for case in job.cases if case.id not in job.done]
+        self._own = Accumulated(job, graph, nets, inputs, waiting if job.accumulated else ())
+        kept = [case.output for case in job.cases if case.output is not None]
+        self._layers = self._steps()
+        self._chain = Chain(self._layers, inputs, self._run_trajectory, kept)
+        self._blobs = self._chain.blobs
+        self._lost = self._chain.lost
         self._runs: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
         self._held: list[tuple[CaseSpec, Layer, Result]] = []
         self._underflows: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def results(self) -> Iterator[Result]:
         """The results of all cases not done yet."""
-        steps = self._steps()
         try:
-            if steps:
+            if self._layers:
                 self._trajectory = self._nets[self._job.trajectory]
         except StepFailed:
             for case in self._job.cases:
                 if case.id not in self._job.done:
                     yield self._guarded(case, self._nothing_loaded)
             return
-        yield from self._step_through(steps)
+        yield from self._step_through()
         yield from self._outputs()
 
     def _nothing_loaded(self, case: CaseSpec) -> Result:
@@ -62,6 +67,10 @@ class Lockstep:
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         """`judge(case)`, with what keeps a case from being judged made its result."""
+        return self._own.told(case, self._judged(case, judge))
+
+    @staticmethod
+    def _judged(case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         try:
             return judge(case)
         except Skip as skip:
@@ -83,7 +92,7 @@ class Lockstep:
             if any(case.half == "fp16" for case in cases):
                 for reader in (r for blob in outputs for r in self._readers(blob)):
                     wanted.update(reader.outputs)
-        needed = self._graph.ancestors(wanted)
+        needed = self._graph.ancestors(wanted) | self._own.layers
         return [layer for layer in self._graph.layers if layer.number in needed]
 
     def _readers(self, blob: str) -> Iterator[Layer]:
@@ -94,11 +103,13 @@ class Lockstep:
                 for copy in layer.outputs:
                     yield from self._readers(copy)
 
-    def _step_through(self, steps: list[Layer]) -> Iterator[Result]:
-        kept = [case.output for case in self._job.cases if case.output is not None]
-        for layer in walk(steps, self._blobs, kept):
-            self._runs.clear()
-            self._advance(layer)
+    def _step_through(self) -> Iterator[Result]:
+        fp16 = any(case.half == "fp16" for case in self._job.cases)
+        for layer, made in self._chain.steps():
+            if fp16:
+                self._limits.observe(made)
+            del made  # the chain has it as long as somebody reads it
+            self._own.advance(layer, self._chain)
             cases = self._cases.get(layer.number, [])
             for i, case in enumerate(cases):
                 result = self._guarded(case, self._judge)
@@ -108,7 +119,7 @@ class Lockstep:
                 else:
                     yield result
             self._look_for_underflow(layer)
-        self._runs.clear()
+            self._runs.clear()
         for case, layer, result in self._held:
             yield self._released(case, layer, result)
 
@@ -122,22 +133,8 @@ class Lockstep:
                     wanted |= {(self._job.nets[n], feed) for n in (case.reference, case.candidate)}
         self._runs = {key: made for key, made in self._runs.items() if key in wanted}
 
-    def _advance(self, layer: Layer) -> None:
-        """Make the trajectory's outputs of `layer`, or know why there are none."""
-        missing = next((blob for blob in layer.inputs if blob in self._lost), None)
-        try:
-            if missing is not None:
-                raise self._lost[missing]
-            if layer.type == "Input":
-                made = {blob: self._inputs[blob] for blob in layer.outputs}
-            else:
-                made = self._run(self._trajectory, layer, None)
-        except StepFailed as failed:
-            self._lost.update(dict.fromkeys(layer.outputs, failed))
-            return
-        self._blobs.update(made)
-        if any(case.half == "fp16" for case in self._job.cases):
-            self._limits.observe(made)
+    def _run_trajectory(self, layer: Layer, _: Made) -> Made:
+        return self._run(self._trajectory, layer, None)
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         """`layer` in `net`, once for all comparisons that want it."""

@@ -38,8 +38,10 @@ class MixedNet:
     def execution(self, layer: Layer) -> Execution:
         return self._of(layer).execution(layer)
 
-    def run_layer(self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None) -> Made:
-        return self._of(layer).run_layer(layer, inputs, feed)
+    def run_layer(
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+    ) -> Made:
+        return self._of(layer).run_layer(layer, inputs, feed, own)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The outputs of the whole network, stepped from its inputs."""

@@ -53,7 +53,7 @@ class Net(Protocol):
     def execution(self, layer: param.Layer) -> Execution: ...
 
     def run_layer(
-        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None
+        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
     ) -> Made: ...
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
@@ -221,12 +221,16 @@ class LoadedNet:
             tuple(sorted(self.spec.options.items())),
         )
 
-    def run_layer(self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None) -> Made:
-        """`layer` alone, fed with `inputs` rounded to `feed`."""
+    def run_layer(
+        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+    ) -> Made:
+        """`layer` alone, fed with `inputs` rounded to `feed`. `own`: they are what this network made."""
         fed = {blob: inputs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
         step = f"layer {layer.number} {layer.name} on {self.label}"
         if feed:
             step += f", {feed} inputs"
+        if own:  # a step of another name: that it dies says nothing of the layer on other values
+            step += ", its own inputs"
         return self._run(step, fed, layer.outputs)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:

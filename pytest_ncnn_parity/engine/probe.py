@@ -44,7 +44,7 @@ def evidence(
         except Unavailable as lacking:
             found[name] = {"agrees": None, "problem": str(lacking)}
         else:
-            found[name] = _told(metrics)
+            found[name] = told(metrics)
     if case.half is not None:
         found["rounding"] = max(
             compare(b.rounded(case.half).array, b.array, Tolerance()).scaled for b in expected.values()
@@ -64,23 +64,29 @@ def _repeated(nets: JobNets, case: CaseSpec, run: Run, again: Again) -> dict[str
         except StepFailed as failed:
             return {"repeated": {"agrees": None, "problem": f"{failed.step}: {failed.death['detail']}"}}
         if any(other[blob].digest != first[blob].digest for blob in first):
-            return {"repeated": _told(metrics)}
+            return {"repeated": told(metrics)}
     return {}
 
 
 def _plain(job: Job, nets: JobNets, case: CaseSpec, run: Run) -> dict[str, Any]:
     """Whether the CPU, computing as plainly as it can, disagrees with itself."""
-    spec = job.nets[job.trajectory]
     try:
         usual = run(nets[job.trajectory])
-        plain = run(nets.other(NetSpec(spec.model, spec.device, spec.precision, PLAIN)))
+        plain = run(nets.other(plain_cpu(job)))
         metrics, _ = worst(plain, usual, case.tolerance)
     except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
         return {}
-    return {} if metrics.agrees else {"plain_cpu": _told(metrics)}
+    return {} if metrics.agrees else {"plain_cpu": told(metrics)}
 
 
-def _told(metrics: Metrics) -> dict[str, Any]:
+def plain_cpu(job: Job) -> NetSpec:
+    """The trajectory's network, computing as plainly as it can."""
+    spec = job.nets[job.trajectory]
+    return NetSpec(spec.model, spec.device, spec.precision, PLAIN)
+
+
+def told(metrics: Metrics) -> dict[str, Any]:
+    """What a failure text says of a try."""
     return {
         "agrees": metrics.agrees,
         "scaled": metrics.scaled,

@@ -54,6 +54,7 @@ class CaseSpec:
     """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
 
     `reference` and `candidate` are numbers of nets in the job; no candidate: judge the range.
+    `golden`: the file, and the key in it, that stand for the reference of an output.
     """
 
     id: str
@@ -64,6 +65,7 @@ class CaseSpec:
     tolerance: Mapping[str, float | None]
     layer: int | None = None
     output: str | None = None
+    golden: Mapping[str, str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Job:
     any more. `tells_load_failures`: a network that does not load is the failure of the first case
     that wants it; in all but one sample of a spec it is a skip. `repeats`: how often a whole network
     is run for an output, the worst of which counts. `remember`: the next job will be much the same,
-    so networks are kept, and what a step made of the same values.
+    so networks are kept, and what a step made of the same values. `accumulated`: follow each
+    candidate's own run beside the layers judged alone.
     """
 
     models: tuple[Model, ...]
@@ -95,6 +98,7 @@ class Job:
     probe: bool = True
     repeats: int = 1
     remember: bool = False
+    accumulated: bool = False
     tells_load_failures: bool = True
     done: tuple[str, ...] = ()
     dead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -118,7 +122,8 @@ class Result:
     """What the worker found for one case.
 
     `metrics` are those of `compare.Metrics`; `evidence` holds plain values by name, which
-    `diagnose` reads; `reason` says why a case was skipped.
+    `diagnose` reads; `reason` says why a case was skipped. `accumulated`: metrics of the same values
+    in the candidate's own run against those in the reference's, where that was asked for.
     """
 
     id: str
@@ -126,3 +131,4 @@ class Result:
     metrics: Mapping[str, Any] | None = None
     reason: str | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    accumulated: Mapping[str, Any] | None = None

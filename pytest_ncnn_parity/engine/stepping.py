@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from pytest_ncnn_parity.engine.blob import Made
+from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.param import Layer
 
 
@@ -16,3 +17,43 @@ def walk(layers: Sequence[Layer], blobs: Made, kept: Container[str] = ()) -> Ite
         for blob in (*layer.inputs, *layer.outputs):
             if last_reader.get(blob, -1) <= layer.number and blob not in kept:
                 blobs.pop(blob, None)
+
+
+class Chain:
+    """A network that is fed with what it made itself.
+
+    `blobs` are the values still to be read, `lost` those that could not be made and why not.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        inputs: Made,
+        run: Callable[[Layer, Made], Made],
+        kept: Container[str] = (),
+    ) -> None:
+        self.blobs: Made = {}
+        self.lost: dict[str, StepFailed] = {}
+        self._inputs = inputs
+        self._run = run
+        self._layers = walk(layers, self.blobs, kept)
+
+    def steps(self) -> Iterator[tuple[Layer, Made]]:
+        """Each layer with what it made: nothing, where it failed or a value for it is lost."""
+        for layer in self._layers:
+            yield layer, self._step(layer)
+
+    def _step(self, layer: Layer) -> Made:
+        missing = next((blob for blob in layer.inputs if blob in self.lost), None)
+        try:
+            if missing is not None:
+                raise self.lost[missing]
+            if layer.type == "Input":
+                made = {blob: self._inputs[blob] for blob in layer.outputs}
+            else:
+                made = self._run(layer, self.blobs)
+        except StepFailed as failed:
+            self.lost.update(dict.fromkeys(layer.outputs, failed))
+            return {}
+        self.blobs.update(made)
+        return made

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from pytest_ncnn_parity.engine import probe
-from pytest_ncnn_parity.engine.blob import Made
+from pytest_ncnn_parity.engine import golden, probe
+from pytest_ncnn_parity.engine.blob import Blob, Made
 from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.engine.nets import Net, misread
 from pytest_ncnn_parity.engine.pool import JobNets, Skip, death
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
-from pytest_ncnn_parity.param import Graph
+from pytest_ncnn_parity.param import Graph, Layer
+
+
+def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
+    """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway."""
+    blob = misread(net, layer, graph)
+    if blob is not None:
+        detail = f"31={layer.mask} makes it take the 16-bit values of {blob} for fp32"
+        step = f"layer {layer.number} {layer.name} on {net.label}"
+        raise StepFailed(step, {"kind": "misread", "detail": detail})
 
 
 class WholeRuns:
@@ -35,7 +45,9 @@ class WholeRuns:
         """The outputs of the `turn`-th run of `net`."""
         if (net.spec, turn) not in self._made:
             try:
-                self._refuse_misread(net)
+                if not net.spec.model:  # a patched file's masks are not known, and were tried before
+                    for layer in self._graph.layers:
+                        refuse_misread(net, layer, self._graph)
                 self._made[net.spec, turn] = net.run(self._inputs, self.outputs)
             except StepFailed as failed:
                 self._made[net.spec, turn] = failed
@@ -43,20 +55,6 @@ class WholeRuns:
         if isinstance(made, StepFailed):
             raise made
         return made
-
-    def _refuse_misread(self, net: Net) -> None:
-        """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway.
-
-        Of a patched file the masks are not known here; what is written to one was tried before.
-        """
-        if net.spec.model:
-            return
-        for layer in self._graph.layers:
-            blob = misread(net, layer, self._graph)
-            if blob is not None:
-                detail = f"31={layer.mask} makes it take the 16-bit values of {blob} for fp32"
-                step = f"layer {layer.number} {layer.name} on {net.label}"
-                raise StepFailed(step, {"kind": "misread", "detail": detail})
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
         """Skip where no layer on the way to `output` runs otherwise in the candidate.
@@ -81,6 +79,8 @@ class WholeRuns:
         assert case.candidate is not None
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
+        if case.golden is not None:
+            return self._judge_golden(case, candidate)
         self._refuse_same(case.output, reference, candidate)
         evidence: dict[str, Any] = {
             "whole": True,
@@ -113,3 +113,13 @@ class WholeRuns:
                 expected,
             )
         return Result(case.id, "failed", dict(vars(metrics)), evidence=evidence)
+
+    def _judge_golden(self, case: CaseSpec, net: Net) -> Result:
+        output = str(case.output)
+
+        def plain() -> Blob:
+            return self._nets.other(probe.plain_cpu(self._job)).run(self._inputs, [output])[output]
+
+        result = golden.judge(case, self._of(net)[output], plain if self._job.probe else None)
+        where = {"setup": net.label, "execution": str(net.setup), "device": net.device_name}
+        return replace(result, evidence={**where, **result.evidence})

@@ -30,7 +30,7 @@ def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None, brie
     """The whole text; `brief`: of the fix only the masks, for a red layer tells the rest."""
     lines = [headline(case, diagnosis)]
     candidate = case.comparison.candidate
-    against = f"{case.comparison.reference} -> {candidate or 'fp16, predicted'}"
+    against = f"{case.golden or case.comparison.reference} -> {candidate or 'fp16, predicted'}"
     device = result.evidence.get("device")
     lines.append(f"  compared: {against}" + (f" ({device})" if device not in (None, "cpu") else ""))
     if result.metrics is not None:

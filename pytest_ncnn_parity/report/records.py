@@ -44,7 +44,10 @@ def record(
         "cause": None if diagnosis is None else diagnosis.cause,
         "message": message,
         "metrics": None if metrics is None else {name: metrics[name] for name in METRICS},
+        "accumulated": None if result.accumulated is None else dict(result.accumulated),
+        "accumulated_ended": result.evidence.get("accumulated_ended"),
         "tolerance": dict(vars(case.tolerance)),
+        "golden": None if case.golden is None else str(case.golden),
         "execution": result.evidence.get("execution"),
         "device": result.evidence.get("device"),
     }
