@@ -79,6 +79,27 @@ def two_branches(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
+def drift(folder: Path, layers: int = 30, name: str = "net") -> None:
+    """Layers that add 0.0004 to a 1: fp16's next value is 0.00098 away, so each adds nothing there."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    for i in range(1, layers + 1):
+        x = net.layer("BinaryOp", f"add_{i}", [x], params="0=0 1=1 2=0.0004")
+    net.layer("ReLU", "last", [x], ["out0"])
+    net.write(folder / name)
+
+
+def cancellation(folder: Path, name: str = "net") -> None:
+    """1.001 x - x: what fp16 rounded off the first term is half of what the difference leaves."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    a, b = net.split(x, 2)
+    a = net.layer("BinaryOp", "scale", [a], params="0=2 1=1 2=1.001")
+    x = net.layer("BinaryOp", "subtract", [a, b], params="0=1")
+    net.layer("ReLU", "last", [x], ["out0"])
+    net.write(folder / name)
+
+
 def spec(folder: Path, text: str, name: str = "net") -> Path:
     """Write NAME.parity.yaml for NAME.param; `text` follows the model's line."""
     path = folder / f"{name}.parity.yaml"

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import networks
 import pytest
+from workers import job, planned, talk
 
-from pytest_ncnn_parity import check, jobs
-from pytest_ncnn_parity import spec as specs
+from pytest_ncnn_parity import jobs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.plan import Plan
 from pytest_ncnn_parity.setups import Setup
-
-
-def planned(folder: Path, compare: str) -> Plan:
-    networks.convolution(folder)
-    return check.plan(specs.load(networks.spec(folder, f"{networks.NOISE}compare: {compare}\n")))
-
-
-def talk(*asked: Job) -> list[dict[str, Any]]:
-    """All messages of a worker that is `asked` jobs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_ncnn_parity.engine.worker"],
-        input="".join(job.encode() + "\n" for job in asked),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def job(plan: Plan, *names: str) -> Job:
-    cases = [case for c in plan.spec.comparisons for case in plan.cases(c)]
-    chosen = [case for case in cases if not names or case.id in names]
-    return jobs.judge(plan, "noise", chosen, 1, first=True)
 
 
 def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:

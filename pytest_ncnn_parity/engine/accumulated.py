@@ -131,7 +131,7 @@ class Accumulated:
         known = [pair.errors[blob] for blob in self._blobs(case) if blob in pair.errors]
         worst = max(known, key=lambda error: error["scaled"], default=None)
         evidence = dict(result.evidence)
-        if worst is None and pair.ended:
+        if worst is None and pair.ended not in ("", result.reason):
             evidence["accumulated_ended"] = pair.ended
         if case.output is not None and result.outcome == "failed":
             evidence["growth"] = self._growth(pair, case.output)
