@@ -7,6 +7,7 @@ from typing import Any
 
 OPTION = "--ncnn-parity-accumulated"
 DOMINANT = 0.5  # of the output's error: one step this large is where to look
+SMALL = 0.1  # of the largest step: less is not worth a line
 
 
 def lines(growth: Mapping[str, Any] | None, error: float) -> Iterator[str]:
@@ -19,19 +20,23 @@ def lines(growth: Mapping[str, Any] | None, error: float) -> Iterator[str]:
         return
     largest = growth["largest"]
     if largest:
-        step = float(largest[0]["to"]) - float(largest[0]["from"])
-        if step < DOMINANT * error:
+        most = _size(largest[0])
+        if most < DOMINANT * error:
             yield (
                 f"it adds up: the error grows in {growth['layers']} layers, in none by more than "
-                f"{_share(step)}"
+                f"{_share(most)}"
             )
-    for step in largest:
+    for step in (step for step in largest if _size(step) >= SMALL * _size(largest[0])):
         yield (
             f"error grows from {_share(step['from'])} to {_share(step['to'])} at {step['layer']} "
             f"({step['type']})"
         )
     if growth["ended"]:
         yield f"the candidate's own run could not be followed to its end: {growth['ended']}"
+
+
+def _size(step: Mapping[str, Any]) -> float:
+    return float(step["to"]) - float(step["from"])
 
 
 def _share(value: Any) -> str:

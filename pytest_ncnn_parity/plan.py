@@ -18,13 +18,14 @@ from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance
 
 @dataclass(frozen=True)
 class Golden:
-    """Where an output of the original framework stands: a file, and an array's key in an .npz."""
+    """Where an output of the original framework stands: a file's path, and a key in an .npz."""
 
     file: str
     key: str | None = None
 
     def __str__(self) -> str:
-        return self.file if self.key is None else f"{self.file}[{self.key}]"
+        name = Path(self.file).name
+        return name if self.key is None else f"{name}[{self.key}]"
 
 
 @dataclass(frozen=True)
