@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_ncnn_parity import growth
+from pytest_ncnn_parity import growth, symptoms
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.param import NO_VULKAN, unsafe_on_vulkan
 from pytest_ncnn_parity.plan import Case, Golden
@@ -58,7 +58,7 @@ def _alone(case: Case, result: Result, where: str) -> Diagnosis:
         return _golden(case.golden, result, where)
     assert result.metrics is not None
     metrics = result.metrics
-    seen = _seen(metrics, where)
+    seen = symptoms.seen(metrics, where)
     if "misread" in evidence:
         blob, mask = evidence["misread"], evidence["mask"]
         return Diagnosis(
@@ -120,19 +120,19 @@ def _golden(golden: Golden, result: Result, where: str) -> Diagnosis:
         hint = f"ncnn has no batch dimension: save the array's [0], {made}" if batch else _CONVERSION
         what = f"{golden} holds {recorded}, the network gives {made}"
         return Diagnosis("conversion", what, (hint,))
-    seen = f"{_seen(result.metrics, where)}; not what {golden} holds"
+    seen = f"{symptoms.seen(result.metrics, where)}; not what {golden} holds"
     plain = evidence.get("plain_cpu", {})
     if plain.get("agrees"):
         right = "without packing, winograd and sgemm the CPU gives what was recorded"
         return Diagnosis("reference", seen, (f"{right}: a CPU kernel is wrong, or terms cancel",))
-    return Diagnosis("conversion", seen, (_CONVERSION, *_tried(evidence)))
+    return Diagnosis("conversion", seen, (_CONVERSION, *symptoms.tried(evidence)))
 
 
 def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) -> Diagnosis:
     """A 16-bit candidate whose reference values fit the format."""
     plain = evidence.get("without_arithmetic", {})
     fp32 = evidence.get("fp32_on_device", {})
-    tried = tuple(_tried(evidence))
+    tried = tuple(symptoms.tried(evidence))
     if fp32.get("agrees") is False:
         return Diagnosis("device", f"{seen}; fp32 on the same device is wrong as well", tried)
     if evidence.get("without_packing", {}).get("agrees"):
@@ -144,7 +144,7 @@ def _half(metrics: Mapping[str, Any], evidence: Mapping[str, Any], seen: str) ->
     nonfinite = metrics["nan"] + metrics["inf"]
     if plain.get("agrees"):
         if nonfinite or float(metrics["scaled"]) >= COLLAPSED:
-            fits = f"the true values end at {_number(metrics['reference_absmax'])} and fit"
+            fits = f"the true values end at {symptoms.number(metrics['reference_absmax'])} and fit"
             return Diagnosis(
                 "accumulator-overflow", f"{seen}; right without fp16 arithmetic", (fits, *tried)
             )
@@ -211,7 +211,7 @@ def _downstream(result: Result, upstream: Sequence[Red], where: str) -> Diagnosi
     first = upstream[0]
     more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
     if result.metrics is not None:
-        seen = _seen(result.metrics, where)
+        seen = symptoms.seen(result.metrics, where)
     else:
         seen = f"{result.evidence['death']['detail']} on {where}"
     return Diagnosis(
@@ -225,17 +225,17 @@ def _storage_overflow(metrics: Mapping[str, Any], evidence: Mapping[str, Any], w
     unheld = evidence["unrepresentable"]
     limit = f"> {FP16_MAX:.0f}"
     readers = ", ".join(unheld["readers"]) or "nothing"
-    lines = [f"{unheld['blob']} reaches {_number(unheld['absmax'])} in fp32; fp16 ends at 65504"]
+    lines = [f"{unheld['blob']} reaches {symptoms.number(unheld['absmax'])} in fp32; fp16 ends at 65504"]
     if unheld["readers"]:
         lines.append(f"read in fp16 by: {readers}")
     if evidence.get("predicted"):
-        what = f"fp32 reference {_number(unheld['absmax'])} {limit}: inf in fp16, predicted"
+        what = f"fp32 reference {symptoms.number(unheld['absmax'])} {limit}: inf in fp16, predicted"
     elif metrics["inf"] + metrics["nan"]:
         reference = abs(float(metrics["reference"]))
         value = reference if reference > FP16_MAX else unheld["absmax"]
-        what = f"{_seen(metrics, where)}; fp32 reference {_number(value)} {limit}"
+        what = f"{symptoms.seen(metrics, where)}; fp32 reference {symptoms.number(value)} {limit}"
     else:
-        value = _number(unheld["absmax"])
+        value = symptoms.number(unheld["absmax"])
         what = f"{value} {limit} is finite here ({evidence['execution']}) and inf to its readers"
     return Diagnosis("storage-overflow", what, tuple(lines))
 
@@ -257,44 +257,3 @@ def _underflow(found: Mapping[str, Any]) -> Diagnosis:
 def _unsafe(evidence: Mapping[str, Any]) -> bool:
     on_vulkan = str(evidence.get("execution", "")).startswith("vulkan")
     return on_vulkan and unsafe_on_vulkan(int(evidence.get("mask", 0)))
-
-
-def _seen(metrics: Mapping[str, Any], where: str) -> str:
-    """The symptom: what stands where something else should."""
-    total = metrics["total"]
-    for kind in ("nan", "inf"):
-        if metrics[kind]:
-            return f"{kind} on {where}, {metrics[kind]} of {total} elements"
-    if metrics["mismatched"]:
-        scaled = float(metrics["scaled"])
-        return (
-            f"off by {float(metrics['max_abs']):.4g} on {where} (scaled {scaled:.3g}), "
-            f"{metrics['mismatched']} of {total} elements"
-        )
-    return f"{'; '.join(metrics['failed'])} on {where}"
-
-
-def _tried(evidence: Mapping[str, Any]) -> list[str]:
-    names = {
-        "plain_cpu": "without packing, winograd and sgemm",
-        "repeated": "the same once more, which gave other bits",
-        "without_arithmetic": "without fp16 arithmetic",
-        "without_packing": "without packing",
-        "without_winograd": "without winograd",
-        "fp32_on_device": "in fp32 on the same device",
-    }
-    lines = []
-    for key, name in names.items():
-        if key in evidence:
-            found = evidence[key]
-            if found["agrees"] is None:
-                lines.append(f"tried {name}: {found['problem']}")
-            else:
-                verdict = "right" if found["agrees"] else "wrong"
-                count = f", {found['nonfinite']} inf or nan" if found["nonfinite"] else ""
-                lines.append(f"tried {name}: {verdict}, scaled {float(found['scaled']):.3g}{count}")
-    return lines
-
-
-def _number(value: Any) -> str:
-    return f"{float(value):.10g}"

@@ -120,11 +120,11 @@ class ComparisonNode(pytest.Collector):
     def collect(self) -> Iterator[CaseItem]:
         assert self.parent is not None
         sample = self.parent.name
-        path = ("inputs", sample, "expect") if self.comparison.recorded else ("inputs", sample)
-        line = self.plan.spec.line(*path) - 1
-        names = tuple(_relative(p, self.config.rootpath) for p in (self.path, self.plan.spec.param))
         recorded = self.comparison.recorded
         cases = self.plan.goldens(sample) if recorded else self.plan.cases(self.comparison)
+        path = ("inputs", sample, *(["expect"] if recorded else []))
+        line = self.plan.spec.line(*path) - 1
+        names = tuple(_relative(p, self.config.rootpath) for p in (self.path, self.plan.spec.param))
         for case in cases:
             item = CaseItem.from_parent(
                 self, name=case.name, plan=self.plan, sample=sample, case=case, line=line, names=names
@@ -170,7 +170,9 @@ class CaseItem(pytest.Item):
         if result.outcome == "skipped":
             self._conclude(run, result, None, f"{result.reason}")
         elif "error" in result.evidence:
-            self._conclude(run, result, None, self._placed(result.evidence["error"]))
+            self._conclude(run, result, None, result.evidence["error"])
+        elif "unreadable" in result.evidence:
+            self._conclude(run, result, None, f"{self._expectation()}: {result.evidence['unreadable']}")
         elif result.outcome == "failed":
             self._fail(run, result, session)
         else:
@@ -188,12 +190,10 @@ class CaseItem(pytest.Item):
                 told.append(masks.Notice("*", 0, "unjudged", str(error)))
         return [{"spec": self._spec_name, **asdict(notice)} for notice in told]
 
-    def _placed(self, error: str) -> str:
-        """An error that is a recording's, with the place that names it."""
-        if self.case.golden is None:
-            return error
+    def _expectation(self) -> str:
+        """The place in the spec that names the recording of this output."""
         path = ("inputs", self.sample, "expect", str(self.case.output))
-        return f"{self.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}: {error}"
+        return f"{self.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}"
 
     def _fail(self, run: SpecRun, result: Result, session: Session) -> None:
         upstream = self._upstream(run)

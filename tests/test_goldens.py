@@ -123,6 +123,17 @@ def test_a_recording_that_cannot_be_read_costs_its_case_alone(
     assert len(run.ids("passed")) == 3
 
 
+def test_a_sample_that_cannot_be_fed_is_no_recordings_fault(
+    gate: Gate, chain: Callable[..., None], pytester: pytest.Pytester
+) -> None:
+    chain(INPUT + 0.5)
+    (pytester.path / "in.npy").write_bytes(b"no array")
+    case = gate("-k", "golden").cases[CASE]
+    assert (case["outcome"], case["cause"]) == ("failed", None)
+    assert "net.parity.yaml:4:5: inputs.recorded.in0: " in case["message"]
+    assert "expect" not in case["message"]
+
+
 def test_a_known_difference_is_expected_and_strict(
     gate: Gate, chain: Callable[..., None], pytester: pytest.Pytester
 ) -> None:

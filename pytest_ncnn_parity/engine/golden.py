@@ -24,7 +24,7 @@ def judge(case: CaseSpec, made: Blob, plain: Callable[[], Blob] | None) -> Resul
     try:
         expected = recorded(case.golden)
     except InputError as error:
-        return Result(case.id, "failed", evidence={"error": str(error)})
+        return Result(case.id, "failed", evidence={"unreadable": str(error)})
     if expected.shape != made.array.shape:
         return Result(case.id, "failed", evidence={**evidence, "recorded_shape": list(expected.shape)})
     allowed: Mapping[str, Any] = case.tolerance
