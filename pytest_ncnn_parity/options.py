@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ TABLE = {
     for option in (
         Option("json", "FILE", None, "write the results to FILE as JSON"),
         Option("html", "FILE", None, "write the results to FILE as one HTML page that opens offline"),
+        Option("baseline", "FILE", None, "a saved JSON report: tell what is worse than in it"),
+        Option(
+            "baseline-factor",
+            "FACTOR",
+            "2",
+            "how many times larger than in the baseline an error, or a largest value, must be to be told",
+        ),
+        Option("baseline-fail", None, None, "fail the run where anything is worse than in the baseline"),
         Option(
             "fix",
             "off|suggest|write",
@@ -87,6 +96,9 @@ class Options:
 
     json: Path | None
     html: Path | None
+    baseline: Path | None
+    baseline_factor: float
+    baseline_fail: bool
     fix: str
     dir: Path
     fix_runs: int
@@ -129,6 +141,9 @@ def read(config: pytest.Config) -> Options:
     options = Options(
         json=reader.path("json"),
         html=reader.path("html"),
+        baseline=reader.path("baseline"),
+        baseline_factor=reader.factor("baseline-factor"),
+        baseline_fail=bool(given(config, TABLE["baseline-fail"].ini)),
         fix=reader.choice("fix"),
         dir=reader.path("dir") or config.rootpath,
         fix_runs=math.ceil(reader.above_zero("fix-runs")),
@@ -145,6 +160,27 @@ def read(config: pytest.Config) -> Options:
     if reader.problems:
         raise pytest.UsageError("\n".join(reader.problems))
     return options
+
+
+def versions() -> dict[str, str]:
+    """The plugin's version and pytest's, as a report tells them."""
+    try:
+        plugin = metadata.version("pytest-ncnn-parity")
+    except metadata.PackageNotFoundError:  # run from a source tree with -p
+        plugin = "not installed"
+    return {"plugin": plugin, "pytest": pytest.__version__}
+
+
+def told(options: Options, root: Path) -> dict[str, str | float | bool | None]:
+    """The options as a report tells them: plain values, paths in `root` relative to it."""
+    return {
+        name: _relative(value, root) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+    }
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 class _Reader:
@@ -187,6 +223,11 @@ class _Reader:
         expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
         text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
         return memory.parse(text) or LEAST_MEMORY
+    def factor(self, name: str) -> float:
+        option = TABLE[name]
+        return _number(
+            self._valid(option, lambda text: 1.0 < _number(text) < math.inf, "a number above 1")
+        )
 
     def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
         text = str(given(self._config, option.ini))

@@ -13,10 +13,12 @@ import pytest
 from pytest_ncnn_parity import interrupt, options
 
 if TYPE_CHECKING:
+    from pytest_ncnn_parity.baseline import Baseline
     from pytest_ncnn_parity.nodes import Session, SpecFile
     from pytest_ncnn_parity.report.records import Records
 
 SUFFIX = ".parity.yaml"
+HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,8 +39,10 @@ class _Gate:
 
         self._config = config
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self._records: Records = Records()
         self._options = options.read(config)
+        self._baseline = _baseline(self._options, self._worker)
+        environment = {**options.versions(), "options": options.told(self._options, config.rootpath)}
+        self._records: Records = Records(environment=environment)
         self._session: Session = _session(config, self._options, self._worker or {})
         self._problems: list[str] = []
         self._share: tempfile.TemporaryDirectory[str] | None = None
@@ -87,9 +91,12 @@ class _Gate:
             self._records.add({**told, "case": {**case, "outcome": report.outcome}})
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._worker is not None:
+            return
+        self._compare(session)
         for name in ("json_file", "html"):
             path = getattr(self._options, name.removesuffix("_file"))
-            if self._worker is not None or path is None:
+            if path is None:
                 continue
             report = import_module(f"pytest_ncnn_parity.report.{name}")
             try:
@@ -99,16 +106,42 @@ class _Gate:
                 self._problems.append(f"{flag}={path}: cannot be written: {error}")
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
+    def _compare(self, session: pytest.Session) -> None:
+        """Hold the run against its baseline, before any report is written."""
+        if self._baseline is None:
+            return
+        self._records.since = self._baseline.against(self._records.document(), self._config.rootpath)
+        worse = self._records.since["regressions"]
+        if worse and self._options.baseline_fail and session.exitstatus in HARMLESS:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from pytest_ncnn_parity.report import terminal
+        from pytest_ncnn_parity.report import since, terminal
 
         lines = list(terminal.summary(self._records, self._config.option.verbose))
         if lines:
             terminalreporter.section("ncnn parity")
             for line in lines:
                 terminalreporter.write_line(line)
+        lines = list(since.lines(self._records.document(), self._config.option.verbose))
+        if lines:
+            terminalreporter.section("ncnn parity baseline")
+            for line in lines:
+                terminalreporter.write_line(line)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
+
+
+def _baseline(asked: options.Options, worker: dict[str, Any] | None) -> Baseline | None:
+    """Read before anything runs: a run may write its own report over the baseline."""
+    if asked.baseline is None or worker is not None:
+        return None
+    from pytest_ncnn_parity import baseline
+
+    try:
+        return baseline.Baseline(asked.baseline, asked.baseline_factor)
+    except baseline.BaselineError as error:
+        raise pytest.UsageError(f"--ncnn-parity-baseline={asked.baseline}: {error}") from None
 
 
 def _session(config: pytest.Config, asked: options.Options, worker: dict[str, Any]) -> Session:

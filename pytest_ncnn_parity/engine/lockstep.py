@@ -177,7 +177,8 @@ class Lockstep:
         if unheld is not None:
             evidence["unrepresentable"] = unheld
         elif mistaken is None and execution.where == "cpu" and execution == reference.execution(layer):
-            raise Skip(f"runs on {execution} on both sides, so nothing would be tested")
+            where = {key: evidence[key] for key in ("execution", "device")}
+            raise Skip(f"runs on {execution} on both sides, so nothing would be tested", **where)
         expected = self._run(reference, layer, execution.feed)
         try:
             made = self._run(candidate, layer, execution.feed)

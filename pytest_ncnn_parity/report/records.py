@@ -20,6 +20,9 @@ METRICS = (
     "least_scaled"
 ).split()
 
+# what a worker tells of itself; null where none was started
+UNTOLD = dict.fromkeys(("ncnn", "numpy", "python", "machine", "system"))
+
 
 def record(
     spec: str,
@@ -38,6 +41,7 @@ def record(
         "sample": sample,
         "comparison": case.comparison.name,
         "layer": None if case.layer is None else case.layer.name,
+        "number": None if case.layer is None else case.layer.number,
         "output": case.output,
         "type": None if case.layer is None else case.layer.type,
         "outcome": result.outcome,
@@ -55,13 +59,25 @@ def record(
 
 def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
     """The files of a spec by their hashes, and the network under test: what baselines compare."""
+    selected = {layer.number for layer in plan.layers}
     return {
         "spec": spec,
         "param": param,
         "bin": plan.spec.model.bin,
         "setup": plan.spec.setup,
+        "spec_sha256": _sha256(plan.spec.path),
         "param_sha256": _sha256(plan.spec.param),
         "bin_sha256": _sha256(plan.spec.bin),
+        "samples": list(plan.spec.inputs),
+        "comparisons": [
+            {
+                "name": comparison.name,
+                "reference": str(comparison.reference),
+                "candidate": None if comparison.candidate is None else str(comparison.candidate),
+                "half": comparison.half,
+            }
+            for comparison in plan.spec.comparisons
+        ],
         "layers": [
             {
                 "name": layer.name,
@@ -71,6 +87,7 @@ def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
                 "outputs": list(layer.outputs),
                 "mask": layer.mask,
                 "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
+                "selected": layer.number in selected,
             }
             for layer in plan.masked.layers
         ],
@@ -107,6 +124,7 @@ class Records:
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, dict[str, None]] = field(default_factory=dict)  # by spec, in order
     environment: dict[str, Any] = field(default_factory=dict)
+    since: dict[str, Any] = field(default_factory=lambda: {"regressions": [], "baseline": None})
 
     def add(self, told: Mapping[str, Any]) -> None:
         """Take what rode on one report."""
@@ -144,8 +162,12 @@ class Records:
             if notice["spec"] in models:
                 told = {k: v for k, v in notice.items() if k != "spec"}
                 models[notice["spec"]]["masks"].append(told)
-        environment = {"ncnn": None, "devices": [], **self.environment}
-        return {"schema": 1, "environment": environment, "models": list(models.values())}
+        return {
+            "schema": 1,
+            "environment": {**UNTOLD, "devices": [], **self.environment},
+            "models": list(models.values()),
+            **self.since,
+        }
 
 
 def fix_record(spec: str, fix: Fix) -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""A saved report x this run's -> what became worse. Pure: two documents in, plain records out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_ncnn_parity.baseline.context import context
+from pytest_ncnn_parity.baseline.match import NAME
+from pytest_ncnn_parity.baseline.pairing import Counterpart, Key, Model, Pair, Record, pairs
+from pytest_ncnn_parity.tolerance import FP16_MAX
+
+# An error that doubles is news only where it takes a share of its budget: far below, it is the order of
+# a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
+NOISE = 0.1
+NEAR = 16.0
+
+KINDS = ("red", "error", "headroom", "moved", "skipped", "vanished")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`regressions`, the worst kinds first; `context`: what else is not as it was, a text each.
+
+    `added` and `renamed`: layers, for information alone.
+    """
+
+    regressions: list[dict[str, Any]] = field(default_factory=list)
+    context: list[str] = field(default_factory=list)
+    added: list[dict[str, Any]] = field(default_factory=list)
+    renamed: list[dict[str, Any]] = field(default_factory=list)
+
+
+def changes(old: Record, new: Record, factor: float, gone: Collection[str] = ()) -> Changes:
+    """What `new` has worse than `old`, both reports as `--ncnn-parity-json` writes them.
+
+    An error or a largest value counts from `factor` times on. `gone`: specs that `old` has and the
+    project has no more. What was not selected in this run, or not reached, is not compared.
+    """
+    found, lost = pairs(old["models"], new["models"], gone)
+    worse = [regression for pair in found for regression in _of(pair, factor)]
+    worse += [_vanished(model.spec, model.spec, "the spec is gone") for model in lost]
+    worse.sort(key=lambda regression: KINDS.index(regression["kind"]))
+    return Changes(
+        worse,
+        context(old, new, [(pair.old.record, pair.new.record) for pair in found]),
+        [{"spec": pair.new.spec, "name": name} for pair in found for name in pair.added()],
+        [
+            {"spec": pair.new.spec, "name": c.name, "was": c.was, "matched_by": c.matched_by}
+            for pair in found
+            for c in pair.renamed()
+        ],
+    )
+
+
+def _of(pair: Pair, factor: float) -> Iterator[dict[str, Any]]:
+    half = {c["name"]: c["half"] for c in pair.new.record["comparisons"]}
+    told: set[tuple[str, str, int | str]] = set()
+    for key, before, after, who in pair.cases():
+        for change in _of_case(before, after, factor, half.get(key[1]) == "fp16"):
+            once = _once(change.kind, key)
+            if once not in told:
+                told.add(once)
+                yield _regression(pair.new, key, who, change)
+    yield from _missing(pair)
+
+
+def _once(kind: str, key: Key) -> tuple[str, str, int | str]:
+    """What is told once: a move for all samples, a value's range for all comparisons."""
+    sample, comparison, place = key
+    return kind, {"moved": comparison, "headroom": sample}.get(kind, f"{sample}::{comparison}"), place
+
+
+@dataclass(frozen=True)
+class _Change:
+    kind: str
+    before: Any
+    after: Any
+    told: str
+
+
+def _of_case(before: Record | None, after: Record, factor: float, half: bool) -> Iterator[_Change]:
+    was = None if before is None else before["outcome"]
+    if after["outcome"] == "failed" and was != "failed":
+        first = after["message"].partition("\n")[0]
+        then = "not in the baseline" if was is None else f"{was} in the baseline"
+        yield _Change("red", was, "failed", f"red, {then}: {first}")
+        return
+    if before is None:
+        return
+    moved = _left_gpu(before, after)
+    if moved:
+        told = f"left the GPU: {before['execution']} -> {after['execution']}"
+        yield _Change("moved", before["execution"], after["execution"], told)
+    elif was != "skipped" and after["outcome"] == "skipped" and not after["known"]:
+        yield _Change("skipped", was, "skipped", f"compared no more: {after['message']}")
+    if before["metrics"] is None or after["metrics"] is None:
+        return
+    yield from _error(before, after, factor)
+    if half and after["layer"] is not None and after["outcome"] == "passed":
+        yield from _headroom(before["metrics"], after["metrics"], factor)
+
+
+def _left_gpu(before: Record, after: Record) -> bool:
+    then, now = (str(case["execution"] or "") for case in (before, after))
+    return after["layer"] is not None and then.startswith("vulkan") and now.startswith("cpu")
+
+
+def _error(before: Record, after: Record, factor: float) -> Iterator[_Change]:
+    was, now = (_number(case["metrics"]["scaled"]) for case in (before, after))
+    share = max(_share(after["metrics"], case["tolerance"]) for case in (before, after))
+    if now > factor * was and share >= NOISE:
+        told = f"error {was:.3g} -> {now:.3g} of the largest value, {share:.0%} of what is allowed"
+        yield _Change("error", before["metrics"]["scaled"], after["metrics"]["scaled"], told)
+
+
+def _share(metrics: Record, tolerance: Record) -> float:
+    """The largest error as a share of the budget that the largest value has."""
+    error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])
+    budget: float = tolerance["atol"] + (tolerance["rtol"] + tolerance["scaled"]) * absmax
+    if budget > 0.0:
+        return error / budget
+    return math.inf if error > 0.0 else 0.0
+
+
+def _headroom(before: Record, after: Record, factor: float) -> Iterator[_Change]:
+    was, now = (_number(metrics["reference_absmax"]) for metrics in (before, after))
+    if now > factor * was and FP16_MAX / NEAR <= now <= FP16_MAX:
+        told = (
+            f"largest value {was:.4g} -> {now:.4g}: fp16 ends at {FP16_MAX:.0f}, "
+            f"{FP16_MAX / now:.2g} times as large"
+        )
+        yield _Change("headroom", before["reference_absmax"], after["reference_absmax"], told)
+
+
+def _number(value: Any) -> float:
+    """A report's number; nan, which nothing exceeds, counts as inf."""
+    number = float(value)
+    return math.inf if math.isnan(number) else number
+
+
+def _missing(pair: Pair) -> Iterator[dict[str, Any]]:
+    old, new = pair.old.record, pair.new.record
+    every = {case["comparison"]: None for case in old["cases"]}
+    for name in dict.fromkeys(case["sample"] for case in old["cases"]):
+        if name not in new["samples"]:
+            yield _vanished(pair.new.spec, name, f"the spec has no sample {name} any more")
+    for name in every:
+        if name not in {comparison["name"] for comparison in new["comparisons"]}:
+            yield _vanished(pair.new.spec, name, f"the spec has no comparison {name} any more")
+    for place in pair.vanished():
+        if isinstance(place, int):
+            layer = old["layers"][place]
+            told = f"{layer['name']} ({layer['type']}): the network has no such layer any more"
+            yield _vanished(pair.new.spec, layer["name"], told)
+        else:
+            told = f"output {place}: the network has no such output any more"
+            yield _vanished(pair.new.spec, place, told)
+    for found in pair.unselected():
+        told = f"{_titled(pair.new, found)}: the spec's 'layers' selects it no more"
+        yield _vanished(pair.new.spec, found.name, told)
+
+
+def _vanished(spec: str, name: str, message: str) -> dict[str, Any]:
+    return {
+        "kind": "vanished",
+        "spec": spec,
+        "sample": None,
+        "comparison": None,
+        "name": name,
+        "was": None,
+        "before": None,
+        "after": None,
+        "message": message,
+        "matched_by": None,
+    }
+
+
+def _regression(model: Model, key: Key, who: Counterpart, change: _Change) -> dict[str, Any]:
+    return {
+        "kind": change.kind,
+        "spec": model.spec,
+        "sample": None if change.kind == "moved" else key[0],
+        "comparison": key[1],
+        "name": who.name,
+        "was": None if who.matched_by == NAME else who.was,
+        "before": change.before,
+        "after": change.after,
+        "message": f"{_titled(model, who)}: {change.told}",
+        "matched_by": who.matched_by,
+    }
+
+
+def _titled(model: Model, who: Counterpart) -> str:
+    was = "" if who.name == who.was else f" (was {who.was})"
+    if isinstance(who.now, str):
+        return f"output {who.name}{was}"
+    kind: Mapping[str, Any] = model.record["layers"][who.now]
+    return f"{who.name}{was} ({kind['type']})"
