@@ -46,7 +46,7 @@ TABLE = {
             "baseline-factor",
             "FACTOR",
             "2",
-            "how many times larger than in the baseline an error, or a largest value, must be to be told",
+            "how many times larger than in the baseline an error or a largest value must be to be told",
         ),
         Option("baseline-fail", None, None, "fail the run where anything is worse than in the baseline"),
         Option(

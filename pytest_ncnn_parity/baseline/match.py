@@ -151,16 +151,34 @@ class _Pairing:
         return found
 
     def _align(self, token: Callable[[Network, int], Hashable]) -> None:
-        """Pair what is left by its order: as lines of a diff, in which paired layers are equal lines."""
+        """Pair what is left by its order: as lines of a diff, in which paired layers are equal lines.
+
+        difflib leaves out what stands very often, lest it take minutes; that is paired from the
+        neighbours on that are paired already, and from both ends.
+        """
         ours, theirs = (
             [("pair", known[n]) if n in known else token(net, n) for n in range(len(net.layers))]
             for net, known in self._sides()
         )
-        matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
-        for block in matcher.get_matching_blocks():
+        for block in difflib.SequenceMatcher(None, ours, theirs).get_matching_blocks():
             for i in range(block.size):
                 if block.a + i not in self.pairs:
                     self.add(block.a + i, block.b + i)
+        ends = (len(ours), len(theirs))
+        for step, anchors in (
+            (1, [(-1, -1), *sorted(self.pairs.items())]),
+            (-1, [ends, *sorted(self.pairs.items(), reverse=True)]),
+        ):
+            for old, new in anchors:
+                o, n = old + step, new + step
+                while (
+                    0 <= o < ends[0] and 0 <= n < ends[1] and self._free(o, n) and ours[o] == theirs[n]
+                ):
+                    self.add(o, n)
+                    o, n = o + step, n + step
+
+    def _free(self, old: int, new: int) -> bool:
+        return old not in self.pairs and new not in self._taken
 
     def score(self) -> int:
         """How many paired layers kept what they are, and how many of their edges."""
