@@ -12,6 +12,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -222,6 +223,10 @@ class Selection(Keys):
 class Known(Keys):
     """An expected failure. Strict: when it passes, that is a failure."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["layer"]}, {"required": ["output"]}]}
+    )
+
     layer: Name | None = None
     output: Name | None = None
     comparison: Name | None = None
@@ -249,7 +254,13 @@ def _comparison_kind(value: Any) -> str:
 
 
 AnyComparison = Annotated[
-    Annotated[str, AfterValidator(_built_in), Tag("built-in")] | Annotated[OwnComparison, Tag("own")],
+    Annotated[
+        str,
+        AfterValidator(_built_in),
+        WithJsonSchema({"type": "string", "enum": list(BUILT_IN)}),
+        Tag("built-in"),
+    ]
+    | Annotated[OwnComparison, Tag("own")],
     Discriminator(_comparison_kind),
 ]
 

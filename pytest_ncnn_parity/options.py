@@ -113,6 +113,16 @@ class Options:
 def add(parser: pytest.Parser, suffix: str) -> None:
     """Make the options known to pytest."""
     group = parser.getgroup("ncnn-parity", "ncnn-parity")
+    group.addoption(
+        "--ncnn-parity-init",
+        metavar="MODEL.param",
+        help=f"print a first spec for a model, to be saved as NAME{suffix}, and exit",
+    )
+    group.addoption(
+        "--ncnn-parity-schema",
+        choices=("spec", "report"),
+        help="print the JSON Schema of specs, for editors, or of the JSON report, and exit",
+    )
     what = f"collect *{suffix}: compare ncnn models layer by layer"
     group.addoption(
         "--ncnn-parity", action="store_true", default=None, help=f"{what} (ini: ncnn_parity)"

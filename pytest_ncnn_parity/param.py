@@ -283,7 +283,8 @@ def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
         written = [layer.params.get(k, "0") for k in order]
         sizes = [int(size) for size in written if _COUNT.fullmatch(size)]
         shape = tuple(size for size in sizes if size > 0)
-        return {layer.outputs[0]: shape} if layer.outputs and shape else {}
+        if layer.outputs and shape:
+            return {layer.outputs[0]: shape}
     hint = layer.params.get(SHAPE_HINT_ID)
     if hint is None or not layer.outputs:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Generator
 from importlib import import_module
@@ -23,6 +24,32 @@ HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser, SUFFIX)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Print what was asked for, and nothing else, in place of a run."""
+    model, kind = (config.getoption(f"ncnn_parity_{name}") for name in ("init", "schema"))
+    if model is None and kind is None:
+        return None
+    if model is not None and kind is not None:
+        raise pytest.UsageError("--ncnn-parity-init and --ncnn-parity-schema: ask for one of them")
+    sys.stdout.buffer.write(_asked_for(config, model, kind).encode())
+    sys.stdout.flush()
+    return pytest.ExitCode.OK
+
+
+def _asked_for(config: pytest.Config, model: str | None, kind: str | None) -> str:
+    if model is None:
+        from pytest_ncnn_parity import schemas
+
+        return schemas.text(str(kind))
+    from pytest_ncnn_parity import errors, starter
+
+    try:
+        return starter.starter(Path(model), config.invocation_params.dir)
+    except errors.ParityError as error:
+        raise pytest.UsageError(f"--ncnn-parity-init: {error}") from None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -43,7 +43,10 @@ class Spec(Keys):
     """One model and how to test it. `path` is the spec's own file."""
 
     model: ModelFiles
-    samples: Annotated[dict[SampleName, Sample], Field(min_length=1, alias="inputs")]
+    samples: Annotated[
+        dict[SampleName, Sample],
+        Field(min_length=1, alias="inputs", json_schema_extra={"additionalProperties": False}),
+    ]
     setup: Function | None = None
     compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
     tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))

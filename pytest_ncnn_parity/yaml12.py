@@ -6,6 +6,7 @@ keys the last wins in silence. Here PyYAML composes the nodes, and this module r
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _PLAIN_TAGS = frozenset(
 _INT = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+_LONGEST_KEY = 1000  # 1024, says YAML, of what stands before the colon on its line
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -84,6 +87,20 @@ def load(text: str) -> Document:
     if reader.problems:
         raise YamlError(reader.problems)
     return Document(data, reader.values, reader.keys)
+
+
+def quoted(text: str) -> str:
+    """`text` as a scalar that is read as text again, in a flow collection too: plain where it can be."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
+    return dumped.rstrip("\n")
+
+
+def key(text: str) -> str:
+    """`text` as a mapping's key with the mark behind it; a long one needs a mark before it as well."""
+    written = quoted(text)
+    return f"{written}:" if len(written) < _LONGEST_KEY else f"? {written}\n:"
 
 
 def _refuse_depth(text: str, loader: Any) -> None:
