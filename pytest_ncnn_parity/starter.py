@@ -51,7 +51,7 @@ def _head(path: Path, weights: bool) -> Iterator[str]:
 
 def _inputs(graph: Graph) -> Iterator[str]:
     yield ""
-    yield "# Samples, each with a source for every input. Values like those the model meets find the most:"
+    yield "# Samples: each has a source for every input. Values such as the model meets find the most:"
     yield "# record some, {file: in0.npy}."
     yield "inputs:"
     yield "  noise:"

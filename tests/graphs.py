@@ -41,4 +41,4 @@ def network(*lines: str, **masks: int) -> Graph:
         blobs = [*inputs.split(","), *outputs]
         counts = f"{len(blobs) - len(outputs)} {len(outputs)}"
         made.append(f"{kind} {name} {counts} {' '.join(blobs)} 31={masks.get(name, 0)}")
-    return parse("\n".join(["7767517", f"{len(made)} 99", *made]), "net.param")
+    return parse("\n".join(["7767517", f"{len(made)} 9999", *made]), "net.param")

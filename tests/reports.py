@@ -1,0 +1,120 @@
+"""Reports made of a network's lines, for the tests of what is made of reports."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_ncnn_parity.param import MASK_ID, Graph
+from pytest_ncnn_parity.report import document
+
+ENVIRONMENT = {
+    "ncnn": "1.0.20260526",
+    "numpy": "2.0.0",
+    "python": "3.12.0",
+    "machine": "x86_64",
+    "system": "Linux",
+    "plugin": "0.1.0",
+    "pytest": "9.0.0",
+    "options": {"timeout": 120.0, "json": "a.json"},
+    "devices": [{"index": "0", "name": "llvmpipe", "fp16": "1/1/1/1"}],
+}
+COMPARISONS = {"cpu-vs-vulkan": None, "fp16-vs-fp32-vulkan": "fp16"}
+
+
+def layers(graph: Graph) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": layer.name,
+            "type": layer.type,
+            "line": layer.line,
+            "inputs": list(layer.inputs),
+            "outputs": list(layer.outputs),
+            "mask": layer.mask,
+            "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
+            "selected": True,
+        }
+        for layer in graph.layers
+    ]
+
+
+def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:
+    """A green report of `graph`: errors are 1 % of the largest value, 1.0, and 20 % of the budget."""
+    told = layers(graph)
+    model = {
+        "spec": spec,
+        "param": "net.param",
+        "bin": "net.bin",
+        "spec_sha256": "5",
+        "param_sha256": "6",
+        "bin_sha256": "7",
+        "samples": list(samples),
+        "comparisons": [
+            {"name": name, "reference": "cpu fp32", "candidate": "vulkan fp32", "half": half}
+            for name, half in COMPARISONS.items()
+        ],
+        "layers": told,
+        "cases": [
+            _case(sample, comparison, place)
+            for sample in samples
+            for comparison in COMPARISONS
+            for place in [*enumerate(told), *graph.outputs]
+        ],
+        "fixes": [],
+        "masks": [],
+    }
+    made = {
+        "schema": 1,
+        "environment": copy.deepcopy(ENVIRONMENT),
+        "models": [model],
+        "regressions": [],
+        "baseline": None,
+    }
+    assert document.problem(made) is None
+    return made
+
+
+def _case(sample: str, comparison: str, place: Any) -> dict[str, Any]:
+    number, layer = place if isinstance(place, tuple) else (None, None)
+    return {
+        "nodeid": f"net.parity.yaml::{sample}::{comparison}::{place}",
+        "sample": sample,
+        "comparison": comparison,
+        "layer": None if layer is None else layer["name"],
+        "number": number,
+        "output": None if layer is not None else place,
+        "type": None if layer is None else layer["type"],
+        "outcome": "passed",
+        "known": False,
+        "cause": None,
+        "message": "",
+        "metrics": {
+            "max_abs": 0.01,
+            "scaled": 0.01,
+            "cosine": 1.0,
+            "sqnr_db": 40.0,
+            "nan": 0,
+            "inf": 0,
+            "mismatched": 0,
+            "total": 8,
+            "reference_absmax": 1.0,
+            "candidate_absmax": 1.0,
+            "least_scaled": 0.01,
+        },
+        "tolerance": {"atol": 0.0, "rtol": 0.0, "scaled": 0.05, "cosine": None, "sqnr_db": None},
+        "execution": "vulkan, fp16 storage, fp16 arithmetic",
+        "device": "llvmpipe",
+    }
+
+
+def case(report: Any, name: str, comparison: str = "fp16-vs-fp32-vulkan", sample: str = "noise") -> Any:
+    """The one case of a layer or an output, to be changed."""
+    (found,) = (
+        case
+        for model in report["models"]
+        for case in model["cases"]
+        if name in (case["layer"], case["output"])
+        and (case["comparison"], case["sample"]) == (comparison, sample)
+    )
+    return found
