@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pytest_ncnn_parity.report import document
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "example_models"
 SHARED = ROOT.parent / "shared" / "models"
@@ -63,7 +65,11 @@ def gate(pytester: pytest.Pytester) -> Gate:
         )
         assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
-        return Run(result, json.loads(report.read_text("utf-8")) if report.exists() else {})
+        if not report.exists():
+            return Run(result, {})
+        found = json.loads(report.read_text("utf-8"))
+        assert document.problem(found) is None
+        return Run(result, found)
 
     return run
 
