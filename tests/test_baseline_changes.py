@@ -11,7 +11,7 @@ import pytest
 import reports
 from reports import case
 
-from pytest_ncnn_parity.baseline import Changes, changes
+from pytest_ncnn_parity.baseline import Changes, compared
 from pytest_ncnn_parity.report import document
 
 GRAPH = graphs.network(*graphs.RESIDUAL)
@@ -35,12 +35,12 @@ FP16 = "fp16-vs-fp32-vulkan"
 
 
 def test_the_same_report_has_nothing_worse(old: Any, new: Any) -> None:
-    assert changes(old, new, 2.0) == Changes()
+    assert compared(old, new, 2.0) == Changes()
 
 
 def test_a_new_red_is_told_with_its_reason(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="failed", message="conv: inf (storage-overflow)\n  more")
-    (found,) = changes(old, new, 2.0).regressions
+    (found,) = compared(old, new, 2.0).regressions
     assert (found["kind"], found["before"], found["after"]) == ("red", "passed", "failed")
     assert (
         found["message"]
@@ -53,7 +53,7 @@ def test_a_red_that_was_skipped_or_absent_is_new(old: Any, new: Any) -> None:
     old["models"][0]["cases"].remove(case(old, "relu"))
     for name in ("conv", "relu"):
         case(new, name)["outcome"] = "failed"
-    messages = [found["message"] for found in changes(old, new, 2.0).regressions]
+    messages = [found["message"] for found in compared(old, new, 2.0).regressions]
     assert ["skipped in the baseline" in m for m in messages] == [True, False]
     assert ["not in the baseline" in m for m in messages] == [False, True]
 
@@ -61,7 +61,7 @@ def test_a_red_that_was_skipped_or_absent_is_new(old: Any, new: Any) -> None:
 def test_a_red_that_was_red_is_no_news(old: Any, new: Any) -> None:
     for report in (old, new):
         case(report, "conv")["outcome"] = "failed"
-    assert changes(old, new, 2.0).regressions == []
+    assert compared(old, new, 2.0).regressions == []
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_an_error_grew_beyond_the_factor_and_the_noise(
 ) -> None:
     for report, error in ((old, before), (new, after)):
         case(report, "conv")["metrics"].update(scaled=error, max_abs=error)
-    assert told(changes(old, new, 2.0)) == ([("error", "noise", FP16, "conv")] if grew else [])
+    assert told(compared(old, new, 2.0)) == ([("error", "noise", FP16, "conv")] if grew else [])
 
 
 def test_the_factor_is_the_users(old: Any, new: Any) -> None:
     case(new, "conv")["metrics"].update(scaled=0.04, max_abs=0.04)
-    assert [len(changes(old, new, factor).regressions) for factor in (2.0, 3.9, 4.1)] == [1, 1, 0]
-    (found,) = changes(old, new, 2.0).regressions
+    assert [len(compared(old, new, factor).regressions) for factor in (2.0, 3.9, 4.1)] == [1, 1, 0]
+    (found,) = compared(old, new, 2.0).regressions
     assert (found["before"], found["after"]) == (0.01, 0.04)
     assert found["message"] == (
         "conv (Convolution): error 0.01 -> 0.04 of the largest value, 80% of what is allowed"
@@ -99,7 +99,7 @@ def test_the_factor_is_the_users(old: Any, new: Any) -> None:
 def test_a_wider_tolerance_does_not_hide_a_larger_error(old: Any, new: Any) -> None:
     case(new, "conv")["metrics"].update(scaled=0.04, max_abs=0.04)
     case(new, "conv")["tolerance"]["scaled"] = 0.9
-    assert told(changes(old, new, 2.0)) == [("error", "noise", FP16, "conv")]
+    assert told(compared(old, new, 2.0)) == [("error", "noise", FP16, "conv")]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_headroom_shrank(old: Any, new: Any, before: float, after: float, shrank
         for comparison in reports.COMPARISONS:
             case(report, "relu", comparison)["metrics"]["reference_absmax"] = absmax
             case(report, "relu", comparison)["metrics"]["max_abs"] = absmax / 100
-    found = changes(old, new, 2.0)
+    found = compared(old, new, 2.0)
     assert told(found) == ([("headroom", "noise", FP16, "relu")] if shrank else [])  # not for fp32
 
 
@@ -126,17 +126,17 @@ def test_a_layer_left_the_gpu(old: Any, new: Any) -> None:
         case(new, "conv", FP16, sample)["execution"] = "cpu fp32"
         gone = case(new, "conv", "cpu-vs-vulkan", sample)
         gone.update(execution="cpu fp32", outcome="skipped", message="runs on cpu", metrics=None)
-    assert told(changes(old, new, 2.0)) == [  # once for all samples, and no second time as a skip
+    assert told(compared(old, new, 2.0)) == [  # once for all samples, and no second time as a skip
         ("moved", None, "cpu-vs-vulkan", "conv"),
         ("moved", None, FP16, "conv"),
     ]
-    assert changes(new, old, 2.0).regressions == []  # it came back to it
+    assert compared(new, old, 2.0).regressions == []  # it came back to it
 
 
 def test_what_was_compared_is_skipped_now(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="skipped", message="no Vulkan device", metrics=None)
     case(new, "relu").update(outcome="skipped", known=True)  # declared in the spec, and run
-    (found,) = changes(old, new, 2.0).regressions
+    (found,) = compared(old, new, 2.0).regressions
     assert (found["kind"], found["name"]) == ("skipped", "conv")
     assert "no Vulkan device" in found["message"]
 
@@ -146,7 +146,7 @@ def test_layers_outputs_samples_and_comparisons_vanish(old: Any, new: Any) -> No
     now = reports.report(shorter, ["noise"])
     now["models"][0]["comparisons"].pop()
     now["models"][0]["cases"] = [c for c in now["models"][0]["cases"] if c["comparison"] != FP16]
-    found = changes(old, now, 2.0).regressions
+    found = compared(old, now, 2.0).regressions
     assert [(r["kind"], r["name"]) for r in found] == [
         ("vanished", name) for name in ("other", FP16, "prob", "out0")
     ]
@@ -154,32 +154,32 @@ def test_layers_outputs_samples_and_comparisons_vanish(old: Any, new: Any) -> No
 
 def test_what_the_run_did_not_select_has_not_vanished(old: Any, new: Any) -> None:
     del new["models"][0]["cases"][1:]
-    assert changes(old, new, 2.0) == Changes()
+    assert compared(old, new, 2.0) == Changes()
     del new["models"][0]
-    assert changes(old, new, 2.0) == Changes()
+    assert compared(old, new, 2.0) == Changes()
 
 
 def test_what_the_spec_selects_no_more_has_vanished(old: Any, new: Any) -> None:
     new["models"][0]["layers"][2]["selected"] = False
-    (found,) = changes(old, new, 2.0).regressions
+    (found,) = compared(old, new, 2.0).regressions
     assert found["message"] == "conv (Convolution): the spec's 'layers' selects it no more"
 
 
 def test_a_baseline_of_a_part_makes_nothing_new_or_vanished(old: Any, new: Any) -> None:
     del old["models"][0]["cases"][1:]
     old["models"][0]["samples"] = ["noise"]
-    assert changes(old, new, 2.0) == Changes()
+    assert compared(old, new, 2.0) == Changes()
 
 
 def test_a_spec_that_is_gone_has_vanished_and_one_that_moved_has_not(old: Any) -> None:
     gone = {"net.parity.yaml"}
     other = reports.report(graphs.network(*graphs.CHAIN), spec="other.parity.yaml")
     other["models"][0]["param_sha256"] = "8"
-    assert [r["name"] for r in changes(old, other, 2.0, gone).regressions] == ["net.parity.yaml"]
+    assert [r["name"] for r in compared(old, other, 2.0, gone).regressions] == ["net.parity.yaml"]
     for sha in ("6", "9"):  # the same file, and the same network in a file of other names
         moved = reports.report(GRAPH, ["noise", "other"], "moved.parity.yaml")
         moved["models"][0]["param_sha256"] = sha
-        found = changes(old, moved, 2.0, gone)
+        found = compared(old, moved, 2.0, gone)
         assert found.regressions == []
         assert "moved.parity.yaml was net.parity.yaml" in found.context
 
@@ -197,7 +197,7 @@ def test_new_layers_and_new_names_are_told_and_are_no_regressions(old: Any) -> N
         ["noise", "other"],
     )
     case(more, "conv_1").update(outcome="failed", message="wrong")
-    found = changes(old, more, 2.0)
+    found = compared(old, more, 2.0)
     assert found.added == [{"spec": "net.parity.yaml", "name": "drop_3"}]
     assert [(entry["name"], entry["was"]) for entry in found.renamed] == [
         ("split_0", "fork"),
@@ -215,7 +215,7 @@ def test_what_else_changed_is_context(old: Any, new: Any) -> None:
     new["environment"].update(ncnn="1.0.20261020", options={"timeout": 60.0, "json": "b.json"})
     new["environment"]["devices"][0]["name"] = "NVIDIA H200"
     new["models"][0].update(param_sha256="x", bin_sha256="y")
-    assert changes(old, new, 2.0).context == [
+    assert compared(old, new, 2.0).context == [
         "ncnn 1.0.20260526 -> 1.0.20261020",
         "device llvmpipe (fp16 1/1/1/1) -> NVIDIA H200 (fp16 1/1/1/1)",
         "option timeout 120.0 -> 60.0",
@@ -229,7 +229,7 @@ def test_layers_of_one_name_are_told_apart() -> None:
     second = [c for c in new["models"][0]["cases"] if c["number"] == 2]
     for one in second:
         one["metrics"].update(scaled=0.04, max_abs=0.04)
-    found = changes(old, new, 2.0).regressions
+    found = compared(old, new, 2.0).regressions
     assert [(r["kind"], r["name"]) for r in found] == [("error", "same")] * len(second)
 
 
@@ -237,7 +237,7 @@ def test_every_regression_is_what_the_reports_schema_says(old: Any, new: Any) ->
     case(new, "conv").update(outcome="failed", message="wrong")
     case(new, "relu")["metrics"].update(scaled="inf", max_abs="inf")
     new["models"][0]["samples"].remove("other")
-    found = changes(old, new, 2.0).regressions
+    found = compared(old, new, 2.0).regressions
     assert {r["kind"] for r in found} == {"red", "error", "vanished"}
     assert document.problem({**new, "regressions": found}) is None
     assert math.isinf(float(found[1]["after"]))

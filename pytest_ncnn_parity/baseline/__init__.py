@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity.baseline.changes import Changes, changes
+from pytest_ncnn_parity.baseline.changes import Changes, compared
 from pytest_ncnn_parity.baseline.saved import BaselineError, read
 
-__all__ = ["Baseline", "BaselineError", "Changes", "changes"]
+__all__ = ["Baseline", "BaselineError", "Changes", "compared"]
 
 
 class Baseline:
@@ -24,7 +24,7 @@ class Baseline:
         """The report's keys `regressions` and `baseline`. Specs are looked for below `root`."""
         specs = [model["spec"] for model in self._saved["models"]]
         gone = {spec for spec in specs if not (root / spec).exists()}
-        found = changes(self._saved, document, self._factor, gone)
+        found = compared(self._saved, document, self._factor, gone)
         notes = []
         if self._saved.get("complete") is False:
             notes.append("the baseline's run was cut short: what it did not reach could not be compared")

@@ -33,7 +33,7 @@ class Changes:
     renamed: list[dict[str, Any]] = field(default_factory=list)
 
 
-def changes(old: Record, new: Record, factor: float, gone: Collection[str] = ()) -> Changes:
+def compared(old: Record, new: Record, factor: float, gone: Collection[str] = ()) -> Changes:
     """What `new` has worse than `old`, both reports as `--ncnn-parity-json` writes them.
 
     An error or a largest value counts from `factor` times on. `gone`: specs that `old` has and the
