@@ -233,6 +233,21 @@ def test_layers_of_one_name_are_told_apart() -> None:
     assert [(r["kind"], r["name"]) for r in found] == [("error", "same")] * len(second)
 
 
+def test_cases_lost_with_their_process_are_found_by_their_node_ids(old: Any, new: Any) -> None:
+    model = new["models"][0]
+    lost = {**case(new, "conv"), "outcome": "failed", "message": "worker died", "metrics": None}
+    del lost["number"]
+    model.update(layers=[], cases=[{**lost, "type": None, "tolerance": None}], param_sha256=None)
+    del model["samples"], model["comparisons"]
+    assert document.problem(new) is None
+    found = compared(old, new, 2.0)
+    assert [r["message"] for r in found.regressions] == [
+        "conv: red, passed in the baseline: worker died"
+    ]
+    assert found.added == []
+    assert compared(new, old, 2.0).regressions == []
+
+
 def test_every_regression_is_what_the_reports_schema_says(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="failed", message="wrong")
     case(new, "relu")["metrics"].update(scaled="inf", max_abs="inf")

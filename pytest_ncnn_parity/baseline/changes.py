@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ def compared(old: Record, new: Record, factor: float, gone: Collection[str] = ()
 
 
 def _of(pair: Pair, factor: float) -> Iterator[dict[str, Any]]:
-    half = {c["name"]: c["half"] for c in pair.new.record["comparisons"]}
+    half = {c["name"]: c["half"] for c in pair.new.record.get("comparisons", ())}
     told: set[tuple[str, str, int | str]] = set()
     for key, before, after, who in pair.cases():
         for change in _of_case(before, after, factor, half.get(key[1]) == "fp16"):
@@ -112,13 +112,16 @@ def _error(before: Record, after: Record, factor: float) -> Iterator[_Change]:
     was, now = (_number(case["metrics"]["scaled"]) for case in (before, after))
     share = max(_share(after["metrics"], case["tolerance"]) for case in (before, after))
     if now > factor * was and share >= NOISE:
-        told = f"error {was:.3g} -> {now:.3g} of the largest value, {share:.0%} of what is allowed"
+        used = f"{share:.0%} of what is allowed" if math.isfinite(share) else "which nothing allows"
+        told = f"error {was:.3g} -> {now:.3g} of the largest value, {used}"
         yield _Change("error", before["metrics"]["scaled"], after["metrics"]["scaled"], told)
 
 
-def _share(metrics: Record, tolerance: Record) -> float:
+def _share(metrics: Record, tolerance: Record | None) -> float:
     """The largest error as a share of the budget that the largest value has."""
     error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])
+    if tolerance is None:
+        return 0.0
     budget: float = tolerance["atol"] + (tolerance["rtol"] + tolerance["scaled"]) * absmax
     if budget > 0.0:
         return error / budget
@@ -143,13 +146,11 @@ def _number(value: Any) -> float:
 
 def _missing(pair: Pair) -> Iterator[dict[str, Any]]:
     old, new = pair.old.record, pair.new.record
-    every = {case["comparison"]: None for case in old["cases"]}
-    for name in dict.fromkeys(case["sample"] for case in old["cases"]):
-        if name not in new["samples"]:
-            yield _vanished(pair.new.spec, name, f"the spec has no sample {name} any more")
-    for name in every:
-        if name not in {comparison["name"] for comparison in new["comparisons"]}:
-            yield _vanished(pair.new.spec, name, f"the spec has no comparison {name} any more")
+    for kind in ("sample", "comparison"):
+        there = {one if kind == "sample" else one["name"] for one in new.get(f"{kind}s", ())}
+        for name in dict.fromkeys(case[kind] for case in old["cases"]):
+            if there and name not in there:  # a run that does not know its network knows none
+                yield _vanished(pair.new.spec, name, f"the spec has no {kind} {name} any more")
     for place in pair.vanished():
         if isinstance(place, int):
             layer = old["layers"][place]
@@ -195,7 +196,6 @@ def _regression(model: Model, key: Key, who: Counterpart, change: _Change) -> di
 
 def _titled(model: Model, who: Counterpart) -> str:
     was = "" if who.name == who.was else f" (was {who.was})"
-    if isinstance(who.now, str):
-        return f"output {who.name}{was}"
-    kind: Mapping[str, Any] = model.record["layers"][who.now]
-    return f"{who.name}{was} ({kind['type']})"
+    if isinstance(who.now, int):
+        return f"{who.name}{was} ({model.record['layers'][who.now]['type']})"
+    return f"output {who.name}{was}" if who.now in model.outputs else f"{who.name}{was}"

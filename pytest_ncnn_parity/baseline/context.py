@@ -9,7 +9,10 @@ Record = Mapping[str, Any]
 
 VERSIONS = ("ncnn", "numpy", "python", "machine", "plugin", "pytest")
 # where reports go and what they are held against, and what is done once a verdict stands
-BESIDE = {"json", "html", "dir", "repro", "baseline", "baseline_factor", "baseline_fail", "fix"}
+BESIDE = set(
+    "json html dir repro accumulated fix fix_runs fix_seconds baseline baseline_factor "
+    "baseline_fail".split()
+)
 FILES = {"spec_sha256": "spec", "param_sha256": ".param", "bin_sha256": "weights"}
 
 
@@ -46,7 +49,7 @@ def _options(then: Record, now: Record) -> Iterator[str]:
 
 
 def _files(was: Record, model: Record) -> Iterator[str]:
-    changed = [kind for key, kind in FILES.items() if was[key] != model[key]]
+    changed = [kind for key, kind in FILES.items() if was.get(key) != model.get(key)]
     if was["spec"] != model["spec"]:
         yield f"{model['spec']} was {was['spec']}"
     if changed:

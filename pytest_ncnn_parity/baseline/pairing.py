@@ -42,6 +42,11 @@ class Model:
     def cases(self) -> dict[Key, Record]:
         return {key: case for case in self.record["cases"] if (key := self._key(case)) is not None}
 
+    @cached_property
+    def unplaced(self) -> dict[str, Record]:
+        """By node id the cases of which no layer is known, for the process that ran them died."""
+        return {case["nodeid"]: case for case in self.record["cases"] if self._key(case) is None}
+
     def _key(self, case: Record) -> Key | None:
         """None for a case of which nothing but a name is known, and several layers have it."""
         place = case["output"] or case.get("number")
@@ -112,6 +117,11 @@ class Pair:
             name = str(case["layer"] or case["output"])
             then, counterpart = before.get(key, (None, Counterpart(key[2], name, name, NAME)))
             yield key, then, case, counterpart
+        known = {case["nodeid"]: case for case in self.old.record["cases"]}
+        for nodeid, case in self.new.unplaced.items():
+            name = str(case["layer"] or case["output"])
+            key = (case["sample"], case["comparison"], nodeid)
+            yield key, known.get(nodeid), case, Counterpart(nodeid, name, name, NAME)
 
     @cached_property
     def _counterparts(self) -> dict[int | str, Counterpart | None]:
@@ -119,7 +129,8 @@ class Pair:
 
     def vanished(self) -> Iterator[int | str]:
         """Layers and outputs the saved report judged, which the network has no more."""
-        yield from (place for place, found in self._counterparts.items() if found is None)
+        if self.new.record["layers"]:  # else this run does not know its network
+            yield from (place for place, found in self._counterparts.items() if found is None)
 
     def unselected(self) -> Iterator[Counterpart]:
         """Layers the saved report judged, which the spec selects no more."""
@@ -130,9 +141,10 @@ class Pair:
 
     def added(self) -> list[str]:
         """Names of the layers the saved report's network did not have."""
-        return [
-            layer["name"] for n, layer in enumerate(self.new.record["layers"]) if n not in self._back
-        ]
+        if not self.old.record["layers"]:
+            return []
+        every = enumerate(self.new.record["layers"])
+        return [layer["name"] for number, layer in every if number not in self._back]
 
     def renamed(self) -> list[Counterpart]:
         """Layers that are found under another name."""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 SCHEMA = 1
 
@@ -26,6 +26,8 @@ class Device(TypedDict):
 
     index: str
     name: str
+    driver: NotRequired[Annotated[str | None, Field(description="its version")]]
+    api: NotRequired[Annotated[str | None, Field(description="the Vulkan it speaks")]]
     fp16: Annotated[str, Field(description="fp16 packed/storage/uniform/arithmetic, 1 where it has it")]
 
 
@@ -70,8 +72,8 @@ class Compared(TypedDict):
     half: Annotated[str | None, Field(description="the 16-bit format the candidate may hold values in")]
 
 
-class Metrics(TypedDict):
-    """What was measured, in float64; see the tolerance for what it is held against."""
+class Measured(TypedDict):
+    """What was measured of two arrays, in float64."""
 
     max_abs: Annotated[Number, Field(description="largest |candidate - reference|")]
     scaled: Annotated[Number, Field(description="max_abs as a share of max|reference|")]
@@ -79,10 +81,15 @@ class Metrics(TypedDict):
     sqnr_db: Number
     nan: Annotated[int, Field(description="elements that are nan in the candidate alone")]
     inf: Annotated[int, Field(description="elements that are inf in the candidate alone")]
-    mismatched: Annotated[int, Field(description="elements out of tolerance")]
-    total: int
     reference_absmax: Annotated[Number, Field(description="largest finite |reference|")]
     candidate_absmax: Annotated[Number, Field(description="largest finite |candidate|")]
+
+
+class Metrics(Measured):
+    """The same, held against a tolerance."""
+
+    mismatched: Annotated[int, Field(description="elements out of tolerance")]
+    total: int
     least_scaled: Annotated[Number, Field(description="the least 'scaled' that every element passes")]
 
 
@@ -103,7 +110,9 @@ class Case(TypedDict):
     sample: str
     comparison: str
     layer: Annotated[str | None, Field(description="the layer's name; null for an output")]
-    number: Annotated[int | None, Field(description="the layer's place in the model's 'layers', from 0")]
+    number: NotRequired[
+        Annotated[int | None, Field(description="the layer's place in the model's 'layers', from 0")]
+    ]
     output: Annotated[str | None, Field(description="the output blob; null for a layer")]
     type: Annotated[str | None, Field(description="the layer's operator")]
     outcome: Outcome
@@ -112,8 +121,16 @@ class Case(TypedDict):
     message: Annotated[
         str, Field(description="the failure's text, its first line the summary; a skip's reason")
     ]
+    line: NotRequired[Annotated[int | None, Field(description="in the spec, from 1")]]
     metrics: Metrics | None
-    tolerance: Tolerance
+    accumulated: NotRequired[
+        Annotated[Measured | None, Field(description="of the same value in the candidate's own run")]
+    ]
+    accumulated_ended: NotRequired[Annotated[str | None, Field(description="why there is none")]]
+    golden: NotRequired[Annotated[str | None, Field(description="the recording it is held against")]]
+    dropped: NotRequired[Annotated[list[str], Field(description="options the driver did not take")]]
+    repro: NotRequired[Annotated[str | None, Field(description="where the fault is written down alone")]]
+    tolerance: Annotated[Tolerance | None, Field(description="null: nothing but the node id is known")]
     execution: Annotated[str | None, Field(description="where and how the candidate ran it, read back")]
     device: Annotated[str | None, Field(description="the device's name, or cpu")]
 
@@ -179,17 +196,22 @@ class Notice(TypedDict):
 
 
 class Model(TypedDict):
-    """A spec, its network and its cases. Paths are relative to pytest's rootdir."""
+    """A spec, its network and its cases. Paths are relative to pytest's rootdir.
+
+    Where no process lived to tell of the network, its files are null, and its layers empty.
+    """
 
     spec: str
-    param: str
-    bin: Annotated[str, Field(description="as the spec names it")]
-    spec_sha256: str
-    param_sha256: str
-    bin_sha256: str
-    samples: Annotated[list[str], Field(description="all of the spec, run or not")]
-    comparisons: Annotated[list[Compared], Field(description="all of the spec, run or not")]
+    param: str | None
+    bin: Annotated[str | None, Field(description="as the spec names it")]
+    spec_sha256: NotRequired[str | None]
+    param_sha256: str | None
+    bin_sha256: str | None
+    setup: NotRequired[Annotated[str | None, Field(description="the spec's own code that ran")]]
+    samples: NotRequired[Annotated[list[str], Field(description="all of the spec, run or not")]]
+    comparisons: NotRequired[Annotated[list[Compared], Field(description="all of the spec, run or not")]]
     layers: list[Layer]
+    notes: NotRequired[list[str]]
     cases: list[Case]
     fixes: list[Fix]
     masks: list[Notice]
@@ -244,10 +266,24 @@ class Baseline(TypedDict):
     renamed: list[Renamed]
 
 
+class Problem(TypedDict):
+    """A spec that could not be collected."""
+
+    spec: str
+    message: str
+
+
 class Report(TypedDict):
     """A report of pytest-ncnn-parity, as --ncnn-parity-json writes it."""
 
     schema: int
+    started: NotRequired[Annotated[str, Field(description="ISO 8601, UTC")]]
+    complete: NotRequired[Annotated[bool, Field(description="every selected case has a verdict")]]
+    stopped: NotRequired[Annotated[str | None, Field(description="why not")]]
+    selected: NotRequired[Annotated[int, Field(description="cases")]]
+    judged: NotRequired[Annotated[int, Field(description="cases with a verdict")]]
+    not_reached: NotRequired[Annotated[list[str], Field(description="specs without any verdict")]]
+    errors: NotRequired[list[Problem]]
     environment: Environment
     models: list[Model]
     regressions: Annotated[list[Regression], Field(description="empty also where no baseline was given")]
