@@ -112,6 +112,20 @@ def test_a_layer_with_other_parameters_is_found_by_its_place() -> None:
     assert [how for n, (_, how) in pairs.items() if old[n]["name"] == "conv"] == ["place"]
 
 
+def test_between_two_changes_a_layer_is_found_by_its_own_parameters() -> None:
+    old = lines("Pooling p in0 1", "Convolution c 1 2", "Pooling q 2 3")
+    new = lines("Pooling a in0 1", "Convolution b 1 2", "Convolution d 2 3", "Pooling e 3 4")
+    for number, params in ((1, "0=2"), (2, "0=5"), (4, "0=2")):
+        new[number]["params"] = params
+    assert by_names(old, new)["c"] == "d"
+
+
+def test_twins_in_another_order_are_told_apart_by_what_reads_them() -> None:
+    old = lines("Split s in0 1 2", "ReLU a 1 3", "ReLU b 1 4", "Softmax c 3 5", "Sigmoid d 4 6")
+    new = lines("Split s in0 1 2", "ReLU x 1 4", "ReLU y 1 3", "Softmax c 3 5", "Sigmoid d 4 6")
+    assert by_names(old, new) == {"in0": "in0", "s": "s", "a": "y", "b": "x", "c": "c", "d": "d"}
+
+
 def test_shape_hints_and_masks_are_no_part_of_a_layer() -> None:
     old = lines(*graphs.CHAIN)
     hint = f"{param.SHAPE_HINT_ID}=4,1,8,0,0"

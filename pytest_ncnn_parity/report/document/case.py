@@ -1,0 +1,77 @@
+"""One case in the JSON report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
+
+Special = Literal["inf", "-inf", "nan"]
+Number = Annotated[
+    float | Special, Field(description="strict JSON has no such numbers: they are strings")
+]
+Outcome = Literal["passed", "failed", "skipped"]
+
+
+class Measured(TypedDict):
+    """What was measured of two arrays, in float64."""
+
+    max_abs: Annotated[Number, Field(description="largest |candidate - reference|")]
+    scaled: Annotated[Number, Field(description="max_abs as a share of max|reference|")]
+    cosine: Number
+    sqnr_db: Number
+    nan: Annotated[int, Field(description="elements that are nan in the candidate alone")]
+    inf: Annotated[int, Field(description="elements that are inf in the candidate alone")]
+    reference_absmax: Annotated[Number, Field(description="largest finite |reference|")]
+    candidate_absmax: Annotated[Number, Field(description="largest finite |candidate|")]
+
+
+class Metrics(Measured):
+    """The same, held against a tolerance."""
+
+    mismatched: Annotated[int, Field(description="elements out of tolerance")]
+    total: int
+    least_scaled: Annotated[Number, Field(description="the least 'scaled' that every element passes")]
+
+
+class Tolerance(TypedDict):
+    """The budget: |c - r| <= atol + rtol*|r| + scaled*max|r|; cosine and sqnr_db are least values."""
+
+    atol: float
+    rtol: float
+    scaled: float
+    cosine: float | None
+    sqnr_db: float | None
+
+
+class Case(TypedDict):
+    """One pytest item: a layer or an output, on one sample in one comparison."""
+
+    nodeid: str
+    sample: str
+    comparison: str
+    layer: Annotated[str | None, Field(description="the layer's name; null for an output")]
+    number: NotRequired[
+        Annotated[int | None, Field(description="the layer's place in the model's 'layers', from 0")]
+    ]
+    output: Annotated[str | None, Field(description="the output blob; null for a layer")]
+    type: Annotated[str | None, Field(description="the layer's operator")]
+    outcome: Outcome
+    known: Annotated[bool, Field(description="skipped as an expected failure: it was run, and is wrong")]
+    cause: Annotated[str | None, Field(description="why it failed")]
+    message: Annotated[
+        str, Field(description="the failure's text, its first line the summary; a skip's reason")
+    ]
+    line: NotRequired[Annotated[int | None, Field(description="in the spec, from 1")]]
+    metrics: Metrics | None
+    accumulated: NotRequired[
+        Annotated[Measured | None, Field(description="of the same value in the candidate's own run")]
+    ]
+    accumulated_ended: NotRequired[Annotated[str | None, Field(description="why there is none")]]
+    golden: NotRequired[Annotated[str | None, Field(description="the recording it is held against")]]
+    dropped: NotRequired[Annotated[list[str], Field(description="options the driver did not take")]]
+    repro: NotRequired[Annotated[str | None, Field(description="where the fault is written down alone")]]
+    tolerance: Annotated[Tolerance | None, Field(description="null: nothing but the node id is known")]
+    execution: Annotated[str | None, Field(description="where and how the candidate ran it, read back")]
+    device: Annotated[str | None, Field(description="the device's name, or cpu")]

@@ -1,0 +1,70 @@
+"""A fix in the JSON report, and what is said of masks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from pytest_ncnn_parity.report.document.case import Number
+
+
+class Cost(TypedDict):
+    """The network before and after a fix."""
+
+    before_ms: float
+    after_ms: float
+    rounds: int
+    moved: Annotated[int, Field(description="layers that leave the GPU")]
+    left: Annotated[int, Field(description="layers that stay on it")]
+    uploads: Annotated[list[int], Field(description="before and after")]
+    downloads: Annotated[list[int], Field(description="before and after")]
+
+
+class Setup(TypedDict):
+    """How a network is run."""
+
+    device: str
+    precision: str
+    options: dict[str, bool | int]
+
+
+class Alternative(TypedDict):
+    """A way to run the whole network that needs no masks."""
+
+    name: str
+    setup: Setup
+    problem: Annotated[str, Field(description="what is wrong with it; empty: it is right")]
+    worst: Annotated[Number, Field(description="the largest error of an output")]
+    ms: float | None
+
+
+class Fix(TypedDict):
+    """Masks for one comparison; empty where none help, and 'how' says so."""
+
+    comparison: str
+    masks: dict[str, int]
+    verified: bool
+    minimal: bool
+    lines: Annotated[list[str], Field(description="the changed lines of the .param as they should be")]
+    before: Annotated[list[str], Field(description="the same as they are")]
+    how: Annotated[str, Field(description="what was run, or why nothing was")]
+    errors: Annotated[list[Number | None], Field(description="the worst output before and after")]
+    notes: list[str]
+    runs: int
+    seconds: float
+    start: Annotated[str, Field(description="what the search began with")]
+    cost: Cost | None
+    alternatives: list[Alternative]
+    patch: Annotated[str, Field(description="for git apply")]
+    written: Annotated[list[str], Field(description="files")]
+
+
+class Notice(TypedDict):
+    """What is to be said of a mask that is there."""
+
+    layer: str
+    mask: int
+    kind: Literal["unsafe", "spare", "unjudged"]
+    what: str
