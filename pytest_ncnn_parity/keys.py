@@ -271,7 +271,11 @@ def _function(name: str) -> str:
     return name
 
 
-Function = Annotated[str, AfterValidator(_function)]
+Function = Annotated[
+    str,
+    AfterValidator(_function),
+    WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"}),  # \w is ASCII in editors
+]
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
 

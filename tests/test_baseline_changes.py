@@ -182,6 +182,9 @@ def test_a_spec_that_is_gone_has_vanished_and_one_that_moved_has_not(old: Any) -
         found = compared(old, moved, 2.0, gone)
         assert found.regressions == []
         assert "moved.parity.yaml was net.parity.yaml" in found.context
+    twin = copy.deepcopy(moved["models"][0])  # the same network once more, in the very file
+    moved["models"].append({**twin, "spec": "twin.parity.yaml", "param_sha256": "6"})
+    assert "twin.parity.yaml was net.parity.yaml" in compared(old, moved, 2.0, gone).context
 
 
 def test_new_layers_and_new_names_are_told_and_are_no_regressions(old: Any) -> None:
@@ -224,13 +227,18 @@ def test_what_else_changed_is_context(old: Any, new: Any) -> None:
 
 
 def test_layers_of_one_name_are_told_apart() -> None:
-    graph = graphs.network("ReLU same in0 a", "ReLU same a b", "Softmax prob b out0")
-    old, new = reports.report(graph), reports.report(graph)
-    second = [c for c in new["models"][0]["cases"] if c["number"] == 2]
-    for one in second:
-        one["metrics"].update(scaled=0.04, max_abs=0.04)
+    lines = ["ReLU same in0 a", "ReLU same a b", "Softmax prob b out0"]
+    old = reports.report(graphs.network(*lines))
+    new = reports.report(graphs.network("Dropout more in0 x", "ReLU same x a", *lines[1:]))
+    for number, error in ((2, 0.01), (3, 0.04)):
+        for one in (c for c in new["models"][0]["cases"] if c["number"] == number):
+            one["metrics"].update(scaled=error, max_abs=error)
     found = compared(old, new, 2.0).regressions
-    assert [(r["kind"], r["name"]) for r in found] == [("error", "same")] * len(second)
+    assert told_errors(found) == [("same", 0.01, 0.04), ("same", 0.01, 0.04)]
+
+
+def told_errors(found: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
+    return [(r["name"], r["before"], r["after"]) for r in found]
 
 
 def test_cases_lost_with_their_process_are_found_by_their_node_ids(old: Any, new: Any) -> None:

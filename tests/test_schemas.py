@@ -32,6 +32,7 @@ tolerance:
   layers: {"type:Softmax": {scaled: 5.0e-2}}
   outputs: {out0: {cosine: 0.999}}
 layers: {include: ["*"], exclude: ["type:Split"]}
+setup: layers:register
 masks: {sum_249: 18}
 known: [{layer: conv_7, comparison: fp16-range, reason: why}, {output: out0, sample: flat, reason: why}]
 """
@@ -54,6 +55,7 @@ BAD = [
     ("fp16-storage: {atol", "fp16storage: {atol"),
     ("scaled: 1e-3", "scaled: -1e-3"),
     ("cosine: 0.999", "cosine: 1.5"),
+    ("layers:register", "layers.register"),
     ("sum_249: 18", "sum_249: 256"),
     ("sum_249: 18", "sum_249: 18.5"),
     ("{layer: conv_7, comp", "{layer: conv_7, output: out0, comp"),
