@@ -6,8 +6,8 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,7 @@ class _Reader:
         expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
         text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
         return memory.parse(text) or LEAST_MEMORY
+
     def factor(self, name: str) -> float:
         option = TABLE[name]
         return _number(

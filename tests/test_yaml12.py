@@ -191,3 +191,18 @@ def test_a_document_of_any_depth_is_an_error_and_no_crash(depth: int) -> None:
     assert ran.returncode == 0
     # libyaml's own limit comes first where it has one
     assert "too large or too deep" in ran.stdout or "exceeded maximum nesting depth" in ran.stdout
+
+
+WORDS = ["null", "True", "~", "", "12", "0x1f", "1e3", ".inf", "on", "a b", "a: b", "- a", "#", "'\""]
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_quoted_text_is_text_again(text: str) -> None:
+    assert yaml12.load(f"[{yaml12.quoted(text)}]").data == [text]
+    assert yaml12.load(f"{yaml12.key(text)} 1").data == {text: 1}
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_any_text_can_be_quoted(text: str) -> None:
+    assert yaml12.load(f"[{yaml12.quoted(text)}, 1]").data == [text, 1]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pytest_ncnn_parity import yaml12
 from pytest_ncnn_parity.diagnose import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.fixes import Fix
@@ -118,14 +117,8 @@ def in_spec(fix: Mapping[str, Any]) -> str:
     """The masks as a line of the spec; "" where names are not unique: it cannot say which is meant."""
     if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]):
         return ""
-    masks = ", ".join(f"{_key(name)}: {mask}" for name, mask in fix["masks"].items())
+    masks = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in fix["masks"].items())
     return f"masks: {{{masks}}}"
-
-
-def _key(name: str) -> str:
-    """`name` as a key in YAML: quoted, unless it can only be read as it stands."""
-    plain = re.fullmatch(r"(?!(null|true|false)$)[A-Za-z_][\w.-]*", name, re.ASCII | re.IGNORECASE)
-    return name if plain else json.dumps(name)
 
 
 def cost(found: Mapping[str, Any]) -> str:
