@@ -78,7 +78,7 @@ def test_a_new_export_is_matched_by_structure_and_what_left_the_gpu_is_told(
             "against saved.json: 2 left the GPU*",
             "  since then: *digits.parity.yaml: .param changed",
             "  new layers: keep_0",
-            f"  found under other names, by structure: l1 (was in0)*and {count - 5} more",
+            f"  new names, found by structure: l1 (was in0), l2 (was convrelu_0) and {count - 2} more",
             "  left the GPU:",
             "      l* (was softmax_9) (Softmax): left the GPU: vulkan* -> cpu*",
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 FIRST = 5  # of a kind; -v tells all
+NAMES = 2  # on one line
 
 HEADINGS = {
     "red": "newly red",
@@ -32,14 +33,14 @@ def lines(document: Mapping[str, Any], verbosity: int) -> Iterator[str]:
     yield from (f"  note: {note}" for note in baseline["notes"])
     yield from _layers("new layers", [entry["name"] for entry in baseline["added"]], verbosity)
     renamed = [f"{entry['name']} (was {entry['was']})" for entry in baseline["renamed"]]
-    yield from _layers("found under other names, by structure", renamed, verbosity)
+    yield from _layers("new names, found by structure", renamed, verbosity)
     for kind, heading in HEADINGS.items():
         yield from _kind(heading, [r for r in found if r["kind"] == kind], verbosity)
 
 
 def _layers(what: str, names: Sequence[str], verbosity: int) -> Iterator[str]:
     if names:
-        shown = names if verbosity > 0 else names[:FIRST]
+        shown = names if verbosity > 0 else names[:NAMES]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         yield f"  {what}: {', '.join(shown)}{more}"
 
