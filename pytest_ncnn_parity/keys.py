@@ -11,11 +11,14 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     Tag,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pytest_ncnn_parity.errors import guess
 from pytest_ncnn_parity.setups import BUILT_IN, GOLDEN, PRECISIONS, Setup
@@ -129,6 +132,20 @@ class Sample(Keys):
             blobs = {key: value for key, value in given.items() if key != "expect"}
             return {"blobs": blobs, "expect": given["expect"]}
         return {"blobs": given}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """As it stands in the spec, where `blobs` is no key."""
+        reference = handler(schema)
+        found = handler.resolve_ref_schema(reference)
+        keys = found.pop("properties")
+        del found["required"]
+        source = keys["blobs"]["additionalProperties"]
+        found["additionalProperties"] = source
+        found["properties"] = {"expect": {"anyOf": [keys["expect"], source]}}
+        return reference
 
 
 def _is_recording(value: Any) -> bool:
@@ -253,13 +270,9 @@ def _comparison_kind(value: Any) -> str:
     return "own" if isinstance(value, dict | OwnComparison) else "built-in"
 
 
+_Enum = WithJsonSchema({"type": "string", "enum": list(BUILT_IN)})
 AnyComparison = Annotated[
-    Annotated[
-        str,
-        AfterValidator(_built_in),
-        WithJsonSchema({"type": "string", "enum": list(BUILT_IN)}),
-        Tag("built-in"),
-    ]
+    Annotated[str, AfterValidator(_built_in), _Enum, Tag("built-in")]
     | Annotated[OwnComparison, Tag("own")],
     Discriminator(_comparison_kind),
 ]
@@ -271,11 +284,8 @@ def _function(name: str) -> str:
     return name
 
 
-Function = Annotated[
-    str,
-    AfterValidator(_function),
-    WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"}),  # \w is ASCII in editors
-]
+_Pattern = WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"})  # \w is ASCII in editors
+Function = Annotated[str, AfterValidator(_function), _Pattern]
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
 

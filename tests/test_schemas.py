@@ -19,7 +19,8 @@ model: {param: net.param, bin: net.bin}
 inputs:
   noise:    {in0: {random: normal, shape: [3, 16, 16], seed: 0, low: -1, high: 1.5}}
   flat:     {in0: {constant: 0.5, shape: [3, 16, 16]}}
-  recorded: {in0: {file: in0.npz, key: a}}
+  recorded: {in0: {file: in0.npz, key: a}, expect: {out0: {file: out0.npy}}}
+  blob:     {in0: {constant: 1}, expect: {constant: 2}}
   portrait: {in0: {image: face.png, color: rgb, size: [16, 16], mean: [1.0e-3, 2, 3], norm: [1, 1, 1]}}
 compare:
   - shipped
@@ -49,6 +50,8 @@ BAD = [
     ("constant: 0.5", "constant: half"),
     ("image: face.png, color: rgb", "image: face.png, color: rbg"),
     ("{file: in0.npz, key: a}", "{key: a}"),
+    ("expect: {out0: {file: out0.npy}}", "expect: {out0: {constant: 1}}"),
+    ("expect: {out0: {file: out0.npy}}", "expect: {}"),
     ("  noise: ", "  no/ise: "),
     ("vulkan:1", "vulkan-1"),
     ("precision: fp16-storage", "precision: fp16_storage"),

@@ -14,6 +14,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.fixes import Fix
 from pytest_ncnn_parity.param import MASK_ID
 from pytest_ncnn_parity.plan import Case, Plan
+from pytest_ncnn_parity.setups import GOLDEN
 
 METRICS = (
     "max_abs scaled cosine sqnr_db nan inf mismatched total reference_absmax candidate_absmax "
@@ -60,6 +61,7 @@ def record(
 def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
     """The files of a spec by their hashes, and the network under test: what baselines compare."""
     selected = {layer.number for layer in plan.layers}
+    recorded = [GOLDEN] if any(sample.expect for sample in plan.spec.samples.values()) else []
     return {
         "spec": spec,
         "param": param,
@@ -72,11 +74,11 @@ def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
         "comparisons": [
             {
                 "name": comparison.name,
-                "reference": str(comparison.reference),
+                "reference": "recorded" if comparison.recorded else str(comparison.reference),
                 "candidate": None if comparison.candidate is None else str(comparison.candidate),
                 "half": comparison.half,
             }
-            for comparison in plan.spec.comparisons
+            for comparison in [*plan.spec.comparisons, *recorded]
         ],
         "layers": [
             {
