@@ -41,8 +41,9 @@ def assert_valid(report: dict[str, Any]) -> None:
 def test_green_and_on_two_workers_and_against_a_baseline(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path)
     networks.spec(pytester.path, networks.NOISE)
-    run = gate()
+    run = gate("--ncnn-parity-accumulated")
     assert_valid(run.report)
+    assert any(case["accumulated"] for case in run.cases.values())
     environment = run.report["environment"]
     assert environment["options"]["timeout"] == 120.0
     assert environment["options"]["json"] == "report.json"
