@@ -104,6 +104,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "since_ncnn(version, reason): skip with an older ncnn, where the fact does not hold"
     )
+    config.addinivalue_line(
+        "markers", "once: long, and of no version's making: left out where the rest runs again"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -158,6 +158,7 @@ def test_sigterm_is_left_to_who_took_it_before(hanging: Path) -> None:
 # -- many specs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_many_specs_with_crashes_in_between(tmp_path: Path) -> None:
     """`python tests/benchmarks/soak.py` does it with 200."""
     found = soak.soak(tmp_path, 20)

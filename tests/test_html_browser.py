@@ -11,6 +11,8 @@ from chromium import Browser
 from selenium.webdriver import ActionChains, Keys
 from test_html_page import HOSTILE, hostile
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
