@@ -20,7 +20,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from pytest_ncnn_parity.errors import guess
+from pytest_ncnn_parity import shapes
+from pytest_ncnn_parity.errors import guess, quoted
 from pytest_ncnn_parity.setups import BUILT_IN, GOLDEN, PRECISIONS, Setup
 
 
@@ -28,11 +29,30 @@ class Keys(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-Size = Annotated[int, Field(ge=1)]
-Shape = Annotated[list[Size], Field(min_length=1, max_length=4)]
+def _printable(text: str) -> str:
+    """Names and reasons are printed as they stand: nothing in them may be an order to a terminal."""
+    if not text.isprintable():
+        raise ValueError("expected characters that can be printed, on one line")
+    return text
+
+
+def _feasible(shape: list[int]) -> list[int]:
+    problem = shapes.too_large(shape)
+    if problem:
+        raise ValueError(problem)
+    return shape
+
+
+FP32_MAX = 3.4028234663852886e38
+INT32 = 2**31
+
+Size = Annotated[int, Field(ge=1, lt=INT32)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=4), AfterValidator(_feasible)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Value = Annotated[float, Field(ge=-FP32_MAX, le=FP32_MAX, allow_inf_nan=False)]  # fp32 holds it
 Name = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
 
 class ModelFiles(Keys):
@@ -48,10 +68,10 @@ class RandomSource(Keys):
     random: Literal["normal", "uniform"]
     shape: Shape | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    mean: Finite = 0.0
-    std: Share = 1.0
-    low: Finite | None = None
-    high: Finite | None = None
+    mean: Value = 0.0
+    std: Annotated[Value, Field(ge=0)] = 1.0
+    low: Value | None = None
+    high: Value | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> RandomSource:
@@ -73,7 +93,7 @@ class RandomSource(Keys):
 class ConstantSource(Keys):
     """One value everywhere."""
 
-    constant: Finite
+    constant: Value
     shape: Shape | None = None
 
 
@@ -90,8 +110,21 @@ class ImageSource(Keys):
     image: Name
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width, height
-    mean: list[Finite] | None = None
-    norm: list[Finite] | None = None
+    mean: list[Value] | None = None
+    norm: list[Value] | None = None
+
+    @model_validator(mode="after")
+    def _channels(self) -> ImageSource:
+        channels = 1 if self.color == "gray" else 3
+        for name, values in (("mean", self.mean), ("norm", self.norm)):
+            if values is not None and len(values) != channels:
+                raise ValueError(
+                    f"{name} has {len(values)} values, a {self.color} image {channels} channel"
+                    f"{'s' * (channels > 1)}"
+                )
+        if self.size is not None:
+            _feasible([channels, *reversed(self.size)])
+        return self
 
 
 SOURCES: dict[str, type[BaseModel]] = {
@@ -154,12 +187,17 @@ def _is_recording(value: Any) -> bool:
     return kind is None or isinstance(value[kind], dict)
 
 
+MOST_THREADS = 1024
+OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
+
+
 class SetupKeys(Keys):
     """One side of an own comparison."""
 
     device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
-    options: dict[str, bool | int] = {}
+    options: dict[OptionName, bool | OptionValue] = {}
 
     @field_validator("options")
     @classmethod
@@ -168,6 +206,8 @@ class SetupKeys(Keys):
         for name in options:
             if name in taken:
                 raise ValueError(f"{name} is set by the key '{taken[name]}'")
+        if not 1 <= options.get("num_threads", 1) <= MOST_THREADS:
+            raise ValueError(f"num_threads: expected 1 to {MOST_THREADS}")
         return options
 
     def setup(self) -> Setup:
@@ -177,7 +217,7 @@ class SetupKeys(Keys):
 class OwnComparison(Keys):
     """A pair of setups of the user's own."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$"), AfterValidator(_printable)]
     reference: SetupKeys = SetupKeys()
     candidate: SetupKeys
 
@@ -248,7 +288,7 @@ class Known(Keys):
     output: Name | None = None
     comparison: Name | None = None
     sample: Name | None = None
-    reason: Name
+    reason: Line
 
     @model_validator(mode="after")
     def _one(self) -> Known:
@@ -260,7 +300,7 @@ class Known(Keys):
 def _built_in(name: str) -> str:
     if name not in BUILT_IN:
         raise ValueError(
-            f"unknown comparison {name!r}{guess(name, BUILT_IN)}; there are "
+            f"unknown comparison {quoted(name)}{guess(name, BUILT_IN)}; there are "
             f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
         )
     return name
@@ -287,7 +327,7 @@ def _function(name: str) -> str:
 _Pattern = WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"})  # \w is ASCII in editors
 Function = Annotated[str, AfterValidator(_function), _Pattern]
 Mask = Annotated[int, Field(ge=0, le=255)]
-SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]+$")]
+SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]{1,100}$"), AfterValidator(_printable)]
 
 assert {*PRECISIONS, GOLDEN.precision} == {
     field.alias or name

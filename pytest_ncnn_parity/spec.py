@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
-from pytest_ncnn_parity import yaml12
-from pytest_ncnn_parity.errors import ParityError, guess
+from pytest_ncnn_parity import files, yaml12
+from pytest_ncnn_parity.errors import ParityErrors, cut, guess, printable, quoted
 from pytest_ncnn_parity.keys import (
     SOURCES,
     AnyComparison,
@@ -30,13 +30,11 @@ from pytest_ncnn_parity.keys import (
 )
 from pytest_ncnn_parity.setups import BUILT_IN, DEFAULT_COMPARE, Comparison
 
+MOST_BYTES = 4 << 20  # of a spec
 
-class SpecError(ParityError):
+
+class SpecError(ParityErrors):
     """Every error of a spec, each as `file:line:column: message`."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
 
 
 class Spec(Keys):
@@ -63,7 +61,7 @@ class Spec(Keys):
         names = [c.name for item in given for c in _expanded(item)]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"comparison {name!r} stands twice")
+                raise ValueError(f"comparison {quoted(name)} stands twice")
         return given
 
     @property
@@ -89,7 +87,7 @@ class Spec(Keys):
 
     def at(self, *path: str | int, of_key: bool = False) -> str:
         """`file:line:column` of a key or a value."""
-        return f"{self._path}:{self._document.place(path, of_key)}"
+        return f"{printable(str(self._path))}:{self._document.place(path, of_key)}"
 
     def line(self, *path: str | int) -> int:
         return self._document.place(path, of_key=True).line
@@ -101,28 +99,31 @@ def _expanded(item: str | OwnComparison) -> list[Comparison]:
     return [Comparison(item.name, item.reference.setup(), item.candidate.setup())]
 
 
-def load(path: Path) -> Spec:
-    """Read the spec at `path`; SpecError holds every error in it, each with its place."""
+def load(path: Path, root: Path | None = None) -> Spec:
+    """Read the spec at `path`; SpecError holds every error in it, each with its place.
+
+    With a `root` it must lie in there once all links are followed.
+    """
+    shown = printable(str(path))
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"{path}: cannot be read: {error}"]) from None
-    try:
-        document = yaml12.load(text)
+        document = yaml12.load(files.text(path, root, MOST_BYTES))
+    except files.Unreadable as error:
+        raise SpecError([str(error)]) from None
     except yaml12.YamlError as error:
-        raise SpecError([f"{path}:{place}: {message}" for place, message in error.problems]) from None
+        raise SpecError(f"{shown}:{place}: {message}" for place, message in error.problems) from None
     try:
         spec = Spec.model_validate(document.data)
     except ValidationError as error:
-        raise SpecError(_readable(error, path, document)) from None
+        raise SpecError(_readable(error, shown, document)) from None
     spec._path = path.absolute()  # a worker has another working directory
     spec._document = document
     return spec
 
 
-def _readable(error: ValidationError, path: Path, document: yaml12.Document) -> list[str]:
-    found: dict[tuple[int, int, yaml12.Path], str] = {}
-    for problem in error.errors():
+def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[str]:
+    """The problems in the file's order, of several at one place and of one key the first."""
+    found: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
+    for problem in error.errors(include_url=False):
         loc = _in_document(problem["loc"], document.data)
         missing = problem["type"] == "missing"
         unknown = problem["type"] == "extra_forbidden"
@@ -130,8 +131,9 @@ def _readable(error: ValidationError, path: Path, document: yaml12.Document) -> 
             loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
         place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
         key = problem["loc"] if missing else loc
-        found.setdefault((place.line, place.column, key), f"{path}:{place}: {_message(problem, loc)}")
-    return [found[key] for key in sorted(found, key=lambda k: k[:2])]
+        found.setdefault((place.line, place.column, key), (problem, loc))
+    for (line, column, _), (problem, loc) in sorted(found.items(), key=lambda item: item[0][:2]):
+        yield f"{path}:{line}:{column}: {_message(problem, loc)}"
 
 
 def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
@@ -152,22 +154,20 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
 
 
 def _message(problem: Any, loc: yaml12.Path) -> str:
-    where = ".".join(map(str, loc)) or "the spec"
+    where = ".".join(cut(str(step), 40) for step in loc) or "the spec"
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         if loc[-1] in _fields_at(loc[:-1]):
             return f"the key {loc[-1]!r} does not go with the others here"
-        return f"unknown key {loc[-1]!r}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
+        return f"unknown key {quoted(loc[-1])}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
     if kind == "missing":
         return f"{where}: the key {problem['loc'][-1]!r} is missing"
     if kind == "union_tag_not_found":
         return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']!s}"
-    shown = "nothing" if value is None else repr(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        shown = f"{value}"
-    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown[:60]}"
+    shown = "nothing" if value is None else quoted(value)
+    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
 
 
 def _fields_at(loc: yaml12.Path) -> set[str]:

@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
-MAX_NODES = 100_000  # aliases can make a small text a huge document
+from pytest_ncnn_parity import errors
+
+MAX_NODES = 100_000  # in a document as read; aliases can make a small text a huge document
 MAX_DEPTH = 32
 _TOO_LARGE = "too large or too deep; do aliases repeat each other?"
 
@@ -22,10 +24,12 @@ _PLAIN_TAGS = frozenset(
     for kind in "str int float bool null map seq timestamp merge value binary".split()
 )
 _INT = re.compile(r"[-+]?[0-9]{1,4000}")
-_BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+_BASED = re.compile(r"0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _LONGEST_KEY = 1000  # 1024, says YAML, of what stands before the colon on its line
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNTEXTUAL = re.compile("[\x00\ud800-\udfff]")
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
@@ -70,8 +74,10 @@ class Document:
 def load(text: str) -> Document:
     """Read one YAML document; YamlError lists every problem found."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = text.removeprefix("\ufeff")
+    _refuse_control(text)
     try:
-        _refuse_depth(text, loader)
+        _refuse_size(text, loader)
         root = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -103,13 +109,22 @@ def key(text: str) -> str:
     return f"{written}:" if len(written) < _LONGEST_KEY else f"? {written}\n:"
 
 
-def _refuse_depth(text: str, loader: Any) -> None:
+def _refuse_control(text: str) -> None:
+    """Name the place of what YAML does not allow: its reader tells of none."""
+    found = _CONTROL.search(text)
+    if found is not None:
+        line = text.count("\n", 0, found.start()) + 1
+        place = Place(line, found.start() - text.rfind("\n", 0, found.start()))
+        raise YamlError([(place, f"not valid YAML: the control character {_code(found.group())}")])
+
+
+def _refuse_size(text: str, loader: Any) -> None:
     """Composing recurses, in C without a limit: a deep document would take the process along."""
     depth = 0
-    for event in yaml.parse(text, Loader=loader):
+    for number, event in enumerate(yaml.parse(text, Loader=loader)):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or number > 2 * MAX_NODES:
             raise YamlError([(_place(event), _TOO_LARGE)])
 
 
@@ -127,13 +142,22 @@ class _Reader:
         if self._nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise YamlError([(place, _TOO_LARGE)])
         if node.tag not in _PLAIN_TAGS:
-            self.problems.append((place, f"the tag {node.tag} is not allowed; write plain YAML"))
+            self.problems.append(
+                (place, f"the tag {errors.cut(node.tag)} is not allowed; write plain YAML")
+            )
             return None
         if isinstance(node, yaml.ScalarNode):
+            self._refuse_untextual(node, place)
             return node.value if node.style in ("'", '"', "|", ">") else _scalar(node.value)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(child, (*path, i)) for i, child in enumerate(node.value)]
         return self._mapping(node, path)
+
+    def _refuse_untextual(self, node: yaml.ScalarNode, place: Place) -> None:
+        """An escape may stand for what no file name and no report can hold."""
+        found = _UNTEXTUAL.search(node.value)
+        if found is not None:
+            self.problems.append((place, f"the character {_code(found.group())} is not allowed"))
 
     def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -142,10 +166,13 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.problems.append((place, "a key must be plain text"))
                 continue
+            self._refuse_untextual(key_node, place)
             key = key_node.value  # names such as 16 or on are names here
             if key in made:
                 first = self.keys[(*path, key)]
-                self.problems.append((place, f"key {key!r} stands twice, first on line {first.line}"))
+                self.problems.append(
+                    (place, f"key {errors.quoted(key)} stands twice, first on line {first.line}")
+                )
             self.keys.setdefault((*path, key), place)
             made[key] = self.read(value_node, (*path, key))
         return made
@@ -154,6 +181,10 @@ class _Reader:
 def _place(node: yaml.Node | yaml.Event) -> Place:
     mark = node.start_mark
     return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
 def _scalar(text: str) -> Any:

@@ -1,0 +1,40 @@
+"""Shapes of inputs, and which of them can be fed. Pure.
+
+They stand in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MOST_ELEMENTS = 2**27  # 512 MiB in fp32; a network's values are more than its input
+
+
+def too_large(shape: Sequence[int]) -> str:
+    """What is wrong with the size of `shape`, or nothing."""
+    elements = math.prod(shape)
+    if elements <= MOST_ELEMENTS:
+        return ""
+    told = str(elements) if elements < 10**15 else "more than 10^15"
+    return f"shape {list(shape)} has {told} elements; expected at most {MOST_ELEMENTS}"
+
+
+def misfit(shape: Sequence[int], hint: Sequence[int] | None, volumes: bool) -> str:
+    """Why an input of `shape` cannot be fed, or nothing.
+
+    `hint` is the shape on the network's Input line: height, width and depth may be others, where a
+    network takes them, but neither the dimensions nor the channels. `volumes`: it computes with
+    (c, d, h, w), so that c may be 1; elsewhere a leading 1 of four dimensions is a batch, which ncnn
+    would take for something else.
+    """
+    shape = list(shape)
+    if len(shape) == 4 and shape[0] == 1 and not volumes:
+        return (
+            f"shape {shape} starts with a batch of 1; ncnn has no batch dimension and would compute "
+            f"garbage. Write {shape[1:]} (c, h, w)"
+        )
+    if hint is not None and (len(hint) != len(shape) or (len(hint) > 2 and hint[0] != shape[0])):
+        what = "channels" if len(hint) == len(shape) else "dimensions"
+        return f"shape {shape} has other {what} than the network's Input line, {list(hint)}"
+    return too_large(shape)
