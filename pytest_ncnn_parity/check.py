@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from pytest_ncnn_parity import param
-from pytest_ncnn_parity.errors import guess
+from pytest_ncnn_parity import files, param, shapes
+from pytest_ncnn_parity.errors import cut, guess, printable, quoted
 from pytest_ncnn_parity.keys import FileSource, ImageSource
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.plan import Plan, matches, matches_blob
@@ -14,96 +15,94 @@ from pytest_ncnn_parity.setups import GOLDEN
 from pytest_ncnn_parity.spec import Spec, SpecError
 
 
-def plan(spec: Spec, project: Path = Path()) -> Plan:
+def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     """The plan of `spec` in `project`, pytest's rootdir; its network is read here.
 
-    SpecError or ParamError if it cannot be run.
+    SpecError if it cannot be run. With a `root` no file that it names may lie outside of that.
     """
-    files = [
-        f"{spec.at('model', key)}: {kind} file {path} {_state(path)}"
-        for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin))
-        if _state(path)
-    ]
-    if files:
-        raise SpecError(files)
-    made = Plan(spec, param.read(str(spec.param)), project)
-    errors = [
-        *_inputs(spec, made.graph),
-        *_expected(spec, made.graph),
-        *_selection(spec, made),
-        *_tolerances(spec, made.graph),
-        *_masks(spec, made.graph),
-        *_known(spec, made),
-    ]
-    if errors:
-        raise SpecError(errors)
+    errors = [*_model_files(spec, root), *_input_files(spec, root)]
+    try:
+        made = Plan(spec, param.read(str(spec.param), root), project)
+    except param.ParamError as error:
+        told = [] if files.problem(spec.param, root) else error.errors
+        raise SpecError([*errors, *told]) from None
+    found = SpecError(chain(errors, _against_network(spec, made)))
+    if found.errors:
+        raise found
     return made
 
 
-def _state(path: Path) -> str:
-    if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        return f"does not exist{guess(path.name, beside)}"
-    if not path.is_file():
-        return "is not a file"
-    return ""
+def _against_network(spec: Spec, made: Plan) -> Iterator[str]:
+    yield from _inputs(spec, made.graph)
+    yield from _expected(spec, made.graph)
+    yield from _selection(spec, made)
+    yield from _tolerances(spec, made.graph)
+    yield from _masks(spec, made.graph)
+    yield from _known(spec, made)
+
+
+def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:
+    for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin)):
+        problem = files.problem(path, root)
+        if problem:
+            yield f"{spec.at('model', key)}: {kind} file {printable(str(path))} {problem}"
+
+
+def _input_files(spec: Spec, root: Path | None) -> Iterator[str]:
+    for name, sample in spec.samples.items():
+        for path, source in (
+            *(((blob,), source) for blob, source in sample.blobs.items()),
+            *((("expect", blob), source) for blob, source in sample.expect.items()),
+        ):
+            if isinstance(source, FileSource | ImageSource):
+                named = source.file if isinstance(source, FileSource) else source.image
+                file = spec.path.parent / named
+                problem = files.problem(file, root)
+                if problem:
+                    yield f"{spec.at_input(name, *path)}: {printable(str(file))} {problem}"
 
 
 def _inputs(spec: Spec, graph: Graph) -> Iterator[str]:
-    volumes = any("3D" in layer.type for layer in graph.layers)
+    volumes = graph.has_volumes
     for sample, blobs in spec.inputs.items():
         for blob in graph.inputs:
             if blob not in blobs:
                 place = spec.at("inputs", sample, of_key=True)
-                yield f"{place}: inputs.{sample}: the network's input {blob!r} is missing"
+                yield f"{place}: inputs.{sample}: the network's input {quoted(blob)} is missing"
         for blob, source in blobs.items():
-            place = spec.at("inputs", sample, blob, of_key=True)
-            name = f"inputs.{sample}.{blob}"
+            place = spec.at_input(sample, blob)
+            hint = graph.shapes.get(blob)
             if blob not in graph.inputs:
                 yield (
-                    f"{place}: {name}: the network has no such input{guess(blob, graph.inputs)}; "
-                    f"it has {', '.join(graph.inputs)}"
+                    f"{place}: the network has no such input{guess(blob, graph.inputs)}; "
+                    f"it has {_some(graph.inputs)}"
                 )
-                continue
-            if isinstance(source, FileSource | ImageSource):
-                path = spec.path.parent / (
-                    source.file if isinstance(source, FileSource) else source.image
+            elif isinstance(source, FileSource | ImageSource):
+                continue  # the worker knows their shapes
+            elif source.shape is None and hint is None:
+                yield (
+                    f"{place}: the key 'shape' is missing, and "
+                    f"{printable(Path(graph.source).name)} does not tell it either"
                 )
-                if _state(path):
-                    yield f"{place}: {name}: {path} {_state(path)}"
-                continue
-            known = graph.shapes.get(blob)
-            if source.shape is None:
-                if known is None:
-                    yield (
-                        f"{place}: {name}: the key 'shape' is missing, and "
-                        f"{Path(graph.source).name} does not tell it either"
-                    )
             else:
-                yield from _shape(f"{place}: {name}", source.shape, volumes)
+                problem = shapes.misfit(source.shape or hint or (), hint, volumes)
+                if problem:
+                    yield f"{place}: {problem}"
 
 
 def _expected(spec: Spec, graph: Graph) -> Iterator[str]:
     for name, sample in spec.samples.items():
-        for blob, source in sample.expect.items():
-            key = ("inputs", name, "expect", blob)
-            where = f"{spec.at(*key, of_key=True)}: {'.'.join(key)}"
-            path = spec.path.parent / source.file
+        for blob in sample.expect:
             if blob not in graph.outputs:
                 yield (
-                    f"{where}: the network has no such output{guess(blob, graph.outputs)}; "
-                    f"it has {', '.join(graph.outputs)}"
+                    f"{spec.at_input(name, 'expect', blob)}: the network has no such output"
+                    f"{guess(blob, graph.outputs)}; it has {_some(graph.outputs)}"
                 )
-            elif _state(path):
-                yield f"{where}: {path} {_state(path)}"
 
 
-def _shape(where: str, shape: list[int], volumes: bool) -> Iterator[str]:
-    if len(shape) == 4 and shape[0] == 1 and not volumes:
-        yield (
-            f"{where}: shape {shape} starts with a batch of 1; ncnn has no batch dimension and "
-            f"would compute garbage. Write {shape[1:]} (c, h, w)"
-        )
+def _some(names: Sequence[str]) -> str:
+    """Names in a row, of many the first."""
+    return ", ".join([*map(cut, names[:10]), *(["..."] if len(names) > 10 else [])])
 
 
 def _selection(spec: Spec, plan: Plan) -> Iterator[str]:
@@ -124,23 +123,23 @@ def _tolerances(spec: Spec, graph: Graph) -> Iterator[str]:
         if not any(matches_blob(pattern, blob) for blob in graph.outputs):
             yield (
                 f"{spec.at('tolerance', 'outputs', pattern, of_key=True)}: tolerance.outputs: "
-                f"{pattern!r} matches no output{guess(pattern, graph.outputs)}; there is "
-                f"{', '.join(graph.outputs)}"
+                f"{quoted(pattern)} matches no output{guess(pattern, graph.outputs)}; there is "
+                f"{_some(graph.outputs)}"
             )
 
 
 def _matches_nothing(place: str, where: str, pattern: str, graph: Graph) -> str:
     types = {f"type:{layer.type}" for layer in graph.layers}
     known = types if pattern.startswith("type:") else set(graph.names)
-    return f"{place}: {where}: {pattern!r} matches no layer{guess(pattern, known)}"
+    return f"{place}: {where}: {quoted(pattern)} matches no layer{guess(pattern, known)}"
 
 
 def _masks(spec: Spec, graph: Graph) -> Iterator[str]:
     for name in spec.masks:
         if name not in graph.names:
             yield (
-                f"{spec.at('masks', name, of_key=True)}: masks: no layer {name!r} in "
-                f"{Path(graph.source).name}{guess(name, graph.names)}"
+                f"{spec.at('masks', name, of_key=True)}: masks: no layer {quoted(name)} in "
+                f"{printable(Path(graph.source).name)}{guess(name, graph.names)}"
             )
 
 
@@ -152,12 +151,13 @@ def _known(spec: Spec, plan: Plan) -> Iterator[str]:
         place = spec.at("known", i)
         if entry.comparison is not None and entry.comparison not in names:
             yield (
-                f"{place}: known: no comparison {entry.comparison!r} in this spec"
+                f"{place}: known: no comparison {quoted(entry.comparison)} in this spec"
                 f"{guess(entry.comparison, names)}; it has {', '.join(names)}"
             )
         if entry.sample is not None and entry.sample not in spec.inputs:
-            yield f"{place}: known: no sample {entry.sample!r}{guess(entry.sample, spec.inputs)}"
+            yield f"{place}: known: no sample {quoted(entry.sample)}{guess(entry.sample, spec.inputs)}"
         if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
             yield _matches_nothing(place, "known", entry.layer, plan.graph)
         if entry.output and not any(matches_blob(entry.output, b) for b in plan.graph.outputs):
-            yield f"{place}: known: no output {entry.output!r}{guess(entry.output, plan.graph.outputs)}"
+            near = guess(entry.output, plan.graph.outputs)
+            yield f"{place}: known: no output {quoted(entry.output)}{near}"

@@ -40,8 +40,11 @@ def problem(path: Path, root: Path | None) -> str:
     return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
 
 
-def text(path: Path, root: Path | None, most: int) -> str:
-    """The UTF-8 text of `path`, of at most `most` bytes; Unreadable where there is none."""
+def text(path: Path, root: Path | None, most: int, expected: str) -> str:
+    """The UTF-8 text of `path`, of at most `most` bytes; Unreadable where there is none.
+
+    `expected` says what a file that is no such text should be.
+    """
     shown = printable(str(path))
     found = problem(path, root)
     if found:
@@ -52,15 +55,15 @@ def text(path: Path, root: Path | None, most: int) -> str:
     except OSError as error:
         raise Unreadable(shown, f"cannot be read: {_reason(error)}") from None
     if len(raw) > most:
-        raise Unreadable(shown, f"larger than {most >> 20} MiB; is this the right file?")
+        raise Unreadable(shown, f"larger than {most >> 20} MiB; {expected}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
-        what = f"not UTF-8 text (byte {raw[error.start]:#04x})"
-        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            what += "; it looks like UTF-16: save it as UTF-8"
+        wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        told = "it looks like UTF-16: save it as UTF-8" if wide else expected
+        what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {told}"
         raise Unreadable(f"{shown}:{line}:{column}", what) from None
 
 

@@ -22,15 +22,20 @@ from pytest_ncnn_parity.runs import Settings, SpecRun
 
 
 class Session:
-    """The runs of a pytest session: one per spec, made when its first case runs."""
+    """The runs of a pytest session: one per spec, made when its first case runs.
+
+    With a `root` nothing outside of it is read.
+    """
 
     def __init__(
         self,
         settings: Settings,
         fix: FixSettings | None,
         require_vulkan: bool,
+        root: Path | None,
         repro: Path | None = None,
     ) -> None:
+        self.root = root
         self.settings = settings
         self.fix = fix
         self.require_vulkan = require_vulkan
@@ -86,8 +91,10 @@ class SpecFile(pytest.File):
     """A `*.parity.yaml` file."""
 
     def collect(self) -> Iterator[Sample]:
+        root = self.config.stash[SESSION].root
         try:
-            plan = check.plan(spec.load(self.path), self.config.rootpath)
+            made = spec.load(self.path, root)
+            plan = check.plan(made, self.config.rootpath, root)
         except ParityError as error:
             raise self.CollectError(str(error)) from None
         for name in plan.spec.inputs:

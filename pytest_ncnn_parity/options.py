@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity import memory
+from pytest_ncnn_parity.errors import printable
 
 LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
 
@@ -86,6 +87,13 @@ TABLE = {
             None,
             "fail, not skip, the cases that need a Vulkan device where there is none",
         ),
+        Option(
+            "allow-outside",
+            None,
+            None,
+            "read specs, and the models and inputs they name, that lie outside of the rootdir: by an "
+            "absolute path, by '..' or through a link",
+        ),
     )
 }
 
@@ -108,6 +116,7 @@ class Options:
     memory: int
     accumulated: bool
     require_vulkan: bool
+    allow_outside: bool
 
 
 def add(parser: pytest.Parser, suffix: str) -> None:
@@ -149,20 +158,21 @@ def read(config: pytest.Config) -> Options:
     """All options; UsageError names every one that is wrong."""
     reader = _Reader(config)
     options = Options(
-        json=reader.path("json"),
-        html=reader.path("html"),
+        json=reader.output("json"),
+        html=reader.output("html"),
         baseline=reader.path("baseline"),
         baseline_factor=reader.factor("baseline-factor"),
-        baseline_fail=bool(given(config, TABLE["baseline-fail"].ini)),
+        baseline_fail=reader.flag("baseline-fail"),
         fix=reader.choice("fix"),
-        dir=reader.path("dir") or config.rootpath,
+        dir=reader.folder("dir", used=given(config, "ncnn_parity_fix") == "write") or config.rootpath,
         fix_runs=math.ceil(reader.above_zero("fix-runs")),
         fix_seconds=reader.above_zero("fix-seconds"),
-        repro=reader.folder("repro"),
+        repro=reader.folder("repro", used=True),
         timeout=reader.above_zero("timeout"),
         memory=reader.size("memory"),
-        accumulated=bool(given(config, TABLE["accumulated"].ini)),
-        require_vulkan=bool(given(config, TABLE["require-vulkan"].ini)),
+        accumulated=reader.flag("accumulated"),
+        require_vulkan=reader.flag("require-vulkan"),
+        allow_outside=reader.flag("allow-outside"),
     )
     if options.html is not None and not all(map(find_spec, ("bokeh", "jinja2"))):
         needs = "needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
@@ -198,24 +208,49 @@ class _Reader:
         self._config = config
         self.problems: list[str] = []
 
+    def flag(self, name: str) -> bool:
+        return bool(given(self._config, TABLE[name].ini))
+
     def path(self, name: str) -> Path | None:
         """From the command line relative to where pytest was called; from the ini, to the rootdir."""
         option = TABLE[name]
         typed = self._config.getoption(option.ini)
         if typed is not None:
+            if not str(typed).strip():
+                self._refuse(option, typed, "expected a path")
             return self._config.invocation_params.dir / str(typed)
         ini = self._config.getini(option.ini)
         return self._config.rootpath / ini if ini else None
 
-    def folder(self, name: str) -> Path | None:
-        """A path where a folder is, or can be made."""
+    def output(self, name: str) -> Path | None:
+        """A path at which a file can be written, as far as can be told before."""
         path = self.path(name)
         if path is not None:
-            there = next(place for place in (path, *path.parents) if place.exists())
-            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-                option, why = TABLE[name], "is no folder" if not there.is_dir() else "is not writable"
-                self.problems.append(f"{option.flag}={path}: {there} {why} (ini: {option.ini})")
+            self._try(TABLE[name], path, path.parent)
         return path
+
+    def folder(self, name: str, used: bool) -> Path | None:
+        """A path at which a folder can be made, if it is `used`, as far as can be told before."""
+        path = self.path(name)
+        if path is not None and used:
+            self._try(TABLE[name], path, path)
+        return path
+
+    def _try(self, option: Option, path: Path, folder: Path) -> None:
+        """Write in `folder`, or where it will be made: a run may take an hour before it does."""
+        try:
+            if path != folder and path.exists() and not path.is_file():
+                self._refuse(option, path, "expected a file to write, found something else there")
+                return
+            there = next(p for p in (folder, *folder.parents) if p.exists())
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            self._refuse(option, path, f"cannot be written: {error.strerror}")
+
+    def _refuse(self, option: Option, value: object, expected: str) -> None:
+        told = f"{option.flag}={printable(str(value))}: {expected} (ini: {option.ini})"
+        self.problems.append(told)
 
     def choice(self, name: str) -> str:
         option = TABLE[name]
@@ -243,7 +278,7 @@ class _Reader:
     def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
         text = str(given(self._config, option.ini))
         if not accepts(text):
-            self.problems.append(f"{option.flag}={text}: expected {expected} (ini: {option.ini})")
+            self._refuse(option, text, f"expected {expected}")
             return str(option.default)
         return text
 

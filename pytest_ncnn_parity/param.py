@@ -6,18 +6,19 @@ Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 from __future__ import annotations
 
 import difflib
-import io
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from pytest_ncnn_parity.errors import ParityError
+from pytest_ncnn_parity import files, scan
+from pytest_ncnn_parity.errors import ParityErrors, cut, guess, printable, quoted
+from pytest_ncnn_parity.scan import MASK_ID, SHAPE_HINT_ID
+
+__all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", "read"]
 
 MAGIC = "7767517"
-MASK_ID = "31"
-SHAPE_HINT_ID = "-23330"
+MOST_BYTES = 16 << 20  # of a .param file: a million layers
 
 NO_FP16_ARITHMETIC = 1
 NO_FP16_STORAGE = 2
@@ -31,16 +32,9 @@ COPYING = frozenset(
     "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
 )
 
-# ASCII throughout: ncnn scans as C does, where a no-break space is a part of a name
-_SPACE = " \t\n\r\f\v"
-_WORD = re.compile(r"\S+", re.ASCII)
-_PAIR = re.compile(r'(?<!\S)(-?\d+)=("[^"]*"|\S*)', re.ASCII)
-_COUNT = re.compile(r"\d{1,9}", re.ASCII)
-_MASK = re.compile(r"-?\d{1,9}", re.ASCII)
 
-
-class ParamError(ParityError):
-    """A .param file that cannot be what ncnn expects; carries `file:line`."""
+class ParamError(ParityErrors):
+    """Every error of a .param file that cannot be what ncnn expects, each with `file:line`."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +92,11 @@ class Graph:
         return tuple(blob for blob, readers in self.consumers.items() if not readers)
 
     @cached_property
+    def has_volumes(self) -> bool:
+        """Whether something here computes with (c, d, h, w)."""
+        return any("3D" in layer.type for layer in self.layers)
+
+    @cached_property
     def names(self) -> dict[str, Layer]:
         """Layers by name; of several with one name the first."""
         return {layer.name: layer for layer in reversed(self.layers)}
@@ -132,145 +131,123 @@ class Graph:
 
     def remasked(self, masks: Sequence[int]) -> Graph:
         """This network with a mask for every layer, by number; every other byte stays."""
-        lines = _lines(self.text)
+        lines = scan.lines(self.text)
+        layers = list(self.layers)
         for layer, mask in zip(self.layers, masks, strict=True):
             if mask != layer.mask:
                 lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer, mask)
-        return parse("".join(lines), self.source)
+                params = {**layer.params, MASK_ID: str(mask)}
+                layers[layer.number] = replace(layer, params=params, mask=mask & ALL_BITS)
+        return Graph(self.source, "".join(lines), tuple(layers))
 
     def line_of(self, layer: Layer) -> str:
-        return _lines(self.text)[layer.line - 1].rstrip("\r\n")
+        return scan.lines(self.text)[layer.line - 1].rstrip("\r\n")
 
     def diff(self, changed: Graph, path: str) -> str:
         """A unified diff from this text to `changed`, with `path` as `git apply` wants it."""
-        before, after = (_lines(g.text) for g in (self, changed))
+        before, after = (scan.lines(g.text) for g in (self, changed))
         lines = difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", n=1)
         return "".join(
             line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
         )
 
 
-def read(path: str) -> Graph:
-    """Read the .param file at `path`; bytes that are not UTF-8 are an error."""
-    raw = Path(path).read_bytes()
+def read(path: str, root: Path | None = None) -> Graph:
+    """Read the .param file at `path`, in `root` if one is given; ParamError holds all its errors."""
+    expected = (
+        "expected a text .param file. A binary .param.bin has no names and cannot be checked by layer"
+    )
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ParamError(
-            f"{path}:{line}: not UTF-8 text (byte {raw[error.start]:#04x}); expected a text .param "
-            "file. A binary .param.bin has no names and cannot be checked by layer"
-        ) from None
+        text = files.text(Path(path), root, MOST_BYTES, expected)
+    except files.Unreadable as error:
+        raise ParamError([str(error)]) from None
     return parse(text, path)
 
 
 def parse(text: str, source: str) -> Graph:
     """Parse .param text. `source` is the path that errors name."""
-    raw_lines = _lines(text)
-    lines = [(n, _WORD.findall(line)) for n, line in enumerate(raw_lines, 1)]
-    lines = [(n, words) for n, words in lines if words]
-    if not lines or lines[0][1] != [MAGIC]:
-        found = " ".join(lines[0][1])[:40] if lines else "an empty file"
-        raise ParamError(
-            f"{source}:1: expected the magic number {MAGIC}, found {found!r}; "
+    lines = scan.lines(text)
+    filled = [n for n, line in enumerate(lines, 1) if line.strip(scan.SPACE)]
+    magic = scan.words(lines[filled[0] - 1]) if filled else ["an empty file"]
+    if magic != [MAGIC]:
+        what = (
+            f"expected the magic number {MAGIC}, found {quoted(' '.join(magic))}; "
             "is this an ncnn .param file, written by a current converter?"
         )
-    if len(lines) < 2 or len(lines[1][1]) != 2 or not all(map(_COUNT.fullmatch, lines[1][1])):
-        raise ParamError(
-            f"{source}:{lines[1][0] if len(lines) > 1 else 2}: expected the layer count and the "
-            "blob count"
-        )
-    layers = tuple(
-        _layer(i, n, words, raw_lines[n - 1], source) for i, (n, words) in enumerate(lines[2:])
-    )
+        raise _error(source, [(1, what)])
+    layers, problems = _layers(lines, filled[2:])
+    if "\0" in text:
+        problems.insert(0, (text.count("\n", 0, text.index("\0")) + 1, "a NUL byte in the text"))
     graph = Graph(source, text, layers)
-    layer_count, blob_count = map(int, lines[1][1])
-    _check(graph, layer_count, blob_count, lines[1][0])
+    if problems:
+        raise _error(source, problems)
+    counts = (filled[1], scan.words(lines[filled[1] - 1])) if len(filled) > 1 else (2, [])
+    wrong = _error(source, _wrong(graph, *counts))
+    if wrong.errors:
+        raise wrong
     return graph
 
 
-def _layer(number: int, line: int, words: list[str], raw: str, source: str) -> Layer:
-    where = f"{source}:{line}"
-    if len(words) < 4 or not all(map(_COUNT.fullmatch, words[2:4])):
-        raise ParamError(
-            f"{where}: expected 'Type name n_inputs n_outputs blobs... id=value...', "
-            f"found {raw.strip()[:60]!r}"
-        )
-    n_inputs, n_outputs = int(words[2]), int(words[3])
-    end = 4 + n_inputs + n_outputs
-    if len(words) < end:
-        raise ParamError(
-            f"{where}: layer {words[1]} announces {n_inputs} inputs and {n_outputs} outputs, "
-            f"but names {len(words) - 4} blobs; is the line cut off?"
-        )
-    params = {pair[1]: pair[2] for pair in _pairs(raw, end)}
-    mask = params.get(MASK_ID, "0")
-    if not _MASK.fullmatch(mask):
-        raise ParamError(
-            f"{where}: layer {words[1]}: mask 31={mask[:20]} is not a whole number; ncnn would refuse "
-            f"the file. Write 31={int(float(mask))}"
-            if re.fullmatch(r"\d{1,9}\.\d*", mask)
-            else f"{where}: layer {words[1]}: mask 31={mask[:20]} is not a whole number"
-        )
-    return Layer(
-        number,
-        line,
-        words[0],
-        words[1],
-        tuple(words[4 : 4 + n_inputs]),
-        tuple(words[4 + n_inputs : end]),
-        params,
-        int(mask) & ALL_BITS,
-    )
+def _error(source: str, problems: Iterable[tuple[int, str]]) -> ParamError:
+    return ParamError(f"{printable(source)}:{line}: {what}" for line, what in problems)
 
 
-def _check(graph: Graph, layer_count: int, blob_count: int, count_line: int) -> None:
-    if len(graph.layers) != layer_count:
-        raise ParamError(
-            f"{graph.source}:{count_line}: {layer_count} layers announced, {len(graph.layers)} "
-            "found; is the file cut off?"
-        )
+def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], list[tuple[int, str]]]:
+    """The layers on the `filled` lines, and what is wrong with each line by itself."""
+    layers: list[Layer] = []
+    problems: list[tuple[int, str]] = []
+    for number, n in enumerate(filled):
+        told: list[str] = []
+        fields = scan.layer(lines[n - 1], told)
+        problems.extend((n, what) for what in told)
+        if fields is not None:
+            layers.append(Layer(number, n, *fields[:-1], mask=fields.mask & ALL_BITS))
+    return tuple(layers), problems
+
+
+def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[int, str]]:
+    """What is wrong with the network as a whole, by line."""
     made: dict[str, Layer] = {}
     for layer in graph.layers:
-        where = f"{graph.source}:{layer.line}"
+        where = f"layer {cut(layer.name)}"
         for blob in layer.inputs:
             if blob not in made:
-                near = difflib.get_close_matches(blob, made, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ParamError(
-                    f"{where}: layer {layer.name} ({layer.type}) reads blob {blob!r}, which no "
-                    f"layer above it makes{hint}"
-                )
+                yield layer.line, f"{where} ({cut(layer.type)}) {_unmade(graph, blob, made)}"
         for blob in layer.outputs:
             if blob in made:
-                raise ParamError(
-                    f"{where}: layer {layer.name} makes blob {blob!r}, which "
-                    f"{made[blob].name} (line {made[blob].line}) makes already"
-                )
-            made[blob] = layer
-    if len(made) > blob_count:  # ncnn writes past its array then
-        raise ParamError(f"{graph.source}:{count_line}: {blob_count} blobs announced, {len(made)} found")
-    if not graph.inputs:
-        raise ParamError(f"{graph.source}:{count_line + 1}: no Input layer: there is nothing to feed")
+                first = f"{cut(made[blob].name)} (line {made[blob].line})"
+                yield layer.line, f"{where} makes blob {quoted(blob)}, which {first} makes already"
+            made.setdefault(blob, layer)
+    if len(counts) != 2 or not all(map(scan.COUNT.fullmatch, counts)):
+        found = quoted(" ".join(counts))
+        yield count_line, f"expected the layer count and the blob count, found {found}"
+        return
+    layer_count, blob_count = map(int, counts)
+    if len(graph.layers) != layer_count:
+        found = f"{len(graph.layers)} found; is the file cut off?"
+        yield count_line, f"{layer_count} layers announced, {found}"
+    # too few: ncnn writes past its array; far too many: it makes room for all of them
+    elif not len(made) <= blob_count <= 2 * len(made) + 1000:
+        yield count_line, f"{blob_count} blobs announced, {len(made)} found"
+    elif not graph.inputs:
+        yield count_line + 1, "no Input layer: there is nothing to feed"
 
 
-def _lines(text: str) -> list[str]:
-    """Lines with their ends. Only CR and LF end a line here; str.splitlines knows eight others."""
-    return list(io.StringIO(text, newline=""))
-
-
-def _pairs(line: str, words: int) -> list[re.Match[str]]:
-    """The `id=value` of a layer line: they come after its first `words` words."""
-    start = [word.end() for word in _WORD.finditer(line)][words - 1]
-    return list(_PAIR.finditer(line, start))
+def _unmade(graph: Graph, blob: str, made: Mapping[str, Layer]) -> str:
+    told = f"reads blob {quoted(blob)}, which no layer above it makes"
+    below = graph.producer.get(blob)
+    if below is not None:
+        told += f", but {cut(below.name)} on line {below.line}"
+        return f"{told}: a cycle, or layers out of running order"
+    return told + guess(blob, made)
 
 
 def _masked_line(line: str, layer: Layer, mask: int) -> str:
     """`line` with its effective mask set: the last `31=` counts in ncnn, so that one is edited."""
-    body = line.rstrip(_SPACE)
+    body = line.rstrip(scan.SPACE)
     tail = line[len(body) :]
     words = 4 + len(layer.inputs) + len(layer.outputs)
-    present = [pair for pair in _pairs(body, words) if pair[1] == MASK_ID]
+    present = [pair for pair in scan.pairs(body, words) if pair[1] == MASK_ID]
     if present:
         start, end = present[-1].span(2)
         return f"{body[:start]}{mask}{body[end:]}{tail}"
@@ -281,14 +258,14 @@ def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
     if layer.type == "Input":
         order = ["2", "11", "1", "0"]  # c, d, h, w (src/layer/input.cpp)
         written = [layer.params.get(k, "0") for k in order]
-        sizes = [int(size) for size in written if _COUNT.fullmatch(size)]
+        sizes = [int(size) for size in written if scan.COUNT.fullmatch(size)]
         shape = tuple(size for size in sizes if size > 0)
         if layer.outputs and shape:
             return {layer.outputs[0]: shape}
     hint = layer.params.get(SHAPE_HINT_ID)
     if hint is None or not layer.outputs:
         return {}
-    numbers = [int(v) for v in hint.split(",")[1:] if _COUNT.fullmatch(v)]
+    numbers = [int(v) for v in hint.split(",")[1:] if scan.COUNT.fullmatch(v)]
     step = len(numbers) // len(layer.outputs)
     shapes: dict[str, tuple[int, ...]] = {}
     for i, blob in enumerate(layer.outputs):

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
+from pytest_ncnn_parity.errors import printable
 from pytest_ncnn_parity.param import Graph, Layer
 from pytest_ncnn_parity.setups import GOLDEN, Comparison
 from pytest_ncnn_parity.spec import Spec
@@ -61,8 +62,8 @@ def matches_blob(pattern: str, blob: str) -> bool:
 
 
 def _node_names(names: Iterable[str]) -> list[str]:
-    """`names` as pytest's ids can hold them: free of `::`, and each once."""
-    plain = [re.sub("::+", ":", name) for name in names]
+    """`names` as pytest's ids can hold them: printable, free of `::`, and each once."""
+    plain = [printable(re.sub("::+", ":", name)) for name in names]
     often = Counter(plain)
     made: set[str] = set()
     found = []

@@ -191,4 +191,5 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
             runs=asked.fix_runs,
             seconds=asked.fix_seconds,
         )
-    return nodes.Session(settings, fix, asked.require_vulkan, asked.repro)
+    root = None if asked.allow_outside else config.rootpath
+    return nodes.Session(settings, fix, asked.require_vulkan, root, asked.repro)

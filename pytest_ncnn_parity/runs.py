@@ -169,10 +169,11 @@ class _Sample:
 
     def _placed(self, error: EngineError) -> str:
         spec = self._run.plan.spec
-        if error.blob is None:
+        if not error.inputs:
             return f"{spec.at('inputs', self._name, of_key=True)}: {error}"
-        place = spec.at("inputs", self._name, error.blob, of_key=True)
-        return f"{place}: inputs.{self._name}.{error.blob}: {error}"
+        return "\n".join(
+            f"{spec.at_input(self._name, blob)}: {problem}" for blob, problem in error.inputs.items()
+        )
 
 
 class _SharedSample(_Sample):

@@ -89,6 +89,11 @@ class Spec(Keys):
         """`file:line:column` of a key or a value."""
         return f"{printable(str(self._path))}:{self._document.place(path, of_key)}"
 
+    def at_input(self, sample: str, *path: str) -> str:
+        """`file:line:column: path` of one input of a sample, or of what is expected of it."""
+        shown = ".".join(map(cut, path))
+        return f"{self.at('inputs', sample, *path, of_key=True)}: inputs.{sample}.{shown}"
+
     def line(self, *path: str | int) -> int:
         return self._document.place(path, of_key=True).line
 
@@ -106,7 +111,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
     """
     shown = printable(str(path))
     try:
-        document = yaml12.load(files.text(path, root, MOST_BYTES))
+        document = yaml12.load(files.text(path, root, MOST_BYTES, "expected a spec in YAML"))
     except files.Unreadable as error:
         raise SpecError([str(error)]) from None
     except yaml12.YamlError as error:

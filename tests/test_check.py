@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from pytest_ncnn_parity import check, spec
-from pytest_ncnn_parity.param import ParamError
 from pytest_ncnn_parity.plan import Plan
 from pytest_ncnn_parity.spec import SpecError
 
@@ -19,7 +18,7 @@ Convolution conv_1  1 1 left out0 0=8 1=1 6=24
 Softmax     prob_1  1 1 right out1 0=0 1=1
 """
 DYNAMIC = NETWORK.replace(" 0=32 1=16 2=3", "")
-VOLUME = NETWORK.replace("Convolution  ", "Convolution3D ").replace("Convolution ", "Convolution3D ")
+VOLUME = DYNAMIC.replace("Convolution  ", "Convolution3D ").replace("Convolution ", "Convolution3D ")
 SPEC = """\
 model: {param: net.param, bin: net.bin}
 inputs: {noise: {in0: {random: normal}}}
@@ -67,7 +66,7 @@ def test_a_folder_is_no_model(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_param_names_the_param(tmp_path: Path) -> None:
-    with pytest.raises(ParamError, match=r"net\.param:1: expected the magic number"):
+    with pytest.raises(SpecError, match=r"net\.param:1: expected the magic number"):
         plan(tmp_path, network="no network")
 
 
@@ -115,7 +114,7 @@ def test_a_batch_of_1_is_refused_with_the_shape_to_write(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("shape", ["[1]", "[1, 32]", "[1, 16, 32]", "[2, 3, 16, 32]"])
 def test_one_channel_is_no_batch(shape: str, tmp_path: Path) -> None:
-    plan(tmp_path, SPEC.replace("normal}", f"normal, shape: {shape}}}"))
+    plan(tmp_path, SPEC.replace("normal}", f"normal, shape: {shape}}}"), DYNAMIC)
 
 
 def test_a_volume_of_one_channel_is_no_batch(tmp_path: Path) -> None:

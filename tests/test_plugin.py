@@ -96,13 +96,19 @@ def test_bad_options_are_usage_errors(pytester: pytest.Pytester, option: str, to
     assert "Traceback" not in result.stderr.str()
 
 
-def test_a_report_that_cannot_be_written_is_an_error(pytester: pytest.Pytester) -> None:
+def test_a_report_that_cannot_be_written_at_the_end_is_an_error(pytester: pytest.Pytester) -> None:
     networks.chain(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    (pytester.path / "taken").write_text("", "utf-8")
-    result = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-json=taken/report.json")
+    pytester.makeconftest(
+        """
+        import pathlib
+        def pytest_collection_finish():
+            pathlib.Path("report.json").mkdir()
+        """
+    )
+    result = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-json=report.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["ERROR: --ncnn-parity-json=*taken/report.json: cannot be written*"])
+    result.stdout.fnmatch_lines(["ERROR: --ncnn-parity-json=*report.json: cannot be written*"])
 
 
 def test_json_and_junit(gate: Gate, pytester: pytest.Pytester) -> None:

@@ -72,7 +72,7 @@ class Engine:
                         self._learn(worker)
                         yield self._with_stderr(result, worker)
                     elif "error" in message:
-                        problem = EngineError(message["error"], message["blob"])
+                        problem = EngineError(message["error"], message["inputs"])
                     else:
                         yield message
             except Died as died:

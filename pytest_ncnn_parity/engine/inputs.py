@@ -1,45 +1,75 @@
-"""A sample's sources -> arrays, in the worker.
-
-Shapes are numpy's: (w,), (h, w), (c, h, w) or (c, d, h, w).
-"""
+"""A sample's sources -> arrays, in the worker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.errors import cut, printable
+from pytest_ncnn_parity.param import Graph
+from pytest_ncnn_parity.shapes import MOST_ELEMENTS, misfit, too_large
+
 Array = npt.NDArray[Any]
 
 
 class InputError(Exception):
-    """An input that cannot be fed; the text names the source, `blob` the input."""
-
-    blob: str | None = None
+    """One input that cannot be fed; the text names its source."""
 
 
-def array(blob: str, source: Mapping[str, Any], volumes: bool) -> Array:
+class InputErrors(Exception):
+    """The inputs of a sample that cannot be fed: what is wrong, by blob."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("\n".join(problems.values()))
+        self.problems = dict(problems)
+
+
+def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, Array]:
+    """The arrays of all inputs, by blob; InputErrors tells of every one that cannot be fed."""
+    made: dict[str, Array] = {}
+    problems: dict[str, str] = {}
+    for blob, source in sources.items():
+        try:
+            made[blob] = array(source, graph.has_volumes, graph.shapes.get(blob))
+        except InputError as error:
+            problems[blob] = printable(str(error))
+    if problems:
+        raise InputErrors(problems)
+    return made
+
+
+def array(source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None) -> Array:
     """The C-contiguous float32 array (int32 for integer files) a source describes.
 
-    `volumes`: the network computes with (c, d, h, w), so that c may be 1; elsewhere a leading 1 of
-    four dimensions is a batch, which ncnn would take for something else.
+    What `volumes` and `hint` are, `shapes.misfit` says.
     """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
-    try:
-        read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
-        made = read(source)
-        if made.ndim == 4 and made.shape[0] == 1 and not volumes:
-            raise InputError(
-                f"{source[kind]}: shape {made.shape} starts with a batch of 1; ncnn has no batch "
-                f"dimension and would compute garbage. Save it as {made.shape[1:]} (c, h, w)"
-            )
-    except InputError as error:
-        error.blob = blob
-        raise
+    read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
+    made = read(source)
+    problem = misfit(made.shape, hint, volumes) or _unfit(made)
+    if problem:
+        raise InputError(f"{source[kind]}: {problem}")
     dtype = np.int32 if np.issubdtype(made.dtype, np.integer) else np.float32
     return np.ascontiguousarray(made, dtype)
+
+
+def _unfit(made: Array) -> str:
+    """Which value is none that a network can be tested with, or nothing."""
+    if np.issubdtype(made.dtype, np.integer):
+        largest = np.iinfo(np.int32)
+        wrong = (made < largest.min) | (made > largest.max)
+        what = "beyond 32 bits"
+    else:
+        with np.errstate(over="ignore"):
+            wrong = ~np.isfinite(np.asarray(made, np.float32))
+        what = "fp32 has no finite value for it, so the reference would show nothing"
+    if not wrong.any():
+        return ""
+    place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), made.shape))
+    return f"{int(wrong.sum())} of {made.size} values, the first at {list(place)}: {made[place]}: {what}"
 
 
 def _random(source: Mapping[str, Any]) -> Array:
@@ -61,55 +91,76 @@ def recorded(source: Mapping[str, Any]) -> Array:
     """The array in a .npy, or under the key in an .npz, as it is."""
     path, key = source["file"], source.get("key")
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as .npy or .npz without pickles: {error}") from None
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            if key is None and len(loaded.files) == 1:
-                key = loaded.files[0]
-            if key not in loaded.files:
-                raise InputError(
-                    f"{path}: holds the arrays {', '.join(loaded.files)}; name one with 'key:'"
-                    + (f" (not {key!r})" if key is not None else "")
-                )
-            return _checked(loaded[key], path)
-    return _checked(loaded, path)
-
-
-def _checked(loaded: Array, path: str) -> Array:
+        # mapped, for a header may claim more than the file or the memory holds
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                loaded = _member(loaded, path, key)
+    except InputError:
+        raise
+    except Exception as error:  # whatever numpy, zipfile and zlib say of a file that is none of theirs
+        raise InputError(
+            f"{path}: cannot be read as .npy or .npz without pickles: {_told(error)}"
+        ) from None
     if loaded.dtype.kind not in "fiub":
         raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
     if not 1 <= loaded.ndim <= 4 or not loaded.size:
         raise InputError(f"{path}: shape {loaded.shape}; expected 1 to 4 dimensions, none empty")
-    return loaded
+    if too_large(loaded.shape):
+        raise InputError(f"{path}: {too_large(loaded.shape)}")
+    return np.array(loaded)
+
+
+def _member(archive: Any, path: str, key: str | None) -> Array:
+    if key is None and len(archive.files) == 1:
+        key = archive.files[0]
+    if key not in archive.files:
+        raise InputError(
+            f"{path}: holds the arrays {cut(', '.join(archive.files), 200)}; name one with 'key:'"
+            + (f" (not {key!r})" if key is not None else "")
+        )
+    largest = max(entry.file_size for entry in archive.zip.infolist())
+    if largest > 8 * MOST_ELEMENTS:
+        raise InputError(f"{path}: unpacks to {largest} bytes; expected at most {8 * MOST_ELEMENTS}")
+    return np.asarray(archive[key])
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+# 16 and 32 bit pixels, which a conversion to 8 bits would clip
+_DEEP = ("I", "F")
 
 
 def _image(source: Mapping[str, Any]) -> Array:
     """Pixels as ncnn's Mat::from_pixels and substract_mean_normalize make them: (x - mean) * norm."""
     path = source["image"]
     try:
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - an extra
+        from PIL import Image  # noqa: PLC0415 - an extra
     except ImportError:
         raise InputError(
             "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
         ) from None
     try:
         with Image.open(path) as opened:
+            mode, size = opened.mode, (3, opened.height, opened.width)
+            if mode.startswith(_DEEP):
+                raise InputError(f"{path}: pixels of mode {mode}; expected 8 bits. Save it as .npy")
+            if too_large(size):
+                raise InputError(f"{path}: {too_large(size)}")
             image = opened.convert("L" if source["color"] == "gray" else "RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path}: cannot be read as an image: {error}") from None
-    if source["size"] is not None:
-        image = image.resize(tuple(source["size"]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.float32)
+        if source["size"] is not None:
+            image = image.resize(tuple(source["size"]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.float32)
+    except InputError:
+        raise
+    except Exception as error:  # whatever Pillow and its decoders say of a file that is no image
+        raise InputError(f"{path}: cannot be read as an image: {_told(error)}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if source["color"] == "bgr":
         planes = planes[::-1]
-    for name in ("mean", "norm"):
-        if source[name] is not None and len(source[name]) != len(planes):
-            raise InputError(
-                f"{path}: {name} has {len(source[name])} values, the image {len(planes)} channels"
-            )
     mean = np.array(source["mean"] or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
     norm = np.array(source["norm"] or [1.0] * len(planes), np.float32).reshape(-1, 1, 1)
-    return np.asarray((planes - mean) * norm)
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes of it is judged with all sources
+        return np.asarray((planes - mean) * norm)

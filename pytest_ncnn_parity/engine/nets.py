@@ -140,7 +140,13 @@ class LoadedNet:
         for name, value in self.spec.options.items():
             if not hasattr(opt, name):
                 raise Unavailable(f"ncnn {ncnn.__version__} has no option {name}")
-            setattr(opt, name, value)
+            try:
+                setattr(opt, name, value)
+            except (AttributeError, TypeError):
+                detail = f"the option {name} does not take {value!r}"
+                raise StepFailed(
+                    f"load on {self.label}", {"kind": "refused", "detail": detail}
+                ) from None
         if self.setup.on_vulkan:
             self.net.set_vulkan_device(self._device_index())
 

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ncnn_parity import memory
@@ -39,12 +40,12 @@ END_SECONDS = 5.0  # what a process that is ending may take for it
 class EngineError(ParityError):
     """A worker that cannot be started or spoken to, or a job no worker can run.
 
-    `blob` names the input that is at fault, where one is.
+    `inputs` are those at fault, where some are, each with what is wrong.
     """
 
-    def __init__(self, message: str, blob: str | None = None) -> None:
+    def __init__(self, message: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(message)
-        self.blob = blob
+        self.inputs = inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ One JSON object a line. A job is a `Job`; the messages a worker sends back are, 
 `survey`       what a job of kind `survey` found: see `survey.survey`
 `time`         what a job of kind `time` found: see `timing.times`
 `isolate`      what a job of kind `isolate` found: see `isolate.isolate`
-`error`        the job cannot run at all; a text for the user
+`error`        the job cannot run at all; a text for the user, and `inputs` at fault with theirs
 `end`          the job is done
 """
 

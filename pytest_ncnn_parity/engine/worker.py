@@ -23,7 +23,7 @@ import numpy as np
 from pytest_ncnn_parity.engine import limits
 from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.failed import StepFailed
-from pytest_ncnn_parity.engine.inputs import InputError, array
+from pytest_ncnn_parity.engine.inputs import InputErrors, arrays
 from pytest_ncnn_parity.engine.isolate import isolate
 from pytest_ncnn_parity.engine.lockstep import Lockstep
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
@@ -61,20 +61,19 @@ class Worker:
         for line in lines:
             try:
                 self._run(Job.decode(line))
-            except InputError as error:
-                self.send(error=str(error), blob=error.blob)
+            except InputErrors as error:
+                self.send(error=str(error), inputs=error.problems)
             except MemoryError:  # ends as a crash does: in the step in flight, and with all it holds
                 os._exit(limits.OUT_OF_MEMORY)
             except Exception as error:  # ours: else it would pass for a crash of the step in flight
-                self.send(error=_told(error), blob=None)
+                self.send(error=_told(error), inputs={})
             self.send(end=True)
 
     def _run(self, job: Job) -> None:
         self._dead = job.dead
         self._pool.prepare(job)
         graph = self._pool.graph(job.models[0])
-        volumes = any("3D" in layer.type for layer in graph.layers)
-        blobs = {b: Blob.of(array(b, source, volumes)) for b, source in job.inputs.items()}
+        blobs = {blob: Blob.of(made) for blob, made in arrays(job.inputs, graph).items()}
         nets = JobNets(self._pool, job)
         if job.kind == "survey":
             self.send(survey=survey(job, graph, blobs, nets))
