@@ -218,6 +218,7 @@ class _Reader:
         if typed is not None:
             if not str(typed).strip():
                 self._refuse(option, typed, "expected a path")
+                return None
             return self._config.invocation_params.dir / str(typed)
         ini = self._config.getini(option.ini)
         return self._config.rootpath / ini if ini else None

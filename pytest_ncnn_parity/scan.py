@@ -27,7 +27,7 @@ COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _WORD = re.compile(r"\S+", re.ASCII)
 _PAIR = re.compile(r'(?<!\S)(-?\d{1,9})=("[^"]*"|\S*)', re.ASCII)
 _INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
 _STRING = re.compile(r'["A-Za-z]')
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +92,11 @@ def recorded(source: Mapping[str, Any]) -> Array:
     """The array in a .npy, or under the key in an .npz, as it is."""
     path, key = source["file"], source.get("key")
     try:
-        # mapped, for a header may claim more than the file or the memory holds
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                loaded = _member(loaded, path, key)
+        with Path(path).open("rb") as file:
+            packed = file.read(2) == b"PK"
+            file.seek(0)
+            # mapped, for a header may claim more than the file or the memory holds
+            loaded = _member(file, path, key) if packed else np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise
     except Exception as error:  # whatever numpy, zipfile and zlib say of a file that is none of theirs
@@ -111,7 +112,9 @@ def recorded(source: Mapping[str, Any]) -> Array:
     return np.array(loaded)
 
 
-def _member(archive: Any, path: str, key: str | None) -> Array:
+def _member(file: IO[bytes], path: str, key: str | None) -> Array:
+    """One array of the archive in `file`."""
+    archive = np.load(file, allow_pickle=False)
     if key is None and len(archive.files) == 1:
         key = archive.files[0]
     if key not in archive.files:

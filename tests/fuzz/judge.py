@@ -134,7 +134,7 @@ def collected(folder: Path, wrong: int) -> None:
 def verdicts(folder: Path, seconds: float) -> Counter[str]:
     """A real run of `folder`: how many cases ended how."""
     report = folder / "report.json"
-    options = ("--ncnn-parity-timeout=10", "--ncnn-parity-fix-runs=10", "--ncnn-parity-fix-seconds=10")
+    options = ("--ncnn-parity-timeout=10", "--ncnn-parity-fix-runs=5", "--ncnn-parity-fix-seconds=3")
     code, printed = run(folder, f"--ncnn-parity-json={report}", *options, seconds=seconds)
     if code not in (0, 1):
         raise Find(f"{folder}: exit status {code}:\n{printed[-2000:]}")

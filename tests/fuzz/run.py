@@ -23,7 +23,7 @@ import judge  # noqa: E402
 import mutate  # noqa: E402
 
 PER_PROCESS = 250  # specs that one pytest collects
-PER_RUN = 10  # specs that one pytest runs
+PER_RUN = 20  # specs that one pytest runs
 
 
 def drawn(count: int, number: int, healthy: list[tuple[bytes, bytes]]) -> list[mutate.Made]:

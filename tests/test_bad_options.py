@@ -1,0 +1,90 @@
+"""Options with nonsense in them: all told at once, before anything runs."""
+
+from __future__ import annotations
+
+import os
+
+import networks
+import pytest
+
+NUMBERS = ("timeout", "fix-runs", "fix-seconds")
+
+
+def refused(pytester: pytest.Pytester, *args: str) -> list[str]:
+    """The errors of a pytest that is configured, no more."""
+    with pytest.raises(pytest.UsageError) as caught:
+        pytester.parseconfigure("--ncnn-parity", *args)
+    return str(caught.value).replace(f"{pytester.path}/", "").split("\n")
+
+
+def test_nothing_runs_with_a_wrong_option(pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE)
+    result = pytester.runpytest_subprocess(
+        "--ncnn-parity", "--ncnn-parity-timeout=soon", "--ncnn-parity-json=."
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "collected" not in result.stdout.str()
+    assert "Traceback" not in result.stderr.str()
+    result.stderr.fnmatch_lines(["ERROR: --ncnn-parity-json=*", "--ncnn-parity-timeout=soon: *"])
+
+
+def test_every_wrong_option_is_told_at_once(pytester: pytest.Pytester) -> None:
+    for word in ("", "soon", "-1", "0", "nan", "inf", "1e9"):
+        wrong = [f"--ncnn-parity-{name}={word}" for name in NUMBERS]
+        found = refused(pytester, *wrong, "--ncnn-parity-fix=perhaps", "--ncnn-parity-json=")
+        assert {line.partition(": ")[0] for line in found} == {
+            *wrong,
+            "--ncnn-parity-fix=perhaps",
+            "--ncnn-parity-json=",
+        }
+        assert all(": expected " in line and "(ini: ncnn_parity_" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", "expected a path"),
+        (" ", "expected a path"),
+        (".", "expected a file to write, found something else there"),
+        ("folder", "expected a file to write, found something else there"),
+        ("/dev/null", "expected a file to write, found something else there"),
+        ("/dev/full", "expected a file to write, found something else there"),
+        ("pipe", "expected a file to write, found something else there"),
+        ("file/report.json", "cannot be written: Not a directory"),
+        ("file/a/b/report.json", "cannot be written: Not a directory"),
+        ("x" * 300, "cannot be written: File name too long"),
+        ("/proc/none/report.json", "cannot be written: No such file or directory"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_before_the_run(
+    path: str, said: str, pytester: pytest.Pytester
+) -> None:
+    pytester.mkdir("folder")
+    pytester.makefile("", file="")
+    os.mkfifo(pytester.path / "pipe")
+    (found,) = refused(pytester, f"--ncnn-parity-json={path}")
+    assert said in found
+    assert (pytester.path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("path", ["", "file", "file/fixes"])
+def test_a_folder_for_fixes_that_cannot_be_made_is_told_before_the_run(
+    path: str, pytester: pytest.Pytester
+) -> None:
+    pytester.makefile("", file="")
+    (found,) = refused(pytester, "--ncnn-parity-fix=write", f"--ncnn-parity-dir={path}")
+    assert "expected a path" in found or "cannot be written: Not a directory" in found
+
+
+def test_nothing_is_made_by_asking(pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE)
+    before = set(pytester.path.rglob("*"))
+    result = pytester.runpytest_subprocess(
+        *("--ncnn-parity", "--collect-only", "-q", "-p", "no:cacheprovider"),
+        *("--ncnn-parity-fix=write", "--ncnn-parity-dir=a/b"),
+    )
+    assert result.ret == 0
+    made = {p.name for p in set(pytester.path.rglob("*")) - before} - {"stdout", "stderr"}
+    assert not {name for name in made if not name.startswith("runpytest")}
