@@ -1,0 +1,94 @@
+"""The values that the keys of a spec may not have: each is told with its place and what is expected."""
+
+import re
+from pathlib import Path
+
+import pytest
+from test_spec import LEAST, errors
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999"])
+@pytest.mark.parametrize("key", ["atol", "rtol", "scaled", "cosine", "sqnr_db"])
+def test_a_budget_must_be_finite(key: str, value: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{key}: {value}}}}}")
+    assert found.startswith(f"3:{22 + len(key)}: tolerance.fp16.{key}: ")
+    assert re.search(r"found -?(nan|inf)$", found)
+
+
+@pytest.mark.parametrize("budget", ["atol: -1", "rtol: -1e-9", "scaled: -0.1", "cosine: 1.01"])
+def test_a_budget_must_make_sense(budget: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{budget}}}}}")
+    assert "input should be" in found
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("{randm: normal}", "with one of the keys random, constant, file, image"),
+        ("{random: norml}", "'normal' or 'uniform'; found 'norml'"),
+        ("{random: normal, sede: 1}", "unknown key 'sede'; did you mean 'seed'"),
+        ("{random: normal, seed: -1}", "greater than or equal to 0; found -1"),
+        ("{random: normal, std: .inf}", "finite number; found inf"),
+        ("{random: uniform, low: 2, high: 1}", r"low \(2\) must be below high \(1\)"),
+        ("{random: uniform, low: 1}", r"low \(1\) must be below high \(1\)"),
+        ("{random: normal, shape: [3, 0]}", "greater than or equal to 1; found 0"),
+        ("{random: normal, shape: []}", "at least 1 item"),
+        ("{random: normal, shape: [1, 2, 3, 4, 5]}", "at most 4 items"),
+        ("{constant: .nan}", "finite number; found nan"),
+        ("{constant: 1e39}", "less than or equal to 34028.*; found 1e\\+39"),
+        ("{random: normal, mean: -1e39}", "greater than or equal to -34028.*; found -1e\\+39"),
+        ("{random: normal, std: -1}", "greater than or equal to 0; found -1"),
+        ("{random: normal, shape: [3.0]}", "valid integer; found 3.0"),
+        ("{random: normal, shape: [2147483648]}", "less than 2147483648"),
+        (
+            "{random: normal, shape: [100000, 100000, 100000]}",
+            "has 1000000000000000 elements; expected at most 134217728",
+        ),
+        ("{image: a.png, size: [100000, 100000]}", r"shape \[3, 100000, 100000\] has 30000000000 el"),
+        ("{image: a.png, mean: [1, 2]}", "mean has 2 values, a rgb image 3 channels"),
+        ("{image: a.png, color: gray, norm: [1, 2, 3]}", "norm has 3 values, a gray image 1 channel$"),
+        ("{image: a.png, norm: [1, 1, .inf]}", "finite number; found inf"),
+        ("{constant: '1'}", "found '1'"),
+        ("{image: a.png, color: rbg}", "'rgb', 'bgr' or 'gray'; found 'rbg'"),
+        ("{image: a.png, size: [3]}", "at least 2 items"),
+        ("{file: ''}", "at least 1 character"),
+        ("nothing", "with one of the keys"),
+    ],
+)
+def test_a_wrong_source(source: str, error: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST.replace("{random: normal}", source))
+    assert re.match(r"2:\d+: (inputs\.noise\.in0|unknown key)", found)
+    assert re.search(error, found)
+
+
+def test_a_source_of_two_kinds_is_not_guessed_at_with_its_own_word(tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST.replace("random: normal", "file: a.npy, image: a.png"))
+    assert found.startswith("2:37: ")
+    assert "did you mean 'image'" not in found
+
+
+def test_what_is_quoted_is_short_and_can_be_printed(tmp_path: Path) -> None:
+    long = '"' + r"\e\u202e\u2028" * 1000 + '"'
+    for text in (f"masks: {{{long}: {long}}}", f"{long}: 1", f"compare: [{long}]", f"layers: {long}"):
+        (found,) = errors(tmp_path, LEAST + text)
+        assert found.isprintable()
+        assert len(found) < 400
+
+
+@pytest.mark.parametrize(
+    ("candidate", "error"),
+    [
+        ("device: gpu", "3:43: .*should match pattern.*; found 'gpu'"),
+        ("precision: fp8", "3:46: .*'fp32', 'fp16'.*; found 'fp8'"),
+        ("options: {num_threads: 0}", "3:44: .*num_threads: expected 1 to 1024"),
+        ("options: {num_threads: 100000}", "3:44: .*num_threads: expected 1 to 1024"),
+        ("options: {num_threads: 1e2}", "3:58: .*; found 100.0"),
+        ("options: {__class__: 1}", "3:45: .*should match pattern"),
+        ("options: {use_x: 99999999999}", "3:52: .*; found 99999999999"),
+        ("options: {use_vulkan_compute: 1}", "3:44: .*is set by the key 'device'"),
+    ],
+)
+def test_a_wrong_setup(candidate: str, error: str, tmp_path: Path) -> None:
+    text = f"compare: [{{name: own, candidate: {{{candidate}}}}}]"
+    (found,) = errors(tmp_path, LEAST + text)
+    assert re.match(error, found)
