@@ -61,5 +61,5 @@ def test_what_was_found_has_the_right_verdict(name: str, tmp_path: Path) -> None
     assert judge.collect(path, tmp_path) == ("refused" if VERDICTS[name] else "planned")
     if VERDICTS[name]:
         with pytest.raises(ParityError) as caught:
-            check.plan(spec.load(path, tmp_path), tmp_path)
+            check.plan(spec.load(path, tmp_path), root=tmp_path)
         assert re.match(f"{bad}:{VERDICTS[name]}", str(caught.value))

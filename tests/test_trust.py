@@ -19,7 +19,7 @@ RANGE = "compare: [fp16-range]\n"
 
 def refused(path: Path, root: Path | None) -> list[str]:
     with pytest.raises(SpecError) as caught:
-        check.plan(spec.load(path, root), root)
+        check.plan(spec.load(path, root), root=root)
     return [error.replace(f"{path.parent}/", "") for error in caught.value.errors]
 
 
@@ -55,7 +55,7 @@ def test_paths_that_leave_the_rootdir_are_refused(way: str, outside: Path) -> No
         assert re.search(
             rf"lies outside of the rootdir {repo}, so it is not read; --ncnn-parity-allow-outside", error
         )
-    made = check.plan(spec.load(path, None), None)
+    made = check.plan(spec.load(path))
     assert made.layers[0].name == "in0"
 
 
@@ -65,7 +65,7 @@ def test_a_link_within_the_rootdir_is_followed(tmp_path: Path) -> None:
     (tmp_path / "there").symlink_to("models")
     path = tmp_path / "net.parity.yaml"
     path.write_text(f"model: {{param: there/net.param, bin: there/net.bin}}\n{networks.NOISE}")
-    assert check.plan(spec.load(path, tmp_path), tmp_path).layers
+    assert check.plan(spec.load(path, tmp_path), root=tmp_path).layers
 
 
 def test_a_spec_that_is_a_link_to_outside_is_not_quoted(outside: Path) -> None:

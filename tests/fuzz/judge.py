@@ -53,7 +53,7 @@ def collect(path: Path, root: Path) -> str:
     """`planned` or `refused`; Find where it comes to neither a plan nor errors with places."""
     with _in_time(str(path)):
         try:
-            plan = check.plan(spec.load(path, root), root)
+            plan = check.plan(spec.load(path, root), root=root)
         except ParityError as error:
             _well_said(str(error), root)
             return "refused"
