@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,6 +111,8 @@ def load(path: Path, root: Path | None = None) -> Spec:
     With a `root` it must lie in there once all links are followed.
     """
     shown = printable(str(path))
+    if not _names_print(path, root):
+        raise SpecError([f"{shown}: a name here has characters that do not print; rename it"])
     try:
         document = yaml12.load(files.text(path, root, MOST_BYTES, "expected a spec in YAML"))
     except files.Unreadable as error:
@@ -123,6 +126,13 @@ def load(path: Path, root: Path | None = None) -> Spec:
     spec._path = path.absolute()  # a worker has another working directory
     spec._document = document
     return spec
+
+
+def _names_print(path: Path, root: Path | None) -> bool:
+    """Whether node ids and reports can hold the path from the root, or the name where there is none."""
+    below = root is not None and path.is_relative_to(root)
+    name = str(path.relative_to(root)) if root is not None and below else path.name
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
 
 
 def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[str]:

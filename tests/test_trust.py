@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -177,3 +178,32 @@ def test_a_name_of_a_spec_must_print(key: str, name: str, tmp_path: Path) -> Non
     (found,) = refused(networks.spec(tmp_path, text), tmp_path)
     assert found.isprintable()
     assert re.search("can be printed|should match pattern", found)
+
+
+@pytest.mark.parametrize("raw", [b"\x1b[31mred", b"\xff", "a\u202eb".encode(), b"a\nb"])
+def test_a_spec_below_a_name_that_does_not_print_is_refused(raw: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(raw)
+    folder.mkdir()
+    networks.chain(folder)
+    (found,) = refused(networks.spec(folder, networks.NOISE), tmp_path)
+    assert "has characters that do not print; rename it" in found
+    assert found.isprintable()
+
+
+def test_a_spec_whose_own_name_does_not_print_is_an_error_of_collection(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE).rename(pytester.path / "\x1b[31m.parity.yaml")
+    run = gate("--junitxml=junit.xml")
+    assert run.result.ret == pytest.ExitCode.INTERRUPTED
+    run.result.stdout.fnmatch_lines(["*has characters that do not print; rename it"])
+    ET.parse(pytester.path / "junit.xml")
+
+
+def test_spaces_of_any_language_are_no_reason_to_rename(tmp_path: Path) -> None:
+    folder = tmp_path / "a b\u3000c\u00a0d"
+    folder.mkdir()
+    networks.chain(folder)
+    path = networks.spec(folder, networks.NOISE)
+    assert check.plan(spec.load(path, tmp_path), root=tmp_path).layers
