@@ -122,7 +122,7 @@ def test_values_that_nothing_can_be_tested_with(values: Any, said: str, tmp_path
     ("shape", "hint", "said"),
     [
         ((3, 8, 8), (4, 8, 8), "has other channels than the network's Input line, [4, 8, 8]"),
-        ((8, 8), (1, 8, 8), "has other dimensions than the network's Input line, [1, 8, 8]"),
+        ((8, 8), (8, 8, 8), "has other dimensions than the network's Input line, [8, 8, 8]"),
         ((1, 3, 8, 8), (3, 8, 8), "starts with a batch of 1"),
     ],
 )
