@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -37,9 +38,7 @@ def survey(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, Any
                 made = trajectory.run_layer(layer, blobs)
                 if layer.type not in COPYING:
                     off = trajectory.run_layer(layer, blobs, half)
-                    lost[layer.number] = max(
-                        compare(off[b].array, made[b].array, Tolerance()).scaled for b in made
-                    )
+                    lost[layer.number] = _lost(off, made)
             except StepFailed:
                 break
         blobs.update(made)
@@ -51,3 +50,10 @@ def survey(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, Any
                 executions = [nets[number].execution(layer) for layer in graph.layers]
                 runs.append([[run.where, run.storage] for run in executions])
     return {"ranges": ranges, "lost": lost, "runs": runs}
+
+
+def _lost(off: Made, made: Made) -> float:
+    """How far `off` is from `made`; infinitely where even shapes differ, as of what a detector finds."""
+    if any(off[blob].array.shape != made[blob].array.shape for blob in made):
+        return math.inf
+    return max(compare(off[blob].array, made[blob].array, Tolerance()).scaled for blob in made)

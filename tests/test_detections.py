@@ -1,0 +1,32 @@
+"""Outputs whose shape depends on values, as a detector's: another count of boxes is no error of ours."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+
+def test_a_count_that_rounding_changes_is_red_and_keeps_no_fix_from_being_found(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=2 1=1 2=6"), 2)
+    net.layer("BinaryOp", "big", [a], ["out0"], "0=2 1=1 2=30000.0")
+    net.layer("YoloDetectionOutput", "boxes", [b], ["out1"], "0=1 1=1 2=0.575 3=0.9 -23304=2,1.0,1.0")
+    net.write(pytester.path / "net")
+    values = np.ones((6, 1, 2), np.float32)
+    values[0, 0] = [0.0, 3.0]
+    values[4, 0] = [5.0, 0.30230087]  # the second is found above 0.575 in fp32, and below it in fp16
+    np.save(pytester.path / "x.npy", values)
+    networks.spec(pytester.path, "inputs: {x: {in0: {file: x.npy}}}\ncompare: [fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    assert "internal error" not in run.output
+    boxes = run.cases["x::fp16-vs-fp32-vulkan::output:out1"]
+    assert boxes["outcome"] == "failed"
+    assert "output out1: shape (1, 6), the reference's is (2, 6)" in boxes["message"]
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert fix["verified"] is True
+    assert set(fix["masks"]) == {"split_in0", "big"}
