@@ -22,10 +22,7 @@ from pytest_ncnn_parity.runs import Settings, SpecRun
 
 
 class Session:
-    """The runs of a pytest session: one per spec, made when its first case runs.
-
-    With a `root` nothing outside of it is read.
-    """
+    """The runs of a session, one per spec, made when its first case runs. `root`: what it may read."""
 
     def __init__(
         self,
@@ -93,8 +90,7 @@ class SpecFile(pytest.File):
     def collect(self) -> Iterator[Sample]:
         root = self.config.stash[SESSION].root
         try:
-            made = spec.load(self.path, root)
-            plan = check.plan(made, self.config.rootpath, root)
+            plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)
         except ParityError as error:
             raise self.CollectError(str(error)) from None
         for name in plan.spec.inputs:

@@ -12,24 +12,21 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 from pytest_ncnn_parity import files, yaml12
 from pytest_ncnn_parity.errors import ParityErrors, cut, guess, printable, quoted
 from pytest_ncnn_parity.keys import (
-    SOURCES,
     AnyComparison,
     Budget,
-    FileSource,
     Function,
     Keys,
     Known,
     Mask,
     ModelFiles,
     OwnComparison,
-    Sample,
     SampleName,
     Selection,
     SetupKeys,
-    Source,
     ToleranceKeys,
 )
 from pytest_ncnn_parity.setups import BUILT_IN, DEFAULT_COMPARE, Comparison
+from pytest_ncnn_parity.sources import SOURCES, FileSource, Sample, Source
 
 MOST_BYTES = 4 << 20  # of a spec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from plans import loaded
 
-from pytest_ncnn_parity import jobs, keys
+from pytest_ncnn_parity import jobs, sources
 from pytest_ncnn_parity.engine.protocol import Job, NetSpec
 from pytest_ncnn_parity.plan import Plan
 from pytest_ncnn_parity.setups import BUILT_IN, Setup
@@ -78,7 +78,7 @@ def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
 
     assert fed(load(), "noise")["shape"] == [3, 16, 32]  # from the Input line
     assert fed(load(), "flat")["shape"] == [3, 8, 8]
-    sample = keys.Sample.model_validate({"in0": {"file": "a.npy"}})
+    sample = sources.Sample.model_validate({"in0": {"file": "a.npy"}})
     recorded = load().spec.model_copy(update={"samples": {"s": sample}})
     recorded._path = tmp_path / "net.parity.yaml"
     assert fed(Plan(recorded, load().graph), "s")["file"] == f"{tmp_path}/a.npy"

@@ -48,10 +48,11 @@ def test_paths_that_leave_the_rootdir_are_refused(way: str, outside: Path) -> No
     path = repo / "net.parity.yaml"
     path.write_text(
         f"model: {{param: {paths[0]}, bin: {paths[1]}}}\n"
-        f"inputs: {{a: {{in0: {{file: {paths[2]}}}}}, b: {{in0: {{image: {paths[2]}}}}}}}\n"
+        f"inputs: {{a: {{in0: {{file: {paths[2]}}}}}, b: {{in0: {{image: {paths[2]}}}}},\n"
+        f"  c: {{in0: {{constant: 1}}, expect: {{l4: {{file: {paths[2]}}}}}}}}}\n"
     )
     found = refused(path, repo)
-    assert len(found) == 4
+    assert len(found) == 5
     for error in found:
         assert re.search(
             rf"lies outside of the rootdir {repo}, so it is not read; --ncnn-parity-allow-outside", error
