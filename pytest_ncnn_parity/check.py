@@ -45,7 +45,7 @@ def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:
     for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin)):
         problem = files.problem(path, root)
         if problem:
-            yield f"{spec.at('model', key)}: {kind} file {printable(str(path))} {problem}"
+            yield f"{spec.at('model', key)}: {kind} file {files.shown(path)} {problem}"
 
 
 def _input_files(spec: Spec, root: Path | None) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _input_files(spec: Spec, root: Path | None) -> Iterator[str]:
                 file = spec.path.parent / named
                 problem = files.problem(file, root)
                 if problem:
-                    yield f"{spec.at_input(name, *path)}: {printable(str(file))} {problem}"
+                    yield f"{spec.at_input(name, *path)}: {files.shown(file)} {problem}"
 
 
 def _inputs(spec: Spec, graph: Graph) -> Iterator[str]:

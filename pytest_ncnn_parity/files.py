@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pytest_ncnn_parity.errors import ParityError, guess, printable
+from pytest_ncnn_parity.errors import ParityError, cut, guess
 
 OUTSIDE = (
     "lies outside of the rootdir {root}, so it is not read; "
@@ -14,11 +14,19 @@ OUTSIDE = (
 )
 
 
+MOST_SHOWN = 300  # characters of a path in a message
+
+
 class Unreadable(ParityError):
     """A file without the text it should hold; `place` is `path` or `path:line:column`."""
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(f"{place}: {what}")
+
+
+def shown(path: Path) -> str:
+    """`path` for a message."""
+    return cut(str(path), MOST_SHOWN)
 
 
 def problem(path: Path, root: Path | None) -> str:
@@ -45,17 +53,17 @@ def text(path: Path, root: Path | None, most: int, expected: str) -> str:
 
     `expected` says what a file that is no such text should be.
     """
-    shown = printable(str(path))
+    name = shown(path)
     found = problem(path, root)
     if found:
-        raise Unreadable(shown, found)
+        raise Unreadable(name, found)
     try:
         with path.open("rb") as file:
             raw = file.read(most + 1)
     except OSError as error:
-        raise Unreadable(shown, f"cannot be read: {_reason(error)}") from None
+        raise Unreadable(name, f"cannot be read: {_reason(error)}") from None
     if len(raw) > most:
-        raise Unreadable(shown, f"larger than {most >> 20} MiB; {expected}")
+        raise Unreadable(name, f"larger than {most >> 20} MiB; {expected}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -64,7 +72,7 @@ def text(path: Path, root: Path | None, most: int, expected: str) -> str:
         wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
         told = "it looks like UTF-16: save it as UTF-8" if wide else expected
         what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {told}"
-        raise Unreadable(f"{shown}:{line}:{column}", what) from None
+        raise Unreadable(f"{name}:{line}:{column}", what) from None
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from pytest_ncnn_parity import files, yaml12
-from pytest_ncnn_parity.errors import ParityErrors, cut, guess, printable, quoted
+from pytest_ncnn_parity.errors import ParityErrors, cut, guess, quoted
 from pytest_ncnn_parity.keys import (
     AnyComparison,
     Budget,
@@ -85,7 +85,7 @@ class Spec(Keys):
 
     def at(self, *path: str | int, of_key: bool = False) -> str:
         """`file:line:column` of a key or a value."""
-        return f"{printable(str(self._path))}:{self._document.place(path, of_key)}"
+        return f"{files.shown(self._path)}:{self._document.place(path, of_key)}"
 
     def at_input(self, sample: str, *path: str) -> str:
         """`file:line:column: path` of one input of a sample, or of what is expected of it."""
@@ -107,7 +107,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
 
     With a `root` it must lie in there once all links are followed.
     """
-    shown = printable(str(path))
+    shown = files.shown(path)
     if not _names_print(path, root):
         raise SpecError([f"{shown}: a name here has characters that do not print; rename it"])
     try:

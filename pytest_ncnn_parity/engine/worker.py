@@ -31,6 +31,7 @@ from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.stderr import STEP
 from pytest_ncnn_parity.engine.survey import survey
 from pytest_ncnn_parity.engine.timing import times
+from pytest_ncnn_parity.errors import ParityError
 
 
 class Worker:
@@ -65,6 +66,8 @@ class Worker:
                 self.send(error=str(error), inputs=error.problems)
             except MemoryError:  # ends as a crash does: in the step in flight, and with all it holds
                 os._exit(limits.OUT_OF_MEMORY)
+            except ParityError as error:  # a file that has changed since it was collected
+                self.send(error=str(error), inputs={})
             except Exception as error:  # ours: else it would pass for a crash of the step in flight
                 self.send(error=_told(error), inputs={})
             self.send(end=True)
