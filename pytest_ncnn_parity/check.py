@@ -7,9 +7,10 @@ from itertools import chain
 from pathlib import Path
 
 from pytest_ncnn_parity import files, param, shapes
-from pytest_ncnn_parity.errors import cut, guess, printable, quoted
+from pytest_ncnn_parity.errors import cut, guess, quoted
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.plan import Plan, matches, matches_blob
+from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.setups import GOLDEN
 from pytest_ncnn_parity.sources import FileSource, ImageSource
 from pytest_ncnn_parity.spec import Spec, SpecError

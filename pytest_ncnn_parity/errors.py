@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sized
 from itertools import islice
 from typing import Any
 
+from pytest_ncnn_parity.printable import printable
+
 MOST = 20  # errors told at once: past that, mending begins with those
 _MOST_GUESSED = 5_000  # names that are searched for one near a word
 
@@ -37,13 +39,6 @@ def guess(word: str, known: Any) -> str:
         return ""
     near = difflib.get_close_matches(word[:256], list(known), 1)
     return f"; did you mean {quoted(near[0])}" if near else ""
-
-
-def printable(text: str) -> str:
-    """`text` with an escape for each character that a terminal would act on, or not show."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(value: object) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity import alternatives, findings, proof, repair, seeds
+from pytest_ncnn_parity import alternatives, atomic, findings, proof, repair, seeds
 from pytest_ncnn_parity.findings import Findings
 from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.proof import Proof
@@ -67,7 +67,9 @@ def find(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | N
     """The fix for `comparison`, worked out once; None: it is no matter of masks."""
 
     def worked_out() -> dict[str, Any] | None:
+        run.phase = "what went wrong: "
         fix = _work_out(run, comparison, settings)
+        run.phase = ""
         return None if fix is None else asdict(fix)
 
     told = run.once("fix", comparison.name, worked_out)
@@ -94,6 +96,7 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if result.masks is None:
         why = f"with a mask on every layer it is red as well ({trials.last})"
         return _none(comparison, found, effort, why, notes)
+    run.phase = "proof of the masks: "
     masks, held = _proven(run, comparison, found, result.masks, space)
     if not effort.complete:
         notes.append("the budget ended the search: not all of these masks may be needed")
@@ -252,10 +255,9 @@ def _written(fix: Fix, run: SpecRun, settings: FixSettings) -> Fix:
     stem = f"{spec.name.removesuffix('.parity.yaml')}.{fix.comparison}"
     made = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((".param", fix.patched), (".patch", fix.patch)):
             path = folder / (stem + suffix)
-            path.write_bytes(text.encode("utf-8"))
+            atomic.write(text, path)
             made.append(str(path))
     except OSError as error:
         return replace(fix, notes=[*fix.notes, f"the patch could not be written: {error}"])

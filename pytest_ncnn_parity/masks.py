@@ -96,6 +96,7 @@ def _spare(run: SpecRun) -> list[int]:
 
     with suppress(Spent):  # then `needed` is what is known so far
         ddmin(needed, holds)
+    run.phase = ""
     return [layer.number for layer in layers if layer.number not in needed]
 
 

@@ -2,86 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_ncnn_parity import check, fixes, masks, param, repro, setups, spec
+from pytest_ncnn_parity.asked import DeviceDenied, denied
 from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.errors import ParityError
-from pytest_ncnn_parity.fixes import FixSettings
 from pytest_ncnn_parity.plan import Case, Plan
+from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.report import failure, records
-from pytest_ncnn_parity.runs import Settings, SpecRun
-
-
-class Session:
-    """The runs of a session, one per spec, made when its first case runs. `root`: what it may read."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        fix: FixSettings | None,
-        require_vulkan: bool,
-        root: Path | None,
-        repro: Path | None = None,
-    ) -> None:
-        self.root = root
-        self.settings = settings
-        self.fix = fix
-        self.require_vulkan = require_vulkan
-        self.repro = repro
-        self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
-        self._selected: dict[str, dict[str, list[Case]]] = {}
-        self._waiting: Counter[str] = Counter()  # by the spec's path: cases without a verdict
-        self._told: set[object] = set()
-
-    def select(self, items: Iterable[pytest.Item]) -> None:
-        """Take note of the cases that this session is going to run."""
-        for item in items:
-            if isinstance(item, CaseItem):
-                samples = self._selected.setdefault(str(item.path), {})
-                samples.setdefault(item.sample, []).append(item.case)
-                self._waiting[str(item.path)] += 1
-
-    def run(self, plan: Plan) -> SpecRun:
-        path = str(plan.spec.path)
-        if path not in self._runs:
-            for other in list(self._runs):
-                self._leave(other)
-            self._runs[path] = SpecRun(plan, self.settings, self._selected.get(path, {}))
-        return self._runs[path]
-
-    def _leave(self, path: str) -> None:
-        """One worker at a time: it holds networks and a GPU. And no results that nobody waits for."""
-        run = self._runs[path]
-        run.idle()
-        run.close()
-        if self._waiting[path] <= 0 or self.settings.share is not None:  # there they can be read again
-            del self._runs[path]
-
-    def concluded(self, item: CaseItem) -> None:
-        """Take note that `item` has its verdict."""
-        self._waiting[str(item.path)] -= 1
-
-    def news(self, key: object) -> bool:
-        """Whether `key` is told for the first time."""
-        known = key in self._told
-        self._told.add(key)
-        return not known
-
-    def close(self) -> None:
-        for run in self._runs.values():
-            run.close()
-
+from pytest_ncnn_parity.report.width import fitted
+from pytest_ncnn_parity.runs import SpecRun
+from pytest_ncnn_parity.session import Session
 
 SESSION = pytest.StashKey[Session]()
+
+
+def select(session: Session, items: Iterable[pytest.Item]) -> None:
+    """Tell `session` which cases are going to run."""
+    for item in items:
+        if isinstance(item, CaseItem):
+            session.select(item.path, item.sample, item.case)
 
 
 class SpecFile(pytest.File):
@@ -92,42 +40,44 @@ class SpecFile(pytest.File):
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)
         except ParityError as error:
-            raise self.CollectError(str(error)) from None
+            raise self.CollectError(printable(str(error), lines=True)) from None
         for name in plan.spec.inputs:
-            yield Sample.from_parent(self, name=name, plan=plan)
+            yield Sample.from_parent(self, name=printable(name), sample=name, plan=plan)
 
 
 class Sample(pytest.Collector):
     """One named set of inputs."""
 
-    def __init__(self, *, plan: Plan, **kwargs: Any) -> None:
+    def __init__(self, *, plan: Plan, sample: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plan = plan
+        self.sample = sample
 
     def collect(self) -> Iterator[ComparisonNode]:
-        expected = [setups.GOLDEN] if self.plan.spec.samples[self.name].expect else []
+        expected = [setups.GOLDEN] if self.plan.spec.samples[self.sample].expect else []
         for comparison in [*self.plan.spec.comparisons, *expected]:
             yield ComparisonNode.from_parent(
-                self, name=comparison.name, plan=self.plan, comparison=comparison
+                self, name=comparison.name, plan=self.plan, sample=self.sample, comparison=comparison
             )
 
 
 class ComparisonNode(pytest.Collector):
     """One pair of setups."""
 
-    def __init__(self, *, plan: Plan, comparison: setups.Comparison, **kwargs: Any) -> None:
+    def __init__(self, *, plan: Plan, sample: str, comparison: setups.Comparison, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plan = plan
+        self.sample = sample
         self.comparison = comparison
 
     def collect(self) -> Iterator[CaseItem]:
-        assert self.parent is not None
-        sample = self.parent.name
+        sample = self.sample
         recorded = self.comparison.recorded
         cases = self.plan.goldens(sample) if recorded else self.plan.cases(self.comparison)
         path = ("inputs", sample, *(["expect"] if recorded else []))
         line = self.plan.spec.line(*path) - 1
-        names = tuple(_relative(p, self.config.rootpath) for p in (self.path, self.plan.spec.param))
+        param = _relative(self.plan.spec.param, self.config.rootpath)
+        names = (self.nodeid.partition("::")[0], param)
         for case in cases:
             item = CaseItem.from_parent(
                 self, name=case.name, plan=self.plan, sample=sample, case=case, line=line, names=names
@@ -167,10 +117,10 @@ class CaseItem(pytest.Item):
         session = self.config.stash[SESSION]
         run = session.run(self.plan)
         result = run.result(self.sample, self.case)
-        lacks_vulkan = result.outcome == "skipped" and result.evidence.get("no_vulkan")
-        if lacks_vulkan and session.require_vulkan:
-            self._conclude(run, Result(result.id, "failed"), None, f"{result.reason}")
-        if result.outcome == "skipped":
+        refusal = denied(result) if session.require_vulkan else None
+        if refusal is not None:
+            self._conclude(run, replace(result, outcome="failed"), None, refusal, DeviceDenied)
+        elif result.outcome == "skipped":
             self._conclude(run, result, None, f"{result.reason}")
         elif "error" in result.evidence:
             self._conclude(run, result, None, result.evidence["error"])
@@ -239,8 +189,16 @@ class CaseItem(pytest.Item):
                 red.append(Red(case.layer.name, case.layer.type, cause))
         return red
 
-    def _conclude(self, run: SpecRun, result: Result, diagnosis: Diagnosis | None, message: str) -> None:
+    def _conclude(
+        self,
+        run: SpecRun,
+        result: Result,
+        diagnosis: Diagnosis | None,
+        message: str,
+        failing: type[Exception] = ParityFailure,
+    ) -> None:
         """Note the verdict for the reports, then tell pytest."""
+        message = printable(message, lines=True)
         told = records.record(
             self._spec_name,
             self._param_name,
@@ -249,6 +207,7 @@ class CaseItem(pytest.Item):
             result,
             diagnosis,
             message,
+            self._line + 1,
         )
         self.told["case"] = {**told, "repro": self.told.pop("repro", None)}
         notices = self._notices(run, self.config.stash[SESSION])
@@ -263,11 +222,11 @@ class CaseItem(pytest.Item):
         if self.config.stash[SESSION].news(known):
             self.told["environment"] = run.environment()
         self.user_properties += records.properties(told)
-        self.config.stash[SESSION].concluded(self)
+        self.config.stash[SESSION].concluded(self.path)
         if result.outcome == "skipped":
             pytest.skip(message)
         if result.outcome == "failed":
-            raise ParityFailure(message)
+            raise failing(message)
 
     def _unread(self, count: int) -> str:
         names = self.plan.spec.model
@@ -275,9 +234,13 @@ class CaseItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Our own failure is its text, without a traceback; its first line is the summary."""
-        if not isinstance(excinfo.value, ParityFailure | EngineError | param.ParamError):
+        if not isinstance(excinfo.value, ParityFailure | DeviceDenied | EngineError | param.ParamError):
             return super().repr_failure(excinfo, style)
         shown = excinfo.getrepr(style="value")
+        there = self.config.pluginmanager.has_plugin("terminalreporter")
+        width = self.config.get_terminal_writer().fullwidth if there else 80
+        for entry in shown.reprtraceback.reprentries:
+            entry.lines = [part for line in entry.lines for part in fitted(line, width)]
         if shown.reprcrash is not None:
             shown.reprcrash.path = str(self.path)
             shown.reprcrash.lineno = self._line + 1

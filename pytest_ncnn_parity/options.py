@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity import memory
-from pytest_ncnn_parity.errors import printable
+from pytest_ncnn_parity.printable import printable
 
 LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
 

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity import files, scan
-from pytest_ncnn_parity.errors import ParityErrors, cut, guess, printable, quoted
+from pytest_ncnn_parity.errors import ParityErrors, cut, guess, quoted
+from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.scan import MASK_ID, SHAPE_HINT_ID
 
 __all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", "read"]

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-from pytest_ncnn_parity.errors import printable
 from pytest_ncnn_parity.param import Graph, Layer
+from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.setups import GOLDEN, Comparison
 from pytest_ncnn_parity.spec import Spec
 from pytest_ncnn_parity.tolerance import DEFAULTS, OPERATORS, Tolerance

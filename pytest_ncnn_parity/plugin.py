@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
-from collections.abc import Generator
-from importlib import import_module
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from pytest_ncnn_parity import interrupt, options
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
-    from pytest_ncnn_parity.nodes import Session, SpecFile
-    from pytest_ncnn_parity.report.records import Records
+    from pytest_ncnn_parity.nodes import SpecFile
+    from pytest_ncnn_parity.report.progress import Progress
+    from pytest_ncnn_parity.session import Session
 
 SUFFIX = ".parity.yaml"
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -62,20 +63,31 @@ class _Gate:
 
     def __init__(self, config: pytest.Config) -> None:
         from pytest_ncnn_parity.nodes import SESSION
-        from pytest_ncnn_parity.report.records import Records
+        from pytest_ncnn_parity.report import files, records
 
         self._config = config
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._options = options.read(config)
         self._baseline = _baseline(self._options, self._worker)
         environment = {**options.versions(), "options": options.told(self._options, config.rootpath)}
-        self._records: Records = Records(environment=environment)
-        self._session: Session = _session(config, self._options, self._worker or {})
+        self._records = records.Records(environment=environment)
+        self._files = files.Files(files.targets(self._options))
+        self._session: Session = _session(config, self._options, self._worker or {}, self._watch)
         self._problems: list[str] = []
+        self._nothing = ""
+        self._progress: Progress | None = None
         self._share: tempfile.TemporaryDirectory[str] | None = None
         config.stash[SESSION] = self._session
         config.add_cleanup(interrupt.on_sigterm())
         config.add_cleanup(self._session.close)
+
+    def pytest_sessionstart(self) -> None:
+        """Write reports that say nothing yet: no former run's are left, and the places are sound."""
+        if self._worker is None:
+            self._progress = _progress(self._config)
+            problems = self._files.write(self._records.document)
+            if problems:
+                raise pytest.UsageError("\n".join(problems))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -92,13 +104,34 @@ class _Gate:
 
         return SpecFile.from_parent(parent, path=file_path)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        spec, _, _ = report.nodeid.partition("::")
+        if report.failed and self._worker is None and spec.endswith(SUFFIX):
+            self._records.error(spec, report.longreprtext)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._session.select(session.items)
+        from pytest_ncnn_parity import nodes
+
+        nodes.select(self._session, session.items)
+        self._records.course.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        self._records.course.select(ids)
+
+    def _watch(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress.say(text)
+
+    def _unwatch(self) -> None:
+        if self._progress is not None:
+            self._progress.clear()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, None]:
+        self._unwatch()
         outcome = yield
         told = getattr(item, "told", None)
         if told and call.when == "call":
@@ -110,28 +143,54 @@ class _Gate:
                 report.longrepr = (str(path), (line or 0) + 1, told["case"]["message"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        told = getattr(report, "ncnn_parity", None)
-        if told is not None and self._worker is None:
-            case = {"nodeid": report.nodeid, **told["case"], "known": hasattr(report, "wasxfail")}
-            if report.failed and case["outcome"] == "passed":  # known, but it passes: strict
-                case["message"] = str(report.longrepr)
-            self._records.add({**told, "case": {**case, "outcome": report.outcome}})
+        from pytest_ncnn_parity.report import course, records
 
+        if self._worker is not None or course.spec_of(report.nodeid) is None:
+            return
+        told = getattr(report, "ncnn_parity", {})
+        case = told.get("case")
+        if report.outcome not in ("passed", "failed", "skipped"):
+            return  # another plugin's word, such as "rerun": the verdict is still to come
+        if case is None and report.passed:
+            return  # a setup or a teardown
+        if case is None:
+            why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+            case = records.lost(report.nodeid, why)
+        elif report.failed and case["outcome"] == "passed":  # known, but it passes: strict
+            case = {**case, "message": str(report.longrepr)}
+        self._records.beside(told)
+        verdict = {"outcome": report.outcome, "known": hasattr(report, "wasxfail")}
+        if self._records.case({"nodeid": report.nodeid, **case, **verdict}):
+            self._files.checkpoint(self._records.document)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._unwatch()
+        # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
+        self._records.course.stop(str(excinfo.value) or "interrupted")
+
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._unwatch()
+        self._records.course.stop(f"internal error of pytest: {excinfo.exconly()}")
+
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        from pytest_ncnn_parity.report import compared
+
         if self._worker is not None:
             return
+        why = session.shouldfail or session.shouldstop
+        if why:
+            self._records.course.stop(str(why))
+        self._records.course.end()
         self._compare(session)
-        for name in ("json_file", "html"):
-            path = getattr(self._options, name.removesuffix("_file"))
-            if path is None:
-                continue
-            report = import_module(f"pytest_ncnn_parity.report.{name}")
-            try:
-                report.write(self._records.document(), path)
-            except OSError as error:
-                flag = options.TABLE[name.removesuffix("_file")].flag
-                self._problems.append(f"{flag}={path}: cannot be written: {error}")
-                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._problems = self._files.write(self._records.document)
+        if not self._config.option.collectonly:
+            typed = bool(self._config.getoption("ncnn_parity"))
+            self._nothing = compared.nothing(self._records.document(), typed, self._config.args)
+        if self._problems:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self._nothing and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def _compare(self, session: pytest.Session) -> None:
         """Hold the run against its baseline, before any report is written."""
@@ -143,20 +202,30 @@ class _Gate:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from pytest_ncnn_parity.report import since, terminal
+        from pytest_ncnn_parity.report import github, terminal
 
-        lines = list(terminal.summary(self._records, self._config.option.verbose))
-        if lines:
+        document = self._records.document()
+        width = self._config.get_terminal_writer().fullwidth
+        verbosity = self._config.option.verbose
+        lines = list(terminal.summary(document, verbosity, width))
+        if lines and verbosity >= 0:
             terminalreporter.section("ncnn parity")
-            for line in lines:
-                terminalreporter.write_line(line)
-        lines = list(since.lines(self._records.document(), self._config.option.verbose))
-        if lines:
+        for line, style in lines:
+            terminalreporter.write_line(line, **({style: True} if style else {}))
+        lines = list(terminal.since_baseline(document, verbosity, width))
+        if lines and verbosity >= 0:
             terminalreporter.section("ncnn parity baseline")
-            for line in lines:
-                terminalreporter.write_line(line)
+        for line, style in lines:
+            terminalreporter.write_line(line, **({style: True} if style else {}))
+        if self._nothing:
+            terminalreporter.write_line(f"WARNING: {self._nothing}", yellow=True)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
+        problem = github.write_summary(document, os.environ)
+        if problem:
+            terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
+        for line in github.annotated(document, os.environ, self._config.rootpath):
+            terminalreporter.write_line(line)
 
 
 def _baseline(asked: options.Options, worker: dict[str, Any] | None) -> Baseline | None:
@@ -171,8 +240,30 @@ def _baseline(asked: options.Options, worker: dict[str, Any] | None) -> Baseline
         raise pytest.UsageError(f"--ncnn-parity-baseline={asked.baseline}: {error}") from None
 
 
-def _session(config: pytest.Config, asked: options.Options, worker: dict[str, Any]) -> Session:
-    from pytest_ncnn_parity import nodes, runs
+def _progress(config: pytest.Config) -> Progress | None:
+    """None in a log, with -q, and where xdist's workers do the work."""
+    from pytest_ncnn_parity.report import progress
+
+    if config.option.verbose < 0 or not config.pluginmanager.has_plugin("terminalreporter"):
+        return None
+    terminal = config.get_terminal_writer()
+
+    def room() -> int:
+        return terminal.fullwidth - terminal.width_of_current_line % terminal.fullwidth - 1
+
+    made = progress.on_terminal(room)
+    if made is not None:
+        config.add_cleanup(made.close)
+    return made
+
+
+def _session(
+    config: pytest.Config,
+    asked: options.Options,
+    worker: dict[str, Any],
+    watch: Callable[[str], None],
+) -> Session:
+    from pytest_ncnn_parity import runs, session
     from pytest_ncnn_parity.fixes import FixSettings
 
     settings = runs.Settings(
@@ -180,6 +271,7 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
         memory=asked.memory,
         threads=runs.threads(int(worker.get("workercount", 1))),
         accumulated=asked.accumulated,
+        watch=watch,
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,
     )
     fix = None
@@ -192,4 +284,4 @@ def _session(config: pytest.Config, asked: options.Options, worker: dict[str, An
             seconds=asked.fix_seconds,
         )
     root = None if asked.allow_outside else config.rootpath
-    return nodes.Session(settings, fix, asked.require_vulkan, root, asked.repro)
+    return session.Session(settings, fix, asked.require_vulkan, root, asked.repro)

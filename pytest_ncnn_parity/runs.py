@@ -25,7 +25,8 @@ POLL_SECONDS = 0.02
 class Settings:
     """What the command line says about running. `share`: a folder that all xdist workers see.
 
-    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well.
+    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `watch` is
+    told what is going on, again and again.
     """
 
     timeout: float
@@ -33,6 +34,7 @@ class Settings:
     memory: int | None = None
     accumulated: bool = False
     share: Path | None = None
+    watch: Callable[[str], None] = lambda _: None
 
 
 @dataclass
@@ -49,6 +51,8 @@ class SpecRun:
     def __post_init__(self) -> None:
         settings = self.settings
         self.engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
+        self.engine.watch = self._watch
+        self.phase = ""  # what native steps are being done for, where it is not to judge a sample
         self._samples: dict[str, _Sample] = {}
         self._running: _Sample | None = None
         self._once: dict[tuple[str, str], Any] = {}
@@ -63,11 +67,16 @@ class SpecRun:
         found.finish()
         return found.known
 
+    def _watch(self, step: str) -> None:
+        kind, _, rest = step.partition(" ")
+        number, _, what = rest.partition(" ")
+        if kind == "layer":
+            step = f"layer {int(number) + 1} of {len(self.plan.graph.layers)}, {what}"
+        self.settings.watch(f"{self.phase}{step}")
+
     def environment(self) -> dict[str, Any]:
         """Versions and devices as far as any worker told."""
-        devices = [
-            {"name": d["name"], "fp16": d["fp16"], "index": d["index"]} for d in self.engine.devices
-        ]
+        devices = [{"driver": None, "api": None, **device} for device in self.engine.devices]
         return {**self.engine.environment, "devices": devices}
 
     def _sample(self, name: str) -> _Sample:

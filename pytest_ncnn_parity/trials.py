@@ -60,6 +60,7 @@ class Trials:
         self.run.idle()
         for sample in self._samples:
             self.budget.spend()
+            self.run.phase = f"masks, run {self.budget.used} of at most {self.budget.runs}: "
             problem = self._problem(sample, whole)
             if problem:
                 self.last = f"sample {sample}: {problem}"

@@ -53,6 +53,14 @@ class Run:
 Gate = Callable[..., Run]
 
 
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs inside a test say nothing to the job that runs the tests, and wrap no line."""
+    monkeypatch.setenv("COLUMNS", "500")
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def gate(pytester: pytest.Pytester) -> Gate:
     """Run `pytest --ncnn-parity ARGS` in the test's folder, in a process of its own."""

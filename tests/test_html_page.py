@@ -228,7 +228,7 @@ def test_a_page_that_cannot_be_written_is_an_error(pytester: pytest.Pytester) ->
     (pytester.path / "taken").write_text("", "utf-8")
     result = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-html=taken/report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["ERROR: --ncnn-parity-html=*taken/report.html: cannot be written*"])
+    result.stderr.fnmatch_lines(["ERROR: --ncnn-parity-html=*taken/report.html: cannot be written*"])
 
 
 def test_without_bokeh_the_option_is_refused_at_the_start(pytester: pytest.Pytester) -> None:

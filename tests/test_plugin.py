@@ -103,6 +103,7 @@ def test_a_report_that_cannot_be_written_at_the_end_is_an_error(pytester: pytest
         """
         import pathlib
         def pytest_collection_finish():
+            pathlib.Path("report.json").unlink()
             pathlib.Path("report.json").mkdir()
         """
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Engine:
         self._worker: Worker | None = None
         self._fatal: dict[str, Mapping[str, Any]] = {}  # steps that no job need try again
         self._beyond: str | None = None  # why no job need be tried any more
+        self._gpus: dict[str, dict[str, str]] = {}  # by index, what ncnn tells of their drivers
+        self.watch: Callable[[str], None] = lambda _: None  # told of each native step
 
     def run(self, job: Job) -> Iterator[Result]:
         """Results of the job's cases as they come."""
@@ -65,7 +67,7 @@ class Engine:
             problem: EngineError | None = None
             try:
                 worker.send(dataclasses.replace(job, done=tuple(done), dead=dead), self.timeout)
-                for message in worker.messages(self.timeout):
+                for message in self._heard(worker):
                     if "case" in message:
                         result = Result(**message["case"])
                         done.append(result.id)
@@ -110,6 +112,16 @@ class Engine:
                 self._beyond = what  # elsewhere what died are masks that were tried
             raise EngineError(what) from None
 
+    def _heard(self, worker: Worker) -> Iterator[dict[str, Any]]:
+        """What a worker says of its job; what it says of itself is heard here."""
+        for message in worker.messages(self.timeout):
+            if "at" in message:
+                self.watch(message["at"])
+            elif "gpus" in message:
+                self._gpus = message["gpus"]
+            else:
+                yield message
+
     def _with_stderr(self, result: Result, worker: Worker) -> Result:
         """A failed result with what native code said about it on stderr."""
         if result.outcome != "failed":
@@ -131,7 +143,7 @@ class Engine:
     def _learn(self, worker: Worker) -> None:
         """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
         for index, (name, flags) in worker.stderr.devices.items():
-            device = {"index": index, "name": name, "fp16": flags}
+            device = {"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})}
             if device not in self.devices:
                 self.devices.append(device)
 

@@ -1,4 +1,4 @@
-"""The Vulkan driver: whether it gives the device that is wanted, and if not, why. In the worker."""
+"""The Vulkan driver: whether it gives the wanted device, if not why, and its version. In the worker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pytest_ncnn_parity.engine.failed import Unavailable
 # what names drivers to Vulkan's loader: the first that is set counts
 NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
+
+NVIDIA = 0x10DE
 
 
 def require(index: int) -> None:
@@ -65,3 +67,25 @@ def _problem(path: str) -> str | None:
     except OSError as error:
         return f"names {path}, whose library cannot be loaded: {error}"
     return None
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """By a device's index the version of its driver, and of the Vulkan it speaks."""
+    found = {}
+    for index in range(ncnn.get_gpu_count()):
+        info = ncnn.get_gpu_info(index)
+        driver = _driver_version(info.vendor_id(), info.driver_version())
+        found[str(index)] = {"driver": driver, "api": _version(info.api_version())}
+    return found
+
+
+def _version(number: int) -> str:
+    """Vulkan's own packing: 7 bits, 10 and 12 (VK_API_VERSION_MAJOR and so on)."""
+    return f"{number >> 22 & 0x7F}.{number >> 12 & 0x3FF}.{number & 0xFFF}"
+
+
+def _driver_version(vendor: int, number: int) -> str:
+    """A driver's version is its vendor's to pack: NVIDIA has 10 bits, 8, 8 and 6; Mesa Vulkan's."""
+    if vendor == NVIDIA:
+        return f"{number >> 22}.{number >> 14 & 0xFF}.{number >> 6 & 0xFF}.{number & 0x3F}"
+    return _version(number)

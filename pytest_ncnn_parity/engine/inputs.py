@@ -9,8 +9,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ncnn_parity.errors import cut, printable
+from pytest_ncnn_parity.errors import cut
 from pytest_ncnn_parity.param import Graph
+from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.shapes import MOST_ELEMENTS, misfit, too_large
 
 Array = npt.NDArray[Any]

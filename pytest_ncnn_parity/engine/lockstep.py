@@ -155,6 +155,7 @@ class Lockstep:
         assert case.layer is not None
         layer = self._graph.layers[case.layer]
         self._refuse_lost(layer)
+        self._refuse_empty(layer)
         if case.candidate is None:
             return self._judge_range(case, layer)
         candidate = self._nets.of(case, case.candidate)
@@ -167,6 +168,7 @@ class Lockstep:
             "execution": str(execution),
             "device": candidate.device_name,
             "mask": layer.mask,
+            "dropped": (*candidate.dropped, *reference.dropped),
         }
         if execution.feed == "fp16":
             self._limits.refuse_inputs(layer, candidate, self._underflow(case.comparison, layer))
@@ -207,6 +209,13 @@ class Lockstep:
         for blob in layer.outputs:
             if blob in self._lost:
                 raise self._lost[blob]
+
+    def _refuse_empty(self, layer: Layer) -> None:
+        """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
+        poisoned = any(self._blobs[blob].nan for blob in layer.inputs)
+        made = (self._blobs[blob] for blob in layer.outputs)
+        if poisoned and all(blob.nan == blob.array.size for blob in made):
+            raise Skip("the reference holds nothing but nan here, and got nan in: nothing to compare")
 
     def _judge_range(self, case: CaseSpec, layer: Layer) -> Result:
         """No candidate: can fp16 hold what the reference computes here?"""

@@ -35,6 +35,10 @@ class MixedNet:
     def device_name(self) -> str:
         return next(iter(self._nets.values())).device_name
 
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return next(iter(self._nets.values())).dropped
+
     def execution(self, layer: Layer) -> Execution:
         return self._of(layer).execution(layer)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import ncnn
 
 from pytest_ncnn_parity import param
-from pytest_ncnn_parity.engine import driver, limits
+from pytest_ncnn_parity.engine import driver, limits, offered
 from pytest_ncnn_parity.engine.blob import Blob, Made
 from pytest_ncnn_parity.engine.custom import blamed
 from pytest_ncnn_parity.engine.failed import StepFailed, Unavailable
@@ -21,6 +21,7 @@ from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.setups import PRECISION_FLAGS, PRECISIONS, Setup
 
 X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
+START_VULKAN = "start Vulkan"  # the step so named
 _ARM = re.match(r"arm|aarch64", platform.machine()) is not None
 
 
@@ -49,6 +50,9 @@ class Net(Protocol):
 
     @property
     def device_name(self) -> str: ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
 
     def execution(self, layer: param.Layer) -> Execution: ...
 
@@ -114,7 +118,7 @@ class LoadedNet:
 
     def _check_available(self) -> None:
         if self.setup.on_vulkan:
-            self._enter("start Vulkan")
+            self._enter(START_VULKAN)
             driver.require(self._device_index())
         elif self.setup.half == "fp16" and X86:
             raise Unavailable(
@@ -172,21 +176,25 @@ class LoadedNet:
         self._cpu_bf16 = [layer.support_bf16_storage for layer in layers]
         if self.setup.on_vulkan and not opt.use_vulkan_compute:
             raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
-        if self.setup.half is not None and not self._stores_half():
+        if self.setup.half is not None and not offered.stores_half(
+            self.setup, opt, self._cpu_fp16, self._cpu_bf16
+        ):
             raise Unavailable(
                 f"{self.setup}: the device lacks it and ncnn dropped the option, so nothing would "
-                "be tested"
+                "be tested",
+                self.setup.on_vulkan,
+            )
+        types = [layer.type for layer in layers]
+        if self.setup.on_vulkan and offered.left_on_cpu(types, self._on_vulkan, self._masks):
+            raise Unavailable(
+                f"no layer runs on {self.device_name}: ncnn {ncnn.__version__} runs all of them on the "
+                "CPU, though no mask asks for it, so nothing would be tested",
+                True,
             )
 
-    def _stores_half(self) -> bool:
-        """Whether anything here is kept in 16 bits, after what ncnn dropped."""
-        opt = self.net.opt
-        if not self.setup.on_vulkan:  # packed alone is Vulkan's; storage takes kernels for it
-            fp16 = opt.use_fp16_storage and any(self._cpu_fp16)
-            bf16 = getattr(opt, "use_bf16_storage", False) and any(self._cpu_bf16)
-            return bool(fp16 or bf16)
-        names = ("use_fp16_storage", "use_fp16_packed", "use_bf16_storage", "use_bf16_packed")
-        return any(getattr(opt, name, False) for name in names)
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return offered.dropped(self.setup, self.net.opt)
 
     @property
     def device_name(self) -> str:

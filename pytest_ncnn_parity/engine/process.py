@@ -130,6 +130,7 @@ class Worker:
             message = self._next(timeout)
             if "at" in message:
                 self._step = message["at"]
+                yield message
             elif "end" in message:
                 return
             else:

@@ -5,6 +5,7 @@ One JSON object a line. A job is a `Job`; the messages a worker sends back are, 
 `at`           the native step about to run: what died, if nothing follows
 `case`         the result of one case: a `Result`
 `environment`  versions and devices, once what is known of them has grown
+`gpus`         what ncnn tells of the Vulkan devices' drivers, by index: see `driver.versions`
 `survey`       what a job of kind `survey` found: see `survey.survey`
 `time`         what a job of kind `time` found: see `timing.times`
 `isolate`      what a job of kind `isolate` found: see `isolate.isolate`

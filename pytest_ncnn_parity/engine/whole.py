@@ -87,6 +87,7 @@ class WholeRuns:
             "setup": candidate.label,
             "execution": str(candidate.setup),
             "device": candidate.device_name,
+            "dropped": (*candidate.dropped, *reference.dropped),
         }
         expected = {case.output: self._of(reference)[case.output]}
         try:

@@ -20,12 +20,13 @@ from typing import Any, TextIO
 import ncnn
 import numpy as np
 
-from pytest_ncnn_parity.engine import limits
+from pytest_ncnn_parity.engine import driver, limits
 from pytest_ncnn_parity.engine.blob import Blob
 from pytest_ncnn_parity.engine.failed import StepFailed
 from pytest_ncnn_parity.engine.inputs import InputErrors, arrays
 from pytest_ncnn_parity.engine.isolate import isolate
 from pytest_ncnn_parity.engine.lockstep import Lockstep
+from pytest_ncnn_parity.engine.nets import START_VULKAN
 from pytest_ncnn_parity.engine.pool import JobNets, Pool
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.stderr import STEP
@@ -40,6 +41,7 @@ class Worker:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._dead: Mapping[str, Mapping[str, Any]] = {}
+        self._vulkan = self._told = False  # whether Vulkan was started, and its drivers told of
         self._pool = Pool(self._enter)
 
     def send(self, **message: Any) -> None:
@@ -55,6 +57,7 @@ class Worker:
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
         self.send(at=step)
+        self._vulkan |= step == START_VULKAN
         os.write(2, STEP + step.encode() + b"\n")  # what follows there was said in this step
 
     def serve(self, lines: TextIO) -> None:
@@ -88,6 +91,9 @@ class Worker:
             if job.masks is not None:
                 graph = graph.remasked(job.masks)
             for result in Lockstep(job, graph, blobs, nets).results():
+                if self._vulkan and not self._told:
+                    self._told = True
+                    self.send(gpus=driver.versions())
                 unread = self._pool.files.unread(job.models[0])
                 noted = {**result.evidence, "unread": unread} if unread else result.evidence
                 self.send(case={**vars(result), "evidence": noted})

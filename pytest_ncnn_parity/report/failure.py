@@ -87,8 +87,8 @@ def mark(fix: Mapping[str, Any]) -> str:
     return "verified, minimal" if fix["minimal"] else "verified, not minimal"
 
 
-def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
-    """The changed lines, what proved them, and what they cost."""
+def fix_lines(fix: Mapping[str, Any], brief: bool = False) -> Iterator[str]:
+    """The changed lines, what proved them, and what they cost; `brief`: the lines, and what is amiss."""
     count = len(fix["lines"])
     if not count:
         yield f"no fix: {fix['how']}"
@@ -99,10 +99,18 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
             yield f"    ... and {count - MAX_LINES} more"
         before = fix["errors"][0]
         was = "" if before is None or not fix["verified"] else f", before {_g(before, 3)}"
-        yield f"  {fix['how']}{was}"
+        if not (brief and fix["verified"]):
+            yield f"  {fix['how']}{was}"
         if spec := in_spec(fix):
             yield f"  or in the spec: {spec}"
     yield from (f"  note: {note}" for note in fix["notes"])
+    if not brief:
+        yield from _price(fix)
+    yield from (f"  written: {path}" for path in fix["written"])
+
+
+def _price(fix: Mapping[str, Any]) -> Iterator[str]:
+    """What the fix costs, what would cost less, and what the search for it took."""
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
     yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
@@ -110,7 +118,6 @@ def fix_lines(fix: Mapping[str, Any]) -> Iterator[str]:
     took = f"{runs} of a network on a sample, {fix['seconds']:.1f} s"
     if fix["runs"]:
         yield f"  search: from {fix['start']}: {took}"
-    yield from (f"  written: {path}" for path in fix["written"])
 
 
 def in_spec(fix: Mapping[str, Any]) -> str:

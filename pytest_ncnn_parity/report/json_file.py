@@ -1,4 +1,4 @@
-"""The JSON report: strict JSON, written whole or not at all."""
+"""The JSON report: strict JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity.report import atomic
+from pytest_ncnn_parity import atomic
 
 
 def write(document: dict[str, Any], path: Path) -> None:
     """Write `document` to `path`. Raises OSError when the place cannot be written."""
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-    atomic.write(text + "\n", path)
+    atomic.write(text + "\n", path, "backslashreplace")

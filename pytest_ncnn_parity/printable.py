@@ -1,0 +1,37 @@
+r"""Text from models, specs, drivers and stderr, made harmless where people and machines read it.
+
+What could move a cursor, hide or reorder text, tear a line, or be taken for a command by a CI log is
+shown as an escape (`\x1b`). Names in the JSON report stay exact; what is printed goes through here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# GitHub's runner takes `::error ...` at the start of a line (blanks before it are skipped) and
+# `##[error]` anywhere for a command; wrapping may put any word at the start of a line.
+_COMMAND = re.compile(r"(?<!\S)::|##\[")
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """`text` with control, format, bidi and lone surrogate characters escaped.
+
+    `lines`: it is meant to have lines, so `\\n` stays.
+    """
+    if not text.isprintable():
+        text = "".join(c if _stays(c, lines) else _escaped(c) for c in text)
+    return _COMMAND.sub(_broken, text)
+
+
+def _stays(char: str, lines: bool) -> bool:
+    return char.isprintable() or (lines and char == "\n") or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _broken(found: re.Match[str]) -> str:
+    command = found.group()
+    return f"\\x{ord(command[0]):02x}{command[1:]}"

@@ -1,0 +1,73 @@
+"""How a run went: what was selected, what has a verdict, and why it ended before its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+SUFFIX = ".parity.yaml"
+
+RUNNING = "this was written while the run went on: if it is over, it was killed or it crashed"
+
+
+def spec_of(nodeid: str) -> str | None:
+    """The spec a case's node id begins with; None: the case is not one of ours."""
+    spec, colons, _ = nodeid.partition("::")
+    return spec if colons and spec.endswith(SUFFIX) else None
+
+
+@dataclass
+class Course:
+    """Counts by node id; `stopped` is why not every selected case got a verdict, as far as known."""
+
+    stopped: str | None = None
+    ended: bool = False
+    started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat("T", "seconds"))
+    _waiting: dict[str, set[str]] = field(default_factory=dict)  # node ids by spec
+    _judged: set[str] = field(default_factory=set)
+
+    def select(self, nodeids: Iterable[str]) -> None:
+        """Take note of the cases that are going to run."""
+        for nodeid in nodeids:
+            spec = spec_of(nodeid)
+            if spec is not None and nodeid not in self._judged:
+                self._waiting.setdefault(spec, set()).add(nodeid)
+
+    def judged(self, nodeid: str) -> bool:
+        """Take note of a verdict; whether it was the last its spec waited for."""
+        self._judged.add(nodeid)
+        waiting = self._waiting.get(spec_of(nodeid) or "", set())
+        last = waiting == {nodeid}
+        waiting.discard(nodeid)
+        return last
+
+    def stop(self, why: str) -> None:
+        """The run is cut short; the first reason is the one."""
+        self.stopped = self.stopped or why
+
+    def end(self) -> None:
+        """Nothing more will be judged."""
+        self.ended = True
+        left = self.selected - len(self._judged)
+        if not left:
+            self.stopped = None  # it was stopped, but nothing was left to do
+        elif self.stopped is None:
+            self.stopped = f"{left} of the selected cases did not run"
+
+    @property
+    def selected(self) -> int:
+        return len(self._judged) + sum(map(len, self._waiting.values()))
+
+    def told(self) -> dict[str, Any]:
+        """As the JSON file holds it. `not_reached` are the specs of which no case was judged."""
+        reached = {spec_of(nodeid) for nodeid in self._judged}
+        return {
+            "started": self.started,
+            "complete": self.ended and self.stopped is None,
+            "stopped": self.stopped if self.ended or self.stopped else RUNNING,
+            "selected": self.selected,
+            "judged": len(self._judged),
+            "not_reached": sorted(spec for spec in self._waiting if spec not in reached),
+        }

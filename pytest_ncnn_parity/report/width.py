@@ -1,0 +1,17 @@
+"""Lines fitted to a terminal's width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+PASTED = " " * 6  # a line that begins so is meant to be copied, and stays whole
+
+
+def fitted(line: str, width: int) -> Iterator[str]:
+    """`line` in lines of at most `width`, the later ones indented deeper; what is to be pasted whole."""
+    if len(line) <= width or line.startswith(PASTED):
+        yield line
+        return
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    yield from textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
