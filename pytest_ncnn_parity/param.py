@@ -20,6 +20,7 @@ __all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", 
 
 MAGIC = "7767517"
 MOST_BYTES = 16 << 20  # of a .param file: a million layers
+MOST_SPARE = 1_000_000  # blobs announced and not there: 100 MiB
 
 NO_FP16_ARITHMETIC = 1
 NO_FP16_STORAGE = 2
@@ -228,7 +229,7 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         found = f"{len(graph.layers)} found; is the file cut off?"
         yield count_line, f"{layer_count} layers announced, {found}"
     # too few: ncnn writes past its array; far too many: it makes room for all of them
-    elif not len(made) <= blob_count <= 2 * len(made) + 1000:
+    elif not len(made) <= blob_count <= len(made) + MOST_SPARE:
         yield count_line, f"{blob_count} blobs announced, {len(made)} found"
     elif not graph.inputs:
         yield count_line + 1, "no Input layer: there is nothing to feed"

@@ -23,10 +23,7 @@ def starter(path: Path, folder: Path) -> str:
 
     StarterError or ParamError where there is no such model.
     """
-    try:
-        graph = param.read(str(path))
-    except OSError as error:
-        raise StarterError(f"{path}: cannot be read: {error.strerror}. Name a .param file") from None
+    graph = param.read(str(path))
     absolute = folder / path
     shown = absolute.relative_to(folder) if absolute.is_relative_to(folder) else path
     try:

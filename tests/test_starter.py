@@ -89,10 +89,10 @@ def test_shapes_come_from_the_input_line_or_a_hint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("missing.param", None, b"missing.param: cannot be read: No such file"),
+        ("missing.param", None, b"missing.param: does not exist"),
         ("net.onnx", b"\x08\x07\x12", b"net.onnx:1: expected the magic number 7767517"),
         ("net.param", b"7767517\n5 5\nInput in0 0 1 in0\n", b"net.param:2: 5 layers announced, 1 found"),
-        ("net.param", b"7767517\n\xff", b"net.param:2: not UTF-8 text"),
+        ("net.param", b"7767517\n\xff", b"net.param:2:1: not UTF-8 text"),
     ],
 )
 def test_a_model_that_cannot_be_is_a_usage_error(
@@ -118,8 +118,8 @@ def test_it_imports_neither_ncnn_nor_numpy(tmp_path: Path) -> None:
     assert "in0: {random: normal}" in made.stdout
 
 
-odd = st.text(st.characters(exclude_characters=" \t\n\r\f\v", codec="utf-8"), min_size=1, max_size=8)
-long = st.integers(990, 1100).map(lambda n: "n" * n)
+odd = st.text(st.characters(exclude_characters=" \t\n\r\f\v\0", codec="utf-8"), min_size=1, max_size=8)
+long = st.integers(200, 255).map(lambda n: "n" * n)
 
 
 @given(st.lists(odd | long, min_size=2, max_size=5, unique=True))

@@ -202,7 +202,7 @@ def test_quoted_text_is_text_again(text: str) -> None:
     assert yaml12.load(f"{yaml12.key(text)} 1").data == {text: 1}
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=20))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
 @settings(max_examples=100, deadline=None)
 def test_any_text_can_be_quoted(text: str) -> None:
     assert yaml12.load(f"[{yaml12.quoted(text)}, 1]").data == [text, 1]
