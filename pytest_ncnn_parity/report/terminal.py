@@ -30,7 +30,7 @@ def summary(document: Mapping[str, Any], verbosity: int, width: int = 80) -> Ite
 def since_baseline(document: Mapping[str, Any], verbosity: int, width: int = 80) -> Iterator[Line]:
     """What became worse since the baseline."""
     for text in since.lines(document, verbosity):
-        for line in fitted(printable(text), width):
+        for line in fitted(printable(text), width, pasted=False):
             yield line, ""
 
 

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 PASTED = " " * 6  # a line that begins so is meant to be copied, and stays whole
 
 
-def fitted(line: str, width: int) -> Iterator[str]:
-    """`line` in lines of at most `width`, the later ones indented deeper; what is to be pasted whole."""
-    if len(line) <= width or line.startswith(PASTED):
+def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:
+    """`line` in lines of at most `width`, the later ones indented deeper.
+
+    What is meant to be pasted stays whole, where anything is: `pasted`.
+    """
+    if len(line) <= width or (pasted and line.startswith(PASTED)):
         yield line
         return
     indent = line[: len(line) - len(line.lstrip())] + "  "

@@ -1,0 +1,29 @@
+"""docs/tutorial.md, word by word: each command is run, and what it prints is what stands there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import transcript
+from conftest import EXAMPLES, ROOT
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+@pytest.mark.once
+def test_every_command_of_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
+    for suffix in (".param", ".bin"):
+        shutil.copy(EXAMPLES / "style_decoder" / f"style_decoder{suffix}", tmp_path / f"decoder{suffix}")
+    found = transcript.commands(TUTORIAL.read_text("utf-8"))
+    assert len(found) >= 8
+    for command in found:
+        printed = transcript.run(command, tmp_path)
+        assert command.pattern().fullmatch(printed), f"$ {command.text}\n{printed}"
+
+
+def test_a_transcript_that_says_something_else_is_seen() -> None:
+    (command,) = transcript.commands("```console\n$ echo one two\none\n...\n```\n")
+    assert command.pattern().fullmatch("one\nand two\n")
+    assert not command.pattern().fullmatch("two\none\n")
