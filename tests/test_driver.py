@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import faulty_driver
 import networks
 import pytest
 import verdicts
-from conftest import Gate
+from conftest import Gate, fresh_python
 
 COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]"
 
@@ -52,6 +53,33 @@ def test_a_library_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_drivers_that_are_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VK_ICD_FILENAMES", "")
     assert "VK_ICD_FILENAMES= names no file" in skipped_for(tmp_path)
+
+
+def why_none(environment: dict[str, str], *folders: Path) -> str:
+    """What is said where no device was found, with these folders for the system's."""
+    code = (
+        "import json, sys\n"
+        "from pytest_ncnn_parity.engine import driver\n"
+        "environment, folders = map(json.loads, sys.argv[1:])\n"
+        "print(driver.why_none(environment, folders))\n"
+    )
+    return fresh_python(code, json.dumps(environment), json.dumps([*map(str, folders)])).stdout.strip()
+
+
+def test_where_no_driver_is_installed_the_way_to_one_is_told(tmp_path: Path) -> None:
+    assert "apt-get install mesa-vulkan-drivers" in why_none({}, tmp_path / "none", tmp_path)
+
+
+def test_an_installed_driver_that_lacks_a_library_is_named(tmp_path: Path) -> None:
+    manifest = faulty_driver.manifest(tmp_path, "libNoSuchDriver.so.0")
+    told = why_none({}, tmp_path)
+    assert told.startswith(f"{manifest}, whose library cannot be loaded: libNoSuchDriver.so.0")
+    assert told.endswith("the installed drivers have no device here")
+
+
+def test_what_leaves_no_driver_of_those_installed_is_told() -> None:
+    told = why_none({"VK_LOADER_DRIVERS_DISABLE": "*"})
+    assert told == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"
 
 
 @pytest.mark.parametrize(

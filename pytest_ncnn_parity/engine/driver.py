@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ncnn
@@ -14,6 +15,7 @@ from pytest_ncnn_parity.engine.failed import Unavailable
 # what names drivers to Vulkan's loader: the first that is set counts
 NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
+INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
 
 NVIDIA = 0x10DE
 
@@ -32,40 +34,45 @@ def name(index: int) -> str:
     return str(ncnn.get_gpu_info(index).device_name())
 
 
-def why_none(environment: os._Environ[str]) -> str:
-    """Why Vulkan's loader found no driver, and what to do."""
+def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:
+    """Why Vulkan's loader found no device, and what to do. `folders` hold the installed manifests."""
     for variable in NAMING:
         if variable in environment:
             value = environment[variable]
-            problems = [_problem(path) for path in value.split(os.pathsep)]
-            what = "; ".join(filter(None, problems)) or "names drivers that have no device here"
+            named = [f"names {problem}" for problem in map(_problem, value.split(os.pathsep)) if problem]
+            what = "; ".join(named) or "names drivers that have no device here"
             return f"{variable}={value} {what}; correct it, or unset it"
     for variable in CHOOSING:
         if variable in environment:
             return f"{variable}={environment[variable]} is set and leaves none; unset it"
-    return (
-        "install a driver (for a CPU-only one on Debian or Ubuntu: apt-get install mesa-vulkan-drivers)"
-    )
+    manifests = sorted(str(path) for folder in folders for path in Path(folder).glob("*.json"))
+    if not manifests:
+        return (
+            "install a driver (for a CPU-only one on Debian or Ubuntu: "
+            "apt-get install mesa-vulkan-drivers)"
+        )
+    broken = [problem for problem in map(_problem, manifests) if problem]
+    return "; ".join(broken or manifests) + ": the installed drivers have no device here"
 
 
 def _problem(path: str) -> str | None:
-    """What is wrong with a driver's manifest, or with the library it names."""
+    """What is wrong with a driver's manifest, or with the library it names; None: nothing is seen."""
     if not path:
-        return "names no file"
+        return "no file"
     if not Path(path).exists():
-        return f"names {path}, which does not exist"
+        return f"{path}, which does not exist"
     try:
         library = json.loads(Path(path).read_bytes())["ICD"]["library_path"]
     except OSError as error:
-        return f"names {path}, which cannot be read: {error.strerror}"
+        return f"{path}, which cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
-        return f"names {path}, which is no driver's manifest (JSON with ICD: library_path)"
+        return f"{path}, which is no driver's manifest (JSON with ICD: library_path)"
     if "/" in library:  # from the manifest's folder; a bare name is looked for as any library is
         library = str(Path(path).parent / library)
     try:
         ctypes.CDLL(library)  # as the loader did before
     except OSError as error:
-        return f"names {path}, whose library cannot be loaded: {error}"
+        return f"{path}, whose library cannot be loaded: {error}"
     return None
 
 
