@@ -52,6 +52,19 @@ class Run:
 
 Gate = Callable[..., Run]
 
+CACHE = Path.home() / ".cache"  # pytester gives each test a home of its own
+
+
+@pytest.fixture(autouse=True)
+def _quick_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes that a test starts share compiled shaders, and do without Hypothesis' plugin,
+    which takes longer to import than most gates take to run.
+    """
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # it clears the outer options
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    monkeypatch.setenv("MESA_SHADER_CACHE_DIR", str(CACHE))
+
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
