@@ -60,7 +60,7 @@ def test_x_and_maxfail(gate: Gate, pytester: pytest.Pytester, dist: str) -> None
     assert (run.report["complete"], run.report["selected"]) == (False, 5 + 8 * 5)
     assert run.report["stopped"] == "stopping after 1 failures"
     assert "a.parity.yaml::s::fp16-range::in0" in {c["nodeid"] for c in run.cases.values()}
-    assert run.report["judged"] == len(run.cases) < 45
+    assert run.report["judged"] == sum(judged(run.report).values()) < 45
     if dist == "0":
         assert judged(run.report) == {"a.parity.yaml": 1}
         assert run.report["not_reached"] == [f"{name}.parity.yaml" for name in "bcdefghi"]
