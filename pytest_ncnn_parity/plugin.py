@@ -207,16 +207,15 @@ class _Gate:
         document = self._records.document()
         width = self._config.get_terminal_writer().fullwidth
         verbosity = self._config.option.verbose
-        lines = list(terminal.summary(document, verbosity, width))
-        if lines and verbosity >= 0:
-            terminalreporter.section("ncnn parity")
-        for line, style in lines:
-            terminalreporter.write_line(line, **({style: True} if style else {}))
-        lines = list(terminal.since_baseline(document, verbosity, width))
-        if lines and verbosity >= 0:
-            terminalreporter.section("ncnn parity baseline")
-        for line, style in lines:
-            terminalreporter.write_line(line, **({style: True} if style else {}))
+        for title, told in (
+            ("ncnn parity", terminal.summary(document, verbosity, width)),
+            ("ncnn parity baseline", terminal.since_baseline(document, verbosity, width)),
+        ):
+            lines = list(told)
+            if lines and verbosity >= 0:
+                terminalreporter.section(title)
+            for line, style in lines:
+                terminalreporter.write_line(line, **({style: True} if style else {}))
         if self._nothing:
             terminalreporter.write_line(f"WARNING: {self._nothing}", yellow=True)
         for problem in self._problems:

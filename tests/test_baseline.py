@@ -18,6 +18,8 @@ from pytest_ncnn_parity import param
 from pytest_ncnn_parity.baseline import Baseline
 from pytest_ncnn_parity.report import since
 
+pytestmark = pytest.mark.once
+
 AGAINST = "--ncnn-parity-baseline=saved.json"
 BRANCHES = "inputs:\n  flat: {{in0: {{constant: {}}}}}\ncompare: [fp16-range]\n"
 

@@ -17,6 +17,8 @@ from markdown_it import MarkdownIt
 from pytest_ncnn_parity.options import TABLE
 from pytest_ncnn_parity.report import github, markdown
 
+pytestmark = pytest.mark.once
+
 ACTIONS = {"GITHUB_ACTIONS": "true"}
 
 

@@ -12,6 +12,8 @@ from pytest_ncnn_parity.repair import Masks
 from pytest_ncnn_parity.seeds import Survey
 from pytest_ncnn_parity.setups import Setup
 
+pytestmark = pytest.mark.once
+
 # a Split, whose copies are read on both sides of what is masked
 FORKED = (
     "ReLU first in0 x",

@@ -139,7 +139,7 @@ def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) 
     networks.slow(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "--ncnn-parity-fix=off"],
         cwd=pytester.path,
         stdout=subprocess.PIPE,
         text=True,

@@ -20,6 +20,8 @@ from benchmarks import soak
 
 from pytest_ncnn_parity.engine import kin
 
+pytestmark = pytest.mark.once
+
 PATIENCE_SECONDS = 120.0  # on a busy machine
 COMPARE = "compare: [fp16-range, cpu-vs-vulkan]\n"
 
@@ -158,12 +160,11 @@ def test_sigterm_is_left_to_who_took_it_before(hanging: Path) -> None:
 # -- many specs ------------------------------------------------------------------------------------
 
 
-@pytest.mark.once
 def test_many_specs_with_crashes_in_between(tmp_path: Path) -> None:
     """`python tests/benchmarks/soak.py` does it with 200."""
-    found = soak.soak(tmp_path, 20)
+    found = soak.soak(tmp_path, 12)
     assert found.wrong == ()
-    assert len(found.kib) == 20
+    assert len(found.kib) == 12
     assert found.growth < 15 * soak.CASES, "KiB a spec: no more than pytest keeps of a report"
 
 

@@ -180,7 +180,7 @@ if not nets.X86:
     os._exit(0)
 graph, fp32 = load(stem, "cpu", "fp32")
 nets.X86 = False  # so that the setup is not refused
-nets.LoadedNet._stores_half = lambda net: True
+nets.offered.stores_half = lambda *asked: True
 _, fp16 = load(stem, "cpu", "fp16")
 inputs = feed(graph, shape)
 assert same(*(net.run(inputs, graph.outputs)["c3"] for net in (fp32, fp16)))

@@ -10,6 +10,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 FP16 = "fp16-vs-fp32-vulkan"
 ONLY_FP16 = f"compare: [{FP16}]\n"
 
@@ -96,9 +98,18 @@ def test_layers_of_one_name_are_masked_one_by_one(gate: Gate, pytester: pytest.P
     assert Path(written).read_text("utf-8").count("31=18") == 2
 
 
-def test_a_patch_that_cannot_be_written_costs_no_fix(gate: Gate, example: Callable[[str], Path]) -> None:
+def test_a_patch_that_cannot_be_written_costs_no_fix(
+    gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
+) -> None:
     example("accumulate")
-    run = gate("--ncnn-parity-fix=write", "--ncnn-parity-dir=/dev/null/x")
+    pytester.makeconftest(  # the folder was there when the run began
+        """
+        import pathlib
+        def pytest_collection_finish():
+            pathlib.Path("x").write_text("")
+        """
+    )
+    run = gate("--ncnn-parity-fix=write", "--ncnn-parity-dir=x")
     assert (run.fixes[FP16]["masks"], run.fixes[FP16]["verified"]) == ({"average": 1}, True)
     assert run.fixes[FP16]["written"] == []
     assert "the patch could not be written" in run.output

@@ -19,6 +19,8 @@ from conftest import Gate
 from pytest_ncnn_parity.report.html.columns import columns
 from pytest_ncnn_parity.report.html.page import render
 
+pytestmark = pytest.mark.once
+
 HOSTILE = (
     "</script><script>alert(1)</script>\"'<img src=x onerror=alert(1)>\n\x1b[31m\u202eevil\u2028&amp;"
 )

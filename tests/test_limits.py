@@ -20,6 +20,8 @@ from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.stderr import HEAD, TAIL, Stderr
 
+pytestmark = pytest.mark.once
+
 EXTRACTS = "vkQueueSubmit:3"
 MIB = 1 << 20
 EMPTY = Job((), (), 0, {}, (), {}, 1)

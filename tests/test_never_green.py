@@ -10,6 +10,8 @@ from conftest import Gate
 
 from pytest_ncnn_parity.report import compared
 
+pytestmark = pytest.mark.once
+
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 NO_DRIVER = "/no/such/driver.json"
 

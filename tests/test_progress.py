@@ -19,6 +19,8 @@ import pytest
 
 from pytest_ncnn_parity.report.progress import LEAST_ROOM, Progress
 
+pytestmark = pytest.mark.once
+
 RANGE = networks.NOISE + "compare: [fp16-range]\n"
 PATTERN = re.compile(r" \d+ s: layer 3 of 3, slow on cpu fp32")
 

@@ -15,6 +15,8 @@ import pytest
 from conftest import Gate
 from test_custom_layers import affine, project
 
+pytestmark = pytest.mark.once
+
 REPRO = ("--ncnn-parity-repro=found", "--ncnn-parity-fix=off")
 
 

@@ -18,6 +18,8 @@ from pytest_ncnn_parity.engine.protocol import Model, Result
 from pytest_ncnn_parity.setups import BUILT_IN, Comparison
 from pytest_ncnn_parity.tolerance import DEFAULTS
 
+pytestmark = pytest.mark.once
+
 MODELS = {
     "nanodet-m": "{input.1: {random: uniform, shape: [3, 320, 320], low: -2.1, high: 2.6}}",
     "cunet_noise0_model": "{Input1: {random: uniform, shape: [3, 156, 156]}}",

@@ -15,6 +15,8 @@ from conftest import Gate
 from pytest_ncnn_parity import check, spec
 from pytest_ncnn_parity.spec import SpecError
 
+pytestmark = pytest.mark.once
+
 RANGE = "compare: [fp16-range]\n"
 
 

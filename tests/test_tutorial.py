@@ -9,10 +9,11 @@ import pytest
 import transcript
 from conftest import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.once
+
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
-@pytest.mark.once
 def test_every_command_of_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
     for suffix in (".param", ".bin"):
         shutil.copy(EXAMPLES / "style_decoder" / f"style_decoder{suffix}", tmp_path / f"decoder{suffix}")
