@@ -17,9 +17,9 @@ from pytest_ncnn_parity.options import TABLE, Options
 Document = dict[str, Any]
 
 # A report is written whole each time, so with many specs the writing would outgrow the run. In all
-# each may take this share of it; and this many seconds, so that small reports miss no spec.
+# each may take this share of it; and this many seconds, so that a page of a few specs misses none.
 SHARE = 0.03
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 10.0
 
 
 @dataclass
