@@ -1,8 +1,8 @@
 """Many specs in one run, with a crash in every tenth: `python tests/benchmarks/soak.py --specs 200`.
 
-What must hold at the end: every verdict is right, no process and no file of the run is left, and
-pytest's memory has stayed flat. Prints a row of what was seen; exit status 1 where something did
-not hold. A smaller one is a test.
+What must hold at the end: every verdict is right, and no process and no file of the run is left;
+exit status 1 where it does not. Prints how much memory pytest held as well: what grows is what it
+and the report keep of each case. A smaller one is a test, which bounds that.
 """
 
 from __future__ import annotations
