@@ -6,8 +6,9 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_ncnn_parity.param import MASK_ID, Graph
+from pytest_ncnn_parity.param import Graph
 from pytest_ncnn_parity.report import document
+from pytest_ncnn_parity.report.records import layer_record
 
 ENVIRONMENT = {
     "ncnn": "1.0.20260526",
@@ -24,19 +25,7 @@ COMPARISONS = {"cpu-vs-vulkan": None, "fp16-vs-fp32-vulkan": "fp16"}
 
 
 def layers(graph: Graph) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": layer.name,
-            "type": layer.type,
-            "line": layer.line,
-            "inputs": list(layer.inputs),
-            "outputs": list(layer.outputs),
-            "mask": layer.mask,
-            "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
-            "selected": True,
-        }
-        for layer in graph.layers
-    ]
+    return [layer_record(layer, True) for layer in graph.layers]
 
 
 def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:

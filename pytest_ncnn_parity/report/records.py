@@ -12,7 +12,7 @@ from typing import Any
 from pytest_ncnn_parity.diagnose import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.fixes import Fix
-from pytest_ncnn_parity.param import MASK_ID
+from pytest_ncnn_parity.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan import Case, Plan
 from pytest_ncnn_parity.printable import printable
 from pytest_ncnn_parity.report.course import Course
@@ -111,19 +111,21 @@ def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
             }
             for comparison in [*plan.spec.comparisons, *recorded]
         ],
-        "layers": [
-            {
-                "name": layer.name,
-                "type": layer.type,
-                "line": layer.line,
-                "inputs": list(layer.inputs),
-                "outputs": list(layer.outputs),
-                "mask": layer.mask,
-                "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
-                "selected": layer.number in selected,
-            }
-            for layer in plan.masked.layers
-        ],
+        "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
+    }
+
+
+def layer_record(layer: Layer, selected: bool) -> dict[str, Any]:
+    """A layer of the network under test; `params` are those of its line but the mask."""
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "line": layer.line,
+        "inputs": list(layer.inputs),
+        "outputs": list(layer.outputs),
+        "mask": layer.mask,
+        "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
+        "selected": selected,
     }
 
 
