@@ -9,18 +9,25 @@ from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity import check, fixes, masks, param, repro, setups, spec
 from pytest_ncnn_parity.asked import DeviceDenied, denied
-from pytest_ncnn_parity.diagnose import Diagnosis, Red, diagnose
+from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.compare import comparisons
+from pytest_ncnn_parity.diagnose.causes import Diagnosis, Red, diagnose
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.errors import ParityError
-from pytest_ncnn_parity.plan import Case, Plan
-from pytest_ncnn_parity.printable import printable
-from pytest_ncnn_parity.report import failure, records
-from pytest_ncnn_parity.report.width import fitted
-from pytest_ncnn_parity.runs import SpecRun
+from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair import existing_masks
+from pytest_ncnn_parity.repair import fix as fixes
+from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report.repro import make
+from pytest_ncnn_parity.report.text import case_text
+from pytest_ncnn_parity.report.text.line_width import fitted
 from pytest_ncnn_parity.session import Session
+from pytest_ncnn_parity.spec import spec
 
 SESSION = pytest.StashKey[Session]()
 
@@ -54,7 +61,7 @@ class Sample(pytest.Collector):
         self.sample = sample
 
     def collect(self) -> Iterator[ComparisonNode]:
-        expected = [setups.GOLDEN] if self.plan.spec.samples[self.sample].expect else []
+        expected = [comparisons.GOLDEN] if self.plan.spec.samples[self.sample].expect else []
         for comparison in [*self.plan.spec.comparisons, *expected]:
             yield ComparisonNode.from_parent(
                 self, name=comparison.name, plan=self.plan, sample=self.sample, comparison=comparison
@@ -64,7 +71,9 @@ class Sample(pytest.Collector):
 class ComparisonNode(pytest.Collector):
     """One pair of setups."""
 
-    def __init__(self, *, plan: Plan, sample: str, comparison: setups.Comparison, **kwargs: Any) -> None:
+    def __init__(
+        self, *, plan: Plan, sample: str, comparison: comparisons.Comparison, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.sample = sample
@@ -135,12 +144,12 @@ class CaseItem(pytest.Item):
         """What is to be said of the masks that are there: told by the first case of the spec."""
         if not session.news((self._spec_name, "masks")):
             return []
-        told = list(masks.lint(self.plan))
-        if session.fix is not None and masks.masked(self.plan):
+        told = list(existing_masks.lint(self.plan))
+        if session.fix is not None and existing_masks.masked(self.plan):
             try:
-                told += masks.spare(run)
+                told += existing_masks.spare(run)
             except EngineError as error:
-                told.append(masks.Notice("*", 0, "unjudged", str(error)))
+                told.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
         return [{"spec": self._spec_name, **asdict(notice)} for notice in told]
 
     def _expectation(self) -> str:
@@ -162,13 +171,13 @@ class CaseItem(pytest.Item):
                 diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
         if fix is not None and session.news((self._spec_name, fix.comparison)):
             self.told["fixes"] = [records.fix_record(self._spec_name, fix)]
-        text = failure.text(self.case, result, diagnosis, fix, brief=bool(upstream))
+        text = case_text.text(self.case, result, diagnosis, fix, brief=bool(upstream))
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
             place = self.plan.spec.at(*result.evidence["death"].get("key", ("model", "bin")))
             text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
         if session.repro is not None and self.case.layer is not None and not expected:
-            folder = session.repro / repro.name(self._spec_name, self.case)
-            made = repro.make(run, self.sample, self.case, result, text, folder)
+            folder = session.repro / make.name(self._spec_name, self.case)
+            made = make.make(run, self.sample, self.case, result, text, folder)
             self.told["repro"] = made.path
             text += f"\n  repro: {made}"
         self._conclude(run, result, diagnosis, text)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity import memory
-from pytest_ncnn_parity.printable import printable
+from pytest_ncnn_parity.base import memory
+from pytest_ncnn_parity.base.printable import printable
 
 LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
 

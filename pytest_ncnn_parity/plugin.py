@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ncnn_parity import interrupt, options
+from pytest_ncnn_parity import options
+from pytest_ncnn_parity.base import sigterm
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
     from pytest_ncnn_parity.nodes import SpecFile
-    from pytest_ncnn_parity.report.progress import Progress
+    from pytest_ncnn_parity.report.text.progress import Progress
     from pytest_ncnn_parity.session import Session
 
 SUFFIX = ".parity.yaml"
@@ -42,10 +43,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _asked_for(config: pytest.Config, model: str | None, kind: str | None) -> str:
     if model is None:
-        from pytest_ncnn_parity import schemas
+        from pytest_ncnn_parity.spec import schema as schemas
 
         return schemas.text(str(kind))
-    from pytest_ncnn_parity import errors, starter
+    from pytest_ncnn_parity.base import errors
+    from pytest_ncnn_parity.spec import starter
 
     try:
         return starter.starter(Path(model), config.invocation_params.dir)
@@ -63,7 +65,7 @@ class _Gate:
 
     def __init__(self, config: pytest.Config) -> None:
         from pytest_ncnn_parity.nodes import SESSION
-        from pytest_ncnn_parity.report import files, records
+        from pytest_ncnn_parity.report import records, writer
 
         self._config = config
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -71,14 +73,14 @@ class _Gate:
         self._baseline = _baseline(self._options, self._worker)
         environment = {**options.versions(), "options": options.told(self._options, config.rootpath)}
         self._records = records.Records(environment=environment)
-        self._files = files.Files(files.targets(self._options))
+        self._files = writer.Files(writer.targets(self._options))
         self._session: Session = _session(config, self._options, self._worker or {}, self._watch)
         self._problems: list[str] = []
         self._nothing = ""
         self._progress: Progress | None = None
         self._share: tempfile.TemporaryDirectory[str] | None = None
         config.stash[SESSION] = self._session
-        config.add_cleanup(interrupt.on_sigterm())
+        config.add_cleanup(sigterm.on_sigterm())
         config.add_cleanup(self._session.close)
 
     def pytest_sessionstart(self) -> None:
@@ -143,9 +145,9 @@ class _Gate:
                 report.longrepr = (str(path), (line or 0) + 1, told["case"]["message"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from pytest_ncnn_parity.report import course, records
+        from pytest_ncnn_parity.report import records, run_state
 
-        if self._worker is not None or course.spec_of(report.nodeid) is None:
+        if self._worker is not None or run_state.spec_of(report.nodeid) is None:
             return
         told = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
         case = told.get("case")
@@ -174,7 +176,7 @@ class _Gate:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        from pytest_ncnn_parity.report import compared
+        from pytest_ncnn_parity.report import counts
 
         if self._worker is not None:
             return
@@ -186,7 +188,7 @@ class _Gate:
         self._problems = self._files.write(self._records.document)
         if not self._config.option.collectonly:
             typed = bool(self._config.getoption("ncnn_parity"))
-            self._nothing = compared.nothing(self._records.document(), typed, self._config.args)
+            self._nothing = counts.nothing(self._records.document(), typed, self._config.args)
         if self._problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         elif self._nothing and session.exitstatus == pytest.ExitCode.OK:
@@ -202,7 +204,7 @@ class _Gate:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from pytest_ncnn_parity.report import github, terminal
+        from pytest_ncnn_parity.report.text import github, terminal
 
         document = self._records.document()
         width = self._config.get_terminal_writer().fullwidth
@@ -241,7 +243,7 @@ def _baseline(asked: options.Options, worker: dict[str, Any] | None) -> Baseline
 
 def _progress(config: pytest.Config) -> Progress | None:
     """None in a log, with -q, and where xdist's workers do the work."""
-    from pytest_ncnn_parity.report import progress
+    from pytest_ncnn_parity.report.text import progress
 
     if config.option.verbose < 0 or not config.pluginmanager.has_plugin("terminalreporter"):
         return None
@@ -262,13 +264,14 @@ def _session(
     worker: dict[str, Any],
     watch: Callable[[str], None],
 ) -> Session:
-    from pytest_ncnn_parity import runs, session
-    from pytest_ncnn_parity.fixes import FixSettings
+    from pytest_ncnn_parity import session
+    from pytest_ncnn_parity.engine import results
+    from pytest_ncnn_parity.repair.fix import FixSettings
 
-    settings = runs.Settings(
+    settings = results.Settings(
         timeout=asked.timeout,
         memory=asked.memory,
-        threads=runs.threads(int(worker.get("workercount", 1))),
+        threads=results.threads(int(worker.get("workercount", 1))),
         accumulated=asked.accumulated,
         watch=watch,
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from pytest_ncnn_parity.fixes import FixSettings
-from pytest_ncnn_parity.plan import Case, Plan
-from pytest_ncnn_parity.runs import Settings, SpecRun
+from pytest_ncnn_parity.engine.results import Settings, SpecRun
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.fix import FixSettings
 
 
 class Session:

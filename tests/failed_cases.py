@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ncnn_parity.compare import compare
-from pytest_ncnn_parity.diagnose import Red, diagnose
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.param import Layer
-from pytest_ncnn_parity.plan import Case
-from pytest_ncnn_parity.report import failure
-from pytest_ncnn_parity.setups import BUILT_IN, Comparison, Setup
-from pytest_ncnn_parity.tolerance import Tolerance
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.report.text import case_text
 
 SHIPPED = BUILT_IN["shipped"][0]
 RANGE = BUILT_IN["fp16-range"][0]
@@ -47,7 +47,7 @@ def died(kind: str, detail: str, step: str = "run conv_1", **evidence: Any) -> R
 
 def told(of: Case, result: Result, *upstream: Red) -> str:
     """The first line of the failure."""
-    return failure.headline(of, diagnose(of, result, upstream))
+    return case_text.headline(of, diagnose(of, result, upstream))
 
 
 def evidence(of: Case, result: Result, *upstream: Red) -> str:

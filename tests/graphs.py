@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.param import Graph, parse
+from pytest_ncnn_parity.network.param import Graph, parse
 
 # x*1500 -> Split -> Reduction sumsq -> rsqrt -> mul, the case of GFPGAN
 DEMODULATION = (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_ncnn_parity.repair import Masks, Space, Spent
+from pytest_ncnn_parity.repair.search import Masks, Space, Spent
 
 STRONG, WEAK = 18, 1
 

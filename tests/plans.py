@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_ncnn_parity import param, spec
-from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec
 
 NETWORK = """\
 7767517

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_ncnn_parity.param import Graph
+from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.report import document
 from pytest_ncnn_parity.report.records import layer_record
 

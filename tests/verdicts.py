@@ -7,11 +7,12 @@ from pathlib import Path
 
 import networks
 
-from pytest_ncnn_parity import check, runs
-from pytest_ncnn_parity import spec as specs
-from pytest_ncnn_parity.diagnose import diagnose
-from pytest_ncnn_parity.plan import Plan
-from pytest_ncnn_parity.runs import Settings, SpecRun
+from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.engine import results
+from pytest_ncnn_parity.engine.results import Settings, SpecRun
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec as specs
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def plan(folder: Path, compare: str = "[cpu-vs-vulkan]", samples: int = 1) -> Pl
 def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[str, Verdict]:
     """By sample::comparison::name, of all cases."""
     cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
-    settings = Settings(timeout, runs.threads(1), memory)
+    settings = Settings(timeout, results.threads(1), memory)
     run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
     found = {}
     try:

@@ -10,10 +10,11 @@ from typing import Any
 
 import networks
 
-from pytest_ncnn_parity import check, jobs
-from pytest_ncnn_parity import spec as specs
+from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec as specs
 
 
 def planned(folder: Path, compare: str) -> Plan:
@@ -24,7 +25,7 @@ def planned(folder: Path, compare: str) -> Plan:
 def talk(*asked: Job) -> list[dict[str, Any]]:
     """All messages of a worker that is `asked` jobs."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_ncnn_parity.engine.worker"],
+        [sys.executable, "-m", "pytest_ncnn_parity.worker.main"],
         input="".join(job.encode() + "\n" for job in asked),
         capture_output=True,
         text=True,

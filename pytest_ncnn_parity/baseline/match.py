@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pytest_ncnn_parity.param import SHAPE_HINT_ID
+from pytest_ncnn_parity.network.param import SHAPE_HINT_ID
 
 NAME, STRUCTURE, PLACE = "name", "structure", "place"
 

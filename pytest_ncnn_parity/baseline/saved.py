@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity.errors import ParityError
+from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.report import document
 
 

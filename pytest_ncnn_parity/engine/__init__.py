@@ -1,1 +1,1 @@
-"""The only part that knows ncnn. `client` speaks for it in pytest; the rest lives in the worker."""
+"""The parent's side of the engine: starts workers, asks them, outlives their deaths."""

@@ -30,7 +30,7 @@ class Engine:
         self.timeout = timeout
         self.environment: dict[str, Any] = {}
         self.devices: list[dict[str, str]] = []
-        self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.engine.worker")
+        self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
         self._memory = memory
         self._folder = folder
         self._worker: Worker | None = None

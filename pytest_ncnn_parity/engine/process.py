@@ -18,12 +18,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytest_ncnn_parity import memory
-from pytest_ncnn_parity.engine import kin
-from pytest_ncnn_parity.engine.limits import OUT_OF_MEMORY
+from pytest_ncnn_parity.base import memory
+from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.engine import descendants
+from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.engine.pump import Pump
-from pytest_ncnn_parity.errors import ParityError
+from pytest_ncnn_parity.worker.limits import OUT_OF_MEMORY
 
 # idle threads that spin take the cores from those that compute; numpy's products here are short
 _QUIET_THREADS = {
@@ -183,7 +183,7 @@ class Worker:
         self._clean()
 
     def _clean(self) -> None:
-        kin.end(Path(self._home.name))
+        descendants.end(Path(self._home.name))
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold on to it
             self._process.wait(END_SECONDS)
         self._pump.stop()

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity import atomic
+from pytest_ncnn_parity.base import write_files
 
 
 def write(document: dict[str, Any], path: Path) -> None:
     """Write `document` to `path`. Raises OSError when the place cannot be written."""
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-    atomic.write(text + "\n", path, "backslashreplace")
+    write_files.write(text + "\n", path, "backslashreplace")

@@ -9,14 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity.diagnose import Diagnosis
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.compare.comparisons import GOLDEN
+from pytest_ncnn_parity.diagnose.causes import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.fixes import Fix
-from pytest_ncnn_parity.param import MASK_ID, Layer
-from pytest_ncnn_parity.plan import Case, Plan
-from pytest_ncnn_parity.printable import printable
-from pytest_ncnn_parity.report.course import Course
-from pytest_ncnn_parity.setups import GOLDEN
+from pytest_ncnn_parity.network.param import MASK_ID, Layer
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.fix import Fix
+from pytest_ncnn_parity.report.run_state import Course
 
 METRICS = (
     "max_abs scaled cosine sqnr_db nan inf mismatched total reference_absmax candidate_absmax "

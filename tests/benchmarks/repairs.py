@@ -24,12 +24,16 @@ from pathlib import Path
 
 import planted
 
-from pytest_ncnn_parity import check, findings, fixes, jobs, seeds, spec
-from pytest_ncnn_parity.fixes import Fix, FixSettings
-from pytest_ncnn_parity.param import NO_FP16_ARITHMETIC
-from pytest_ncnn_parity.plan import Plan
-from pytest_ncnn_parity.runs import Settings, SpecRun, threads
-from pytest_ncnn_parity.trials import Budget, Trials
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.results import Settings, SpecRun, threads
+from pytest_ncnn_parity.network.param import NO_FP16_ARITHMETIC
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.repair import fix as fixes
+from pytest_ncnn_parity.repair import problem, search_space
+from pytest_ncnn_parity.repair.fix import Fix, FixSettings
+from pytest_ncnn_parity.repair.trials import Budget, Trials
+from pytest_ncnn_parity.spec import spec
 
 HEAD = (
     "| fault | networks | right layer | nothing else | repaired, verified | minimal "
@@ -115,7 +119,7 @@ def is_red(run: SpecRun, masks: Mapping[str, int]) -> bool:
 
 def unlimited(run: SpecRun) -> Trials:
     (comparison,) = run.plan.spec.comparisons
-    return Trials(run, findings.findings(run, comparison).cases, Budget(100_000, 3600.0))
+    return Trials(run, problem.findings(run, comparison).cases, Budget(100_000, 3600.0))
 
 
 def _layers(run: SpecRun) -> list[int]:
@@ -126,7 +130,7 @@ def by_hand(run: SpecRun) -> tuple[int, int]:
     """31=18 on every layer, then one mask taken away after the other where the network stays right."""
     trials = unlimited(run)
     (comparison,) = run.plan.spec.comparisons
-    kept = dict.fromkeys(_layers(run), seeds.strong(comparison.candidate))
+    kept = dict.fromkeys(_layers(run), search_space.strong(comparison.candidate))
     trials.holds(kept)
     for layer in list(kept):
         less = {number: mask for number, mask in kept.items() if number != layer}
@@ -139,7 +143,7 @@ def bisection(run: SpecRun) -> tuple[int, int]:
     """The last layer from which on masks are enough, then the first up to which they are."""
     trials = unlimited(run)
     (comparison,) = run.plan.spec.comparisons
-    strong = seeds.strong(comparison.candidate)
+    strong = search_space.strong(comparison.candidate)
     layers = _layers(run)
 
     def holds(first: int, end: int) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ncnn_parity.engine import kin
+from pytest_ncnn_parity.engine import descendants
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "example_models")]
 networks = importlib.import_module("networks")  # of the tests
@@ -86,7 +86,7 @@ def soak(folder: Path, specs: int) -> Soaked:
         check=False,
     )
     seconds = time.perf_counter() - start
-    wrong = [f"left behind: {what}" for what in (*kin.below(temporary), *temporary.iterdir())]
+    wrong = [f"left behind: {what}" for what in (*descendants.below(temporary), *temporary.iterdir())]
     if done.returncode != 1:
         wrong.append(f"exit status {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     else:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pytest_ncnn_parity import check, spec
-from pytest_ncnn_parity.errors import ParityError
-from pytest_ncnn_parity.plan import Plan
+from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec
 
 SECONDS = 20  # for what takes milliseconds
 MEMORY = 12 << 30  # of address space; llvmpipe alone takes a few GiB

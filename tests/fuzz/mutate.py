@@ -12,7 +12,7 @@ from typing import Any
 import networks
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity import yaml12
+from pytest_ncnn_parity.spec import yaml12
 
 EXAMPLES = Path(__file__).parents[2] / "example_models"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_ncnn_parity import atomic
+from pytest_ncnn_parity.base import write_files
 from pytest_ncnn_parity.report.html.page import render
 
 
 def write(document: dict[str, Any], path: Path) -> None:
     """Write the page of `document`, the JSON report's, to `path`. Raises OSError like the JSON's."""
-    atomic.write(render(document), path, "backslashreplace")
+    write_files.write(render(document), path, "backslashreplace")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from pytest_ncnn_parity.report import failure
 from pytest_ncnn_parity.report.html.columns import counted, verdict
+from pytest_ncnn_parity.report.text import case_text
 
 CARDS = 40  # red layers with a card; the table has them all
 Case = Mapping[str, Any]
@@ -238,10 +238,10 @@ def _repairs(fixes: Sequence[Mapping[str, Any]]) -> Iterator[Repair]:
         found = max(same, key=lambda fix: (fix["verified"], fix["cost"] is not None))
         yield Repair(
             comparisons=tuple(fix["comparison"] for fix in same),
-            mark=failure.mark(found),
+            mark=case_text.mark(found),
             found=found,
             diff=tuple((_kind(line), line) for line in found["patch"].removesuffix("\n").split("\n")),
-            spec=failure.in_spec(found),
+            spec=case_text.in_spec(found),
             facts=tuple(_facts(found)),
             apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),
         )
@@ -262,9 +262,9 @@ def _facts(fix: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "worst output error", f"{_g(before)} → {_g(after)}"
         yield "proof", fix["how"]
     if fix["cost"] is not None:
-        yield "cost", failure.cost(fix["cost"])
+        yield "cost", case_text.cost(fix["cost"])
     for other in fix["alternatives"]:
-        yield "instead", failure.alternative(other)
+        yield "instead", case_text.alternative(other)
     for note in fix["notes"]:
         yield "note", note
     if fix["runs"]:

@@ -1,0 +1,92 @@
+"""Files that anybody may have written: where they may lie, and reading them within bounds."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from pytest_ncnn_parity.base.errors import ParityError, cut, guess
+
+OUTSIDE = (
+    "lies outside of the rootdir {root}, so it is not read; "
+    "--ncnn-parity-allow-outside (ini: ncnn_parity_allow_outside) allows it"
+)
+
+
+MOST_SHOWN = 300  # characters of a path in a message
+
+
+class Unreadable(ParityError):
+    """A file without the text it should hold; `place` is `path` or `path:line:column`."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{place}: {what}")
+
+
+def shown(path: Path) -> str:
+    """`path` for a message."""
+    return cut(str(path), MOST_SHOWN)
+
+
+def problem(path: Path, root: Path | None) -> str:
+    """Why `path` is no file that may be read, or nothing.
+
+    With a `root` it must lie in there once all links are followed. Nothing is opened: a pipe would
+    wait for its other end.
+    """
+    try:
+        if root is not None and not _inside(path, root):
+            return OUTSIDE.format(root=root)
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"does not exist{_beside(path)}"
+    except (OSError, ValueError) as error:  # too long a name, a loop of links, a NUL in it
+        return f"cannot be read: {_reason(error)}"
+    if not stat.S_ISREG(mode):
+        return f"is not a file{' but a folder' if stat.S_ISDIR(mode) else ''}"
+    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
+
+
+def text(path: Path, root: Path | None, most: int, expected: str) -> str:
+    """The UTF-8 text of `path`, of at most `most` bytes; Unreadable where there is none.
+
+    `expected` says what a file that is no such text should be.
+    """
+    name = shown(path)
+    found = problem(path, root)
+    if found:
+        raise Unreadable(name, found)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+    except OSError as error:
+        raise Unreadable(name, f"cannot be read: {_reason(error)}") from None
+    if len(raw) > most:
+        raise Unreadable(name, f"larger than {most >> 20} MiB; {expected}")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        told = "it looks like UTF-16: save it as UTF-8" if wide else expected
+        what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {told}"
+        raise Unreadable(f"{name}:{line}:{column}", what) from None
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _beside(path: Path) -> str:
+    """A guess at the file that was meant."""
+    try:
+        return guess(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:  # no such folder, or none of ours to list
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without the path that stands before it anyway."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

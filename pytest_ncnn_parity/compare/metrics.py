@@ -1,0 +1,213 @@
+"""Two arrays and a tolerance -> metrics. Pure numpy; never raises for values that disagree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+
+Array = npt.NDArray[Any]
+
+BLOCK = 1 << 16  # elements: float64 copies of a block stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a comparison measured. All statistics are float64; errors are in the blob's own units.
+
+    `nan` and `inf` count elements that are so in the candidate and not in the reference.
+    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). NaN or inf where
+    the other side has something else makes the errors infinite and the cosine NaN; where both sides
+    have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
+    `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
+    """
+
+    agrees: bool
+    total: int
+    mismatched: int
+    nan: int
+    inf: int
+    max_abs: float
+    scaled: float
+    cosine: float
+    sqnr_db: float
+    reference_absmax: float
+    candidate_absmax: float
+    least_scaled: float
+    index: tuple[int, ...]  # of the worst element, in numpy's order
+    reference: float  # there
+    candidate: float  # there
+    budget: float  # there
+    failed: tuple[str, ...] = field(default=())  # conditions that did not hold, as text
+
+
+def compare(candidate: Array, reference: Array, tolerance: Tolerance) -> Metrics:
+    """Compare float arrays of one shape, element by element and as a whole.
+
+    Arrays of different shapes, or without elements, are a ValueError: nothing was compared.
+    """
+    if not reference.size:
+        raise ValueError("no elements to compare")
+    if candidate.shape != reference.shape:
+        raise ValueError(f"shapes differ: {candidate.shape} and {reference.shape}")
+    if candidate.ndim == 0:
+        candidate, reference = candidate.reshape(1), reference.reshape(1)
+    stats = _Statistics()
+    for start, c, r in _blocks(candidate, reference):
+        stats.add(start, c, r)
+    return _judge(stats, candidate, reference, tolerance)
+
+
+def _blocks(candidate: Array, reference: Array) -> Iterator[tuple[int, Array, Array]]:
+    """Flat float64 pairs of about BLOCK elements, with the first axis's start index."""
+    row = max(1, reference[:1].size)
+    rows = max(1, BLOCK // row)
+    for start in range(0, reference.shape[0], rows):
+        yield (
+            start * row,
+            candidate[start : start + rows].astype(np.float64).ravel(),
+            reference[start : start + rows].astype(np.float64).ravel(),
+        )
+
+
+class _Statistics:
+    """Sums and extremes of both arrays, over the pairs that are finite on both sides."""
+
+    def __init__(self) -> None:
+        self.nan = self.inf = self.misplaced = 0
+        self.max_abs = -1.0
+        self.worst = self.first_misplaced = -1
+        self.reference_absmax = self.candidate_absmax = 0.0
+        self.rr = self.cc = self.cr = self.dd = 0.0
+
+    def add(self, start: int, c: Array, r: Array) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            d = c - r
+        rr, dd = float(r @ r), float(d @ d)
+        r_range, c_range = r, c
+        if not (math.isfinite(rr) and math.isfinite(dd)):
+            r_finite, c_finite = np.isfinite(r), np.isfinite(c)
+            finite = r_finite & c_finite
+            self._count(start, c, r, finite)
+            # zeros in place of what is not finite keep every index, and add nothing to a sum
+            r_range, c_range = np.where(r_finite, r, 0.0), np.where(c_finite, c, 0.0)
+            c, r = np.where(finite, c, 0.0), np.where(finite, r, 0.0)
+            d = c - r
+            rr, dd = float(r @ r), float(d @ d)
+        self.rr += rr
+        self.dd += dd
+        self.cc += float(c @ c)
+        self.cr += float(c @ r)
+        np.abs(d, out=d)
+        place = int(d.argmax())
+        if d[place] > self.max_abs:
+            self.max_abs, self.worst = float(d[place]), start + place
+        self.reference_absmax = _absmax(r_range, self.reference_absmax)
+        self.candidate_absmax = _absmax(c_range, self.candidate_absmax)
+
+    def _count(self, start: int, c: Array, r: Array, finite: Array) -> None:
+        # NaN agrees with NaN, inf with inf of its sign; anything else that is not finite disagrees
+        wrong = ~finite & ~(np.isnan(c) & np.isnan(r)) & ~(c == r)
+        self.nan += int(np.count_nonzero(wrong & np.isnan(c)))
+        self.inf += int(np.count_nonzero(wrong & np.isinf(c)))
+        self.misplaced += int(np.count_nonzero(wrong))
+        if self.first_misplaced < 0 and wrong.any():
+            self.first_misplaced = start + int(wrong.argmax())
+
+
+def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance) -> Metrics:
+    absmax = stats.reference_absmax
+    floor = t.atol + t.scaled * absmax
+    mismatched, worst, least = stats.misplaced, stats.worst, 0.0
+    if t.rtol == 0.0:
+        least = _least(stats.max_abs - t.atol, stats.max_abs, absmax)
+    if stats.max_abs > floor or t.rtol:
+        over, excess, place = _over_budget(candidate, reference, t, floor)
+        mismatched += over
+        if t.rtol:
+            least = _least(excess + t.scaled * absmax, stats.max_abs + floor, absmax)
+            worst = place
+    if stats.misplaced:
+        worst = stats.first_misplaced
+        least = math.inf
+    c, r = (float(a.flat[worst]) for a in (candidate, reference))
+    max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)
+    if stats.misplaced:
+        max_abs, cosine, sqnr = math.inf, math.nan, -math.inf
+    failed = []
+    if mismatched:
+        failed.append(f"{mismatched} of {reference.size} elements out of tolerance")
+    if t.cosine is not None and not cosine >= t.cosine:
+        failed.append(f"cosine {cosine:.6g} < {t.cosine:g}")
+    if t.sqnr_db is not None and not sqnr >= t.sqnr_db:
+        failed.append(f"sqnr_db {sqnr:.4g} < {t.sqnr_db:g}")
+    return Metrics(
+        agrees=not failed,
+        total=int(reference.size),
+        mismatched=mismatched,
+        nan=stats.nan,
+        inf=stats.inf,
+        max_abs=max_abs,
+        scaled=_ratio(max_abs, absmax),
+        cosine=cosine,
+        sqnr_db=sqnr,
+        reference_absmax=absmax,
+        candidate_absmax=stats.candidate_absmax,
+        least_scaled=least,
+        index=tuple(int(i) for i in np.unravel_index(max(worst, 0), reference.shape)),
+        reference=r,
+        candidate=c,
+        budget=floor + t.rtol * abs(r),
+        failed=tuple(failed),
+    )
+
+
+def _over_budget(
+    candidate: Array, reference: Array, t: Tolerance, floor: float
+) -> tuple[int, float, int]:
+    """How many finite pairs exceed their budget, the largest excess, and its flat index."""
+    over, largest, place = 0, -math.inf, 0
+    for start, c, r in _blocks(candidate, reference):
+        with np.errstate(invalid="ignore"):
+            excess = np.abs(c - r) - floor - t.rtol * np.abs(r)
+        excess[~np.isfinite(c) | ~np.isfinite(r)] = -math.inf
+        over += int(np.count_nonzero(excess > 0.0))
+        i = int(excess.argmax())
+        if excess[i] > largest:
+            largest, place = float(excess[i]), start + i
+    return over, largest, place
+
+
+def _absmax(finite: Array, so_far: float) -> float:
+    return max(so_far, float(finite.max()), -float(finite.min()))
+
+
+def _ratio(error: float, scale: float) -> float:
+    if error == 0.0:
+        return 0.0
+    return error / scale if scale else math.inf
+
+
+def _least(missing: float, largest: float, absmax: float) -> float:
+    """The `scaled` that makes up for `missing`; a little more, so that rounding does not undo it."""
+    if missing <= 0.0:
+        return 0.0
+    return _ratio(missing + 4.0 * np.finfo(np.float64).eps * largest, absmax)
+
+
+def _cosine(s: _Statistics) -> float:
+    if s.rr == 0.0 or s.cc == 0.0:
+        return 1.0 if s.rr == s.cc else 0.0
+    return max(-1.0, min(1.0, s.cr / math.sqrt(s.rr) / math.sqrt(s.cc)))
+
+
+def _sqnr(s: _Statistics) -> float:
+    if s.dd == 0.0:
+        return math.inf
+    return 10.0 * math.log10(s.rr / s.dd) if s.rr else -math.inf

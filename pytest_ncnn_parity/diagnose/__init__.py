@@ -1,0 +1,1 @@
+"""Evidence and the cause it shows, in words. Runs nothing."""

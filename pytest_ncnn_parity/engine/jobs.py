@@ -1,0 +1,151 @@
+"""Plan x question -> the job that a worker answers it by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.plan.cases import Case, Plan
+
+
+@dataclass
+class _Nets:
+    """Numbers the networks that cases ask for, each once; the trajectory is the first."""
+
+    found: list[NetSpec] = field(
+        default_factory=lambda: [NetSpec(0, CPU_FP32.device, CPU_FP32.precision)]
+    )
+
+    def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
+        spec = NetSpec(model, setup.device, setup.precision, dict(setup.options), mixed)
+        if spec not in self.found:
+            self.found.append(spec)
+        return self.found.index(spec)
+
+    def case(self, case: Case, model: int = 0, mixed: bool = False) -> CaseSpec:
+        """`case` with its candidate from another model, or under the job's masks."""
+        comparison = case.comparison
+        candidate = comparison.candidate
+        return CaseSpec(
+            id=case.id,
+            comparison=comparison.name,
+            reference=self.number(comparison.reference),
+            candidate=None if candidate is None else self.number(candidate, model, mixed),
+            half=comparison.half,
+            tolerance=vars(case.tolerance),
+            layer=None if case.layer is None else case.layer.number,
+            output=case.output,
+            golden=None if case.golden is None else vars(case.golden),
+        )
+
+
+def judge(
+    plan: Plan, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
+) -> Job:
+    """Judge `cases`, in the plan's order. `first`: of the spec's samples this is the first."""
+    nets = _Nets()
+    chosen = tuple(cases)
+    specs = [nets.case(case) for case in chosen]
+    job = _judging(plan, sample, nets, chosen, specs, threads)
+    return replace(job, probe=probe, tells_load_failures=first)
+
+
+def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Job:
+    """Judge `cases` as if each layer had its of `masks`, without a reload."""
+    nets = _Nets()
+    specs = [nets.case(case, mixed=True) for case in cases]
+    job = _judging(plan, sample, nets, cases, specs, threads)
+    return replace(job, masks=tuple(masks), probe=False, remember=True)
+
+
+def proof(plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int) -> Job:
+    """Judge `cases`, outputs, on the patched .param, loaded afresh, against the unpatched reference."""
+    nets = _Nets()
+    specs = [nets.case(case, model=1) for case in cases]
+    job = _judging(plan, sample, nets, cases, specs, threads)
+    models = (*job.models, replace(_model(plan), param=param, text=None))
+    return replace(job, models=models, probe=False, repeats=repeats)
+
+
+def _judging(
+    plan: Plan,
+    sample: str,
+    nets: _Nets,
+    cases: Iterable[Case],
+    specs: Iterable[CaseSpec],
+    threads: int,
+) -> Job:
+    comparisons = {case.comparison.name: case.comparison for case in cases}
+    job = _asking(plan, sample, nets.found, threads)
+    return replace(
+        job,
+        cases=tuple(specs),
+        defaults={name: asdict(plan.tolerance(one, None)) for name, one in comparisons.items()},
+    )
+
+
+def survey(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Job:
+    """Measure the trajectory, and tell where the candidate runs its layers."""
+    nets = _Nets()
+    if comparison.candidate is not None:
+        nets.number(comparison.candidate)
+    return replace(_asking(plan, sample, nets.found, threads), kind="survey")
+
+
+def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Job:
+    """Write the layer of `case`, and what it is fed, to `folder`."""
+    nets = _Nets()
+    specs = [nets.case(case)]
+    job = _judging(plan, sample, nets, [case], specs, threads)
+    return replace(job, kind="isolate", folder=folder)
+
+
+def timing(
+    plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
+) -> Job:
+    """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
+    specs = [
+        NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
+    ]
+    job = _asking(plan, sample, specs, threads)
+    models = (*job.models, *(replace(_model(plan), param=param, text=None) for param in params))
+    return replace(job, kind="time", models=models)
+
+
+def _asking(plan: Plan, sample: str, nets: Iterable[NetSpec], threads: int) -> Job:
+    """A job about `nets`, the first of which is the trajectory, that judges nothing yet."""
+    return Job(
+        models=(_model(plan),),
+        nets=tuple(nets),
+        trajectory=0,
+        inputs=_inputs(plan, sample),
+        cases=(),
+        defaults={},
+        threads=threads,
+    )
+
+
+def _model(plan: Plan) -> Model:
+    """The network under test: the spec's masks exist in memory alone."""
+    text = plan.masked.text if plan.spec.masks else None
+    spec = plan.spec
+    folders = () if spec.setup is None else (str(plan.project), str(spec.path.parent))
+    return Model(str(spec.param), str(spec.bin), text, spec.setup, folders)
+
+
+def _inputs(plan: Plan, sample: str) -> dict[str, Mapping[str, Any]]:
+    sources: dict[str, Mapping[str, Any]] = {}
+    for blob, source in plan.spec.inputs[sample].items():
+        plain = source.model_dump()
+        if "shape" in plain and plain["shape"] is None:
+            plain["shape"] = list(plan.graph.shapes[blob])
+        if "random" in plain:
+            plain["low"], plain["high"] = source.bounds  # type: ignore[union-attr]
+        for kind in ("file", "image"):
+            if kind in plain:
+                plain[kind] = str(plan.spec.path.parent / plain[kind])
+        sources[blob] = plain
+    return sources

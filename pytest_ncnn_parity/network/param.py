@@ -1,0 +1,278 @@
+"""The text of a .param file: its graph and its masks. Reads and edits bytes; runs nothing.
+
+Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network import param_line
+from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
+
+__all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", "read"]
+
+MAGIC = "7767517"
+MOST_BYTES = 16 << 20  # of a .param file: a million layers
+MOST_SPARE = 1_000_000  # blobs announced and not there: 100 MiB
+
+NO_FP16_ARITHMETIC = 1
+NO_FP16_STORAGE = 2
+NO_BF16_STORAGE = 4
+NO_VULKAN = 16
+ALL_BITS = 255  # ncnn ignores what lies beyond
+
+# Operators whose outputs are copies of their inputs: they neither make a value nor spoil one.
+COPYING = frozenset(
+    "Split Reshape Flatten Squeeze ExpandDims Permute Concat Slice Crop Noop Dropout Reorg "
+    "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
+)
+
+
+class ParamError(ParityErrors):
+    """Every error of a .param file that cannot be what ncnn expects, each with `file:line`."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer line. `number` counts layers from 0, `line` counts lines from 1."""
+
+    number: int
+    line: int
+    type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: Mapping[str, str] = field(repr=False)
+    mask: int
+
+
+def unsafe_on_vulkan(mask: int) -> bool:
+    """fp16 storage is masked while the layer may stay on Vulkan: the shader reads fp16 as fp32."""
+    return bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
+
+
+def loses_fp16(mask: int) -> bool:
+    """Whether a layer with this mask keeps its values in fp32 wherever the network runs."""
+    return bool(mask & NO_FP16_STORAGE)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The network of a .param file. Layers stand in the file's order, which is a running order."""
+
+    source: str
+    text: str = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
+
+    @cached_property
+    def producer(self) -> dict[str, Layer]:
+        return {blob: layer for layer in self.layers for blob in layer.outputs}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Layer]]:
+        found: dict[str, list[Layer]] = {blob: [] for blob in self.producer}
+        for layer in self.layers:
+            for blob in dict.fromkeys(layer.inputs):
+                found[blob].append(layer)
+        return found
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The blobs a user feeds."""
+        return tuple(b for layer in self.layers if layer.type == "Input" for b in layer.outputs)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The blobs nothing consumes: what ncnn calls the network's outputs."""
+        return tuple(blob for blob, readers in self.consumers.items() if not readers)
+
+    @cached_property
+    def has_volumes(self) -> bool:
+        """Whether something here computes with (c, d, h, w)."""
+        return any("3D" in layer.type for layer in self.layers)
+
+    @cached_property
+    def names(self) -> dict[str, Layer]:
+        """Layers by name; of several with one name the first."""
+        return {layer.name: layer for layer in reversed(self.layers)}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes the file tells, in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w)."""
+        known: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:
+            known.update(_shape_hints(layer))
+        return known
+
+    def ancestors(self, blobs: Iterable[str]) -> set[int]:
+        """Numbers of the layers that must run to make `blobs`."""
+        needed: set[int] = set()
+        waiting = list(blobs)
+        while waiting:
+            layer = self.producer[waiting.pop()]
+            if layer.number not in needed:
+                needed.add(layer.number)
+                waiting.extend(layer.inputs)
+        return needed
+
+    @cached_property
+    def masks(self) -> tuple[int, ...]:
+        """The mask of every layer, by number."""
+        return tuple(layer.mask for layer in self.layers)
+
+    def with_masks(self, masks: Mapping[str, int]) -> Graph:
+        """This network with `masks` OR-ed onto the named layers' own; every other byte stays."""
+        return self.remasked([layer.mask | masks.get(layer.name, 0) for layer in self.layers])
+
+    def remasked(self, masks: Sequence[int]) -> Graph:
+        """This network with a mask for every layer, by number; every other byte stays."""
+        lines = param_line.lines(self.text)
+        layers = list(self.layers)
+        for layer, mask in zip(self.layers, masks, strict=True):
+            if mask != layer.mask:
+                lines[layer.line - 1] = _masked_line(lines[layer.line - 1], layer, mask)
+                params = {**layer.params, MASK_ID: str(mask)}
+                layers[layer.number] = replace(layer, params=params, mask=mask & ALL_BITS)
+        return Graph(self.source, "".join(lines), tuple(layers))
+
+    def line_of(self, layer: Layer) -> str:
+        return param_line.lines(self.text)[layer.line - 1].rstrip("\r\n")
+
+    def diff(self, changed: Graph, path: str) -> str:
+        """A unified diff from this text to `changed`, with `path` as `git apply` wants it."""
+        before, after = (param_line.lines(g.text) for g in (self, changed))
+        lines = difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", n=1)
+        return "".join(
+            line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
+        )
+
+
+def read(path: str, root: Path | None = None) -> Graph:
+    """Read the .param file at `path`, in `root` if one is given; ParamError holds all its errors."""
+    expected = (
+        "expected a text .param file. A binary .param.bin has no names and cannot be checked by layer"
+    )
+    try:
+        text = read_files.text(Path(path), root, MOST_BYTES, expected)
+    except read_files.Unreadable as error:
+        raise ParamError([str(error)]) from None
+    return parse(text, path)
+
+
+def parse(text: str, source: str) -> Graph:
+    """Parse .param text. `source` is the path that errors name."""
+    lines = param_line.lines(text)
+    filled = [n for n, line in enumerate(lines, 1) if line.strip(param_line.SPACE)]
+    magic = param_line.words(lines[filled[0] - 1]) if filled else ["an empty file"]
+    if magic != [MAGIC]:
+        what = (
+            f"expected the magic number {MAGIC}, found {quoted(' '.join(magic))}; "
+            "is this an ncnn .param file, written by a current converter?"
+        )
+        raise _error(source, [(1, what)])
+    layers, problems = _layers(lines, filled[2:])
+    if "\0" in text:
+        problems.insert(0, (text.count("\n", 0, text.index("\0")) + 1, "a NUL byte in the text"))
+    graph = Graph(source, text, layers)
+    if problems:
+        raise _error(source, problems)
+    counts = (filled[1], param_line.words(lines[filled[1] - 1])) if len(filled) > 1 else (2, [])
+    wrong = _error(source, _wrong(graph, *counts))
+    if wrong.errors:
+        raise wrong
+    return graph
+
+
+def _error(source: str, problems: Iterable[tuple[int, str]]) -> ParamError:
+    return ParamError(f"{printable(source)}:{line}: {what}" for line, what in problems)
+
+
+def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], list[tuple[int, str]]]:
+    """The layers on the `filled` lines, and what is wrong with each line by itself."""
+    layers: list[Layer] = []
+    problems: list[tuple[int, str]] = []
+    for number, n in enumerate(filled):
+        told: list[str] = []
+        fields = param_line.layer(lines[n - 1], told)
+        problems.extend((n, what) for what in told)
+        if fields is not None:
+            layers.append(Layer(number, n, *fields[:-1], mask=fields.mask & ALL_BITS))
+    return tuple(layers), problems
+
+
+def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[int, str]]:
+    """What is wrong with the network as a whole, by line."""
+    made: dict[str, Layer] = {}
+    for layer in graph.layers:
+        where = f"layer {cut(layer.name)}"
+        for blob in layer.inputs:
+            if blob not in made:
+                yield layer.line, f"{where} ({cut(layer.type)}) {_unmade(graph, blob, made)}"
+        for blob in layer.outputs:
+            if blob in made:
+                first = f"{cut(made[blob].name)} (line {made[blob].line})"
+                yield layer.line, f"{where} makes blob {quoted(blob)}, which {first} makes already"
+            made.setdefault(blob, layer)
+    if len(counts) != 2 or not all(map(param_line.COUNT.fullmatch, counts)):
+        found = quoted(" ".join(counts))
+        yield count_line, f"expected the layer count and the blob count, found {found}"
+        return
+    layer_count, blob_count = map(int, counts)
+    if len(graph.layers) != layer_count:
+        found = f"{len(graph.layers)} found; is the file cut off?"
+        yield count_line, f"{layer_count} layers announced, {found}"
+    # too few: ncnn writes past its array; far too many: it makes room for all of them
+    elif not len(made) <= blob_count <= len(made) + MOST_SPARE:
+        yield count_line, f"{blob_count} blobs announced, {len(made)} found"
+    elif not graph.inputs:
+        yield count_line + 1, "no Input layer: there is nothing to feed"
+
+
+def _unmade(graph: Graph, blob: str, made: Mapping[str, Layer]) -> str:
+    told = f"reads blob {quoted(blob)}, which no layer above it makes"
+    below = graph.producer.get(blob)
+    if below is not None:
+        told += f", but {cut(below.name)} on line {below.line}"
+        return f"{told}: a cycle, or layers out of running order"
+    return told + guess(blob, made)
+
+
+def _masked_line(line: str, layer: Layer, mask: int) -> str:
+    """`line` with its effective mask set: the last `31=` counts in ncnn, so that one is edited."""
+    body = line.rstrip(param_line.SPACE)
+    tail = line[len(body) :]
+    words = 4 + len(layer.inputs) + len(layer.outputs)
+    present = [pair for pair in param_line.pairs(body, words) if pair[1] == MASK_ID]
+    if present:
+        start, end = present[-1].span(2)
+        return f"{body[:start]}{mask}{body[end:]}{tail}"
+    return f"{body} {MASK_ID}={mask}{tail}"
+
+
+def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
+    if layer.type == "Input":
+        order = ["2", "11", "1", "0"]  # c, d, h, w (src/layer/input.cpp)
+        written = [layer.params.get(k, "0") for k in order]
+        sizes = [int(size) for size in written if param_line.COUNT.fullmatch(size)]
+        shape = tuple(size for size in sizes if size > 0)
+        if layer.outputs and shape:
+            return {layer.outputs[0]: shape}
+    hint = layer.params.get(SHAPE_HINT_ID)
+    if hint is None or not layer.outputs:
+        return {}
+    numbers = [int(v) for v in hint.split(",")[1:] if param_line.COUNT.fullmatch(v)]
+    step = len(numbers) // len(layer.outputs)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, blob in enumerate(layer.outputs):
+        dims, *sizes = numbers[i * step : (i + 1) * step] or [0]
+        if 0 < dims <= len(sizes):
+            shapes[blob] = tuple(reversed(sizes[:dims]))
+    return shapes

@@ -1,0 +1,155 @@
+"""One line of a .param file as ncnn scans it, and what it would refuse, misread or crash on.
+
+A rule stands here if no supported ncnn reads such a line as it is meant (src/net.cpp: load_param,
+src/paramdict.cpp); what some version reads is left to that version.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pytest_ncnn_parity.base.errors import cut, quoted
+
+MASK_ID = "31"
+SHAPE_HINT_ID = "-23330"
+
+ARRAY_IDS = 23300  # -23303 is the array of id 3
+MOST_IDS = 32  # NCNN_MAX_PARAM_COUNT
+MOST_NAME = 255  # bytes: names are scanned with %255s
+_INT32 = 2**31
+
+# ASCII throughout: ncnn scans as C does, where a no-break space is a part of a name
+SPACE = " \t\n\r\f\v"
+COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_WORD = re.compile(r"\S+", re.ASCII)
+_PAIR = re.compile(r'(?<!\S)(-?\d{1,9})=("[^"]*"|\S*)', re.ASCII)
+_INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
+_STRING = re.compile(r'["A-Za-z]')
+
+
+class Fields(NamedTuple):
+    """A layer line taken apart."""
+
+    type: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: Mapping[str, str]
+    mask: int
+
+
+def lines(text: str) -> list[str]:
+    """Lines with their ends. Only CR and LF end a line here; str.splitlines knows eight others."""
+    return list(io.StringIO(text, newline=""))
+
+
+def words(line: str) -> list[str]:
+    return _WORD.findall(line)
+
+
+def pairs(line: str, before: int) -> list[re.Match[str]]:
+    """The `id=value` of a layer line: they come after its first `before` words."""
+    start = [word.end() for word in _WORD.finditer(line)][before - 1]
+    return list(_PAIR.finditer(line, start))
+
+
+def layer(line: str, problems: list[str]) -> Fields | None:
+    """The layer `line` describes, or None where it cannot be told; what is wrong goes to `problems`."""
+    found = words(line)
+    if len(found) < 4 or not all(map(COUNT.fullmatch, found[2:4])):
+        problems.append(
+            "expected 'Type name n_inputs n_outputs blobs... id=value...', "
+            f"found {quoted(line.strip(SPACE))}"
+        )
+        return None
+    n_inputs, n_outputs = int(found[2]), int(found[3])
+    named = f"layer {cut(found[1])}"
+    end = 4 + n_inputs + n_outputs
+    if len(found) < end:
+        problems.append(
+            f"{named} announces {n_inputs} inputs and {n_outputs} outputs, but names "
+            f"{len(found) - 4} blobs; is the line cut off?"
+        )
+        return None
+    given = pairs(line, end)
+    params = {pair[1]: pair[2] for pair in given}
+    told = [
+        *_names([*found[:2], *found[4:end]]),
+        *_values(given),
+        *_leftover(line, end, given),
+    ]
+    mask = _mask(params.get(MASK_ID, "0"), told)
+    if n_outputs == 0 and SHAPE_HINT_ID in params:
+        told.append(f"{SHAPE_HINT_ID} tells the shapes of outputs, of which it has none")
+    problems.extend(f"{named}: {problem}" for problem in told)
+    return Fields(
+        found[0],
+        found[1],
+        tuple(found[4 : 4 + n_inputs]),
+        tuple(found[4 + n_inputs : end]),
+        params,
+        mask,
+    )
+
+
+def _names(names: Sequence[str]) -> Iterator[str]:
+    if not names[0][0].isalpha() and names[0][0] != "_":
+        yield f"the type {quoted(names[0])} does not begin with a letter"
+    for name in names:
+        if len(name.encode()) > MOST_NAME:
+            yield f"the name {quoted(name)} is longer than the {MOST_NAME} bytes that ncnn reads"
+
+
+def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
+    for pair in given:
+        number, value = int(pair[1]), pair[2]
+        array = number <= -ARRAY_IDS
+        if not 0 <= (-number - ARRAY_IDS if array else number) < MOST_IDS:
+            yield (
+                f"{pair[1]}=: expected an id from 0 to {MOST_IDS - 1}, or -{ARRAY_IDS} to "
+                f"-{ARRAY_IDS + MOST_IDS - 1} for an array"
+            )
+        elif array:
+            yield from _array(pair[1], value)
+        elif pair[1] == MASK_ID or _STRING.match(value):
+            continue
+        elif not all(map(_number, value.split(","))):
+            yield f"{pair[1]}={cut(value)}: expected a number"
+
+
+def _array(name: str, value: str) -> Iterator[str]:
+    length, *elements = value.split(",")
+    if not COUNT.fullmatch(length) or int(length) != len(elements):
+        yield f"{name}={cut(value)}: announces {cut(length)} values, but {len(elements)} follow"
+    elif not all(map(_number, elements)):
+        yield f"{name}={cut(value)}: expected numbers"
+
+
+def _number(text: str) -> bool:
+    if _INT.fullmatch(text):
+        return -_INT32 <= int(text) < _INT32
+    return _FLOAT.fullmatch(text) is not None
+
+
+def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[str]:
+    """What stands behind the blobs and is no `id=value`: ncnn would take it for the next layer."""
+    taken = {pair.start() for pair in given}
+    inside = [pair.span() for pair in given]
+    for word in list(_WORD.finditer(line))[end:]:
+        if word.start() not in taken and not any(a < word.start() < b for a, b in inside):
+            yield f"expected id=value, found {quoted(word.group())}; does a count of blobs not fit?"
+            return
+
+
+def _mask(text: str, problems: list[str]) -> int:
+    if COUNT.fullmatch(text):
+        return int(text)
+    told = f"mask {MASK_ID}={cut(text, 20)} is not a whole number from 0 to 255"
+    if re.fullmatch(r"\d{1,9}\.\d*", text, re.ASCII):
+        told += f"; ncnn would refuse the file. Write {MASK_ID}={int(float(text))}"
+    problems.append(told)
+    return 0

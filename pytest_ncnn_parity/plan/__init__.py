@@ -1,0 +1,1 @@
+"""Which cases there are: a spec held against its network."""

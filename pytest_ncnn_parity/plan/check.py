@@ -1,0 +1,165 @@
+"""Spec against network and files: names that exist, shapes that fit. Every error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base.errors import cut, guess, quoted
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.compare.comparisons import GOLDEN
+from pytest_ncnn_parity.network import param, shapes
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
+from pytest_ncnn_parity.spec.sources import FileSource, ImageSource
+from pytest_ncnn_parity.spec.spec import Spec, SpecError
+
+
+def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
+    """The plan of `spec` in `project`, pytest's rootdir; its network is read here.
+
+    SpecError if it cannot be run. With a `root` no file that it names may lie outside of that.
+    """
+    errors = [*_model_files(spec, root), *_input_files(spec, root)]
+    try:
+        made = Plan(spec, param.read(str(spec.param), root), project)
+    except param.ParamError as error:
+        told = [] if read_files.problem(spec.param, root) else error.errors
+        raise SpecError([*errors, *told]) from None
+    found = SpecError(chain(errors, _against_network(spec, made)))
+    if found.errors:
+        raise found
+    return made
+
+
+def _against_network(spec: Spec, made: Plan) -> Iterator[str]:
+    yield from _inputs(spec, made.graph)
+    yield from _expected(spec, made.graph)
+    yield from _selection(spec, made)
+    yield from _tolerances(spec, made.graph)
+    yield from _masks(spec, made.graph)
+    yield from _known(spec, made)
+
+
+def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:
+    for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin)):
+        problem = read_files.problem(path, root)
+        if problem:
+            yield f"{spec.at('model', key)}: {kind} file {read_files.shown(path)} {problem}"
+
+
+def _input_files(spec: Spec, root: Path | None) -> Iterator[str]:
+    for name, sample in spec.samples.items():
+        for path, source in (
+            *(((blob,), source) for blob, source in sample.blobs.items()),
+            *((("expect", blob), source) for blob, source in sample.expect.items()),
+        ):
+            if isinstance(source, FileSource | ImageSource):
+                named = source.file if isinstance(source, FileSource) else source.image
+                file = spec.path.parent / named
+                problem = read_files.problem(file, root)
+                if problem:
+                    yield f"{spec.at_input(name, *path)}: {read_files.shown(file)} {problem}"
+
+
+def _inputs(spec: Spec, graph: Graph) -> Iterator[str]:
+    volumes = graph.has_volumes
+    for sample, blobs in spec.inputs.items():
+        for blob in graph.inputs:
+            if blob not in blobs:
+                place = spec.at("inputs", sample, of_key=True)
+                yield f"{place}: inputs.{sample}: the network's input {quoted(blob)} is missing"
+        for blob, source in blobs.items():
+            place = spec.at_input(sample, blob)
+            hint = graph.shapes.get(blob)
+            if blob not in graph.inputs:
+                yield (
+                    f"{place}: the network has no such input{guess(blob, graph.inputs)}; "
+                    f"it has {_some(graph.inputs)}"
+                )
+            elif isinstance(source, FileSource | ImageSource):
+                continue  # the worker knows their shapes
+            elif source.shape is None and hint is None:
+                yield (
+                    f"{place}: the key 'shape' is missing, and "
+                    f"{printable(Path(graph.source).name)} does not tell it either"
+                )
+            else:
+                problem = shapes.misfit(source.shape or hint or (), hint, volumes)
+                if problem:
+                    yield f"{place}: {problem}"
+
+
+def _expected(spec: Spec, graph: Graph) -> Iterator[str]:
+    for name, sample in spec.samples.items():
+        for blob in sample.expect:
+            if blob not in graph.outputs:
+                yield (
+                    f"{spec.at_input(name, 'expect', blob)}: the network has no such output"
+                    f"{guess(blob, graph.outputs)}; it has {_some(graph.outputs)}"
+                )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names in a row, of many the first."""
+    return ", ".join([*map(cut, names[:10]), *(["..."] if len(names) > 10 else [])])
+
+
+def _selection(spec: Spec, plan: Plan) -> Iterator[str]:
+    for key in ("include", "exclude"):
+        for i, pattern in enumerate(getattr(spec.layers, key)):
+            if not any(matches(pattern, layer) for layer in plan.graph.layers):
+                yield _matches_nothing(spec.at("layers", key, i), f"layers.{key}", pattern, plan.graph)
+    if not plan.layers:
+        yield f"{spec.at('layers', of_key=True)}: layers: nothing is selected, so nothing is tested"
+
+
+def _tolerances(spec: Spec, graph: Graph) -> Iterator[str]:
+    for pattern in spec.tolerance.layers:
+        if not any(matches(pattern, layer) for layer in graph.layers):
+            place = spec.at("tolerance", "layers", pattern, of_key=True)
+            yield _matches_nothing(place, "tolerance.layers", pattern, graph)
+    for pattern in spec.tolerance.outputs:
+        if not any(matches_blob(pattern, blob) for blob in graph.outputs):
+            yield (
+                f"{spec.at('tolerance', 'outputs', pattern, of_key=True)}: tolerance.outputs: "
+                f"{quoted(pattern)} matches no output{guess(pattern, graph.outputs)}; there is "
+                f"{_some(graph.outputs)}"
+            )
+
+
+def _matches_nothing(place: str, where: str, pattern: str, graph: Graph) -> str:
+    types = {f"type:{layer.type}" for layer in graph.layers}
+    known = types if pattern.startswith("type:") else set(graph.names)
+    return f"{place}: {where}: {quoted(pattern)} matches no layer{guess(pattern, known)}"
+
+
+def _masks(spec: Spec, graph: Graph) -> Iterator[str]:
+    for name in spec.masks:
+        if name not in graph.names:
+            yield (
+                f"{spec.at('masks', name, of_key=True)}: masks: no layer {quoted(name)} in "
+                f"{printable(Path(graph.source).name)}{guess(name, graph.names)}"
+            )
+
+
+def _known(spec: Spec, plan: Plan) -> Iterator[str]:
+    names = [comparison.name for comparison in spec.comparisons]
+    if any(sample.expect for sample in spec.samples.values()):
+        names.append(GOLDEN.name)
+    for i, entry in enumerate(spec.known):
+        place = spec.at("known", i)
+        if entry.comparison is not None and entry.comparison not in names:
+            yield (
+                f"{place}: known: no comparison {quoted(entry.comparison)} in this spec"
+                f"{guess(entry.comparison, names)}; it has {', '.join(names)}"
+            )
+        if entry.sample is not None and entry.sample not in spec.inputs:
+            yield f"{place}: known: no sample {quoted(entry.sample)}{guess(entry.sample, spec.inputs)}"
+        if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
+            yield _matches_nothing(place, "known", entry.layer, plan.graph)
+        if entry.output and not any(matches_blob(entry.output, b) for b in plan.graph.outputs):
+            near = guess(entry.output, plan.graph.outputs)
+            yield f"{place}: known: no output {quoted(entry.output)}{near}"

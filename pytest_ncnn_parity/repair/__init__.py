@@ -1,0 +1,1 @@
+"""Red cases and the masks that make them right: searched for, proven, priced."""

@@ -1,0 +1,119 @@
+"""The masks that are there, in the .param or in the spec: unsafe ones, and those nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.network.param import (
+    NO_BF16_STORAGE,
+    NO_FP16_ARITHMETIC,
+    NO_FP16_STORAGE,
+    NO_VULKAN,
+    Layer,
+    unsafe_on_vulkan,
+)
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.search import Spent, ddmin
+from pytest_ncnn_parity.repair.trials import Budget, Trials
+
+# A gate is run often, and most masks are needed: what this costs is bounded more tightly than a repair.
+SPARE_RUNS = 40
+SPARE_SECONDS = 30.0
+
+PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is to be said of one layer's mask; no verdict on the network. `kind`: unsafe or spare."""
+
+    layer: str
+    mask: int
+    kind: str
+    what: str
+
+
+def lint(plan: Plan) -> Iterator[Notice]:
+    """What the file and the spec alone show, without any device."""
+    vulkan = [c.name for c in plan.spec.comparisons if c.candidate and c.candidate.on_vulkan and c.half]
+    for layer in plan.masked.layers:
+        if vulkan and unsafe_on_vulkan(layer.mask):
+            yield Notice(
+                layer.name,
+                layer.mask,
+                "unsafe",
+                "takes fp16 storage from a layer that may stay on Vulkan: its shader then reads fp16 as "
+                f"fp32. Write 31={layer.mask | NO_VULKAN}",
+            )
+
+
+def masked(plan: Plan) -> list[Layer]:
+    """The layers whose masks say where or in which format they run."""
+    return [layer for layer in plan.masked.layers if layer.mask & PLACE]
+
+
+def spare(run: SpecRun) -> list[Notice]:
+    """Masks without which, all at once, every comparison stays right on all samples.
+
+    None where something is red: there it is the search for a fix that has the word; nor where a part
+    of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends first,
+    those found so far.
+    """
+    numbers = run.once("spare", "", lambda: _spare(run)) or ()
+    return [
+        Notice(layer.name, layer.mask, "spare", "every comparison that ran stays right without it")
+        for layer in masked(run.plan)
+        if layer.number in numbers
+    ]
+
+
+def _spare(run: SpecRun) -> list[int]:
+    results = [r for sample in run.selected for r in run.results(sample).values()]
+    ran = {result.id.partition("::")[0] for result in results if result.outcome == "passed"}
+    comparisons = [one for one in run.plan.spec.comparisons if one.name in ran]
+    red = any(result.outcome == "failed" for result in results)
+    if red or not _all_vulkan_ran(run, ran):
+        return []
+    layers = masked(run.plan)
+    cases = [case for comparison in comparisons for case in run.plan.cases(comparison)]
+    near = _concerned(run.plan, cases, layers)
+    by_sample = dict.fromkeys(run.plan.spec.inputs, near)
+    trials = Trials(run, by_sample, Budget(SPARE_RUNS, SPARE_SECONDS))
+    needed = [layer.number for layer in layers]
+
+    def holds(kept: Sequence[int]) -> bool:
+        nonlocal needed
+        taken = {layer.number for layer in layers}.difference(kept)
+        right = trials.right_under(
+            [n.mask & ~PLACE if n.number in taken else n.mask for n in run.plan.masked.layers]
+        )
+        if right:
+            needed = list(kept)
+        return right
+
+    with suppress(Spent):  # then `needed` is what is known so far
+        ddmin(needed, holds)
+    run.phase = ""
+    return [layer.number for layer in layers if layer.number not in needed]
+
+
+def _all_vulkan_ran(run: SpecRun, ran: set[str]) -> bool:
+    """Whether the whole spec was selected, and each comparison on Vulkan compared something."""
+    plan = run.plan
+    vulkan = {c.name for c in plan.spec.comparisons if c.candidate is not None and c.candidate.on_vulkan}
+    every = {case.id for comparison in plan.spec.comparisons for case in plan.cases(comparison)}
+    chosen = [{case.id for case in run.selected.get(sample, ())} for sample in plan.spec.inputs]
+    return bool(vulkan) and vulkan <= ran and all(ids >= every for ids in chosen)
+
+
+def _concerned(plan: Plan, cases: list[Case], layers: list[Layer]) -> list[Case]:
+    """The outputs, the masked layers, and those beside them: what a lost mask could turn red."""
+    graph = plan.masked
+    near = {layer.number for layer in layers}
+    for layer in layers:
+        near |= {graph.producer[blob].number for blob in layer.inputs}
+        near |= {reader.number for blob in layer.outputs for reader in graph.consumers[blob]}
+    return [case for case in cases if case.layer is None or case.layer.number in near]

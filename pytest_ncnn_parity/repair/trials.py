@@ -1,0 +1,95 @@
+"""Whether a comparison comes out right under other masks: asked of the engine, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.repair.search import Masks, Spent
+
+
+@dataclass
+class Budget:
+    """How much a search may take: `runs` of a network on one sample, and seconds."""
+
+    runs: int
+    seconds: float
+    used: int = 0
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def took(self) -> float:
+        return time.monotonic() - self.start
+
+    def spend(self) -> None:
+        """Take one run. Raises Spent where none is left."""
+        if self.used >= self.runs or self.took > self.seconds:
+            raise Spent
+        self.used += 1
+
+
+@dataclass
+class Trials:
+    """The oracle of a search: every sample's outputs, and the layers in question, must agree.
+
+    `cases` are, by sample, those that were red or that could not be judged because of a red one;
+    `last` is why the last set that was tried did not hold.
+    """
+
+    run: SpecRun
+    cases: Mapping[str, Sequence[Case]]
+    budget: Budget
+    last: str = ""
+
+    def __post_init__(self) -> None:
+        self._samples = [sample for sample, cases in self.cases.items() if cases]
+
+    def holds(self, masks: Masks) -> bool:
+        """Whether the network is right with `masks` added to what its layers have."""
+        layers = self.run.plan.masked.layers
+        return self.right_under([layer.mask | masks.get(layer.number, 0) for layer in layers])
+
+    def right_under(self, whole: Sequence[int]) -> bool:
+        """Whether the network is right with `whole` as the masks of all its layers."""
+        self.run.idle()
+        for sample in self._samples:
+            self.budget.spend()
+            self.run.phase = f"masks, run {self.budget.used} of at most {self.budget.runs}: "
+            problem = self._problem(sample, whole)
+            if problem:
+                self.last = f"sample {sample}: {problem}"
+                self._samples.remove(sample)  # the likeliest to fail is asked first
+                self._samples.insert(0, sample)
+                return False
+        return True
+
+    def _problem(self, sample: str, masks: Sequence[int]) -> str:
+        job = jobs.trial(self.run.plan, sample, self.cases[sample], masks, self.run.settings.threads)
+        try:
+            failed = [r for r in self.run.engine.run(job) if r.outcome == "failed"]
+        except EngineError as error:
+            return str(error)
+        return f"{failed[0].id.split('::')[1]} {symptom(failed[0])}" if failed else ""
+
+
+def symptom(result: Result) -> str:
+    """What a failed trial showed, in a few words."""
+    if "misread" in result.evidence:
+        return f"takes the 16-bit values of {result.evidence['misread']} for fp32"
+    if result.metrics is None:
+        death = result.evidence.get("death", {})
+        return f"could not be run: {death.get('detail', 'it died before')}"
+    count = result.metrics["nan"] + result.metrics["inf"]
+    if count:
+        return f"has {count} inf or nan"
+    if result.metrics["mismatched"]:
+        return f"is off by scaled {float(result.metrics['scaled']):.3g}"
+    if "reference_nan" in result.evidence:
+        return f"has {result.evidence['reference_nan']} nan in the reference itself"
+    return "holds what 16 bits cannot"

@@ -1,0 +1,1 @@
+"""A red layer as files that show its fault with ncnn alone."""

@@ -1,0 +1,86 @@
+"""A red layer as files that show its fault with ncnn alone: made once for all samples of a spec."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.report.repro import script
+
+NAME_KEPT = 60  # characters of a name in a path
+
+
+@dataclass(frozen=True)
+class Repro:
+    """A folder with layer.param, layer.bin, inputs and repro.py; or `why` there is none."""
+
+    path: str | None
+    sample: str
+    why: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return f"none: {self.why}"
+        return f"{self.path} (of sample {self.sample})"
+
+
+def name(spec: str, case: Case) -> Path:
+    """Where below the user's folder the case's files go."""
+    return Path(_safe(spec.removesuffix(".parity.yaml")), _safe(case.comparison.name), _safe(case.name))
+
+
+def make(run: SpecRun, sample: str, case: Case, result: Result, text: str, folder: Path) -> Repro:
+    """The files of a red layer's case, `text` its failure's; written by the first sample that asks."""
+
+    def made() -> dict[str, Any]:
+        return asdict(_made(run, sample, case, result, text, folder))
+
+    told = run.once("repro", case.id, made)
+    return Repro(**told) if told else Repro(None, sample, "another process could not make it")
+
+
+def _made(run: SpecRun, sample: str, case: Case, result: Result, text: str, folder: Path) -> Repro:
+    assert case.layer is not None
+    step = str(result.evidence.get("death", {}).get("step", ""))
+    if step.startswith("load"):
+        return Repro(None, sample, "the network does not load, so no layer of it runs")
+    if case.layer.type == "Input":
+        return Repro(None, sample, "an Input layer runs nothing; its values are the sample's")
+    if "misread" in result.evidence:
+        return Repro(None, sample, "the fault is between two layers, and one alone does not show it")
+    run.idle()
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    job = jobs.isolate(run.plan, sample, case, str(fresh), run.settings.threads)
+    try:
+        told = run.engine.ask(job)
+        if told["problem"] is not None:
+            return Repro(None, sample, told["problem"])
+        lines = script.text(run.plan, sample, case, result, text, run.environment(), told)
+        (fresh / "repro.py").write_text(lines, "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+        fresh.replace(folder)
+    except EngineError as error:
+        return Repro(None, sample, str(error))
+    except OSError as error:
+        return Repro(None, sample, f"{error.filename or folder}: {error.strerror}")
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Repro(str(folder), sample)
+
+
+def _safe(text: str) -> str:
+    """`text` as a file's name: other characters than these replaced, and then told apart by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".")[:NAME_KEPT]
+    if plain == text:
+        return plain
+    return f"{plain}-{sha256(text.encode()).hexdigest()[:8]}"

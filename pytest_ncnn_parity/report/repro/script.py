@@ -1,0 +1,212 @@
+"""The script of a repro: runs one layer in two setups, and needs ncnn and numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pprint import pformat
+from string import Template
+from typing import Any
+
+from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan.cases import Case, Plan
+
+
+def text(
+    plan: Plan,
+    sample: str,
+    case: Case,
+    result: Result,
+    failure: str,
+    environment: Mapping[str, Any],
+    isolated: Mapping[str, Any],
+) -> str:
+    """The whole script. `failure` is what the case said; `isolated` what the worker wrote."""
+    assert case.layer is not None
+    layer, comparison = case.layer, case.comparison
+    cause = failure.partition("\n")[0].rpartition("(")[2].rstrip(")")
+    device = result.evidence.get("device") or "cpu"
+    values = {
+        "INPUTS": isolated["inputs"],
+        "OUTPUTS": list(layer.outputs),
+        "REFERENCE": _options(comparison.reference),
+        "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
+        "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
+        "HALF": comparison.half,
+        "UNDERFLOW": cause == "underflow",
+        "RUNS": 5 if cause == "nondeterministic" else 1,
+        "SETUP": plan.spec.setup if isolated["custom"] else None,
+    }
+    header = [
+        *failure.splitlines(),
+        "",
+        f"Layer {layer.name}, line {layer.line} of {Path(plan.spec.param).name}; sample {sample}.",
+        f"Seen with ncnn {environment.get('ncnn')}, numpy {environment.get('numpy')}, Python "
+        f"{environment.get('python')} on {environment.get('system')}, device {device}.",
+        *_devices(environment),
+    ]
+    return TEMPLATE.substitute(
+        header="\n".join(_comment(line) for line in header),
+        constants="\n".join(
+            f"{name} = {pformat(v, width=100, compact=True, sort_dicts=False)}"
+            for name, v in values.items()
+        ),
+    )
+
+
+def _devices(environment: Mapping[str, Any]) -> list[str]:
+    return [f"Vulkan device: {d['name']}, fp16-p/s/u/a={d['fp16']}" for d in environment["devices"]]
+
+
+def _comment(line: str) -> str:
+    plain = "".join(c if c.isprintable() else "?" for c in line)
+    return f"# {plain}".rstrip()
+
+
+def _literal(value: Any) -> str:
+    return pformat(value, width=100, compact=True, sort_dicts=False)
+
+
+def _options(setup: Setup) -> dict[str, bool | int | None]:
+    """ncnn's options for `setup`, and `vulkan`: the index of the device, or None for the CPU."""
+    index = int(setup.device.partition(":")[2] or 0) if setup.on_vulkan else None
+    flags = {flag: flag in PRECISIONS[setup.precision] for flag in sorted(PRECISION_FLAGS)}
+    return {"vulkan": index, **flags, **setup.options}
+
+
+TEMPLATE = Template('''\
+#!/usr/bin/env python3
+$header
+#
+# Needs ncnn and numpy. Exit status: 1 the fault is there, 0 it is not, 2 it cannot be tried here.
+
+import importlib
+import sys
+from pathlib import Path
+
+import ncnn
+import numpy as np
+
+$constants
+HERE = Path(__file__).resolve().parent
+
+
+def stop(why):
+    print(f"cannot be tried: {why}")
+    sys.exit(2)
+
+
+class Net(ncnn.Net):
+    made = []  # by a project's function: ncnn holds no reference to it
+
+    def register_custom_layer(self, type, creator, destroyer=lambda layer: None):
+        def create():
+            self.made.append(creator())
+            return self.made[-1]
+
+        return super().register_custom_layer(type, create, destroyer)
+
+
+def load(setup):
+    net = Net()
+    if SETUP:  # the project's function that registers the operator
+        module, _, function = SETUP.partition(":")
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            getattr(importlib.import_module(module), function)(net)
+        except ImportError as error:
+            stop(f"needs {SETUP}; run this in its project's folder ({error})")
+    for name, value in setup.items():
+        if name != "vulkan" and hasattr(net.opt, name):
+            setattr(net.opt, name, value)
+        elif name != "vulkan" and value:
+            stop(f"ncnn {ncnn.__version__} has no option {name}")
+    net.opt.use_vulkan_compute = setup["vulkan"] is not None
+    if setup["vulkan"] is not None:
+        if setup["vulkan"] >= ncnn.get_gpu_count():
+            stop(f"no Vulkan device {setup['vulkan']}")
+        net.set_vulkan_device(setup["vulkan"])
+    if net.load_param(str(HERE / "layer.param")) or net.load_model(str(HERE / "layer.bin")):
+        stop("ncnn does not load layer.param and layer.bin")
+    return net
+
+
+def run(setup):
+    net = load(setup)
+    extractor = net.create_extractor()
+    for blob, name in INPUTS.items():
+        array = np.load(HERE / name)
+        extractor.input(blob, ncnn.Mat(array).clone())
+    made = {}
+    for blob in OUTPUTS:
+        rc, mat = extractor.extract(blob)
+        if rc != 0:
+            print(f"{blob}: extract gives {rc}")
+            sys.exit(1)
+        made[blob] = np.array(mat)
+    del extractor
+    return made
+
+
+def compare(blob, candidate, reference):
+    """Say how the candidate differs; whether it is out of tolerance."""
+    if candidate.shape != reference.shape:
+        print(f"{blob}: shape {candidate.shape}, the reference has {reference.shape}")
+        return True
+    c, r = candidate.astype(np.float64), reference.astype(np.float64)
+    finite = np.isfinite(c) & np.isfinite(r)
+    absmax = np.abs(r[np.isfinite(r)]).max(initial=0.0)
+    with np.errstate(invalid="ignore"):
+        budget = TOLERANCE["atol"] + TOLERANCE["rtol"] * np.abs(r) + TOLERANCE["scaled"] * absmax
+        same = (c == r) | (np.isnan(c) & np.isnan(r))
+        wrong = np.where(finite, np.abs(c - r) > budget, ~same)
+        off = np.where(finite, np.abs(c - r), np.where(same, 0, np.inf))
+    fault = bool(wrong.any())
+    place = np.unravel_index(off.argmax(), c.shape)
+    print(
+        f"{blob}: {np.count_nonzero(wrong)} of {c.size} elements out of tolerance; the worst, at "
+        f"{[int(i) for i in place]}: {c[place]:.9g}, reference {r[place]:.9g}"
+    )
+    c, r = c[finite], r[finite]
+    cosine = (c @ r) / max(np.sqrt((c @ c) * (r @ r)), 1e-300) if (c != r).any() else 1.0
+    noise = (c - r) @ (c - r)
+    sqnr = 10 * np.log10(max(r @ r, 1e-300) / noise) if noise else np.inf
+    for name, found in (("cosine", cosine), ("sqnr_db", sqnr)):
+        if name in TOLERANCE and found < TOLERANCE[name]:
+            print(f"{blob}: {name} {found:.6g}, wanted {TOLERANCE[name]:g}")
+            fault = True
+    return fault
+
+
+def unholdable(blob, reference):
+    """Say what 16 bits cannot hold of the reference, or what it should not hold itself."""
+    fed = [np.load(HERE / name) for name in INPUTS.values()]
+    if np.isnan(reference).any() and not any(np.isnan(array).any() for array in fed):
+        print(f"{blob}: the reference makes nan of inputs without")
+        return True
+    size = np.abs(reference[np.isfinite(reference)]).max(initial=0.0)
+    if HALF == "fp16" and size >= 65520:
+        print(f"{blob}: the reference reaches {size:.10g}; fp16 ends at 65504")
+        return True
+    zeroed = np.count_nonzero((reference != 0) & (np.abs(reference) <= 2.0**-25))
+    if UNDERFLOW and zeroed:
+        print(f"{blob}: {zeroed} values become 0 in fp16, which what reads them cannot bear")
+        return True
+    return False
+
+
+def main():
+    print(f"ncnn {ncnn.__version__}, numpy {np.__version__}")
+    reference = run(REFERENCE)
+    found = [unholdable(blob, value) for blob, value in reference.items()]
+    for _ in range(RUNS if CANDIDATE else 0):
+        candidate = run(CANDIDATE)
+        found += [compare(blob, candidate[blob], reference[blob]) for blob in OUTPUTS]
+    print("the fault is there" if any(found) else "the fault is not seen here")
+    return int(any(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+''')

@@ -1,0 +1,1 @@
+"""Reports as text: the terminal, one case, Markdown, GitHub, progress."""

@@ -1,0 +1,98 @@
+"""What a run on GitHub Actions says beside its log: annotations on specs, and the step's summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.report import counts, highlights
+from pytest_ncnn_parity.report.text import markdown
+
+MOST_ANNOTATIONS = 10  # of a kind that GitHub shows of one step
+MOST_SUMMARY = 1 << 20  # bytes of a step's summary; GitHub drops all of a longer one
+_MESSAGE_SHOWN = 3000  # characters
+
+Environ = Mapping[str, str]
+
+
+def annotated(document: Mapping[str, Any], environ: Environ, root: Path) -> Iterator[str]:
+    """Lines for the log, where it is GitHub's. `root`: what the specs' paths are relative to."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return
+    if not document["complete"]:
+        yield _line("error", document["stopped"], title="ncnn parity: cut short")
+    found = [_error(error) for error in document["errors"]] + list(_red(document))
+    most = MOST_ANNOTATIONS - (not document["complete"])
+    shown = found if len(found) <= most else found[: most - 1]
+    for place, message in shown:
+        yield _line("error", message, **{**place, "file": _file(place["file"], environ, root)})
+    if len(found) > len(shown):
+        more = f"{len(found) - len(shown)} more layers and outputs are red: see the log or the reports"
+        yield _line("error", more, title="ncnn parity")
+    for spec, why in list(counts.empty(document))[:MOST_ANNOTATIONS]:
+        place = {"file": _file(spec, environ, root), "line": "1", "title": "nothing was compared"}
+        yield _line("warning", why, **place)
+
+
+def write_summary(document: Mapping[str, Any], environ: Environ) -> str:
+    """Append to the step's summary, where there is one; what went wrong, in words."""
+    name = environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return ""
+    path = Path(name)
+    try:
+        before = path.stat().st_size if path.exists() else 0
+        text = markdown.summary(document, MOST_SUMMARY - before - 1)
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        return f"GITHUB_STEP_SUMMARY={name}: cannot be written: {error}"
+    return ""
+
+
+def _red(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], str]]:
+    """One for each red layer, whatever it is red in, then the outputs; the models take turns."""
+    turns: list[list[tuple[dict[str, str], str]]] = []
+    for model in document["models"]:
+        red: dict[str, Mapping[str, Any]] = {}
+        for case in model["cases"]:
+            if case["outcome"] == "failed":
+                red.setdefault(highlights.name(case), case)
+        layers_first = sorted(red.items(), key=lambda pair: pair[1]["output"] is not None)
+        turns.append([_case(model["spec"], name, case) for name, case in layers_first])
+    yield from filter(None, chain.from_iterable(zip_longest(*turns)))
+
+
+def _case(spec: str, name: str, case: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+    title = f"{name}: {case['cause'] or 'failed'} ({case['comparison']})"
+    return {"file": spec, "line": str(case["line"] or 1), "title": title}, case["message"]
+
+
+def _error(error: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    found = re.search(re.escape(Path(error["spec"]).name) + r":(\d+)", error["message"])
+    line = found.group(1) if found else "1"
+    return {"file": error["spec"], "line": line, "title": "spec not usable"}, error["message"]
+
+
+def _file(spec: str, environ: Environ, root: Path) -> str:
+    """The spec as GitHub knows it: from the top of the checkout."""
+    path = (root / spec).resolve()
+    workspace = Path(environ.get("GITHUB_WORKSPACE") or root).resolve()
+    return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)
+
+
+def _line(kind: str, message: str, **properties: str) -> str:
+    told = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{kind} {told}::{_data(printable(message[:_MESSAGE_SHOWN], lines=True))}"
+
+
+def _data(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: str) -> str:
+    return _data(printable(value)).replace(":", "%3A").replace(",", "%2C")

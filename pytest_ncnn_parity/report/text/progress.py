@@ -1,0 +1,82 @@
+"""What long work is at, as one line on a real terminal that is gone before pytest writes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from pytest_ncnn_parity.base.printable import printable
+
+PATIENCE_SECONDS = 0.3  # what is over sooner needs no line
+TICK_SECONDS = 0.2
+LEAST_ROOM = 16  # columns
+
+
+def on_terminal(room: Callable[[], int]) -> Progress | None:
+    """Progress where pytest writes, if that is a terminal. To be called while nothing is captured.
+
+    `room` tells how many columns are left on the line that the cursor is on.
+    """
+    if not os.isatty(1) or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    # of its own: pytest sends file descriptor 1 elsewhere while a test runs
+    return Progress(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"), room)
+
+
+class Progress:
+    """The line. It is drawn from a thread of its own: what takes long may be a single native step.
+
+    The cursor is put back to where it was by backspaces, so that what stands on the line stays.
+    """
+
+    def __init__(self, out: TextIO, room: Callable[[], int]) -> None:
+        self._out = out
+        self._room = room
+        self._lock = threading.Lock()
+        self._text = ""
+        self._since = 0.0
+        self._shown = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+
+    def say(self, text: str) -> None:
+        """Work on `text` has begun; it is shown if work takes long."""
+        if not self._text:
+            self._since = time.monotonic()
+            if not self._thread.is_alive() and not self._ended.is_set():
+                self._thread.start()
+        self._text = text
+
+    def clear(self) -> None:
+        """The work is over, and pytest may write."""
+        if self._text:
+            with self._lock:
+                self._text = ""
+                self._show("")
+
+    def close(self) -> None:
+        self.clear()
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._out.close()
+
+    def _draw(self) -> None:
+        while not self._ended.wait(TICK_SECONDS):
+            with self._lock:
+                took = time.monotonic() - self._since
+                if self._text and took > PATIENCE_SECONDS:
+                    self._show(printable(f" {took:.0f} s: {self._text}"))
+
+    def _show(self, text: str) -> None:
+        room = self._room() if text else 0
+        text = text[:room] if room >= LEAST_ROOM else ""
+        if text or self._shown:
+            rest = max(0, self._shown - len(text))
+            self._out.write(text + " " * rest + "\b" * (len(text) + rest))
+            self._out.flush()
+        self._shown = len(text)

@@ -1,0 +1,196 @@
+"""The keys a spec may have, and the values each may take; nothing of the network it speaks of."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from pytest_ncnn_parity.base.errors import guess, quoted
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, GOLDEN, PRECISIONS, Setup
+
+
+class Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _printable(text: str) -> str:
+    """Names and reasons are printed as they stand: nothing in them may be an order to a terminal."""
+    if not text.isprintable():
+        raise ValueError("expected characters that can be printed, on one line")
+    return text
+
+
+INT32 = 2**31
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+
+
+class ModelFiles(Keys):
+    """The network's files, relative to the spec."""
+
+    param: Name
+    bin: Name
+
+
+MOST_THREADS = 1024
+OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
+
+
+class SetupKeys(Keys):
+    """One side of an own comparison."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
+    precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
+    options: dict[OptionName, bool | OptionValue] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _free(cls, options: dict[str, bool | int]) -> dict[str, bool | int]:
+        taken = {"use_vulkan_compute": "device"}
+        for name in options:
+            if name in taken:
+                raise ValueError(f"{name} is set by the key '{taken[name]}'")
+        if not 1 <= options.get("num_threads", 1) <= MOST_THREADS:
+            raise ValueError(f"num_threads: expected 1 to {MOST_THREADS}")
+        return options
+
+    def setup(self) -> Setup:
+        return Setup(self.device, self.precision, self.options)
+
+
+class OwnComparison(Keys):
+    """A pair of setups of the user's own."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$"), AfterValidator(_printable)]
+    reference: SetupKeys = SetupKeys()
+    candidate: SetupKeys
+
+    @field_validator("name")
+    @classmethod
+    def _not_taken(cls, name: str) -> str:
+        if name == GOLDEN.name:
+            raise ValueError(f"{name!r} is the comparison with a sample's 'expect'; take another name")
+        return name
+
+    @model_validator(mode="after")
+    def _differ(self) -> OwnComparison:
+        if self.reference.setup() == self.candidate.setup():
+            raise ValueError("reference and candidate are the same: nothing would be tested")
+        return self
+
+
+class Budget(Keys):
+    """Tolerance keys; see tolerance.Tolerance."""
+
+    atol: Share | None = None
+    rtol: Share | None = None
+    scaled: Share | None = None
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
+    sqnr_db: Finite | None = None
+
+    def given(self) -> dict[str, float]:
+        return {key: value for key, value in self if value is not None}
+
+
+class ToleranceKeys(Keys):
+    """Budgets by precision, of recorded outputs, by layer (glob or type:Op) and by output.
+
+    Of the patterns, later ones lie over earlier.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    fp32: Budget = Budget()
+    fp16: Budget = Budget()
+    fp16_storage: Budget = Field(Budget(), alias="fp16-storage")
+    fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
+    bf16: Budget = Budget()
+    golden: Budget = Budget()
+    layers: dict[str, Budget] = {}
+    outputs: dict[str, Budget] = {}
+
+    def of_precision(self, precision: str) -> Budget:
+        found: Budget = getattr(self, precision.replace("-", "_"))
+        return found
+
+
+class Selection(Keys):
+    """Which layers get cases: name globs and type:Op."""
+
+    include: list[Name] = ["*"]
+    exclude: list[Name] = []
+
+
+class Known(Keys):
+    """An expected failure. Strict: when it passes, that is a failure."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["layer"]}, {"required": ["output"]}]}
+    )
+
+    layer: Name | None = None
+    output: Name | None = None
+    comparison: Name | None = None
+    sample: Name | None = None
+    reason: Line
+
+    @model_validator(mode="after")
+    def _one(self) -> Known:
+        if (self.layer is None) == (self.output is None):
+            raise ValueError("name either a layer or an output")
+        return self
+
+
+def _built_in(name: str) -> str:
+    if name not in BUILT_IN:
+        raise ValueError(
+            f"unknown comparison {quoted(name)}{guess(name, BUILT_IN)}; there are "
+            f"{', '.join(BUILT_IN)}, and own ones with name, reference and candidate"
+        )
+    return name
+
+
+def _comparison_kind(value: Any) -> str:
+    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
+
+
+_Enum = WithJsonSchema({"type": "string", "enum": list(BUILT_IN)})
+AnyComparison = Annotated[
+    Annotated[str, AfterValidator(_built_in), _Enum, Tag("built-in")]
+    | Annotated[OwnComparison, Tag("own")],
+    Discriminator(_comparison_kind),
+]
+
+
+def _function(name: str) -> str:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
+        raise ValueError(f"expected package.module:function, found {name[:60]!r}")
+    return name
+
+
+_Pattern = WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"})  # \w is ASCII in editors
+Function = Annotated[str, AfterValidator(_function), _Pattern]
+Mask = Annotated[int, Field(ge=0, le=255)]
+SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]{1,100}$"), AfterValidator(_printable)]
+
+assert {*PRECISIONS, GOLDEN.precision} == {
+    field.alias or name
+    for name, field in ToleranceKeys.model_fields.items()
+    if name not in ("layers", "outputs")
+}

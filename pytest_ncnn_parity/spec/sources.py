@@ -1,0 +1,159 @@
+"""The keys of a spec's samples: where the values of an input come from, and what each may be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from pytest_ncnn_parity.network import shapes
+from pytest_ncnn_parity.spec.keys import INT32, Keys, Name
+
+
+def _feasible(shape: list[int]) -> list[int]:
+    problem = shapes.too_large(shape)
+    if problem:
+        raise ValueError(problem)
+    return shape
+
+
+FP32_MAX = 3.4028234663852886e38
+
+Size = Annotated[int, Field(ge=1, lt=INT32)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=4), AfterValidator(_feasible)]
+Value = Annotated[float, Field(ge=-FP32_MAX, le=FP32_MAX, allow_inf_nan=False)]  # fp32 holds it
+
+
+class RandomSource(Keys):
+    """Values drawn from a seeded generator: normal (mean, std, clipped to low..high) or uniform."""
+
+    random: Literal["normal", "uniform"]
+    shape: Shape | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    mean: Value = 0.0
+    std: Annotated[Value, Field(ge=0)] = 1.0
+    low: Value | None = None
+    high: Value | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> RandomSource:
+        low, high = self.bounds
+        if low is not None and high is not None and low >= high:
+            raise ValueError(f"low ({low:g}) must be below high ({high:g})")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        if self.random == "normal":
+            return self.low, self.high
+        return (
+            0.0 if self.low is None else self.low,
+            1.0 if self.high is None else self.high,
+        )
+
+
+class ConstantSource(Keys):
+    """One value everywhere."""
+
+    constant: Value
+    shape: Shape | None = None
+
+
+class FileSource(Keys):
+    """A recorded array: .npy, or .npz with the key of an array in it."""
+
+    file: Name
+    key: Name | None = None
+
+
+class ImageSource(Keys):
+    """Pixels, then (pixel - mean) * norm by channel, as ncnn's substract_mean_normalize does."""
+
+    image: Name
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width, height
+    mean: list[Value] | None = None
+    norm: list[Value] | None = None
+
+    @model_validator(mode="after")
+    def _channels(self) -> ImageSource:
+        channels = 1 if self.color == "gray" else 3
+        for name, values in (("mean", self.mean), ("norm", self.norm)):
+            if values is not None and len(values) != channels:
+                raise ValueError(
+                    f"{name} has {len(values)} values, a {self.color} image {channels} channel"
+                    f"{'s' * (channels > 1)}"
+                )
+        if self.size is not None:
+            _feasible([channels, *reversed(self.size)])
+        return self
+
+
+SOURCES: dict[str, type[BaseModel]] = {
+    "random": RandomSource,
+    "constant": ConstantSource,
+    "file": FileSource,
+    "image": ImageSource,
+}
+
+
+def _source_kind(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else {}
+    return next((kind for kind in SOURCES if kind in keys), None)
+
+
+Source = Annotated[
+    Annotated[RandomSource, Tag("random")]
+    | Annotated[ConstantSource, Tag("constant")]
+    | Annotated[FileSource, Tag("file")]
+    | Annotated[ImageSource, Tag("image")],
+    Discriminator(_source_kind),
+]
+
+
+class Sample(Keys):
+    """What is fed to the network, by input blob, and what was recorded of its outputs elsewhere.
+
+    In the spec both stand side by side: `expect` is the recording, unless its value is itself a source.
+    """
+
+    blobs: dict[Name, Source]
+    expect: Annotated[dict[Name, FileSource], Field(min_length=1)] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apart(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "expect" in given and _is_recording(given["expect"]):
+            blobs = {key: value for key, value in given.items() if key != "expect"}
+            return {"blobs": blobs, "expect": given["expect"]}
+        return {"blobs": given}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """As it stands in the spec, where `blobs` is no key."""
+        reference = handler(schema)
+        found = handler.resolve_ref_schema(reference)
+        keys = found.pop("properties")
+        del found["required"]
+        source = keys["blobs"]["additionalProperties"]
+        found["additionalProperties"] = source
+        found["properties"] = {"expect": {"anyOf": [keys["expect"], source]}}
+        return reference
+
+
+def _is_recording(value: Any) -> bool:
+    """Whether the value of `expect` names output blobs: a source has a plain value by its kind."""
+    kind = _source_kind(value)
+    return kind is None or isinstance(value[kind], dict)

@@ -1,0 +1,197 @@
+"""A YAML spec -> Spec, or every error in it with its place. `keys` says what may stand in it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
+
+from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, DEFAULT_COMPARE, Comparison
+from pytest_ncnn_parity.spec import yaml12
+from pytest_ncnn_parity.spec.keys import (
+    AnyComparison,
+    Budget,
+    Function,
+    Keys,
+    Known,
+    Mask,
+    ModelFiles,
+    OwnComparison,
+    SampleName,
+    Selection,
+    SetupKeys,
+    ToleranceKeys,
+)
+from pytest_ncnn_parity.spec.sources import SOURCES, FileSource, Sample, Source
+
+MOST_BYTES = 4 << 20  # of a spec
+
+
+class SpecError(ParityErrors):
+    """Every error of a spec, each as `file:line:column: message`."""
+
+
+class Spec(Keys):
+    """One model and how to test it. `path` is the spec's own file."""
+
+    model: ModelFiles
+    samples: Annotated[
+        dict[SampleName, Sample],
+        Field(min_length=1, alias="inputs", json_schema_extra={"additionalProperties": False}),
+    ]
+    setup: Function | None = None
+    compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
+    tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
+    layers: Selection = Selection()
+    masks: dict[str, Mask] = {}
+    known: list[Known] = []
+
+    _path: Path = PrivateAttr()
+    _document: yaml12.Document = PrivateAttr()
+
+    @field_validator("compare")
+    @classmethod
+    def _comparisons(cls, given: list[str | OwnComparison]) -> list[str | OwnComparison]:
+        names = [c.name for item in given for c in _expanded(item)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"comparison {quoted(name)} stands twice")
+        return given
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Source]]:
+        """By sample, what is fed to each input blob."""
+        return {name: sample.blobs for name, sample in self.samples.items()}
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def param(self) -> Path:
+        return self._path.parent / self.model.param
+
+    @property
+    def bin(self) -> Path:
+        return self._path.parent / self.model.bin
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        return [comparison for item in self.compare for comparison in _expanded(item)]
+
+    def at(self, *path: str | int, of_key: bool = False) -> str:
+        """`file:line:column` of a key or a value."""
+        return f"{read_files.shown(self._path)}:{self._document.place(path, of_key)}"
+
+    def at_input(self, sample: str, *path: str) -> str:
+        """`file:line:column: path` of one input of a sample, or of what is expected of it."""
+        shown = ".".join(map(cut, path))
+        return f"{self.at('inputs', sample, *path, of_key=True)}: inputs.{sample}.{shown}"
+
+    def line(self, *path: str | int) -> int:
+        return self._document.place(path, of_key=True).line
+
+
+def _expanded(item: str | OwnComparison) -> list[Comparison]:
+    if isinstance(item, str):
+        return list(BUILT_IN[item])
+    return [Comparison(item.name, item.reference.setup(), item.candidate.setup())]
+
+
+def load(path: Path, root: Path | None = None) -> Spec:
+    """Read the spec at `path`; SpecError holds every error in it, each with its place.
+
+    With a `root` it must lie in there once all links are followed.
+    """
+    shown = read_files.shown(path)
+    if not _names_print(path, root):
+        raise SpecError([f"{shown}: a name here has characters that do not print; rename it"])
+    try:
+        document = yaml12.load(read_files.text(path, root, MOST_BYTES, "expected a spec in YAML"))
+    except read_files.Unreadable as error:
+        raise SpecError([str(error)]) from None
+    except yaml12.YamlError as error:
+        raise SpecError(f"{shown}:{place}: {message}" for place, message in error.problems) from None
+    try:
+        spec = Spec.model_validate(document.data)
+    except ValidationError as error:
+        raise SpecError(_readable(error, shown, document)) from None
+    spec._path = path.absolute()  # a worker has another working directory
+    spec._document = document
+    return spec
+
+
+def _names_print(path: Path, root: Path | None) -> bool:
+    """Whether node ids and reports can hold the path from the root, or the name where there is none."""
+    below = root is not None and path.is_relative_to(root)
+    name = str(path.relative_to(root)) if root is not None and below else path.name
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
+
+
+def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[str]:
+    """The problems in the file's order, of several at one place and of one key the first."""
+    found: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
+    for problem in error.errors(include_url=False):
+        loc = _in_document(problem["loc"], document.data)
+        missing = problem["type"] == "missing"
+        unknown = problem["type"] == "extra_forbidden"
+        if missing:
+            loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
+        place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
+        key = problem["loc"] if missing else loc
+        found.setdefault((place.line, place.column, key), (problem, loc))
+    for (line, column, _), (problem, loc) in sorted(found.items(), key=lambda item: item[0][:2]):
+        yield f"{path}:{line}:{column}: {_message(problem, loc)}"
+
+
+def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
+    """The part of a pydantic location that is a path in the document: it names types as well."""
+    path: list[str | int] = []
+    if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
+        loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth is the kind of source, by our Tag
+    if loc[:1] == ("compare",):
+        loc = loc[:2] + loc[3:]  # as here the third
+    for step in loc:
+        inside = step in data if isinstance(data, dict) else False
+        if isinstance(data, list) and isinstance(step, int):
+            inside = step < len(data)
+        if inside:
+            data = data[step]
+            path.append(step)
+    return tuple(path)
+
+
+def _message(problem: Any, loc: yaml12.Path) -> str:
+    where = ".".join(cut(str(step), 40) for step in loc) or "the spec"
+    kind, value = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
+        if loc[-1] in _fields_at(loc[:-1]):
+            return f"the key {loc[-1]!r} does not go with the others here"
+        return f"unknown key {quoted(loc[-1])}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
+    if kind == "missing":
+        return f"{where}: the key {problem['loc'][-1]!r} is missing"
+    if kind == "union_tag_not_found":
+        return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
+    if kind == "value_error":
+        return f"{where}: {problem['ctx']['error']!s}"
+    shown = "nothing" if value is None else quoted(value)
+    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
+
+
+def _fields_at(loc: yaml12.Path) -> set[str]:
+    """The keys that may stand at `loc`."""
+    classes: dict[str, list[type[BaseModel]]] = {
+        "model": [ModelFiles],
+        "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),  # longer: in `expect`
+        "compare": [OwnComparison, SetupKeys],
+        "layers": [Selection],
+        "known": [Known],
+        "tolerance": [ToleranceKeys] if len(loc) == 1 else [Budget],
+    }
+    chosen = classes.get(str(loc[0]), []) if loc else [Spec]
+    return {field.alias or name for c in chosen for name, field in c.model_fields.items()}

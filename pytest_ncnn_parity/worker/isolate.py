@@ -1,0 +1,86 @@
+"""One layer taken out of its network: its line, its weights and the values it is fed, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ncnn
+import numpy as np
+
+from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.network.param import MAGIC, SHAPE_HINT_ID, Graph, Layer
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.weights import Checked
+from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.stepping import walk
+
+
+def isolate(job: Job, graph: Graph, inputs: Made, nets: JobNets, files: Checked) -> dict[str, Any]:
+    """Write layer.param, layer.bin and the inputs of the job's one case to the job's folder.
+
+    `inputs` maps blobs to their .npy files; they hold the trajectory's values, rounded as the case
+    feeds them. `custom`: ncnn does not have the operator. `problem`: why there are no files.
+    """
+    (case,) = job.cases
+    assert case.layer is not None
+    assert job.folder is not None
+    layer, folder = graph.layers[case.layer], Path(job.folder)
+    try:
+        values = _inputs(job, graph, layer, inputs, nets)
+        feed = None if case.candidate is None else nets[case.candidate].execution(layer).feed
+        start, end = files.weights(job.models[0], graph).spans[layer.number]
+        folder.mkdir(parents=True)
+        (folder / "layer.param").write_text(_alone(graph, layer), "utf-8")
+        _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
+        named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
+        for blob, value in values.items():
+            np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
+    except StepFailed as failed:
+        return {"problem": f"{failed.step} failed, too: {failed.death['detail']}"}
+    except Unavailable as lacking:
+        return {"problem": str(lacking)}
+    except OSError as error:
+        return {"problem": f"{error.filename or folder}: {error.strerror}"}
+    return {"problem": None, "inputs": named, "custom": ncnn.layer_to_index(layer.type) == -1}
+
+
+def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -> Made:
+    """What the trajectory feeds `layer`; the layer itself is not run: it may kill the worker."""
+    wanted = list(dict.fromkeys(layer.inputs))
+    needed = graph.ancestors(wanted)
+    blobs: Made = {}
+    for step in walk([one for one in graph.layers if one.number in needed], blobs, wanted):
+        if step.type == "Input":
+            blobs.update({blob: inputs[blob] for blob in step.outputs})
+        else:
+            blobs.update(nets[job.trajectory].run_layer(step, blobs))
+    return {blob: blobs[blob] for blob in wanted}
+
+
+def _alone(graph: Graph, layer: Layer) -> str:
+    """A .param of Input layers and `layer`, its line as it stands, mask and all.
+
+    A shape that the .param tells of an input goes with it: kernels are made for it.
+    """
+    read = list(dict.fromkeys(layer.inputs))
+    lines = [f"Input {blob} 0 1 {blob}{_hint(graph.producer[blob], blob)}" for blob in read]
+    count = len(read) + len(layer.outputs)
+    return "\n".join([MAGIC, f"{len(lines) + 1} {count}", *lines, graph.line_of(layer), ""])
+
+
+def _hint(maker: Layer, blob: str) -> str:
+    numbers = maker.params.get(SHAPE_HINT_ID, "").split(",")[1:]
+    step = len(numbers) // len(maker.outputs)
+    own = numbers[maker.outputs.index(blob) * step :][:step]
+    return f" {SHAPE_HINT_ID}={','.join([str(step), *own])}" if own else ""
+
+
+def _cut(source: Path, start: int, end: int, target: Path) -> None:
+    with source.open("rb") as whole, target.open("wb") as part:
+        whole.seek(start)
+        left = end - start
+        while block := whole.read(min(left, 1 << 20)):
+            part.write(block)
+            left -= len(block)

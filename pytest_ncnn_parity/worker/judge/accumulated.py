@@ -1,0 +1,159 @@
+"""How far each candidate's own run is from its reference's, value by value, and where that grows.
+
+A layer case feeds both sides with the same values; here each network is fed with its own, as in a
+run of the whole. Every network steps once, whatever the number of comparisons that look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Result
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.outputs import refuse_misread
+from pytest_ncnn_parity.worker.networks.loaded import Net
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import Chain
+
+METRICS = "scaled max_abs cosine sqnr_db nan inf reference_absmax candidate_absmax".split()
+STEPS = 3  # of an error's growth, the largest, that are told
+
+
+@dataclass
+class _Pair:
+    """One comparison: its networks by number, the layers it looks at, and what it saw.
+
+    `errors` are metrics by blob; `ended` says why there is none for some.
+    """
+
+    reference: int
+    candidate: int
+    tolerance: Mapping[str, Any]
+    layers: set[int] = field(default_factory=set)
+    errors: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    ended: str = ""
+
+
+class Accumulated:
+    """The runs of one sample's candidates and references beside the trajectory, in step with it."""
+
+    def __init__(
+        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, cases: Iterable[CaseSpec]
+    ) -> None:
+        self._job = job
+        self._graph = graph
+        self._nets = nets
+        self._inputs = inputs
+        self._pairs: dict[str, _Pair] = {}
+        for case in cases:
+            if case.candidate is not None and case.golden is None:
+                tolerance = job.defaults[case.comparison]
+                pair = _Pair(case.reference, case.candidate, tolerance)
+                pair = self._pairs.setdefault(case.comparison, pair)
+                pair.layers |= graph.ancestors(self._blobs(case))
+
+    @property
+    def layers(self) -> set[int]:
+        """The layers that the trajectory must run for this."""
+        return set().union(*(pair.layers for pair in self._pairs.values()))
+
+    def _blobs(self, case: CaseSpec) -> tuple[str, ...]:
+        if case.output is not None:
+            return (case.output,)
+        assert case.layer is not None
+        return self._graph.layers[case.layer].outputs
+
+    @cached_property
+    def _chains(self) -> dict[int, Chain]:
+        """By its number, each network that can be had, but the trajectory."""
+        wanted: dict[int, set[int]] = {}
+        loaded: dict[int, Net] = {}
+        for pair in self._pairs.values():
+            numbers = {pair.reference, pair.candidate} - {self._job.trajectory}
+            try:
+                for number in numbers:
+                    loaded[number] = self._nets[number]
+            except (StepFailed, Unavailable) as problem:  # there are cases that tell of it
+                pair.ended = str(problem)
+                continue
+            for number in numbers:
+                wanted.setdefault(number, set()).update(pair.layers)
+        return {number: self._chain(loaded[number], layers) for number, layers in wanted.items()}
+
+    def _chain(self, net: Net, layers: set[int]) -> Chain:
+        def run(layer: Layer, blobs: Made) -> Made:
+            refuse_misread(net, layer, self._graph)
+            return net.run_layer(layer, blobs, own=True)
+
+        return Chain([n for n in self._graph.layers if n.number in layers], self._inputs, run)
+
+    @cached_property
+    def _steps(self) -> dict[int, Iterator[tuple[Layer, Made]]]:
+        return {number: chain.steps() for number, chain in self._chains.items()}
+
+    def advance(self, layer: Layer, trajectory: Chain) -> None:
+        """Run `layer`, which the trajectory has just run, in every network it is wanted of."""
+        chains = {self._job.trajectory: trajectory, **self._chains}
+        pairs = [
+            pair
+            for pair in self._pairs.values()
+            if layer.number in pair.layers and {pair.reference, pair.candidate} <= chains.keys()
+        ]
+        for number in {n for pair in pairs for n in (pair.reference, pair.candidate)}:
+            if number != self._job.trajectory:
+                stepped, _ = next(self._steps[number])
+                assert stepped is layer
+        for pair in pairs:
+            for blob in layer.outputs:
+                self._compare(pair, blob, chains[pair.reference], chains[pair.candidate])
+
+    @staticmethod
+    def _compare(pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
+        try:
+            expected, made = ({blob: _value(chain, blob)} for chain in (reference, candidate))
+            metrics, _ = probes.worst(made, expected, pair.tolerance)
+        except StepFailed as failed:
+            pair.ended = pair.ended or f"{failed.step}: {failed.death['detail']}"
+        else:
+            pair.errors[blob] = {name: getattr(metrics, name) for name in METRICS}
+
+    def told(self, case: CaseSpec, result: Result) -> Result:
+        """`result` with what the runs show of the values it judges."""
+        pair = self._pairs.get(case.comparison)
+        if pair is None or case.golden is not None:
+            return result
+        known = [pair.errors[blob] for blob in self._blobs(case) if blob in pair.errors]
+        worst = max(known, key=lambda error: error["scaled"], default=None)
+        evidence = dict(result.evidence)
+        if worst is None and pair.ended not in ("", result.reason):
+            evidence["accumulated_ended"] = pair.ended
+        if case.output is not None and result.outcome == "failed":
+            evidence["growth"] = self._growth(pair, case.output)
+        return replace(result, accumulated=worst, evidence=evidence)
+
+    def _growth(self, pair: _Pair, output: str) -> dict[str, Any]:
+        """Where the error of `output` grows: the layers that give out more than was put in."""
+        steps: list[tuple[float, dict[str, Any]]] = []
+        for number in sorted(self._graph.ancestors([output])):
+            layer = self._graph.layers[number]
+            start, end = (
+                max((pair.errors[b]["scaled"] for b in blobs if b in pair.errors), default=0.0)
+                for blobs in (layer.inputs, layer.outputs)
+            )
+            if end > start:
+                told = {"layer": layer.name, "type": layer.type, "from": start, "to": end}
+                steps.append((end - start, told))
+        largest = sorted(steps, key=lambda step: -step[0])[:STEPS]
+        return {"layers": len(steps), "largest": [told for _, told in largest], "ended": pair.ended}
+
+
+def _value(chain: Chain, blob: str) -> Blob:
+    if blob in chain.lost:
+        raise chain.lost[blob]
+    return chain.blobs[blob]

@@ -1,0 +1,37 @@
+"""Whether a loaded network is what was asked for: what a device offers, and what ncnn dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_ncnn_parity.compare.comparisons import PRECISIONS, Setup
+from pytest_ncnn_parity.network.param import NO_VULKAN
+
+_NO_WORK = frozenset({"Input", "Split", "Noop"})  # on Vulkan in any network, and computing nothing
+
+
+def dropped(setup: Setup, opt: Any) -> tuple[str, ...]:
+    """The options that were asked for and that the Vulkan device does not offer (src/net.cpp)."""
+    if not setup.on_vulkan:
+        return ()
+    # of bf16 a device has packed or storage or both; which one is no matter of precision
+    flags = PRECISIONS[setup.precision] if setup.half == "fp16" else ()
+    asked: Mapping[str, bool | int] = {**dict.fromkeys(sorted(flags), True), **setup.options}
+    return tuple(name for name, value in asked.items() if getattr(opt, name) != value)
+
+
+def stores_half(setup: Setup, opt: Any, cpu_fp16: Sequence[bool], cpu_bf16: Sequence[bool]) -> bool:
+    """Whether anything is kept in 16 bits; the last two tell of each layer whether the CPU can."""
+    if not setup.on_vulkan:  # packed alone is Vulkan's; storage takes kernels for it
+        fp16 = opt.use_fp16_storage and any(cpu_fp16)
+        bf16 = getattr(opt, "use_bf16_storage", False) and any(cpu_bf16)
+        return bool(fp16 or bf16)
+    names = ("use_fp16_storage", "use_fp16_packed", "use_bf16_storage", "use_bf16_packed")
+    return any(getattr(opt, name, False) for name in names)
+
+
+def left_on_cpu(types: Sequence[str], on_vulkan: Sequence[bool], masks: Sequence[int]) -> bool:
+    """Whether no layer that computes runs on Vulkan, though no mask keeps any away from it."""
+    works = (there for kind, there in zip(types, on_vulkan, strict=True) if kind not in _NO_WORK)
+    return not any(works) and not any(mask & NO_VULKAN for mask in masks)

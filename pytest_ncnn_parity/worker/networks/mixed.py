@@ -1,0 +1,61 @@
+"""A network under masks it was not loaded with: each layer runs where its mask is already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_ncnn_parity.compare.comparisons import Setup
+from pytest_ncnn_parity.engine.protocol import NetSpec
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.worker.networks.loaded import Execution, LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import walk
+
+
+class MixedNet:
+    """Like a `LoadedNet` of `graph`, whose masks it has, without its being loaded.
+
+    `nets` holds a network for every mask, with that mask on all its layers. A layer fed with host
+    memory computes the same whatever its neighbours' masks are, so what comes out is bitwise what
+    the masked network gives (from ncnn 1.0.20260526 on; a test pins it). The one exception is a CPU
+    layer that takes its neighbour's 16-bit values for fp32: see `nets.misread`.
+    """
+
+    def __init__(self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet]) -> None:
+        self.spec = spec
+        self.setup = Setup(spec.device, spec.precision, spec.options)
+        self.label = f"{self.setup} (patched)"
+        self._graph = graph
+        self._nets = nets
+
+    def _of(self, layer: Layer) -> LoadedNet:
+        return self._nets[self._graph.masks[layer.number]]
+
+    @property
+    def device_name(self) -> str:
+        return next(iter(self._nets.values())).device_name
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return next(iter(self._nets.values())).dropped
+
+    def execution(self, layer: Layer) -> Execution:
+        return self._of(layer).execution(layer)
+
+    def run_layer(
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+    ) -> Made:
+        return self._of(layer).run_layer(layer, inputs, feed, own)
+
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+        """The outputs of the whole network, stepped from its inputs."""
+        wanted = list(outputs)
+        needed = self._graph.ancestors(wanted)
+        blobs: Made = {}
+        layers = [layer for layer in self._graph.layers if layer.number in needed]
+        for layer in walk(layers, blobs, wanted):
+            if layer.type == "Input":
+                blobs.update({blob: inputs[blob] for blob in layer.outputs})
+                continue
+            blobs.update(self.run_layer(layer, blobs))
+        return {blob: blobs[blob] for blob in wanted}

@@ -1,0 +1,166 @@
+"""The networks of a worker: each loaded once per setup, and failing loads told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_ncnn_parity.compare.comparisons import Setup
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet, Net
+from pytest_ncnn_parity.worker.networks.mixed import MixedNet
+from pytest_ncnn_parity.worker.networks.step_cache import Memo
+from pytest_ncnn_parity.worker.networks.weights import Checked
+
+
+class Skip(Exception):
+    """The case at hand would test nothing; the text says why."""
+
+    def __init__(self, reason: str, **evidence: Any) -> None:
+        super().__init__(reason)
+        self.evidence = evidence
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One network to be loaded; `label` is what native steps of it are told by."""
+
+    spec: NetSpec
+    model: Model
+    label: str
+
+    @property
+    def key(self) -> str:
+        options = sorted(self.spec.options.items())
+        return repr((self.model, self.spec.device, self.spec.precision, options))
+
+
+class Pool:
+    """Loaded networks, kept from one job to the next as long as the next one names them."""
+
+    def __init__(self, enter: Callable[[str], None]) -> None:
+        self._enter = enter
+        self._memo = Memo()
+        self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
+        self._graphs: dict[Model, param.Graph] = {}
+        self._registry = Registry(enter)
+        self.files = Checked(self._registry, enter)
+
+    def prepare(self, job: Job) -> None:
+        """Drop the networks that neither `job` nor the search it belongs to names."""
+        if not (job.remember and self._memo.is_open):
+            named = {load.key for spec in job.nets for load in self._loads(job, spec)}
+            for key in [key for key in self._loaded if key not in named]:
+                self._drop(self._loaded.pop(key))
+            self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
+        if job.remember:
+            self._memo.open()
+        else:
+            self._memo.close()
+
+    def graph(self, model: Model) -> param.Graph:
+        """The network of `model`, as its text has it."""
+        if model not in self._graphs:
+            self._graphs[model] = (
+                param.read(model.param) if model.text is None else param.parse(model.text, model.param)
+            )
+        return self._graphs[model]
+
+    def get(self, job: Job, spec: NetSpec) -> Net:
+        """The network of `spec`, or the StepFailed or Unavailable its loading ended in."""
+        nets = [self._load(job, load) for load in self._loads(job, spec)]
+        if not spec.mixed:
+            return nets[0]
+        assert job.masks is not None
+        graph = self.graph(job.models[spec.model]).remasked(job.masks)
+        return MixedNet(spec, graph, dict(zip(sorted(set(job.masks)), nets, strict=True)))
+
+    def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
+        """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
+        model = job.models[spec.model]
+        setup = Setup(spec.device, spec.precision, spec.options)
+        if not spec.mixed:
+            yield _Load(spec, model, f"{setup}{' (patched)' if spec.model else ''}")
+            return
+        assert job.masks is not None
+        graph = self.graph(model)
+        for mask in sorted(set(job.masks)):
+            uniform = graph.remasked([mask] * len(graph.layers))
+            if uniform.text == graph.text:  # the network as it is
+                yield _Load(replace(spec, mixed=False), model, str(setup))
+            else:
+                own = replace(model, text=uniform.text)
+                yield _Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
+
+    def _load(self, job: Job, load: _Load) -> LoadedNet:
+        if load.key not in self._loaded:
+            try:
+                self._loaded[load.key] = self._fresh(job, load)
+            except (StepFailed, Unavailable) as problem:
+                self._loaded[load.key] = problem
+        found = self._loaded[load.key]
+        if isinstance(found, LoadedNet):
+            return found
+        raise found
+
+    def _fresh(self, job: Job, load: _Load) -> LoadedNet:
+        graph = self.graph(load.model)
+        self.files.weights(load.model, graph)
+        net = self._registry.net(load.model, graph)
+        try:
+            return LoadedNet(
+                load.spec, load.model, graph.masks, job.threads, self._enter, self._memo, load.label, net
+            )
+        except BaseException:
+            self._registry.abandon(net)
+            raise
+
+    def _drop(self, found: LoadedNet | StepFailed | Unavailable) -> None:
+        if isinstance(found, LoadedNet):
+            self._registry.release(found.net)
+
+
+class JobNets:
+    """The pool as one job sees it: by number, and with one case to tell of a load that failed."""
+
+    def __init__(self, pool: Pool, job: Job) -> None:
+        self._pool = pool
+        self._job = job
+        self._found: dict[int, Net] = {}
+        self._teller: dict[int, str] = {job.trajectory: job.cases[0].id} if job.cases else {}
+        for case in job.cases:
+            for number in (case.reference, case.candidate):
+                if number is not None:
+                    self._teller.setdefault(number, case.id)
+
+    def __getitem__(self, number: int) -> Net:
+        if number not in self._found:
+            self._found[number] = self._pool.get(self._job, self._job.nets[number])
+        return self._found[number]
+
+    def other(self, spec: NetSpec) -> Net:
+        """A network the job does not name: one for evidence."""
+        return self._pool.get(self._job, spec)
+
+    def of(self, case: CaseSpec, number: int) -> Net:
+        """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""
+        try:
+            return self[number]
+        except StepFailed as failed:
+            # what is wrong with the files is wrong with all networks: one case tells
+            teller = self._job.cases[0].id if failed.of_files else self._teller[number]
+            if self._job.tells_load_failures and teller == case.id:
+                raise
+            raise Skip(
+                f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
+                "and tells why"
+            ) from None
+
+
+def death(failed: StepFailed) -> Mapping[str, Any]:
+    """A step that failed, as evidence."""
+    return {**failed.death, "step": failed.step}

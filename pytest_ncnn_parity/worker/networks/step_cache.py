@@ -1,0 +1,69 @@
+"""What steps made, for as long as a search lasts: the same step on the same values is not run twice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from pytest_ncnn_parity.worker.values.blob import Made
+
+LIMIT = 1 << 30  # bytes of values kept
+
+
+class Memo:
+    """Values by the step that made them. Off, and empty, until it is opened.
+
+    A trial of other masks walks the network from the start, and finds here all that the masks did
+    not change: the prefix, but also whatever comes out bitwise the same behind them.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._open = False
+        self._trial = 0
+        self._size = 0
+        self._kept: OrderedDict[Hashable, tuple[int, int, Made]] = OrderedDict()  # trial, size, values
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def open(self) -> None:
+        """Remember from now on; called again with each trial."""
+        self._open = True
+        self._trial += 1
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._open = False
+        self._size = 0
+        self._kept.clear()
+
+    def get(self, key: Callable[[], Hashable], make: Callable[[], Made]) -> Made:
+        """What `make` gives, or gave when it was called for the same key."""
+        if not self._open:
+            return make()
+        known = key()
+        if known in self._kept:
+            _, size, made = self._kept[known]
+            self._kept[known] = (self._trial, size, made)
+            self._kept.move_to_end(known)
+            return made
+        made = make()
+        self._keep(known, made)
+        return made
+
+    def _keep(self, key: Hashable, made: Made) -> None:
+        """Keep `made` if there is room: what this trial did not use goes first, its start stays."""
+        size = sum(2 * blob.array.nbytes for blob in made.values())  # with its rounded twin
+        if size > self._limit:
+            return
+        while self._kept and self._size + size > self._limit:
+            oldest = next(iter(self._kept))
+            trial, freed, _ = self._kept[oldest]
+            if trial == self._trial:
+                return
+            del self._kept[oldest]
+            self._size -= freed
+        self._kept[key] = (self._trial, size, made)
+        self._size += size

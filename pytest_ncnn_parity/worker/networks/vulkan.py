@@ -1,0 +1,98 @@
+"""The Vulkan driver: whether it gives the wanted device, if not why, and its version. In the worker."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ncnn
+
+from pytest_ncnn_parity.worker.failures import Unavailable
+
+# what names drivers to Vulkan's loader: the first that is set counts
+NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
+INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
+
+NVIDIA = 0x10DE
+
+
+def require(index: int) -> None:
+    """Start Vulkan; Unavailable where it has no device `index`."""
+    count = ncnn.get_gpu_count()
+    if count == 0:
+        raise Unavailable(f"no Vulkan device: {why_none(os.environ)}", no_vulkan=True)
+    if index >= count:
+        there = ", ".join(f"{i} ({name(i)})" for i in range(count))
+        raise Unavailable(f"no Vulkan device {index}: there is {there}", no_vulkan=True)
+
+
+def name(index: int) -> str:
+    return str(ncnn.get_gpu_info(index).device_name())
+
+
+def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:
+    """Why Vulkan's loader found no device, and what to do. `folders` hold the installed manifests."""
+    for variable in NAMING:
+        if variable in environment:
+            value = environment[variable]
+            named = [f"names {problem}" for problem in map(_problem, value.split(os.pathsep)) if problem]
+            what = "; ".join(named) or "names drivers that have no device here"
+            return f"{variable}={value} {what}; correct it, or unset it"
+    for variable in CHOOSING:
+        if variable in environment:
+            return f"{variable}={environment[variable]} is set and leaves none; unset it"
+    manifests = sorted(str(path) for folder in folders for path in Path(folder).glob("*.json"))
+    if not manifests:
+        return (
+            "install a driver (for a CPU-only one on Debian or Ubuntu: "
+            "apt-get install mesa-vulkan-drivers)"
+        )
+    broken = [problem for problem in map(_problem, manifests) if problem]
+    return "; ".join(broken or manifests) + ": the installed drivers have no device here"
+
+
+def _problem(path: str) -> str | None:
+    """What is wrong with a driver's manifest, or with the library it names; None: nothing is seen."""
+    if not path:
+        return "no file"
+    if not Path(path).exists():
+        return f"{path}, which does not exist"
+    try:
+        library = json.loads(Path(path).read_bytes())["ICD"]["library_path"]
+    except OSError as error:
+        return f"{path}, which cannot be read: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return f"{path}, which is no driver's manifest (JSON with ICD: library_path)"
+    if "/" in library:  # from the manifest's folder; a bare name is looked for as any library is
+        library = str(Path(path).parent / library)
+    try:
+        ctypes.CDLL(library)  # as the loader did before
+    except OSError as error:
+        return f"{path}, whose library cannot be loaded: {error}"
+    return None
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """By a device's index the version of its driver, and of the Vulkan it speaks."""
+    found = {}
+    for index in range(ncnn.get_gpu_count()):
+        info = ncnn.get_gpu_info(index)
+        driver = _driver_version(info.vendor_id(), info.driver_version())
+        found[str(index)] = {"driver": driver, "api": _version(info.api_version())}
+    return found
+
+
+def _version(number: int) -> str:
+    """Vulkan's own packing: 7 bits, 10 and 12 (VK_API_VERSION_MAJOR and so on)."""
+    return f"{number >> 22 & 0x7F}.{number >> 12 & 0x3FF}.{number & 0xFFF}"
+
+
+def _driver_version(vendor: int, number: int) -> str:
+    """A driver's version is its vendor's to pack: NVIDIA has 10 bits, 8, 8 and 6; Mesa Vulkan's."""
+    if vendor == NVIDIA:
+        return f"{number >> 22}.{number >> 14 & 0xFF}.{number >> 6 & 0xFF}.{number & 0x3F}"
+    return _version(number)

@@ -1,0 +1,176 @@
+"""A network's files as ncnn takes them: what is wrong with them is found before they are loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ncnn
+
+from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
+
+MAX_OPERATORS = 20  # named in one message
+
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype = ctypes.c_void_p
+_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which bytes of the weights file each layer reads, by number, and how many the file has."""
+
+    spans: tuple[tuple[int, int], ...]
+    size: int
+
+    @property
+    def unread(self) -> int:
+        """How many bytes no layer reads: ncnn ignores them."""
+        return self.size - (self.spans[-1][1] if self.spans else 0)
+
+
+def load_param(net: ncnn.Net, model: Model) -> int:
+    """Have `net` read the network of `model`, and give what ncnn returns."""
+    rc = net.load_param(model.param) if model.text is None else net.load_param_mem(model.text)
+    return int(rc)
+
+
+class Checked:
+    """The networks whose files were looked at: each once in a worker, whatever it is then loaded for.
+
+    Masks change nothing of what is read, so a network counts by its files.
+    """
+
+    def __init__(self, registry: Registry, enter: Callable[[str], None]) -> None:
+        self._registry = registry
+        self._enter = enter
+        self._found: dict[tuple[str, str], Weights | StepFailed] = {}
+
+    def unread(self, model: Model) -> int:
+        """How many bytes of the weights file no layer reads, as far as it was looked at."""
+        found = self._found.get((model.param, model.bin))
+        return found.unread if isinstance(found, Weights) else 0
+
+    def weights(self, model: Model, graph: Graph) -> Weights:
+        """The weights of `model`; StepFailed where its files cannot be loaded, which says why."""
+        key = (model.param, model.bin)
+        if key not in self._found:
+            try:
+                self._found[key] = self._look(model, graph)
+            except StepFailed as failed:
+                self._found[key] = failed
+        found = self._found[key]
+        if isinstance(found, StepFailed):
+            raise found
+        return found
+
+    def _look(self, model: Model, graph: Graph) -> Weights:
+        net = self._registry.net(model, graph)
+        name = Path(model.param).name
+        step = f"load {name} with {Path(model.bin).name}"
+        self._enter(step)
+        try:
+            _refuse_unknown(step, model, graph, set(getattr(net, "registered", ())))
+            net.opt.use_vulkan_compute = False
+            with blamed(model, step):
+                rc = load_param(net, model)
+                if rc != 0:
+                    detail = f"{name}: ncnn {ncnn.__version__} refuses it (load_param: {rc})"
+                    raise StepFailed(step, _fault("param", detail))
+                weights = _read(step, model, graph, net)
+        except BaseException:
+            self._registry.abandon(net)
+            raise
+        self._registry.release(net)
+        return weights
+
+
+def _refuse_unknown(step: str, model: Model, graph: Graph, registered: Container[str]) -> None:
+    """Name all the operators at once that ncnn does not have and nobody registered."""
+    users: dict[str, list[Layer]] = {}
+    for layer in graph.layers:
+        if layer.type not in registered and ncnn.layer_to_index(layer.type) == -1:
+            users.setdefault(layer.type, []).append(layer)
+    if not users:
+        return
+    name = Path(model.param).name
+    lines = []
+    for operator, layers in list(users.items())[:MAX_OPERATORS]:
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        lines.append(f"{name}:{layers[0].line}: {operator} (layer {layers[0].name}{more})")
+    if len(users) > MAX_OPERATORS:
+        lines.append(f"... and {len(users) - MAX_OPERATORS} more")
+    if any("." in operator for operator in users):
+        lines.append("a name with a dot is an operator of another framework that was not converted")
+    what = "an operator" if len(users) == 1 else f"{len(users)} operators"
+    neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
+    detail = (
+        f"{name}: ncnn {ncnn.__version__} does not know {what}{neither if model.setup else ''}; update "
+        "ncnn, or register what is missing with the spec's key 'setup'"
+    )
+    raise StepFailed(step, _fault("param", detail, lines))
+
+
+class _Reader(ncnn.DataReader):  # type: ignore[misc]
+    """Serves a file to ncnn, and notes the first read that it cannot serve."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+        self.at = 0
+        self.short: int | None = None  # the bytes that were wanted at `at`
+
+    def read(self, buffer: object, size: int) -> int:
+        if self.short is None and size > self.size - self.at:
+            self.short = size
+        if self.short is not None:
+            return 0
+        target = (ctypes.c_char * size).from_address(_pointer(buffer, None))
+        got = self._file.readinto(target)  # type: ignore[attr-defined]
+        self.at += got
+        return int(got)
+
+
+def _read(step: str, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
+    """Let every layer read its weights, one after the other, and nothing else."""
+    name = Path(model.bin).name
+    try:
+        with Path(model.bin).open("rb") as file:
+            reader = _Reader(file)
+            bin_ = ncnn.ModelBinFromDataReader(reader)
+            spans = []
+            for layer, native in zip(graph.layers, net.layers(), strict=True):
+                start = reader.at
+                rc = native.load_model(bin_)
+                if reader.short is not None or rc != 0:
+                    where = f"line {layer.line} of {Path(model.param).name}"
+                    who = f"layer {layer.name} ({layer.type}, {where})"
+                    detail = f"{name}: {_why(reader, who, start, rc)}"
+                    raise StepFailed(step, _fault("bin", detail))
+                spans.append((start, reader.at))
+            return Weights(tuple(spans), reader.size)
+    except OSError as error:
+        raise StepFailed(step, _fault("bin", f"{name}: cannot be read: {error.strerror}")) from None
+
+
+def _why(reader: _Reader, who: str, start: int, rc: int) -> str:
+    if reader.size == 0:
+        return f"it is empty, and {who} reads weights from it"
+    if reader.short is not None:
+        return (
+            f"too short: {who} reads {reader.short} bytes at byte {reader.at}, and the file has "
+            f"{reader.size}; is it cut off, or of another .param?"
+        )
+    return f"{who} refuses what it reads from byte {start} on ({rc}); is it of another .param?"
+
+
+def _fault(key: str, detail: str, lines: Sequence[str] = ()) -> dict[str, Any]:
+    return {"kind": "files", "key": ["model", key], "detail": detail, "lines": list(lines)}

@@ -1,0 +1,114 @@
+"""One value of a network, and what fp16 makes of it."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import ncnn
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.metrics import BLOCK
+from pytest_ncnn_parity.compare.tolerance import FP16_NORMAL, FP16_OVERFLOW
+
+Array = npt.NDArray[Any]
+_ONE_THREAD = ncnn.Option()  # a cast is over before threads have started
+_ONE_THREAD.num_threads = 1
+
+Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
+
+
+class Blob:
+    """One value in host memory, fp32, with what is asked of it, each worked out once."""
+
+    def __init__(self, mat: Any, array: Array | None = None) -> None:
+        self.mat = mat
+        self.array: Array = np.asarray(mat) if array is None else array
+        self._rounded: dict[str, Blob] = {}
+        self._stats: tuple[float, int, int] | None = None
+        self._digest: bytes | None = None
+
+    @staticmethod
+    def of(array: Array) -> Blob:
+        # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
+        return Blob(ncnn.Mat(array).clone(), array)
+
+    @property
+    def digest(self) -> bytes:
+        """Equal for equal shapes, types and bits."""
+        if self._digest is None:
+            found = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
+            found.update(np.ascontiguousarray(self.array).data)
+            self._digest = found.digest()
+        return self._digest
+
+    @property
+    def floating(self) -> bool:
+        return self.array.dtype == np.float32
+
+    def _measure(self) -> tuple[float, int, int]:
+        if self._stats is None:
+            self._stats = self._walk() if self.floating else (0.0, 0, 0)
+        return self._stats
+
+    def _walk(self) -> tuple[float, int, int]:
+        """absmax, nan and tiny, block by block: a whole copy of a blob would be the peak of memory."""
+        absmax, nan, small = 0.0, 0, []
+        rows = max(1, BLOCK // max(1, self.array[:1].size))
+        for start in range(0, self.array.shape[0], rows):
+            size = np.abs(self.array[start : start + rows])
+            largest = float(size.max())
+            if not np.isfinite(largest):
+                nan += int(np.count_nonzero(np.isnan(size)))
+                largest = float(size[np.isfinite(size)].max(initial=0.0))
+            absmax = max(absmax, largest)
+            if ((size < FP16_NORMAL) & (size != 0.0)).any():
+                small.append(slice(start, start + rows))
+        return absmax, nan, self._zeroed(small)
+
+    def _zeroed(self, blocks: list[slice]) -> int:
+        """How many values fp16 makes 0."""
+        return sum(
+            int(np.count_nonzero((self.array[b].astype(np.float16) == 0.0) & (self.array[b] != 0.0)))
+            for b in blocks
+        )
+
+    @property
+    def absmax(self) -> float:
+        """The largest finite magnitude."""
+        return self._measure()[0]
+
+    @property
+    def nan(self) -> int:
+        """How many elements are NaN."""
+        return self._measure()[1]
+
+    @property
+    def tiny(self) -> int:
+        """How many elements are not zero but fp16 makes them so."""
+        return self._measure()[2]
+
+    def overflows(self, half: str | None) -> bool:
+        return half == "fp16" and self.absmax >= FP16_OVERFLOW
+
+    def stored(self) -> Blob:
+        """This value as a kernel stores it in fp16: subnormals and all (IEEE 754).
+
+        An upload is another matter: ncnn's cast makes subnormals 0 in the scalar part behind its SIMD.
+        """
+        with np.errstate(over="ignore"):
+            return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
+
+    def rounded(self, half: str | None) -> Blob:
+        """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
+        if half is None or not self.floating:
+            return self
+        if half not in self._rounded:
+            there, back = (
+                (ncnn.cast_float32_to_float16, ncnn.cast_float16_to_float32)
+                if half == "fp16"
+                else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
+            )
+            self._rounded[half] = Blob(back(there(self.mat, _ONE_THREAD), _ONE_THREAD))
+        return self._rounded[half]

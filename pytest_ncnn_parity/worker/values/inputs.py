@@ -1,0 +1,170 @@
+"""A sample's sources -> arrays, in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.base.errors import cut
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, misfit, too_large
+
+Array = npt.NDArray[Any]
+
+
+class InputError(Exception):
+    """One input that cannot be fed; the text names its source."""
+
+
+class InputErrors(Exception):
+    """The inputs of a sample that cannot be fed: what is wrong, by blob."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("\n".join(problems.values()))
+        self.problems = dict(problems)
+
+
+def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, Array]:
+    """The arrays of all inputs, by blob; InputErrors tells of every one that cannot be fed."""
+    made: dict[str, Array] = {}
+    problems: dict[str, str] = {}
+    for blob, source in sources.items():
+        try:
+            made[blob] = array(source, graph.has_volumes, graph.shapes.get(blob))
+        except InputError as error:
+            problems[blob] = printable(str(error))
+    if problems:
+        raise InputErrors(problems)
+    return made
+
+
+def array(source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None) -> Array:
+    """The C-contiguous float32 array (int32 for integer files) a source describes.
+
+    What `volumes` and `hint` are, `shapes.misfit` says.
+    """
+    kind = next(k for k in ("random", "constant", "file", "image") if k in source)
+    read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
+    made = read(source)
+    problem = misfit(made.shape, hint, volumes) or _unfit(made)
+    if problem:
+        raise InputError(f"{source[kind]}: {problem}")
+    dtype = np.int32 if np.issubdtype(made.dtype, np.integer) else np.float32
+    return np.ascontiguousarray(made, dtype)
+
+
+def _unfit(made: Array) -> str:
+    """Which value is none that a network can be tested with, or nothing."""
+    if np.issubdtype(made.dtype, np.integer):
+        largest = np.iinfo(np.int32)
+        wrong = (made < largest.min) | (made > largest.max)
+        what = "beyond 32 bits"
+    else:
+        with np.errstate(over="ignore"):
+            wrong = ~np.isfinite(np.asarray(made, np.float32))
+        what = "fp32 has no finite value for it, so the reference would show nothing"
+    if not wrong.any():
+        return ""
+    place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), made.shape))
+    return f"{int(wrong.sum())} of {made.size} values, the first at {list(place)}: {made[place]}: {what}"
+
+
+def _random(source: Mapping[str, Any]) -> Array:
+    # RandomState's stream is frozen for good (NEP 19): a sample is the same in every numpy
+    state = np.random.RandomState(source["seed"])
+    shape = source["shape"]
+    if source["random"] == "normal":
+        drawn: Array = state.normal(source["mean"], source["std"], shape)
+        low, high = source["low"], source["high"]
+        return drawn if low is None and high is None else np.clip(drawn, low, high)
+    return np.asarray(state.uniform(source["low"], source["high"], shape))
+
+
+def _constant(source: Mapping[str, Any]) -> Array:
+    return np.full(source["shape"], source["constant"], np.float32)
+
+
+def recorded(source: Mapping[str, Any]) -> Array:
+    """The array in a .npy, or under the key in an .npz, as it is."""
+    path, key = source["file"], source.get("key")
+    try:
+        with Path(path).open("rb") as file:
+            packed = file.read(2) == b"PK"
+            file.seek(0)
+            # mapped, for a header may claim more than the file or the memory holds
+            loaded = _member(file, path, key) if packed else np.lib.format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    except Exception as error:  # whatever numpy, zipfile and zlib say of a file that is none of theirs
+        raise InputError(
+            f"{path}: cannot be read as .npy or .npz without pickles: {_told(error)}"
+        ) from None
+    if loaded.dtype.kind not in "fiub":
+        raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
+    if not 1 <= loaded.ndim <= 4 or not loaded.size:
+        raise InputError(f"{path}: shape {loaded.shape}; expected 1 to 4 dimensions, none empty")
+    if too_large(loaded.shape):
+        raise InputError(f"{path}: {too_large(loaded.shape)}")
+    return np.array(loaded)
+
+
+def _member(file: IO[bytes], path: str, key: str | None) -> Array:
+    """One array of the archive in `file`."""
+    archive = np.load(file, allow_pickle=False)
+    if key is None and len(archive.files) == 1:
+        key = archive.files[0]
+    if key not in archive.files:
+        raise InputError(
+            f"{path}: holds the arrays {cut(', '.join(archive.files), 200)}; name one with 'key:'"
+            + (f" (not {key!r})" if key is not None else "")
+        )
+    largest = max(entry.file_size for entry in archive.zip.infolist())
+    if largest > 8 * MOST_ELEMENTS:
+        raise InputError(f"{path}: unpacks to {largest} bytes; expected at most {8 * MOST_ELEMENTS}")
+    return np.asarray(archive[key])
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+# 16 and 32 bit pixels, which a conversion to 8 bits would clip
+_DEEP = ("I", "F")
+
+
+def _image(source: Mapping[str, Any]) -> Array:
+    """Pixels as ncnn's Mat::from_pixels and substract_mean_normalize make them: (x - mean) * norm."""
+    path = source["image"]
+    try:
+        from PIL import Image  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InputError(
+            "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
+        ) from None
+    try:
+        with Image.open(path) as opened:
+            mode, size = opened.mode, (3, opened.height, opened.width)
+            if mode.startswith(_DEEP):
+                raise InputError(f"{path}: pixels of mode {mode}; expected 8 bits. Save it as .npy")
+            if too_large(size):
+                raise InputError(f"{path}: {too_large(size)}")
+            image = opened.convert("L" if source["color"] == "gray" else "RGB")
+        if source["size"] is not None:
+            image = image.resize(tuple(source["size"]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.float32)
+    except InputError:
+        raise
+    except Exception as error:  # whatever Pillow and its decoders say of a file that is no image
+        raise InputError(f"{path}: cannot be read as an image: {_told(error)}") from None
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if source["color"] == "bgr":
+        planes = planes[::-1]
+    mean = np.array(source["mean"] or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
+    norm = np.array(source["norm"] or [1.0] * len(planes), np.float32).reshape(-1, 1, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes of it is judged with all sources
+        return np.asarray((planes - mean) * norm)

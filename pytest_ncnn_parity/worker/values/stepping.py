@@ -1,0 +1,59 @@
+"""Layers in running order, with the values between them held no longer than somebody reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.values.blob import Made
+
+
+def walk(layers: Sequence[Layer], blobs: Made, kept: Container[str] = ()) -> Iterator[Layer]:
+    """Each of `layers` in turn; once it is dealt with, `blobs` loses what none of the rest reads."""
+    last_reader = {blob: layer.number for layer in layers for blob in layer.inputs}
+    for layer in layers:
+        yield layer
+        for blob in (*layer.inputs, *layer.outputs):
+            if last_reader.get(blob, -1) <= layer.number and blob not in kept:
+                blobs.pop(blob, None)
+
+
+class Chain:
+    """A network that is fed with what it made itself.
+
+    `blobs` are the values still to be read, `lost` those that could not be made and why not.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        inputs: Made,
+        run: Callable[[Layer, Made], Made],
+        kept: Container[str] = (),
+    ) -> None:
+        self.blobs: Made = {}
+        self.lost: dict[str, StepFailed] = {}
+        self._inputs = inputs
+        self._run = run
+        self._layers = walk(layers, self.blobs, kept)
+
+    def steps(self) -> Iterator[tuple[Layer, Made]]:
+        """Each layer with what it made: nothing, where it failed or a value for it is lost."""
+        for layer in self._layers:
+            yield layer, self._step(layer)
+
+    def _step(self, layer: Layer) -> Made:
+        missing = next((blob for blob in layer.inputs if blob in self.lost), None)
+        try:
+            if missing is not None:
+                raise self.lost[missing]
+            if layer.type == "Input":
+                made = {blob: self._inputs[blob] for blob in layer.outputs}
+            else:
+                made = self._run(layer, self.blobs)
+        except StepFailed as failed:
+            self.lost.update(dict.fromkeys(layer.outputs, failed))
+            return {}
+        self.blobs.update(made)
+        return made

@@ -1,0 +1,153 @@
+"""What a worker is asked: which networks to load, what to feed them, what to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from plans import loaded
+
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Setup
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.protocol import Job, NetSpec
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import sources
+
+RANGE = BUILT_IN["fp16-range"][0]
+SHIPPED = BUILT_IN["shipped"][0]
+ON_VULKAN = BUILT_IN["fp16-vs-fp32-vulkan"][0]
+MASKS = (0, 0, 19, 18, 0)
+
+Load = Callable[..., Plan]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    return partial(loaded, tmp_path)
+
+
+def setups(job: Job) -> list[tuple[str, str]]:
+    return [(net.device, net.precision) for net in job.nets]
+
+
+def outputs(job: Job) -> list[str]:
+    assert all(case.layer is None for case in job.cases)
+    return [case.id for case in job.cases]
+
+
+# -- judging -------------------------------------------------------------------------------------
+
+
+def test_masks_of_the_spec_stand_in_the_text_that_is_loaded(load: Load) -> None:
+    plan = load("masks: {conv_1: 18, prob_1: 1}")
+    job = jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1, first=True)
+    assert job.models[0].text == plan.masked.text
+    assert jobs.judge(load(), "noise", [], threads=1, first=True).models[0].text is None
+
+
+def test_a_job_loads_each_setup_once_and_follows_the_cpu_in_fp32(load: Load) -> None:
+    plan = load()
+    pairs = [BUILT_IN[n][0] for n in ("shipped", "cpu-vs-vulkan", "fp16-vs-fp32-vulkan")]
+    cases = [case for comparison in pairs for case in plan.cases(comparison)]
+    job = jobs.judge(plan, "noise", cases, threads=3, first=True)
+    assert sorted(setups(job)) == [("cpu", "fp32"), ("vulkan", "fp16"), ("vulkan", "fp32")]
+    assert setups(job)[job.trajectory] == ("cpu", "fp32")
+    assert [case.id for case in job.cases] == [case.id for case in cases]
+    by_id = {case.id: case for case in job.cases}
+    assert setups(job)[by_id["fp16-vs-fp32-vulkan::conv_1"].reference] == ("vulkan", "fp32")
+    assert (by_id["shipped::conv_1"].layer, by_id["shipped::output:out0"].output) == (2, "out0")
+    assert (job.kind, job.threads, job.masks, job.remember) == ("judge", 3, None, False)
+
+
+def test_the_range_has_no_candidate(load: Load) -> None:
+    plan = load()
+    job = jobs.judge(plan, "noise", plan.cases(RANGE), threads=1, first=True)
+    assert setups(job) == [("cpu", "fp32")]
+    assert {(case.candidate, case.half) for case in job.cases} == {(None, "fp16")}
+
+
+def test_only_the_first_sample_tells_of_a_load_that_failed(load: Load) -> None:
+    for first in (True, False):
+        assert jobs.judge(load(), "flat", [], threads=1, first=first).tells_load_failures is first
+
+
+def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
+    def fed(plan: Plan, sample: str) -> dict[str, object]:
+        return dict(jobs.judge(plan, sample, [], threads=1, first=True).inputs["in0"])
+
+    assert fed(load(), "noise")["shape"] == [3, 16, 32]  # from the Input line
+    assert fed(load(), "flat")["shape"] == [3, 8, 8]
+    sample = sources.Sample.model_validate({"in0": {"file": "a.npy"}})
+    recorded = load().spec.model_copy(update={"samples": {"s": sample}})
+    recorded._path = tmp_path / "net.parity.yaml"
+    assert fed(Plan(recorded, load().graph), "s")["file"] == f"{tmp_path}/a.npy"
+
+
+# -- trying masks --------------------------------------------------------------------------------
+
+
+def test_a_trial_judges_a_network_under_masks_it_is_not_loaded_with(load: Load) -> None:
+    plan = load()
+    cases = [plan.cases(ON_VULKAN)[2], plan.cases(ON_VULKAN)[-1]]
+    job = jobs.trial(plan, "noise", cases, MASKS, threads=1)
+    assert [case.id for case in job.cases] == [case.id for case in cases]
+    assert job.masks == MASKS
+    assert job.models[0].text is None
+    assert {job.nets[case.candidate] for case in job.cases} == {NetSpec(0, "vulkan", "fp16", mixed=True)}
+    assert {job.nets[case.reference] for case in job.cases} == {NetSpec(0, "vulkan", "fp32")}
+
+
+def test_a_trial_is_one_of_many(load: Load) -> None:
+    """What it loaded and made is of use to the next one; why a case is red is not."""
+    plan = load()
+    job = jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1)
+    assert (job.remember, job.probe) == (True, False)
+
+
+# -- asking --------------------------------------------------------------------------------------
+
+
+def test_a_survey_follows_the_cpu_and_looks_at_the_candidate(load: Load) -> None:
+    job = jobs.survey(load(), "flat", ON_VULKAN, threads=2)
+    assert (job.kind, job.cases) == ("survey", ())
+    assert (setups(job), job.trajectory) == ([("cpu", "fp32"), ("vulkan", "fp16")], 0)
+    assert setups(jobs.survey(load(), "flat", RANGE, threads=2)) == [("cpu", "fp32")]
+
+
+def test_a_proof_compares_the_outputs_of_the_patched_file_with_the_unpatched(load: Load) -> None:
+    plan = load("masks: {conv_1: 18}")
+    cases = [case for case in plan.cases(SHIPPED) if case.output]
+    job = jobs.proof(plan, "noise", cases, "new.param", 3, threads=1)
+    assert outputs(job) == ["shipped::output:out0", "shipped::output:out1"]
+    (case, _) = job.cases
+    reference, candidate = (job.models[job.nets[n].model] for n in (case.reference, case.candidate))
+    assert reference.text is not None
+    assert (candidate.param, candidate.text) == ("new.param", None)
+    assert candidate.bin == reference.bin
+    assert (job.repeats, job.masks, job.remember) == (3, None, False)
+    assert not any(net.mixed for net in job.nets)
+
+
+def test_networks_are_timed_in_the_order_asked_for(load: Load) -> None:
+    asked = [(Setup("vulkan", "fp16"), 0), (Setup("vulkan", "fp16"), 1), (Setup("vulkan", "bf16"), 0)]
+    job = jobs.timing(load(), "noise", asked, ["new.param"], threads=2)
+    assert (job.kind, job.cases, job.threads) == ("time", (), 2)
+    assert [(Setup(net.device, net.precision), net.model) for net in job.nets] == asked
+    assert [Path(model.param).name for model in job.models] == ["net.param", "new.param"]
+
+
+# -- the pipe ------------------------------------------------------------------------------------
+
+
+def test_a_job_survives_the_pipe(load: Load) -> None:
+    plan = load("masks: {conv_1: 18}")
+    for job in (
+        jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1, first=False),
+        jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1),
+        jobs.survey(plan, "flat", SHIPPED, threads=2),
+        jobs.proof(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
+        jobs.timing(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
+    ):
+        assert Job.decode(job.encode()) == job

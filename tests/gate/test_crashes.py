@@ -1,0 +1,171 @@
+"""Native code that kills the worker: the step in flight has the verdict, all others have theirs.
+
+Signals are raised by a real driver that does one thing wrong, or by ncnn itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faulty_driver
+import networks
+import pytest
+import verdicts
+from network import Network
+
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import Engine
+
+STARTS, LOADS, UPLOADS, EXTRACTS = (
+    "vkCreateInstance:1",
+    "vkCreateComputePipelines:1",
+    "vkQueueSubmit:2",  # the first is ncnn's own, as it starts
+    "vkQueueSubmit:3",
+)
+SIGNALS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT)
+COMPARE = "[cpu-vs-vulkan, fp16-range]"
+LAYERS = ("c1", "c2", "c3", "output:c3")
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("call", [LOADS, UPLOADS], ids=["load", "upload"])
+def test_a_crash_while_loading_is_one_failure(
+    call: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two samples want the network; it is loaded, and dies, once."""
+    faulty_driver.install(monkeypatch, tmp_path, f"{call}:{number:d}", once=False)
+    networks.convolution(tmp_path)
+    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert faulty_driver.times_it_happened(tmp_path) == 1
+    text = found["s0::cpu-vs-vulkan::c1"].text
+    assert text.startswith(f"killed by {number.name} on vulkan fp32\nin: load on vulkan fp32")
+    for sample in ("s0", "s1"):
+        for name in ("c2", "c3", "output:c3"):
+            skipped = found[f"{sample}::cpu-vs-vulkan::{name}"]
+            assert (skipped.outcome, "could not load on" in skipped.text) == ("skipped", True)
+            if name in ("c2", "c3"):
+                assert found[f"{sample}::fp16-range::{name}"].outcome == "passed"
+
+
+def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_driver.install(monkeypatch, tmp_path, f"{LOADS}:11", once=False)
+    networks.convolution(tmp_path)
+    asked = verdicts.plan(tmp_path)
+    cases = list(asked.cases(asked.spec.comparisons[0]))
+    engine = Engine(60.0)
+    for _ in range(2):
+        results = list(engine.run(jobs.judge(asked, "s0", cases, 1, first=True)))
+        assert [r.id for r in results if r.outcome == "failed"] == ["cpu-vs-vulkan::c1"]
+        engine.close()
+    assert faulty_driver.times_it_happened(tmp_path) == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_crash_while_extracting_costs_one_case(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:{number:d}")
+    networks.convolution(tmp_path)
+    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert f"killed by {number.name}" in found["s0::cpu-vs-vulkan::c1"].text
+    others = {name: v.outcome for name, v in found.items() if v.outcome == "passed"}
+    wanted = {f"{s}::cpu-vs-vulkan::{name}" for s in ("s0", "s1") for name in LAYERS}
+    assert others.keys() >= wanted - {"s0::cpu-vs-vulkan::c1"}
+
+
+def test_a_worker_that_just_exits_is_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:exit")
+    networks.convolution(tmp_path)
+    found = verdicts.of(verdicts.plan(tmp_path))
+    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert "exit status 7" in found["s0::cpu-vs-vulkan::c1"].text
+
+
+def test_where_every_step_kills_it_ends_soon_and_no_case_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:11", once=False)
+    monkeypatch.setattr("pytest_ncnn_parity.engine.client.MAX_DEATHS", 3)
+    networks.chain(tmp_path, 9)
+    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    died = {name: v for name, v in found.items() if v.outcome == "failed"}
+    assert list(verdicts.failed(found).values()) == ["crash"] * 3 + [None] * 2
+    for verdict in list(died.values())[3:]:
+        assert "the worker died 4 times with this model" in verdict.text
+    assert {v.outcome for name, v in found.items() if name not in died} <= {"skipped", "passed"}
+    assert "l4 tells why" in found["s0::cpu-vs-vulkan::output:l9"].text
+
+
+def test_parameters_that_make_ncnn_divide_by_zero(tmp_path: Path) -> None:
+    """SIGFPE while loading in the oldest ncnn; the newest refuses them."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8")
+    x = net.layer("ReLU", "relu", [x])
+    net.layer("LSTM", "lstm", [x], ["out0"], "0=0 1=64 2=0", [range(64)] * 3)
+    net.write(tmp_path / "net")
+    found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range, cpu-vs-vulkan]", samples=2))
+    assert len(verdicts.failed(found)) == 1
+    ((name, cause),) = verdicts.failed(found).items()
+    assert cause in ("crash", "load")
+    assert cause == "load" or "killed by SIGFPE" in found[name].text
+    assert {v.outcome for other, v in found.items() if other != name} == {"skipped"}
+
+
+def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path) -> None:
+    """ncnn crops by a negative padding, and writes where nothing is."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=24 1=24 2=8")
+    x = net.layer("ReLU", "relu", [x])
+    x = net.layer("Padding", "hostile", [x], params="0=-100 1=-100 2=-100 3=-100")
+    net.layer("ReLU", "behind", [x], ["out0"])
+    net.write(tmp_path / "net")
+    found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"))
+    assert verdicts.failed(found) == {"s0::fp16-range::hostile": "crash"}
+    assert "killed by SIGSEGV on fp16" in found["s0::fp16-range::hostile"].text
+    assert found["s0::fp16-range::relu"].outcome == "passed"
+    assert "hostile on cpu fp32 failed" in found["s0::fp16-range::behind"].text
+
+
+def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
+    networks.slow(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "--ncnn-parity-fix=off"],
+        cwd=pytester.path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        output = ""
+        while "quick PASSED" not in output:  # from then on it is in the slow layer
+            output += process.stdout.readline()
+        time.sleep(0.3)
+        os.kill(_worker_of(process.pid), signal.SIGKILL)
+        output += process.stdout.read()
+    assert "slow (Convolution): killed by SIGKILL" in output
+    assert "(crash)" in output
+    assert "1 failed, 2 passed" in output
+
+
+def _worker_of(pid: int) -> int:
+    for _ in range(200):
+        found = subprocess.run(
+            ["pgrep", "-P", str(pid), "-f", "engine.worker"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        if found:
+            return int(found[0])
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")

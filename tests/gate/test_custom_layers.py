@@ -1,0 +1,294 @@
+"""Layers of the project's own, by the spec's `setup`: a way in, and errors that are the user's."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate, fresh_python
+from network import Network
+
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.spec import spec as specs
+from pytest_ncnn_parity.spec.spec import SpecError
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.networks.weights import Checked
+
+OPS = """\
+    import ncnn
+    import numpy as np
+
+
+    class Affine(ncnn.Layer):
+        '''x * factor + bias; in fp16 nobody asks it to.'''
+
+        def __init__(self):
+            super().__init__()
+            self.one_blob_only = True
+
+        def load_param(self, params):
+            self.factor = params.get(0, 1.0)
+            return 0
+
+        def load_model(self, weights):
+            self.bias = np.array(weights.load(8, 1))
+            return 0
+
+        def forward(self, bottom, top, option):
+            made = np.array(bottom) * self.factor + self.bias
+            top.clone_from(ncnn.Mat(made), option.blob_allocator)
+            return 0
+
+
+    def register(net):
+        net.register_custom_layer("Affine", Affine, lambda layer: None)
+"""
+
+
+def affine(folder: Path, factor: str = "3.0") -> None:
+    """A layer of one's own between two that run on Vulkan."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8")
+    x = net.layer("BinaryOp", "before", [x], params="0=0 1=1 2=0.25")
+    x = net.layer("Affine", "own", [x], params=f"0={factor}", weights=[np.ones(8)], flagged=False)
+    net.layer("BinaryOp", "after", [x], ["out0"], params="0=2 1=1 2=0.5")
+    net.write(folder / "net")
+
+
+def project(folder: Path, ops: str = OPS, setup: str = "nets.ops:register", compare: str = "") -> None:
+    (folder / "nets").mkdir()
+    (folder / "nets" / "ops.py").write_text(textwrap.dedent(ops), "utf-8")
+    networks.spec(folder, f"setup: {setup}\n{networks.NOISE}{compare}")
+
+
+def model(folder: Path) -> Model:
+    return Model(
+        str(folder / "net.param"), str(folder / "net.bin"), None, "nets.ops:register", (str(folder),)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_module_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("nets", "nets.ops"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_a_layer_of_ones_own_runs_between_vulkan_layers(gate: Gate, pytester: pytest.Pytester) -> None:
+    affine(pytester.path)
+    project(pytester.path)
+    run = gate()
+    assert run.ids("failed") == []
+    for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan"):
+        for name in ("before", "after", "output:out0"):
+            assert run.cases[f"noise::{comparison}::{name}"]["outcome"] == "passed"
+        assert "on both sides" in run.cases[f"noise::{comparison}::own"]["message"]
+    assert run.cases["noise::fp16-range::own"]["outcome"] == "passed"
+    assert run.cases["noise::cpu-vs-vulkan::after"]["execution"].startswith("vulkan")
+    assert run.report["models"][0]["setup"] == "nets.ops:register"
+
+
+def test_what_it_makes_is_judged_and_masks_are_found(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A value of one's own beyond fp16 is a fault as any other, and patched networks are set up too."""
+    affine(pytester.path, "1e6")
+    project(pytester.path)
+    run = gate()
+    own = run.cases["noise::fp16-vs-fp32-vulkan::own"]
+    assert (own["outcome"], own["cause"]) == ("failed", "storage-overflow")
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert fix["verified"] is True
+    assert "after" in fix["masks"]
+
+
+def test_one_that_is_wrong_in_fp16_alone_is_red_at_the_outputs(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    affine(pytester.path)
+    wrong = OPS.replace("+ self.bias\n", "+ self.bias * (5 if option.use_fp16_storage else 1)\n")
+    project(pytester.path, wrong, compare="compare: [fp16-vs-fp32-vulkan]\n")
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ["noise::fp16-vs-fp32-vulkan::output:out0"]
+
+
+def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
+    """Older bindings register ten layers in a process: what is done with gives its place back."""
+    affine(tmp_path)
+    project(tmp_path)
+    made = model(tmp_path)
+    graph = param.read(made.param)
+    registry = Registry(print)
+    for _ in range(30):
+        net = registry.net(made, graph)
+        loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), made, graph.masks, 1, print, net=net)
+        assert [layer.type for layer in loaded.net.layers()][2] == "Affine"
+        registry.release(loaded.net)
+
+
+def test_a_full_table_of_registrations_is_told(tmp_path: Path) -> None:
+    """Twelve networks at once: newer bindings take them, older ones ten."""
+    affine(tmp_path)
+    project(tmp_path)
+    shown = fresh_python(
+        """
+import sys
+from pytest_ncnn_parity import param
+from pytest_ncnn_parity.engine.custom import Registry
+from pytest_ncnn_parity.engine.failed import Unavailable
+from pytest_ncnn_parity.engine.protocol import Model
+root = sys.argv[1]
+model = Model(root + "/net.param", root + "/net.bin", None, "nets.ops:register", (root,))
+graph, registry, nets = param.read(model.param), Registry(lambda step: None), []
+try:
+    while len(nets) < 12:
+        nets.append(registry.net(model, graph))
+    print("all")
+except Unavailable as full:
+    print(len(nets), full)
+""",
+        str(tmp_path),
+    )
+    told = "cannot register what nets.ops:register wants for one more network"
+    assert shown.stdout == "all\n" or (shown.stdout.startswith("10 ncnn") and told in shown.stdout)
+
+
+FAULTS = {
+    "the function raises": (
+        OPS.replace("net.register_custom_layer(", "raise ValueError(net.nothing, "),
+        "nets.ops:register: AttributeError: 'CustomNet' object has no attribute 'nothing'",
+        "nets/ops.py:27: in register: raise ValueError(net.nothing, ",
+    ),
+    "the module raises": (
+        "import nothing_of_that_name\n",
+        "nets.ops:register: ModuleNotFoundError: No module named 'nothing_of_that_name'",
+        "nets/ops.py:1: in <module>: import nothing_of_that_name",
+    ),
+    "load_param raises": (
+        OPS.replace("self.factor = params.get(0, 1.0)", "raise KeyError('factor')"),
+        "nets.ops:register: KeyError: 'factor'",
+        "nets/ops.py:13: in load_param: raise KeyError('factor')",
+    ),
+    "load_model raises": (
+        OPS.replace("self.bias = np", "self.bias = 1 / 0 + np"),
+        "nets.ops:register: ZeroDivisionError: division by zero",
+        "nets/ops.py:17: in load_model: self.bias = 1 / 0",
+    ),
+    "it exits": ("raise SystemExit(3)\n", "nets.ops:register: SystemExit: 3", "nets/ops.py:1: in"),
+    "no such function": (
+        OPS.replace("def register(", "def registers("),
+        "setup: nets.ops has no 'register'; did you mean 'registers'",
+        "",
+    ),
+    "no function": ("register = 3\n", "setup: 'register' in nets.ops is not a function but int", ""),
+    "it registers nothing": (
+        "def register(net): pass\n",
+        "does not know an operator, nor does nets.ops:register register it",
+        "net.param:5: Affine (layer own)",
+    ),
+}
+
+
+def problem(folder: Path, setup: str = "nets.ops:register") -> str:
+    """What keeps the network in `folder` from being loaded."""
+    asked = replace(model(folder), setup=setup)
+    with pytest.raises(StepFailed) as caught:
+        Checked(Registry(print), print).weights(asked, param.read(asked.param))
+    assert caught.value.of_files
+    return "\n".join([caught.value.death["detail"], *caught.value.death.get("lines", ())])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_goes_wrong_in_it_is_the_users(tmp_path: Path, fault: str) -> None:
+    ops, message, line = FAULTS[fault]
+    affine(tmp_path)
+    project(tmp_path, ops)
+    told = problem(tmp_path)
+    assert message in told.splitlines()[0]
+    assert line in told
+    assert "pytest_ncnn_parity/" not in told
+
+
+def test_and_is_told_once_at_its_key(gate: Gate, pytester: pytest.Pytester) -> None:
+    affine(pytester.path)
+    project(pytester.path, FAULTS["load_model raises"][0])
+    run = gate()
+    assert run.ids("failed") == ["noise::cpu-vs-vulkan::before"]
+    assert run.ids("passed") == []
+    case = run.cases["noise::cpu-vs-vulkan::before"]
+    assert case["cause"] == "load"
+    spec = pytester.path / "net.parity.yaml"
+    assert case["message"].splitlines() == [
+        f"{spec}:2:8: nets.ops:register: ZeroDivisionError: division by zero",
+        "nets/ops.py:17: in load_model: self.bias = 1 / 0 + np.array(weights.load(8, 1))",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [
+        ("nets.opps:register", "setup: no module 'nets.opps' in {root}"),
+        ("json.tool:main", "setup: json is {json}, outside the project ({root})"),
+        ("nets.ops.deep:f", "setup: nets.ops is a module, not a package: there is no nets.ops.deep"),
+    ],
+)
+def test_only_the_projects_own_modules_are_imported(tmp_path: Path, setup: str, message: str) -> None:
+    affine(tmp_path)
+    project(tmp_path)
+    assert problem(tmp_path, setup).startswith(message.format(root=tmp_path, json=json.__file__))
+
+
+def test_a_module_that_links_out_of_the_project_is_not_run(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "ops.py"
+    outside.write_text("raise SystemExit('it was run')\n", "utf-8")
+    affine(tmp_path)
+    project(tmp_path)
+    (tmp_path / "nets" / "ops.py").unlink()
+    (tmp_path / "nets" / "ops.py").symlink_to(outside)
+    assert "outside the project" in problem(tmp_path)
+
+
+def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
+    affine(tmp_path)
+    project(tmp_path)
+    (tmp_path / "json.py").write_text("def register(net): pass\n", "utf-8")
+    assert f"the name json is taken by {json.__file__}" in problem(tmp_path, "json:register")
+
+
+def test_collecting_runs_none_of_it(gate: Gate, pytester: pytest.Pytester) -> None:
+    affine(pytester.path)
+    project(pytester.path, "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n" + OPS)
+    gate("--collect-only")
+    assert not (pytester.path / "nets" / "ran").exists()
+
+
+def test_a_wrong_form_is_a_spec_error(tmp_path: Path) -> None:
+    affine(tmp_path)
+    project(tmp_path, setup="nets/ops.py")
+    path = tmp_path / "net.parity.yaml"
+    with pytest.raises(SpecError) as caught:
+        specs.load(path)
+    assert caught.value.errors == [
+        f"{path}:2:8: setup: expected package.module:function, found 'nets/ops.py'"
+    ]
+
+
+def test_what_a_layer_raises_costs_what_needs_it(gate: Gate, pytester: pytest.Pytester) -> None:
+    affine(pytester.path)
+    project(pytester.path, OPS.replace("made = np.array(bottom)", "made = np.zeros(3) + np.ones(4)"))
+    run = gate("--ncnn-parity-fix=off")
+    own = run.cases["noise::fp16-range::own"]
+    assert (own["outcome"], own["cause"]) == ("failed", "crash")
+    assert "nets.ops:register: ValueError: operands could not be broadcast" in own["message"]
+    assert "nets/ops.py:21: in forward: made = np.zeros(3)" in own["message"]
+    assert run.cases["noise::fp16-vs-fp32-vulkan::before"]["outcome"] == "passed"
+    assert "the reference has no input for it" in run.cases["noise::fp16-range::after"]["message"]
+    assert run.cases["noise::cpu-vs-vulkan::output:out0"]["outcome"] == "failed"

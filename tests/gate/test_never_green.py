@@ -1,0 +1,163 @@
+"""A run that compared nothing, or not what it was asked to, is not green, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate
+
+from pytest_ncnn_parity.report import counts
+
+pytestmark = pytest.mark.once
+
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+NO_DRIVER = "/no/such/driver.json"
+
+
+def driver(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
+        monkeypatch.setenv(name, path)
+
+
+@pytest.mark.parametrize("dist", ["0", "2"])
+def test_every_case_skipped(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, dist: str
+) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan]\n")
+    driver(monkeypatch, NO_DRIVER)
+    run = gate("-n", dist)
+    assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "nothing was compared: every case was skipped, 5 of them" in run.output
+    run = gate("-n", dist, "--ncnn-parity-require-vulkan")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert len(run.ids("failed")) == 5
+
+
+def test_one_spec_of_two_that_compared_nothing(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, comparison in (("a", "fp16-range"), ("b", "cpu-vs-vulkan")):
+        networks.chain(pytester.path, 4, name)
+        networks.spec(pytester.path, networks.NOISE + f"compare: [{comparison}]\n", name)
+    driver(monkeypatch, NO_DRIVER)
+    run = gate()
+    assert run.result.ret == pytest.ExitCode.OK
+    run.result.stdout.fnmatch_lines(["NOTHING COMPARED in b.parity.yaml: no Vulkan device: *"])
+
+
+def test_no_spec_where_it_was_looked_for(pytester: pytest.Pytester) -> None:
+    (pytester.path / "models").mkdir()
+    pytester.makepyfile("def test_ordinary(): pass")
+    result = pytester.runpytest_subprocess("--ncnn-parity", "models")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    told = ["*nothing was compared: no case was selected; looked for [*].parity.yaml in models*"]
+    result.stdout.fnmatch_lines(told)
+    # other tests that pass do not make up for a gate that was asked for
+    result = pytester.runpytest_subprocess("--ncnn-parity")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.assert_outcomes(passed=1)
+    # but an ini holds for every run, also for those of other tests
+    pytester.makeini("[pytest]\nncnn_parity = true\n")
+    result = pytester.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.OK
+    assert "nothing was compared" not in result.stdout.str()
+
+
+def test_known_failures_were_compared(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(
+        pytester.path,
+        "inputs:\n  s: {in0: {constant: 70000}}\ncompare: [fp16-range]\n"
+        'known: [{layer: in0, reason: "issue 1"}]\n',
+    )
+    run = gate("-k", "in0")
+    assert run.result.ret == pytest.ExitCode.OK
+    assert "nothing was compared" not in run.output.lower()
+
+
+def test_a_known_failure_does_not_hide_that_there_is_no_device(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.chain(pytester.path)
+    known = 'compare: [cpu-vs-vulkan]\nknown: [{layer: "*", reason: "issue 1"}]\n'
+    networks.spec(pytester.path, networks.NOISE + known)
+    driver(monkeypatch, NO_DRIVER)
+    run = gate("--ncnn-parity-require-vulkan", "-k", "l2")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert run.ids("failed") == ["noise::cpu-vs-vulkan::l2"]
+
+
+def cpu_only(folder: Path, masks: str = "") -> None:
+    """A network of one layer that ncnn has no shader for."""
+    text = f"7767517\n2 2\nInput in0 0 1 in0 0=8\nBNLL only 1 1 in0 out0{masks}\n"
+    (folder / "net.param").write_text(text, "utf-8")
+    (folder / "net.bin").write_bytes(b"")
+
+
+def test_a_candidate_none_of_whose_layers_ran_on_vulkan(gate: Gate, pytester: pytest.Pytester) -> None:
+    cpu_only(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("skipped") == list(run.cases)
+    assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    run = gate("--ncnn-parity-require-vulkan")
+    assert run.ids("failed") == list(run.cases)
+    message = run.cases["noise::cpu-vs-vulkan::only"]["message"]
+    assert message.startswith("no layer runs on llvmpipe")
+    # where a mask says so, it was meant
+    cpu_only(pytester.path, " 31=16")
+    run = gate("--ncnn-parity-require-vulkan")
+    assert run.ids("skipped") == list(run.cases)
+
+
+@pytest.mark.skipif(not SWIFTSHADER.exists(), reason="chromium's SwiftShader is not installed")
+def test_options_that_the_device_dropped(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SwiftShader is a Vulkan device that has neither fp16 storage nor fp16 arithmetic."""
+    networks.chain(pytester.path, 1)
+    own = (
+        "{name: storage, candidate: {device: vulkan, precision: fp16-storage}}, "
+        "{name: packed, candidate: {device: vulkan, precision: fp16-packed}}"
+    )
+    networks.spec(pytester.path, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {own}]\n")
+    driver(monkeypatch, str(SWIFTSHADER))
+    run = gate("-k", "l1 and not output")
+    case = run.cases["noise::fp16-vs-fp32-vulkan::l1"]
+    assert (case["outcome"], case["device"]) == ("passed", "SwiftShader Device (Subzero)")
+    assert case["dropped"] == ["use_fp16_arithmetic", "use_fp16_storage"]
+    assert run.cases["noise::packed::l1"]["dropped"] == []
+    told = "*SwiftShader Device (Subzero) dropped use_fp16_arithmetic, use_fp16_storage*"
+    run.result.stdout.fnmatch_lines([told])
+    run = gate("-k", "l1 and not output", "--ncnn-parity-require-vulkan")
+    assert run.ids("failed") == ["noise::fp16-vs-fp32-vulkan::l1", "noise::storage::l1"]
+    assert run.ids("passed") == ["noise::packed::l1"]
+
+
+def test_a_reference_that_is_all_nan_compares_nothing(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Both sides hold nan and so agree; of the layers selected none made it."""
+    networks.chain(pytester.path)
+    text = (pytester.path / "net.param").read_text("utf-8")
+    line = next(row for row in text.splitlines() if " l1 " in row)
+    root = "UnaryOp l1 1 1 in0 l1 0=5"  # the square root of negative values
+    (pytester.path / "net.param").write_text(text.replace(line, root), "utf-8")
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: -3}}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate("-k", "l2 or l3")
+    assert run.ids("skipped") == ["s::cpu-vs-vulkan::l2", "s::cpu-vs-vulkan::l3"]
+    assert "nothing but nan" in run.cases["s::cpu-vs-vulkan::l2"]["message"]
+    assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_what_is_said_of_a_run_that_compared_nothing() -> None:
+    skip = {"outcome": "skipped", "known": False, "message": "no device"}
+    empty = {"models": [{"spec": "a", "cases": [skip, skip]}], "errors": [], "selected": 2, "judged": 2}
+    assert "every case was skipped, 2 of them" in counts.nothing(empty, False, ["."])
+    assert list(counts.empty(empty)) == [("a", "no device")]
+    for told in ({"outcome": "passed", "known": False}, {"outcome": "skipped", "known": True}):
+        document = {**empty, "models": [{"spec": "a", "cases": [skip, {**skip, **told}]}]}
+        assert counts.nothing(document, True, ["."]) == ""
+        assert list(counts.empty(document)) == []
+    assert counts.nothing({**empty, "judged": 1}, True, ["."]) == "", "cut short is another matter"

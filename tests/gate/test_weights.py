@@ -1,0 +1,158 @@
+"""A .bin or a .param that ncnn cannot load: found before it is read past its end, and told once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate
+from network import Network
+
+from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.networks.weights import Checked, Weights
+
+
+def look(folder: Path) -> Weights:
+    """The weights of net.param and net.bin in `folder`, or the StepFailed they end in."""
+    model = Model(str(folder / "net.param"), str(folder / "net.bin"))
+
+    def enter(step: str) -> None:
+        """Nothing dies here."""
+
+    return Checked(Registry(enter), enter).weights(model, param.read(model.param))
+
+
+def problem(folder: Path) -> str:
+    with pytest.raises(StepFailed) as caught:
+        look(folder)
+    assert caught.value.of_files
+    return "\n".join([caught.value.death["detail"], *caught.value.death["lines"]])
+
+
+def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    each = 4 + 8 * 8 * 3 * 3 * 4 + 8 * 4  # flag, weights, bias
+    spans = ((0, 0), (0, each), (each, 2 * each), (2 * each, 3 * each))
+    assert look(tmp_path) == Weights(spans, 3 * each)
+    assert look(tmp_path).unread == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        (
+            -1,
+            "c3 (Convolution, line 6 of net.param) reads 32 bytes at byte 6988, and the file has 7019",
+        ),
+        (
+            2341,
+            "c2 (Convolution, line 5 of net.param) reads 4 bytes at byte 2340, and the file has 2341",
+        ),
+        (2, "layer c1 (Convolution, line 4 of net.param) reads 4 bytes at byte 0, and the file has 2"),
+        (0, "it is empty, and layer c1 (Convolution, line 4 of net.param) reads weights from it"),
+    ],
+)
+def test_a_short_file_is_told_by_the_layer_it_ends_in(tmp_path: Path, kept: int, found: str) -> None:
+    networks.convolution(tmp_path)
+    weights = tmp_path / "net.bin"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert found in problem(tmp_path)
+
+
+def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
+    """A layer's first word says in which format the rest stands: sizes follow from the file alone."""
+    networks.convolution(tmp_path)
+    layer = (0x01306B47).to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
+    (tmp_path / "net.bin").write_bytes(3 * layer)
+    assert look(tmp_path).spans[-1] == (2 * len(layer), 3 * len(layer))
+    (tmp_path / "net.bin").write_bytes((3 * layer)[:-40])
+    assert f"layer c3 (Convolution, line 6 of net.param) reads {8 * 8 * 3 * 3 * 2} bytes" in problem(
+        tmp_path
+    )
+
+
+def test_a_size_beyond_all_memory_is_too_short(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    text = (tmp_path / "net.param").read_text("utf-8")
+    (tmp_path / "net.param").write_text(text.replace("6=576", "6=720000000"), "utf-8")
+    assert "too short: layer c1" in problem(tmp_path)
+
+
+def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    (tmp_path / "net.bin").unlink()
+    (tmp_path / "net.bin").mkdir()
+    assert problem(tmp_path) == "net.bin: cannot be read: Is a directory"
+
+
+def test_unknown_operators_are_told_all_at_once(tmp_path: Path) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8")
+    for kind, name in (("Foo", "a"), ("ReLU", "b"), ("nn.Bar", "c"), ("Foo", "d")):
+        x = net.layer(kind, name, [x])
+    net.write(tmp_path / "net")
+    told = problem(tmp_path).splitlines()
+    assert "does not know 2 operators" in told[0]
+    assert "the spec's key 'setup'" in told[0]
+    assert told[1:] == [
+        "net.param:4: Foo (layer a and 1 more)",
+        "net.param:6: nn.Bar (layer c)",
+        "a name with a dot is an operator of another framework that was not converted",
+    ]
+
+
+SPEC = networks.NOISE + "  more: {in0: {random: uniform}}\n"
+
+
+def test_weights_that_do_not_load_are_one_failure(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path)
+    weights = pytester.path / "net.bin"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    networks.spec(pytester.path, SPEC)
+    run = gate()
+    assert run.ids("failed") == ["noise::cpu-vs-vulkan::c1"]
+    assert run.ids("passed") == []
+    case = run.cases["noise::cpu-vs-vulkan::c1"]
+    assert case["cause"] == "load"
+    place = str(pytester.path / "net.parity.yaml") + ":1:32: "  # of the weights' name in it
+    assert case["message"].startswith(place + "net.bin: too short: layer c2")
+    assert "could not load net.param with net.bin" in run.cases["more::fp16-range::c2"]["message"]
+
+
+def test_outputs_alone_tell_it_once_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path)
+    (pytester.path / "net.bin").write_bytes(b"")
+    networks.spec(pytester.path, SPEC)
+    run = gate("-k", "output")
+    assert run.ids("failed") == ["noise::cpu-vs-vulkan::output:c3"]
+    assert run.ids("passed") == []
+
+
+def test_a_param_that_ncnn_refuses_is_one_failure(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Older ncnn does not survive its own refusal: that is a crash, told once as well."""
+    net = Network()
+    net.layer("Einsum", "e", [net.layer("Input", "in0", params="0=8")], params="-23300=1,45")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, SPEC)
+    run = gate()
+    assert run.ids("passed") == []
+    (red,) = run.ids("failed")
+    assert run.cases[red]["cause"] in ("load", "crash")
+    assert "net.param" in run.cases[red]["message"]
+
+
+def test_bytes_that_no_layer_reads_are_noted(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Right where a .param was cut short at an inner layer, and the sign of another model's .bin."""
+    networks.convolution(pytester.path)
+    with (pytester.path / "net.bin").open("ab") as file:
+        file.write(bytes(1000))
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    note = "no layer reads the last 1000 bytes of net.bin: is it the one of net.param?"
+    assert run.report["models"][0]["notes"] == [note]
+    run.result.stdout.fnmatch_lines([f"  note: {note}"])

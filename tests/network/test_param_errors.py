@@ -1,0 +1,164 @@
+"""What is wrong with a .param, all of it at once, in words that can be printed."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.base.errors import MOST
+from pytest_ncnn_parity.network.param import ParamError, parse
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.spec import spec
+from pytest_ncnn_parity.spec.spec import SpecError
+
+HEAD = "7767517\n2 2\nInput in0 0 1 in0\n"
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ParamError) as caught:
+        parse(text, "net.param")
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    assert all(error.isprintable() for error in caught.value.errors)
+    return [error.removeprefix("net.param:") for error in caught.value.errors]
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("0=1 what", "expected id=value, found 'what'; does a count of blobs not fit?"),
+        ("more 0=1", "expected id=value, found 'more'"),
+        ("=1", "expected id=value, found '=1'"),
+        ("9999999999=1", "expected id=value, found '9999999999=1'"),
+        ("32=1", "32=: expected an id from 0 to 31, or -23300 to -23331 for an array"),
+        ("-1=1", "-1=: expected an id"),
+        ("-23332=1,1", "-23332=: expected an id"),
+        ("999999999=1", "999999999=: expected an id"),
+        ("0=", "0=: expected a number"),
+        ("0=--5", "0=--5: expected a number"),
+        ("0=0x10", "0=0x10: expected a number"),
+        ("0=2147483648", "0=2147483648: expected a number"),
+        ("0=1,,2", "0=1,,2: expected a number"),
+        (f"0={'1' * 5000}", "expected a number"),
+        ("-23303=3,1,2", "-23303=3,1,2: announces 3 values, but 2 follow"),
+        ("-23303=1,1,2", "announces 1 values, but 2 follow"),
+        ("-23303=-1", "announces -1 values, but 0 follow"),
+        ("-23303=1000000000,1", "announces 1000000000 values, but 1 follow"),
+        ("-23303=2,1,x", "expected numbers"),
+        ("31=-1", "mask 31=-1 is not a whole number from 0 to 255"),
+        ("31=1e3", "mask 31=1e3 is not a whole number"),
+        ("31=", "mask 31= is not a whole number"),
+        ("31=18.5", "is not a whole number .* Write 31=18$"),
+        ("31=1,2", "mask 31=1,2 is not a whole number"),
+    ],
+)
+def test_a_parameter_that_ncnn_would_refuse(params: str, said: str) -> None:
+    (found,) = errors(f"{HEAD}ReLU relu 1 1 in0 out0 {params}\n")
+    assert found.startswith("4: layer relu: ")
+    assert re.search(said, found)
+
+
+@pytest.mark.parametrize(
+    "params", ["0=.5 1=-1e-7 2=+3 3=1,2,3 -23300=2,1,2.5", "0=mul 1=inf", '5="a = b"']
+)
+def test_parameters_that_ncnn_reads(params: str) -> None:
+    parse(f"{HEAD}ReLU relu 1 1 in0 out0 {params}\n", "net.param")
+
+
+def test_a_name_is_as_long_as_ncnn_reads_it() -> None:
+    longest = "\u00e4" * 127 + "x"  # 255 bytes
+    parse(f"7767517\n2 2\nInput {longest} 0 1 {longest}\nReLU r 1 1 {longest} x\n", "net.param")
+    for line in (f"Input {longest}x 0 1 in0", f"Input in0 0 1 {longest}x", f"{longest}x in0 0 1 in0"):
+        (found, *_) = errors(f"7767517\n1 1\n{line}\n")
+        assert re.search(r"the name .* is longer than the 255 bytes that ncnn reads", found)
+        assert len(found) < 250
+
+
+@pytest.mark.parametrize("kind", ["3D", "-x", "=", '"x"'])
+def test_a_type_that_ncnn_takes_for_a_parameter_of_the_line_before(kind: str) -> None:
+    (found,) = errors(f"{HEAD}{kind} relu 1 1 in0 out0\n")
+    assert "does not begin with a letter" in found
+
+
+def test_a_hint_of_shapes_for_no_output() -> None:
+    """ncnn divides by the number of outputs."""
+    (found,) = errors(f"{HEAD}Noop none 1 0 in0 -23330=4,1,8,0,0\n")
+    assert "tells the shapes of outputs, of which it has none" in found
+
+
+def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
+    text = "7767517\n3 3\nInput in0 0 1 in0\nBinaryOp a 2 1 in0 y x\nReLU b 1 1 x y\n"
+    assert errors(text) == [
+        "4: layer a (BinaryOp) reads blob 'y', which no layer above it makes, but b on line 5: a cycle, "
+        "or layers out of running order"
+    ]
+
+
+def test_everything_is_told_at_once() -> None:
+    lines = ["ReLU a 1 1 in0 x 0=no! 31=1.5 40=1 y", "ReLU", "ReLU b 1 1", "ReLU c 1 2 x y z 0=,"]
+    found = errors("7767517\n9 9\nInput in0 0 1 in0\n" + "\n".join(lines))
+    assert [error.partition(":")[0] for error in found] == ["4", "4", "4", "5", "6", "7"]
+    lines = ["ReLU a 1 1 inO in0", "ReLU b 1 1 z z", "Split c 1 2 in0 q q"]
+    found = errors("7767517\n9 x\nInput in0 0 1 in0\n" + "\n".join(lines))
+    assert [error.partition(":")[0] for error in found] == ["4", "4", "5", "6", "2"]
+
+
+def test_of_very_many_errors_the_first_are_told_at_once() -> None:
+    layers = "".join(f"ReLU r{i} 1 1 x{i} y{i}\n" for i in range(20_000))
+    start = time.monotonic()
+    found = errors(f"7767517\n20001 99999\nInput in0 0 1 in0\n{layers}")
+    assert time.monotonic() - start < 30.0
+    assert len(found) == MOST + 1
+    assert found[-1] == "... and more"
+
+
+@pytest.mark.parametrize(
+    "counts", ["9999999999 1", "1 9999999999", "-1 1", "1", "1 1 1", "1.0 1", "\u0661 1"]
+)
+def test_counts_that_are_none(counts: str) -> None:
+    (found,) = errors(f"7767517\n{counts}\nInput in0 0 1 in0\n")
+    assert found.startswith("2: expected the layer count and the blob count, found ")
+
+
+@pytest.mark.parametrize(("count", "right"), [(0, False), (1, True), (9999, True), (999_999_999, False)])
+def test_ncnn_makes_room_for_all_blobs_that_are_announced(count: int, right: bool) -> None:
+    text = f"7767517\n1 {count}\nInput in0 0 1 in0\n"
+    if right:
+        parse(text, "net.param")
+    else:
+        assert errors(text) == [f"2: {count} blobs announced, 1 found"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ReLU r 1000000000 1 in0 x", "ReLU r 1 999999999 in0 x", "ReLU r -1 1 in0 x", "ReLU r 1e1 1 in0 x"],
+)
+def test_counts_of_blobs_that_are_none(line: str) -> None:
+    (found,) = errors(HEAD + line)
+    assert re.match("4: (layer r announces|expected 'Type name)", found)
+
+
+def test_a_nul_byte_ends_a_text_for_ncnn() -> None:
+    assert "4: a NUL byte in the text" in errors(HEAD + "ReLU re\0lu 1 1 in0 out0\n")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\u202eb", "a\u2028b", "\x07"])
+def test_what_is_quoted_can_be_printed(name: str) -> None:
+    assert errors(f"{HEAD}ReLU {name} 1 1 {name} {name} {name} 31={name}\n")
+    assert errors(f"{HEAD}ReLU {name} 1 1 {name} in0\n")
+    assert errors(f"{name}\n")
+
+
+def test_of_a_spec_its_files_and_its_param_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "net.param").write_text(HEAD + "ReLU a 1 1 in0 x 31=x\nReLU b 1 1 x y 40=1\n")
+    path = tmp_path / "net.parity.yaml"
+    path.write_text("model: {param: net.param, bin: net.bin}\ninputs: {a: {in0: {file: x.npy}}}\n")
+    with pytest.raises(SpecError) as caught:
+        check.plan(spec.load(path))
+    found = [error.removeprefix(f"{tmp_path}/")[:20] for error in caught.value.errors]
+    assert found == [
+        "net.parity.yaml:1:32",
+        "net.parity.yaml:2:14",
+        "net.param:4: layer a",
+        "net.param:5: layer b",
+    ]

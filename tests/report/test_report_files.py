@@ -1,0 +1,82 @@
+"""How report files are written: whole or not at all, and for a small part of a run's time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.base import write_files
+from pytest_ncnn_parity.report import json_file, writer
+
+
+def test_two_runs_that_write_one_file_never_tear_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    documents = [{"run": run, "cases": [run] * 20_000} for run in (1, 2)]
+    threads = [
+        threading.Thread(target=lambda d=document: [json_file.write(d, path) for _ in range(20)])
+        for document in documents
+    ]
+    json_file.write(documents[0], path)
+    for thread in threads:
+        thread.start()
+    seen = 0
+    while any(thread.is_alive() for thread in threads) or not seen:
+        found = json.loads(path.read_text("utf-8"))
+        assert set(found["cases"]) == {found["run"]}
+        seen += 1
+    for thread in threads:
+        thread.join()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_link_is_followed_and_a_device_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_files.write("text", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text("utf-8") == "text"
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(OSError, match="no regular file"):
+            write_files.write("text", place)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "pipe", "real"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    json_file.write({"old": True}, path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_file.write({"new": float("nan")}, path)
+    with pytest.raises(UnicodeEncodeError):
+        write_files.write("\ud800", path)
+    assert json.loads(path.read_text("utf-8")) == {"old": True}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_that_are_no_unicode_stay_exact(tmp_path: Path) -> None:
+    json_file.write({"layer": "a\udcff\x1b"}, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text("utf-8")) == {"layer": "a\udcff\x1b"}
+
+
+@pytest.mark.parametrize(("cost", "all_written"), [(0.005, True), (2.0, False)])
+def test_checkpoints_cost_a_small_share_of_a_run(tmp_path: Path, cost: float, all_written: bool) -> None:
+    """200 specs of a second each: each is written where that is cheap."""
+    now, written = 0.0, 0
+
+    def write(document: writer.Document, path: Path) -> None:
+        nonlocal now, written
+        written += 1
+        now += cost
+
+    made = writer.Files([writer.Target("--x", tmp_path, write)], lambda: now)
+    for _ in range(200):
+        now += 1.0
+        made.checkpoint(dict)
+    assert (written == 200) is all_written
+    spent = written * cost
+    assert spent <= writer.GRACE_SECONDS + writer.SHARE * now + cost
+    if not all_written:
+        assert spent > writer.SHARE * 200 / 2

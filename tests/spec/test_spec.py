@@ -1,0 +1,228 @@
+"""The spec: its keys, their defaults, and errors that point at the place and guess what was meant."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.base.errors import MOST
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.spec import spec
+from pytest_ncnn_parity.spec.spec import Spec, SpecError
+
+LEAST = """\
+model: {param: net.param, bin: net.bin}
+inputs: {noise: {in0: {random: normal}}}
+"""
+
+# the spec of design.md, key by key
+WHOLE = """\
+model: {param: gfpgan.param, bin: gfpgan.bin}
+inputs:
+  noise:    {in0: {random: normal, shape: [3, 512, 512], seed: 0}}
+  flat:     {in0: {constant: 0.5, shape: [3, 512, 512]}}
+  bounded:  {in0: {random: uniform, low: -1, high: 1.5}}
+  clipped:  {in0: {random: normal, mean: 0.5, std: 2, low: 0}}
+  portrait: {in0: {image: portrait.png, color: bgr, size: [512, 256],
+                   mean: [127.5, 127.5, 127.5], norm: [0.00784, 7.84e-3, 0.00784]}}
+  recorded: {in0: {file: in0.npy}}
+  archived: {in0: {file: in0.npz, key: first}}
+compare:
+  - cpu-vs-vulkan
+  - fp16-vs-fp32
+  - fp16-range
+  - name: without-winograd
+    reference: {device: "vulkan:1", precision: fp16-storage, options: {use_winograd_convolution: false}}
+    candidate: {device: cpu, precision: bf16, options: {num_threads: 2}}
+tolerance:
+  fp32: {atol: 1e-6}
+  fp16: {scaled: 2.0e-2}
+  fp16-storage: {rtol: 1e-2}
+  fp16-packed: {scaled: 0.1, cosine: 0.99, sqnr_db: 30}
+  bf16: {scaled: 1}
+  layers:  {"type:Softmax": {scaled: 5.0e-2}, "conv_1*": {atol: 1e-3, rtol: 1e-2}}
+  outputs: {out0: {cosine: 0.999}}
+layers: {include: ["*"], exclude: ["type:Split"]}
+masks: {sum_249: 18}
+known:
+  - {layer: conv_7, comparison: fp16-vs-fp32-vulkan, sample: noise, reason: "llvmpipe only"}
+  - {output: out0, reason: "see above"}
+"""
+
+
+def load(folder: Path, text: str) -> Spec:
+    path = folder / "net.parity.yaml"
+    path.write_text(text, "utf-8")
+    return spec.load(path)
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    """The errors of a spec, without the folder."""
+    with pytest.raises(SpecError) as caught:
+        load(folder, text)
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    return [error.removeprefix(f"{folder}/net.parity.yaml:") for error in caught.value.errors]
+
+
+# -- what may stand in it ------------------------------------------------------------------------
+
+
+def test_every_key_of_the_design_is_accepted(tmp_path: Path) -> None:
+    made = load(tmp_path, WHOLE)
+    assert made.param == tmp_path / "gfpgan.param"
+    assert made.bin == tmp_path / "gfpgan.bin"
+    assert [c.name for c in made.comparisons] == [
+        "cpu-vs-vulkan",
+        "fp16-vs-fp32-vulkan",
+        "fp16-vs-fp32-cpu",
+        "fp16-range",
+        "without-winograd",
+    ]
+    assert made.comparisons[-1].reference == Setup(
+        "vulkan:1", "fp16-storage", {"use_winograd_convolution": False}
+    )
+    assert made.comparisons[-1].candidate == Setup("cpu", "bf16", {"num_threads": 2})
+    assert made.tolerance.of_precision("fp16-storage").given() == {"rtol": 1e-2}
+    assert made.tolerance.of_precision("fp16-packed").given() == {
+        "scaled": 0.1,
+        "cosine": 0.99,
+        "sqnr_db": 30,
+    }
+    assert made.tolerance.layers["conv_1*"].given() == {"atol": 1e-3, "rtol": 1e-2}
+    assert made.inputs["portrait"]["in0"].norm == [0.00784, 0.00784, 0.00784]
+    assert made.masks == {"sum_249": 18}
+    assert [entry.reason for entry in made.known] == ["llvmpipe only", "see above"]
+
+
+def test_two_keys_are_enough(tmp_path: Path) -> None:
+    made = load(tmp_path, LEAST)
+    assert [c.name for c in made.comparisons] == [
+        "cpu-vs-vulkan",
+        "fp16-vs-fp32-vulkan",
+        "fp16-vs-fp32-cpu",
+        "fp16-range",
+    ]
+    source = made.inputs["noise"]["in0"]
+    assert (source.shape, source.seed, source.mean, source.std) == (None, 0, 0.0, 1.0)
+    assert (made.layers.include, made.layers.exclude) == (["*"], [])
+    assert (made.masks, made.known, made.tolerance.fp16.given()) == ({}, [], {})
+
+
+def test_normal_values_have_no_bounds_and_uniform_ones_zero_to_one(tmp_path: Path) -> None:
+    made = load(tmp_path, LEAST.replace("normal}", "normal}, b: {random: uniform, low: -2}"))
+    assert made.inputs["noise"]["in0"].bounds == (None, None)
+    assert made.inputs["noise"]["b"].bounds == (-2, 1.0)
+
+
+def test_an_own_reference_is_the_cpu_in_fp32_unless_given(tmp_path: Path) -> None:
+    text = LEAST + "compare: [{name: own, candidate: {device: vulkan, precision: fp16-packed}}]"
+    assert load(tmp_path, text).comparisons == [
+        Comparison("own", CPU_FP32, Setup("vulkan", "fp16-packed"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("cpu-vs-vulkan", ["cpu fp32 -> vulkan fp32"]),
+        ("fp16-vs-fp32", ["vulkan fp32 -> vulkan fp16", "cpu fp32 -> cpu fp16"]),
+        ("fp16-vs-fp32-vulkan", ["vulkan fp32 -> vulkan fp16"]),
+        ("fp16-vs-fp32-cpu", ["cpu fp32 -> cpu fp16"]),
+        ("shipped", ["cpu fp32 -> vulkan fp16"]),
+        ("fp16-range", ["cpu fp32 -> None"]),
+    ],
+)
+def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> None:
+    made = load(tmp_path, LEAST + f"compare: [{name}]").comparisons
+    assert [f"{c.reference} -> {c.candidate}" for c in made] == sides
+
+
+def test_places_are_told_by_path(tmp_path: Path) -> None:
+    made = load(tmp_path, WHOLE)
+    assert made.line("inputs", "portrait") == 7
+    assert made.at("masks", "sum_249") == f"{tmp_path}/net.parity.yaml:27:18"
+    assert made.at("masks", "sum_249", of_key=True) == f"{tmp_path}/net.parity.yaml:27:9"
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("tolerence: {}", "3:1: unknown key 'tolerence'; did you mean 'tolerance'"),
+        ("layers: {exlude: []}", "3:10: unknown key 'exlude'; did you mean 'exclude'"),
+        ("tolerance: {fp61: {}}", "3:13: unknown key 'fp61'; did you mean 'fp16'"),
+        ("tolerance: {bf16: {scald: 1}}", "3:20: unknown key 'scald'; did you mean 'scaled'"),
+        ("tolerance: {layers: {a: {atl: 1}}}", "3:26: unknown key 'atl'; did you mean 'atol'"),
+        ("known: [{laier: x, output: y, reason: z}]", "3:10: .*; did you mean 'layer'"),
+        ("compare: [shipped, shipped]", "3:10: compare: comparison 'shipped' stands twice"),
+        ("compare: [fp16-vs-fp32, fp16-vs-fp32-cpu]", "3:10: .*'fp16-vs-fp32-cpu' stands twice"),
+        ("compare: []", "3:10: compare: "),
+        ("masks: {a: 256}", "3:12: masks.a: .*less than or equal to 255; found 256"),
+        ("masks: {a: -1}", "3:12: masks.a: .*; found -1"),
+        ("masks: {a: 18.0}", "3:12: masks.a: .*; found 18.0"),
+        (f"masks: {{a: {'9' * 5000}}}", "3:12: masks.a: "),
+        (f"masks: {{a: 0x{'f' * 3000}}}", "3:12: masks.a: .*valid integer"),
+        ("masks: {a: true}", "3:12: masks.a: .*; found True"),
+        ("masks: {a: on}", "3:12: masks.a: .*; found 'on'"),
+        ("known: [{layer: x}]", "3:9: known.0: the key 'reason' is missing"),
+        ("known: [{reason: x}]", "3:9: known.0: name either a layer or an output"),
+        ("known: [{layer: x, output: y, reason: z}]", "3:9: .*name either a layer or an output"),
+        ("layers:\n  include: '*'", r"4:12: layers.include: .*list; found '\*'"),
+        ("model: {param: a, bin: b}", "3:1: key 'model' stands twice, first on line 1"),
+    ],
+)
+def test_an_error_has_its_place_and_a_guess(text: str, error: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + text)
+    assert re.match(error, found)
+
+
+@pytest.mark.parametrize("name", ["a b", "a::b", "a/b", "'[a]'", "''"])
+def test_a_sample_name_must_fit_a_node_id(name: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST.replace("noise", name))
+    assert found.startswith("2:10: inputs.")
+
+
+def test_every_error_is_told_at_once_in_the_files_order(tmp_path: Path) -> None:
+    text = """\
+model: {param: net.param}
+inputs:
+  noise: {in0: {random: nomal, sede: 1}}
+tolerance: {fp16: {scaled: .nan, scald: 1}}
+masks: {a: x}
+unknown: 1
+"""
+    places = [":".join(error.split(":")[:2]) for error in errors(tmp_path, text)]
+    assert places == ["1:1", "3:25", "3:32", "4:28", "4:34", "5:12", "6:1"]
+
+
+def test_of_very_many_errors_the_first_are_told_at_once(tmp_path: Path) -> None:
+    start = time.monotonic()
+    found = errors(tmp_path, LEAST + "masks:\n" + "".join(f"  l{i}: x\n" for i in range(20_000)))
+    assert time.monotonic() - start < 60.0
+    assert len(found) == MOST + 1
+    assert (found[0][:4], found[-1]) == ("4:7:", "... and more")
+
+
+def test_every_missing_key_is_told(tmp_path: Path) -> None:
+    assert errors(tmp_path, "model: {}\ncompare: [shipped]\n") == [
+        "1:1: model: the key 'param' is missing",
+        "1:1: model: the key 'bin' is missing",
+        "1:1: the spec: the key 'inputs' is missing",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[a, b]", "text", "18", "null"])
+def test_a_spec_is_a_mapping(text: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, text)
+    assert found.startswith("1:1: ")
+
+
+def test_a_spec_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"none\.parity\.yaml: does not exist"):
+        spec.load(tmp_path / "none.parity.yaml")
+    (tmp_path / "net.parity.yaml").write_bytes(b"model: \xff")
+    with pytest.raises(SpecError, match=r"net\.parity\.yaml:1:8: not UTF-8 text \(byte 0xff\)"):
+        spec.load(tmp_path / "net.parity.yaml")

@@ -1,0 +1,91 @@
+"""Own comparisons of a spec: what they may be, and that each fault is told once, as what it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
+from pytest_ncnn_parity.spec import spec
+
+LEAST = """\
+model: {param: net.param, bin: net.bin}
+inputs: {noise: {in0: {random: normal}}}
+"""
+
+
+def errors(folder: Path, own: str) -> list[str]:
+    """The errors of a spec with the own comparison `own` on line 3, from column 11."""
+    path = folder / "net.parity.yaml"
+    path.write_text(f"{LEAST}compare: [{own}]\n", "utf-8")
+    with pytest.raises(spec.SpecError) as caught:
+        spec.load(path)
+    return [error.removeprefix(f"{path}:") for error in caught.value.errors]
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        "candidate: {}",
+        "candidate: {device: cpu, precision: fp32}",
+        "reference: {device: vulkan}, candidate: {device: vulkan, options: {}}",
+        "reference: {options: {a: 1, b: true}}, candidate: {options: {b: true, a: 1}}",
+    ],
+)
+def test_equal_sides_are_refused(sides: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, f"{{name: own, {sides}}}")
+    assert found.startswith("3:11: compare.0: reference and candidate are the same")
+
+
+@pytest.mark.parametrize(
+    ("own", "error"),
+    [
+        ("{name: own, candidat: {device: vulkan}}", "unknown key 'candidat'; .*'candidate'"),
+        ("{name: own, candidate: {devic: vulkan}}", "unknown key 'devic'; .*'device'"),
+        ("{name: own, candidate: {device: gpu}}", "candidate.device: .*found 'gpu'"),
+        ("{name: own, candidate: {device: 'vulkan:'}}", "candidate.device: .*found 'vulkan:'"),
+        ("{name: own, candidate: {precision: fp8}}", "candidate.precision: .*found 'fp8'"),
+        ("{name: a::b, candidate: {device: vulkan}}", "compare.0.name: .*found 'a::b'"),
+        ("{candidate: {device: vulkan}}", "compare.0: the key 'name' is missing"),
+        (
+            "{name: own, candidate: {device: vulkan, options: {use_vulkan_compute: true}}}",
+            "use_vulkan_compute is set by the key 'device'",
+        ),
+        ("{name: own, candidate: {options: {x: 1.5}}}", "options.x: .*found 1.5"),
+        ("3", "compare.0: .*found 3"),
+    ],
+)
+def test_a_wrong_own_comparison_is_one_error(own: str, error: str, tmp_path: Path) -> None:
+    found = [line for line in errors(tmp_path, own) if "'candidate' is missing" not in line]
+    assert len(found) == 1, found
+    assert re.match(r"3:\d+: ", found[0])
+    assert re.search(error, found[0])
+
+
+def test_every_unknown_comparison_is_told_at_its_own_place(tmp_path: Path) -> None:
+    found = errors(tmp_path, "cpu-vs-vulcan, fp16-range, shiped")
+    assert len(found) == 2, found
+    assert re.match("3:11: .*'cpu-vs-vulcan'; did you mean 'cpu-vs-vulkan'", found[0])
+    assert re.match("3:38: .*'shiped'; did you mean 'shipped'", found[1])
+
+
+def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
+    own = "{name: shipped, candidate: {device: vulkan}}"
+    (found,) = errors(tmp_path, f"shipped, {own}")
+    assert "comparison 'shipped' stands twice" in found
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "tolerance"),
+    [
+        ("fp32", "fp32", "fp32"),
+        ("fp32", "bf16", "bf16"),
+        ("fp16", "fp32", "fp16"),
+        ("fp16", "fp16-storage", "fp16-storage"),
+    ],
+)
+def test_the_tolerance_is_that_of_the_side_with_fewer_bits_the_candidates_first(
+    reference: str, candidate: str, tolerance: str
+) -> None:
+    made = Comparison("own", Setup("vulkan", reference), Setup("cpu", candidate))
+    assert made.precision == tolerance

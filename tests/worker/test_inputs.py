@@ -1,0 +1,142 @@
+"""Sources of inputs: what array each is, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate, fresh_python
+from network import Network
+from PIL import Image
+
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.spec import spec as specs
+from pytest_ncnn_parity.worker.values.inputs import InputError, array
+
+
+def made(folder: Path, source: str) -> np.ndarray:
+    """The array the worker makes of a source, by way of a spec and its plan."""
+    net = Network()
+    net.layer("ReLU", "relu", [net.layer("Input", "in0", params="0=8" if "shape" not in source else "")])
+    net.write(folder / "net")
+    path = networks.spec(folder, f"inputs:\n  s: {{in0: {source}}}\n")
+    job = jobs.judge(check.plan(specs.load(path)), "s", [], 1, first=True)
+    return array(job.inputs["in0"], volumes=False, hint=None)
+
+
+def test_random_is_numpys_frozen_stream(tmp_path: Path) -> None:
+    drawn = made(tmp_path, "{random: normal, seed: 7, mean: 2, std: 3}")
+    assert np.array_equal(drawn, np.random.RandomState(7).normal(2, 3, (8,)).astype(np.float32))
+    drawn = made(tmp_path, "{random: uniform, seed: 7, low: -1, high: 2, shape: [2, 3, 4]}")
+    assert np.array_equal(drawn, np.random.RandomState(7).uniform(-1, 2, (2, 3, 4)).astype("f4"))
+    assert drawn.flags.c_contiguous
+
+
+def test_bounds(tmp_path: Path) -> None:
+    clipped = made(tmp_path, "{random: normal, low: -0.5, high: 0.25, shape: [1000]}")
+    assert (clipped.min(), clipped.max()) == (-0.5, 0.25)
+    uniform = made(tmp_path, "{random: uniform, shape: [1000]}")
+    assert uniform.min() >= 0.0
+    assert uniform.max() < 1.0
+
+
+def test_constant(tmp_path: Path) -> None:
+    assert np.array_equal(made(tmp_path, "{constant: -2.5}"), np.full(8, -2.5, np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
+def test_npy_of_any_float_becomes_float32(tmp_path: Path, dtype: str) -> None:
+    values = np.arange(8).astype(dtype)[::-1]
+    np.save(tmp_path / "x.npy", values)
+    loaded = made(tmp_path, "{file: x.npy}")
+    assert loaded.dtype == np.float32
+    assert np.array_equal(loaded, values.astype(np.float32))
+
+
+def test_integers_stay_integers(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(8, dtype=np.int64))
+    assert made(tmp_path, "{file: x.npy}").dtype == np.int32
+
+
+def test_npz_by_key_or_alone(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", a=np.zeros(8), b=np.ones(8))
+    np.savez(tmp_path / "one.npz", c=np.full(8, 3.0))
+    assert made(tmp_path, "{file: two.npz, key: b}").sum() == 8
+    assert made(tmp_path, "{file: one.npz}").sum() == 24
+    with pytest.raises(InputError, match=r"two.npz: holds the arrays a, b; name one with 'key:'"):
+        made(tmp_path, "{file: two.npz}")
+    with pytest.raises(InputError, match=r"holds the arrays a, b; .* \(not 'c'\)"):
+        made(tmp_path, "{file: two.npz, key: c}")
+
+
+def test_pickles_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"cannot be read as .npy or .npz without pickles"):
+        made(tmp_path, "{file: x.npy}")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.zeros((1, 3, 4, 4)), "starts with a batch of 1"),
+        (np.zeros((1, 1, 3, 4, 4)), "expected 1 to 4 dimensions"),
+        (np.zeros((3, 0)), "none empty"),
+        (np.zeros(3, complex), "expected floats or integers"),
+    ],
+)
+def test_arrays_that_cannot_be_fed(tmp_path: Path, values: np.ndarray, told: str) -> None:
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(InputError, match=told):
+        made(tmp_path, "{file: x.npy}")
+
+
+def test_one_channel_of_a_volume_is_no_batch(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 4, 4)))
+    assert array({"file": str(tmp_path / "x.npy")}, volumes=True, hint=None).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr", "gray"])
+def test_images_are_what_ncnn_makes_of_them(tmp_path: Path, color: str) -> None:
+    """Against ncnn's own Mat.from_pixels and substract_mean_normalize."""
+    pixels = np.random.RandomState(0).randint(0, 256, (6, 5, 3), np.uint8)
+    if color == "gray":
+        pixels = pixels[..., 0]
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    mean, norm = ([10.0, 20.0, 30.0], [0.5, 0.25, 0.125])
+    if color == "gray":
+        mean, norm = mean[:1], norm[:1]
+    ours = made(tmp_path, f"{{image: x.png, color: {color}, mean: {mean}, norm: {norm}}}")
+    kind = {"rgb": "PIXEL_RGB", "bgr": "PIXEL_RGB2BGR", "gray": "PIXEL_GRAY"}[color]
+    np.save(tmp_path / "pixels.npy", pixels)
+    code = (
+        "import sys, os, ncnn, numpy as np\n"
+        "p = np.load(sys.argv[1])\n"
+        f"m = ncnn.Mat.from_pixels(p, ncnn.Mat.PixelType.{kind}, 5, 6)\n"
+        f"m.substract_mean_normalize({mean}, {norm})\n"
+        "np.save(sys.argv[2], np.array(m))\n"
+        "os._exit(0)\n"
+    )
+    done = fresh_python(code, str(tmp_path / "pixels.npy"), str(tmp_path / "theirs.npy"))
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(ours, np.load(tmp_path / "theirs.npy"), rtol=1e-6, atol=1e-6)
+
+
+def test_an_image_is_resized_to_width_and_height(tmp_path: Path) -> None:
+    Image.new("RGB", (10, 20), (255, 0, 0)).save(tmp_path / "x.png")
+    assert made(tmp_path, "{image: x.png, size: [4, 6]}").shape == (3, 6, 4)
+
+
+def test_a_bad_input_is_one_error_with_its_place(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    np.save(pytester.path / "x.npy", np.zeros((1, 3, 4, 4), np.float32))
+    networks.spec(pytester.path, "inputs:\n  bad: {in0: {file: x.npy}}\n  good: {in0: {constant: 1}}\n")
+    run = gate()
+    assert run.ids("failed") == ["bad::cpu-vs-vulkan::l1"]
+    message: Any = run.cases["bad::cpu-vs-vulkan::l1"]["message"]
+    assert message.startswith(f"{pytester.path}/net.parity.yaml:3:9: inputs.bad.in0: ")
+    assert "starts with a batch of 1" in message
+    assert "good::fp16-vs-fp32-vulkan::output:l4" in run.ids("passed")

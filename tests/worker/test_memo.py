@@ -1,0 +1,163 @@
+"""What steps made, kept while a search lasts: what is found again, and what goes when room is short."""
+
+from __future__ import annotations
+
+from itertools import count
+from weakref import WeakSet
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_ncnn_parity.worker.networks.step_cache import Memo
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+VALUE = 400  # bytes of a value of 50 elements, with its rounded twin
+
+
+class Steps:
+    """Steps by name, that count how often each was taken."""
+
+    def __init__(self, limit: int = 1 << 20) -> None:
+        self.memo = Memo(limit)
+        self.taken: list[str] = []
+
+    def __call__(self, names: str) -> None:
+        """Take steps, each of which makes one value."""
+        for name in names:
+            assert self.take(name)["out"].array[0] == ord(name)
+
+    def take(self, name: str, elements: int = VALUE // 8) -> Made:
+        def make() -> Made:
+            self.taken.append(name)
+            return {"out": Blob(None, np.full(elements, ord(name), np.float32))}
+
+        return self.memo.get(lambda: name, make)
+
+    def fresh(self, names: str) -> str:
+        """Those of the steps `names` that were not found again."""
+        before = len(self.taken)
+        self(names)
+        return "".join(self.taken[before:])
+
+
+def test_it_is_off_until_it_is_opened() -> None:
+    steps = Steps()
+    assert not steps.memo.is_open
+    assert steps.fresh("aa") == "aa"
+
+
+def test_nobody_asks_for_a_key_while_it_is_off() -> None:
+    """A key costs a digest of every input."""
+
+    def key() -> str:
+        raise AssertionError("asked for")
+
+    made = {"out": Blob(None, np.zeros(1, np.float32))}
+    memo = Memo()
+    assert memo.get(key, lambda: made) is made
+    memo.open()
+    with pytest.raises(AssertionError, match="asked for"):
+        memo.get(key, lambda: made)
+
+
+def test_the_same_step_on_the_same_values_is_taken_once() -> None:
+    steps = Steps()
+    steps.memo.open()
+    assert steps.fresh("aab") == "ab"
+    assert steps.take("a") is steps.take("a")
+    steps.memo.open()
+    assert steps.fresh("abc") == "c", "in the next trial as well"
+
+
+def test_closed_it_forgets() -> None:
+    steps = Steps()
+    steps.memo.open()
+    steps("a")
+    steps.memo.close()
+    assert not steps.memo.is_open
+    assert steps.fresh("aa") == "aa"
+    steps.memo.open()
+    assert steps.fresh("a") == "a"
+
+
+def test_a_step_that_fails_is_taken_again() -> None:
+    memo, turns = Memo(), count()
+
+    def fail() -> Made:
+        next(turns)
+        raise ValueError
+
+    memo.open()
+    for _ in range(2):
+        with pytest.raises(ValueError):  # noqa: PT011
+            memo.get(lambda: "a", fail)
+    assert next(turns) == 2
+
+
+# -- when room is short --------------------------------------------------------------------------
+
+
+def test_what_a_trial_made_first_stays() -> None:
+    """The start of a network is what the next trial has in common with this one."""
+    steps = Steps(3 * VALUE)
+    steps.memo.open()
+    steps("abcde")
+    assert steps.fresh("abc") == ""
+    assert steps.fresh("de") == "de"
+
+
+def test_what_an_old_trial_left_goes_first() -> None:
+    steps = Steps(3 * VALUE)
+    steps.memo.open()
+    steps("abc")
+    steps.memo.open()
+    steps("bxy")
+    assert steps.fresh("bxy") == ""
+    assert steps.fresh("ac") == "ac"
+
+
+def test_of_what_old_trials_left_what_was_unused_longest_goes_first() -> None:
+    steps = Steps(3 * VALUE)
+    for names in ("abc", "ab", "x"):
+        steps.memo.open()
+        steps(names)
+    steps.memo.open()
+    assert steps.fresh("abx") == ""
+
+
+def test_closing_makes_room() -> None:
+    steps = Steps(2 * VALUE)
+    steps.memo.open()
+    steps("ab")
+    steps.memo.close()
+    steps.memo.open()
+    steps("cd")
+    assert steps.fresh("cd") == ""
+
+
+def test_a_value_is_counted_with_its_rounded_twin() -> None:
+    steps = Steps(2 * VALUE - 1)
+    steps.memo.open()
+    steps("ab")
+    assert steps.fresh("ab") == "b"
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
+def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> None:
+    """Values of 1 to 10 elements, 10 of which may be kept; some of the steps begin a trial."""
+    memo = Memo(limit=10 * 8)
+    alive: WeakSet[Blob] = WeakSet()
+
+    def make() -> Made:
+        made = Blob(None, np.zeros(elements, np.float32))
+        alive.add(made)
+        return {"out": made}
+
+    memo.open()
+    for elements, begins in taken:
+        if begins:
+            memo.open()
+        memo.get(lambda: elements, make)  # noqa: B023
+        assert sum(blob.array.size for blob in alive) <= 10

@@ -1,0 +1,216 @@
+"""The worker by its protocol: what it runs, how often, and what it tells."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workers import job, planned, talk
+
+from pytest_ncnn_parity.compare.comparisons import Setup
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import Engine, EngineError
+from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.plan.cases import Plan
+
+
+def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]")
+    steps = [message["at"] for message in talk(job(plan)) if "at" in message]
+    taken = [step for step in steps if step.startswith(("layer", "network", "load"))]
+    assert len(taken) == len(set(taken)), "nothing is run twice"
+    for layer in ("1 c1", "2 c2", "3 c3"):
+        assert [step for step in taken if step.startswith(f"layer {layer} ")] == [
+            f"layer {layer} on cpu fp32",
+            f"layer {layer} on vulkan fp32",
+            f"layer {layer} on vulkan fp32, fp16 inputs",
+            f"layer {layer} on vulkan fp16, fp16 inputs",
+            f"layer {layer} on cpu fp32, fp16 inputs",
+        ]
+    # the CPU's outputs are the trajectory's own; the others run as a whole, once
+    assert [step for step in taken if step.startswith("network")] == [
+        "network on vulkan fp32",
+        "network on vulkan fp16",
+    ]
+
+
+def test_only_what_is_selected_runs(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32-vulkan]")
+    steps = [m["at"] for m in talk(job(plan, "cpu-vs-vulkan::c2")) if "at" in m]
+    assert [step for step in steps if step.startswith(("layer", "network"))] == [
+        "layer 1 c1 on cpu fp32",
+        "layer 2 c2 on cpu fp32",
+        "layer 2 c2 on vulkan fp32",
+    ]
+    assert "load on vulkan fp16" not in steps
+    outputs = [m["at"] for m in talk(job(plan, "cpu-vs-vulkan::output:c3")) if "at" in m]
+    assert [step for step in outputs if step.startswith("layer")] == []
+
+
+def test_networks_are_loaded_once_for_all_samples(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan]")
+    steps = [m["at"] for m in talk(job(plan), job(plan)) if "at" in m]
+    assert steps.count("load on cpu fp32") == steps.count("load on vulkan fp32") == 1
+    assert steps.count("layer 1 c1 on cpu fp32") == 2
+
+
+def test_results_are_streamed_as_they_stand(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan]")
+    kinds = [
+        m["case"]["id"].split("::")[1] if "case" in m else m["at"]
+        for m in talk(job(plan))
+        if "case" in m or "at" in m
+    ]
+    assert kinds.index("c1") < kinds.index("layer 2 c2 on cpu fp32")
+
+
+def test_what_ran_where_is_read_back(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    found = {m["case"]["id"]: m["case"]["evidence"] for m in talk(job(plan)) if "case" in m}
+    evidence = found["fp16-vs-fp32-vulkan::c1"]
+    assert evidence["execution"] == "vulkan, fp16 storage, fp16 arithmetic"
+    assert evidence["device"].startswith("llvmpipe")
+
+
+# -- other questions than cases ---------------------------------------------------------------------
+
+
+def trial(plan: Plan, masks: dict[str, int]) -> Job:
+    """The network under `masks` that it is not loaded with."""
+    (comparison,) = plan.spec.comparisons
+    cases = [case for case in plan.cases(comparison) if case.output is not None]
+    whole = plan.graph.with_masks(masks).masks
+    return jobs.trial(plan, "noise", cases, whole, 1)
+
+
+def layer_steps(messages: list[dict[str, Any]]) -> list[list[str]]:
+    """The layers run, job by job."""
+    found: list[list[str]] = [[]]
+    for message in messages:
+        if "end" in message:
+            found.append([])
+        elif message.get("at", "").startswith("layer"):
+            found[-1].append(message["at"].split(" ", 2)[2])
+    return found[:-1]
+
+
+def test_a_trial_takes_only_steps_that_no_trial_took_before(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    tries = [{}, {"c2": 1}, {"c2": 18}, {"c2": 18, "c3": 1}, {"c2": 1}]
+    taken = layer_steps(talk(*(trial(plan, masks) for masks in tries)))
+    assert taken == [
+        [f"c{i} on vulkan fp16" for i in (1, 2, 3)],
+        ["c2 on vulkan fp16 with 31=1", "c3 on vulkan fp16"],
+        ["c2 on vulkan fp16 with 31=18", "c3 on vulkan fp16"],
+        ["c3 on vulkan fp16 with 31=1"],
+        [],
+    ]
+
+
+def test_trials_load_a_network_once_for_each_mask(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    tries = [{"c1": 18}, {"c2": 18}, {"c1": 1}, {"c3": 1}]
+    steps = [m["at"] for m in talk(*(trial(plan, masks) for masks in tries)) if "at" in m]
+    loads = [step for step in steps if step.startswith("load")]
+    assert sorted(loads) == [
+        "load net.param with net.bin",
+        "load on vulkan fp16",
+        "load on vulkan fp16 with 31=1",
+        "load on vulkan fp16 with 31=18",
+        "load on vulkan fp32",
+    ]
+
+
+def test_what_a_search_made_is_forgotten_with_it(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    between = job(plan, "fp16-vs-fp32-vulkan::output:c3")
+    first, none, again = layer_steps(talk(trial(plan, {}), between, trial(plan, {})))
+    assert again == first
+    assert (len(first), none) == (3, [])
+
+
+def test_a_survey_measures_the_values_and_tells_where_layers_run(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]\nmasks: {c2: 18}")
+    asked = jobs.survey(plan, "noise", plan.spec.comparisons[0], 1)
+    (told,) = (m["survey"] for m in talk(asked) if "survey" in m)
+    assert list(told["ranges"]) == ["in0", "c1", "c2", "c3"]
+    assert all(0.5 < absmax < 10 and tiny == 0 for absmax, tiny in told["ranges"].values())
+    assert list(told["lost"]) == ["1", "2", "3"]
+    assert all(1e-5 < lost < 1e-3 for lost in told["lost"].values())
+    (places,) = told["runs"]
+    assert places[1:] == [["vulkan", "fp16"], ["cpu", "fp32"], ["vulkan", "fp16"]]
+
+
+def test_networks_are_timed_in_turns(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    asked = jobs.timing(plan, "noise", [(Setup("vulkan"), 0), (Setup(), 0)], [], 1)
+    messages = talk(asked)
+    (told,) = (m["time"] for m in messages if "time" in m)
+    assert [each["where"][1:] for each in told] == [["vulkan"] * 3, ["cpu"] * 3]
+    rounds = len(told[0]["ms"])
+    assert 3 <= rounds == len(told[1]["ms"])
+    runs = [m["at"] for m in messages if m.get("at", "").startswith("network")]
+    assert runs == ["network on vulkan fp32", "network on cpu fp32"] * (1 + rounds), (
+        "the first uncounted"
+    )
+
+
+def test_a_network_that_cannot_run_is_told_of_and_the_others_are_timed(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
+    asked = jobs.timing(plan, "noise", [(Setup("vulkan:99"), 0), (Setup(), 0)], [], 1)
+    (told,) = (m["time"] for m in talk(asked) if "time" in m)
+    assert told[0]["problem"].startswith("no Vulkan device 99")
+    assert (told[0]["ms"], told[1]["problem"]) == ([], None)
+
+
+# -- when it goes wrong ----------------------------------------------------------------------------
+
+
+def refused(broken: Job) -> str:
+    engine = Engine(30)
+    try:
+        with pytest.raises(EngineError) as caught:
+            list(engine.run(broken))
+    finally:
+        engine.close()
+    return str(caught.value)
+
+
+def test_an_error_of_ours_is_told_and_is_no_crash(tmp_path: Path) -> None:
+    broken = replace(job(planned(tmp_path, "[cpu-vs-vulkan]")), trajectory=99)
+    told = refused(broken)
+    assert re.match(
+        r"internal error in the worker at .*py:\d+: (Index|Key)Error.*please report it", told
+    )
+
+
+def test_a_file_that_has_gone_since_it_was_collected_is_no_error_of_ours(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan]")
+    (tmp_path / "net.param").unlink()
+    assert refused(job(plan)).startswith(f"{tmp_path}/net.param: does not exist")
+
+
+def test_a_job_that_is_given_up_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-range, cpu-vs-vulkan]")
+    ranges, outputs = (
+        job(plan, "fp16-range::c1", "fp16-range::c2"),
+        job(plan, "cpu-vs-vulkan::output:c3"),
+    )
+    engine = Engine(60.0)
+    try:
+        assert next(engine.run(ranges)).id == "fp16-range::c1"
+        assert [result.id for result in engine.run(outputs)] == ["cpu-vs-vulkan::output:c3"]
+    finally:
+        engine.close()
+
+
+def test_a_worker_that_cannot_start_says_why() -> None:
+    with pytest.raises(EngineError, match="cannot start the worker /nonexistent"):
+        list(Engine(30, ("/nonexistent/python",)).run(Job((), (), 0, {}, (), {}, 1)))
+    failing = (sys.executable, "-c", "import sys; sys.exit('no ncnn here')")
+    with pytest.raises(EngineError, match=r"(?s)did not start.*no ncnn here"):
+        list(Engine(30, failing).run(Job((), (), 0, {}, (), {}, 1)))
