@@ -27,15 +27,18 @@ class Measured(TypedDict):
     candidate_absmax: Annotated[Number, Field(description="largest finite |candidate|")]
 
 
-class Metrics(Measured):
+class MetricsRecord(Measured):
     """The same, held against a tolerance."""
 
     mismatched: Annotated[int, Field(description="elements out of tolerance")]
     total: int
     least_scaled: Annotated[Number, Field(description="the least 'scaled' that every element passes")]
+    used: NotRequired[
+        Annotated[Number, Field(description="the largest error/budget of an element: 1 is all of it")]
+    ]
 
 
-class Tolerance(TypedDict):
+class ToleranceRecord(TypedDict):
     """The budget: |c - r| <= atol + rtol*|r| + scaled*max|r|; cosine and sqnr_db are least values."""
 
     atol: float
@@ -45,7 +48,14 @@ class Tolerance(TypedDict):
     sqnr_db: float | None
 
 
-class Case(TypedDict):
+class Place(TypedDict):
+    """Where something stands in the spec, both from 1."""
+
+    line: int
+    column: int
+
+
+class CaseRecord(TypedDict):
     """One pytest item: a layer or an output, on one sample in one comparison."""
 
     nodeid: str
@@ -63,8 +73,19 @@ class Case(TypedDict):
     message: Annotated[
         str, Field(description="the failure's text, its first line the summary; a skip's reason")
     ]
-    line: NotRequired[Annotated[int | None, Field(description="in the spec, from 1")]]
-    metrics: Metrics | None
+    headline: NotRequired[
+        Annotated[str, Field(description="the summary without the names and the cause around it")]
+    ]
+    details: NotRequired[
+        Annotated[list[str], Field(description="the failure's lines about what was compared")]
+    ]
+    evidence: NotRequired[Annotated[list[str], Field(description="the lines that show the cause")]]
+    fix: NotRequired[
+        Annotated[str | None, Field(description="the comparison under which the model's 'fixes' has it")]
+    ]
+    place: NotRequired[Annotated[Place | None, Field(description="in the spec, where that is at fault")]]
+    line: NotRequired[Annotated[int | None, Field(description="of the sample in the spec, from 1")]]
+    metrics: MetricsRecord | None
     accumulated: NotRequired[
         Annotated[Measured | None, Field(description="of the same value in the candidate's own run")]
     ]
@@ -72,6 +93,8 @@ class Case(TypedDict):
     golden: NotRequired[Annotated[str | None, Field(description="the recording it is held against")]]
     dropped: NotRequired[Annotated[list[str], Field(description="options the driver did not take")]]
     repro: NotRequired[Annotated[str | None, Field(description="where the fault is written down alone")]]
-    tolerance: Annotated[Tolerance | None, Field(description="null: nothing but the node id is known")]
+    tolerance: Annotated[
+        ToleranceRecord | None, Field(description="null: nothing but the node id is known")
+    ]
     execution: Annotated[str | None, Field(description="where and how the candidate ran it, read back")]
     device: Annotated[str | None, Field(description="the device's name, or cpu")]

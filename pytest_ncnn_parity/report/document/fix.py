@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from pytest_ncnn_parity.report.document.case import Number
 
 
-class Cost(TypedDict):
+class CostRecord(TypedDict):
     """The network before and after a fix."""
 
     before_ms: float
@@ -22,7 +22,7 @@ class Cost(TypedDict):
     downloads: Annotated[list[int], Field(description="before and after")]
 
 
-class Setup(TypedDict):
+class SetupRecord(TypedDict):
     """How a network is run."""
 
     device: str
@@ -30,17 +30,17 @@ class Setup(TypedDict):
     options: dict[str, bool | int]
 
 
-class Alternative(TypedDict):
+class AlternativeRecord(TypedDict):
     """A way to run the whole network that needs no masks."""
 
     name: str
-    setup: Setup
+    setup: SetupRecord
     problem: Annotated[str, Field(description="what is wrong with it; empty: it is right")]
     worst: Annotated[Number, Field(description="the largest error of an output")]
     ms: float | None
 
 
-class Fix(TypedDict):
+class FixRecord(TypedDict):
     """Masks for one comparison; empty where none help, and 'how' says so."""
 
     comparison: str
@@ -55,13 +55,13 @@ class Fix(TypedDict):
     runs: int
     seconds: float
     start: Annotated[str, Field(description="what the search began with")]
-    cost: Cost | None
-    alternatives: list[Alternative]
+    cost: CostRecord | None
+    alternatives: list[AlternativeRecord]
     patch: Annotated[str, Field(description="for git apply")]
     written: Annotated[list[str], Field(description="files")]
 
 
-class Notice(TypedDict):
+class MaskNotice(TypedDict):
     """What is to be said of a mask that is there."""
 
     layer: str

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+Kind = Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
 
-class Regression(TypedDict):
+
+class RegressionRecord(TypedDict):
     """Something that is worse than in the baseline."""
 
-    kind: Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
+    kind: Kind
     spec: str
     sample: Annotated[str | None, Field(description="null where it is the same for all")]
     comparison: str | None
@@ -30,14 +32,14 @@ class Regression(TypedDict):
     ]
 
 
-class Added(TypedDict):
+class AddedLayer(TypedDict):
     """A layer the baseline's network has not."""
 
     spec: str
     name: str
 
 
-class Renamed(TypedDict):
+class RenamedLayer(TypedDict):
     """A layer that has another name in the baseline."""
 
     spec: str
@@ -46,12 +48,21 @@ class Renamed(TypedDict):
     matched_by: Literal["structure", "place"]
 
 
-class Baseline(TypedDict):
+class BaselineRecord(TypedDict):
     """What this run was compared with."""
 
     file: str
     factor: float
     context: Annotated[list[str], Field(description="versions, devices, options and files that differ")]
     notes: Annotated[list[str], Field(description="what limits the comparison")]
-    added: list[Added]
-    renamed: list[Renamed]
+    added: list[AddedLayer]
+    renamed: list[RenamedLayer]
+
+
+class SinceBaseline(TypedDict):
+    """What became worse, and since when."""
+
+    regressions: Annotated[
+        list[RegressionRecord], Field(description="empty also where no baseline was given")
+    ]
+    baseline: BaselineRecord | None

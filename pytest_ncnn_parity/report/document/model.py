@@ -1,0 +1,62 @@
+"""One spec in the JSON report: its network, and the cases and fixes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
+
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
+
+
+class LayerRecord(TypedDict):
+    """A layer of the network under test, the spec's masks in it. Layers stand in running order."""
+
+    name: str
+    type: str
+    line: Annotated[int, Field(description="in the .param, from 1")]
+    inputs: list[str]
+    outputs: list[str]
+    mask: int
+    params: Annotated[str, Field(description="id=value as in the .param, without the mask")]
+    selected: Annotated[bool, Field(description="whether the spec's 'layers' selects it")]
+
+
+class ComparisonRecord(TypedDict):
+    """A comparison of the spec."""
+
+    name: str
+    reference: str
+    candidate: Annotated[str | None, Field(description="null: the reference's range is judged")]
+    half: Annotated[str | None, Field(description="the 16-bit format the candidate may hold values in")]
+
+
+class NetworkRecord(TypedDict):
+    """A spec and its network. Paths are relative to pytest's rootdir.
+
+    Where the process that ran it died before it could report, its files are null, and its layers empty.
+    """
+
+    spec: str
+    param: str | None
+    bin: Annotated[str | None, Field(description="as the spec names it")]
+    setup: NotRequired[Annotated[str | None, Field(description="the spec's own code that ran")]]
+    spec_sha256: NotRequired[str | None]
+    param_sha256: str | None
+    bin_sha256: str | None
+    samples: NotRequired[Annotated[list[str], Field(description="all of the spec, run or not")]]
+    comparisons: NotRequired[
+        Annotated[list[ComparisonRecord], Field(description="all of the spec, run or not")]
+    ]
+    layers: list[LayerRecord]
+
+
+class ModelRecord(NetworkRecord):
+    """A spec, its network, and what was found of it."""
+
+    cases: list[CaseRecord]
+    fixes: list[FixRecord]
+    masks: list[MaskNotice]
+    notes: NotRequired[list[str]]
