@@ -10,7 +10,7 @@ from typing import Any
 from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.match import NAME
 from pytest_ncnn_parity.baseline.pairing import Counterpart, Key, Model, Pair, Record, pairs
-from pytest_ncnn_parity.compare.tolerance import FP16_MAX
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 
 # An error that doubles is news only where it takes a share of its budget: far below, it is the order of
 # a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.

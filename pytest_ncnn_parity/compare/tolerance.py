@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-FP16_MAX = 65504.0
-FP16_OVERFLOW = 65520.0  # from here on rounding to nearest gives inf (IEEE 754 binary16)
-FP16_NORMAL = 2.0**-14  # below it values are subnormal: they lose bits, and some casts make them 0
-FP16_TINIEST = 2.0**-24  # the least subnormal; half of it and less rounds to 0
+from pytest_ncnn_parity.compare.fp16 import FP16_TINIEST
 
 
 @dataclass(frozen=True)

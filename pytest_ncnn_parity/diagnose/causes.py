@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_ncnn_parity.compare.tolerance import FP16_MAX
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import error_growth, wording
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.network.param import NO_VULKAN, unsafe_on_vulkan
+from pytest_ncnn_parity.network.masks import NO_VULKAN, unsafe_on_vulkan
 from pytest_ncnn_parity.plan.cases import Case, Golden
 
 _CONVERSION = (

@@ -15,6 +15,7 @@ from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param_line
+from pytest_ncnn_parity.network.masks import ALL_BITS
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 
 __all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", "read"]
@@ -22,12 +23,6 @@ __all__ = ["MASK_ID", "SHAPE_HINT_ID", "Graph", "Layer", "ParamError", "parse", 
 MAGIC = "7767517"
 MOST_BYTES = 16 << 20  # of a .param file: a million layers
 MOST_SPARE = 1_000_000  # blobs announced and not there: 100 MiB
-
-NO_FP16_ARITHMETIC = 1
-NO_FP16_STORAGE = 2
-NO_BF16_STORAGE = 4
-NO_VULKAN = 16
-ALL_BITS = 255  # ncnn ignores what lies beyond
 
 # Operators whose outputs are copies of their inputs: they neither make a value nor spoil one.
 COPYING = frozenset(
@@ -52,16 +47,6 @@ class Layer:
     outputs: tuple[str, ...]
     params: Mapping[str, str] = field(repr=False)
     mask: int
-
-
-def unsafe_on_vulkan(mask: int) -> bool:
-    """fp16 storage is masked while the layer may stay on Vulkan: the shader reads fp16 as fp32."""
-    return bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
-
-
-def loses_fp16(mask: int) -> bool:
-    """Whether a layer with this mask keeps its values in fp32 wherever the network runs."""
-    return bool(mask & NO_FP16_STORAGE)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_ncnn_parity.engine.results import SpecRun
-from pytest_ncnn_parity.network.param import (
+from pytest_ncnn_parity.network.masks import (
     NO_BF16_STORAGE,
     NO_FP16_ARITHMETIC,
     NO_FP16_STORAGE,
     NO_VULKAN,
-    Layer,
     unsafe_on_vulkan,
 )
+from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.search import Spent, ddmin
 from pytest_ncnn_parity.repair.trials import Budget, Trials

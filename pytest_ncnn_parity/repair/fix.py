@@ -12,6 +12,7 @@ from typing import Any
 from pytest_ncnn_parity.base import write_files
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
 from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.network.masks import strong_mask, weak_mask
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair import alternatives, problem, search_space, verify
 from pytest_ncnn_parity.repair import search as repair
@@ -80,7 +81,7 @@ def find(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | N
 
 def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
     candidate = comparison.candidate
-    if not search_space.strong(candidate):
+    if not strong_mask(candidate):
         return None
     found = problem.findings(run, comparison)
     if not found.red:
@@ -213,7 +214,7 @@ def _fix(
     path = _in_repository(run.plan.spec.param, settings.root)
     cost, others = None, []
     if held.holds and comparison.candidate is not None:
-        storage = any(mask & ~(search_space.weak(comparison.candidate) or 0) for mask in masks.values())
+        storage = any(mask & ~(weak_mask(comparison.candidate) or 0) for mask in masks.values())
         others = alternatives.found(run, comparison, storage, found.cases)
         cost, others = alternatives.measure(run, comparison, _patched(masked, masks), others)
         if cost is not None and comparison.candidate.on_vulkan and not cost.left:

@@ -6,19 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.compare.tolerance import FP16_OVERFLOW
-from pytest_ncnn_parity.network.param import (
-    COPYING,
-    NO_BF16_STORAGE,
-    NO_FP16_ARITHMETIC,
-    NO_FP16_STORAGE,
-    NO_VULKAN,
-    Graph,
-    Layer,
-)
+from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, strong_mask, weak_mask
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.repair.search import Space
-
-_STORAGE = {"fp16": NO_FP16_STORAGE, "bf16": NO_BF16_STORAGE}
 
 
 @dataclass(frozen=True)
@@ -53,26 +44,11 @@ class Survey:
     half: frozenset[int] = frozenset()
 
 
-def strong(candidate: Setup | None) -> int:
-    """The bits that take a layer out of the candidate's 16 bits, or off its device: 18 for fp16 on
-    Vulkan, 2 on a CPU. 0: there are none. Without 16, 2 is garbage on Vulkan.
-    """
-    if candidate is None:
-        return NO_VULKAN | NO_FP16_STORAGE
-    storage = _STORAGE[candidate.half] if candidate.half else 0
-    return storage | (NO_VULKAN if candidate.on_vulkan else 0)
-
-
-def weak(candidate: Setup | None) -> int | None:
-    """The bit that takes fp16 arithmetic alone, where the candidate has it."""
-    return NO_FP16_ARITHMETIC if candidate is not None and candidate.precision == "fp16" else None
-
-
 def space(
     graph: Graph, faults: Sequence[Fault], survey: Survey, candidate: Setup | None, budget: float
 ) -> Space:
     """Where to search. `budget`: the error an output may have, as a share of its largest value."""
-    full, light = strong(candidate), weak(candidate)
+    full, light = strong_mask(candidate), weak_mask(candidate)
     free = [n.number for n in graph.layers if n.type != "Input" and n.number not in survey.fp32]
     required = {
         fault.layer.number: NO_VULKAN

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_ncnn_parity.compare.tolerance import FP16_MAX
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 
 Case = Mapping[str, Any]
 

@@ -26,11 +26,11 @@ import planted
 
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.results import Settings, SpecRun, threads
-from pytest_ncnn_parity.network.param import NO_FP16_ARITHMETIC
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, strong_mask
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair import fix as fixes
-from pytest_ncnn_parity.repair import problem, search_space
+from pytest_ncnn_parity.repair import problem
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
 from pytest_ncnn_parity.repair.trials import Budget, Trials
 from pytest_ncnn_parity.spec import spec
@@ -130,7 +130,7 @@ def by_hand(run: SpecRun) -> tuple[int, int]:
     """31=18 on every layer, then one mask taken away after the other where the network stays right."""
     trials = unlimited(run)
     (comparison,) = run.plan.spec.comparisons
-    kept = dict.fromkeys(_layers(run), search_space.strong(comparison.candidate))
+    kept = dict.fromkeys(_layers(run), strong_mask(comparison.candidate))
     trials.holds(kept)
     for layer in list(kept):
         less = {number: mask for number, mask in kept.items() if number != layer}
@@ -143,7 +143,7 @@ def bisection(run: SpecRun) -> tuple[int, int]:
     """The last layer from which on masks are enough, then the first up to which they are."""
     trials = unlimited(run)
     (comparison,) = run.plan.spec.comparisons
-    strong = search_space.strong(comparison.candidate)
+    strong = strong_mask(comparison.candidate)
     layers = _layers(run)
 
     def holds(first: int, end: int) -> bool:

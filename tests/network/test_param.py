@@ -110,13 +110,6 @@ def test_the_mask_of_a_layer(written: str, mask: int) -> None:
     assert graph.names["relu"].mask == mask
 
 
-@pytest.mark.parametrize("mask", range(32))
-def test_a_mask_is_unsafe_where_fp16_storage_goes_and_vulkan_stays(mask: int) -> None:
-    layer = network("Input in0 0 1 in0", f"ReLU r 1 1 in0 o 31={mask}").names["r"]
-    assert param.unsafe_on_vulkan(layer.mask) == (mask % 32 in (2, 3, 6, 7, 10, 11, 14, 15))
-    assert param.loses_fp16(mask) == (mask // 2 % 2 == 1)
-
-
 # -- the graph -----------------------------------------------------------------------------------
 
 

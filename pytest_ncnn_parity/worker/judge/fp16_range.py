@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.compare.metrics import compare
-from pytest_ncnn_parity.compare.tolerance import FP16_MAX, Tolerance
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer, loses_fp16
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.networks.loaded import Net
 from pytest_ncnn_parity.worker.networks.pool import Skip
 from pytest_ncnn_parity.worker.values.blob import Blob

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer, loses_fp16
+from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated

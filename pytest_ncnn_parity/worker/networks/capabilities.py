@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISIONS, Setup
-from pytest_ncnn_parity.network.param import NO_VULKAN
+from pytest_ncnn_parity.network.masks import NO_VULKAN
 
 _NO_WORK = frozenset({"Input", "Split", "Noop"})  # on Vulkan in any network, and computing nothing
 

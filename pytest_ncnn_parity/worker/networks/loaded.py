@@ -13,6 +13,7 @@ import ncnn
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_STORAGE
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
@@ -73,8 +74,7 @@ def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
     """
     if net.execution(layer).where != "cpu":
         return None
-    bits = {"fp16": param.NO_FP16_STORAGE, "bf16": param.NO_BF16_STORAGE}
-    if net.setup.half is None or not layer.mask & bits[net.setup.half]:
+    if net.setup.half is None or not layer.mask & NO_STORAGE[net.setup.half]:
         return None
     for blob in layer.inputs:
         maker = graph.producer[blob]
@@ -217,15 +217,11 @@ class LoadedNet:
             or (vulkan and getattr(opt, "use_bf16_packed", False))
         )
         net_storage = "bf16" if bf16 else "fp16" if fp16 else "fp32"
-        storage = net_storage
-        if (storage == "fp16" and mask & param.NO_FP16_STORAGE) or (
-            storage == "bf16" and mask & param.NO_BF16_STORAGE
-        ):
-            storage = "fp32"
+        storage = "fp32" if mask & NO_STORAGE.get(net_storage, 0) else net_storage
         if not vulkan:
             able = {"fp16": self._cpu_fp16, "bf16": self._cpu_bf16}.get(storage)
             storage = storage if able is not None and able[n] else "fp32"
-        reduced = opt.use_fp16_arithmetic and not mask & param.NO_FP16_ARITHMETIC
+        reduced = opt.use_fp16_arithmetic and not mask & NO_FP16_ARITHMETIC
         arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
         # an upload casts by the network's options, whatever the layer's mask
         arrives = net_storage if vulkan else storage

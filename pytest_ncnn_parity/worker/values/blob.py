@@ -9,8 +9,8 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.compare.metrics import BLOCK
-from pytest_ncnn_parity.compare.tolerance import FP16_NORMAL, FP16_OVERFLOW
 
 Array = npt.NDArray[Any]
 _ONE_THREAD = ncnn.Option()  # a cast is over before threads have started
