@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair import fix as fixes
 from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report.document.case import Place
+from pytest_ncnn_parity.report.document.fix import MaskNotice
 from pytest_ncnn_parity.report.repro import make
+from pytest_ncnn_parity.report.repro.script import FailedLayer
 from pytest_ncnn_parity.report.text import case_text
 from pytest_ncnn_parity.report.text.line_width import fitted
 from pytest_ncnn_parity.session import Session
@@ -120,7 +123,7 @@ class CaseItem(pytest.Item):
         self.case = case
         self._line = line
         self._spec_name, self._param_name = names
-        self.told: dict[str, Any] = {}
+        self.carried: records.Carried = {}
 
     def runtest(self) -> None:
         session = self.config.stash[SESSION]
@@ -128,34 +131,40 @@ class CaseItem(pytest.Item):
         result = run.result(self.sample, self.case)
         refusal = denied(result) if session.require_vulkan else None
         if refusal is not None:
-            self._conclude(run, replace(result, outcome="failed"), None, refusal, DeviceDenied)
+            message = case_text.plain(refusal)
+            self._conclude(run, replace(result, outcome="failed"), None, message, DeviceDenied)
         elif result.outcome == "skipped":
-            self._conclude(run, result, None, f"{result.reason}")
+            self._conclude(run, result, None, case_text.plain(f"{result.reason}"))
         elif "error" in result.evidence:
-            self._conclude(run, result, None, result.evidence["error"])
+            self._conclude(run, result, None, case_text.plain(result.evidence["error"]))
         elif "unreadable" in result.evidence:
-            self._conclude(run, result, None, f"{self._expectation()}: {result.evidence['unreadable']}")
+            self._conclude(run, result, None, self._unreadable(result.evidence["unreadable"]))
         elif result.outcome == "failed":
             self._fail(run, result, session)
         else:
-            self._conclude(run, result, None, "")
+            self._conclude(run, result, None, case_text.plain(""))
 
-    def _notices(self, run: SpecRun, session: Session) -> list[dict[str, Any]]:
-        """What is to be said of the masks that are there: told by the first case of the spec."""
+    def _notices(self, run: SpecRun, session: Session) -> list[MaskNotice]:
+        """What is to be said of the masks that are there: carried by the first case of the spec."""
         if not session.news((self._spec_name, "masks")):
             return []
-        told = list(existing_masks.lint(self.plan))
+        notices = list(existing_masks.lint(self.plan))
         if session.fix is not None and existing_masks.masked(self.plan):
             try:
-                told += existing_masks.spare(run)
+                notices += existing_masks.spare(run)
             except EngineError as error:
-                told.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
-        return [{"spec": self._spec_name, **asdict(notice)} for notice in told]
+                notices.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
+        return [records.mask_notice(notice) for notice in notices]
 
-    def _expectation(self) -> str:
-        """The place in the spec that names the recording of this output."""
+    def _unreadable(self, why: str) -> case_text.Message:
+        """What is wrong with the recording of this output, at the place in the spec that names it."""
         path = ("inputs", self.sample, "expect", str(self.case.output))
-        return f"{self.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}"
+        place = f"{self.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}"
+        return case_text.plain(f"{place}: {why}", self._place(*path, of_key=True))
+
+    def _place(self, *path: str, of_key: bool = False) -> Place:
+        place = self.plan.spec.place(*path, of_key=of_key)
+        return {"line": place.line, "column": place.column}
 
     def _fail(self, run: SpecRun, result: Result, session: Session) -> None:
         upstream = self._upstream(run)
@@ -169,18 +178,21 @@ class CaseItem(pytest.Item):
             except (EngineError, OSError) as error:
                 note = f"no fix was worked out: {error}"
                 diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
-        if fix is not None and session.news((self._spec_name, fix.comparison)):
-            self.told["fixes"] = [records.fix_record(self._spec_name, fix)]
-        text = case_text.text(self.case, result, diagnosis, fix, brief=bool(upstream))
+        fixed = None if fix is None else records.fix_record(fix)
+        if fixed is not None and session.news((self._spec_name, fixed["comparison"])):
+            self.carried["fixes"] = [fixed]
+        message = case_text.failure(self.case, result, diagnosis, fixed, brief=bool(upstream))
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
-            place = self.plan.spec.at(*result.evidence["death"].get("key", ("model", "bin")))
-            text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
+            path = tuple(result.evidence["death"].get("key", ("model", "bin")))
+            message = case_text.of_files(diagnosis, self.plan.spec.at(*path), self._place(*path))
+        repro = None
         if session.repro is not None and self.case.layer is not None and not expected:
+            failed = FailedLayer(self.sample, self.case, result, diagnosis.cause, message.text)
             folder = session.repro / make.name(self._spec_name, self.case)
-            made = make.make(run, self.sample, self.case, result, text, folder)
-            self.told["repro"] = made.path
-            text += f"\n  repro: {made}"
-        self._conclude(run, result, diagnosis, text)
+            made = make.make(run, failed, folder)
+            repro = made.path
+            message = message.ending(f"repro: {made}")
+        self._conclude(run, result, diagnosis, message, repro=repro)
 
     def _upstream(self, run: SpecRun) -> Sequence[Red]:
         """The red layers of this sample and comparison, where this case is an output's."""
@@ -203,39 +215,35 @@ class CaseItem(pytest.Item):
         run: SpecRun,
         result: Result,
         diagnosis: Diagnosis | None,
-        message: str,
+        message: case_text.Message,
         failing: type[Exception] = ParityFailure,
+        repro: str | None = None,
     ) -> None:
         """Note the verdict for the reports, then tell pytest."""
-        message = printable(message, lines=True)
-        told = records.record(
-            self._spec_name,
-            self._param_name,
-            self.sample,
-            self.case,
-            result,
-            diagnosis,
-            message,
-            self._line + 1,
+        session = self.config.stash[SESSION]
+        case = records.case_record(
+            self.nodeid, self.sample, self.case, result, diagnosis, message, self._line + 1, repro
         )
-        self.told["case"] = {**told, "repro": self.told.pop("repro", None)}
-        notices = self._notices(run, self.config.stash[SESSION])
+        self.carried["case"] = case
+        notices = self._notices(run, session)
         if notices:
-            self.told["masks"] = notices
+            self.carried["masks"] = notices
         unread = result.evidence.get("unread")
-        if unread and self.config.stash[SESSION].news((self._spec_name, "unread")):
-            self.told["notes"] = [{"spec": self._spec_name, "what": self._unread(unread)}]
-        if self.config.stash[SESSION].news((self._spec_name, "model")):
-            self.told["model"] = records.model_record(self.plan, self._spec_name, self._param_name)
+        if unread and session.news((self._spec_name, "unread")):
+            self.carried["notes"] = [self._unread(unread)]
+        if session.news((self._spec_name, "model")):
+            self.carried["network"] = records.network_record(
+                self.plan, self._spec_name, self._param_name
+            )
         known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
-        if self.config.stash[SESSION].news(known):
-            self.told["environment"] = run.environment()
-        self.user_properties += records.properties(told)
-        self.config.stash[SESSION].concluded(self.path)
+        if session.news(known):
+            self.carried["environment"] = records.worker_environment(run.environment())
+        self.user_properties += records.properties(case)
+        session.concluded(self.path)
         if result.outcome == "skipped":
-            pytest.skip(message)
+            pytest.skip(case["message"])
         if result.outcome == "failed":
-            raise failing(message)
+            raise failing(case["message"])
 
     def _unread(self, count: int) -> str:
         names = self.plan.spec.model

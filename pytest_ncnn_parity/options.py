@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,22 +15,33 @@ import pytest
 
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.report.formats import FORMATS
 
 LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
 
 
 @dataclass(frozen=True)
 class Option:
-    """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag."""
+    """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag.
+
+    `judges`: under another value a verdict may be another. The others say where reports go, what they
+    are held against, or what is done once the verdicts stand.
+    """
 
     name: str
     metavar: str | None
     default: str | None
     help: str
+    judges: bool = False
+
+    @property
+    def key(self) -> str:
+        """As a report names it."""
+        return self.name.replace("-", "_")
 
     @property
     def ini(self) -> str:
-        return "ncnn_parity_" + self.name.replace("-", "_")
+        return f"ncnn_parity_{self.key}"
 
     @property
     def flag(self) -> str:
@@ -40,8 +51,7 @@ class Option:
 TABLE = {
     option.name: option
     for option in (
-        Option("json", "FILE", None, "write the results to FILE as JSON"),
-        Option("html", "FILE", None, "write the results to FILE as one HTML page that opens offline"),
+        *(Option(format_.name, "FILE", None, format_.help) for format_ in FORMATS.values()),
         Option("baseline", "FILE", None, "a saved JSON report: tell what is worse than in it"),
         Option(
             "baseline-factor",
@@ -67,12 +77,13 @@ TABLE = {
             "write each red layer to DIR as a network of its own, with its input and a script that "
             "shows the fault with ncnn alone",
         ),
-        Option("timeout", "SECONDS", "120", "how long one step of a network may take"),
+        Option("timeout", "SECONDS", "120", "how long one step of a network may take", judges=True),
         Option(
             "memory",
             "SIZE",
             "75%",
             "how much memory a worker may hold: MiB, with a unit (8GiB), or of the machine's (75%)",
+            judges=True,
         ),
         Option(
             "accumulated",
@@ -86,6 +97,7 @@ TABLE = {
             None,
             None,
             "fail, not skip, the cases that need a Vulkan device where there is none",
+            judges=True,
         ),
         Option(
             "allow-outside",
@@ -93,6 +105,7 @@ TABLE = {
             None,
             "read specs, and the models and inputs they name, that lie outside of the rootdir: by an "
             "absolute path, by '..' or through a link",
+            judges=True,
         ),
     )
 }
@@ -100,10 +113,12 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Paths are absolute, memory is bytes; `fix` is off, suggest or write."""
+    """What was asked for. Paths are absolute, memory is bytes; `fix` is off, suggest or write.
 
-    json: Path | None
-    html: Path | None
+    `reports` holds the formats that are to be written, and where.
+    """
+
+    reports: Mapping[str, Path]
     baseline: Path | None
     baseline_factor: float
     baseline_fail: bool
@@ -117,6 +132,15 @@ class Options:
     accumulated: bool
     require_vulkan: bool
     allow_outside: bool
+
+    def shown(self, root: Path) -> dict[str, str | float | bool | None]:
+        """As a report holds them: plain values by ini name, paths in `root` relative to it."""
+        values = {**{name: self.reports.get(name) for name in FORMATS}, **vars(self)}
+        del values["reports"]
+        return {
+            name: _relative(value, root) if isinstance(value, Path) else value
+            for name, value in values.items()
+        }
 
 
 def add(parser: pytest.Parser, suffix: str) -> None:
@@ -158,8 +182,7 @@ def read(config: pytest.Config) -> Options:
     """All options; UsageError names every one that is wrong."""
     reader = _Reader(config)
     options = Options(
-        json=reader.output("json"),
-        html=reader.output("html"),
+        reports=reader.reports(),
         baseline=reader.path("baseline"),
         baseline_factor=reader.factor("baseline-factor"),
         baseline_fail=reader.flag("baseline-fail"),
@@ -174,9 +197,7 @@ def read(config: pytest.Config) -> Options:
         require_vulkan=reader.flag("require-vulkan"),
         allow_outside=reader.flag("allow-outside"),
     )
-    if options.html is not None and not all(map(find_spec, ("bokeh", "jinja2"))):
-        needs = "needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
-        reader.problems.append(f"{TABLE['html'].flag} {needs} (ini: {TABLE['html'].ini})")
+    reader.lacking(options.reports)
     if reader.problems:
         raise pytest.UsageError("\n".join(reader.problems))
     return options
@@ -189,14 +210,6 @@ def versions() -> dict[str, str]:
     except metadata.PackageNotFoundError:  # run from a source tree with -p
         plugin = "not installed"
     return {"plugin": plugin, "pytest": pytest.__version__}
-
-
-def told(options: Options, root: Path) -> dict[str, str | float | bool | None]:
-    """The options as a report tells them: plain values, paths in `root` relative to it."""
-    return {
-        name: _relative(value, root) if isinstance(value, Path) else value
-        for name, value in vars(options).items()
-    }
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -229,6 +242,19 @@ class _Reader:
         if path is not None:
             self._try(TABLE[name], path, path.parent)
         return path
+
+    def reports(self) -> dict[str, Path]:
+        """Where each format is to be written that was asked for, and can be."""
+        return {name: path for name in FORMATS if (path := self.output(name)) is not None}
+
+    def lacking(self, asked: Iterable[str]) -> None:
+        """Refuse formats that need packages which are not there."""
+        for name in asked:
+            option, needs = TABLE[name], FORMATS[name].needs
+            if not all(map(find_spec, needs)):
+                packages = " and ".join(map(str.capitalize, needs))
+                extra = f"pip install 'pytest-ncnn-parity[{name}]'"
+                self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
 
     def folder(self, name: str, used: bool) -> Path | None:
         """A path at which a folder can be made, if it is `used`, as far as can be told before."""

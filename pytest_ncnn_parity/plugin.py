@@ -17,6 +17,7 @@ from pytest_ncnn_parity.base import sigterm
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
     from pytest_ncnn_parity.nodes import SpecFile
+    from pytest_ncnn_parity.report.records import Carried
     from pytest_ncnn_parity.report.text.progress import Progress
     from pytest_ncnn_parity.session import Session
 
@@ -65,15 +66,16 @@ class _Gate:
 
     def __init__(self, config: pytest.Config) -> None:
         from pytest_ncnn_parity.nodes import SESSION
-        from pytest_ncnn_parity.report import records, writer
+        from pytest_ncnn_parity.report import run_report, writer
 
         self._config = config
         self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._options = options.read(config)
         self._baseline = _baseline(self._options, self._worker)
-        environment = {**options.versions(), "options": options.told(self._options, config.rootpath)}
-        self._records = records.Records(environment=environment)
-        self._files = writer.Files(writer.targets(self._options))
+        self._report = run_report.RunReport(
+            run_report.environment(options.versions(), self._options.shown(config.rootpath))
+        )
+        self._files = writer.ReportFiles(writer.targets(self._options.reports))
         self._session: Session = _session(config, self._options, self._worker or {}, self._watch)
         self._problems: list[str] = []
         self._nothing = ""
@@ -87,7 +89,7 @@ class _Gate:
         """Write reports that say nothing yet: no former run's are left, and the places are sound."""
         if self._worker is None:
             self._progress = _progress(self._config)
-            problems = self._files.write(self._records.document)
+            problems = self._files.write(self._report.document)
             if problems:
                 raise pytest.UsageError("\n".join(problems))
 
@@ -109,17 +111,17 @@ class _Gate:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         spec, _, _ = report.nodeid.partition("::")
         if report.failed and self._worker is None and spec.endswith(SUFFIX):
-            self._records.error(spec, report.longreprtext)
+            self._report.error(spec, report.longreprtext)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         from pytest_ncnn_parity import nodes
 
         nodes.select(self._session, session.items)
-        self._records.course.select(item.nodeid for item in session.items)
+        self._report.state.select(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        self._records.course.select(ids)
+        self._report.state.select(ids)
 
     def _watch(self, text: str) -> None:
         if self._progress is not None:
@@ -135,22 +137,22 @@ class _Gate:
     ) -> Generator[None, Any, None]:
         self._unwatch()
         outcome = yield
-        told = getattr(item, "told", None)
-        if told and call.when == "call":
+        carried = getattr(item, "carried", None)
+        if carried and call.when == "call":
             report = outcome.get_result()
-            report.ncnn_parity, item.told = told, {}  # type: ignore[attr-defined]
+            report.ncnn_parity, item.carried = carried, {}  # type: ignore[attr-defined]
             if report.skipped and isinstance(report.longrepr, tuple):
                 # the place of a skip is the spec's, not the line of ours that raised it
                 path, line, _ = item.reportinfo()
-                report.longrepr = (str(path), (line or 0) + 1, told["case"]["message"])
+                report.longrepr = (str(path), (line or 0) + 1, carried["case"]["message"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         from pytest_ncnn_parity.report import records, run_state
 
         if self._worker is not None or run_state.spec_of(report.nodeid) is None:
             return
-        told = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
-        case = told.get("case")
+        carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
+        case = carried.get("case")
         if report.outcome not in ("passed", "failed", "skipped"):
             return  # another plugin's word, such as "rerun": the verdict is still to come
         if case is None and report.passed:
@@ -159,20 +161,20 @@ class _Gate:
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
             case = records.lost(report.nodeid, why)
         elif report.failed and case["outcome"] == "passed":  # known, but it passes: strict
-            case = {**case, "message": str(report.longrepr)}
-        self._records.beside(told)
-        verdict = {"outcome": report.outcome, "known": hasattr(report, "wasxfail")}
-        if self._records.case({"nodeid": report.nodeid, **case, **verdict}):
-            self._files.checkpoint(self._records.document)
+            text = str(report.longrepr)
+            case = {**case, "message": text, "headline": text.partition("\n")[0]}
+        known = hasattr(report, "wasxfail")
+        if self._report.take({**carried, "case": {**case, "outcome": report.outcome, "known": known}}):
+            self._files.checkpoint(self._report.document)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._unwatch()
         # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
-        self._records.course.stop(str(excinfo.value) or "interrupted")
+        self._report.state.stop(str(excinfo.value) or "interrupted")
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._unwatch()
-        self._records.course.stop(f"internal error of pytest: {excinfo.exconly()}")
+        self._report.state.stop(f"internal error of pytest: {excinfo.exconly()}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -182,13 +184,13 @@ class _Gate:
             return
         why = session.shouldfail or session.shouldstop
         if why:
-            self._records.course.stop(str(why))
-        self._records.course.end()
+            self._report.state.stop(str(why))
+        self._report.state.end()
         self._compare(session)
-        self._problems = self._files.write(self._records.document)
+        self._problems = self._files.write(self._report.document)
         if not self._config.option.collectonly:
             typed = bool(self._config.getoption("ncnn_parity"))
-            self._nothing = counts.nothing(self._records.document(), typed, self._config.args)
+            self._nothing = counts.nothing_compared(self._report.document(), typed, self._config.args)
         if self._problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
         elif self._nothing and session.exitstatus == pytest.ExitCode.OK:
@@ -198,15 +200,15 @@ class _Gate:
         """Hold the run against its baseline, before any report is written."""
         if self._baseline is None:
             return
-        self._records.since = self._baseline.against(self._records.document(), self._config.rootpath)
-        worse = self._records.since["regressions"]
+        self._report.since = self._baseline.against(self._report.document(), self._config.rootpath)
+        worse = self._report.since["regressions"]
         if worse and self._options.baseline_fail and session.exitstatus in HARMLESS:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from pytest_ncnn_parity.report.text import github, terminal
 
-        document = self._records.document()
+        document = self._report.document()
         width = self._config.get_terminal_writer().fullwidth
         verbosity = self._config.option.verbose
         for title, told in (

@@ -47,7 +47,7 @@ def died(kind: str, detail: str, step: str = "run conv_1", **evidence: Any) -> R
 
 def told(of: Case, result: Result, *upstream: Red) -> str:
     """The first line of the failure."""
-    return case_text.headline(of, diagnose(of, result, upstream))
+    return case_text.summary(of, diagnose(of, result, upstream))
 
 
 def evidence(of: Case, result: Result, *upstream: Red) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_ncnn_parity.baseline.changes import Changes, compared
 from pytest_ncnn_parity.baseline.saved import BaselineError, read
+from pytest_ncnn_parity.report.document.regression import SinceBaseline
 
 __all__ = ["Baseline", "BaselineError", "Changes", "compared"]
 
@@ -20,7 +21,7 @@ class Baseline:
         self._factor = factor
         self._saved = read(path)
 
-    def against(self, document: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    def against(self, document: Mapping[str, Any], root: Path) -> SinceBaseline:
         """The report's keys `regressions` and `baseline`. Specs are looked for below `root`."""
         specs = [model["spec"] for model in self._saved["models"]]
         gone = {spec for spec in specs if not (root / spec).exists()}

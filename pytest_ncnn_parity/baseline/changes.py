@@ -11,6 +11,12 @@ from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.match import NAME
 from pytest_ncnn_parity.baseline.pairing import Counterpart, Key, Model, Pair, Record, pairs
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.report.document.regression import (
+    AddedLayer,
+    Kind,
+    RegressionRecord,
+    RenamedLayer,
+)
 
 # An error that doubles is news only where it takes a share of its budget: far below, it is the order of
 # a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
@@ -27,10 +33,10 @@ class Changes:
     `added` and `renamed`: layers, for information alone.
     """
 
-    regressions: list[dict[str, Any]] = field(default_factory=list)
+    regressions: list[RegressionRecord] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
-    added: list[dict[str, Any]] = field(default_factory=list)
-    renamed: list[dict[str, Any]] = field(default_factory=list)
+    added: list[AddedLayer] = field(default_factory=list)
+    renamed: list[RenamedLayer] = field(default_factory=list)
 
 
 def compared(old: Record, new: Record, factor: float, gone: Collection[str] = ()) -> Changes:
@@ -51,11 +57,12 @@ def compared(old: Record, new: Record, factor: float, gone: Collection[str] = ()
             {"spec": pair.new.spec, "name": c.name, "was": c.was, "matched_by": c.matched_by}
             for pair in found
             for c in pair.renamed()
+            if c.matched_by != NAME
         ],
     )
 
 
-def _of(pair: Pair, factor: float) -> Iterator[dict[str, Any]]:
+def _of(pair: Pair, factor: float) -> Iterator[RegressionRecord]:
     half = {c["name"]: c["half"] for c in pair.new.record.get("comparisons", ())}
     told: set[tuple[str, str, int | str]] = set()
     for key, before, after, who in pair.cases():
@@ -75,7 +82,7 @@ def _once(kind: str, key: Key) -> tuple[str, str, int | str]:
 
 @dataclass(frozen=True)
 class _Change:
-    kind: str
+    kind: Kind
     before: Any
     after: Any
     told: str
@@ -144,7 +151,7 @@ def _number(value: Any) -> float:
     return math.inf if math.isnan(number) else number
 
 
-def _missing(pair: Pair) -> Iterator[dict[str, Any]]:
+def _missing(pair: Pair) -> Iterator[RegressionRecord]:
     old, new = pair.old.record, pair.new.record
     for kind in ("sample", "comparison"):
         there = {one if kind == "sample" else one["name"] for one in new.get(f"{kind}s", ())}
@@ -164,7 +171,7 @@ def _missing(pair: Pair) -> Iterator[dict[str, Any]]:
         yield _vanished(pair.new.spec, found.name, told)
 
 
-def _vanished(spec: str, name: str, message: str) -> dict[str, Any]:
+def _vanished(spec: str, name: str, message: str) -> RegressionRecord:
     return {
         "kind": "vanished",
         "spec": spec,
@@ -179,7 +186,7 @@ def _vanished(spec: str, name: str, message: str) -> dict[str, Any]:
     }
 
 
-def _regression(model: Model, key: Key, who: Counterpart, change: _Change) -> dict[str, Any]:
+def _regression(model: Model, key: Key, who: Counterpart, change: _Change) -> RegressionRecord:
     return {
         "kind": change.kind,
         "spec": model.spec,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_ncnn_parity import options
+
 Record = Mapping[str, Any]
 
 VERSIONS = ("ncnn", "numpy", "python", "machine", "plugin", "pytest")
-# where reports go and what they are held against, and what is done once a verdict stands
-BESIDE = set(
-    "json html dir repro accumulated fix fix_runs fix_seconds baseline baseline_factor "
-    "baseline_fail".split()
-)
+BESIDE = {option.key for option in options.TABLE.values() if not option.judges}
 FILES = {"spec_sha256": "spec", "param_sha256": ".param", "bin_sha256": "weights"}
 
 

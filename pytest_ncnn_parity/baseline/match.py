@@ -11,13 +11,16 @@ import difflib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pytest_ncnn_parity.network.param import SHAPE_HINT_ID
+from pytest_ncnn_parity.report.document.regression import MatchedBy
 
-NAME, STRUCTURE, PLACE = "name", "structure", "place"
+NAME: Final = "name"
+STRUCTURE: Final = "structure"
+PLACE: Final = "place"
 
-Pairs = dict[int, tuple[int, str]]  # old layer -> new layer, and by what: numbers from 0
+Pairs = dict[int, tuple[int, MatchedBy]]  # old layer -> new layer, and by what: numbers from 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ class _Pairing:
             edges += not self.old.consumers[o] and not self.new.consumers[n]  # an output stays one
         return kept + edges
 
-    def reason(self, old: int, new: int) -> str:
+    def reason(self, old: int, new: int) -> MatchedBy:
         if self.old.layers[old]["name"] == self.new.layers[new]["name"]:
             return NAME
         return STRUCTURE if self.old.kinds[old] == self.new.kinds[new] else PLACE

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pytest_ncnn_parity.baseline.match import NAME, STRUCTURE, Network, Pairs, match
+from pytest_ncnn_parity.report.document.regression import MatchedBy
 
 Record = Mapping[str, Any]
 Key = tuple[str, str, int | str]  # sample, comparison, and a layer's number or an output's blob
@@ -21,7 +22,7 @@ class Counterpart:
     now: int | str
     name: str
     was: str
-    matched_by: str
+    matched_by: MatchedBy
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Metrics:
     the other side has something else makes the errors infinite and the cosine NaN; where both sides
     have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
     `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
+    `used` is the largest error of an element as a share of its budget: 1 is all of it, inf what no share
+    allows. The conditions on the whole array do not enter into it.
     """
 
     agrees: bool
@@ -40,6 +42,7 @@ class Metrics:
     reference_absmax: float
     candidate_absmax: float
     least_scaled: float
+    used: float
     index: tuple[int, ...]  # of the worst element, in numpy's order
     reference: float  # there
     candidate: float  # there
@@ -124,18 +127,19 @@ class _Statistics:
 def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance) -> Metrics:
     absmax = stats.reference_absmax
     floor = t.atol + t.scaled * absmax
-    mismatched, worst, least = stats.misplaced, stats.worst, 0.0
+    mismatched, worst, least, used = stats.misplaced, stats.worst, 0.0, 0.0
     if t.rtol == 0.0:
         least = _least(stats.max_abs - t.atol, stats.max_abs, absmax)
+        used = _ratio(max(0.0, stats.max_abs), floor)
     if stats.max_abs > floor or t.rtol:
-        over, excess, place = _over_budget(candidate, reference, t, floor)
-        mismatched += over
+        finite = _over_budget(candidate, reference, t, floor)
+        mismatched += finite.count
         if t.rtol:
-            least = _least(excess + t.scaled * absmax, stats.max_abs + floor, absmax)
-            worst = place
+            least = _least(finite.excess + t.scaled * absmax, stats.max_abs + floor, absmax)
+            worst, used = finite.place, finite.used
     if stats.misplaced:
         worst = stats.first_misplaced
-        least = math.inf
+        least = used = math.inf
     c, r = (float(a.flat[worst]) for a in (candidate, reference))
     max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)
     if stats.misplaced:
@@ -160,6 +164,7 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
         reference_absmax=absmax,
         candidate_absmax=stats.candidate_absmax,
         least_scaled=least,
+        used=used,
         index=tuple(int(i) for i in np.unravel_index(max(worst, 0), reference.shape)),
         reference=r,
         candidate=c,
@@ -168,20 +173,33 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
     )
 
 
-def _over_budget(
-    candidate: Array, reference: Array, t: Tolerance, floor: float
-) -> tuple[int, float, int]:
-    """How many finite pairs exceed their budget, the largest excess, and its flat index."""
-    over, largest, place = 0, -math.inf, 0
+@dataclass(frozen=True)
+class _OverBudget:
+    """How many finite pairs exceed their budget, the largest excess, and its flat index.
+
+    `used`: the largest error as a share of its own budget, which need not be that of the largest excess.
+    """
+
+    count: int
+    excess: float
+    place: int
+    used: float
+
+
+def _over_budget(candidate: Array, reference: Array, t: Tolerance, floor: float) -> _OverBudget:
+    over, largest, place, used = 0, -math.inf, 0, 0.0
     for start, c, r in _blocks(candidate, reference):
-        with np.errstate(invalid="ignore"):
-            excess = np.abs(c - r) - floor - t.rtol * np.abs(r)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            error, relative = np.abs(c - r), t.rtol * np.abs(r)
+            excess = error - floor - relative
+            error /= floor + relative  # 0/0 is nan: nothing is off where nothing may be
         excess[~np.isfinite(c) | ~np.isfinite(r)] = -math.inf
         over += int(np.count_nonzero(excess > 0.0))
         i = int(excess.argmax())
         if excess[i] > largest:
             largest, place = float(excess[i]), start + i
-    return over, largest, place
+        used = max(used, float(np.nanmax(error, initial=0.0, where=np.isfinite(excess))))
+    return _OverBudget(over, largest, place, used)
 
 
 def _absmax(finite: Array, so_far: float) -> float:

@@ -1,29 +1,56 @@
-"""Whether anything was compared at all: a run in which nothing was is never green."""
+"""How many cases ended how, and whether anything was compared: a run that compared none is not green."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_ncnn_parity.report.records import compared
+from typing_extensions import TypedDict
+
+from pytest_ncnn_parity.report.document import Report
+from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.run_state import SUFFIX
 
 
-def empty(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+class Counts(TypedDict):
+    """Cases by how they ended; `known` are those that failed as the spec expects, skips to pytest."""
+
+    passed: int
+    failed: int
+    known: int
+    skipped: int
+
+
+def counted(cases: Iterable[CaseRecord]) -> Counts:
+    """How many cases passed, failed, failed as is known, and were skipped."""
+    counts: Counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
+    for case in cases:
+        if case["known"]:
+            counts["known"] += 1
+        else:
+            counts[case["outcome"]] += 1
+    return counts
+
+
+def compared(case: CaseRecord) -> bool:
+    """Whether anything was compared: a known failure is a skip to pytest, and was."""
+    return case["outcome"] != "skipped" or case["known"]
+
+
+def uncompared(document: Report) -> Iterator[tuple[str, str]]:
     """Each spec in which nothing was compared, and why: its commonest reason."""
     for model in document["models"]:
         if not any(map(compared, model["cases"])):
-            yield model["spec"], reason(model["cases"])
+            yield model["spec"], commonest_reason(model["cases"])
 
 
-def reason(skipped: Sequence[Mapping[str, Any]]) -> str:
+def commonest_reason(skipped: Sequence[CaseRecord]) -> str:
     """The commonest reason of skipped cases."""
-    ((why, count),) = Counter(str(case["message"]) for case in skipped).most_common(1)
-    return why if count == len(skipped) else f"{why} ({count} of {len(skipped)} cases)"
+    ((reason, count),) = Counter(case["message"] for case in skipped).most_common(1)
+    return reason if count == len(skipped) else f"{reason} ({count} of {len(skipped)} cases)"
 
 
-def nothing(document: Mapping[str, Any], typed: bool, places: Sequence[str]) -> str:
+def nothing_compared(document: Report, typed: bool, places: Sequence[str]) -> str:
     """What to say of a run that compared nothing at all; empty where something was, or was not wanted.
 
     `typed`: the gate was asked for on this command line, and not by an ini that holds for every run.

@@ -3,63 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.report.document import DeviceRecord, Report
+from pytest_ncnn_parity.report.document.case import (
+    CaseRecord,
+    Number,
+    ToleranceRecord,
+)
 
-Case = Mapping[str, Any]
 
-
-def devices(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def devices(document: Report) -> list[DeviceRecord]:
     """The Vulkan devices that cases ran on; ncnn tells of all there are."""
     used = {case["device"] for model in document["models"] for case in model["cases"]}
     return [device for device in document["environment"]["devices"] if device["name"] in used]
 
 
-def name(case: Case) -> str:
+def name(case: CaseRecord) -> str:
     """What the case is about: a layer, or an output."""
     return str(case["layer"]) if case["output"] is None else f"output {case['output']}"
 
 
-def load(case: Case) -> float:
+def share(case: CaseRecord) -> str:
+    """Error and budget of a case that was compared; empty where it was not."""
+    metrics, tolerance = case["metrics"], case["tolerance"]
+    if metrics is None or tolerance is None:
+        return ""
+    error = f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])}"
+    return f"{error} of {_allowed(tolerance)} allowed"
+
+
+def _allowed(tolerance: ToleranceRecord) -> str:
+    if tolerance["scaled"]:
+        return f"{tolerance['scaled']:g}"
+    terms = {"rtol": tolerance["rtol"], "atol": tolerance["atol"]}
+    return ", ".join(f"{key} {value:g}" for key, value in terms.items() if value) or "nothing"
+
+
+def load(case: CaseRecord) -> float:
     """How much of its budget a case took: 1 is all of it."""
-    needed = float(case["metrics"]["least_scaled"])
-    allowed = case["tolerance"]["scaled"]
+    metrics, tolerance = case["metrics"], case["tolerance"]
+    if metrics is None or tolerance is None:
+        return 0.0
+    needed, allowed = float(metrics["least_scaled"]), tolerance["scaled"]
     return needed / allowed if allowed else (math.inf if needed else 0.0)
 
 
-def share(case: Case) -> str:
-    """Error and budget of a case that was compared."""
-    metrics, tolerance = case["metrics"], case["tolerance"]
-    terms = (f"{key} {tolerance[key]:g}" for key in ("rtol", "atol") if tolerance[key])
-    allowed = f"{tolerance['scaled']:g}" if tolerance["scaled"] else ", ".join(terms) or "nothing"
-    return f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])} of {allowed} allowed"
-
-
-def worst(cases: Sequence[Case]) -> list[Case]:
+def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
     """Those that passed, the one nearest to its budget first."""
     passed = [case for case in cases if case["outcome"] == "passed" and case["metrics"]]
     return sorted(passed, key=load, reverse=True)
 
 
-def headroom(cases: Sequence[Case]) -> str:
+def headroom(cases: Sequence[CaseRecord]) -> str:
     """How far the largest value that fp16 is to hold is from its end; empty where none was seen."""
-    held = [case for case in cases if case["metrics"] and case["layer"] and _in_fp16(case)]
-    if not held:
+    reached = [
+        (float(case["metrics"]["reference_absmax"]), case["layer"])
+        for case in cases
+        if case["metrics"] and case["layer"] and _in_fp16(case)
+    ]
+    if not reached:
         return ""
-    largest = max(held, key=lambda case: float(case["metrics"]["reference_absmax"]))
-    value = float(largest["metrics"]["reference_absmax"])
-    reaches = f"{largest['layer']} reaches {value:.9g}"
+    value, layer = max(reached, key=lambda pair: pair[0])
+    reaches = f"{layer} reaches {value:.9g}"
     if value > FP16_MAX:
         return f"none: {reaches}, and fp16 ends at {FP16_MAX:.0f}"
     left = FP16_MAX / value if value else math.inf
     return f"{left:.0f}x" if left > 100 else f"{left:.3g}x: {reaches} of {FP16_MAX:.0f}"
 
 
-def _in_fp16(case: Case) -> bool:
+def _in_fp16(case: CaseRecord) -> bool:
     return case["comparison"] == "fp16-range" or "fp16 storage" in (case["execution"] or "")
 
 
-def _g(value: Any) -> str:
+def _g(value: Number) -> str:
     return f"{float(value):.3g}"

@@ -1,95 +1,157 @@
-"""One case as plain values: what rides on pytest's reports, and what the JSON file holds of it."""
+"""A case, a fix and a network as the JSON report holds them: plain values, carried by pytest's own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from typing_extensions import TypedDict
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.compare.comparisons import GOLDEN
+from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.existing_masks import Notice
 from pytest_ncnn_parity.repair.fix import Fix
-from pytest_ncnn_parity.report.run_state import Course
+from pytest_ncnn_parity.report.document import WorkerEnvironment
+from pytest_ncnn_parity.report.document.case import CaseRecord, Measured, MetricsRecord, Outcome
+from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice, NoticeKind
+from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
+from pytest_ncnn_parity.report.text.case_text import Message
 
-METRICS = (
-    "max_abs scaled cosine sqnr_db nan inf mismatched total reference_absmax candidate_absmax "
-    "least_scaled"
-).split()
-
-# what a worker tells of itself; null where none was started
-UNTOLD = dict.fromkeys(("ncnn", "numpy", "python", "machine", "system"))
+OUTCOMES: Mapping[str, Outcome] = {word: word for word in get_args(Outcome)}
+NOTICES: Mapping[str, NoticeKind] = {word: word for word in get_args(NoticeKind)}
 
 
-def record(
-    spec: str,
-    param: str,
+class Carried(TypedDict, total=False):
+    """What the report of one case carries to the process that writes the reports.
+
+    All of it is of the case's spec. What holds for the whole spec or run is carried by one of its cases.
+    """
+
+    case: CaseRecord
+    fixes: list[FixRecord]
+    masks: list[MaskNotice]
+    notes: list[str]
+    network: NetworkRecord
+    environment: WorkerEnvironment
+
+
+def case_record(
+    nodeid: str,
     sample: str,
     case: Case,
     result: Result,
     diagnosis: Diagnosis | None,
-    message: str,
+    message: Message,
     line: int,
-) -> dict[str, Any]:
-    """Everything a report wants of one case, JSON-able. `outcome` is the verdict's own.
+    repro: str | None = None,
+) -> CaseRecord:
+    """Everything a report wants of one case. The outcome is the verdict's own, before pytest's marks.
 
-    Names are exact; `message` is printable. `line` is the spec's, from 1.
+    Names are exact, texts are printable. `line` is the spec's, from 1.
     """
-    metrics = result.metrics
+    layer, evidence = case.layer, result.evidence
     return {
-        "spec": spec,
-        "param": param,
+        "nodeid": nodeid,
         "line": line,
         "sample": sample,
         "comparison": case.comparison.name,
-        "layer": None if case.layer is None else case.layer.name,
-        "number": None if case.layer is None else case.layer.number,
+        "layer": None if layer is None else layer.name,
+        "number": None if layer is None else layer.number,
         "output": case.output,
-        "type": None if case.layer is None else case.layer.type,
-        "outcome": result.outcome,
+        "type": None if layer is None else layer.type,
+        "outcome": OUTCOMES[result.outcome],
+        "known": False,
         "cause": None if diagnosis is None else diagnosis.cause,
-        "message": printable(message, lines=True),
-        "metrics": None if metrics is None else {name: metrics[name] for name in METRICS},
-        "accumulated": None if result.accumulated is None else dict(result.accumulated),
-        "accumulated_ended": result.evidence.get("accumulated_ended"),
-        "tolerance": dict(vars(case.tolerance)),
+        "message": printable(message.text, lines=True),
+        "headline": printable(message.headline),
+        "details": [printable(text) for text in message.details],
+        "evidence": [printable(text, lines=True) for text in message.evidence],
+        "fix": message.fix,
+        "place": message.place,
+        "metrics": None if result.metrics is None else _metrics(result.metrics),
+        "accumulated": None if result.accumulated is None else _measured(result.accumulated),
+        "accumulated_ended": evidence.get("accumulated_ended"),
+        "tolerance": {
+            "atol": case.tolerance.atol,
+            "rtol": case.tolerance.rtol,
+            "scaled": case.tolerance.scaled,
+            "cosine": case.tolerance.cosine,
+            "sqnr_db": case.tolerance.sqnr_db,
+        },
         "golden": None if case.golden is None else str(case.golden),
-        "execution": result.evidence.get("execution"),
-        "device": result.evidence.get("device"),
-        "dropped": list(result.evidence.get("dropped", ())),
+        "execution": evidence.get("execution"),
+        "device": evidence.get("device"),
+        "dropped": list(evidence.get("dropped", ())),
+        "repro": repro,
     }
 
 
-def lost(nodeid: str, message: str) -> dict[str, Any]:
+def lost(nodeid: str, message: str) -> CaseRecord:
     """A case of which only its node id is known, for the process that ran it died or raised."""
-    spec, sample, comparison, name = (*nodeid.split("::", 3), "", "", "")[:4]
+    _, sample, comparison, name = (*nodeid.split("::", 3), "", "", "")[:4]
     output = name.removeprefix("output:") if name.startswith("output:") else None
     return {
-        "spec": spec,
-        "param": None,
+        "nodeid": nodeid,
         "line": None,
         "sample": sample,
         "comparison": comparison,
         "layer": name if output is None else None,
+        "number": None,
         "output": output,
         "type": None,
+        "outcome": "failed",
+        "known": False,
         "cause": None,
         "message": printable(message, lines=True),
+        "headline": printable(message.partition("\n")[0]),
+        "details": [],
+        "evidence": [],
+        "fix": None,
+        "place": None,
         "metrics": None,
+        "accumulated": None,
+        "accumulated_ended": None,
         "tolerance": None,
+        "golden": None,
         "execution": None,
         "device": None,
         "dropped": [],
+        "repro": None,
     }
 
 
-def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
+def _measured(metrics: Mapping[str, Any]) -> Measured:
+    return {
+        "max_abs": metrics["max_abs"],
+        "scaled": metrics["scaled"],
+        "cosine": metrics["cosine"],
+        "sqnr_db": metrics["sqnr_db"],
+        "nan": metrics["nan"],
+        "inf": metrics["inf"],
+        "reference_absmax": metrics["reference_absmax"],
+        "candidate_absmax": metrics["candidate_absmax"],
+    }
+
+
+def _metrics(metrics: Mapping[str, Any]) -> MetricsRecord:
+    return {
+        **_measured(metrics),
+        "mismatched": metrics["mismatched"],
+        "total": metrics["total"],
+        "least_scaled": metrics["least_scaled"],
+        "used": metrics["used"],
+    }
+
+
+def network_record(plan: Plan, spec: str, param: str) -> NetworkRecord:
     """The files of a spec by their hashes, and the network under test: what baselines compare."""
     selected = {layer.number for layer in plan.layers}
     recorded = [GOLDEN] if any(sample.expect for sample in plan.spec.samples.values()) else []
@@ -103,19 +165,23 @@ def model_record(plan: Plan, spec: str, param: str) -> dict[str, Any]:
         "bin_sha256": _sha256(plan.spec.bin),
         "samples": list(plan.spec.inputs),
         "comparisons": [
-            {
-                "name": comparison.name,
-                "reference": "recorded" if comparison.recorded else str(comparison.reference),
-                "candidate": None if comparison.candidate is None else str(comparison.candidate),
-                "half": comparison.half,
-            }
-            for comparison in [*plan.spec.comparisons, *recorded]
+            comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]
         ],
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
     }
 
 
-def layer_record(layer: Layer, selected: bool) -> dict[str, Any]:
+def comparison_record(comparison: Comparison) -> ComparisonRecord:
+    """A comparison of the spec, or the one with recorded outputs."""
+    return {
+        "name": comparison.name,
+        "reference": "recorded" if comparison.recorded else str(comparison.reference),
+        "candidate": None if comparison.candidate is None else str(comparison.candidate),
+        "half": comparison.half,
+    }
+
+
+def layer_record(layer: Layer, selected: bool) -> LayerRecord:
     """A layer of the network under test; `params` are those of its line but the mask."""
     return {
         "name": layer.name,
@@ -131,144 +197,76 @@ def layer_record(layer: Layer, selected: bool) -> dict[str, Any]:
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        found = sha256()
+        digest = sha256()
         while block := file.read(1 << 20):
-            found.update(block)
-        return found.hexdigest()
+            digest.update(block)
+        return digest.hexdigest()
 
 
-def properties(told: Mapping[str, Any]) -> list[tuple[str, str | float]]:
+def worker_environment(values: Mapping[str, Any]) -> WorkerEnvironment:
+    """What a worker said of itself, as far as it did; the devices as ncnn named them."""
+    return {
+        "ncnn": values.get("ncnn"),
+        "numpy": values.get("numpy"),
+        "python": values.get("python"),
+        "machine": values.get("machine"),
+        "system": values.get("system"),
+        "devices": values["devices"],
+    }
+
+
+def fix_record(fix: Fix) -> FixRecord:
+    """A fix as the report holds it: without the patched .param, for the patch says the same."""
+    values = json.loads(json.dumps(asdict(fix)))
+    return {
+        "comparison": fix.comparison,
+        "masks": dict(fix.masks),
+        "verified": fix.verified,
+        "minimal": fix.minimal,
+        "lines": list(fix.lines),
+        "before": list(fix.before),
+        "how": fix.how,
+        "errors": values["errors"],
+        "notes": list(fix.notes),
+        "runs": fix.runs,
+        "seconds": fix.seconds,
+        "start": fix.start,
+        "cost": values["cost"],
+        "alternatives": values["alternatives"],
+        "patch": fix.patch,
+        "written": list(fix.written),
+    }
+
+
+def mask_notice(notice: Notice) -> MaskNotice:
+    """A notice about a mask, as the report holds it."""
+    return {
+        "layer": notice.layer,
+        "mask": notice.mask,
+        "kind": NOTICES[notice.kind],
+        "what": notice.what,
+    }
+
+
+def properties(case: CaseRecord) -> list[tuple[str, str | float]]:
     """The JUnit properties of a case: plain str and float."""
-    found: list[tuple[str, str | float]] = [
-        ("ncnn_parity_" + key, printable(str(told[key])))
-        for key in ("sample", "comparison", "type", "cause", "execution", "device")
-        if told[key] is not None
-    ]
-    metrics = told["metrics"]
-    if metrics is not None:
-        measured = {key: metrics[key] for key in ("max_abs", "scaled", "reference_absmax")}
-        measured["allowed_scaled"] = told["tolerance"]["scaled"]
-        found += [(f"ncnn_parity_{key}", value) for key, value in measured.items()]
-    return found
-
-
-_NO_MODEL: Mapping[str, Any] = {
-    "param": None,
-    "bin": None,
-    "setup": None,
-    "spec_sha256": None,
-    "param_sha256": None,
-    "bin_sha256": None,
-    "samples": [],
-    "comparisons": [],
-    "layers": [],
-}
-
-
-@dataclass
-class Records:
-    """What a session's reports brought together, in the order they came."""
-
-    course: Course = field(default_factory=Course)
-    errors: list[dict[str, str]] = field(default_factory=list)
-    environment: dict[str, Any] = field(default_factory=dict)
-    since: dict[str, Any] = field(default_factory=lambda: {"regressions": [], "baseline": None})
-    _cases: dict[str, dict[str, Any]] = field(default_factory=dict)  # by node id
-    _fixes: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    _masks: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
-    _models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _notes: dict[str, dict[str, None]] = field(default_factory=dict)  # by spec, in order
-
-    def case(self, told: Mapping[str, Any]) -> bool:
-        """Take one case's verdict; whether its spec is finished by it.
-
-        Of two, as when every xdist worker runs all, the red one counts.
-        """
-        before = self._cases.get(told["nodeid"])
-        if before is None or before["outcome"] != "failed":
-            self._cases[told["nodeid"]] = dict(told)
-        return self.course.judged(told["nodeid"])
-
-    def beside(self, told: Mapping[str, Any]) -> None:
-        """Take what rode on a case's report beside the case."""
-        for fix in told.get("fixes", ()):
-            self._fixes[fix["spec"], fix["comparison"]] = fix
-        if "model" in told:
-            self._models[told["model"]["spec"]] = told["model"]
-        for note in told.get("notes", ()):
-            self._notes.setdefault(note["spec"], {})[note["what"]] = None
-        for notice in told.get("masks", ()):
-            key = tuple(str(value) for value in notice.values())
-            self._masks[key] = notice
-        for key, value in told.get("environment", {}).items():
-            if key == "devices":
-                known = self.environment.setdefault(key, [])
-                known += [device for device in value if device not in known]
-            elif value:
-                self.environment[key] = value
-
-    def error(self, nodeid: str, message: str) -> None:
-        """Take a spec that could not be collected."""
-        self.errors.append({"spec": nodeid, "message": printable(message, lines=True)})
-
-    def document(self) -> dict[str, Any]:
-        """The JSON report, and what every other report is made of."""
-        models: dict[str, dict[str, Any]] = {}
-        for case in self._cases.values():
-            spec = case["spec"]
-            if spec not in models:
-                known = self._models.get(spec, {"spec": spec, **_NO_MODEL})
-                models[spec] = {**known, "cases": [], "fixes": [], "masks": [], "notes": []}
-            models[spec]["cases"].append({k: v for k, v in case.items() if k not in ("spec", "param")})
-        for model in models.values():
-            _completed(model)
-        for (spec, _), fix in self._fixes.items():
-            if spec in models:
-                models[spec]["fixes"].append({k: v for k, v in fix.items() if k != "spec"})
-        for spec, notes in self._notes.items():
-            if spec in models:
-                models[spec]["notes"] += notes
-        for notice in self._masks.values():
-            if notice["spec"] in models:
-                told = {k: v for k, v in notice.items() if k != "spec"}
-                models[notice["spec"]]["masks"].append(told)
-        return {
-            "schema": 1,
-            **self.course.told(),
-            "errors": self.errors,
-            "environment": {**UNTOLD, "devices": [], **self.environment},
-            "models": list(models.values()),
-            **self.since,
+    texts = {
+        "sample": case["sample"],
+        "comparison": case["comparison"],
+        "type": case["type"],
+        "cause": case["cause"],
+        "execution": case["execution"],
+        "device": case["device"],
+    }
+    values: dict[str, str | float] = {
+        key: printable(text) for key, text in texts.items() if text is not None
+    }
+    metrics, tolerance = case["metrics"], case["tolerance"]
+    if metrics is not None and tolerance is not None:
+        values |= {
+            "max_abs": metrics["max_abs"],
+            "scaled": metrics["scaled"],
+            "reference_absmax": metrics["reference_absmax"],
+            "allowed_scaled": tolerance["scaled"],
         }
-
-
-def _completed(model: Mapping[str, Any]) -> None:
-    """Give cases of which only the node id was known their layer's type, and what others have."""
-    keys = dict.fromkeys(key for case in model["cases"] for key in case)
-    for case in model["cases"]:
-        if len(case) < len(keys):
-            case.update({**keys, **case})
-    lacking = [case for case in model["cases"] if case["type"] is None and case["layer"] is not None]
-    types = {layer["name"]: layer["type"] for layer in model["layers"]} if lacking else {}
-    for case in lacking:
-        case["type"] = types.get(case["layer"])
-
-
-def fix_record(spec: str, fix: Fix) -> dict[str, Any]:
-    """A fix as the JSON file holds it."""
-    told = json.loads(json.dumps(asdict(fix)))
-    del told["patched"]  # a file's worth of text; the patch says the same
-    return {"spec": spec, **told}
-
-
-def compared(case: Mapping[str, Any]) -> bool:
-    """Whether anything was compared: a known failure is a skip to pytest, and was."""
-    return case["outcome"] != "skipped" or bool(case["known"])
-
-
-def counted(cases: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many cases passed, failed, failed as is known, and were skipped."""
-    counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
-    for case in cases:
-        counts["known" if case["known"] else case["outcome"]] += 1
-    return counts
+    return [(f"ncnn_parity_{key}", value) for key, value in values.items()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+
+from pytest_ncnn_parity.report.document import RunRecord
 
 SUFFIX = ".parity.yaml"
 
@@ -19,7 +20,7 @@ def spec_of(nodeid: str) -> str | None:
 
 
 @dataclass
-class Course:
+class RunState:
     """Counts by node id; `stopped` is why not every selected case got a verdict, as far as known."""
 
     stopped: str | None = None
@@ -58,10 +59,11 @@ class Course:
 
     @property
     def selected(self) -> int:
+        """How many cases are to get a verdict, or have one."""
         return len(self._judged) + sum(map(len, self._waiting.values()))
 
-    def told(self) -> dict[str, Any]:
-        """As the JSON file holds it. `not_reached` are the specs of which no case was judged."""
+    def record(self) -> RunRecord:
+        """As the JSON report holds it. `not_reached` are the specs of which no case was judged."""
         reached = {spec_of(nodeid) for nodeid in self._judged}
         return {
             "started": self.started,

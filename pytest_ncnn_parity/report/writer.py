@@ -6,15 +6,13 @@ So a run that is killed leaves what it had found, and no file of an earlier run 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from pytest_ncnn_parity.options import TABLE, Options
-
-Document = dict[str, Any]
+from pytest_ncnn_parity.base import write_files
+from pytest_ncnn_parity.report.document import Report
+from pytest_ncnn_parity.report.formats import FORMATS
 
 # A report is written whole each time, so with many specs the writing would outgrow the run. In all
 # each may take this share of it; and this many seconds, so that a page of a few specs misses none.
@@ -24,28 +22,27 @@ GRACE_SECONDS = 10.0
 
 @dataclass
 class Target:
-    """One report: the option that asked for it, its place, what writes it there, and what that cost."""
+    """One report: the option that asked for it, its place, what makes its text, and what that cost."""
 
     flag: str
     path: Path
-    write: Callable[[Document, Path], None]
+    render: Callable[[Report], str]
     spent: float = 0.0
     last: float = 0.0
 
+    def write(self, document: Report) -> None:
+        """Raises OSError where the place cannot be written."""
+        write_files.write(self.render(document), self.path, "backslashreplace")
 
-def targets(asked: Options) -> list[Target]:
-    """The reports that were asked for."""
-    found = []
-    for name, path, room in (("json", asked.json, "json_file"), ("html", asked.html, "html")):
-        if path is not None:
-            write = import_module(f"pytest_ncnn_parity.report.{room}").write
-            found.append(Target(TABLE[name].flag, path, write))
-    return found
+
+def targets(paths: Mapping[str, Path]) -> list[Target]:
+    """The reports that were asked for: where each format is to be written."""
+    return [Target(one.flag, paths[name], one.render) for name, one in FORMATS.items() if name in paths]
 
 
 @dataclass
-class Files:
-    """All reports of a run."""
+class ReportFiles:
+    """All report files of a run."""
 
     targets: list[Target]
     clock: Callable[[], float] = time.monotonic
@@ -53,14 +50,14 @@ class Files:
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    def write(self, make: Callable[[], Document]) -> list[str]:
+    def write(self, make: Callable[[], Report]) -> list[str]:
         """Write every report, at a run's start or end; what could not be written, in words."""
         problems = self._write(self.targets, make)
         for target in self.targets:  # what is done once, as importing what writes it, is no part of it
             target.spent = target.last = 0.0
         return problems
 
-    def checkpoint(self, make: Callable[[], Document]) -> None:
+    def checkpoint(self, make: Callable[[], Report]) -> None:
         """Write every report, but those of which all this writing has come to cost too much.
 
         What cannot be written now is told at the end, should it still be so.
@@ -68,13 +65,15 @@ class Files:
         allowed = GRACE_SECONDS + SHARE * (self.clock() - self._start)
         self._write([one for one in self.targets if one.spent + one.last <= allowed], make)
 
-    def _write(self, targets: list[Target], make: Callable[[], Document]) -> list[str]:
-        problems = []
-        document = make() if targets else {}
+    def _write(self, targets: list[Target], make: Callable[[], Report]) -> list[str]:
+        problems: list[str] = []
+        if not targets:
+            return problems
+        document = make()
         for target in targets:
             begun = self.clock()
             try:
-                target.write(document, target.path)
+                target.write(document)
             except OSError as error:
                 problems.append(f"{target.flag}={target.path}: cannot be written: {error}")
             target.last = self.clock() - begun

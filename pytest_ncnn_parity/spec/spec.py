@@ -86,7 +86,11 @@ class Spec(Keys):
 
     def at(self, *path: str | int, of_key: bool = False) -> str:
         """`file:line:column` of a key or a value."""
-        return f"{read_files.shown(self._path)}:{self._document.place(path, of_key)}"
+        return f"{read_files.shown(self._path)}:{self.place(*path, of_key=of_key)}"
+
+    def place(self, *path: str | int, of_key: bool = False) -> yaml12.Place:
+        """Line and column of a key or a value."""
+        return self._document.place(path, of_key)
 
     def at_input(self, sample: str, *path: str) -> str:
         """`file:line:column: path` of one input of a sample, or of what is expected of it."""
@@ -94,7 +98,7 @@ class Spec(Keys):
         return f"{self.at('inputs', sample, *path, of_key=True)}: inputs.{sample}.{shown}"
 
     def line(self, *path: str | int) -> int:
-        return self._document.place(path, of_key=True).line
+        return self.place(*path, of_key=True).line
 
 
 def _expanded(item: str | OwnComparison) -> list[Comparison]:

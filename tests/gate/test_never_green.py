@@ -154,10 +154,12 @@ def test_a_reference_that_is_all_nan_compares_nothing(gate: Gate, pytester: pyte
 def test_what_is_said_of_a_run_that_compared_nothing() -> None:
     skip = {"outcome": "skipped", "known": False, "message": "no device"}
     empty = {"models": [{"spec": "a", "cases": [skip, skip]}], "errors": [], "selected": 2, "judged": 2}
-    assert "every case was skipped, 2 of them" in counts.nothing(empty, False, ["."])
-    assert list(counts.empty(empty)) == [("a", "no device")]
+    assert "every case was skipped, 2 of them" in counts.nothing_compared(empty, False, ["."])
+    assert list(counts.uncompared(empty)) == [("a", "no device")]
     for told in ({"outcome": "passed", "known": False}, {"outcome": "skipped", "known": True}):
         document = {**empty, "models": [{"spec": "a", "cases": [skip, {**skip, **told}]}]}
-        assert counts.nothing(document, True, ["."]) == ""
-        assert list(counts.empty(document)) == []
-    assert counts.nothing({**empty, "judged": 1}, True, ["."]) == "", "cut short is another matter"
+        assert counts.nothing_compared(document, True, ["."]) == ""
+        assert list(counts.uncompared(document)) == []
+    assert counts.nothing_compared({**empty, "judged": 1}, True, ["."]) == "", (
+        "cut short is another matter"
+    )

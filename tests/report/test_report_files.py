@@ -6,21 +6,26 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_ncnn_parity.base import write_files
-from pytest_ncnn_parity.report import json_file, writer
+from pytest_ncnn_parity.report import document, writer
+
+
+def write_json(report: Any, path: Path) -> None:
+    writer.Target("--ncnn-parity-json", path, document.render).write(report)
 
 
 def test_two_runs_that_write_one_file_never_tear_it(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     documents = [{"run": run, "cases": [run] * 20_000} for run in (1, 2)]
     threads = [
-        threading.Thread(target=lambda d=document: [json_file.write(d, path) for _ in range(20)])
-        for document in documents
+        threading.Thread(target=lambda d=one: [write_json(d, path) for _ in range(20)])
+        for one in documents
     ]
-    json_file.write(documents[0], path)
+    write_json(documents[0], path)
     for thread in threads:
         thread.start()
     seen = 0
@@ -47,9 +52,9 @@ def test_a_link_is_followed_and_a_device_refused(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    json_file.write({"old": True}, path)
+    write_json({"old": True}, path)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        json_file.write({"new": float("nan")}, path)
+        write_json({"new": float("nan")}, path)
     with pytest.raises(UnicodeEncodeError):
         write_files.write("\ud800", path)
     assert json.loads(path.read_text("utf-8")) == {"old": True}
@@ -57,7 +62,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_unicode_stay_exact(tmp_path: Path) -> None:
-    json_file.write({"layer": "a\udcff\x1b"}, tmp_path / "report.json")
+    write_json({"layer": "a\udcff\x1b"}, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text("utf-8")) == {"layer": "a\udcff\x1b"}
 
 
@@ -66,15 +71,16 @@ def test_checkpoints_cost_a_small_share_of_a_run(tmp_path: Path, cost: float, al
     """200 specs of a second each: each is written where that is cheap."""
     now, written = 0.0, 0
 
-    def write(document: writer.Document, path: Path) -> None:
+    def render(_: object) -> str:
         nonlocal now, written
         written += 1
         now += cost
+        return ""
 
-    made = writer.Files([writer.Target("--x", tmp_path, write)], lambda: now)
+    files = writer.ReportFiles([writer.Target("--x", tmp_path / "report", render)], lambda: now)
     for _ in range(200):
         now += 1.0
-        made.checkpoint(dict)
+        files.checkpoint(dict)
     assert (written == 200) is all_written
     spent = written * cost
     assert spent <= writer.GRACE_SECONDS + writer.SHARE * now + cost

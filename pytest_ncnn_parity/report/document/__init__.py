@@ -6,6 +6,7 @@ may come within one schema number; it grows when one that is there goes, or come
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Annotated, Any
 
@@ -100,3 +101,8 @@ def problem(document: object) -> str | None:
 def schema() -> dict[str, Any]:
     """The JSON Schema, draft 2020-12."""
     return _adapter().json_schema()
+
+
+def render(report: Report) -> str:
+    """The report as strict JSON: ValueError for an inf or a nan that is no string."""
+    return json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 
 from pytest_ncnn_parity.report.document.case import Number
 
+NoticeKind = Literal["unsafe", "spare", "unjudged"]
+
 
 class CostRecord(TypedDict):
     """The network before and after a fix."""
@@ -66,5 +68,5 @@ class MaskNotice(TypedDict):
 
     layer: str
     mask: int
-    kind: Literal["unsafe", "spare", "unjudged"]
+    kind: NoticeKind
     what: str

@@ -9,6 +9,8 @@ from typing_extensions import TypedDict
 
 Kind = Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
 
+MatchedBy = Literal["name", "structure", "place"]
+
 
 class RegressionRecord(TypedDict):
     """Something that is worse than in the baseline."""
@@ -25,7 +27,7 @@ class RegressionRecord(TypedDict):
     after: Annotated[str | float | None, Field(description="the same in this run")]
     message: str
     matched_by: Annotated[
-        Literal["name", "structure", "place"] | None,
+        MatchedBy | None,
         Field(
             description="how it was found again; place: the same operator between the same neighbours"
         ),

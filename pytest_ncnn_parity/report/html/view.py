@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.html.columns import counted, verdict
-from pytest_ncnn_parity.report.text import case_text
+from pytest_ncnn_parity.report.text import fix_text
 
 CARDS = 40  # red layers with a card; the table has them all
 Case = Mapping[str, Any]
@@ -229,19 +230,19 @@ def _own(lines: Sequence[str]) -> Iterator[str]:
         yield line
 
 
-def _repairs(fixes: Sequence[Mapping[str, Any]]) -> Iterator[Repair]:
+def _repairs(fixes: Sequence[FixRecord]) -> Iterator[Repair]:
     """The fixes, those of the same masks as one: the one that tells most."""
-    alike: dict[str, list[Mapping[str, Any]]] = {}
+    alike: dict[str, list[FixRecord]] = {}
     for fix in fixes:
         alike.setdefault(fix["patch"] or fix["how"], []).append(fix)
     for same in alike.values():
         found = max(same, key=lambda fix: (fix["verified"], fix["cost"] is not None))
         yield Repair(
             comparisons=tuple(fix["comparison"] for fix in same),
-            mark=case_text.mark(found),
+            mark=fix_text.mark(found),
             found=found,
             diff=tuple((_kind(line), line) for line in found["patch"].removesuffix("\n").split("\n")),
-            spec=case_text.in_spec(found),
+            spec=fix_text.in_spec(found),
             facts=tuple(_facts(found)),
             apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),
         )
@@ -255,16 +256,16 @@ def _kind(line: str) -> str:
     return "same"
 
 
-def _facts(fix: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _facts(fix: FixRecord) -> Iterator[tuple[str, str]]:
     if fix["lines"]:
         before, after = fix["errors"]
         if before is not None and after is not None:
             yield "worst output error", f"{_g(before)} → {_g(after)}"
         yield "proof", fix["how"]
     if fix["cost"] is not None:
-        yield "cost", case_text.cost(fix["cost"])
+        yield "cost", fix_text.cost(fix["cost"])
     for other in fix["alternatives"]:
-        yield "instead", case_text.alternative(other)
+        yield "instead", fix_text.alternative(other)
     for note in fix["notes"]:
         yield "note", note
     if fix["runs"]:

@@ -12,10 +12,11 @@ from typing import Any
 
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.results import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.report import records
 from pytest_ncnn_parity.report.repro import script
+from pytest_ncnn_parity.report.repro.script import FailedLayer
 
 NAME_KEPT = 60  # characters of a name in a path
 
@@ -39,17 +40,20 @@ def name(spec: str, case: Case) -> Path:
     return Path(_safe(spec.removesuffix(".parity.yaml")), _safe(case.comparison.name), _safe(case.name))
 
 
-def make(run: SpecRun, sample: str, case: Case, result: Result, text: str, folder: Path) -> Repro:
-    """The files of a red layer's case, `text` its failure's; written by the first sample that asks."""
+def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
+    """The files of a failed case in `folder`; written by the first sample that asks."""
 
-    def made() -> dict[str, Any]:
-        return asdict(_made(run, sample, case, result, text, folder))
+    def values() -> dict[str, Any]:
+        return asdict(_written(run, failed, folder))
 
-    told = run.once("repro", case.id, made)
-    return Repro(**told) if told else Repro(None, sample, "another process could not make it")
+    shared = run.once("repro", failed.case.id, values)
+    if shared is None:
+        return Repro(None, failed.sample, "another process could not make it")
+    return Repro(**shared)
 
 
-def _made(run: SpecRun, sample: str, case: Case, result: Result, text: str, folder: Path) -> Repro:
+def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
+    sample, case, result = failed.sample, failed.case, failed.result
     assert case.layer is not None
     step = str(result.evidence.get("death", {}).get("step", ""))
     if step.startswith("load"):
@@ -62,11 +66,11 @@ def _made(run: SpecRun, sample: str, case: Case, result: Result, text: str, fold
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     job = jobs.isolate(run.plan, sample, case, str(fresh), run.settings.threads)
     try:
-        told = run.engine.ask(job)
-        if told["problem"] is not None:
-            return Repro(None, sample, told["problem"])
-        lines = script.text(run.plan, sample, case, result, text, run.environment(), told)
-        (fresh / "repro.py").write_text(lines, "utf-8")
+        isolated = run.engine.ask(job)
+        if isolated["problem"] is not None:
+            return Repro(None, sample, isolated["problem"])
+        text = script.text(run.plan, failed, records.worker_environment(run.environment()), isolated)
+        (fresh / "repro.py").write_text(text, "utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
         fresh.replace(folder)
     except EngineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
 from string import Template
@@ -11,61 +12,68 @@ from typing import Any
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.report.document import WorkerEnvironment
+
+RUNS_OF_CHANCE = 5  # where the fault does not show in every run
+
+
+@dataclass(frozen=True)
+class FailedLayer:
+    """A red layer's case: what the worker saw, the cause read from that, and the text of its failure."""
+
+    sample: str
+    case: Case
+    result: Result
+    cause: str
+    text: str
 
 
 def text(
-    plan: Plan,
-    sample: str,
-    case: Case,
-    result: Result,
-    failure: str,
-    environment: Mapping[str, Any],
-    isolated: Mapping[str, Any],
+    plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Mapping[str, Any]
 ) -> str:
-    """The whole script. `failure` is what the case said; `isolated` what the worker wrote."""
-    assert case.layer is not None
-    layer, comparison = case.layer, case.comparison
-    cause = failure.partition("\n")[0].rpartition("(")[2].rstrip(")")
-    device = result.evidence.get("device") or "cpu"
-    values = {
-        "INPUTS": isolated["inputs"],
-        "OUTPUTS": list(layer.outputs),
-        "REFERENCE": _options(comparison.reference),
-        "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
-        "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
-        "HALF": comparison.half,
-        "UNDERFLOW": cause == "underflow",
-        "RUNS": 5 if cause == "nondeterministic" else 1,
-        "SETUP": plan.spec.setup if isolated["custom"] else None,
-    }
-    header = [
-        *failure.splitlines(),
-        "",
-        f"Layer {layer.name}, line {layer.line} of {Path(plan.spec.param).name}; sample {sample}.",
-        f"Seen with ncnn {environment.get('ncnn')}, numpy {environment.get('numpy')}, Python "
-        f"{environment.get('python')} on {environment.get('system')}, device {device}.",
-        *_devices(environment),
-    ]
+    """The whole script. `isolated` is what the worker wrote of the layer."""
     return TEMPLATE.substitute(
-        header="\n".join(_comment(line) for line in header),
+        header="\n".join(_comment(line) for line in _header(plan, failed, environment)),
         constants="\n".join(
-            f"{name} = {pformat(v, width=100, compact=True, sort_dicts=False)}"
-            for name, v in values.items()
+            f"{name} = {pformat(value, width=100, compact=True, sort_dicts=False)}"
+            for name, value in _constants(plan, failed, isolated).items()
         ),
     )
 
 
-def _devices(environment: Mapping[str, Any]) -> list[str]:
-    return [f"Vulkan device: {d['name']}, fp16-p/s/u/a={d['fp16']}" for d in environment["devices"]]
+def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
+    layer, devices, sample = failed.case.layer, environment["devices"], failed.sample
+    assert layer is not None
+    return [
+        *failed.text.splitlines(),
+        "",
+        f"Layer {layer.name}, line {layer.line} of {Path(plan.spec.param).name}; sample {sample}.",
+        f"Seen with ncnn {environment['ncnn']}, numpy {environment['numpy']}, Python "
+        f"{environment['python']} on {environment['system']}, device "
+        f"{failed.result.evidence.get('device') or 'cpu'}.",
+        *(f"Vulkan device: {device['name']}, fp16-p/s/u/a={device['fp16']}" for device in devices),
+    ]
+
+
+def _constants(plan: Plan, failed: FailedLayer, isolated: Mapping[str, Any]) -> dict[str, Any]:
+    case, comparison = failed.case, failed.case.comparison
+    assert case.layer is not None
+    return {
+        "INPUTS": isolated["inputs"],
+        "OUTPUTS": list(case.layer.outputs),
+        "REFERENCE": _options(comparison.reference),
+        "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
+        "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
+        "HALF": comparison.half,
+        "UNDERFLOW": failed.cause == "underflow",
+        "RUNS": RUNS_OF_CHANCE if failed.cause == "nondeterministic" else 1,
+        "SETUP": plan.spec.setup if isolated["custom"] else None,
+    }
 
 
 def _comment(line: str) -> str:
     plain = "".join(c if c.isprintable() else "?" for c in line)
     return f"# {plain}".rstrip()
-
-
-def _literal(value: Any) -> str:
-    return pformat(value, width=100, compact=True, sort_dicts=False)
 
 
 def _options(setup: Setup) -> dict[str, bool | int | None]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+
+from pytest_ncnn_parity.report.document.regression import Kind, RegressionRecord, SinceBaseline
 
 FIRST = 5  # of a kind; -v tells all
 NAMES = 2  # on one line
 
-HEADINGS = {
+HEADINGS: Mapping[Kind, str] = {
     "red": "newly red",
     "error": "error grew",
     "headroom": "headroom shrank",
@@ -18,24 +19,25 @@ HEADINGS = {
 }
 
 
-def lines(document: Mapping[str, Any], verbosity: int) -> Iterator[str]:
+def lines(since: SinceBaseline, verbosity: int) -> Iterator[str]:
     """Nothing where no baseline was given; one line with -q."""
-    baseline, found = document["baseline"], document["regressions"]
+    baseline, regressions = since["baseline"], since["regressions"]
     if baseline is None:
         return
-    counts = {kind: sum(r["kind"] == kind for r in found) for kind in HEADINGS}
-    told = ", ".join(f"{count} {HEADINGS[kind]}" for kind, count in counts.items() if count)
-    yield f"against {baseline['file']}: {told or 'nothing is worse'}"
+    of_kind = {kind: [one for one in regressions if one["kind"] == kind] for kind in HEADINGS}
+    counts = ", ".join(f"{len(some)} {HEADINGS[kind]}" for kind, some in of_kind.items() if some)
+    yield f"against {baseline['file']}: {counts or 'nothing is worse'}"
     if verbosity < 0:
         return
     if baseline["context"]:
         yield f"  since then: {'; '.join(baseline['context'])}"
     yield from (f"  note: {note}" for note in baseline["notes"])
-    yield from _layers("new layers", [entry["name"] for entry in baseline["added"]], verbosity)
-    renamed = [f"{entry['name']} (was {entry['was']})" for entry in baseline["renamed"]]
+    yield from _layers("new layers", [layer["name"] for layer in baseline["added"]], verbosity)
+    renamed = [f"{layer['name']} (was {layer['was']})" for layer in baseline["renamed"]]
     yield from _layers("new names, found by structure", renamed, verbosity)
-    for kind, heading in HEADINGS.items():
-        yield from _kind(heading, [r for r in found if r["kind"] == kind], verbosity)
+    for kind, some in of_kind.items():
+        if some:
+            yield from _of_kind(HEADINGS[kind], some, verbosity)
 
 
 def _layers(what: str, names: Sequence[str], verbosity: int) -> Iterator[str]:
@@ -45,14 +47,12 @@ def _layers(what: str, names: Sequence[str], verbosity: int) -> Iterator[str]:
         yield f"  {what}: {', '.join(shown)}{more}"
 
 
-def _kind(heading: str, found: Sequence[Mapping[str, Any]], verbosity: int) -> Iterator[str]:
-    if not found:
-        return
+def _of_kind(heading: str, regressions: Sequence[RegressionRecord], verbosity: int) -> Iterator[str]:
     yield f"  {heading}:"
-    shown = found if verbosity > 0 else found[:FIRST]
+    shown = regressions if verbosity > 0 else regressions[:FIRST]
     for regression in shown:
         where = "::".join(filter(None, (regression["sample"], regression["comparison"])))
         yield f"    {regression['spec']}{': ' if where else ''}{where}"
         yield f"      {regression['message'].splitlines()[0]}"
-    if len(found) > len(shown):
-        yield f"    ... and {len(found) - len(shown)} more"
+    if len(regressions) > len(shown):
+        yield f"    ... and {len(regressions) - len(shown)} more"

@@ -3,20 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
-from pytest_ncnn_parity.repair.fix import Fix
-from pytest_ncnn_parity.spec import yaml12
+from pytest_ncnn_parity.report.document.case import Place
+from pytest_ncnn_parity.report.document.fix import FixRecord
+from pytest_ncnn_parity.report.text import fix_text
 
-MAX_LINES = 12  # of a fix in a failure text; JSON and the patch have them all
+
+@dataclass(frozen=True)
+class Message:
+    """What is said of a case: all of it in `text`, and its parts as the fields of a report.
+
+    `headline` is the first line without the names and the cause around it, `details` are the lines about
+    what was compared, `evidence` those that show the cause; `fix` names the comparison that was fixed.
+    `place`: in the spec, where that is at fault.
+    """
+
+    text: str
+    headline: str
+    details: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    fix: str | None = None
+    place: Place | None = None
+
+    def ending(self, line: str) -> Message:
+        """The same with one more line of text."""
+        return replace(self, text=f"{self.text}\n  {line}")
 
 
-def headline(case: Case, diagnosis: Diagnosis) -> str:
+def plain(text: str, place: Place | None = None) -> Message:
+    """A message without parts: a skip's reason, an error of the whole sample, or nothing."""
+    return Message(text, text.partition("\n")[0], place=place)
+
+
+def of_files(diagnosis: Diagnosis, place: str, at: Place) -> Message:
+    """Why a network does not load: a failure of all of it, which this case only happens to report."""
+    text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
+    return Message(text, diagnosis.what, evidence=tuple(diagnosis.evidence), place=at)
+
+
+def failure(
+    case: Case, result: Result, diagnosis: Diagnosis, fix: FixRecord | None, brief: bool = False
+) -> Message:
+    """Why a case failed; `brief`: of the fix only the masks, for a red layer tells the rest."""
+    details = tuple(_details(case, result))
+    lines = [*details, *(f"evidence: {line}" for line in diagnosis.evidence)]
+    if fix is not None:
+        lines += [fix_text.masks(fix)] if brief and fix["masks"] else fix_text.lines(fix)
+    return Message(
+        text="\n".join([summary(case, diagnosis), *(f"  {line}" for line in lines)]),
+        headline=diagnosis.what,
+        details=details,
+        evidence=tuple(diagnosis.evidence),
+        fix=None if fix is None else fix["comparison"],
+    )
+
+
+def summary(case: Case, diagnosis: Diagnosis) -> str:
     """What matters, in one line: who, what was seen, why."""
     if case.layer is not None:
         who = f"{case.layer.name} ({case.layer.type})"
@@ -25,29 +73,16 @@ def headline(case: Case, diagnosis: Diagnosis) -> str:
     return f"{who}: {diagnosis.what} ({diagnosis.cause})"
 
 
-def text(case: Case, result: Result, diagnosis: Diagnosis, fix: Fix | None, brief: bool = False) -> str:
-    """The whole text; `brief`: of the fix only the masks, for a red layer tells the rest."""
-    lines = [headline(case, diagnosis)]
-    candidate = case.comparison.candidate
-    against = f"{case.golden or case.comparison.reference} -> {candidate or 'fp16, predicted'}"
-    device = result.evidence.get("device")
-    lines.append(f"  compared: {against}" + (f" ({device})" if device not in (None, "cpu") else ""))
+def _details(case: Case, result: Result) -> Iterator[str]:
+    comparison, device = case.comparison, result.evidence.get("device")
+    against = f"{case.golden or comparison.reference} -> {comparison.candidate or 'fp16, predicted'}"
+    yield f"compared: {against}" + (f" ({device})" if device not in (None, "cpu") else "")
     if result.metrics is not None:
-        lines += [f"  {line}" for line in _metrics(result, case.tolerance)]
-    lines += [f"  evidence: {line}" for line in diagnosis.evidence]
-    if fix is not None and not (brief and fix.masks):
-        lines += [f"  {line}" for line in fix_lines(asdict(fix))]
-    elif fix is not None:
-        masks = [f"{name} 31={mask}" for name, mask in fix.masks.items()]
-        more = f" and {len(masks) - MAX_LINES} more" if len(masks) > MAX_LINES else ""
-        lines.append(f"  fix ({mark(asdict(fix))}): {', '.join(masks[:MAX_LINES])}{more}")
-    return "\n".join(lines)
+        yield from _metrics(result.metrics, result.evidence, case.tolerance)
 
 
-def _metrics(result: Result, tolerance: Tolerance) -> Iterator[str]:
-    m = result.metrics
-    assert m is not None
-    where = f"{result.evidence.get('blob')}{list(m['index'])}"
+def _metrics(m: Mapping[str, Any], evidence: Mapping[str, Any], tolerance: Tolerance) -> Iterator[str]:
+    where = f"{evidence.get('blob')}{list(m['index'])}"
     yield (
         f"worst:    {where}: {_g(m['candidate'])}, reference {_g(m['reference'])}, "
         f"budget {_g(m['budget'])}"
@@ -55,12 +90,12 @@ def _metrics(result: Result, tolerance: Tolerance) -> Iterator[str]:
     yield (
         f"metrics:  max_abs {_g(m['max_abs'])}  scaled {_g(m['scaled'])}  cosine "
         f"{_g(m['cosine'], 7)}  sqnr {_g(m['sqnr_db'])} dB  nan {m['nan']}  inf {m['inf']}  of "
-        f"{m['total']} {tuple(result.evidence.get('shape', ()))}"
+        f"{m['total']} {tuple(evidence.get('shape', ()))}"
     )
-    yield f"allowed:  {allowed(tolerance)}; {_least(m, tolerance)}"
+    yield f"allowed:  {_allowed(tolerance)}; {_least(float(m['least_scaled']), tolerance)}"
 
 
-def allowed(tolerance: Tolerance) -> str:
+def _allowed(tolerance: Tolerance) -> str:
     terms = {
         "atol": tolerance.atol,
         "rtol": tolerance.rtol,
@@ -71,86 +106,12 @@ def allowed(tolerance: Tolerance) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in terms.items() if value) or "nothing"
 
 
-def _least(m: Mapping[str, Any], tolerance: Tolerance) -> str:
-    least = float(m["least_scaled"])
+def _least(least: float, tolerance: Tolerance) -> str:
     if least == float("inf"):
         return "no tolerance would pass this"
     if least > tolerance.scaled:
         return f"the least that would pass is scaled {least * 1.0000001:.3g}"
     return "no element is out of budget"
-
-
-def mark(fix: Mapping[str, Any]) -> str:
-    """What may be said of a fix: whether it was run, and whether it was shrunk to its end."""
-    if not fix["verified"]:
-        return "NOT verified"
-    return "verified, minimal" if fix["minimal"] else "verified, not minimal"
-
-
-def fix_lines(fix: Mapping[str, Any], brief: bool = False) -> Iterator[str]:
-    """The changed lines, what proved them, and what they cost; `brief`: the lines, and what is amiss."""
-    count = len(fix["lines"])
-    if not count:
-        yield f"no fix: {fix['how']}"
-    else:
-        yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
-        yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
-        if count > MAX_LINES:
-            yield f"    ... and {count - MAX_LINES} more"
-        before = fix["errors"][0]
-        was = "" if before is None or not fix["verified"] else f", before {_g(before, 3)}"
-        if not (brief and fix["verified"]):
-            yield f"  {fix['how']}{was}"
-        if spec := in_spec(fix):
-            yield f"  or in the spec: {spec}"
-    yield from (f"  note: {note}" for note in fix["notes"])
-    if not brief:
-        yield from _price(fix)
-    yield from (f"  written: {path}" for path in fix["written"])
-
-
-def _price(fix: Mapping[str, Any]) -> Iterator[str]:
-    """What the fix costs, what would cost less, and what the search for it took."""
-    if fix["cost"] is not None:
-        yield f"  cost: {cost(fix['cost'])}"
-    yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
-    runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
-    took = f"{runs} of a network on a sample, {fix['seconds']:.1f} s"
-    if fix["runs"]:
-        yield f"  search: from {fix['start']}: {took}"
-
-
-def in_spec(fix: Mapping[str, Any]) -> str:
-    """The masks as a line of the spec; "" where names are not unique: it cannot say which is meant."""
-    if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]):
-        return ""
-    masks = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in fix["masks"].items())
-    return f"masks: {{{masks}}}"
-
-
-def cost(found: Mapping[str, Any]) -> str:
-    """Time before and after, and what moved."""
-    before, after = found["before_ms"], found["after_ms"]
-    more = {name: found[f"{name}s"][1] - found[f"{name}s"][0] for name in ("upload", "download")}
-    crossed = ", ".join(
-        f"{count:+d} {name}{'' if abs(count) == 1 else 's'}" for name, count in more.items() if count
-    )
-    moved, total = found["moved"], found["moved"] + found["left"]
-    places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
-    told = [
-        f"{before:.3g} -> {after:.3g} ms (medians of {found['rounds']})",
-        places if total else "",
-        crossed,
-    ]
-    return ", ".join(filter(None, told))
-
-
-def alternative(other: Mapping[str, Any]) -> str:
-    """What a whole network does that is run otherwise."""
-    if other["problem"]:
-        return f"{other['name']}: {other['problem']}"
-    time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
-    return f"{other['name']} is right as well: outputs within {other['worst']:.3g}{time}"
 
 
 def _g(value: Any, digits: int = 5) -> str:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report import counts, highlights
+from pytest_ncnn_parity.report.document import CollectionError, Report
+from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.text import markdown
 
 MOST_ANNOTATIONS = 10  # of a kind that GitHub shows of one step
@@ -19,26 +20,26 @@ _MESSAGE_SHOWN = 3000  # characters
 Environ = Mapping[str, str]
 
 
-def annotated(document: Mapping[str, Any], environ: Environ, root: Path) -> Iterator[str]:
+def annotated(document: Report, environ: Environ, root: Path) -> Iterator[str]:
     """Lines for the log, where it is GitHub's. `root`: what the specs' paths are relative to."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     if not document["complete"]:
-        yield _line("error", document["stopped"], title="ncnn parity: cut short")
-    found = [_error(error) for error in document["errors"]] + list(_red(document))
+        yield _line("error", str(document["stopped"]), title="ncnn parity: cut short")
+    errors = [_error(error) for error in document["errors"]] + list(_red(document))
     most = MOST_ANNOTATIONS - (not document["complete"])
-    shown = found if len(found) <= most else found[: most - 1]
+    shown = errors if len(errors) <= most else errors[: most - 1]
     for place, message in shown:
         yield _line("error", message, **{**place, "file": _file(place["file"], environ, root)})
-    if len(found) > len(shown):
-        more = f"{len(found) - len(shown)} more layers and outputs are red: see the log or the reports"
+    if len(errors) > len(shown):
+        more = f"{len(errors) - len(shown)} more layers and outputs are red: see the log or the reports"
         yield _line("error", more, title="ncnn parity")
-    for spec, why in list(counts.empty(document))[:MOST_ANNOTATIONS]:
+    for spec, why in list(counts.uncompared(document))[:MOST_ANNOTATIONS]:
         place = {"file": _file(spec, environ, root), "line": "1", "title": "nothing was compared"}
         yield _line("warning", why, **place)
 
 
-def write_summary(document: Mapping[str, Any], environ: Environ) -> str:
+def write_summary(document: Report, environ: Environ) -> str:
     """Append to the step's summary, where there is one; what went wrong, in words."""
     name = environ.get("GITHUB_STEP_SUMMARY")
     if not name:
@@ -54,11 +55,11 @@ def write_summary(document: Mapping[str, Any], environ: Environ) -> str:
     return ""
 
 
-def _red(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], str]]:
+def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:
     """One for each red layer, whatever it is red in, then the outputs; the models take turns."""
     turns: list[list[tuple[dict[str, str], str]]] = []
     for model in document["models"]:
-        red: dict[str, Mapping[str, Any]] = {}
+        red: dict[str, CaseRecord] = {}
         for case in model["cases"]:
             if case["outcome"] == "failed":
                 red.setdefault(highlights.name(case), case)
@@ -67,12 +68,12 @@ def _red(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], str]]:
     yield from filter(None, chain.from_iterable(zip_longest(*turns)))
 
 
-def _case(spec: str, name: str, case: Mapping[str, Any]) -> tuple[dict[str, str], str]:
+def _case(spec: str, name: str, case: CaseRecord) -> tuple[dict[str, str], str]:
     title = f"{name}: {case['cause'] or 'failed'} ({case['comparison']})"
     return {"file": spec, "line": str(case["line"] or 1), "title": title}, case["message"]
 
 
-def _error(error: Mapping[str, str]) -> tuple[dict[str, str], str]:
+def _error(error: CollectionError) -> tuple[dict[str, str], str]:
     found = re.search(re.escape(Path(error["spec"]).name) + r":(\d+)", error["message"])
     line = found.group(1) if found else "1"
     return {"file": error["spec"], "line": line, "title": "spec not usable"}, error["message"]
@@ -86,8 +87,8 @@ def _file(spec: str, environ: Environ, root: Path) -> str:
 
 
 def _line(kind: str, message: str, **properties: str) -> str:
-    told = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-    return f"::{kind} {told}::{_data(printable(message[:_MESSAGE_SHOWN], lines=True))}"
+    named = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::{kind} {named}::{_data(printable(message[:_MESSAGE_SHOWN], lines=True))}"
 
 
 def _data(value: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.report import counts as compared
-from pytest_ncnn_parity.report import highlights
-from pytest_ncnn_parity.report.records import counted
-from pytest_ncnn_parity.report.text import case_text
+from pytest_ncnn_parity.report import counts, highlights
+from pytest_ncnn_parity.report.document import Report
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import ModelRecord
+from pytest_ncnn_parity.report.text import fix_text
 
 _SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
 _RED_SHOWN = 20  # of one model; the JSON report has all
@@ -18,7 +18,7 @@ _RED_SHOWN = 20  # of one model; the JSON report has all
 
 def text(value: str) -> str:
     """`value` as plain text on one line: every character that Markdown or HTML may read is an entity."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found.group())};", printable(value)).strip()
+    return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", printable(value)).strip()
 
 
 def block(value: str, language: str) -> str:
@@ -28,23 +28,23 @@ def block(value: str, language: str) -> str:
     return f"{fence}{language}\n{printable(value, lines=True).rstrip()}\n{fence}\n"
 
 
-def summary(document: Mapping[str, Any], most: int) -> str:
+def summary(document: Report, most: int) -> str:
     """What ran, what is red and why, and the fixes, in at most `most` bytes of UTF-8."""
     left_out = "\n*More did not fit here; the JSON report has all.*\n"
-    found: list[str] = []
+    fitting: list[str] = []
     room = most - len(left_out) - 1
     if room < 0:
         return ""
     for part in _parts(document):
         size = len(part.encode("utf-8", "backslashreplace")) + 1
         if size > room:
-            return "\n".join([*found, left_out])
-        found.append(part)
+            return "\n".join([*fitting, left_out])
+        fitting.append(part)
         room -= size
-    return "\n".join(found)
+    return "\n".join(fitting)
 
 
-def _parts(document: Mapping[str, Any]) -> Iterator[str]:
+def _parts(document: Report) -> Iterator[str]:
     cases = [case for model in document["models"] for case in model["cases"]]
     yield f"## ncnn parity: {text(_counts(cases))}\n"
     if not document["complete"]:
@@ -52,7 +52,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"**Cut short**: {text(_first(document['stopped']))}; {judged}\n"
     for error in document["errors"]:
         yield f"**Not collected**: {text(error['spec'])}\n\n{block(error['message'], 'text')}"
-    for spec, why in compared.empty(document):
+    for spec, why in counts.uncompared(document):
         yield f"**Nothing compared** in {text(spec)}: {text(_first(why))}\n"
     environment = document["environment"]
     devices = [f"{one['name']} (fp16 {one['fp16']})" for one in highlights.devices(document)]
@@ -64,22 +64,22 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _model(model)
 
 
-def _table(models: Sequence[Mapping[str, Any]]) -> str:
+def _table(models: Sequence[ModelRecord]) -> str:
     rows = ["| model | comparison | failed | known | passed | skipped | nearest to its budget |"]
     rows.append("|---|---|--:|--:|--:|--:|---|")
     for model in models:
         for name in dict.fromkeys(case["comparison"] for case in model["cases"]):
             cases = [case for case in model["cases"] if case["comparison"] == name]
-            counts = counted(cases)
+            number = counts.counted(cases)
             worst = highlights.worst(cases)
             near = f"{highlights.name(worst[0])}: {highlights.share(worst[0])}" if worst else ""
             cells = [text(model["spec"]), text(name)]
-            cells += [str(counts[key]) for key in ("failed", "known", "passed", "skipped")]
+            cells += map(str, (number["failed"], number["known"], number["passed"], number["skipped"]))
             rows.append(f"| {' | '.join([*cells, text(near)])} |")
     return "\n".join(rows) + "\n"
 
 
-def _model(model: Mapping[str, Any]) -> Iterator[str]:
+def _model(model: ModelRecord) -> Iterator[str]:
     red = [case for case in model["cases"] if case["outcome"] == "failed"]
     if red:
         yield f"### Red in {text(model['spec'])}\n"
@@ -90,17 +90,17 @@ def _model(model: Mapping[str, Any]) -> Iterator[str]:
         yield f"- and {len(red) - _RED_SHOWN} more"
     yield from (f"- {text(note)}" for note in model["notes"])
     for fix in model["fixes"]:
-        title = f"Fix for {fix['comparison']} ({case_text.mark(fix)})" if fix["lines"] else "No fix"
+        title = f"Fix for {fix['comparison']} ({fix_text.mark(fix)})" if fix["lines"] else "No fix"
         yield f"\n#### {text(title)}\n\n{text(fix['how'])}\n"
         yield from (f"- {text(note)}" for note in fix["notes"])
         if fix["patch"]:
             yield "\n" + block(fix["patch"], "diff")
 
 
-def _counts(cases: Sequence[Mapping[str, Any]]) -> str:
-    counts = {key: count for key, count in counted(cases).items() if count}
-    return ", ".join(f"{count} {key}" for key, count in counts.items()) or "no case judged"
+def _counts(cases: Sequence[CaseRecord]) -> str:
+    parts = [f"{count} {what}" for what, count in counts.counted(cases).items() if count]
+    return ", ".join(parts) or "no case judged"
 
 
-def _first(message: str) -> str:
-    return message.partition("\n")[0]
+def _first(message: str | None) -> str:
+    return (message or "").partition("\n")[0]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.report import counts as compared
-from pytest_ncnn_parity.report import highlights
-from pytest_ncnn_parity.report.records import compared as is_compared
-from pytest_ncnn_parity.report.records import counted
-from pytest_ncnn_parity.report.text import baseline_text, case_text
+from pytest_ncnn_parity.report import counts, highlights
+from pytest_ncnn_parity.report.document import Report
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.fix import FixRecord
+from pytest_ncnn_parity.report.document.model import ModelRecord
+from pytest_ncnn_parity.report.document.regression import SinceBaseline
+from pytest_ncnn_parity.report.text import baseline_text, fix_text
 from pytest_ncnn_parity.report.text.line_width import fitted
 
 Line = tuple[str, str]  # the style is a name of pytest's markup, or nothing
@@ -19,36 +20,36 @@ Line = tuple[str, str]  # the style is a name of pytest's markup, or nothing
 SHOWN = {0: 3, 1: 10}  # red layers of a comparison by verbosity; from 2 on all
 
 
-def summary(document: Mapping[str, Any], verbosity: int, width: int = 80) -> Iterator[Line]:
+def summary(document: Report, verbosity: int, width: int = 80) -> Iterator[Line]:
     """What ran where, how it ended, and which masks repair it: the less, the lower `verbosity`."""
     if not document["models"] and not document["errors"] and document["complete"]:
         return
-    found = [_in_one_line(document)] if verbosity < 0 else _whole(document, verbosity)
-    for text, style in found:
+    lines = [_in_one_line(document)] if verbosity < 0 else _whole(document, verbosity)
+    for text, style in lines:
         for line in fitted(printable(text), width):
             yield line, style
 
 
-def since_baseline(document: Mapping[str, Any], verbosity: int, width: int = 80) -> Iterator[Line]:
+def since_baseline(document: SinceBaseline, verbosity: int, width: int = 80) -> Iterator[Line]:
     """What became worse since the baseline."""
     for text in baseline_text.lines(document, verbosity):
         for line in fitted(printable(text), width, pasted=False):
             yield line, ""
 
 
-def _in_one_line(document: Mapping[str, Any]) -> Line:
+def _in_one_line(document: Report) -> Line:
     cases = [case for model in document["models"] for case in model["cases"]]
     fixes = sum(fix["verified"] for model in document["models"] for fix in model["fixes"])
-    told = [f"ncnn parity: {_counts(cases)}"]
+    parts = [f"ncnn parity: {_counts(cases)}"]
     if fixes:
-        told.append(f"{fixes} verified fix{'es' if fixes != 1 else ''}")
-    told += [f"NOTHING COMPARED in {spec}" for spec, _ in compared.empty(document)]
+        parts.append(f"{fixes} verified fix{'es' if fixes != 1 else ''}")
+    parts += [f"NOTHING COMPARED in {spec}" for spec, _ in counts.uncompared(document)]
     if not document["complete"]:
-        told.append(f"CUT SHORT: {_first(document['stopped'])}")
-    return "; ".join(told), _style(cases)
+        parts.append(f"CUT SHORT: {_first(document['stopped'])}")
+    return "; ".join(parts), _style(cases)
 
 
-def _whole(document: Mapping[str, Any], verbosity: int) -> Iterator[Line]:
+def _whole(document: Report, verbosity: int) -> Iterator[Line]:
     yield from _environment(document)
     if not document["complete"]:
         yield (
@@ -60,28 +61,29 @@ def _whole(document: Mapping[str, Any], verbosity: int) -> Iterator[Line]:
             yield f"not reached: {', '.join(document['not_reached'])}", "red"
     for error in document["errors"]:
         yield f"NOT COLLECTED: {error['spec']}: its errors stand above", "red"
-    for spec, why in compared.empty(document):
+    for spec, why in counts.uncompared(document):
         yield f"NOTHING COMPARED in {spec}: {_first(why)}", "yellow"
     for model in document["models"]:
         yield "", ""
         yield from _model(model, verbosity)
 
 
-def _environment(document: Mapping[str, Any]) -> Iterator[Line]:
+def _environment(document: Report) -> Iterator[Line]:
     environment, devices = document["environment"], highlights.devices(document)
     if environment["ncnn"] is None:
         return
     yield f"ncnn {environment['ncnn']}{'' if devices else ', no Vulkan device used'}", ""
     for device in devices:
-        driver = [
-            f"{name} {device[key]}"
-            for name, key in (("driver", "driver"), ("Vulkan", "api"), ("fp16-p/s/u/a", "fp16"))
-            if device.get(key)
-        ]
-        yield f"  on {device['name']}: {', '.join(driver)}", ""
+        facts = {
+            "driver": device.get("driver"),
+            "Vulkan": device.get("api"),
+            "fp16-p/s/u/a": device["fp16"],
+        }
+        known = [f"{name} {value}" for name, value in facts.items() if value]
+        yield f"  on {device['name']}: {', '.join(known)}", ""
 
 
-def _model(model: Mapping[str, Any], verbosity: int) -> Iterator[Line]:
+def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
     cases = model["cases"]
     yield f"{model['spec']}: {_counts(cases)}", _style(cases)
     headroom = highlights.headroom(cases)
@@ -97,7 +99,7 @@ def _model(model: Mapping[str, Any], verbosity: int) -> Iterator[Line]:
     for notice in model["masks"]:
         mask = f"31={notice['mask']} on {notice['layer']}"
         yield f"  {notice['kind']} mask: {mask}: {notice['what']}", "yellow"
-    alike: dict[object, list[Mapping[str, Any]]] = {}
+    alike: dict[object, list[FixRecord]] = {}
     for fix in model["fixes"]:
         brief = verbosity < 1 and fix["verified"]
         alike.setdefault(tuple(fix["lines"]) if brief else fix["comparison"], []).append(fix)
@@ -105,9 +107,9 @@ def _model(model: Mapping[str, Any], verbosity: int) -> Iterator[Line]:
         yield from _fix(fixes, model["spec"], verbosity)
 
 
-def _comparison(name: str, cases: Sequence[Mapping[str, Any]], verbosity: int) -> Iterator[Line]:
+def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Iterator[Line]:
     yield f"  {name}: {_counts(cases)}", _style(cases)
-    red: dict[str, list[Mapping[str, Any]]] = {}
+    red: dict[str, list[CaseRecord]] = {}
     for case in cases:
         if case["outcome"] == "failed":
             red.setdefault(highlights.name(case), []).append(case)
@@ -122,10 +124,10 @@ def _comparison(name: str, cases: Sequence[Mapping[str, Any]], verbosity: int) -
             yield f"    worst passing: {highlights.name(case)}, {highlights.share(case)}", ""
     skipped = [case for case in cases if case["outcome"] == "skipped" and not case["known"]]
     if skipped and (verbosity > 0 or len(skipped) == len(cases)):
-        yield f"    skipped: {_first(compared.reason(skipped))}", ""
+        yield f"    skipped: {_first(counts.commonest_reason(skipped))}", ""
 
 
-def _red(same: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
     """One red layer or output, in as many samples as it is red in."""
     more = "" if len(same) == 1 else f", in {len(same)} samples"
     yield f"    {_first(same[0]['message'])}{more}", "red"
@@ -133,10 +135,10 @@ def _red(same: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
         yield f"      {highlights.share(same[0])}", ""
 
 
-def _fix(fixes: Sequence[Mapping[str, Any]], spec: str, verbosity: int) -> Iterator[Line]:
+def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line]:
     """A fix that is the same for one comparison or several."""
     fix = fixes[0]
-    first, *rest = case_text.fix_lines(fix, brief=verbosity < 1)
+    first, *rest = fix_text.lines(fix, brief=verbosity < 1)
     comparisons = ", ".join(one["comparison"] for one in fixes)
     yield f"  {first} for {comparisons}", "green" if fix["verified"] else "yellow"
     yield from ((f"  {line}", "") for line in rest)
@@ -147,18 +149,22 @@ def _fix(fixes: Sequence[Mapping[str, Any]], spec: str, verbosity: int) -> Itera
         yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {shlex.quote(spec)}", "bold"
 
 
-def _counts(cases: Sequence[Mapping[str, Any]]) -> str:
-    counts = counted(cases)
-    names = {"failed": "failed", "passed": "passed", "known": "failed as is known", "skipped": "skipped"}
-    told = [f"{counts[key]} {name}" for key, name in names.items() if counts[key]]
-    return ", ".join(told) or "no case judged"
+def _counts(cases: Sequence[CaseRecord]) -> str:
+    number = counts.counted(cases)
+    parts = {
+        "failed": number["failed"],
+        "passed": number["passed"],
+        "failed as is known": number["known"],
+        "skipped": number["skipped"],
+    }
+    return ", ".join(f"{n} {what}" for what, n in parts.items() if n) or "no case judged"
 
 
-def _style(cases: Sequence[Mapping[str, Any]]) -> str:
+def _style(cases: Sequence[CaseRecord]) -> str:
     if any(case["outcome"] == "failed" for case in cases):
         return "red"
-    return "green" if any(map(is_compared, cases)) else "yellow"
+    return "green" if any(map(counts.compared, cases)) else "yellow"
 
 
-def _first(message: str) -> str:
-    return message.partition("\n")[0]
+def _first(message: str | None) -> str:
+    return (message or "").partition("\n")[0]

@@ -1,0 +1,146 @@
+"""What the reports of a session's cases carried, brought together: the document of every report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.report.document import (
+    SCHEMA,
+    CollectionError,
+    Environment,
+    OptionValue,
+    Report,
+    WorkerEnvironment,
+)
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
+from pytest_ncnn_parity.report.document.model import ModelRecord, NetworkRecord
+from pytest_ncnn_parity.report.document.regression import SinceBaseline
+from pytest_ncnn_parity.report.records import Carried
+from pytest_ncnn_parity.report.run_state import RunState
+
+
+def environment(versions: Mapping[str, str], options: Mapping[str, OptionValue]) -> Environment:
+    """What is known before a worker has said anything: `versions` of plugin and pytest, and options."""
+    return {
+        "ncnn": None,
+        "numpy": None,
+        "python": None,
+        "machine": None,
+        "system": None,
+        "devices": [],
+        "plugin": versions["plugin"],
+        "pytest": versions["pytest"],
+        "options": dict(options),
+    }
+
+
+def no_baseline() -> SinceBaseline:
+    """What a run says that was held against none."""
+    return {"regressions": [], "baseline": None}
+
+
+@dataclass
+class _OfSpec:
+    """What was reported of one spec, each thing once, in the order it came."""
+
+    network: NetworkRecord | None = None
+    cases: dict[str, CaseRecord] = field(default_factory=dict)  # by node id
+    fixes: dict[str, FixRecord] = field(default_factory=dict)  # by comparison
+    masks: list[MaskNotice] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunReport:
+    """The report as far as the run has come. `since`: what became worse since a baseline."""
+
+    environment: Environment
+    state: RunState = field(default_factory=RunState)
+    errors: list[CollectionError] = field(default_factory=list)
+    since: SinceBaseline = field(default_factory=no_baseline)
+    _specs: dict[str, _OfSpec] = field(default_factory=dict)
+
+    def take(self, carried: Carried) -> bool:
+        """Take one case's verdict and what came with it; whether its spec is finished by it.
+
+        Of two verdicts, as when every xdist worker runs all, the red one counts.
+        """
+        case = carried["case"]
+        nodeid = case["nodeid"]
+        spec = self._specs.setdefault(nodeid.partition("::")[0], _OfSpec())
+        before = spec.cases.get(nodeid)
+        if before is None or before["outcome"] != "failed":
+            spec.cases[nodeid] = case
+        spec.network = carried.get("network", spec.network)
+        spec.fixes |= {fix["comparison"]: fix for fix in carried.get("fixes", ())}
+        spec.masks += [notice for notice in carried.get("masks", ()) if notice not in spec.masks]
+        spec.notes += [note for note in carried.get("notes", ()) if note not in spec.notes]
+        if "environment" in carried:
+            self._learn(carried["environment"])
+        return self.state.judged(nodeid)
+
+    def _learn(self, worker: WorkerEnvironment) -> None:
+        known = self.environment
+        known["ncnn"] = worker["ncnn"] or known["ncnn"]
+        known["numpy"] = worker["numpy"] or known["numpy"]
+        known["python"] = worker["python"] or known["python"]
+        known["machine"] = worker["machine"] or known["machine"]
+        known["system"] = worker["system"] or known["system"]
+        known["devices"] += [one for one in worker["devices"] if one not in known["devices"]]
+
+    def error(self, spec: str, message: str) -> None:
+        """Take a spec that could not be collected."""
+        self.errors.append({"spec": spec, "message": printable(message, lines=True)})
+
+    def document(self) -> Report:
+        """The JSON report, and what every other report is made of."""
+        return {
+            "schema": SCHEMA,
+            **self.state.record(),
+            "errors": self.errors,
+            "environment": self.environment,
+            "models": [_model(name, spec) for name, spec in self._specs.items()],
+            **self.since,
+        }
+
+
+def _model(name: str, spec: _OfSpec) -> ModelRecord:
+    network = spec.network or _unknown(name)
+    return {
+        **network,
+        "cases": _with_types(spec.cases.values(), network),
+        "fixes": list(spec.fixes.values()),
+        "masks": spec.masks,
+        "notes": spec.notes,
+    }
+
+
+def _unknown(spec: str) -> NetworkRecord:
+    """A network of which nothing is known: each process that ran a case of it died."""
+    return {
+        "spec": spec,
+        "param": None,
+        "bin": None,
+        "setup": None,
+        "spec_sha256": None,
+        "param_sha256": None,
+        "bin_sha256": None,
+        "samples": [],
+        "comparisons": [],
+        "layers": [],
+    }
+
+
+def _with_types(cases: Collection[CaseRecord], network: NetworkRecord) -> list[CaseRecord]:
+    """The cases; those of which only the node id was known get their layer's type."""
+    untyped = any(case["type"] is None and case["layer"] is not None for case in cases)
+    types = {layer["name"]: layer["type"] for layer in network["layers"]} if untyped else {}
+    return [
+        {**case, "type": types[case["layer"]]}
+        if case["type"] is None and case["layer"] in types
+        else case
+        for case in cases
+    ]

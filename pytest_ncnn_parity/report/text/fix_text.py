@@ -1,0 +1,95 @@
+"""The text of one fix: the changed lines, what proved them, what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
+from pytest_ncnn_parity.spec import yaml12
+
+MAX_LINES = 12  # of a fix in a text; JSON and the patch have them all
+
+
+def mark(fix: FixRecord) -> str:
+    """What may be said of a fix: whether it was run, and whether it was shrunk to its end."""
+    if not fix["verified"]:
+        return "NOT verified"
+    return "verified, minimal" if fix["minimal"] else "verified, not minimal"
+
+
+def masks(fix: FixRecord) -> str:
+    """The masks in one line."""
+    names = [f"{name} 31={mask}" for name, mask in fix["masks"].items()]
+    more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
+    return f"fix ({mark(fix)}): {', '.join(names[:MAX_LINES])}{more}"
+
+
+def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
+    """The changed lines, what proved them, and what they cost; `brief`: the lines, and what is amiss."""
+    count = len(fix["lines"])
+    if not count:
+        yield f"no fix: {fix['how']}"
+    else:
+        yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
+        yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
+        if count > MAX_LINES:
+            yield f"    ... and {count - MAX_LINES} more"
+        if not (brief and fix["verified"]):
+            yield f"  {fix['how']}{_before(fix)}"
+        if spec := in_spec(fix):
+            yield f"  or in the spec: {spec}"
+    yield from (f"  note: {note}" for note in fix["notes"])
+    if not brief:
+        yield from _price(fix)
+    yield from (f"  written: {path}" for path in fix["written"])
+
+
+def _before(fix: FixRecord) -> str:
+    """The error that the masks were to bring down, where they did."""
+    before = fix["errors"][0]
+    return "" if before is None or not fix["verified"] else f", before {float(before):.3g}"
+
+
+def _price(fix: FixRecord) -> Iterator[str]:
+    """What the fix costs, what would cost less, and what the search for it took."""
+    if fix["cost"] is not None:
+        yield f"  cost: {cost(fix['cost'])}"
+    yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
+    runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
+    if fix["runs"]:
+        yield f"  search: from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
+
+
+def in_spec(fix: FixRecord) -> str:
+    """The masks as a line of the spec; "" where names are not unique: it cannot say which is meant."""
+    if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]):
+        return ""
+    pairs = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in fix["masks"].items())
+    return f"masks: {{{pairs}}}"
+
+
+def cost(price: CostRecord) -> str:
+    """Time before and after, and what moved."""
+    moved, total = price["moved"], price["moved"] + price["left"]
+    places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
+    parts = [
+        f"{price['before_ms']:.3g} -> {price['after_ms']:.3g} ms (medians of {price['rounds']})",
+        places if total else "",
+        _more(price["uploads"], "upload"),
+        _more(price["downloads"], "download"),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _more(counts: list[int], what: str) -> str:
+    """How many more or fewer there are after the fix."""
+    more = counts[1] - counts[0]
+    return f"{more:+d} {what}{'' if abs(more) == 1 else 's'}" if more else ""
+
+
+def alternative(other: AlternativeRecord) -> str:
+    """What a whole network does that is run otherwise."""
+    if other["problem"]:
+        return f"{other['name']}: {other['problem']}"
+    time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
+    return f"{other['name']} is right as well: outputs within {float(other['worst']):.3g}{time}"
