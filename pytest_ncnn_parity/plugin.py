@@ -44,9 +44,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _asked_for(config: pytest.Config, model: str | None, kind: str | None) -> str:
     if model is None:
-        from pytest_ncnn_parity.spec import schema as schemas
+        from pytest_ncnn_parity.report import document
+        from pytest_ncnn_parity.spec import schema
 
-        return schemas.text(str(kind))
+        return schema.text(document.schema() if kind == "report" else schema.schema())
     from pytest_ncnn_parity.base import errors
     from pytest_ncnn_parity.spec import starter
 

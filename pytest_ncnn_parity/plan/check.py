@@ -24,23 +24,24 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     """
     errors = [*_model_files(spec, root), *_input_files(spec, root)]
     try:
-        made = Plan(spec, param.read(str(spec.param), root), project)
+        checked = Plan(spec, param.read(str(spec.param), root), project)
     except param.ParamError as error:
-        told = [] if read_files.problem(spec.param, root) else error.errors
-        raise SpecError([*errors, *told]) from None
-    found = SpecError(chain(errors, _against_network(spec, made)))
-    if found.errors:
-        raise found
-    return made
+        of_network = [] if read_files.problem(spec.param, root) else error.errors
+        raise SpecError([*errors, *of_network]) from None
+    wrong = SpecError(chain(errors, _against_network(checked)))
+    if wrong.errors:
+        raise wrong
+    return checked
 
 
-def _against_network(spec: Spec, made: Plan) -> Iterator[str]:
-    yield from _inputs(spec, made.graph)
-    yield from _expected(spec, made.graph)
-    yield from _selection(spec, made)
-    yield from _tolerances(spec, made.graph)
-    yield from _masks(spec, made.graph)
-    yield from _known(spec, made)
+def _against_network(plan: Plan) -> Iterator[str]:
+    spec, graph = plan.spec, plan.graph
+    yield from _inputs(spec, graph)
+    yield from _expected(spec, graph)
+    yield from _selection(spec, plan)
+    yield from _tolerances(spec, graph)
+    yield from _masks(spec, graph)
+    yield from _known(spec, plan)
 
 
 def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:

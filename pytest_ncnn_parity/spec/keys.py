@@ -126,8 +126,8 @@ class ToleranceKeys(Keys):
     outputs: dict[str, Budget] = {}
 
     def of_precision(self, precision: str) -> Budget:
-        found: Budget = getattr(self, precision.replace("-", "_"))
-        return found
+        budget: Budget = getattr(self, precision.replace("-", "_"))
+        return budget
 
 
 class Selection(Keys):

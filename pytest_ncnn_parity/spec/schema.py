@@ -1,29 +1,20 @@
-"""The JSON Schemas, draft 2020-12: of a spec, for editors, and of the report, for who reads it."""
+"""The JSON Schema of a spec, draft 2020-12, for editors; and how any schema is printed."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from pytest_ncnn_parity.report import document
 from pytest_ncnn_parity.spec.spec import Spec
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-KINDS = ("spec", "report")
 
 
-def text(kind: str) -> str:
-    """The schema of `kind` as JSON text."""
-    made = {"spec": spec, "report": report}[kind]()
-    return json.dumps({"$schema": DRAFT, **made}, indent=2) + "\n"
+def text(schema: dict[str, Any]) -> str:
+    """`schema` as JSON text that says its draft."""
+    return json.dumps({"$schema": DRAFT, **schema}, indent=2) + "\n"
 
 
-def spec() -> dict[str, Any]:
+def schema() -> dict[str, Any]:
     """What an editor can check of `*.parity.yaml`; collecting checks more: files, names, shapes."""
-    found = Spec.model_json_schema(by_alias=True)
-    return {**found, "title": "ncnn parity spec"}
-
-
-def report() -> dict[str, Any]:
-    """What --ncnn-parity-json writes."""
-    return document.schema()
+    return {**Spec.model_json_schema(by_alias=True), "title": "ncnn parity spec"}

@@ -144,12 +144,12 @@ class Sample(Keys):
     ) -> JsonSchemaValue:
         """As it stands in the spec, where `blobs` is no key."""
         reference = handler(schema)
-        found = handler.resolve_ref_schema(reference)
-        keys = found.pop("properties")
-        del found["required"]
+        sample = handler.resolve_ref_schema(reference)
+        keys = sample.pop("properties")
+        del sample["required"]
         source = keys["blobs"]["additionalProperties"]
-        found["additionalProperties"] = source
-        found["properties"] = {"expect": {"anyOf": [keys["expect"], source]}}
+        sample["additionalProperties"] = source
+        sample["properties"] = {"expect": {"anyOf": [keys["expect"], source]}}
         return reference
 
 

@@ -139,7 +139,7 @@ def _names_print(path: Path, root: Path | None) -> bool:
 
 def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[str]:
     """The problems in the file's order, of several at one place and of one key the first."""
-    found: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
+    first: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
     for problem in error.errors(include_url=False):
         loc = _in_document(problem["loc"], document.data)
         missing = problem["type"] == "missing"
@@ -148,8 +148,8 @@ def _readable(error: ValidationError, path: str, document: yaml12.Document) -> I
             loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
         place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
         key = problem["loc"] if missing else loc
-        found.setdefault((place.line, place.column, key), (problem, loc))
-    for (line, column, _), (problem, loc) in sorted(found.items(), key=lambda item: item[0][:2]):
+        first.setdefault((place.line, place.column, key), (problem, loc))
+    for (line, column, _), (problem, loc) in sorted(first.items(), key=lambda item: item[0][:2]):
         yield f"{path}:{line}:{column}: {_message(problem, loc)}"
 
 

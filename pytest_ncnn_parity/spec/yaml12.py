@@ -111,11 +111,11 @@ def key(text: str) -> str:
 
 def _refuse_control(text: str) -> None:
     """Name the place of what YAML does not allow: its reader tells of none."""
-    found = _CONTROL.search(text)
-    if found is not None:
-        line = text.count("\n", 0, found.start()) + 1
-        place = Place(line, found.start() - text.rfind("\n", 0, found.start()))
-        raise YamlError([(place, f"not valid YAML: the control character {_code(found.group())}")])
+    control = _CONTROL.search(text)
+    if control is not None:
+        line = text.count("\n", 0, control.start()) + 1
+        place = Place(line, control.start() - text.rfind("\n", 0, control.start()))
+        raise YamlError([(place, f"not valid YAML: the control character {_code(control.group())}")])
 
 
 def _refuse_size(text: str, loader: Any) -> None:
@@ -155,12 +155,12 @@ class _Reader:
 
     def _refuse_untextual(self, node: yaml.ScalarNode, place: Place) -> None:
         """An escape may stand for what no file name and no report can hold."""
-        found = _UNTEXTUAL.search(node.value)
-        if found is not None:
-            self.problems.append((place, f"the character {_code(found.group())} is not allowed"))
+        refused = _UNTEXTUAL.search(node.value)
+        if refused is not None:
+            self.problems.append((place, f"the character {_code(refused.group())} is not allowed"))
 
     def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = _place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
@@ -168,14 +168,14 @@ class _Reader:
                 continue
             self._refuse_untextual(key_node, place)
             key = key_node.value  # names such as 16 or on are names here
-            if key in made:
+            if key in mapping:
                 first = self.keys[(*path, key)]
                 self.problems.append(
                     (place, f"key {errors.quoted(key)} stands twice, first on line {first.line}")
                 )
             self.keys.setdefault((*path, key), place)
-            made[key] = self.read(value_node, (*path, key))
-        return made
+            mapping[key] = self.read(value_node, (*path, key))
+        return mapping
 
 
 def _place(node: yaml.Node | yaml.Event) -> Place:

@@ -14,7 +14,7 @@ import pytest
 import reports
 from conftest import ROOT, Gate
 
-from pytest_ncnn_parity.spec import schema as schemas
+from pytest_ncnn_parity.report import document
 
 DOCS = ROOT / "docs" / "json.md"
 
@@ -29,7 +29,7 @@ def closed(schema: Any) -> Any:
     return {**made, "additionalProperties": False} if "properties" in schema else made
 
 
-STRICT = jsonschema.Draft202012Validator(closed(schemas.report()))
+STRICT = jsonschema.Draft202012Validator(closed(document.schema()))
 
 
 def assert_valid(report: dict[str, Any]) -> None:
@@ -108,4 +108,4 @@ def test_the_docs_name_every_key() -> None:
             return set()
         return set(schema.get("properties", ())).union(*map(keys, schema.values()))
 
-    assert {key for key in keys(schemas.report()) if f"`{key}`" not in text} == set()
+    assert {key for key in keys(document.schema()) if f"`{key}`" not in text} == set()

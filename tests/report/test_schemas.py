@@ -14,7 +14,7 @@ from pytest_ncnn_parity.spec import schema as schemas
 from pytest_ncnn_parity.spec import spec, yaml12
 from pytest_ncnn_parity.spec.spec import SpecError
 
-SPEC = jsonschema.Draft202012Validator(schemas.spec())
+SPEC = jsonschema.Draft202012Validator(schemas.schema())
 FULL = """\
 model: {param: net.param, bin: net.bin}
 inputs:

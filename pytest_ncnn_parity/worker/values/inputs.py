@@ -31,16 +31,16 @@ class InputErrors(Exception):
 
 def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, Array]:
     """The arrays of all inputs, by blob; InputErrors tells of every one that cannot be fed."""
-    made: dict[str, Array] = {}
+    fed: dict[str, Array] = {}
     problems: dict[str, str] = {}
     for blob, source in sources.items():
         try:
-            made[blob] = array(source, graph.has_volumes, graph.shapes.get(blob))
+            fed[blob] = array(source, graph.has_volumes, graph.shapes.get(blob))
         except InputError as error:
             problems[blob] = printable(str(error))
     if problems:
         raise InputErrors(problems)
-    return made
+    return fed
 
 
 def array(source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None) -> Array:
@@ -50,28 +50,29 @@ def array(source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None) 
     """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
     read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
-    made = read(source)
-    problem = misfit(made.shape, hint, volumes) or _unfit(made)
+    values = read(source)
+    problem = misfit(values.shape, hint, volumes) or _unfit(values)
     if problem:
         raise InputError(f"{source[kind]}: {problem}")
-    dtype = np.int32 if np.issubdtype(made.dtype, np.integer) else np.float32
-    return np.ascontiguousarray(made, dtype)
+    dtype = np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32
+    return np.ascontiguousarray(values, dtype)
 
 
-def _unfit(made: Array) -> str:
+def _unfit(values: Array) -> str:
     """Which value is none that a network can be tested with, or nothing."""
-    if np.issubdtype(made.dtype, np.integer):
+    if np.issubdtype(values.dtype, np.integer):
         largest = np.iinfo(np.int32)
-        wrong = (made < largest.min) | (made > largest.max)
+        wrong = (values < largest.min) | (values > largest.max)
         what = "beyond 32 bits"
     else:
         with np.errstate(over="ignore"):
-            wrong = ~np.isfinite(np.asarray(made, np.float32))
+            wrong = ~np.isfinite(np.asarray(values, np.float32))
         what = "fp32 has no finite value for it, so the reference would show nothing"
     if not wrong.any():
         return ""
-    place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), made.shape))
-    return f"{int(wrong.sum())} of {made.size} values, the first at {list(place)}: {made[place]}: {what}"
+    place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), values.shape))
+    which = f"{int(wrong.sum())} of {values.size} values, the first at {list(place)}"
+    return f"{which}: {values[place]}: {what}"
 
 
 def _random(source: Mapping[str, Any]) -> Array:
@@ -102,7 +103,7 @@ def recorded(source: Mapping[str, Any]) -> Array:
         raise
     except Exception as error:  # whatever numpy, zipfile and zlib say of a file that is none of theirs
         raise InputError(
-            f"{path}: cannot be read as .npy or .npz without pickles: {_told(error)}"
+            f"{path}: cannot be read as .npy or .npz without pickles: {_one_line(error)}"
         ) from None
     if loaded.dtype.kind not in "fiub":
         raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
@@ -129,7 +130,7 @@ def _member(file: IO[bytes], path: str, key: str | None) -> Array:
     return np.asarray(archive[key])
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
@@ -160,7 +161,7 @@ def _image(source: Mapping[str, Any]) -> Array:
     except InputError:
         raise
     except Exception as error:  # whatever Pillow and its decoders say of a file that is no image
-        raise InputError(f"{path}: cannot be read as an image: {_told(error)}") from None
+        raise InputError(f"{path}: cannot be read as an image: {_one_line(error)}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if source["color"] == "bgr":
         planes = planes[::-1]
