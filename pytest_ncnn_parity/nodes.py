@@ -228,13 +228,17 @@ class CaseItem(pytest.Item):
         notices = self._notices(run, session)
         if notices:
             self.carried["masks"] = notices
+        notes = []
         unread = result.evidence.get("unread")
         if unread and session.news((self._spec_name, "unread")):
-            self.carried["notes"] = [self._unread(unread)]
+            notes.append(self._unread(unread))
         if session.news((self._spec_name, "model")):
-            self.carried["network"] = records.network_record(
+            self.carried["network"], unhashed = records.network_record(
                 self.plan, self._spec_name, self._param_name
             )
+            notes += unhashed
+        if notes:
+            self.carried["notes"] = notes
         known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
         if session.news(known):
             self.carried["environment"] = records.worker_environment(run.environment())

@@ -76,6 +76,7 @@ def metrics(scaled: float | str, largest: float | str = 3.25, **more: Any) -> di
         "reference_absmax": largest,
         "candidate_absmax": largest,
         "least_scaled": scaled,
+        "used": "inf" if lost else float(scaled) / 0.05,
         **more,
     }
 

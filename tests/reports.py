@@ -90,6 +90,7 @@ def _case(sample: str, comparison: str, place: Any) -> dict[str, Any]:
             "reference_absmax": 1.0,
             "candidate_absmax": 1.0,
             "least_scaled": 0.01,
+            "used": 0.2,
         },
         "tolerance": {"atol": 0.0, "rtol": 0.0, "scaled": 0.05, "cosine": None, "sqnr_db": None},
         "execution": "vulkan, fp16 storage, fp16 arithmetic",

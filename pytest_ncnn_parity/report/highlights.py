@@ -41,19 +41,14 @@ def _allowed(tolerance: ToleranceRecord) -> str:
     return ", ".join(f"{key} {value:g}" for key, value in terms.items() if value) or "nothing"
 
 
-def load(case: CaseRecord) -> float:
-    """How much of its budget a case took: 1 is all of it."""
-    metrics, tolerance = case["metrics"], case["tolerance"]
-    if metrics is None or tolerance is None:
-        return 0.0
-    needed, allowed = float(metrics["least_scaled"]), tolerance["scaled"]
-    return needed / allowed if allowed else (math.inf if needed else 0.0)
-
-
 def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
-    """Those that passed, the one nearest to its budget first."""
-    passed = [case for case in cases if case["outcome"] == "passed" and case["metrics"]]
-    return sorted(passed, key=load, reverse=True)
+    """Those that passed, the one that used most of its budget first."""
+    passed = [
+        (float(case["metrics"]["used"]), case)
+        for case in cases
+        if case["outcome"] == "passed" and case["metrics"]
+    ]
+    return [case for _, case in sorted(passed, key=lambda pair: pair[0], reverse=True)]
 
 
 def headroom(cases: Sequence[CaseRecord]) -> str:

@@ -151,8 +151,22 @@ def _metrics(metrics: Mapping[str, Any]) -> MetricsRecord:
     }
 
 
-def network_record(plan: Plan, spec: str, param: str) -> NetworkRecord:
-    """The files of a spec by their hashes, and the network under test: what baselines compare."""
+def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, list[str]]:
+    """The files of a spec by their hashes, and the network under test: what baselines compare.
+
+    With it a note for each file that cannot be read any more.
+    """
+    files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
+    hashes, notes = {}, []
+    for path, shown in files.items():
+        try:
+            hashes[path] = _sha256(path)
+        except OSError as error:
+            notes.append(f"{shown}: {error.strerror}, so the report has no hash of it")
+    return _network(plan, spec, param, hashes), notes
+
+
+def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> NetworkRecord:
     selected = {layer.number for layer in plan.layers}
     recorded = [GOLDEN] if any(sample.expect for sample in plan.spec.samples.values()) else []
     return {
@@ -160,9 +174,9 @@ def network_record(plan: Plan, spec: str, param: str) -> NetworkRecord:
         "param": param,
         "bin": plan.spec.model.bin,
         "setup": plan.spec.setup,
-        "spec_sha256": _sha256(plan.spec.path),
-        "param_sha256": _sha256(plan.spec.param),
-        "bin_sha256": _sha256(plan.spec.bin),
+        "spec_sha256": hashes.get(plan.spec.path),
+        "param_sha256": hashes.get(plan.spec.param),
+        "bin_sha256": hashes.get(plan.spec.bin),
         "samples": list(plan.spec.inputs),
         "comparisons": [
             comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]

@@ -244,6 +244,47 @@ def test_no_scaled_helps_where_the_reference_is_zero() -> None:
     assert (metrics.agrees, metrics.least_scaled) == (False, math.inf)
 
 
+# -- how much of the budget is used ----------------------------------------------------------------
+
+
+@UNHURRIED
+@given(pairs(), TOLERANCES, st.integers(1, 9))
+def test_used_is_the_largest_share_an_element_takes_of_its_own_budget(
+    pair, t: Tolerance, block: int
+) -> None:
+    error, budget, agrees, _ = naive(*pair, t)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(error == 0.0, 0.0, error / budget)
+    with patch.object(module, "BLOCK", block):
+        metrics = compare(*pair, t)
+    assert metrics.used == pytest.approx(share.max())
+    if abs(metrics.used - 1.0) > 1e-9:
+        assert (metrics.used > 1.0) == (not agrees.all())
+
+
+@pytest.mark.parametrize("t", [Tolerance(atol=0.1), Tolerance(rtol=0.1), Tolerance(scaled=0.1)], ids=str)
+def test_used_ranks_alike_whatever_budget_is_given(t: Tolerance) -> None:
+    reference = np.ones(3)
+    shares = [compare(np.array([1, 1 + error, 1]), reference, t).used for error in (1e-9, 0.05, 0.099)]
+    assert shares == pytest.approx([1e-8, 0.5, 0.99])
+
+
+@UNHURRIED
+@given(pairs(), TOLERANCES, st.data())
+def test_no_budget_is_enough_for_a_misplaced_nan_or_inf(pair, t: Tolerance, data) -> None:
+    place = data.draw(st.integers(0, pair[0].size - 1))
+    pair[0].flat[place] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
+    assert compare(*pair, t).used == math.inf
+
+
+@pytest.mark.parametrize("rtol", [0.0, 0.1])
+def test_used_is_told_of_what_stands_beside_nan_that_agrees(rtol: float) -> None:
+    candidate, reference = np.array([math.nan, 1.05, 0.0]), np.array([math.nan, 1.0, 0.0])
+    assert compare(candidate, reference, Tolerance(rtol=rtol, atol=0.1 - rtol)).used == pytest.approx(
+        0.5
+    )
+
+
 # -- conditions on the whole ---------------------------------------------------------------------
 
 

@@ -87,3 +87,22 @@ def test_a_candidate_that_ran_on_the_cpu_is_no_pass(gate: Gate, pytester: pytest
             assert case["outcome"] == "skipped"
             assert "nothing would be tested" in case["message"]
     assert run.ids("failed") == []
+
+
+@pytest.mark.parametrize("name", ["net.bin", "net.param", "net.parity.yaml"])
+def test_a_file_that_vanishes_after_it_was_collected(
+    gate: Gate, pytester: pytest.Pytester, name: str
+) -> None:
+    networks.convolution(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan]\n")
+    pytester.makeconftest(
+        f"from pathlib import Path\n\ndef pytest_collection_finish():\n    Path('{name}').unlink()\n"
+    )
+    run = gate()
+    (model,) = run.report["models"]
+    hashes = {key: model[f"{key}_sha256"] for key in ("spec", "param", "bin")}
+    gone = {"net.bin": "bin", "net.param": "param", "net.parity.yaml": "spec"}[name]
+    assert [key for key, value in hashes.items() if value is None] == [gone]
+    (note,) = model["notes"]
+    assert note.startswith(f"{name}: No such file")
+    assert bool(run.ids("failed")) == (gone != "spec"), "the spec was read already"

@@ -72,7 +72,7 @@ def test_at_80_columns_with_names_of_60_characters(
 
 
 def case(number: int, outcome: str, **other: Any) -> dict[str, Any]:
-    metrics = {"max_abs": 1.0, "scaled": 0.01, "least_scaled": 0.01 * number, "reference_absmax": 2.0}
+    metrics = {"max_abs": 1.0, "scaled": 0.01, "used": 0.02 * number, "reference_absmax": 2.0}
     return {
         "nodeid": f"a::s::shipped::l{number}", "sample": "s", "comparison": "shipped",
         "layer": f"l{number}", "output": None, "outcome": outcome, "known": False, "cause": None,
