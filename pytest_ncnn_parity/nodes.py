@@ -21,10 +21,11 @@ from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
-from pytest_ncnn_parity.repair import fix as fixes
+from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.report import records
 from pytest_ncnn_parity.report.document.case import Place
 from pytest_ncnn_parity.report.document.fix import MaskNotice
+from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
 from pytest_ncnn_parity.report.repro import make
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 from pytest_ncnn_parity.report.text import case_text
@@ -154,7 +155,7 @@ class CaseItem(pytest.Item):
                 notices += existing_masks.spare(run)
             except EngineError as error:
                 notices.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
-        return [records.mask_notice(notice) for notice in notices]
+        return [mask_notice(notice) for notice in notices]
 
     def _unreadable(self, why: str) -> case_text.Message:
         """What is wrong with the recording of this output, at the place in the spec that names it."""
@@ -174,11 +175,11 @@ class CaseItem(pytest.Item):
         beyond = diagnosis.cause == "load" or self.case.golden is not None
         if session.fix is not None and not beyond and not expected:
             try:
-                fix = fixes.find(run, self.case.comparison, session.fix)
+                fix = find_fix(run, self.case.comparison, session.fix)
             except (EngineError, OSError) as error:
                 note = f"no fix was worked out: {error}"
                 diagnosis = Diagnosis(diagnosis.cause, diagnosis.what, (*diagnosis.evidence, note))
-        fixed = None if fix is None else records.fix_record(fix)
+        fixed = None if fix is None else fix_record(fix)
         if fixed is not None and session.news((self._spec_name, fixed["comparison"])):
             self.carried["fixes"] = [fixed]
         message = case_text.failure(self.case, result, diagnosis, fixed, brief=bool(upstream))

@@ -11,9 +11,10 @@ from pytest_ncnn_parity.network.param import Graph
 
 @dataclass(frozen=True)
 class Cost:
-    """A network before and after: `ms` are medians over rounds in which both ran in turns.
+    """A network before and after: milliseconds are medians over `rounds` in which both ran in turns.
 
-    `moved`: layers that left the GPU. `uploads`, `downloads`: values that cross over, in one run.
+    `moved` layers leave the GPU, and `left` stay on it. `uploads` and `downloads` count the values that
+    cross over in one run, before and after.
     """
 
     before_ms: float
@@ -26,7 +27,7 @@ class Cost:
 
 
 def crossings(graph: Graph, where: Sequence[str]) -> tuple[int, int]:
-    """(uploads, downloads) of a run: blobs made on one side and read on the other.
+    """(uploads, downloads) of a run: blobs that one side makes and the other reads.
 
     `where` holds "cpu" or "vulkan" for every layer. An input is made on the CPU, an output read there.
     """
@@ -44,7 +45,7 @@ def cost(
     before: tuple[Sequence[float], Sequence[str]],
     after: tuple[Sequence[float], Sequence[str]],
 ) -> Cost:
-    """From milliseconds and places, each before and after."""
+    """The cost as the milliseconds of all rounds, and the place of each layer, show it."""
     (ms, where), (patched_ms, patched_where) = before, after
     computing = [layer.number for layer in graph.layers if layer.type != "Input"]
     ups, downs = zip(crossings(graph, where), crossings(graph, patched_where), strict=True)

@@ -1,4 +1,4 @@
-"""The masks that are there, in the .param or in the spec: unsafe ones, and those nothing needs."""
+"""The masks that the .param or the spec has already: those that are unsafe, and those nothing needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.masks import (
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.search import Spent, ddmin
-from pytest_ncnn_parity.repair.trials import Budget, Trials
+from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 
 # A gate is run often, and most masks are needed: what this costs is bounded more tightly than a repair.
 SPARE_RUNS = 40
@@ -28,7 +28,7 @@ PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 @dataclass(frozen=True)
 class Notice:
-    """What is to be said of one layer's mask; no verdict on the network. `kind`: unsafe or spare."""
+    """What is said of one layer's mask. It is no verdict. `kind`: `unsafe`, `spare` or `unjudged`."""
 
     layer: str
     mask: int
@@ -58,9 +58,9 @@ def masked(plan: Plan) -> list[Layer]:
 def spare(run: SpecRun) -> list[Notice]:
     """Masks without which, all at once, every comparison stays right on all samples.
 
-    None where something is red: there it is the search for a fix that has the word; nor where a part
-    of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends first,
-    those found so far.
+    There are none where something is red, for that is left to the search for a fix; nor where only a
+    part of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends the
+    search, they are those known by then.
     """
     numbers = run.once("spare", "", lambda: _spare(run)) or ()
     return [
@@ -81,7 +81,7 @@ def _spare(run: SpecRun) -> list[int]:
     cases = [case for comparison in comparisons for case in run.plan.cases(comparison)]
     near = _concerned(run.plan, cases, layers)
     by_sample = dict.fromkeys(run.plan.spec.inputs, near)
-    trials = Trials(run, by_sample, Budget(SPARE_RUNS, SPARE_SECONDS))
+    trials = Trials(run, by_sample, SearchBudget(SPARE_RUNS, SPARE_SECONDS))
     needed = [layer.number for layer in layers]
 
     def holds(kept: Sequence[int]) -> bool:
@@ -94,7 +94,7 @@ def _spare(run: SpecRun) -> list[int]:
             needed = list(kept)
         return right
 
-    with suppress(Spent):  # then `needed` is what is known so far
+    with suppress(Spent):  # then `needed` is what the last set that held had
         ddmin(needed, holds)
     run.phase = ""
     return [layer.number for layer in layers if layer.number not in needed]

@@ -1,79 +1,110 @@
-"""What a search for masks starts from: the red layers of all samples, and the survey of them."""
+"""What is wrong in a comparison, over all samples of its spec: what a search for masks starts from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.results import SpecRun
-from pytest_ncnn_parity.plan.cases import Case
-from pytest_ncnn_parity.repair.search_space import Fault, Survey
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.plan.cases import Case, Plan
 
 
 @dataclass(frozen=True)
-class Findings:
-    """`faults`: the red layers, in running order. `cases`: by sample, what masks must make right: every
-    output, what was red, and what was skipped for a red layer's sake. Left out are known failures, and
-    what no mask changes: those are `beyond`, by name.
+class Fault:
+    """A red layer, as far as it says which masks may cure it.
+
+    `died`: it killed or hung the worker on the device. `without_arithmetic`: it is right once fp16
+    arithmetic is off. `reader`: the layer that an underflow breaks. `misread`: the input blob whose
+    16-bit values the layer takes for fp32.
+    """
+
+    layer: Layer
+    cause: str
+    died: bool = False
+    without_arithmetic: bool = False
+    reader: str | None = None
+    misread: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What masks have to make right in one comparison.
+
+    `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
+    case, and every case that was skipped because of a red layer. Known failures are not among them,
+    nor are the cases named in `beyond`, which failed for a reason that no mask changes. `red` says
+    whether any of `cases` failed. The errors of outputs are shares of their largest values: the
+    largest that is allowed, and the largest that was seen (None where no output was compared).
     """
 
     faults: Sequence[Fault]
     cases: Mapping[str, Sequence[Case]]
     beyond: Sequence[str]
-    red: bool  # anything of `cases`
-    budget: float  # the largest error an output may have, as a share of its largest value
-    worst: float | None  # and the largest one has; None without outputs
+    red: bool
+    output_tolerance: float
+    worst_output: float | None
 
 
-def findings(run: SpecRun, comparison: Comparison) -> Findings:
-    """The verdicts of `comparison` over all samples, whether its cases were selected or not."""
-    every = run.plan.cases(comparison)
-    faults: dict[int, Fault] = {}
-    beyond: dict[str, None] = {}
-    errors: list[float] = []
-    red = False
-    concerned = {case.id for case in every if case.output is not None}
-    left: dict[str, list[Case]] = {}
-    for sample in run.plan.spec.inputs:
-        results = _results(run, sample, every)
-        hopeless = {case.id for case in every if _is_beyond_masks(results[case.id])}
-        beyond |= {case.name: None for case in every if case.id in hopeless}
-        left[sample] = [
-            case for case in every if case.id not in hopeless and not run.plan.known(sample, case)
+@dataclass(frozen=True)
+class Profile:
+    """What all samples together show of the network's values, and where the candidate runs its layers.
+
+    `absmax` is the largest magnitude of each blob. `sensitivity` says, by layer, how far rounding its
+    inputs alone puts it off, as a share of its largest output. `fp32` are the layers that the candidate
+    runs on the CPU in fp32 already, so that no mask would change them; `half` those it runs there in
+    16 bits.
+    """
+
+    absmax: Mapping[str, float]
+    sensitivity: Mapping[int, float] = field(default_factory=dict)
+    fp32: frozenset[int] = frozenset()
+    half: frozenset[int] = frozenset()
+
+
+def find_problem(run: SpecRun, comparison: Comparison) -> Problem:
+    """The problem as all cases of `comparison` show it, whether they were selected or not."""
+    cases = run.plan.cases(comparison)
+    results = {sample: _results(run, sample, cases) for sample in run.plan.spec.inputs}
+    return problem_of(run.plan, cases, results)
+
+
+def problem_of(
+    plan: Plan, cases: Sequence[Case], results: Mapping[str, Mapping[str, Result]]
+) -> Problem:
+    """The problem that all `cases` of a comparison show by their `results`, by sample and case id."""
+    beyond = [case for by_id in results.values() for case in cases if _is_beyond_masks(by_id[case.id])]
+    mendable = {
+        sample: [
+            case
+            for case in cases
+            if not _is_beyond_masks(by_id[case.id]) and not plan.known(sample, case)
         ]
-        for case in left[sample]:
-            result = results[case.id]
-            failed = result.outcome == "failed"
-            red |= failed
-            if case.layer is not None and failed:
-                faults.setdefault(case.layer.number, fault(case, result))
-            if failed or "origin" in result.evidence:
-                concerned.add(case.id)
-            if case.output is not None and result.outcome != "skipped":
-                errors.append(float(result.metrics["scaled"]) if result.metrics else math.inf)
-    return Findings(
-        faults=[faults[number] for number in sorted(faults)],
-        cases={name: [case for case in cases if case.id in concerned] for name, cases in left.items()},
-        beyond=list(beyond),
-        red=red,
-        budget=max((case.tolerance.scaled for case in every if case.output is not None), default=0.0),
-        worst=max(errors, default=None),
+        for sample, by_id in results.items()
+    }
+    judged = [(case, results[sample][case.id]) for sample, some in mendable.items() for case in some]
+    failed = [(case, result) for case, result in judged if result.outcome == "failed"]
+    outputs = [case for case in cases if case.output is not None]
+    concerned = {case.id for case in outputs}
+    concerned |= {result.id for _, result in failed}
+    concerned |= {result.id for _, result in judged if "origin" in result.evidence}
+    return Problem(
+        faults=_faults(failed),
+        cases={name: [case for case in some if case.id in concerned] for name, some in mendable.items()},
+        beyond=list(dict.fromkeys(case.name for case in beyond)),
+        red=bool(failed),
+        output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
+        worst_output=_worst_output(judged),
     )
 
 
-def _is_beyond_masks(result: Result) -> bool:
-    """Whether it failed for what the model's files, or the reference, do by themselves."""
-    step = str(result.evidence.get("death", {}).get("step", ""))
-    at_fault = {"reference_nan", "plain_cpu", "error"} & result.evidence.keys()
-    return result.outcome == "failed" and (bool(at_fault) or step.startswith("load"))
-
-
 def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, Result]:
+    """The results of `cases` by their ids: those that are known, and the rest judged now."""
     known = run.results(sample) if sample in run.selected else {}
     missing = [case for case in cases if case.id not in known]
     if not missing:
@@ -83,11 +114,26 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
     return {**known, **{result.id: result for result in run.engine.run(job)}}
 
 
-def fault(case: Case, result: Result) -> Fault:
-    assert case.layer is not None
+def _is_beyond_masks(result: Result) -> bool:
+    """Whether it failed for what the model's files, or the reference, do by themselves."""
+    step = str(result.evidence.get("death", {}).get("step", ""))
+    at_fault = {"reference_nan", "plain_cpu", "error"} & result.evidence.keys()
+    return result.outcome == "failed" and (bool(at_fault) or step.startswith("load"))
+
+
+def _faults(failed: Sequence[tuple[Case, Result]]) -> list[Fault]:
+    """The layers among the `failed` cases, each as the first sample in which it is red shows it."""
+    faults: dict[int, Fault] = {}
+    for case, result in failed:
+        if case.layer is not None and case.layer.number not in faults:
+            faults[case.layer.number] = _fault(case, case.layer, result)
+    return [faults[number] for number in sorted(faults)]
+
+
+def _fault(case: Case, layer: Layer, result: Result) -> Fault:
     evidence = result.evidence
     return Fault(
-        case.layer,
+        layer,
         diagnose(case, result).cause,
         died="death" in evidence and evidence["death"]["kind"] in ("crash", "timeout", "refused"),
         without_arithmetic=bool(evidence.get("without_arithmetic", {}).get("agrees")),
@@ -96,21 +142,30 @@ def fault(case: Case, result: Result) -> Fault:
     )
 
 
-def survey(run: SpecRun, comparison: Comparison) -> Survey:
-    """What all samples show of the values, and where the candidate runs its layers."""
+def _worst_output(judged: Sequence[tuple[Case, Result]]) -> float | None:
+    errors = [
+        float(result.metrics["scaled"]) if result.metrics else math.inf
+        for case, result in judged
+        if case.output is not None and result.outcome != "skipped"
+    ]
+    return max(errors, default=None)
+
+
+def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:
+    """The profile of `comparison`, with the largest value that any sample shows."""
     run.idle()
     absmax: dict[str, float] = {}
-    lost: dict[int, float] = {}
+    sensitivity: dict[int, float] = {}
     fp32: set[int] = set()
     half: set[int] = set()
     for sample in run.plan.spec.inputs:
-        told = run.engine.ask(jobs.survey(run.plan, sample, comparison, run.settings.threads))
-        for blob, (largest, _) in told["ranges"].items():
+        shown = run.engine.ask(jobs.survey(run.plan, sample, comparison, run.settings.threads))
+        for blob, (largest, _) in shown["ranges"].items():
             absmax[blob] = max(absmax.get(blob, 0.0), float(largest))
-        for number, share in told["lost"].items():
-            lost[int(number)] = max(lost.get(int(number), 0.0), float(share))
-        for places in told["runs"]:
+        for number, share in shown["lost"].items():
+            sensitivity[int(number)] = max(sensitivity.get(int(number), 0.0), float(share))
+        for places in shown["runs"]:
             on_cpu = {n: storage for n, (where, storage) in enumerate(places) if where == "cpu"}
             fp32 = {n for n, storage in on_cpu.items() if storage == "fp32"}
             half = on_cpu.keys() - fp32
-    return Survey(absmax, lost, frozenset(fp32), frozenset(half))
+    return Profile(absmax, sensitivity, frozenset(fp32), frozenset(half))

@@ -1,8 +1,8 @@
 """The search for masks: from a set that holds to one of which nothing can be given up. Pure.
 
-It knows layers by number, and nothing of ncnn: an oracle says whether a network under given masks
-is right. Faults are not monotone (a larger set of masks can be worse than a smaller one), so what
-the search claims is what it tried: each set it returns held, and each smaller neighbour did not.
+It knows layers by number, and nothing of ncnn: an oracle says whether a network is right under given
+masks; then they hold. Faults are not monotone (more masks can be worse than fewer), so the search claims
+no more than it has tried: the masks it returns held, and none of their smaller neighbours did.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Oracle(Protocol):
 class Space:
     """What the search may choose from.
 
-    `layers`: those that may be masked, in running order. `seed`: the set the causes point at.
-    `required`: masks that are no matter of trying, such as the cure of an unsafe mask. `strong` takes
-    a layer out of the 16-bit network, `weak` only its arithmetic (None: there is none to take).
-    `neighbours`: the layers a layer reads from and is read by. `makers`: by layer, those it reads 16-bit
-    values from on the CPU: it misreads them where it alone has a strong mask. `price`: what masks
-    cost; of two sets that hold, the cheaper is taken.
+    `layers` are those that may be masked, in running order. `seed`: the masks that the causes point at.
+    `required` masks, such as the cure of an unsafe mask, are part of every set. `strong` keeps a layer
+    out of the 16-bit network, `weak` only out of fp16 arithmetic (None: there is no such mask).
+    `neighbours` are the layers that a layer reads from or is read by. `makers` are the layers whose
+    16-bit values a layer reads on the CPU, and misreads where it alone has a strong mask. `price` says
+    what masks cost: of two sets that hold, the cheaper is taken.
     """
 
     layers: Sequence[int]
@@ -48,9 +48,11 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Found:
-    """`masks` is None where none held, be it the strongest. `complete`: the search came to its end, so
-    that no layer and no bit can be given up, or that no masks help. `start`: what was shrunk.
+class SearchResult:
+    """Masks that hold, or None where none of those tried did.
+
+    `complete`: the search came to its end, so that no layer and no bit can be given up, or that no masks
+    help at all. `start` names the set that was shrunk.
     """
 
     masks: Masks | None
@@ -58,10 +60,10 @@ class Found:
     start: str
 
 
-def search(space: Space, oracle: Oracle) -> Found:
-    """The smallest set near the seed; without one that holds, the smallest within all layers.
+def search(space: Space, oracle: Oracle) -> SearchResult:
+    """The smallest set within the seed that holds; if the seed does not hold, within a larger set.
 
-    Where neither the seed nor the strongest mask on every layer helps, no set is looked for.
+    Where neither the seed nor the strongest mask on every layer holds, no further set is tried.
     """
     tried = _Remembered(oracle, space)
     start = "every layer"
@@ -72,25 +74,25 @@ def search(space: Space, oracle: Oracle) -> Found:
     try:
         if tried.holds(seed):
             start = "the region the causes point at"
-            return Found(_shrink(seed, space, tried), True, start)
+            return SearchResult(_shrink(seed, space, tried), True, start)
         if not tried.holds(strongest):
-            return Found(None, True, start)
+            return SearchResult(None, True, start)
         start, masks = next(pair for pair in _starts(space) if tried.holds(pair[1]))
-        found = _shrink(masks, space, tried)
+        smallest = _shrink(masks, space, tried)
     except Spent:
-        return Found(tried.best, False, start)
+        return SearchResult(tried.best, False, start)
     with suppress(Spent):  # nothing pointed at this set: there may be another, cheaper one in it
-        found = min(found, _shrink(masks, space, tried, early=True), key=space.price)
-    return Found(found, True, start)
+        smallest = min(smallest, _shrink(masks, space, tried, early=True), key=space.price)
+    return SearchResult(smallest, True, start)
 
 
 class _Remembered:
-    """The oracle, asked once for each set that is closed; knows the smallest that held."""
+    """The oracle, asked once about each closed set of masks; remembers the smallest that held."""
 
     def __init__(self, oracle: Oracle, space: Space) -> None:
         self._oracle = oracle
         self._space = space
-        # without masks it is red: why else the search
+        # without masks the network is red, or nothing would be searched for
         self._known: dict[frozenset[tuple[int, int]], bool] = {frozenset(): False}
         self.best: Masks | None = None
 
@@ -105,7 +107,7 @@ class _Remembered:
 
 
 def _with(masks: Masks, space: Space) -> dict[int, int]:
-    """`masks` and what is required beside them."""
+    """`masks`, and those that are required."""
     return {
         layer: masks.get(layer, 0) | space.required.get(layer, 0)
         for layer in sorted({*masks, *space.required})
@@ -114,16 +116,16 @@ def _with(masks: Masks, space: Space) -> dict[int, int]:
 
 def closed(masks: Masks, space: Space) -> dict[int, int]:
     """`masks`, and those without which a layer among them would take 16-bit values for fp32."""
-    found = dict(masks)
+    result = dict(masks)
     for layer in reversed(space.layers):
-        if found.get(layer, 0) & space.strong == space.strong:
+        if result.get(layer, 0) & space.strong == space.strong:
             for maker in space.makers.get(layer, ()):
-                found[maker] = found.get(maker, 0) | space.strong
-    return dict(sorted(found.items()))
+                result[maker] = result.get(maker, 0) | space.strong
+    return dict(sorted(result.items()))
 
 
 def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
-    """Sets to shrink where the seed does not hold, small ones first; the last is every layer."""
+    """Where the seed does not hold, the sets that may be shrunk instead, ending with every layer."""
     if space.weak is not None and not space.seed:
         masks = dict.fromkeys(space.layers, space.weak)
         yield "every layer without fp16 arithmetic", _with(masks, space)
@@ -133,7 +135,7 @@ def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
 
 
 def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
-    """`masks` with the layers around them, 1, 3, 7... layers far, as long as that is not all."""
+    """`masks` and the layers up to 1, 3, 7... layers away from them, as long as that is not all."""
     allowed = set(space.layers)
     reached = set(masks)
     far, step = 0, 1
@@ -149,7 +151,7 @@ def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
 
 
 def _shrink(masks: Masks, space: Space, tried: _Remembered, early: bool = False) -> Masks:
-    """Give up layers, late or `early` ones first, then bits, until nothing can be given up any more."""
+    """Give up layers, the latest or the `early` ones first, then bits, until nothing can be given up."""
     while True:
         smaller = _without_layers(masks, space, tried, early)
         for layer in sorted(smaller):
@@ -169,7 +171,7 @@ def _without_layers(masks: Masks, space: Space, tried: _Remembered, early: bool)
 
 
 def _cheaper(layer: int, mask: int, space: Space) -> list[int]:
-    """Masks for `layer` that cost less than `mask`, the cheapest first: off the GPU costs most."""
+    """Masks for `layer` that cost less than `mask`, the cheapest first; leaving the GPU costs most."""
     if layer in space.required:
         return [required for required in [space.required[layer]] if required != mask]
     weak = [] if space.weak is None else [space.weak]
@@ -177,10 +179,10 @@ def _cheaper(layer: int, mask: int, space: Space) -> list[int]:
 
 
 def ddmin(items: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:
-    """A subset of `items` that holds and of which no single item can be left out.
+    """A subset of `items` that holds and of which no single item can be left out; `items` must hold.
 
-    Zeller and Hildebrandt, 'Simplifying and Isolating Failure-Inducing Input' (2002), with
-    complements alone: `items` themselves hold. The last items are the first to go.
+    Zeller and Hildebrandt, 'Simplifying and Isolating Failure-Inducing Input' (2002), with complements
+    alone. The last items are the first to be given up.
     """
     kept = list(items)
     parts = 1

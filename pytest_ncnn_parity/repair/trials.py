@@ -1,4 +1,4 @@
-"""Whether a comparison comes out right under other masks: asked of the engine, within a budget."""
+"""Whether a comparison is right under other masks: the engine tries them, within the search's budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_ncnn_parity.repair.search import Masks, Spent
 
 
 @dataclass
-class Budget:
+class SearchBudget:
     """How much a search may take: `runs` of a network on one sample, and seconds."""
 
     runs: int
@@ -36,15 +36,14 @@ class Budget:
 
 @dataclass
 class Trials:
-    """The oracle of a search: every sample's outputs, and the layers in question, must agree.
+    """The oracle of a search: with the right masks, all of `cases`, by sample, agree.
 
-    `cases` are, by sample, those that were red or that could not be judged because of a red one;
-    `last` is why the last set that was tried did not hold.
+    `last` says why the last masks that did not hold failed.
     """
 
     run: SpecRun
     cases: Mapping[str, Sequence[Case]]
-    budget: Budget
+    budget: SearchBudget
     last: str = ""
 
     def __post_init__(self) -> None:
@@ -55,21 +54,21 @@ class Trials:
         layers = self.run.plan.masked.layers
         return self.right_under([layer.mask | masks.get(layer.number, 0) for layer in layers])
 
-    def right_under(self, whole: Sequence[int]) -> bool:
-        """Whether the network is right with `whole` as the masks of all its layers."""
+    def right_under(self, masks: Sequence[int]) -> bool:
+        """Whether the network is right with `masks` as those of all its layers, by number."""
         self.run.idle()
         for sample in self._samples:
             self.budget.spend()
             self.run.phase = f"masks, run {self.budget.used} of at most {self.budget.runs}: "
-            problem = self._problem(sample, whole)
-            if problem:
-                self.last = f"sample {sample}: {problem}"
+            failure = self._failure(sample, masks)
+            if failure:
+                self.last = f"sample {sample}: {failure}"
                 self._samples.remove(sample)  # the likeliest to fail is asked first
                 self._samples.insert(0, sample)
                 return False
         return True
 
-    def _problem(self, sample: str, masks: Sequence[int]) -> str:
+    def _failure(self, sample: str, masks: Sequence[int]) -> str:
         job = jobs.trial(self.run.plan, sample, self.cases[sample], masks, self.run.settings.threads)
         try:
             failed = [r for r in self.run.engine.run(job) if r.outcome == "failed"]

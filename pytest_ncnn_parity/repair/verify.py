@@ -1,4 +1,4 @@
-"""Whole networks run as users run them: the patched one, loaded afresh, and others; are they right?"""
+"""Whole networks run as users run them, the patched one loaded afresh: are their outputs right?"""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_ncnn_parity.compare.comparisons import Comparison
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.engine.results import SpecRun
 from pytest_ncnn_parity.network.param import Graph
-from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.patch import patched
+from pytest_ncnn_parity.repair.search import Masks, Space, grown
 from pytest_ncnn_parity.repair.trials import symptom
 
 REPEATS = 3  # of each sample on the patched network: a race need not show at once
 
+CasesBySample = Mapping[str, Sequence[Case]]
+
 
 @dataclass(frozen=True)
-class Proof:
-    """`holds`, or why not; `how` says in a line what was run and what came of it. `ran`: it could be.
+class Verification:
+    """Whether the outputs of a whole network are right.
 
-    `worst` is the largest error of an output, as a share of its largest value.
+    `how` says in a line what was run and what came of it. `ran`: it could be run. `worst` is the largest
+    error of an output, as a share of its largest value.
     """
 
     holds: bool
@@ -34,55 +39,110 @@ class Proof:
 
 
 @contextmanager
-def on_disk(patched: Graph) -> Iterator[str]:
-    """The path of a file that holds `patched`, as long as it is wanted."""
+def on_disk(network: Graph) -> Iterator[str]:
+    """The path of a .param file that holds `network` for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
         path = Path(folder) / "patched.param"
-        path.write_bytes(patched.text.encode("utf-8"))
+        path.write_bytes(network.text.encode("utf-8"))
         yield str(path)
 
 
-def outputs(cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Case]]:
-    """By sample, the outputs among `cases`; samples without one are left out."""
-    found = {name: [case for case in some if case.output is not None] for name, some in cases.items()}
-    return {name: some for name, some in found.items() if some}
+def verify_masks(
+    run: SpecRun, comparison: Comparison, cases: CasesBySample, masks: Masks, space: Space
+) -> tuple[Masks, Verification]:
+    """`masks` and their verification; where they do not hold, those of the next wider set that does.
+
+    fp16-range has no candidate to run: its masks are verified on Vulkan as ncnn ships it. What else is
+    wrong there is not for these masks to mend, so they are not widened.
+    """
+    if comparison.candidate is None:
+        (shipped,) = BUILT_IN["shipped"]
+        return masks, _verify(run, shipped, masks, _expected_right(run.plan, shipped))
+    first: Verification | None = None
+    for candidate in (masks, *(around for _, around in grown(masks, space))):
+        verification = _verify(run, comparison, candidate, cases)
+        if verification.holds:
+            return candidate, verification
+        first = first or verification
+        if not verification.ran:
+            break
+    assert first is not None
+    return masks, first
 
 
-def prove(
-    run: SpecRun, comparison: Comparison, patched: Graph, cases: Mapping[str, Sequence[Case]]
-) -> Proof:
-    """Write the patched .param, load it, run every sample several times, compare the outputs."""
-    asked = outputs(cases)
-    if not asked:
+def verify_setup(
+    run: SpecRun, comparison: Comparison, setup: Setup, cases: CasesBySample
+) -> Verification:
+    """The network as it is, with `setup` in place of the comparison's candidate."""
+    own = replace(comparison, candidate=setup)
+    threads = run.settings.threads
+    return _outputs_right(
+        run,
+        {
+            sample: jobs.judge(
+                run.plan,
+                sample,
+                [replace(case, comparison=own) for case in outputs],
+                threads,
+                first=False,
+                probe=False,
+            )
+            for sample, outputs in _outputs(cases).items()
+        },
+    )
+
+
+def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySample) -> Verification:
+    """Write the patched .param, load it, run every sample several times, and compare the outputs."""
+    by_sample = _outputs(cases)
+    if not by_sample:
         why = "not run: each output is known to fail, or wrong in the reference"
-        return Proof(False, why, ran=False)
-    with on_disk(patched) as path:
+        return Verification(False, why, ran=False)
+    with on_disk(patched(run.plan.masked, masks)) as path:
         threads = run.settings.threads
-        held = whole(
-            run, {s: jobs.proof(run.plan, s, some, path, REPEATS, threads) for s, some in asked.items()}
+        verification = _outputs_right(
+            run,
+            {
+                sample: jobs.proof(run.plan, sample, outputs, path, REPEATS, threads)
+                for sample, outputs in by_sample.items()
+            },
         )
-    if not held.holds:
-        return held
-    count = f"{len(asked)} sample{'s' if len(asked) > 1 else ''}"
-    how = f"the patched network ran {count} {REPEATS} times on {comparison.candidate}: {held.how}"
-    return replace(held, how=how)
+    if not verification.holds:
+        return verification
+    samples = f"{len(by_sample)} sample{'s' if len(by_sample) > 1 else ''}"
+    ran = f"the patched network ran {samples} {REPEATS} times on {comparison.candidate}"
+    return replace(verification, how=f"{ran}: {verification.how}")
 
 
-def whole(run: SpecRun, asked: Mapping[str, Job]) -> Proof:
-    """Whether every output that the jobs, by sample, judge is right. Those like the reference are."""
+def _expected_right(plan: Plan, comparison: Comparison) -> CasesBySample:
+    """By sample, the cases of `comparison` that are not known to fail."""
+    return {
+        sample: [case for case in plan.cases(comparison) if not plan.known(sample, case)]
+        for sample in plan.spec.inputs
+    }
+
+
+def _outputs(cases: CasesBySample) -> dict[str, list[Case]]:
+    """By sample, the outputs among `cases`; samples without one are left out."""
+    outputs = {name: [case for case in some if case.output is not None] for name, some in cases.items()}
+    return {name: some for name, some in outputs.items() if some}
+
+
+def _outputs_right(run: SpecRun, by_sample: Mapping[str, Job]) -> Verification:
+    """Whether all outputs that the jobs judge are right; those that run as the reference does are."""
     run.idle()
     worst = 0.0
-    for sample, job in asked.items():
+    for sample, job in by_sample.items():
         try:
             results = list(run.engine.run(job))
         except EngineError as error:
-            return Proof(False, f"the network could not be run: {error}", worst=worst)
+            return Verification(False, f"the network could not be run: {error}", worst=worst)
         for result in results:
             if result.outcome == "skipped" and "alike" not in result.evidence:
-                return Proof(False, f"not run: {result.reason}", ran=False)
+                return Verification(False, f"not run: {result.reason}", ran=False)
             if result.outcome == "failed":
-                what = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
-                return Proof(False, what, worst=worst)
+                failure = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
+                return Verification(False, failure, worst=worst)
             if result.metrics is not None:
                 worst = max(worst, float(result.metrics["scaled"]))
-    return Proof(True, f"outputs within {worst:.3g}", worst=worst)
+    return Verification(True, f"outputs within {worst:.3g}", worst=worst)

@@ -1,10 +1,8 @@
-"""A case, a fix and a network as the JSON report holds them: plain values, carried by pytest's own."""
+"""A case and a network as the JSON report holds them: plain values, carried by pytest's own."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
@@ -17,16 +15,13 @@ from pytest_ncnn_parity.diagnose.causes import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
-from pytest_ncnn_parity.repair.existing_masks import Notice
-from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 from pytest_ncnn_parity.report.document.case import CaseRecord, Measured, MetricsRecord, Outcome
-from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice, NoticeKind
+from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
 from pytest_ncnn_parity.report.text.case_text import Message
 
 OUTCOMES: Mapping[str, Outcome] = {word: word for word in get_args(Outcome)}
-NOTICES: Mapping[str, NoticeKind] = {word: word for word in get_args(NoticeKind)}
 
 
 class Carried(TypedDict, total=False):
@@ -226,39 +221,6 @@ def worker_environment(values: Mapping[str, Any]) -> WorkerEnvironment:
         "machine": values.get("machine"),
         "system": values.get("system"),
         "devices": values["devices"],
-    }
-
-
-def fix_record(fix: Fix) -> FixRecord:
-    """A fix as the report holds it: without the patched .param, for the patch says the same."""
-    values = json.loads(json.dumps(asdict(fix)))
-    return {
-        "comparison": fix.comparison,
-        "masks": dict(fix.masks),
-        "verified": fix.verified,
-        "minimal": fix.minimal,
-        "lines": list(fix.lines),
-        "before": list(fix.before),
-        "how": fix.how,
-        "errors": values["errors"],
-        "notes": list(fix.notes),
-        "runs": fix.runs,
-        "seconds": fix.seconds,
-        "start": fix.start,
-        "cost": values["cost"],
-        "alternatives": values["alternatives"],
-        "patch": fix.patch,
-        "written": list(fix.written),
-    }
-
-
-def mask_notice(notice: Notice) -> MaskNotice:
-    """A notice about a mask, as the report holds it."""
-    return {
-        "layer": notice.layer,
-        "mask": notice.mask,
-        "kind": NOTICES[notice.kind],
-        "what": notice.what,
     }
 
 

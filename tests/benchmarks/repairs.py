@@ -29,10 +29,10 @@ from pytest_ncnn_parity.engine.results import Settings, SpecRun, threads
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, strong_mask
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
-from pytest_ncnn_parity.repair import fix as fixes
-from pytest_ncnn_parity.repair import problem
+from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
-from pytest_ncnn_parity.repair.trials import Budget, Trials
+from pytest_ncnn_parity.repair.problem import find_problem
+from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 from pytest_ncnn_parity.spec import spec
 
 HEAD = (
@@ -78,11 +78,11 @@ def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
         if not red:
             return told
         start = time.perf_counter()
-        fix = fixes.find(run, comparison, FixSettings(False, folder, folder, 1000, 600.0))
+        fix = find_fix(run, comparison, FixSettings(False, folder, folder, 1000, 600.0))
         told.repair = (time.perf_counter() - start) / gate
         assert fix is not None
-        told.verified, told.masks, told.runs = fix.verified, len(fix.masks), fix.runs
-        told.search = fix.seconds / gate
+        told.verified, told.masks, told.runs = fix.verified, len(fix.masks), fix.effort.runs
+        told.search = fix.effort.seconds / gate
         told.minimal = fix.verified and is_minimal(run, fix)
         if compare:
             told.by_hand, told.bisection = [by_hand(run)], [bisection(run)]
@@ -119,7 +119,7 @@ def is_red(run: SpecRun, masks: Mapping[str, int]) -> bool:
 
 def unlimited(run: SpecRun) -> Trials:
     (comparison,) = run.plan.spec.comparisons
-    return Trials(run, problem.findings(run, comparison).cases, Budget(100_000, 3600.0))
+    return Trials(run, find_problem(run, comparison).cases, SearchBudget(100_000, 3600.0))
 
 
 def _layers(run: SpecRun) -> list[int]:

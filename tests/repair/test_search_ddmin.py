@@ -40,8 +40,8 @@ def test_the_last_items_are_the_first_to_go() -> None:
 @given(st.lists(st.integers(0, 40), unique=True), st.data())
 def test_it_is_exact_where_more_is_never_worse(items: list[int], data: st.DataObject) -> None:
     culprits = data.draw(st.sets(st.sampled_from(items))) if items else set()
-    found = ddmin(items, lambda rest: culprits <= set(rest))
-    assert found == [item for item in items if item in culprits]
+    kept = ddmin(items, lambda rest: culprits <= set(rest))
+    assert kept == [item for item in items if item in culprits]
 
 
 @given(st.integers(0, 12), st.integers(0, 1 << 32), st.sampled_from([0.1, 0.5]))
@@ -49,6 +49,6 @@ def test_what_is_left_is_minimal_whatever_holds(items: int, seed: int, share: fl
     def holds(rest: Sequence[int]) -> bool:
         return len(rest) == items or Random(f"{seed} {rest}").random() < share
 
-    found = ddmin(range(items), holds)
-    assert holds(found)
-    assert not any(holds([kept for kept in found if kept != item]) for item in found)
+    kept = ddmin(range(items), holds)
+    assert holds(kept)
+    assert not any(holds([other for other in kept if other != item]) for item in kept)

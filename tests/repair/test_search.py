@@ -17,14 +17,14 @@ from pytest_ncnn_parity.repair.search import Masks, Space, grown, search
 
 def test_a_seed_that_must_be_whole_is_kept_whole() -> None:
     seed = strong(3, 4, 5)
-    found = search(chain(seed=seed), Asked(needs(seed)))
-    assert (found.masks, found.complete) == (seed, True)
-    assert found.start == "the region the causes point at"
+    result = search(chain(seed=seed), Asked(needs(seed)))
+    assert (result.masks, result.complete) == (seed, True)
+    assert result.start == "the region the causes point at"
 
 
 def test_a_seed_larger_than_needed_is_shrunk() -> None:
-    found = search(chain(seed=strong(2, 3, 4, 8, 9)), Asked(needs(strong(3, 9))))
-    assert found.masks == strong(3, 9)
+    result = search(chain(seed=strong(2, 3, 4, 8, 9)), Asked(needs(strong(3, 9))))
+    assert result.masks == strong(3, 9)
 
 
 def test_several_faults_are_cured_together() -> None:
@@ -33,19 +33,19 @@ def test_several_faults_are_cured_together() -> None:
 
 
 def test_a_layer_loses_no_more_than_it_must() -> None:
-    found = search(chain(seed=strong(3, 4)), Asked(needs({3: WEAK, 4: STRONG})))
-    assert found.masks == {3: WEAK, 4: STRONG}
+    result = search(chain(seed=strong(3, 4)), Asked(needs({3: WEAK, 4: STRONG})))
+    assert result.masks == {3: WEAK, 4: STRONG}
 
 
 @pytest.mark.parametrize("wanted", [WEAK, STRONG])
 def test_of_both_levels_on_a_layer_one_is_left(wanted: int) -> None:
-    found = search(chain(seed={3: STRONG | WEAK}), Asked(needs({3: wanted})))
-    assert found.masks == {3: wanted}
+    result = search(chain(seed={3: STRONG | WEAK}), Asked(needs({3: wanted})))
+    assert result.masks == {3: wanted}
 
 
 def test_both_levels_stay_where_both_are_needed() -> None:
-    found = search(chain(seed={3: STRONG | WEAK}), Asked(lambda masks: masks.get(3) in (STRONG, 19)))
-    assert found.masks == {3: STRONG}
+    result = search(chain(seed={3: STRONG | WEAK}), Asked(lambda masks: masks.get(3) in (STRONG, 19)))
+    assert result.masks == {3: STRONG}
     both = Asked(lambda masks: masks.get(3) == 19 or len(masks) == 12)
     assert search(chain(seed={3: STRONG | WEAK}), both).masks == {3: 19}
 
@@ -63,16 +63,16 @@ def test_where_there_is_no_weak_mask_none_is_tried() -> None:
 
 def test_without_a_seed_it_starts_from_weak_everywhere() -> None:
     oracle = Asked(needs({5: WEAK, 9: WEAK}))
-    found = search(chain(), oracle)
-    assert found.masks == {5: WEAK, 9: WEAK}
-    assert found.start == "every layer without fp16 arithmetic"
+    result = search(chain(), oracle)
+    assert result.masks == {5: WEAK, 9: WEAK}
+    assert result.start == "every layer without fp16 arithmetic"
     assert oracle.asked[1] == dict.fromkeys(range(1, 13), WEAK)
 
 
 @pytest.mark.parametrize("weak", [WEAK, None])
 def test_without_a_seed_it_starts_from_everything_where_weak_is_too_little(weak: int | None) -> None:
-    found = search(chain(weak=weak), Asked(needs(strong(5))))
-    assert (found.masks, found.start) == (strong(5), "every layer")
+    result = search(chain(weak=weak), Asked(needs(strong(5))))
+    assert (result.masks, result.start) == (strong(5), "every layer")
 
 
 @pytest.mark.parametrize(("price", "taken"), [(lambda masks: -min(masks), 10), (min, 2), (len, 2)])
@@ -90,8 +90,8 @@ def test_of_two_cures_the_one_pointed_at_is_taken() -> None:
 
 def test_nothing_helps() -> None:
     oracle = Asked(NEVER)
-    found = search(chain(seed=strong(3)), oracle)
-    assert (found.masks, found.complete) == (None, True)
+    result = search(chain(seed=strong(3)), oracle)
+    assert (result.masks, result.complete) == (None, True)
     assert oracle.asked == [strong(3), strong(*range(1, 13))], "the seed, the strongest, and no more"
 
 
@@ -99,19 +99,19 @@ def test_nothing_helps() -> None:
 
 
 def test_a_seed_that_does_not_hold_grows() -> None:
-    found = search(chain(seed=strong(6)), Asked(needs(strong(4, 6))))
-    assert found.masks == strong(4, 6)
-    assert found.start == "the region and 3 layers around it"
+    result = search(chain(seed=strong(6)), Asked(needs(strong(4, 6))))
+    assert result.masks == strong(4, 6)
+    assert result.start == "the region and 3 layers around it"
 
 
 def test_a_weak_seed_that_is_too_little_becomes_strong() -> None:
-    found = search(chain(seed={6: WEAK}), Asked(needs(strong(6))))
-    assert (found.masks, found.start) == (strong(6), "the region and 1 layer around it")
+    result = search(chain(seed={6: WEAK}), Asked(needs(strong(6))))
+    assert (result.masks, result.start) == (strong(6), "the region and 1 layer around it")
 
 
 def test_what_lies_too_far_is_found_from_everything() -> None:
-    found = search(chain(seed=strong(1)), Asked(needs(strong(12))))
-    assert (found.masks, found.start) == (strong(12), "every layer")
+    result = search(chain(seed=strong(1)), Asked(needs(strong(12))))
+    assert (result.masks, result.start) == (strong(12), "every layer")
 
 
 def test_growing_goes_1_then_3_then_7_layers_far_and_ends_before_all() -> None:
@@ -132,8 +132,8 @@ def test_growing_ends_where_nothing_more_is_next_to_it() -> None:
         [1, 2, 4, 5, 6], strong(5), {}, STRONG, WEAK, {1: [2], 2: [1], 4: [5], 5: [4, 6], 6: [5]}
     )
     assert [sorted(masks) for _, masks in grown(space.seed, space)] == [[4, 5, 6]]
-    found = search(space, Asked(needs(strong(1, 5))))
-    assert (found.masks, found.start) == (strong(1, 5), "every layer")
+    result = search(space, Asked(needs(strong(1, 5))))
+    assert (result.masks, result.start) == (strong(1, 5), "every layer")
 
 
 # -- the budget ----------------------------------------------------------------------------------
@@ -142,16 +142,16 @@ def test_growing_ends_where_nothing_more_is_next_to_it() -> None:
 @pytest.mark.parametrize("budget", range(1, 12))
 def test_a_spent_budget_leaves_the_smallest_that_held(budget: int) -> None:
     oracle = Asked(needs(strong(3, 9)), budget)
-    found = search(chain(seed=strong(*range(2, 12))), oracle)
-    assert not found.complete
-    assert found.masks == oracle.held()[-1]
-    assert len(found.masks) == min(len(masks) for masks in oracle.held())
+    result = search(chain(seed=strong(*range(2, 12))), oracle)
+    assert not result.complete
+    assert result.masks == oracle.held()[-1]
+    assert len(result.masks) == min(len(masks) for masks in oracle.held())
 
 
 @pytest.mark.parametrize("rule", [needs(strong(3)), NEVER])
 def test_a_budget_spent_before_any_set_held(rule: Callable[[Masks], bool]) -> None:
-    found = search(chain(seed=strong(3)), Asked(rule, 0))
-    assert (found.masks, found.complete) == (None, False)
+    result = search(chain(seed=strong(3)), Asked(rule, 0))
+    assert (result.masks, result.complete) == (None, False)
 
 
 # -- whatever the network does -------------------------------------------------------------------
@@ -187,9 +187,9 @@ def test_where_more_is_never_worse_just_what_is_needed_is_found(
     levels = LEVELS if space.weak else st.just(STRONG)
     wanted = data.draw(st.dictionaries(st.sampled_from(space.layers), levels, min_size=1))
     oracle = Asked(needs(wanted))
-    found = search(space, oracle)
-    assert (found.masks, found.complete) == (wanted, True)
-    assert found.masks in oracle.asked
+    result = search(space, oracle)
+    assert (result.masks, result.complete) == (wanted, True)
+    assert result.masks in oracle.asked
     assert not any(oracle.rule(smaller) for smaller in neighbours(wanted, space))
 
 
@@ -209,11 +209,11 @@ def test_whatever_holds_what_is_returned_held_and_nothing_next_to_it_does(
     space: Space, seed: int, share: float
 ) -> None:
     oracle = Asked(arbitrary(seed, share, space))
-    found = search(space, oracle)
-    assert found.complete
-    assert found.masks in oracle.held()
-    assert found.masks is not None
-    assert not any(oracle.rule(smaller) for smaller in neighbours(found.masks, space))
+    result = search(space, oracle)
+    assert result.complete
+    assert result.masks in oracle.held()
+    assert result.masks is not None
+    assert not any(oracle.rule(smaller) for smaller in neighbours(result.masks, space))
     tried = [tuple(sorted(masks.items())) for masks in oracle.asked]
     assert len(tried) == len(set(tried)), "nothing is asked twice"
     assert () not in tried, "the network is known to be wrong without masks"
@@ -223,7 +223,7 @@ def test_whatever_holds_what_is_returned_held_and_nothing_next_to_it_does(
 @given(spaces(), st.integers(0, 1 << 32), st.integers(0, 30))
 def test_whatever_holds_a_spent_budget_returns_what_held(space: Space, seed: int, budget: int) -> None:
     oracle = Asked(arbitrary(seed, 0.3, space), budget)
-    found = search(space, oracle)
-    assert found.masks in (oracle.held() or [None])
-    if found.masks is not None and not found.complete:
-        assert len(found.masks) == min(len(masks) for masks in oracle.held())
+    result = search(space, oracle)
+    assert result.masks in (oracle.held() or [None])
+    if result.masks is not None and not result.complete:
+        assert len(result.masks) == min(len(masks) for masks in oracle.held())

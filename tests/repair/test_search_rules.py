@@ -13,15 +13,15 @@ from pytest_ncnn_parity.repair.search import closed, search
 @pytest.mark.parametrize("wanted", [strong(4), {9: WEAK}, strong(2, 11)])
 def test_a_required_mask_is_in_every_set_and_never_given_up(wanted: dict[int, int]) -> None:
     oracle = Asked(needs(wanted))
-    found = search(chain(seed=strong(4), required={8: 16}), oracle)
-    assert found.masks == {**wanted, 8: 16}
+    result = search(chain(seed=strong(4), required={8: 16}), oracle)
+    assert result.masks == {**wanted, 8: 16}
     assert all(masks[8] & 16 for masks in oracle.asked)
 
 
 def test_what_is_required_may_be_enough() -> None:
     oracle = Asked(needs({}))
-    found = search(chain(required={8: 16}), oracle)
-    assert (found.masks, found.complete) == ({8: 16}, True)
+    result = search(chain(required={8: 16}), oracle)
+    assert (result.masks, result.complete) == ({8: 16}, True)
     assert len(oracle.asked) == 1
 
 

@@ -9,30 +9,30 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.network.masks import strong_mask, unsafe_on_vulkan, weak_mask
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair import search_space
+from pytest_ncnn_parity.repair.problem import Fault, Profile
 from pytest_ncnn_parity.repair.search import Space
-from pytest_ncnn_parity.repair.search_space import Fault, Survey
 
 VULKAN = Setup("vulkan", "fp16")
-BUDGET = 0.04
+OUTPUT_TOLERANCE = 0.04
 
 
 def space(
     graph: Graph,
     *faults: Fault,
     candidate: Setup | None = VULKAN,
-    lost: dict[str, float] | None = None,
+    sensitivity: dict[str, float] | None = None,
     fp32: str = "",
     **absmax: float,
 ) -> Space:
     """The space, for blobs that reach `absmax` and small ones elsewhere."""
     values = {blob: absmax.get(blob, 1.0) for blob in graph.producer}
     number = {name: layer.number for name, layer in graph.names.items()}
-    survey = Survey(
+    profile = Profile(
         values,
-        {number[name]: share for name, share in (lost or {}).items()},
+        {number[name]: share for name, share in (sensitivity or {}).items()},
         frozenset(number[name] for name in fp32.split()),
     )
-    return search_space.space(graph, faults, survey, candidate, BUDGET)
+    return search_space.space(graph, faults, profile, candidate, OUTPUT_TOLERANCE)
 
 
 def named(graph: Graph, masks: dict[int, int]) -> dict[str, int]:
@@ -132,9 +132,9 @@ def test_faults_of_several_kinds_are_cured_together() -> None:
         Fault(graph.names["relu"], "unsafe-mask"),
         Fault(graph.names["prob"], "accumulator-overflow", without_arithmetic=True),
     ]
-    found = space(graph, *faults, wide=1e5)
-    assert named(graph, dict(found.seed)) == {"conv": 18, "relu": 18, "prob": 1}
-    assert named(graph, dict(found.required)) == {"relu": 16}
+    searched = space(graph, *faults, wide=1e5)
+    assert named(graph, dict(searched.seed)) == {"conv": 18, "relu": 18, "prob": 1}
+    assert named(graph, dict(searched.required)) == {"relu": 16}
     assert seed(graph, *faults, wide=1e5, joined=1e5) == {
         "conv": 18, "relu": 18, "add": 18, "prob": 19,
     }  # fmt: skip
@@ -146,9 +146,9 @@ def test_faults_of_several_kinds_are_cured_together() -> None:
 def test_the_bits_are_those_the_candidate_has(setup: Setup | None) -> None:
     graph = network(*RESIDUAL)
     strong, weak = strong_mask(setup), weak_mask(setup)
-    found = space(graph, Fault(graph.names["conv"], "precision"), candidate=setup)
-    assert (found.strong, found.weak) == (strong, weak)
-    assert named(graph, dict(found.seed)) == {"conv": strong}
+    searched = space(graph, Fault(graph.names["conv"], "precision"), candidate=setup)
+    assert (searched.strong, searched.weak) == (strong, weak)
+    assert named(graph, dict(searched.seed)) == {"conv": strong}
     cured = Fault(graph.names["conv"], "precision", without_arithmetic=True)
     assert seed(graph, cured, candidate=setup) == ({} if weak is None else {"conv": weak})
 
@@ -208,15 +208,17 @@ def test_underflow_leaves_readers_alone_that_can_do_without() -> None:
 
 def test_red_outputs_alone_point_at_what_rounded_inputs_put_off_and_its_makers() -> None:
     graph = network(*RESIDUAL)
-    assert seed(graph, lost={"add": 0.03}) == dict.fromkeys(["fork", "relu", "add"], 18)
-    assert seed(graph, lost={"fork": 0.03}) == {"fork": 18}, "the maker is the input"
-    assert seed(graph, lost={"add": BUDGET / 2}) == {}, "half of what an output may be off is allowed"
+    assert seed(graph, sensitivity={"add": 0.03}) == dict.fromkeys(["fork", "relu", "add"], 18)
+    assert seed(graph, sensitivity={"fork": 0.03}) == {"fork": 18}, "the maker is the input"
+    assert seed(graph, sensitivity={"add": OUTPUT_TOLERANCE / 2}) == {}, (
+        "half of what an output may be off is allowed"
+    )
 
 
 def test_where_a_layer_is_red_others_that_lose_are_left_alone() -> None:
     graph = network(*RESIDUAL)
     fault = Fault(graph.names["conv"], "precision")
-    assert seed(graph, fault, lost={"add": 1.0}) == {"conv": 18}
+    assert seed(graph, fault, sensitivity={"add": 1.0}) == {"conv": 18}
 
 
 def test_no_fault_no_seed() -> None:
@@ -234,16 +236,16 @@ def test_every_layer_that_computes_may_be_masked() -> None:
 def test_what_runs_on_the_cpu_in_fp32_already_needs_no_mask() -> None:
     graph = network(*DEMODULATION)
     fault = Fault(graph.names["sum"], "storage-overflow")
-    found = space(graph, fault, total=2.25e6, fp32="sum conv")
-    assert [graph.layers[n].name for n in found.layers] == ["scale", "fork", "rsqrt", "mul"]
-    assert named(graph, dict(found.seed)) == {"rsqrt": 18}
+    searched = space(graph, fault, total=2.25e6, fp32="sum conv")
+    assert [graph.layers[n].name for n in searched.layers] == ["scale", "fork", "rsqrt", "mul"]
+    assert named(graph, dict(searched.seed)) == {"rsqrt": 18}
 
 
 def test_masks_already_there_are_no_matter() -> None:
     """The search adds bits to a layer's own."""
     bare, masked = network(*DEMODULATION), network(*DEMODULATION, sum=1, rsqrt=64, conv=32)
-    found = [space(g, Fault(g.names["sum"], "storage-overflow"), total=1e6) for g in (bare, masked)]
-    assert found[0].seed == found[1].seed == {3: 18, 4: 18}
+    spaces = [space(g, Fault(g.names["sum"], "storage-overflow"), total=1e6) for g in (bare, masked)]
+    assert spaces[0].seed == spaces[1].seed == {3: 18, 4: 18}
 
 
 def test_neighbours_are_those_a_layer_reads_from_and_is_read_by() -> None:

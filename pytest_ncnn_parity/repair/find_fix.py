@@ -1,0 +1,193 @@
+"""From the red cases of a comparison to its fix: search for masks, verify them, price them, say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
+from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.network.masks import strong_mask, weak_mask
+from pytest_ncnn_parity.repair import search_space
+from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, try_alternatives
+from pytest_ncnn_parity.repair.cost import Cost
+from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
+from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
+from pytest_ncnn_parity.repair.problem import Problem, Profile, find_problem, measure_profile
+from pytest_ncnn_parity.repair.search import Masks, search
+from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
+from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_setup
+
+
+def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
+    """The fix for `comparison`, worked out once. None: what is wrong there is no matter of masks."""
+
+    def work_out() -> dict[str, Any] | None:
+        run.phase = "what went wrong: "
+        fix = _work_out(run, comparison, settings)
+        run.phase = ""
+        return None if fix is None else asdict(fix)
+
+    values = run.once("fix", comparison.name, work_out)
+    return None if values is None else TypeAdapter(Fix).validate_python(values)
+
+
+def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
+    if not strong_mask(comparison.candidate):
+        return None
+    problem = find_problem(run, comparison)
+    if problem.red:
+        return _Repair(run, comparison, settings, problem).fix()
+    if not problem.beyond:
+        return None
+    names = ", ".join(problem.beyond)
+    why = f"what is wrong with {names} is the reference's, or the files' own: see there"
+    return _no_masks(comparison, problem, f"no mask can mend this: {why}")
+
+
+def _no_masks(
+    comparison: Comparison,
+    problem: Problem,
+    how: str,
+    effort: Effort = NO_EFFORT,
+    notes: Sequence[str] = (),
+) -> Fix:
+    """That there are no masks is a result as well, with its reason."""
+    return Fix(
+        comparison=comparison.name,
+        masks={},
+        verified=False,
+        minimal=False,
+        how=how,
+        worst_before=problem.worst_output,
+        worst_after=None,
+        notes=tuple(notes),
+        effort=effort,
+    )
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """The repair of one comparison in which something is red."""
+
+    run: SpecRun
+    comparison: Comparison
+    settings: FixSettings
+    problem: Problem
+
+    def fix(self) -> Fix:
+        run, comparison, problem = self.run, self.comparison, self.problem
+        network = run.plan.masked
+        profile = measure_profile(run, comparison)
+        notes = [*self._about_what_is_left_out(), *self._about_fp32()]
+        space = search_space.space(
+            network, problem.faults, profile, comparison.candidate, problem.output_tolerance
+        )
+        trials = Trials(run, problem.cases, SearchBudget(self.settings.runs, self.settings.seconds))
+        result = search(space, trials)
+        effort = Effort(trials.budget.used, trials.budget.took, result.start)
+        notes += self._about_sensitivity(profile, result.masks)
+        if result.masks is None:
+            how = f"no mask can mend this: with a mask on every layer it is red as well ({trials.last})"
+            if not result.complete:
+                how = "the budget of the search was spent before any set of masks held"
+            return _no_masks(comparison, problem, how, effort, notes)
+        run.phase = "proof of the masks: "
+        masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
+        if not result.complete:
+            notes.append("the budget ended the search: not all of these masks may be needed")
+        elif masks != result.masks:
+            notes.append("a smaller set held layer by layer, but not in the reloaded network")
+        minimal = verification.holds and result.complete and masks == result.masks
+        fix = self._described(masks, verification, minimal, effort, notes)
+        return self._written(fix) if self.settings.write and fix.verified else fix
+
+    def _described(
+        self,
+        masks: Masks,
+        verification: Verification,
+        minimal: bool,
+        effort: Effort,
+        notes: Sequence[str],
+    ) -> Fix:
+        """The masks found, with what they change and what they cost."""
+        plan = self.run.plan
+        cost, alternatives = self._priced(masks) if verification.holds else (None, [])
+        if cost is not None and self._on_vulkan and not cost.left:
+            notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
+        network = patched(plan.masked, masks)
+        return Fix(
+            comparison=self.comparison.name,
+            masks={layer.name: layer.mask for layer in network.layers if layer.number in masks},
+            verified=verification.holds,
+            minimal=minimal,
+            how=verification.how,
+            worst_before=self.problem.worst_output,
+            worst_after=verification.worst,
+            notes=tuple(notes),
+            effort=effort,
+            patch=make_patch(plan, masks, self.settings.root),
+            cost=cost,
+            alternatives=tuple(alternatives),
+        )
+
+    def _priced(self, masks: Masks) -> tuple[Cost | None, list[Alternative]]:
+        """What the masks cost, and what else there is; nothing where no candidate can be run."""
+        run, comparison = self.run, self.comparison
+        if comparison.candidate is None:
+            return None, []
+        arithmetic = weak_mask(comparison.candidate) or 0
+        storage = any(mask & ~arithmetic for mask in masks.values())
+        alternatives = try_alternatives(run, comparison, storage, self.problem.cases)
+        return measure_cost(run, comparison, patched(run.plan.masked, masks), alternatives)
+
+    def _written(self, fix: Fix) -> Fix:
+        """`fix` with its patch in files, or with a note why they could not be written."""
+        settings = self.settings
+        try:
+            patch = write_patch(fix.patch, self.run.plan, fix.comparison, settings.folder, settings.root)
+        except OSError as error:
+            return replace(fix, notes=(*fix.notes, f"the patch could not be written: {error}"))
+        return replace(fix, patch=patch)
+
+    @property
+    def _on_vulkan(self) -> bool:
+        return self.comparison.candidate is not None and self.comparison.candidate.on_vulkan
+
+    # -- what else is worth knowing --------------------------------------------------------------
+
+    def _about_what_is_left_out(self) -> Iterator[str]:
+        if self.problem.beyond:
+            yield f"no matter of masks, and left out: {', '.join(self.problem.beyond)}"
+
+    def _about_fp32(self) -> Iterator[str]:
+        """Where the candidate is wrong in fp32 too, precision is not what is wrong."""
+        candidate = self.comparison.candidate
+        if candidate is None or candidate.half is None:
+            return
+        fp32 = Setup(candidate.device, "fp32", candidate.options)
+        if fp32 == self.comparison.reference:
+            return
+        verification = verify_setup(self.run, self.comparison, fp32, self.problem.cases)
+        if verification.ran and not verification.holds:
+            yield (
+                f"in fp32 on {fp32.device} it is wrong as well ({verification.how}): "
+                "a kernel or the driver is at fault"
+            )
+
+    def _about_sensitivity(self, profile: Profile, masks: Masks | None) -> Iterator[str]:
+        """Where no layer is wrong by itself: the one that rounding its inputs puts off most."""
+        if self.problem.faults or not profile.sensitivity:
+            return
+        number, share = max(profile.sensitivity.items(), key=lambda pair: pair[1])
+        alone = masks is not None and masks.keys() <= {number}
+        if share <= self.problem.output_tolerance / 2 or alone:
+            return
+        layer = self.run.plan.masked.layers[number]
+        yield (
+            f"no mask on {layer.name} ({layer.type}) alone mends it: rounding its inputs to 16 bits "
+            f"puts it off by scaled {share:.3g} even in fp32; they must reach it unrounded"
+        )

@@ -1,0 +1,74 @@
+"""Masks as a patch of the .param file: the lines that change, the diff for `git apply`, the files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_ncnn_parity.base import write_files
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.repair.search import Masks
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What masks change in a .param file.
+
+    `before` and `after` are the changed lines. `diff` is for `git apply`. `patched` is the text of the
+    whole network as it was verified: the masks that the spec applies in memory are in it too. `written`
+    names the files that hold the last two, if there are any.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    diff: str = ""
+    patched: str = ""
+    written: tuple[str, ...] = ()
+
+
+NO_PATCH = Patch()
+
+
+def patched(graph: Graph, masks: Masks) -> Graph:
+    """`graph` with the bits of `masks` added to its layers' own."""
+    return graph.remasked([layer.mask | masks.get(layer.number, 0) for layer in graph.layers])
+
+
+def make_patch(plan: Plan, masks: Masks, root: Path) -> Patch:
+    """The patch that writes `masks` into the .param, for each layer together with the spec's mask."""
+    file = plan.graph
+    network = patched(plan.masked, masks)
+    changed = [layer for layer in file.layers if layer.number in masks]
+    masked = file.remasked(
+        [network.masks[n] if n in masks else mask for n, mask in enumerate(file.masks)]
+    )
+    return Patch(
+        before=tuple(file.line_of(layer) for layer in changed),
+        after=tuple(masked.line_of(layer) for layer in changed),
+        diff=file.diff(masked, _path_for_git(plan.spec.param, root)),
+        patched=network.text,
+    )
+
+
+def _path_for_git(param: Path, root: Path) -> str:
+    """The path that `git apply` knows the file by: from its repository's top, or else from `root`."""
+    file = param.resolve()
+    repositories = (folder for folder in file.parents if (folder / ".git").exists())
+    return os.path.relpath(file, next(repositories, root.resolve())).replace(os.sep, "/")
+
+
+def write_patch(patch: Patch, plan: Plan, comparison: str, folder: Path, root: Path) -> Patch:
+    """Write the patched .param and the diff into `folder`, under the path of the spec in `root`.
+
+    Raises OSError where they cannot be written.
+    """
+    spec = plan.spec.path
+    if root in spec.parents:
+        folder /= spec.parent.relative_to(root)
+    stem = f"{spec.name.removesuffix('.parity.yaml')}.{comparison}"
+    files = {folder / f"{stem}.param": patch.patched, folder / f"{stem}.patch": patch.diff}
+    for path, text in files.items():
+        write_files.write(text, path)
+    return replace(patch, written=tuple(map(str, files)))

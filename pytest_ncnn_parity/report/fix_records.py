@@ -1,0 +1,85 @@
+"""A fix, and what is said of masks, as the JSON report holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from typing import get_args
+
+from pytest_ncnn_parity.repair.alternatives import Alternative
+from pytest_ncnn_parity.repair.cost import Cost
+from pytest_ncnn_parity.repair.existing_masks import Notice
+from pytest_ncnn_parity.repair.fix import Fix
+from pytest_ncnn_parity.report.document.case import Special
+from pytest_ncnn_parity.report.document.fix import (
+    AlternativeRecord,
+    CostRecord,
+    FixRecord,
+    MaskNotice,
+    NoticeKind,
+)
+
+NOTICES: Mapping[str, NoticeKind] = {word: word for word in get_args(NoticeKind)}
+
+
+def fix_record(fix: Fix) -> FixRecord:
+    """A fix as the report holds it: without the patched .param, for the patch says the same."""
+    return {
+        "comparison": fix.comparison,
+        "masks": dict(fix.masks),
+        "verified": fix.verified,
+        "minimal": fix.minimal,
+        "lines": list(fix.patch.after),
+        "before": list(fix.patch.before),
+        "how": fix.how,
+        "errors": [_error(fix.worst_before), _error(fix.worst_after)],
+        "notes": list(fix.notes),
+        "runs": fix.effort.runs,
+        "seconds": fix.effort.seconds,
+        "start": fix.effort.start,
+        "cost": None if fix.cost is None else _cost(fix.cost),
+        "alternatives": [_alternative(alternative) for alternative in fix.alternatives],
+        "patch": fix.patch.diff,
+        "written": list(fix.patch.written),
+    }
+
+
+def _error(error: float | None) -> float | Special | None:
+    return "inf" if error == inf else error
+
+
+def _cost(cost: Cost) -> CostRecord:
+    return {
+        "before_ms": cost.before_ms,
+        "after_ms": cost.after_ms,
+        "rounds": cost.rounds,
+        "moved": cost.moved,
+        "left": cost.left,
+        "uploads": list(cost.uploads),
+        "downloads": list(cost.downloads),
+    }
+
+
+def _alternative(alternative: Alternative) -> AlternativeRecord:
+    setup = alternative.setup
+    return {
+        "name": alternative.name,
+        "setup": {
+            "device": setup.device,
+            "precision": setup.precision,
+            "options": dict(setup.options),
+        },
+        "problem": alternative.problem,
+        "worst": alternative.worst,
+        "ms": alternative.ms,
+    }
+
+
+def mask_notice(notice: Notice) -> MaskNotice:
+    """A notice about a mask, as the report holds it."""
+    return {
+        "layer": notice.layer,
+        "mask": notice.mask,
+        "kind": NOTICES[notice.kind],
+        "what": notice.what,
+    }

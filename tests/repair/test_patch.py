@@ -1,0 +1,72 @@
+"""Masks as a patch: the lines that change, a diff that `git apply` takes, and the files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import plans
+import pytest
+
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
+
+pytestmark = pytest.mark.once
+
+CONV, GELU = 2, 3
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plans.loaded(tmp_path, "masks: {conv_1: 64}\n")
+
+
+def test_a_changed_line_has_the_bits_of_the_file_the_spec_and_the_fix(
+    plan: Plan, tmp_path: Path
+) -> None:
+    patch = make_patch(plan, {CONV: 18}, tmp_path)
+    assert patch.before == ("Convolution conv_1  1 1 left a 0=8 1=1 6=24 31=1",)
+    assert patch.after == ("Convolution conv_1  1 1 left a 0=8 1=1 6=24 31=83",)
+
+
+def test_the_patched_network_is_the_one_that_was_tried(plan: Plan, tmp_path: Path) -> None:
+    """It has the spec's masks, which the diff leaves in the spec."""
+    network = patched(plan.masked, {GELU: 18})
+    assert network.masks == (0, 0, 65, 18, 0)
+    patch = make_patch(plan, {GELU: 18}, tmp_path)
+    assert patch.patched == network.text
+    assert "31=65" not in patch.diff
+
+
+def test_git_applies_the_diff_from_the_top_of_the_repository(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "small"
+    folder.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    plan = plans.loaded(folder)
+    (folder / "net.param").write_text(plans.NETWORK, "utf-8")
+    patch = make_patch(plan, {CONV: 18, GELU: 1}, folder)
+    shutil.rmtree(tmp_path / ".git")
+    (tmp_path / "fix.patch").write_text(patch.diff, "utf-8")
+    subprocess.run(["git", "apply", "fix.patch"], cwd=tmp_path, check=True)
+    lines = (folder / "net.param").read_text("utf-8").splitlines()
+    assert [line for line in lines if line in patch.after] == list(patch.after)
+
+
+def test_outside_of_a_repository_the_diff_is_for_the_root(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    diff = make_patch(plans.loaded(folder), {CONV: 18}, tmp_path).diff
+    assert diff.startswith("--- a/models/net.param\n+++ b/models/net.param\n")
+
+
+def test_files_lie_under_the_path_of_the_spec(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    plan = plans.loaded(folder)
+    patch = make_patch(plan, {CONV: 18}, tmp_path)
+    written = write_patch(patch, plan, "shipped", tmp_path / "out", tmp_path).written
+    param, diff = (tmp_path / "out" / "models" / f"net.shipped.{end}" for end in ("param", "patch"))
+    assert written == (str(param), str(diff))
+    assert param.read_text("utf-8") == patch.patched
+    assert diff.read_text("utf-8") == patch.diff

@@ -1,0 +1,129 @@
+"""The results of a comparison as a problem: which cases masks must make right, and which they cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plans
+import pytest
+
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.problem import Problem, problem_of
+
+pytestmark = pytest.mark.once
+
+FP16 = "fp16-vs-fp32-vulkan"
+METRICS = {
+    "nan": 0, "inf": 0, "mismatched": 1, "total": 10, "scaled": 0.5, "max_abs": 0.5, "failed": [],
+    "reference_absmax": 1.0,
+}  # fmt: skip
+
+
+def cases(plan: Plan) -> dict[str, Case]:
+    (comparison,) = (one for one in plan.spec.comparisons if one.name == FP16)
+    return {case.name: case for case in plan.cases(comparison)}
+
+
+def failed(case: Case, scaled: float = 0.5, **evidence: object) -> Result:
+    return Result(case.id, "failed", {**METRICS, "scaled": scaled}, evidence=evidence)
+
+
+def problem(plan: Plan, *by_sample: dict[str, Result]) -> Problem:
+    """The problem where the samples have these results, by case name, and all else passed."""
+    every = cases(plan)
+    results = {
+        sample: {
+            case.id: given.get(name, Result(case.id, "passed", {**METRICS, "scaled": 0.001}))
+            for name, case in every.items()
+        }
+        for sample, given in zip(plan.spec.inputs, (*by_sample, {}, {}), strict=False)
+    }
+    return problem_of(plan, list(every.values()), results)
+
+
+def names(problem: Problem, sample: str = "noise") -> list[str]:
+    return [case.name for case in problem.cases[sample]]
+
+
+def test_what_is_green_is_no_problem(tmp_path: Path) -> None:
+    seen = problem(plans.loaded(tmp_path))
+    assert (seen.red, seen.faults, seen.beyond) == (False, [], [])
+    assert names(seen) == ["output:out0", "output:out1"]
+    assert seen.worst_output == 0.001
+
+
+def test_a_layer_that_is_red_in_one_sample_must_be_right_in_all(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    seen = problem(plan, {}, {"conv_1": failed(cases(plan)["conv_1"])})
+    assert [fault.layer.name for fault in seen.faults] == ["conv_1"]
+    assert names(seen, "noise") == names(seen, "flat") == ["conv_1", "output:out0", "output:out1"]
+
+
+def test_what_was_skipped_for_a_red_layer_must_be_right_as_well(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    every = cases(plan)
+    skipped = Result(every["gelu_1"].id, "skipped", evidence={"origin": "conv_1"})
+    seen = problem(plan, {"conv_1": failed(every["conv_1"]), "gelu_1": skipped})
+    assert names(seen)[:2] == ["conv_1", "gelu_1"]
+
+
+def test_faults_come_in_running_order_as_the_first_sample_shows_them(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    every = cases(plan)
+    agrees = {"agrees": True, "scaled": 0.0, "nonfinite": 0}
+    first = {"prob_1": failed(every["prob_1"], without_arithmetic=agrees)}
+    second = {"prob_1": failed(every["prob_1"]), "conv_1": failed(every["conv_1"])}
+    seen = problem(plan, first, second)
+    assert [(fault.layer.name, fault.without_arithmetic) for fault in seen.faults] == [
+        ("conv_1", False),
+        ("prob_1", True),
+    ]
+
+
+def test_a_known_failure_is_left_out_where_it_is_known(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path, "known: [{layer: conv_1, sample: noise, reason: it scales}]\n")
+    red = {"conv_1": failed(cases(plan)["conv_1"])}
+    known = problem(plan, red)
+    assert (known.red, known.faults) == (False, [])
+    seen = problem(plan, red, red)
+    assert ("conv_1" in names(seen, "noise"), "conv_1" in names(seen, "flat")) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"reference_nan": 3},
+        {"plain_cpu": {"agrees": False, "scaled": 0.5, "nonfinite": 0}},
+        {"error": "no such file"},
+        {"death": {"kind": "files", "detail": "cut off", "step": "load on cpu fp32"}},
+    ],
+    ids=lambda evidence: next(iter(evidence)),
+)
+def test_what_no_mask_changes_is_named_and_left_out(evidence: dict[str, object], tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    seen = problem(plan, {"conv_1": failed(cases(plan)["conv_1"], **evidence)})
+    assert (seen.red, seen.faults, seen.beyond) == (False, [], ["conv_1"])
+    assert "conv_1" not in names(seen)
+
+
+def test_the_worst_output_of_any_sample_counts(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    out0, out1 = (cases(plan)[f"output:{name}"] for name in ("out0", "out1"))
+    assert (
+        problem(
+            plan, {"output:out0": failed(out0, 0.2)}, {"output:out1": failed(out1, 0.7)}
+        ).worst_output
+        == 0.7
+    )
+    died = Result(
+        out0.id, "failed", evidence={"death": {"kind": "crash", "step": "run", "detail": "SIGSEGV"}}
+    )
+    assert problem(plan, {"output:out0": died}).worst_output == float("inf")
+    skipped = {name: Result(case.id, "skipped") for name, case in cases(plan).items()}
+    assert problem(plan, skipped, skipped).worst_output is None
+
+
+def test_the_loosest_output_says_how_far_outputs_may_be_off(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path, "tolerance: {outputs: {out1: {scaled: 0.3}}}\n")
+    assert problem(plan).output_tolerance == 0.3
