@@ -11,12 +11,12 @@ class DeviceDenied(Exception):
 
 def denied(result: Result) -> str | None:
     """Why it does not, where it does not: no device, nothing on it, or options that ncnn dropped."""
-    if result.evidence.get("no_vulkan"):
+    if result.evidence.no_vulkan:
         return str(result.reason)
-    dropped = result.evidence.get("dropped")
+    dropped = result.evidence.dropped
     if dropped:
         return (
-            f"{result.evidence['setup']}: {result.evidence['device']} does not offer "
+            f"{result.evidence.setup}: {result.evidence.device} does not offer "
             f"{', '.join(dropped)}; ncnn dropped that and ran something else: compare a precision it has"
         )
     return None

@@ -13,10 +13,11 @@ from pytest_ncnn_parity.asked import DeviceDenied, denied
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare import comparisons
-from pytest_ncnn_parity.diagnose.causes import Diagnosis, Red, diagnose
+from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -136,10 +137,10 @@ class CaseItem(pytest.Item):
             self._conclude(run, replace(result, outcome="failed"), None, message, DeviceDenied)
         elif result.outcome == "skipped":
             self._conclude(run, result, None, case_text.plain(f"{result.reason}"))
-        elif "error" in result.evidence:
-            self._conclude(run, result, None, case_text.plain(result.evidence["error"]))
-        elif "unreadable" in result.evidence:
-            self._conclude(run, result, None, self._unreadable(result.evidence["unreadable"]))
+        elif result.evidence.error is not None:
+            self._conclude(run, result, None, case_text.plain(result.evidence.error))
+        elif result.evidence.unreadable is not None:
+            self._conclude(run, result, None, self._unreadable(result.evidence.unreadable))
         elif result.outcome == "failed":
             self._fail(run, result, session)
         else:
@@ -184,7 +185,7 @@ class CaseItem(pytest.Item):
             self.carried["fixes"] = [fixed]
         message = case_text.failure(self.case, result, diagnosis, fixed, brief=bool(upstream))
         if diagnosis.cause == "load":  # of the whole network: this case only tells of it
-            path = tuple(result.evidence["death"].get("key", ("model", "bin")))
+            path = _key(result)
             message = case_text.of_files(diagnosis, self.plan.spec.at(*path), self._place(*path))
         repro = None
         if session.repro is not None and self.case.layer is not None and not expected:
@@ -206,7 +207,7 @@ class CaseItem(pytest.Item):
             result = known.get(case.id)
             if result is None or case.layer is None or case.layer.number not in needed:
                 continue
-            if result.outcome == "failed" and "error" not in result.evidence:
+            if result.outcome == "failed" and result.evidence.error is None:
                 cause = diagnose(case, result).cause
                 red.append(Red(case.layer.name, case.layer.type, cause))
         return red
@@ -230,7 +231,7 @@ class CaseItem(pytest.Item):
         if notices:
             self.carried["masks"] = notices
         notes = []
-        unread = result.evidence.get("unread")
+        unread = result.evidence.unread
         if unread and session.news((self._spec_name, "unread")):
             notes.append(self._unread(unread))
         if session.news((self._spec_name, "model")):
@@ -240,9 +241,9 @@ class CaseItem(pytest.Item):
             notes += unhashed
         if notes:
             self.carried["notes"] = notes
-        known = (self._spec_name, len(run.engine.devices), bool(run.engine.environment))
+        known = (self._spec_name, run.environment_size)
         if session.news(known):
-            self.carried["environment"] = records.worker_environment(run.environment())
+            self.carried["environment"] = records.worker_environment(run.environment)
         self.user_properties += records.properties(case)
         session.concluded(self.path)
         if result.outcome == "skipped":
@@ -272,6 +273,12 @@ class CaseItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         name = f"{self.sample}::{self.case.id}"
         return self.path, self._line, name
+
+
+def _key(result: Result) -> tuple[str, ...]:
+    """Where in the spec to look for what kept the network from loading."""
+    death = result.evidence.death
+    return ("model", "bin") if death is None or not death.key else death.key
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -268,13 +268,13 @@ def _session(
     watch: Callable[[str], None],
 ) -> Session:
     from pytest_ncnn_parity import session
-    from pytest_ncnn_parity.engine import results
+    from pytest_ncnn_parity.engine import spec_run
     from pytest_ncnn_parity.repair.fix import FixSettings
 
-    settings = results.Settings(
+    settings = spec_run.Settings(
         timeout=asked.timeout,
         memory=asked.memory,
-        threads=results.threads(int(worker.get("workercount", 1))),
+        threads=spec_run.threads(int(worker.get("workercount", 1))),
         accumulated=asked.accumulated,
         watch=watch,
         share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,

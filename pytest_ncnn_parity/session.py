@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from pytest_ncnn_parity.engine.results import Settings, SpecRun
+from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.fix import FixSettings
 
@@ -48,8 +48,7 @@ class Session:
     def _leave(self, path: str) -> None:
         """One worker at a time: it holds networks and a GPU. And no results that nobody waits for."""
         run = self._runs[path]
-        run.idle()
-        run.close()
+        run.finish()
         if self._waiting[path] <= 0 or self.settings.share is not None:  # there they can be read again
             del self._runs[path]
 

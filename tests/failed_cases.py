@@ -1,6 +1,6 @@
 """Cases that failed, made by hand, and what is said of them."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.engine.evidence import Death, Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report.text import case_text
@@ -19,9 +21,15 @@ RANGE = BUILT_IN["fp16-range"][0]
 FP32 = BUILT_IN["cpu-vs-vulkan"][0]
 BF16 = Comparison("bf16", Setup(), Setup("vulkan", "bf16"))
 
-RIGHT = {"agrees": True, "scaled": 1e-4, "nonfinite": 0}
-WRONG = {"agrees": False, "scaled": 0.25, "nonfinite": 0}
-UNTRIED = {"agrees": None, "problem": "no such option"}
+HOW = {
+    "without_arithmetic": "without fp16 arithmetic",
+    "without_packing": "without packing",
+    "without_winograd": "without winograd",
+    "fp32_on_device": "in fp32 on the same device",
+}
+RIGHT = Trial("", True, 1e-4)
+WRONG = Trial("", False, 0.25)
+UNTRIED = Trial("", None, problem="no such option")
 ON_VULKAN = {"execution": "vulkan fp16"}
 
 
@@ -30,6 +38,7 @@ def case(name: str, kind: str, comparison: Comparison = SHIPPED) -> Case:
     return Case(name, comparison, Tolerance(scaled=0.04), layer)
 
 
+RUN = Step("layer", "cpu fp32", 7, "conv_1")
 CONV = case("conv_1", "Convolution")
 OUTPUT = Case("output:out0", SHIPPED, Tolerance(scaled=0.04), output="out0")
 
@@ -37,15 +46,18 @@ OUTPUT = Case("output:out0", SHIPPED, Tolerance(scaled=0.04), output="out0")
 def failed(candidate: list[float], reference: list[float], **evidence: Any) -> Result:
     """The result of a case whose candidate and reference made these values."""
     metrics = compare(np.array(candidate), np.array(reference), Tolerance(scaled=0.04))
-    return Result("any", "failed", asdict(metrics), evidence=evidence)
+    trials = {
+        name: replace(evidence.pop(name), how=how) for name, how in HOW.items() if name in evidence
+    }
+    return Result("any", "failed", metrics, evidence=Evidence(trials=trials, **evidence))
 
 
-def died(kind: str, detail: str, step: str = "run conv_1", **evidence: Any) -> Result:
-    death = {"kind": kind, "detail": detail, "step": step, "stderr": "one\n\ntwo\n"}
-    return Result("any", "failed", evidence={"death": death, **evidence})
+def died(kind: str, detail: str, step: Step = RUN, **evidence: Any) -> Result:
+    death = Death(kind, detail, step, "one\n\ntwo\n")
+    return Result("any", "failed", evidence=Evidence(death=death, **evidence))
 
 
-def told(of: Case, result: Result, *upstream: Red) -> str:
+def headline(of: Case, result: Result, *upstream: Red) -> str:
     """The first line of the failure."""
     return case_text.summary(of, diagnose(of, result, upstream))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import networks
 
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine import results
-from pytest_ncnn_parity.engine.results import Settings, SpecRun
+from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
@@ -33,7 +32,7 @@ def plan(folder: Path, compare: str = "[cpu-vs-vulkan]", samples: int = 1) -> Pl
 def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[str, Verdict]:
     """By sample::comparison::name, of all cases."""
     cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
-    settings = Settings(timeout, results.threads(1), memory)
+    settings = Settings(timeout, threads(1), memory)
     run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
     found = {}
     try:
@@ -42,8 +41,8 @@ def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[st
                 result = run.result(sample, case)
                 if result.outcome != "failed":
                     verdict = Verdict(result.outcome, None, result.reason or "")
-                elif "error" in result.evidence:
-                    verdict = Verdict("failed", None, result.evidence["error"])
+                elif result.evidence.error is not None:
+                    verdict = Verdict("failed", None, result.evidence.error)
                 else:
                     why = diagnose(case, result)
                     text = "\n".join([why.what, *why.evidence])

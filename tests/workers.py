@@ -11,7 +11,8 @@ from typing import Any
 import networks
 
 from pytest_ncnn_parity.engine import jobs
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.protocol import Job, Judge
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
@@ -23,7 +24,7 @@ def planned(folder: Path, compare: str) -> Plan:
 
 
 def talk(*asked: Job) -> list[dict[str, Any]]:
-    """All messages of a worker that is `asked` jobs."""
+    """All messages of a worker that is `asked` jobs; native steps as text."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest_ncnn_parity.worker.main"],
         input="".join(job.encode() + "\n" for job in asked),
@@ -32,10 +33,11 @@ def talk(*asked: Job) -> list[dict[str, Any]]:
         timeout=120,
         check=True,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    return [{**m, "at": str(Step(**m["at"]))} if "at" in m else m for m in messages]
 
 
-def job(plan: Plan, *names: str) -> Job:
+def job(plan: Plan, *names: str) -> Judge:
     cases = [case for c in plan.spec.comparisons for case in plan.cases(c)]
     chosen = [case for case in cases if not names or case.id in names]
     return jobs.judge(plan, "noise", chosen, 1, first=True)

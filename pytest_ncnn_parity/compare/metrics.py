@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
 
+__all__ = ["BLOCK", "Array", "Metrics", "compare"]
+
 BLOCK = 1 << 16  # elements: float64 copies of a block stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What a comparison measured. All statistics are float64; errors are in the blob's own units.
-
-    `nan` and `inf` count elements that are so in the candidate and not in the reference.
-    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). NaN or inf where
-    the other side has something else makes the errors infinite and the cosine NaN; where both sides
-    have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
-    `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
-    `used` is the largest error of an element as a share of its budget: 1 is all of it, inf what no share
-    allows. The conditions on the whole array do not enter into it.
-    """
-
-    agrees: bool
-    total: int
-    mismatched: int
-    nan: int
-    inf: int
-    max_abs: float
-    scaled: float
-    cosine: float
-    sqnr_db: float
-    reference_absmax: float
-    candidate_absmax: float
-    least_scaled: float
-    used: float
-    index: tuple[int, ...]  # of the worst element, in numpy's order
-    reference: float  # there
-    candidate: float  # there
-    budget: float  # there
-    failed: tuple[str, ...] = field(default=())  # conditions that did not hold, as text
 
 
 def compare(candidate: Array, reference: Array, tolerance: Tolerance) -> Metrics:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
 
 OPTION = "--ncnn-parity-accumulated"
 DOMINANT = 0.5  # of the output's error: one step this large is where to look
 SMALL = 0.1  # of the largest step: less is not worth a line
 
 
-def lines(growth: Mapping[str, Any] | None, error: float) -> Iterator[str]:
+def lines(growth: Growth | None, error: float) -> Iterator[str]:
     """What the candidate's own run shows; `error` is the output's, as a share of its largest value.
 
     None: nobody looked, and the line says how to.
@@ -18,26 +19,16 @@ def lines(growth: Mapping[str, Any] | None, error: float) -> Iterator[str]:
     if growth is None:
         yield f"where the error grows on its way here: {OPTION} tells"
         return
-    largest = growth["largest"]
-    if largest:
-        most = _size(largest[0])
-        if most < DOMINANT * error:
-            yield (
-                f"it adds up: the error grows in {growth['layers']} layers, in none by more than "
-                f"{_share(most)}"
-            )
-    for step in (step for step in largest if _size(step) >= SMALL * _size(largest[0])):
-        yield (
-            f"error grows from {_share(step['from'])} to {_share(step['to'])} at {step['layer']} "
-            f"({step['type']})"
-        )
-    if growth["ended"]:
-        yield f"the candidate's own run could not be followed to its end: {growth['ended']}"
+    most = max(map(_size, growth.largest), default=0.0)
+    if growth.largest and most < DOMINANT * error:
+        yield f"it adds up: the error grows in {growth.layers} layers, in none by more than {most:.3g}"
+    for step in growth.largest:
+        if _size(step) >= SMALL * most:
+            change = f"{step.before:.3g} to {step.after:.3g}"
+            yield f"error grows from {change} at {step.layer} ({step.type})"
+    if growth.ended:
+        yield f"the candidate's own run could not be followed to its end: {growth.ended}"
 
 
-def _size(step: Mapping[str, Any]) -> float:
-    return float(step["to"]) - float(step["from"])
-
-
-def _share(value: Any) -> str:
-    return f"{float(value):.3g}"
+def _size(step: GrowthStep) -> float:
+    return step.after - step.before

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import Result
 
 
-def seen(metrics: Mapping[str, Any], where: str) -> str:
+def seen(metrics: Metrics, where: str) -> str:
     """The symptom: what stands where something else should."""
-    total = metrics["total"]
-    for kind in ("nan", "inf"):
-        if metrics[kind]:
-            return f"{kind} on {where}, {metrics[kind]} of {total} elements"
-    if metrics["mismatched"]:
-        scaled = float(metrics["scaled"])
+    for kind, count in (("nan", metrics.nan), ("inf", metrics.inf)):
+        if count:
+            return f"{kind} on {where}, {count} of {metrics.total} elements"
+    if metrics.mismatched:
         return (
-            f"off by {float(metrics['max_abs']):.4g} on {where} (scaled {scaled:.3g}), "
-            f"{metrics['mismatched']} of {total} elements"
+            f"off by {metrics.max_abs:.4g} on {where} (scaled {metrics.scaled:.3g}), "
+            f"{metrics.mismatched} of {metrics.total} elements"
         )
-    return f"{'; '.join(metrics['failed'])} on {where}"
+    return f"{'; '.join(metrics.failed)} on {where}"
 
 
-def tried(evidence: Mapping[str, Any]) -> list[str]:
-    names = {
-        "plain_cpu": "without packing, winograd and sgemm",
-        "repeated": "the same once more, which gave other bits",
-        "without_arithmetic": "without fp16 arithmetic",
-        "without_packing": "without packing",
-        "without_winograd": "without winograd",
-        "fp32_on_device": "in fp32 on the same device",
-    }
-    lines = []
-    for key, name in names.items():
-        if key in evidence:
-            found = evidence[key]
-            if found["agrees"] is None:
-                lines.append(f"tried {name}: {found['problem']}")
-            else:
-                verdict = "right" if found["agrees"] else "wrong"
-                count = f", {found['nonfinite']} inf or nan" if found["nonfinite"] else ""
-                lines.append(f"tried {name}: {verdict}, scaled {float(found['scaled']):.3g}{count}")
-    return lines
+def trials(evidence: Evidence) -> Iterator[str]:
+    """How the step came out with one suspect taken away at a time."""
+    for trial in evidence.trials.values():
+        if trial.agrees is None:
+            yield f"tried {trial.how}: {trial.problem}"
+        else:
+            verdict = "right" if trial.agrees else "wrong"
+            count = f", {trial.nonfinite} inf or nan" if trial.nonfinite else ""
+            yield f"tried {trial.how}: {verdict}, scaled {trial.scaled:.3g}{count}"
 
 
-def number(value: Any) -> str:
-    return f"{float(value):.10g}"
+def symptom(result: Result) -> str:
+    """What a failed result shows, in a few words: a trial of masks has no room for more."""
+    evidence, metrics = result.evidence, result.metrics
+    if evidence.misread is not None:
+        return f"takes the 16-bit values of {evidence.misread} for fp32"
+    if metrics is None:
+        detail = "it died before" if evidence.death is None else evidence.death.detail
+        return f"could not be run: {detail}"
+    count = metrics.nan + metrics.inf
+    if count:
+        return f"has {count} inf or nan"
+    if metrics.mismatched:
+        return f"is off by scaled {metrics.scaled:.3g}"
+    if evidence.reference_nan:
+        return f"has {evidence.reference_nan} nan in the reference itself"
+    return "holds what 16 bits cannot"
+
+
+def number(value: float) -> str:
+    return f"{value:.10g}"

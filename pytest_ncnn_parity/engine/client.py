@@ -6,19 +6,30 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pytest_ncnn_parity.engine.process import Died, EngineError, Worker
-from pytest_ncnn_parity.engine.protocol import Job, Result
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
+from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
+from pytest_ncnn_parity.engine.steps import Step
 
 __all__ = ["Engine", "EngineError"]
 
 MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
-BEFORE_ANY_VALUE = ("start Vulkan", "load on")  # steps that end the same way whatever the sample
+
+_RESULT = TypeAdapter(Result)  # made once: it is asked for each case
+
+T = TypeVar("T")
 
 
 class Engine:
-    """Runs jobs in a worker process, one worker after the other. Close it when done."""
+    """Runs jobs in a worker process, one worker after the other. Close it when done.
+
+    `environment` and `devices` hold what workers said of themselves; `watch` is called with each native
+    step.
+    """
 
     def __init__(
         self,
@@ -28,28 +39,28 @@ class Engine:
         folder: Path | None = None,
     ) -> None:
         self.timeout = timeout
-        self.environment: dict[str, Any] = {}
+        self.environment: dict[str, str] = {}
         self.devices: list[dict[str, str]] = []
+        self.watch: Callable[[Step], None] = lambda _: None
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
         self._memory = memory
         self._folder = folder
-        self._worker: Worker | None = None
-        self._fatal: dict[str, Mapping[str, Any]] = {}  # steps that no job need try again
+        self._worker: WorkerProcess | None = None
+        self._fatal: dict[Step, Death] = {}  # steps that no job need try again
         self._beyond: str | None = None  # why no job need be tried any more
         self._gpus: dict[str, dict[str, str]] = {}  # by index, what ncnn tells of their drivers
-        self.watch: Callable[[str], None] = lambda _: None  # told of each native step
 
-    def run(self, job: Job) -> Iterator[Result]:
+    def run(self, job: Judge) -> Iterator[Result]:
         """Results of the job's cases as they come."""
         for message in self._messages(job):
             assert isinstance(message, Result)
             yield message
 
-    def ask(self, job: Job) -> Any:
-        """What a job that judges nothing has to tell."""
+    def ask(self, job: Job, answer: type[T]) -> T:
+        """What a job that judges nothing found, as an `answer`."""
         (message,) = self._messages(job)
         assert isinstance(message, Mapping)
-        return message[job.kind]
+        return _decoded(TypeAdapter(answer), message["answer"])
 
     def _messages(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
         """What workers say of the job.
@@ -57,8 +68,8 @@ class Engine:
         A native step that kills the worker, or outlasts the time limit, is the failure of the cases
         that need it; the rest of the job goes on in a fresh worker.
         """
-        done: list[str] = list(job.done)
-        dead: dict[str, Mapping[str, Any]] = {**self._fatal, **job.dead}
+        done: list[str] = list(job.done) if isinstance(job, Judge) else []
+        dead = {**self._fatal, **{death.step: death for death in job.dead if death.step is not None}}
         deaths = 0
         while True:
             if self._beyond is not None:
@@ -66,13 +77,13 @@ class Engine:
             worker = self._ready()
             problem: EngineError | None = None
             try:
-                worker.send(dataclasses.replace(job, done=tuple(done), dead=dead), self.timeout)
+                worker.send(_left(job, done, dead), self.timeout)
                 for message in self._heard(worker):
                     if "case" in message:
-                        result = Result(**message["case"])
+                        result = _decoded(_RESULT, message["case"])
                         done.append(result.id)
                         self._learn(worker)
-                        yield self._with_stderr(result, worker)
+                        yield _with_stderr(result, worker)
                     elif "error" in message:
                         problem = EngineError(message["error"], message["inputs"])
                     else:
@@ -81,14 +92,15 @@ class Engine:
                 self._discard()
                 if worker.jobs > 1:
                     continue  # what an earlier job broke may have killed it: ask a fresh worker
-                if died.step in dead or died.step is None:
+                step = died.death.step
+                if step is None or step in dead:
                     raise EngineError(
                         f"the worker died outside of any network ({died.death.detail}):\n"
                         f"{died.death.stderr}"
                     ) from None
-                dead[died.step] = dataclasses.asdict(died.death)
+                dead[step] = died.death
                 deaths += 1
-                self._weigh(job, died, deaths)
+                self._weigh(job, step, died.death, deaths)
             except BaseException:  # nobody wants the rest: it must not be taken for the next job's
                 self._discard()
                 raise
@@ -97,22 +109,20 @@ class Engine:
                     raise problem
                 return
 
-    def _weigh(self, job: Job, died: Died, deaths: int) -> None:
+    def _weigh(self, job: Job, step: Step, death: Death, deaths: int) -> None:
         """What the last of a job's `deaths` means for what is still to be done."""
-        assert died.step is not None
-        patched = died.step.endswith("(patched)")  # one name for many networks
-        if died.step.startswith(BEFORE_ANY_VALUE) and not patched:
-            self._fatal[died.step] = dataclasses.asdict(died.death)
+        if step.ends_alike:
+            self._fatal[step] = death
         if deaths > MAX_DEATHS:
             what = (
                 f"the worker died {deaths} times with this model; the last: "
-                f"{died.step}, {died.death.detail}. No further case was run"
+                f"{step}, {death.detail}. No further case was run"
             )
-            if job.kind == "judge" and not job.remember and len(job.models) == 1:
+            if isinstance(job, Judge) and not job.remember and len(job.models) == 1:
                 self._beyond = what  # elsewhere what died are masks that were tried
             raise EngineError(what) from None
 
-    def _heard(self, worker: Worker) -> Iterator[dict[str, Any]]:
+    def _heard(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
         """What a worker says of its job; what it says of itself is heard here."""
         for message in worker.messages(self.timeout):
             if "at" in message:
@@ -122,25 +132,13 @@ class Engine:
             else:
                 yield message
 
-    def _with_stderr(self, result: Result, worker: Worker) -> Result:
-        """A failed result with what native code said about it on stderr."""
-        if result.outcome != "failed":
-            return result
-        evidence = dict(result.evidence)
-        shader = worker.stderr.shader_failures.get(f"load on {evidence.get('setup')}")
-        if shader is not None:
-            evidence["shader"] = shader
-        if evidence.get("death", {}).get("kind") == "refused":
-            evidence["death"] = {**evidence["death"], "stderr": worker.stderr.text()}
-        return dataclasses.replace(result, evidence=evidence)
-
-    def _ready(self) -> Worker:
+    def _ready(self) -> WorkerProcess:
         if self._worker is None:
-            self._worker = Worker(self._command, self._memory, self._folder)
+            self._worker = WorkerProcess(self._command, self._memory, self._folder)
             self.environment = self._worker.environment
         return self._worker
 
-    def _learn(self, worker: Worker) -> None:
+    def _learn(self, worker: WorkerProcess) -> None:
         """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
         for index, (name, flags) in worker.stderr.devices.items():
             device = {"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})}
@@ -156,3 +154,32 @@ class Engine:
         if self._worker is not None:
             self._worker.finish()
             self._worker = None
+
+
+def _left(job: Job, done: list[str], dead: Mapping[Step, Death]) -> Job:
+    """What is left of `job`."""
+    left = dataclasses.replace(job, dead=tuple(dead.values()))
+    return dataclasses.replace(left, done=tuple(done)) if isinstance(left, Judge) else left
+
+
+def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
+    """A failed result with what native code said about it on stderr."""
+    if result.outcome != "failed":
+        return result
+    evidence = result.evidence
+    shader = worker.stderr.shader_failures.get(str(Step("load", str(evidence.setup))))
+    death = evidence.death
+    if death is not None and death.kind == "refused":
+        death = dataclasses.replace(death, stderr=worker.stderr.text())
+    seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
+    return dataclasses.replace(result, evidence=seen)
+
+
+def _decoded(kind: TypeAdapter[T], value: Any) -> T:
+    """`value` of a message as a `kind`."""
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise EngineError(f"the worker wrote what is no message: {where}: {first['msg']}") from None

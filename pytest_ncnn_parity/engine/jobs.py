@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.engine.protocol import (
+    CaseSpec,
+    Isolate,
+    Judge,
+    MeasureProfile,
+    MeasureTime,
+    Model,
+    NetSpec,
+    Recording,
+)
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 
@@ -15,15 +24,15 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 class _Nets:
     """Numbers the networks that cases ask for, each once; the trajectory is the first."""
 
-    found: list[NetSpec] = field(
+    known: list[NetSpec] = field(
         default_factory=lambda: [NetSpec(0, CPU_FP32.device, CPU_FP32.precision)]
     )
 
     def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
         spec = NetSpec(model, setup.device, setup.precision, dict(setup.options), mixed)
-        if spec not in self.found:
-            self.found.append(spec)
-        return self.found.index(spec)
+        if spec not in self.known:
+            self.known.append(spec)
+        return self.known.index(spec)
 
     def case(self, case: Case, model: int = 0, mixed: bool = False) -> CaseSpec:
         """`case` with its candidate from another model, or under the job's masks."""
@@ -35,16 +44,16 @@ class _Nets:
             reference=self.number(comparison.reference),
             candidate=None if candidate is None else self.number(candidate, model, mixed),
             half=comparison.half,
-            tolerance=vars(case.tolerance),
+            tolerance=case.tolerance,
             layer=None if case.layer is None else case.layer.number,
             output=case.output,
-            golden=None if case.golden is None else vars(case.golden),
+            golden=None if case.golden is None else Recording(case.golden.file, case.golden.key),
         )
 
 
 def judge(
     plan: Plan, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
-) -> Job:
+) -> Judge:
     """Judge `cases`, in the plan's order. `first`: of the spec's samples this is the first."""
     nets = _Nets()
     chosen = tuple(cases)
@@ -53,7 +62,7 @@ def judge(
     return replace(job, probe=probe, tells_load_failures=first)
 
 
-def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Job:
+def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Judge:
     """Judge `cases` as if each layer had its of `masks`, without a reload."""
     nets = _Nets()
     specs = [nets.case(case, mixed=True) for case in cases]
@@ -61,7 +70,9 @@ def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], 
     return replace(job, masks=tuple(masks), probe=False, remember=True)
 
 
-def proof(plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int) -> Job:
+def verify(
+    plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int
+) -> Judge:
     """Judge `cases`, outputs, on the patched .param, loaded afresh, against the unpatched reference."""
     nets = _Nets()
     specs = [nets.case(case, model=1) for case in cases]
@@ -77,55 +88,44 @@ def _judging(
     cases: Iterable[Case],
     specs: Iterable[CaseSpec],
     threads: int,
-) -> Job:
+) -> Judge:
     comparisons = {case.comparison.name: case.comparison for case in cases}
-    job = _asking(plan, sample, nets.found, threads)
-    return replace(
-        job,
+    return Judge(
+        models=(_model(plan),),
+        nets=tuple(nets.known),
+        trajectory=0,
+        inputs=_inputs(plan, sample),
+        threads=threads,
         cases=tuple(specs),
-        defaults={name: asdict(plan.tolerance(one, None)) for name, one in comparisons.items()},
+        defaults={name: plan.tolerance(one, None) for name, one in comparisons.items()},
     )
 
 
-def survey(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Job:
+def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> MeasureProfile:
     """Measure the trajectory, and tell where the candidate runs its layers."""
     nets = _Nets()
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
-    return replace(_asking(plan, sample, nets.found, threads), kind="survey")
+    return MeasureProfile((_model(plan),), tuple(nets.known), 0, _inputs(plan, sample), threads)
 
 
-def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Job:
+def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:
     """Write the layer of `case`, and what it is fed, to `folder`."""
     nets = _Nets()
-    specs = [nets.case(case)]
-    job = _judging(plan, sample, nets, [case], specs, threads)
-    return replace(job, kind="isolate", folder=folder)
+    spec = nets.case(case)
+    inputs = _inputs(plan, sample)
+    return Isolate((_model(plan),), tuple(nets.known), 0, inputs, threads, case=spec, folder=folder)
 
 
-def timing(
+def time(
     plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
-) -> Job:
+) -> MeasureTime:
     """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
     specs = [
         NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
     ]
-    job = _asking(plan, sample, specs, threads)
-    models = (*job.models, *(replace(_model(plan), param=param, text=None) for param in params))
-    return replace(job, kind="time", models=models)
-
-
-def _asking(plan: Plan, sample: str, nets: Iterable[NetSpec], threads: int) -> Job:
-    """A job about `nets`, the first of which is the trajectory, that judges nothing yet."""
-    return Job(
-        models=(_model(plan),),
-        nets=tuple(nets),
-        trajectory=0,
-        inputs=_inputs(plan, sample),
-        cases=(),
-        defaults={},
-        threads=threads,
-    )
+    models = (_model(plan), *(replace(_model(plan), param=param, text=None) for param in params))
+    return MeasureTime(models, tuple(specs), 0, _inputs(plan, sample), threads)
 
 
 def _model(plan: Plan) -> Model:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import queue
@@ -21,9 +20,10 @@ from typing import Any
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.engine import descendants
+from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.pipes import Pump
-from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.worker.limits import OUT_OF_MEMORY
+from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
+from pytest_ncnn_parity.engine.steps import Step
 
 # idle threads that spin take the cores from those that compute; numpy's products here are short
 _QUIET_THREADS = {
@@ -48,23 +48,15 @@ class EngineError(ParityError):
         self.inputs = inputs
 
 
-@dataclasses.dataclass(frozen=True)
-class Death:
-    """How a worker ended: `kind` is crash, memory or timeout."""
-
-    kind: str
-    detail: str
-    stderr: str
-
-
 class Died(Exception):
-    def __init__(self, step: str | None, death: Death) -> None:
-        super().__init__(step)
-        self.step = step
+    """A worker ended: of a crash, for want of memory, or killed after the time limit."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(death.detail)
         self.death = death
 
 
-class Worker:
+class WorkerProcess:
     """One process in a folder of its own. `most`: the bytes it may hold."""
 
     def __init__(
@@ -72,7 +64,7 @@ class Worker:
     ) -> None:
         self.jobs = 0  # it was given
         self._most = most
-        self._step: str | None = None
+        self._step: Step | None = None
         self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-", dir=folder)
         home = {"TMPDIR": self._home.name}  # it also tells this worker's children from others
         limit = [] if most is None else [f"--memory={most}"]
@@ -129,8 +121,8 @@ class Worker:
         while True:
             message = self._next(timeout)
             if "at" in message:
-                self._step = message["at"]
-                yield message
+                self._step = Step(**message["at"])
+                yield {"at": self._step}
             elif "end" in message:
                 return
             else:
@@ -146,7 +138,7 @@ class Worker:
                 self._process.wait(END_SECONDS)
             code = self._process.poll()
             self.kill()
-            raise Died(self._step, self._death(code))
+            raise Died(self._death(code))
         try:
             message: dict[str, Any] = json.loads(line)
         except ValueError:
@@ -158,15 +150,16 @@ class Worker:
     def _late(self, timeout: float) -> Died:
         self.kill()
         detail = f"no answer for {timeout:g} s, so it was killed"
-        return Died(self._step, Death("timeout", detail, self.stderr.text()))
+        return Died(Death("timeout", detail, self._step, self.stderr.text()))
 
     def _death(self, code: int | None) -> Death:
         said = self.stderr.text()
         if code == OUT_OF_MEMORY or (self.stderr.no_memory and code != -signal.SIGKILL):
             limit = "" if self._most is None else memory.shown(self._most)
             told = f"; it may hold {limit} (--ncnn-parity-memory)" if limit else ""
-            return Death("memory", f"{_ending(code)}, given no more memory{told}", said)
-        return Death("crash", _ending(code), said)
+            detail = f"{_ending(code)}, given no more memory{told}"
+            return Death("memory", detail, self._step, said)
+        return Death("crash", _ending(code), self._step, said)
 
     def kill(self) -> None:
         """End it, and whatever it started, at once."""

@@ -1,14 +1,13 @@
 """What crosses the pipe between pytest and a worker: jobs one way, messages the other.
 
-One JSON object a line. A job is a `Job`; the messages a worker sends back are, by their key:
+One JSON object a line. A job is one of the classes here; the messages a worker sends back are, by
+their key:
 
-`at`           the native step about to run: what died, if nothing follows
-`case`         the result of one case: a `Result`
-`environment`  versions and devices, once what is known of them has grown
-`gpus`         what ncnn tells of the Vulkan devices' drivers, by index: see `driver.versions`
-`survey`       what a job of kind `survey` found: see `survey.survey`
-`time`         what a job of kind `time` found: see `timing.times`
-`isolate`      what a job of kind `isolate` found: see `isolate.isolate`
+`at`           the native step about to run, a `Step`: what died, if nothing follows
+`case`         the result of one case, a `Result`
+`answer`       what a job that judges nothing found: a `SampleProfile`, `Timing`s or an `Isolated`
+`environment`  versions and system, once, when the worker has started
+`gpus`         what ncnn tells of the Vulkan devices' drivers, by index: see `vulkan.versions`
 `error`        the job cannot run at all; a text for the user, and `inputs` at fault with theirs
 `end`          the job is done
 """
@@ -18,7 +17,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.steps import Step
+
+OUT_OF_MEMORY = 71  # a worker's exit status where Python was given no memory
 
 
 @dataclass(frozen=True)
@@ -51,11 +58,19 @@ class NetSpec:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """An array in a file: .npy, or under `key` in an .npz."""
+
+    file: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
 class CaseSpec:
     """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
 
     `reference` and `candidate` are numbers of nets in the job; no candidate: judge the range.
-    `golden`: the file, and the key in it, that stand for the reference of an output.
+    `golden`: the recording that stands for the reference of an output.
     """
 
     id: str
@@ -63,38 +78,51 @@ class CaseSpec:
     reference: int
     candidate: int | None
     half: str | None
-    tolerance: Mapping[str, float | None]
+    tolerance: Tolerance
     layer: int | None = None
     output: str | None = None
-    golden: Mapping[str, str | None] | None = None
+    golden: Recording | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One sample: what to feed, what to load, what to do.
+    """One sample: what to feed, what to load. Each kind of job says what to do with it.
 
-    `masks`, by layer, are those under which cases are judged where they are not the file's.
-    `kind` is `judge` (the cases), `survey` (measure the trajectory), `time` (the networks) or `isolate`
-    (write the layer of the one case, with what it is fed, to `folder`).
-    `trajectory` is the net whose values feed every layer case; `dead` maps native steps that killed
-    a worker to how it died: they are not tried again. `defaults` holds each comparison's layer
-    tolerance for layers that are not themselves judged. `done` are the cases that need no result
-    any more. `tells_load_failures`: a network that does not load is the failure of the first case
-    that wants it; in all but one sample of a spec it is a skip. `repeats`: how often a whole network
-    is run for an output, the worst of which counts. `remember`: the next job will be much the same,
-    so networks are kept, and what a step made of the same values. `accumulated`: follow each
-    candidate's own run beside the layers judged alone.
+    `inputs` are the sources by blob, as the spec has them. `trajectory` is the net whose values feed
+    every layer case. `dead`: native steps that ended a worker before; they are not tried again.
     """
+
+    kind: ClassVar[str]
 
     models: tuple[Model, ...]
     nets: tuple[NetSpec, ...]
     trajectory: int
     inputs: Mapping[str, Mapping[str, Any]]
-    cases: tuple[CaseSpec, ...]
-    defaults: Mapping[str, Mapping[str, float | None]]
     threads: int
-    kind: str = "judge"
-    folder: str | None = None
+    dead: tuple[Death, ...] = ()
+
+    def encode(self) -> str:
+        return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
+
+
+@dataclass(frozen=True)
+class Judge(Job):
+    """Judge `cases`, and give a `Result` for each.
+
+    `defaults` holds each comparison's layer tolerance for layers that are not themselves judged.
+    `masks`, by layer, are those under which cases are judged where they are not the file's. `probe`:
+    find out why a case fails. `repeats`: how often a whole network is run for an output, of which the
+    worst run counts. `remember`: the next job will be much the same, so networks are kept, and what a
+    step made of the same values. `accumulated`: follow each candidate's own run beside the layers that
+    are judged alone. `tells_load_failures`: a network that does not load is the failure of the first
+    case that wants it; in all but one sample of a spec it is a skip. `done` are the cases that need no
+    result any more.
+    """
+
+    kind = "judge"
+
+    cases: tuple[CaseSpec, ...] = ()
+    defaults: Mapping[str, Tolerance] = field(default_factory=dict)
     masks: tuple[int, ...] | None = None
     probe: bool = True
     repeats: int = 1
@@ -102,34 +130,120 @@ class Job:
     accumulated: bool = False
     tells_load_failures: bool = True
     done: tuple[str, ...] = ()
-    dead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def encode(self) -> str:
-        return json.dumps(vars(self), default=vars)
 
-    @staticmethod
-    def decode(line: str) -> Job:
-        raw = json.loads(line)
-        raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
-        raw["nets"] = tuple(NetSpec(**n) for n in raw["nets"])
-        raw["cases"] = tuple(CaseSpec(**c) for c in raw["cases"])
-        raw["done"] = tuple(raw["done"])
-        raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
-        return Job(**raw)
+@dataclass(frozen=True)
+class MeasureProfile(Job):
+    """Measure the trajectory, and tell where every other network runs its layers: a `SampleProfile`."""
+
+    kind = "profile"
+
+
+@dataclass(frozen=True)
+class MeasureTime(Job):
+    """Time the networks: a `Timing` for each."""
+
+    kind = "time"
+
+
+@dataclass(frozen=True)
+class Isolate(Job):
+    """Write the layer of `case`, with what it is fed, to `folder`: an `Isolated`."""
+
+    kind = "isolate"
+
+    case: CaseSpec | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class SampleProfile:
+    """What a search for masks wants to know of a sample.
+
+    `absmax`: the largest magnitude of each blob. `sensitivity`: layer number -> how far, as a share of
+    its largest output, the layer in fp32 is off once its inputs are rounded to the candidate's 16 bits:
+    what no mask on the layer itself can bring back. `runs`: for each further network of the job, where
+    each layer runs and what it stores, as read back.
+    """
+
+    absmax: Mapping[str, float]
+    sensitivity: Mapping[int, float]
+    runs: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """`ms`: milliseconds of each run of a network, or `problem`: why there are none.
+
+    `where` holds "cpu" or "vulkan" for every layer.
+    """
+
+    ms: tuple[float, ...] = ()
+    where: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """`inputs` maps the blobs that a layer reads to their .npy files; `problem`: why there are no files.
+
+    `custom`: ncnn itself does not have the operator.
+    """
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    custom: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
     """What the worker found for one case.
 
-    `metrics` are those of `compare.Metrics`; `evidence` holds plain values by name, which
-    `diagnose` reads; `reason` says why a case was skipped. `accumulated`: metrics of the same values
-    in the candidate's own run against those in the reference's, where that was asked for.
+    `reason` says why a case was skipped. `accumulated`: metrics of the same values in the candidate's
+    own run against those in the reference's, where that was asked for.
     """
 
     id: str
     outcome: str
-    metrics: Mapping[str, Any] | None = None
+    metrics: Metrics | None = None
     reason: str | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    accumulated: Mapping[str, Any] | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    accumulated: Metrics | None = None
+
+
+def decode_job(line: str) -> Job:
+    """The job that `line` holds, as `Job.encode` wrote it."""
+    raw = json.loads(line)
+    kind = {job.kind: job for job in (Judge, MeasureProfile, MeasureTime, Isolate)}[raw.pop("kind")]
+    raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
+    raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
+    raw["dead"] = tuple(_death(death) for death in raw["dead"])
+    if kind is Judge:
+        raw["cases"] = tuple(map(_case, raw["cases"]))
+        raw["defaults"] = {name: Tolerance(**one) for name, one in raw["defaults"].items()}
+        raw["done"] = tuple(raw["done"])
+        raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
+    elif kind is Isolate:
+        raw["case"] = _case(raw["case"])
+    job: Job = kind(**raw)
+    return job
+
+
+def _case(raw: Mapping[str, Any]) -> CaseSpec:
+    golden = None if raw["golden"] is None else Recording(**raw["golden"])
+    return CaseSpec(**{**raw, "tolerance": Tolerance(**raw["tolerance"]), "golden": golden})
+
+
+def _death(raw: Mapping[str, Any]) -> Death:
+    lists = {name: tuple(raw[name]) for name in ("key", "lines")}
+    return Death(**{**raw, **lists, "step": None if raw["step"] is None else Step(**raw["step"])})
+
+
+def encode_result(result: Result) -> dict[str, Any]:
+    """`result` for a message: what has its default is left out."""
+    return {**_given(result, Result("", "")), "evidence": _given(result.evidence, Evidence())}
+
+
+def _given(value: Result | Evidence, default: Result | Evidence) -> dict[str, Any]:
+    usual = vars(default)
+    return {name: strict_json.plain(one) for name, one in vars(value).items() if one != usual[name]}

@@ -1,137 +1,31 @@
-"""The results of a spec's samples, run on demand: here, or by another xdist worker that was first."""
+"""The results of one sample, streamed as they are asked for: from here, or from another xdist worker."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import filelock
+from pydantic import TypeAdapter
 
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import Engine, EngineError
-from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.engine.protocol import Result, encode_result
 
 POLL_SECONDS = 0.02
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says about running. `share`: a folder that all xdist workers see.
-
-    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `watch` is
-    told what is going on, again and again.
-    """
-
-    timeout: float
-    threads: int
-    memory: int | None = None
-    accumulated: bool = False
-    share: Path | None = None
-    watch: Callable[[str], None] = lambda _: None
+Run = Callable[[Sequence[str]], Iterator[Result]]
 
 
-@dataclass
-class SpecRun:
-    """One spec's engine and the results of its samples.
+class SampleResults:
+    """One sample's results. `run` gives those of the cases it is called with, by their ids."""
 
-    `selected` holds, by sample, the cases this session runs, in the order they were collected.
-    """
-
-    plan: Plan
-    settings: Settings
-    selected: Mapping[str, Sequence[Case]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        settings = self.settings
-        self.engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
-        self.engine.watch = self._watch
-        self.phase = ""  # what native steps are being done for, where it is not to judge a sample
-        self._samples: dict[str, _Sample] = {}
-        self._running: _Sample | None = None
-        self._once: dict[tuple[str, str], Any] = {}
-
-    def result(self, sample: str, case: Case) -> Result:
-        """The result of `case`; its sample is run up to here if nobody has."""
-        return self._sample(sample).result(case.id)
-
-    def results(self, sample: str) -> dict[str, Result]:
-        """All results of a sample's selected cases, by case id."""
-        found = self._sample(sample)
-        found.finish()
-        return found.known
-
-    def _watch(self, step: str) -> None:
-        kind, _, rest = step.partition(" ")
-        number, _, what = rest.partition(" ")
-        if kind == "layer":
-            step = f"layer {int(number) + 1} of {len(self.plan.graph.layers)}, {what}"
-        self.settings.watch(f"{self.phase}{step}")
-
-    def environment(self) -> dict[str, Any]:
-        """Versions and devices as far as any worker told."""
-        devices = [{"driver": None, "api": None, **device} for device in self.engine.devices]
-        return {**self.engine.environment, "devices": devices}
-
-    def _sample(self, name: str) -> _Sample:
-        if name not in self._samples:
-            kind = _Sample if self.settings.share is None else _SharedSample
-            self._samples[name] = kind(self, name)
-        sample = self._samples[name]
-        if self._running not in (None, sample):
-            assert self._running is not None
-            self._running.finish()  # one engine, one job at a time
-        self._running = sample
-        return sample
-
-    def idle(self) -> None:
-        """Finish what is running, so that the engine is free for another job."""
-        if self._running is not None:
-            self._running.finish()
-
-    def once(self, kind: str, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, plain values, worked out once for this process and all xdist workers.
-
-        Where it raises, it is not called again here, and the others get None.
-        """
-        key = (kind, name)
-        if key not in self._once:
-            self._once[key] = None
-            self._once[key] = make() if self.settings.share is None else self._shared(key, make)
-        return self._once[key]
-
-    def _shared(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
-        path = self.share_path(*key).with_suffix(".json")
-        with filelock.FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                made = make()
-                fresh = path.with_suffix(".new")
-                fresh.write_text(json.dumps(made), "utf-8")
-                fresh.replace(path)
-            return json.loads(path.read_text("utf-8"))
-
-    def share_path(self, *key: str) -> Path:
-        assert self.settings.share is not None
-        name = sha256("\0".join([str(self.plan.spec.path), *key]).encode()).hexdigest()[:24]
-        return self.settings.share / name
-
-    def close(self) -> None:
-        self.engine.close()
-
-
-class _Sample:
-    """One sample's results, streamed from the engine as they are asked for."""
-
-    def __init__(self, run: SpecRun, name: str) -> None:
+    def __init__(self, case_ids: Sequence[str], run: Run) -> None:
+        self._case_ids = case_ids
         self._run = run
-        self._name = name
-        self._cases = run.selected.get(name, ())
         self._stream: Iterator[Result] | None = None
         self._ended = False
         self.known: dict[str, Result] = {}
@@ -158,42 +52,26 @@ class _Sample:
             self.known[result.id] = result
 
     def _fresh(self) -> Iterator[Result]:
-        """Run the cases without a result. A job that cannot run fails its first case, skips the rest."""
-        run = self._run
-        first = next(iter(run.selected), None) == self._name
-        job = jobs.judge(run.plan, self._name, self._cases, run.settings.threads, first)
-        job = replace(job, accumulated=run.settings.accumulated)
-        waiting = [case.id for case in self._cases if case.id not in self.known]
-        if not waiting:
-            return
-        try:
-            for message in run.engine.run(replace(job, done=tuple(self.known))):
-                waiting.remove(message.id)
-                yield message
-        except EngineError as error:
-            yield Result(waiting[0], "failed", evidence={"error": self._placed(error)})
-            for case_id in waiting[1:]:
-                reason = f"not run: the sample could not be run; {waiting[0]} tells why"
-                yield Result(case_id, "skipped", reason=reason)
-
-    def _placed(self, error: EngineError) -> str:
-        spec = self._run.plan.spec
-        if not error.inputs:
-            return f"{spec.at('inputs', self._name, of_key=True)}: {error}"
-        return "\n".join(
-            f"{spec.at_input(self._name, blob)}: {problem}" for blob, problem in error.inputs.items()
-        )
+        """Run the cases that have no result yet."""
+        waiting = [case_id for case_id in self._case_ids if case_id not in self.known]
+        if waiting:
+            yield from self._run(waiting)
 
 
-class _SharedSample(_Sample):
-    """The same among xdist workers: whoever takes the lock runs the sample, the others read along."""
+class SharedSampleResults(SampleResults):
+    """The same among xdist workers: whoever takes the lock runs the sample, the others read along.
 
-    def __init__(self, run: SpecRun, name: str) -> None:
-        super().__init__(run, name)
-        path = run.share_path("sample", name)
+    `path` is a file's name without suffix that all of them see. `engine` learns from whoever ran the
+    sample what versions and devices there are.
+    """
+
+    def __init__(self, case_ids: Sequence[str], run: Run, path: Path, engine: Engine) -> None:
+        super().__init__(case_ids, run)
+        self._engine = engine
         self._log = path.with_suffix(".jsonl")
         self._lock = filelock.FileLock(path.with_suffix(".lock"))
         self._offset = 0
+        self._adapter = TypeAdapter(Result)
 
     def _take(self) -> None:
         self._read()
@@ -214,11 +92,10 @@ class _SharedSample(_Sample):
             if self._log.stat().st_size > self._offset:
                 log.write(b"\n")  # a leader that was killed left half a line
             for result in self._fresh():
-                log.write(json.dumps({"case": asdict(result)}).encode() + b"\n")
+                _append(log, {"case": encode_result(result)})
                 log.flush()
-            engine = self._run.engine
-            told = {"environment": engine.environment, "devices": engine.devices, "end": True}
-            log.write(json.dumps(told).encode() + b"\n")
+            engine = self._engine
+            _append(log, {"environment": engine.environment, "devices": engine.devices, "end": True})
 
     def _read(self) -> None:
         if not self._log.exists():
@@ -236,19 +113,14 @@ class _SharedSample(_Sample):
         except json.JSONDecodeError:
             return  # the half line a killed leader left; its case is run again
         if "case" in message:
-            result = Result(**message["case"])
+            result = self._adapter.validate_python(message["case"])
             self.known[result.id] = result
         if "end" in message:
             self._ended = True
-            engine = self._run.engine
+            engine = self._engine
             engine.environment = engine.environment or message["environment"]
             engine.devices = engine.devices or message["devices"]
 
 
-def threads(xdist_workers: int) -> int:
-    """This process's share of the cores it may use."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        cores = os.cpu_count() or 1
-    return max(1, cores // max(1, xdist_workers))
+def _append(log: Any, message: dict[str, Any]) -> None:
+    log.write(strict_json.line(message).encode() + b"\n")

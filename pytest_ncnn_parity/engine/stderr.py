@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 
+from pytest_ncnn_parity.engine.steps import STEP_MARK
+
 HEAD = 1000  # bytes kept of the beginning
 TAIL = 4000  # and of the end
 LINE = 1 << 16  # no line is waited for longer than this
 
-STEP = b"\x1e"  # a worker writes this, a native step's name and a newline before it takes the step
 
 _STEPS = re.compile(rb"\x1e([^\n]*)\n")
 _DEVICE = re.compile(rb"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
@@ -40,7 +41,7 @@ class Stderr:
             whole, newline, rest = whole + newline + rest, b"", b""
         self._rest = rest
         lines = whole + newline
-        said, *more = _STEPS.split(lines) if STEP in lines else [lines]
+        said, *more = _STEPS.split(lines) if STEP_MARK in lines else [lines]
         self._hear(said)
         for step, text in zip(more[::2], more[1::2], strict=True):
             self._step = step.decode("utf-8", "replace")

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
-from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair.cost import Cost, cost
 from pytest_ncnn_parity.repair.verify import CasesBySample, on_disk, verify_setup
@@ -59,18 +58,16 @@ def measure_cost(
     kill the worker, or as it is now.
     """
     assert comparison.candidate is not None
-    run.idle()
     right = [alternative for alternative in alternatives if not alternative.problem]
     setups = [(comparison.candidate, 0), (comparison.candidate, 1), *((a.setup, 0) for a in right)]
     sample = next(iter(run.plan.spec.inputs))
     with on_disk(network) as path:
-        job = jobs.timing(run.plan, sample, setups, [path], run.settings.threads)
         try:
-            before, after, *others = run.engine.ask(job)
+            before, after, *others = run.time(sample, setups, [path])
         except EngineError:
             return None, list(alternatives)
-    if before["problem"] or after["problem"]:
+    if before.problem or after.problem:
         return None, list(alternatives)
-    timed = {a.name: replace(a, ms=median(times["ms"])) for a, times in zip(right, others, strict=True)}
-    price = cost(network, (before["ms"], before["where"]), (after["ms"], after["where"]))
+    timed = {a.name: replace(a, ms=median(timing.ms)) for a, timing in zip(right, others, strict=True)}
+    price = cost(network, (before.ms, before.where), (after.ms, after.where))
     return price, [timed.get(a.name, a) for a in alternatives]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import (
     NO_BF16_STORAGE,
     NO_FP16_ARITHMETIC,
@@ -62,7 +62,7 @@ def spare(run: SpecRun) -> list[Notice]:
     part of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends the
     search, they are those known by then.
     """
-    numbers = run.once("spare", "", lambda: _spare(run)) or ()
+    numbers = run.once("spare", "", list[int], lambda: _spare(run)) or ()
     return [
         Notice(layer.name, layer.mask, "spare", "every comparison that ran stays right without it")
         for layer in masked(run.plan)
@@ -96,7 +96,6 @@ def _spare(run: SpecRun) -> list[int]:
 
     with suppress(Spent):  # then `needed` is what the last set that held had
         ddmin(needed, holds)
-    run.phase = ""
     return [layer.number for layer in layers if layer.number not in needed]
 
 

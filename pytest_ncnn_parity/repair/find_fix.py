@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-from pydantic import TypeAdapter
+from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask, weak_mask
 from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, try_alternatives
@@ -25,14 +22,11 @@ from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_
 def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
     """The fix for `comparison`, worked out once. None: what is wrong there is no matter of masks."""
 
-    def work_out() -> dict[str, Any] | None:
-        run.phase = "what went wrong: "
-        fix = _work_out(run, comparison, settings)
-        run.phase = ""
-        return None if fix is None else asdict(fix)
+    def work_out() -> Fix | None:
+        with run.working_on("what went wrong"):
+            return _work_out(run, comparison, settings)
 
-    values = run.once("fix", comparison.name, work_out)
-    return None if values is None else TypeAdapter(Fix).validate_python(values)
+    return run.once("fix", comparison.name, Fix, work_out)
 
 
 def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
@@ -95,8 +89,8 @@ class _Repair:
             if not result.complete:
                 how = "the budget of the search was spent before any set of masks held"
             return _no_masks(comparison, problem, how, effort, notes)
-        run.phase = "proof of the masks: "
-        masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
+        with run.working_on("proof of the masks"):
+            masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
         if not result.complete:
             notes.append("the budget ended the search: not all of these masks may be needed")
         elif masks != result.masks:

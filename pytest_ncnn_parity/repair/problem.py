@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
@@ -92,7 +91,7 @@ def problem_of(
     outputs = [case for case in cases if case.output is not None]
     concerned = {case.id for case in outputs}
     concerned |= {result.id for _, result in failed}
-    concerned |= {result.id for _, result in judged if "origin" in result.evidence}
+    concerned |= {result.id for _, result in judged if result.evidence.origin is not None}
     return Problem(
         faults=_faults(failed),
         cases={name: [case for case in some if case.id in concerned] for name, some in mendable.items()},
@@ -109,16 +108,15 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
     missing = [case for case in cases if case.id not in known]
     if not missing:
         return known
-    run.idle()
-    job = jobs.judge(run.plan, sample, missing, run.settings.threads, first=False)
-    return {**known, **{result.id: result for result in run.engine.run(job)}}
+    return {**known, **{result.id: result for result in run.judge(sample, missing)}}
 
 
 def _is_beyond_masks(result: Result) -> bool:
     """Whether it failed for what the model's files, or the reference, do by themselves."""
-    step = str(result.evidence.get("death", {}).get("step", ""))
-    at_fault = {"reference_nan", "plain_cpu", "error"} & result.evidence.keys()
-    return result.outcome == "failed" and (bool(at_fault) or step.startswith("load"))
+    evidence = result.evidence
+    at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
+    in_loading = evidence.death is not None and evidence.death.in_loading
+    return result.outcome == "failed" and bool(at_fault or in_loading)
 
 
 def _faults(failed: Sequence[tuple[Case, Result]]) -> list[Fault]:
@@ -135,16 +133,16 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
     return Fault(
         layer,
         diagnose(case, result).cause,
-        died="death" in evidence and evidence["death"]["kind"] in ("crash", "timeout", "refused"),
-        without_arithmetic=bool(evidence.get("without_arithmetic", {}).get("agrees")),
-        reader=evidence.get("underflow", {}).get("reader"),
-        misread=evidence.get("misread"),
+        died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
+        without_arithmetic=evidence.right("without_arithmetic"),
+        reader=None if evidence.underflow is None else evidence.underflow.reader,
+        misread=evidence.misread,
     )
 
 
 def _worst_output(judged: Sequence[tuple[Case, Result]]) -> float | None:
     errors = [
-        float(result.metrics["scaled"]) if result.metrics else math.inf
+        result.metrics.scaled if result.metrics else math.inf
         for case, result in judged
         if case.output is not None and result.outcome != "skipped"
     ]
@@ -153,18 +151,17 @@ def _worst_output(judged: Sequence[tuple[Case, Result]]) -> float | None:
 
 def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:
     """The profile of `comparison`, with the largest value that any sample shows."""
-    run.idle()
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
     fp32: set[int] = set()
     half: set[int] = set()
     for sample in run.plan.spec.inputs:
-        shown = run.engine.ask(jobs.survey(run.plan, sample, comparison, run.settings.threads))
-        for blob, (largest, _) in shown["ranges"].items():
-            absmax[blob] = max(absmax.get(blob, 0.0), float(largest))
-        for number, share in shown["lost"].items():
-            sensitivity[int(number)] = max(sensitivity.get(int(number), 0.0), float(share))
-        for places in shown["runs"]:
+        shown = run.profile(sample, comparison)
+        for blob, largest in shown.absmax.items():
+            absmax[blob] = max(absmax.get(blob, 0.0), largest)
+        for number, share in shown.sensitivity.items():
+            sensitivity[number] = max(sensitivity.get(number, 0.0), share)
+        for places in shown.runs:
             on_cpu = {n: storage for n, (where, storage) in enumerate(places) if where == "cpu"}
             fp32 = {n for n, storage in on_cpu.items() if storage == "fp32"}
             half = on_cpu.keys() - fp32

@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.repair.search import Masks, Spent
 
@@ -56,11 +55,11 @@ class Trials:
 
     def right_under(self, masks: Sequence[int]) -> bool:
         """Whether the network is right with `masks` as those of all its layers, by number."""
-        self.run.idle()
         for sample in self._samples:
             self.budget.spend()
-            self.run.phase = f"masks, run {self.budget.used} of at most {self.budget.runs}: "
-            failure = self._failure(sample, masks)
+            purpose = f"masks, run {self.budget.used} of at most {self.budget.runs}"
+            with self.run.working_on(purpose):
+                failure = self._failure(sample, masks)
             if failure:
                 self.last = f"sample {sample}: {failure}"
                 self._samples.remove(sample)  # the likeliest to fail is asked first
@@ -69,26 +68,9 @@ class Trials:
         return True
 
     def _failure(self, sample: str, masks: Sequence[int]) -> str:
-        job = jobs.trial(self.run.plan, sample, self.cases[sample], masks, self.run.settings.threads)
         try:
-            failed = [r for r in self.run.engine.run(job) if r.outcome == "failed"]
+            results = self.run.trial(sample, self.cases[sample], masks)
         except EngineError as error:
             return str(error)
+        failed = [result for result in results if result.outcome == "failed"]
         return f"{failed[0].id.split('::')[1]} {symptom(failed[0])}" if failed else ""
-
-
-def symptom(result: Result) -> str:
-    """What a failed trial showed, in a few words."""
-    if "misread" in result.evidence:
-        return f"takes the 16-bit values of {result.evidence['misread']} for fp32"
-    if result.metrics is None:
-        death = result.evidence.get("death", {})
-        return f"could not be run: {death.get('detail', 'it died before')}"
-    count = result.metrics["nan"] + result.metrics["inf"]
-    if count:
-        return f"has {count} inf or nan"
-    if result.metrics["mismatched"]:
-        return f"is off by scaled {float(result.metrics['scaled']):.3g}"
-    if "reference_nan" in result.evidence:
-        return f"has {result.evidence['reference_nan']} nan in the reference itself"
-    return "holds what 16 bits cannot"

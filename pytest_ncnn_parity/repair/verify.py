@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.patch import patched
 from pytest_ncnn_parity.repair.search import Masks, Space, grown
-from pytest_ncnn_parity.repair.trials import symptom
 
 REPEATS = 3  # of each sample on the patched network: a race need not show at once
 
@@ -39,12 +38,12 @@ class Verification:
 
 
 @contextmanager
-def on_disk(network: Graph) -> Iterator[str]:
+def on_disk(network: Graph) -> Iterator[Path]:
     """The path of a .param file that holds `network` for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
         path = Path(folder) / "patched.param"
         path.write_bytes(network.text.encode("utf-8"))
-        yield str(path)
+        yield path
 
 
 def verify_masks(
@@ -75,21 +74,11 @@ def verify_setup(
 ) -> Verification:
     """The network as it is, with `setup` in place of the comparison's candidate."""
     own = replace(comparison, candidate=setup)
-    threads = run.settings.threads
-    return _outputs_right(
-        run,
-        {
-            sample: jobs.judge(
-                run.plan,
-                sample,
-                [replace(case, comparison=own) for case in outputs],
-                threads,
-                first=False,
-                probe=False,
-            )
-            for sample, outputs in _outputs(cases).items()
-        },
-    )
+    by_sample = {
+        sample: [replace(case, comparison=own) for case in outputs]
+        for sample, outputs in _outputs(cases).items()
+    }
+    return _outputs_right(by_sample, lambda sample, outputs: run.judge(sample, outputs, probe=False))
 
 
 def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySample) -> Verification:
@@ -99,13 +88,8 @@ def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySa
         why = "not run: each output is known to fail, or wrong in the reference"
         return Verification(False, why, ran=False)
     with on_disk(patched(run.plan.masked, masks)) as path:
-        threads = run.settings.threads
         verification = _outputs_right(
-            run,
-            {
-                sample: jobs.proof(run.plan, sample, outputs, path, REPEATS, threads)
-                for sample, outputs in by_sample.items()
-            },
+            by_sample, lambda sample, outputs: run.verify(sample, outputs, path, REPEATS)
         )
     if not verification.holds:
         return verification
@@ -128,21 +112,22 @@ def _outputs(cases: CasesBySample) -> dict[str, list[Case]]:
     return {name: some for name, some in outputs.items() if some}
 
 
-def _outputs_right(run: SpecRun, by_sample: Mapping[str, Job]) -> Verification:
-    """Whether all outputs that the jobs judge are right; those that run as the reference does are."""
-    run.idle()
+def _outputs_right(
+    by_sample: CasesBySample, judge: Callable[[str, Sequence[Case]], Sequence[Result]]
+) -> Verification:
+    """Whether `judge` finds all outputs right; those that run as the reference does are."""
     worst = 0.0
-    for sample, job in by_sample.items():
+    for sample, outputs in by_sample.items():
         try:
-            results = list(run.engine.run(job))
+            results = judge(sample, outputs)
         except EngineError as error:
             return Verification(False, f"the network could not be run: {error}", worst=worst)
         for result in results:
-            if result.outcome == "skipped" and "alike" not in result.evidence:
+            if result.outcome == "skipped" and not result.evidence.alike:
                 return Verification(False, f"not run: {result.reason}", ran=False)
             if result.outcome == "failed":
                 failure = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
                 return Verification(False, failure, worst=worst)
             if result.metrics is not None:
-                worst = max(worst, float(result.metrics["scaled"]))
+                worst = max(worst, result.metrics.scaled)
     return Verification(True, f"outputs within {worst:.3g}", worst=worst)

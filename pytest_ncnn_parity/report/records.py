@@ -10,8 +10,10 @@ from typing import Any, get_args
 from typing_extensions import TypedDict
 
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.base.strict_json import plain
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
-from pytest_ncnn_parity.diagnose.causes import Diagnosis
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -73,7 +75,7 @@ def case_record(
         "place": message.place,
         "metrics": None if result.metrics is None else _metrics(result.metrics),
         "accumulated": None if result.accumulated is None else _measured(result.accumulated),
-        "accumulated_ended": evidence.get("accumulated_ended"),
+        "accumulated_ended": evidence.accumulated_ended,
         "tolerance": {
             "atol": case.tolerance.atol,
             "rtol": case.tolerance.rtol,
@@ -82,9 +84,9 @@ def case_record(
             "sqnr_db": case.tolerance.sqnr_db,
         },
         "golden": None if case.golden is None else str(case.golden),
-        "execution": evidence.get("execution"),
-        "device": evidence.get("device"),
-        "dropped": list(evidence.get("dropped", ())),
+        "execution": evidence.execution,
+        "device": evidence.device,
+        "dropped": list(evidence.dropped),
         "repro": repro,
     }
 
@@ -123,26 +125,26 @@ def lost(nodeid: str, message: str) -> CaseRecord:
     }
 
 
-def _measured(metrics: Mapping[str, Any]) -> Measured:
+def _measured(metrics: Metrics) -> Measured:
     return {
-        "max_abs": metrics["max_abs"],
-        "scaled": metrics["scaled"],
-        "cosine": metrics["cosine"],
-        "sqnr_db": metrics["sqnr_db"],
-        "nan": metrics["nan"],
-        "inf": metrics["inf"],
-        "reference_absmax": metrics["reference_absmax"],
-        "candidate_absmax": metrics["candidate_absmax"],
+        "max_abs": plain(metrics.max_abs),
+        "scaled": plain(metrics.scaled),
+        "cosine": plain(metrics.cosine),
+        "sqnr_db": plain(metrics.sqnr_db),
+        "nan": metrics.nan,
+        "inf": metrics.inf,
+        "reference_absmax": metrics.reference_absmax,
+        "candidate_absmax": metrics.candidate_absmax,
     }
 
 
-def _metrics(metrics: Mapping[str, Any]) -> MetricsRecord:
+def _metrics(metrics: Metrics) -> MetricsRecord:
     return {
         **_measured(metrics),
-        "mismatched": metrics["mismatched"],
-        "total": metrics["total"],
-        "least_scaled": metrics["least_scaled"],
-        "used": metrics["used"],
+        "mismatched": metrics.mismatched,
+        "total": metrics.total,
+        "least_scaled": plain(metrics.least_scaled),
+        "used": plain(metrics.used),
     }
 
 

@@ -1,9 +1,17 @@
-"""The two ways a network or a step of it comes to nothing: it cannot be had, or it failed."""
+"""The ways a case, a network or a step of it comes to nothing: skipped, not to be had, failed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.steps import Step
+
+
+class Skip(Exception):
+    """The case at hand would test nothing; the text says why."""
+
+    def __init__(self, reason: str, evidence: Evidence | None = None) -> None:
+        super().__init__(reason)
+        self.evidence = evidence or Evidence()
 
 
 class Unavailable(Exception):
@@ -15,18 +23,14 @@ class Unavailable(Exception):
 
 
 class StepFailed(Exception):
-    """A native step that gave no result: ncnn refused it, or it killed a former worker.
+    """A native step that gave no result: ncnn refused it, or it ended a former worker."""
 
-    `death` holds at least `kind` and `detail`. Of kind `files`, and of kind `raised` (by code of the
-    project's own), `key` is where in the spec to look, and `lines` say more.
-    """
-
-    def __init__(self, step: str, death: Mapping[str, Any]) -> None:
-        super().__init__(step)
+    def __init__(self, step: Step, death: Death) -> None:
+        super().__init__(str(step))
         self.step = step
-        self.death = dict(death)
+        self.death = death
 
-    @property
-    def of_files(self) -> bool:
-        """Whether it is not one network that did not load but none of these files can be."""
-        return self.step.startswith("load ") and not self.step.startswith("load on ")
+
+def failed(step: Step, kind: str, detail: str) -> StepFailed:
+    """The failure of `step`, to be raised; `evidence.Death` documents `kind`."""
+    return StepFailed(step, Death(kind, detail, step))

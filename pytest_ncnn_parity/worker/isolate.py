@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import ncnn
 import numpy as np
 
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.protocol import Isolate, Isolated, Job
 from pytest_ncnn_parity.network.param import MAGIC, SHAPE_HINT_ID, Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
@@ -17,15 +16,14 @@ from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import walk
 
 
-def isolate(job: Job, graph: Graph, inputs: Made, nets: JobNets, files: Checked) -> dict[str, Any]:
-    """Write layer.param, layer.bin and the inputs of the job's one case to the job's folder.
+def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Checked) -> Isolated:
+    """Write layer.param, layer.bin and the inputs of the job's case to the job's folder.
 
-    `inputs` maps blobs to their .npy files; they hold the trajectory's values, rounded as the case
-    feeds them. `custom`: ncnn does not have the operator. `problem`: why there are no files.
+    The inputs hold the trajectory's values, rounded as the case feeds them.
     """
-    (case,) = job.cases
+    case = job.case
+    assert case is not None
     assert case.layer is not None
-    assert job.folder is not None
     layer, folder = graph.layers[case.layer], Path(job.folder)
     try:
         values = _inputs(job, graph, layer, inputs, nets)
@@ -38,12 +36,12 @@ def isolate(job: Job, graph: Graph, inputs: Made, nets: JobNets, files: Checked)
         for blob, value in values.items():
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
     except StepFailed as failed:
-        return {"problem": f"{failed.step} failed, too: {failed.death['detail']}"}
+        return Isolated(problem=f"{failed.step} failed, too: {failed.death.detail}")
     except Unavailable as lacking:
-        return {"problem": str(lacking)}
+        return Isolated(problem=str(lacking))
     except OSError as error:
-        return {"problem": f"{error.filename or folder}: {error.strerror}"}
-    return {"problem": None, "inputs": named, "custom": ncnn.layer_to_index(layer.type) == -1}
+        return Isolated(problem=f"{error.filename or folder}: {error.strerror}")
+    return Isolated(named, ncnn.layer_to_index(layer.type) == -1)
 
 
 def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -> Made:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import memory
 
-OUT_OF_MEMORY = 71  # a worker's exit status where Python was given no memory
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 NO_BLOB = -100  # a Mat that is empty (src/net.cpp)
 
@@ -46,16 +45,16 @@ def most() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def refused(what: str, code: int) -> dict[str, str]:
-    """How ncnn's `code` for `what` is told, as a death is.
+def refused(what: str, code: int) -> tuple[str, str]:
+    """The kind and the detail of a death by ncnn's `code` for `what`.
 
     -100 is what it gives for a blob that has no memory, but also for one that has no elements.
     """
     limit, peak = most(), held()
     if code != NO_BLOB or limit is None:
-        return {"kind": "refused", "detail": f"{what}: {code}"}
+        return "refused", f"{what}: {code}"
     if 2 * peak > limit:
-        told = f"it has held {memory.shown(peak)} of {memory.shown(limit)} (--ncnn-parity-memory)"
-        return {"kind": "memory", "detail": f"{what}: {code}, given no more memory; {told}"}
-    told = f"{memory.shown(limit - peak)} (--ncnn-parity-memory)"
-    return {"kind": "refused", "detail": f"{what}: {code}: it is empty, or larger than {told}"}
+        share = f"it has held {memory.shown(peak)} of {memory.shown(limit)} (--ncnn-parity-memory)"
+        return "memory", f"{what}: {code}, given no more memory; {share}"
+    room = f"{memory.shown(limit - peak)} (--ncnn-parity-memory)"
+    return "refused", f"{what}: {code}: it is empty, or larger than {room}"

@@ -7,22 +7,32 @@ another interpreter, another ncnn or another machine may stand in for it.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import platform
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import ncnn
 import numpy as np
 
+from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.base.errors import ParityError
-from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.engine.stderr import STEP
+from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.protocol import (
+    OUT_OF_MEMORY,
+    Isolate,
+    Job,
+    Judge,
+    MeasureTime,
+    decode_job,
+    encode_result,
+)
+from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
+from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.isolate import isolate
@@ -30,74 +40,73 @@ from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN
 from pytest_ncnn_parity.worker.networks.pool import JobNets, Pool
-from pytest_ncnn_parity.worker.profile import survey
+from pytest_ncnn_parity.worker.profile import profile
 from pytest_ncnn_parity.worker.timing import times
-from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
-class Worker:
+class Server:
     """Serves jobs one after the other; keeps networks that the next job names as well."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._dead: Mapping[str, Mapping[str, Any]] = {}
-        self._vulkan = self._told = False  # whether Vulkan was started, and its drivers told of
+        self._dead: Mapping[Step, Death] = {}
+        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers told of
         self._pool = Pool(self._enter)
 
     def send(self, **message: Any) -> None:
-        try:
-            line = json.dumps(message, allow_nan=False)
-        except ValueError:  # inf or nan somewhere in it
-            line = json.dumps(_plain(message), allow_nan=False)
-        self._out.write(line + "\n")
+        self._out.write(strict_json.line(message) + "\n")
         self._out.flush()
 
-    def _enter(self, step: str) -> None:
+    def _enter(self, step: Step) -> None:
         """Announce a native step, so that a death in it has a name; refuse one that killed before."""
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
         self.send(at=step)
         self._vulkan |= step == START_VULKAN
-        os.write(2, STEP + step.encode() + b"\n")  # what follows there was said in this step
+        os.write(2, STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
 
     def serve(self, lines: TextIO) -> None:
         self.send(environment=self._environment())
         for line in lines:
             try:
-                self._run(Job.decode(line))
+                self._run(decode_job(line))
             except InputErrors as error:
                 self.send(error=str(error), inputs=error.problems)
             except MemoryError:  # ends as a crash does: in the step in flight, and with all it holds
-                os._exit(limits.OUT_OF_MEMORY)
+                os._exit(OUT_OF_MEMORY)
             except ParityError as error:  # a file that has changed since it was collected
                 self.send(error=str(error), inputs={})
             except Exception as error:  # ours: else it would pass for a crash of the step in flight
-                self.send(error=_told(error), inputs={})
+                self.send(error=_in_one_line(error), inputs={})
             self.send(end=True)
 
     def _run(self, job: Job) -> None:
-        self._dead = job.dead
+        self._dead = {death.step: death for death in job.dead if death.step is not None}
         self._pool.prepare(job)
         graph = self._pool.graph(job.models[0])
         blobs = {blob: Blob.of(made) for blob, made in arrays(job.inputs, graph).items()}
         nets = JobNets(self._pool, job)
-        if job.kind == "survey":
-            self.send(survey=survey(job, graph, blobs, nets))
-        elif job.kind == "time":
-            self.send(time=times(job, graph, blobs, nets))
-        elif job.kind == "isolate":
-            self.send(isolate=isolate(job, graph, blobs, nets, self._pool.files))
+        if isinstance(job, Judge):
+            self._judge(job, graph, blobs, nets)
+        elif isinstance(job, Isolate):
+            self.send(answer=isolate(job, graph, blobs, nets, self._pool.files))
+        elif isinstance(job, MeasureTime):
+            self.send(answer=times(job, graph, blobs, nets))
         else:
-            if job.masks is not None:
-                graph = graph.remasked(job.masks)
-            for result in Lockstep(job, graph, blobs, nets).results():
-                if self._vulkan and not self._told:
-                    self._told = True
-                    self.send(gpus=vulkan.versions())
-                unread = self._pool.files.unread(job.models[0])
-                noted = {**result.evidence, "unread": unread} if unread else result.evidence
-                self.send(case={**vars(result), "evidence": noted})
+            self.send(answer=profile(job, graph, blobs, nets))
+
+    def _judge(self, job: Judge, graph: Graph, inputs: Made, nets: JobNets) -> None:
+        if job.masks is not None:
+            graph = graph.remasked(job.masks)
+        for result in Lockstep(job, graph, inputs, nets).results():
+            if self._vulkan and not self._drivers_sent:
+                self._drivers_sent = True
+                self.send(gpus=vulkan.versions())
+            unread = self._pool.files.unread(job.models[0])
+            noted = replace(result, evidence=replace(result.evidence, unread=unread))
+            self.send(case=encode_result(noted))
 
     @staticmethod
     def _environment() -> dict[str, Any]:
@@ -117,15 +126,11 @@ def _told(error: Exception) -> str:
     return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
 
 
-def _plain(value: Any) -> Any:
-    """`value` for strict JSON: inf and nan become strings, tuples lists."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+def _in_one_line(error: Exception) -> str:
+    """An error that should not be, in one line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
 
 
 def main() -> None:
@@ -135,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int)
     limits.take(parser.parse_args().memory)
-    Worker(out).serve(sys.stdin)
+    Server(out).serve(sys.stdin)
     out.flush()
     os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours
 

@@ -20,7 +20,9 @@ inputs:
 # all samples through the engine, without pytest
 ENGINE = """\
 import pathlib
-from pytest_ncnn_parity import check, jobs, spec
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.engine.client import Engine
 plan = check.plan(spec.load(pathlib.Path("many.parity.yaml").absolute()))
 cases = [case for comparison in plan.spec.comparisons for case in plan.cases(comparison)]

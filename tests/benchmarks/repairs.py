@@ -24,8 +24,7 @@ from pathlib import Path
 
 import planted
 
-from pytest_ncnn_parity.engine import jobs
-from pytest_ncnn_parity.engine.results import Settings, SpecRun, threads
+from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, strong_mask
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
@@ -106,15 +105,18 @@ def is_minimal(run: SpecRun, fix: Fix) -> bool:
 
 def is_red(run: SpecRun, masks: Mapping[str, int]) -> bool:
     """Whether the gate is red on the network loaded with `masks`."""
-    run.idle()
     own = run.plan.spec.model_copy(update={"masks": dict(masks)})
     plan = Plan(own, run.plan.graph)
     (comparison,) = plan.spec.comparisons
-    for sample in plan.spec.inputs:
-        job = jobs.judge(plan, sample, plan.cases(comparison), run.settings.threads, True, probe=False)
-        if "failed" in {result.outcome for result in run.engine.run(job)}:
-            return True
-    return False
+    masked = SpecRun(plan, run.settings)
+    try:
+        return any(
+            result.outcome == "failed"
+            for sample in plan.spec.inputs
+            for result in masked.judge(sample, plan.cases(comparison), probe=False)
+        )
+    finally:
+        masked.close()
 
 
 def unlimited(run: SpecRun) -> Trials:

@@ -1,30 +1,31 @@
 """Why a case failed on account of 16 bits: one cause each, and the line a summary shows."""
 
 import math
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from failed_cases import CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, told
+from failed_cases import CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, headline
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.engine.evidence import Underflow, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import Result
 
 SUM = case("sum_249", "Reduction")
 
 
 def beyond(absmax: float, *readers: str, **more: Any) -> dict[str, Any]:
-    return {"unrepresentable": {"blob": "249", "absmax": absmax, "readers": list(readers)}, **more}
+    return {"unrepresentable": Unrepresentable("249", absmax, False, readers), **more}
 
 
 def test_storage_overflow_is_told_as_the_gfpgan_report_wants_it() -> None:
     result = failed(
         [math.inf, math.inf], [1803979.25, 2963884.0], **beyond(2963884.0, "rsqrt_1 (UnaryOp)")
     )
-    assert told(SUM, result) == (
+    assert headline(SUM, result) == (
         "sum_249 (Reduction): inf on vulkan fp16, 2 of 2 elements; "
         "fp32 reference 1803979.25 > 65504 (storage-overflow)"
     )
@@ -36,7 +37,7 @@ def test_storage_overflow_is_told_as_the_gfpgan_report_wants_it() -> None:
 
 def test_storage_overflow_where_the_layer_itself_is_right_and_its_readers_are_not() -> None:
     result = failed([1e5], [1e5], **beyond(1e5, "a (ReLU)", "b (ReLU)", execution="cpu fp32"))
-    assert told(SUM, result) == (
+    assert headline(SUM, result) == (
         "sum_249 (Reduction): 100000 > 65504 is finite here (cpu fp32) and inf to its readers "
         "(storage-overflow)"
     )
@@ -46,7 +47,7 @@ def test_storage_overflow_where_the_layer_itself_is_right_and_its_readers_are_no
 def test_storage_overflow_foreseen_without_a_device_says_so() -> None:
     of = case("sum_249", "Reduction", RANGE)
     result = failed([math.inf], [1803979.25], **beyond(1803979.25, predicted=True))
-    assert told(of, result) == (
+    assert headline(of, result) == (
         "sum_249 (Reduction): fp32 reference 1803979.25 > 65504: inf in fp16, predicted "
         "(storage-overflow)"
     )
@@ -54,14 +55,14 @@ def test_storage_overflow_foreseen_without_a_device_says_so() -> None:
 
 def test_a_negative_overflow_does_not_claim_to_be_above_the_limit() -> None:
     result = failed([-math.inf, 1.0], [-1803979.25, 1.0], **beyond(1803979.25))
-    assert "inf on vulkan fp16, 1 of 2 elements" in told(SUM, result)
-    assert "1803979.25" in told(SUM, result)
-    assert "-1803979.25 > 65504" not in told(SUM, result)
+    assert "inf on vulkan fp16, 1 of 2 elements" in headline(SUM, result)
+    assert "1803979.25" in headline(SUM, result)
+    assert "-1803979.25 > 65504" not in headline(SUM, result)
 
 
 def test_storage_overflow_tells_the_largest_value_where_the_worst_one_fits() -> None:
     result = failed([math.nan, math.inf], [2.0, 7e4], **beyond(7e4))
-    assert told(SUM, result) == (
+    assert headline(SUM, result) == (
         "sum_249 (Reduction): nan on vulkan fp16, 1 of 2 elements; fp32 reference 70000 > 65504 "
         "(storage-overflow)"
     )
@@ -69,7 +70,7 @@ def test_storage_overflow_tells_the_largest_value_where_the_worst_one_fits() -> 
 
 def test_inf_where_inputs_and_outputs_fit_overflowed_inside_the_layer() -> None:
     result = failed([math.inf, 1.0], [2.0, 1.0], without_arithmetic=WRONG)
-    assert told(CONV, result) == (
+    assert headline(CONV, result) == (
         "conv_1 (Convolution): inf on vulkan fp16, 1 of 2 elements (storage-overflow)"
     )
     assert "a value inside the layer does not" in evidence(CONV, result)
@@ -78,7 +79,7 @@ def test_inf_where_inputs_and_outputs_fit_overflowed_inside_the_layer() -> None:
 def test_accumulator_overflow_is_right_without_fp16_arithmetic() -> None:
     of = case("average", "Pooling")
     result = failed([math.inf, 300.0], [301.0, 300.0], without_arithmetic=RIGHT)
-    assert told(of, result) == (
+    assert headline(of, result) == (
         "average (Pooling): inf on vulkan fp16, 1 of 2 elements; right without fp16 arithmetic "
         "(accumulator-overflow)"
     )
@@ -98,32 +99,34 @@ def test_a_finite_collapse_is_an_accumulators_and_a_small_error_is_not(
 
 
 def test_underflow_names_the_reader_that_breaks() -> None:
-    found = {"count": 12, "reader": "log_1", "reader_type": "UnaryOp", "nonfinite": 3, "scaled": 1}
-    result = failed([1.0], [1.0], underflow=found)
+    missed = Underflow("b", "prob_1", 12, "log_1", "UnaryOp", scaled=1.0, nonfinite=3)
+    result = failed([1.0], [1.0], underflow=missed)
     of = case("prob_1", "Softmax")
-    assert told(of, result) == (
+    assert headline(of, result) == (
         "prob_1 (Softmax): 12 values become 0 in fp16, and log_1 (UnaryOp) makes 3 inf or nan of "
         "that (underflow)"
     )
-    result = failed([1.0], [1.0], underflow={**found, "nonfinite": 0, "scaled": 0.31})
-    assert "log_1 (UnaryOp) makes an error of scaled 0.31 of that (underflow)" in told(of, result)
+    result = failed([1.0], [1.0], underflow=replace(missed, nonfinite=0, scaled=0.31))
+    assert "log_1 (UnaryOp) makes an error of scaled 0.31 of that (underflow)" in headline(of, result)
 
 
 def test_nan_of_the_device() -> None:
     result = failed([math.nan, 1.0], [2.0, 1.0], without_arithmetic=WRONG)
-    assert told(CONV, result) == ("conv_1 (Convolution): nan on vulkan fp16, 1 of 2 elements (nan)")
+    assert headline(CONV, result) == ("conv_1 (Convolution): nan on vulkan fp16, 1 of 2 elements (nan)")
 
 
 def test_nan_of_the_reference_accuses_the_model() -> None:
     result = failed([math.nan, 1.0], [math.nan, 1.0], reference_nan=1)
-    assert told(CONV, result) == ("conv_1 (Convolution): the fp32 reference itself makes 1 nan (nan)")
+    assert headline(CONV, result) == (
+        "conv_1 (Convolution): the fp32 reference itself makes 1 nan (nan)"
+    )
     assert "the model or its input is at fault" in evidence(CONV, result)
 
 
 @pytest.mark.parametrize(("rounding", "verdict"), [(0.06, "explains"), (1e-3, "alone does not explain")])
 def test_precision_says_whether_rounding_explains_it(rounding: float, verdict: str) -> None:
     result = failed([1.1, 2.0], [1.0, 2.0], without_arithmetic=WRONG, rounding=rounding)
-    assert told(CONV, result) == (
+    assert headline(CONV, result) == (
         "conv_1 (Convolution): off by 0.1 on vulkan fp16 (scaled 0.05), 1 of 2 elements (precision)"
     )
     assert evidence(CONV, result).splitlines() == [
@@ -134,13 +137,13 @@ def test_precision_says_whether_rounding_explains_it(rounding: float, verdict: s
 
 def test_precision_of_fp16_arithmetic() -> None:
     result = failed([1.1, 2.0], [1.0, 2.0], without_arithmetic=RIGHT)
-    assert told(CONV, result).endswith("fp16 arithmetic explains it: right without (precision)")
+    assert headline(CONV, result).endswith("fp16 arithmetic explains it: right without (precision)")
 
 
 def test_a_condition_on_the_whole_is_told_where_every_element_is_in_budget() -> None:
     metrics = compare(np.array([1.0, 0.5]), np.ones(2), Tolerance(atol=1, cosine=0.99))
-    result = Result("any", "failed", asdict(metrics))
-    assert told(CONV, result) == (
+    result = Result("any", "failed", metrics)
+    assert headline(CONV, result) == (
         "conv_1 (Convolution): cosine 0.948683 < 0.99 on vulkan fp16 (precision)"
     )
 

@@ -16,17 +16,20 @@ from failed_cases import (
     died,
     evidence,
     failed,
-    told,
+    headline,
 )
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Step
+
+LOAD = Step("load", "cpu fp32")
 
 
 def test_device_where_fp32_alone_is_wrong() -> None:
     of = case("conv_1", "Convolution", FP32)
-    assert told(of, failed([1.5, 2.0], [1.0, 2.0])) == (
+    assert headline(of, failed([1.5, 2.0], [1.0, 2.0])) == (
         "conv_1 (Convolution): off by 0.5 on vulkan fp32 (scaled 0.25), 1 of 2 elements, in fp32 "
         "(device)"
     )
@@ -34,32 +37,34 @@ def test_device_where_fp32_alone_is_wrong() -> None:
 
 def test_device_where_fp32_is_wrong_as_well() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, fp32_on_device=WRONG)
-    assert told(CONV, result).endswith("; fp32 on the same device is wrong as well (device)")
+    assert headline(CONV, result).endswith("; fp32 on the same device is wrong as well (device)")
     assert "tried in fp32 on the same device: wrong, scaled 0.25" in evidence(CONV, result)
 
 
 def test_a_packed_kernel_is_the_devices_fault() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, without_packing=RIGHT)
-    assert told(CONV, result).endswith("; right without packing, so a packed kernel is wrong (device)")
+    assert headline(CONV, result).endswith(
+        "; right without packing, so a packed kernel is wrong (device)"
+    )
     assert "tried without packing: right" in evidence(CONV, result)
 
 
 def test_winograd_in_fp16_gives_the_mask_that_cures_it() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=RIGHT, without_winograd=RIGHT)
-    assert told(CONV, result).endswith("; winograd in fp16 explains it (precision)")
+    assert headline(CONV, result).endswith("; winograd in fp16 explains it (precision)")
     assert "31=64 on this layer" in evidence(CONV, result)
 
 
 def test_an_output_of_another_shape_is_the_devices() -> None:
-    result = died("shape", "shape (1, 2), the reference's is (2,)", "compare y")
-    assert told(CONV, result) == (
+    result = died("shape", "shape (1, 2), the reference's is (2,)", Step("compare", name="y"))
+    assert headline(CONV, result) == (
         "conv_1 (Convolution): shape (1, 2), the reference's is (2,), on vulkan fp16 (device)"
     )
 
 
 def test_unsafe_mask_gives_the_mask_to_write() -> None:
     result = failed([9.0, 1.0], [2.0, 1.0], mask=3, **ON_VULKAN)
-    assert told(CONV, result) == (
+    assert headline(CONV, result) == (
         "conv_1 (Convolution): off by 7 on vulkan fp16 (scaled 3.5), 1 of 2 elements; 31=3 takes "
         "fp16 storage from a layer that stays on Vulkan (unsafe-mask)"
     )
@@ -70,7 +75,7 @@ def test_unsafe_mask_gives_the_mask_to_write() -> None:
 def test_a_mask_that_misreads_16_bit_values_on_a_cpu() -> None:
     of = case("conv_1", "Convolution", BUILT_IN["fp16-vs-fp32-cpu"][0])
     result = failed([9.0, 1.0], [2.0, 1.0], mask=2, misread="x", execution="cpu fp32")
-    assert told(of, result) == (
+    assert headline(of, result) == (
         "conv_1 (Convolution): 31=2 makes it take the 16-bit values of x for fp32 on cpu fp16 "
         "(unsafe-mask)"
     )
@@ -93,7 +98,7 @@ def test_a_safe_mask_is_not_accused(mask: int, execution: str, comparison: Compa
 
 def test_a_shader_that_did_not_compile() -> None:
     result = failed([9.0, 1.0], [2.0, 1.0], shader="compile spir-v module failed")
-    assert told(CONV, result).endswith("1 of 2 elements; a shader did not compile (shader)")
+    assert headline(CONV, result).endswith("1 of 2 elements; a shader did not compile (shader)")
     assert evidence(CONV, result) == "stderr: compile spir-v module failed"
 
 
@@ -111,14 +116,15 @@ def test_a_shader_that_did_not_compile() -> None:
             "killed by SIGSEGV on vulkan fp16; 31=2 takes fp16 storage from a layer that stays on "
             "Vulkan (unsafe-mask)",
         ),
-        (died("refused", "rc -1", "load net on cpu"), "ncnn could not load net on cpu: rc -1 (load)"),
-        (died("refused", "rc -100", "run conv_1"), "ncnn could not run conv_1: rc -100 (crash)"),
+        (died("refused", "rc -1", LOAD), "ncnn could not load on cpu fp32: rc -1 (load)"),
+        (died("refused", "rc -100"), "ncnn could not layer 7 conv_1 on cpu fp32: rc -100 (crash)"),
     ],
 )
 def test_a_death_is_told_with_its_step_and_its_last_words(result: Result, line: str) -> None:
-    assert told(CONV, result) == f"conv_1 (Convolution): {line}"
+    assert headline(CONV, result) == f"conv_1 (Convolution): {line}"
     shown = evidence(CONV, result)
-    assert f"in: {result.evidence['death']['step']}" in shown
+    assert result.evidence.death is not None
+    assert f"in: {result.evidence.death.step}" in shown
     assert "stderr: one\nstderr: two" in shown
 
 
@@ -130,7 +136,7 @@ MORE_RED = Red("sum_250", "Reduction", "underflow")
 
 def test_an_output_blames_the_first_red_layer_upstream() -> None:
     result = failed([math.nan, 1.0], [2.0, 1.0])
-    assert told(OUTPUT, result, SUM_RED, MORE_RED) == (
+    assert headline(OUTPUT, result, SUM_RED, MORE_RED) == (
         "output out0: nan on vulkan fp16, 1 of 2 elements; sum_249 (Reduction) and 1 more upstream "
         "is red (storage-overflow)"
     )
@@ -141,7 +147,7 @@ def test_an_output_blames_the_first_red_layer_upstream() -> None:
 
 
 def test_an_output_that_died_blames_the_red_layer_as_well() -> None:
-    assert told(OUTPUT, died("crash", "killed by SIGSEGV"), SUM_RED) == (
+    assert headline(OUTPUT, died("crash", "killed by SIGSEGV"), SUM_RED) == (
         "output out0: killed by SIGSEGV on vulkan fp16; sum_249 (Reduction) upstream is red "
         "(storage-overflow)"
     )

@@ -11,7 +11,7 @@ from plans import loaded
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Setup
 from pytest_ncnn_parity.engine import jobs
-from pytest_ncnn_parity.engine.protocol import Job, NetSpec
+from pytest_ncnn_parity.engine.protocol import Job, Judge, NetSpec, decode_job
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import sources
 
@@ -32,7 +32,7 @@ def setups(job: Job) -> list[tuple[str, str]]:
     return [(net.device, net.precision) for net in job.nets]
 
 
-def outputs(job: Job) -> list[str]:
+def outputs(job: Judge) -> list[str]:
     assert all(case.layer is None for case in job.cases)
     return [case.id for case in job.cases]
 
@@ -109,17 +109,17 @@ def test_a_trial_is_one_of_many(load: Load) -> None:
 # -- asking --------------------------------------------------------------------------------------
 
 
-def test_a_survey_follows_the_cpu_and_looks_at_the_candidate(load: Load) -> None:
-    job = jobs.survey(load(), "flat", ON_VULKAN, threads=2)
-    assert (job.kind, job.cases) == ("survey", ())
+def test_a_profile_follows_the_cpu_and_looks_at_the_candidate(load: Load) -> None:
+    job = jobs.profile(load(), "flat", ON_VULKAN, threads=2)
+    assert job.kind == "profile"
     assert (setups(job), job.trajectory) == ([("cpu", "fp32"), ("vulkan", "fp16")], 0)
-    assert setups(jobs.survey(load(), "flat", RANGE, threads=2)) == [("cpu", "fp32")]
+    assert setups(jobs.profile(load(), "flat", RANGE, threads=2)) == [("cpu", "fp32")]
 
 
-def test_a_proof_compares_the_outputs_of_the_patched_file_with_the_unpatched(load: Load) -> None:
+def test_a_verification_compares_the_outputs_of_the_patched_file_with_the_unpatched(load: Load) -> None:
     plan = load("masks: {conv_1: 18}")
     cases = [case for case in plan.cases(SHIPPED) if case.output]
-    job = jobs.proof(plan, "noise", cases, "new.param", 3, threads=1)
+    job = jobs.verify(plan, "noise", cases, "new.param", 3, threads=1)
     assert outputs(job) == ["shipped::output:out0", "shipped::output:out1"]
     (case, _) = job.cases
     reference, candidate = (job.models[job.nets[n].model] for n in (case.reference, case.candidate))
@@ -132,8 +132,8 @@ def test_a_proof_compares_the_outputs_of_the_patched_file_with_the_unpatched(loa
 
 def test_networks_are_timed_in_the_order_asked_for(load: Load) -> None:
     asked = [(Setup("vulkan", "fp16"), 0), (Setup("vulkan", "fp16"), 1), (Setup("vulkan", "bf16"), 0)]
-    job = jobs.timing(load(), "noise", asked, ["new.param"], threads=2)
-    assert (job.kind, job.cases, job.threads) == ("time", (), 2)
+    job = jobs.time(load(), "noise", asked, ["new.param"], threads=2)
+    assert (job.kind, job.threads) == ("time", 2)
     assert [(Setup(net.device, net.precision), net.model) for net in job.nets] == asked
     assert [Path(model.param).name for model in job.models] == ["net.param", "new.param"]
 
@@ -146,8 +146,8 @@ def test_a_job_survives_the_pipe(load: Load) -> None:
     for job in (
         jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1, first=False),
         jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1),
-        jobs.survey(plan, "flat", SHIPPED, threads=2),
-        jobs.proof(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
-        jobs.timing(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
+        jobs.profile(plan, "flat", SHIPPED, threads=2),
+        jobs.verify(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
+        jobs.time(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
     ):
-        assert Job.decode(job.encode()) == job
+        assert decode_job(job.encode()) == job

@@ -160,7 +160,7 @@ def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) 
 def _worker_of(pid: int) -> int:
     for _ in range(200):
         found = subprocess.run(
-            ["pgrep", "-P", str(pid), "-f", "engine.worker"],
+            ["pgrep", "-P", str(pid), "-f", "worker.main"],
             capture_output=True,
             text=True,
             check=False,

@@ -139,9 +139,9 @@ def test_a_full_table_of_registrations_is_told(tmp_path: Path) -> None:
     shown = fresh_python(
         """
 import sys
-from pytest_ncnn_parity import param
-from pytest_ncnn_parity.engine.custom import Registry
-from pytest_ncnn_parity.engine.failed import Unavailable
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.engine.protocol import Model
 root = sys.argv[1]
 model = Model(root + "/net.param", root + "/net.bin", None, "nets.ops:register", (root,))

@@ -175,7 +175,7 @@ def test_results_that_nobody_waits_for_are_let_go(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "import gc\n"
         "def pytest_sessionfinish():\n"
-        "    from pytest_ncnn_parity.engine.results import SpecRun\n"
+        "    from pytest_ncnn_parity.engine.spec_run import SpecRun\n"
         "    gc.collect()\n"
         "    found = [o.plan.spec.path.name for o in gc.get_objects() if isinstance(o, SpecRun)]\n"
         "    print('kept:', found)\n"

@@ -158,11 +158,11 @@ def test_where_the_plain_cpu_gives_the_recording_its_kernels_are_to_blame(
     code = """
 import os, sys
 import numpy as np
-from pytest_ncnn_parity.engine import probe
-from pytest_ncnn_parity.engine.blob import Blob
-from pytest_ncnn_parity.engine.nets import LoadedNet
+from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
-spec = NetSpec(0, "cpu", "fp32", probe.PLAIN)
+spec = NetSpec(0, "cpu", "fp32", probes.PLAIN)
 net = LoadedNet(spec, Model("net.param", "net.bin"), (0,) * 4, 1, lambda step: None)
 made = net.run({"in0": Blob.of(np.load("in.npy"))}, ["c3"])["c3"]
 np.save("out.npy", made.array)

@@ -17,14 +17,14 @@ from network import Network
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.engine import descendants
 from pytest_ncnn_parity.engine.client import Engine, EngineError
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.engine.stderr import HEAD, TAIL, Stderr
 
 pytestmark = pytest.mark.once
 
 EXTRACTS = "vkQueueSubmit:3"
 MIB = 1 << 20
-EMPTY = Job((), (), 0, {}, (), {}, 1)
+EMPTY = Judge((), (), 0, {}, 1)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ GREETING = "print('{\"environment\": {}}', flush=True)\n"
 def test_a_worker_that_does_not_read_its_job_is_not_waited_for() -> None:
     """A job larger than a pipe holds."""
     command = (sys.executable, "-c", f"import time\n{GREETING}time.sleep(600)")
-    job = Job((), (), 0, {"in0": {"x": "x" * MIB}}, (), {}, 1)
+    job = Judge((), (), 0, {"in0": {"x": "x" * MIB}}, 1)
     with pytest.raises(EngineError, match="no answer for 3 s"):
         list(Engine(3, command).run(job))
 

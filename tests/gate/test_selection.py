@@ -78,7 +78,7 @@ def test_xdist_gives_the_same_verdicts_and_runs_each_sample_once(
 
 LOGS_LOADS = """
 import os
-from pytest_ncnn_parity import jobs
+from pytest_ncnn_parity.engine import jobs
 
 judge = jobs.judge
 

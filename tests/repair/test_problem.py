@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import plans
 import pytest
 
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Death, Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.problem import Problem, problem_of
 
 pytestmark = pytest.mark.once
 
 FP16 = "fp16-vs-fp32-vulkan"
-METRICS = {
-    "nan": 0, "inf": 0, "mismatched": 1, "total": 10, "scaled": 0.5, "max_abs": 0.5, "failed": [],
-    "reference_absmax": 1.0,
-}  # fmt: skip
+METRICS = compare(np.array([1.5, 1.0]), np.ones(2), Tolerance())
 
 
 def cases(plan: Plan) -> dict[str, Case]:
@@ -25,8 +29,8 @@ def cases(plan: Plan) -> dict[str, Case]:
     return {case.name: case for case in plan.cases(comparison)}
 
 
-def failed(case: Case, scaled: float = 0.5, **evidence: object) -> Result:
-    return Result(case.id, "failed", {**METRICS, "scaled": scaled}, evidence=evidence)
+def failed(case: Case, scaled: float = 0.5, **evidence: Any) -> Result:
+    return Result(case.id, "failed", replace(METRICS, scaled=scaled), evidence=Evidence(**evidence))
 
 
 def problem(plan: Plan, *by_sample: dict[str, Result]) -> Problem:
@@ -34,7 +38,7 @@ def problem(plan: Plan, *by_sample: dict[str, Result]) -> Problem:
     every = cases(plan)
     results = {
         sample: {
-            case.id: given.get(name, Result(case.id, "passed", {**METRICS, "scaled": 0.001}))
+            case.id: given.get(name, Result(case.id, "passed", replace(METRICS, scaled=0.001)))
             for name, case in every.items()
         }
         for sample, given in zip(plan.spec.inputs, (*by_sample, {}, {}), strict=False)
@@ -63,7 +67,7 @@ def test_a_layer_that_is_red_in_one_sample_must_be_right_in_all(tmp_path: Path) 
 def test_what_was_skipped_for_a_red_layer_must_be_right_as_well(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     every = cases(plan)
-    skipped = Result(every["gelu_1"].id, "skipped", evidence={"origin": "conv_1"})
+    skipped = Result(every["gelu_1"].id, "skipped", evidence=Evidence(origin="conv_1"))
     seen = problem(plan, {"conv_1": failed(every["conv_1"]), "gelu_1": skipped})
     assert names(seen)[:2] == ["conv_1", "gelu_1"]
 
@@ -71,8 +75,8 @@ def test_what_was_skipped_for_a_red_layer_must_be_right_as_well(tmp_path: Path) 
 def test_faults_come_in_running_order_as_the_first_sample_shows_them(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     every = cases(plan)
-    agrees = {"agrees": True, "scaled": 0.0, "nonfinite": 0}
-    first = {"prob_1": failed(every["prob_1"], without_arithmetic=agrees)}
+    right = {"without_arithmetic": Trial("without fp16 arithmetic", True)}
+    first = {"prob_1": failed(every["prob_1"], trials=right)}
     second = {"prob_1": failed(every["prob_1"]), "conv_1": failed(every["conv_1"])}
     seen = problem(plan, first, second)
     assert [(fault.layer.name, fault.without_arithmetic) for fault in seen.faults] == [
@@ -94,13 +98,13 @@ def test_a_known_failure_is_left_out_where_it_is_known(tmp_path: Path) -> None:
     "evidence",
     [
         {"reference_nan": 3},
-        {"plain_cpu": {"agrees": False, "scaled": 0.5, "nonfinite": 0}},
+        {"trials": {"plain_cpu": Trial("plainly", False, 0.5)}},
         {"error": "no such file"},
-        {"death": {"kind": "files", "detail": "cut off", "step": "load on cpu fp32"}},
+        {"death": Death("files", "cut off", Step("load", "cpu fp32"))},
     ],
     ids=lambda evidence: next(iter(evidence)),
 )
-def test_what_no_mask_changes_is_named_and_left_out(evidence: dict[str, object], tmp_path: Path) -> None:
+def test_what_no_mask_changes_is_named_and_left_out(evidence: dict[str, Any], tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     seen = problem(plan, {"conv_1": failed(cases(plan)["conv_1"], **evidence)})
     assert (seen.red, seen.faults, seen.beyond) == (False, [], ["conv_1"])
@@ -116,9 +120,7 @@ def test_the_worst_output_of_any_sample_counts(tmp_path: Path) -> None:
         ).worst_output
         == 0.7
     )
-    died = Result(
-        out0.id, "failed", evidence={"death": {"kind": "crash", "step": "run", "detail": "SIGSEGV"}}
-    )
+    died = Result(out0.id, "failed", evidence=Evidence(death=Death("crash", "SIGSEGV")))
     assert problem(plan, {"output:out0": died}).worst_output == float("inf")
     skipped = {name: Result(case.id, "skipped") for name, case in cases(plan).items()}
     assert problem(plan, skipped, skipped).worst_output is None

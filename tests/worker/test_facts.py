@@ -11,9 +11,9 @@ from conftest import EXAMPLES, SHARED, fresh_python
 PRELUDE = """
 import os, sys
 import numpy as np
-from pytest_ncnn_parity import param
-from pytest_ncnn_parity.engine.blob import Blob
-from pytest_ncnn_parity.engine.nets import LoadedNet
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 
 def load(stem, device, precision, masks=None):
@@ -73,8 +73,8 @@ for device, precision in (("cpu", "fp32"), ("vulkan", "fp32"), ("vulkan", "fp16"
 
 
 MASKED = """
-from pytest_ncnn_parity.engine.pool import Pool
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.worker.networks.pool import Pool
+from pytest_ncnn_parity.engine.protocol import Judge
 
 MIXED = NetSpec(0, "vulkan", "fp16", mixed=True)
 model = Model(stem + ".param", stem + ".bin")
@@ -94,7 +94,7 @@ def random_masks():
     yield tuple(np.where(random.rand(count) < 0.5, masks, 0).tolist())
 
 def mixed(masks, remember):
-    job = Job((model,), (MIXED,), 0, {}, (), {}, 2, masks=masks, remember=remember)
+    job = Judge((model,), (MIXED,), 0, {}, 2, masks=masks, remember=remember)
     pool.prepare(job)
     return pool.get(job, MIXED).run(inputs, graph.outputs)
 
@@ -116,7 +116,7 @@ found = {}
 for remember in (True, False):
     steps.clear()
     found[remember] = [mixed(masks, remember) for masks in tried]
-    taken = sum(step.startswith("layer") for step in steps)
+    taken = sum(step.kind == "layer" for step in steps)
     every = len(tried) * sum(layer.type != "Input" for layer in graph.layers)
     assert taken < every if remember else taken == every, (taken, every)
 for masks, remembered, fresh in zip(tried, found[True], found[False]):
@@ -131,7 +131,7 @@ def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:
     """`shipped` is Vulkan with ncnn's defaults: those of Option, which precision fp16 sets."""
     code = """
 import ncnn, os
-from pytest_ncnn_parity.setups import PRECISIONS, PRECISION_FLAGS
+from pytest_ncnn_parity.compare.comparisons import PRECISIONS, PRECISION_FLAGS
 opt = ncnn.Option()
 on = {flag for flag in PRECISION_FLAGS if getattr(opt, flag, False)}
 assert on == PRECISIONS["fp16"], on
@@ -174,13 +174,13 @@ for mask in (1, 16, 17, 18, 19):
 def test_on_x86_the_fp16_of_the_cpu_is_ignored(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     code = """
-import pytest_ncnn_parity.engine.nets as nets
-if not nets.X86:
+from pytest_ncnn_parity.worker.networks import capabilities, execution, loaded
+if not loaded.X86:
     print("done", flush=True)
     os._exit(0)
 graph, fp32 = load(stem, "cpu", "fp32")
-nets.X86 = False  # so that the setup is not refused
-nets.offered.stores_half = lambda *asked: True
+loaded.X86 = execution.X86 = False  # so that the setup is not refused
+capabilities.stores_half = lambda *asked: True
 _, fp16 = load(stem, "cpu", "fp16")
 inputs = feed(graph, shape)
 assert same(*(net.run(inputs, graph.outputs)["c3"] for net in (fp32, fp16)))

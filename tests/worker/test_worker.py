@@ -14,7 +14,7 @@ from workers import job, planned, talk
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
-from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.plan.cases import Plan
 
 
@@ -79,7 +79,7 @@ def test_what_ran_where_is_read_back(tmp_path: Path) -> None:
 # -- other questions than cases ---------------------------------------------------------------------
 
 
-def trial(plan: Plan, masks: dict[str, int]) -> Job:
+def trial(plan: Plan, masks: dict[str, int]) -> Judge:
     """The network under `masks` that it is not loaded with."""
     (comparison,) = plan.spec.comparisons
     cases = [case for case in plan.cases(comparison) if case.output is not None]
@@ -133,26 +133,26 @@ def test_what_a_search_made_is_forgotten_with_it(tmp_path: Path) -> None:
     assert (len(first), none) == (3, [])
 
 
-def test_a_survey_measures_the_values_and_tells_where_layers_run(tmp_path: Path) -> None:
+def test_a_profile_measures_the_values_and_tells_where_layers_run(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]\nmasks: {c2: 18}")
-    asked = jobs.survey(plan, "noise", plan.spec.comparisons[0], 1)
-    (told,) = (m["survey"] for m in talk(asked) if "survey" in m)
-    assert list(told["ranges"]) == ["in0", "c1", "c2", "c3"]
-    assert all(0.5 < absmax < 10 and tiny == 0 for absmax, tiny in told["ranges"].values())
-    assert list(told["lost"]) == ["1", "2", "3"]
-    assert all(1e-5 < lost < 1e-3 for lost in told["lost"].values())
-    (places,) = told["runs"]
+    asked = jobs.profile(plan, "noise", plan.spec.comparisons[0], 1)
+    (profile,) = (m["answer"] for m in talk(asked) if "answer" in m)
+    assert list(profile["absmax"]) == ["in0", "c1", "c2", "c3"]
+    assert all(0.5 < absmax < 10 for absmax in profile["absmax"].values())
+    assert list(profile["sensitivity"]) == ["1", "2", "3"]
+    assert all(1e-5 < share < 1e-3 for share in profile["sensitivity"].values())
+    (places,) = profile["runs"]
     assert places[1:] == [["vulkan", "fp16"], ["cpu", "fp32"], ["vulkan", "fp16"]]
 
 
 def test_networks_are_timed_in_turns(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
-    asked = jobs.timing(plan, "noise", [(Setup("vulkan"), 0), (Setup(), 0)], [], 1)
+    asked = jobs.time(plan, "noise", [(Setup("vulkan"), 0), (Setup(), 0)], [], 1)
     messages = talk(asked)
-    (told,) = (m["time"] for m in messages if "time" in m)
-    assert [each["where"][1:] for each in told] == [["vulkan"] * 3, ["cpu"] * 3]
-    rounds = len(told[0]["ms"])
-    assert 3 <= rounds == len(told[1]["ms"])
+    (timings,) = (m["answer"] for m in messages if "answer" in m)
+    assert [timing["where"][1:] for timing in timings] == [["vulkan"] * 3, ["cpu"] * 3]
+    rounds = len(timings[0]["ms"])
+    assert 3 <= rounds == len(timings[1]["ms"])
     runs = [m["at"] for m in messages if m.get("at", "").startswith("network")]
     assert runs == ["network on vulkan fp32", "network on cpu fp32"] * (1 + rounds), (
         "the first uncounted"
@@ -161,16 +161,16 @@ def test_networks_are_timed_in_turns(tmp_path: Path) -> None:
 
 def test_a_network_that_cannot_run_is_told_of_and_the_others_are_timed(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
-    asked = jobs.timing(plan, "noise", [(Setup("vulkan:99"), 0), (Setup(), 0)], [], 1)
-    (told,) = (m["time"] for m in talk(asked) if "time" in m)
-    assert told[0]["problem"].startswith("no Vulkan device 99")
-    assert (told[0]["ms"], told[1]["problem"]) == ([], None)
+    asked = jobs.time(plan, "noise", [(Setup("vulkan:99"), 0), (Setup(), 0)], [], 1)
+    (timings,) = (m["answer"] for m in talk(asked) if "answer" in m)
+    assert timings[0]["problem"].startswith("no Vulkan device 99")
+    assert (timings[0]["ms"], timings[1]["problem"]) == ([], "")
 
 
 # -- when it goes wrong ----------------------------------------------------------------------------
 
 
-def refused(broken: Job) -> str:
+def refused(broken: Judge) -> str:
     engine = Engine(30)
     try:
         with pytest.raises(EngineError) as caught:
@@ -210,7 +210,7 @@ def test_a_job_that_is_given_up_leaves_nothing_to_the_next(tmp_path: Path) -> No
 
 def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(EngineError, match="cannot start the worker /nonexistent"):
-        list(Engine(30, ("/nonexistent/python",)).run(Job((), (), 0, {}, (), {}, 1)))
+        list(Engine(30, ("/nonexistent/python",)).run(Judge((), (), 0, {}, 1)))
     failing = (sys.executable, "-c", "import sys; sys.exit('no ncnn here')")
     with pytest.raises(EngineError, match=r"(?s)did not start.*no ncnn here"):
-        list(Engine(30, failing).run(Job((), (), 0, {}, (), {}, 1)))
+        list(Engine(30, failing).run(Judge((), (), 0, {}, 1)))

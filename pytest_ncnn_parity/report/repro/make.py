@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.results import SpecRun
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import records
 from pytest_ncnn_parity.report.repro import script
@@ -43,33 +41,26 @@ def name(spec: str, case: Case) -> Path:
 def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
     """The files of a failed case in `folder`; written by the first sample that asks."""
 
-    def values() -> dict[str, Any]:
-        return asdict(_written(run, failed, folder))
-
-    shared = run.once("repro", failed.case.id, values)
-    if shared is None:
-        return Repro(None, failed.sample, "another process could not make it")
-    return Repro(**shared)
+    repro = run.once("repro", failed.case.id, Repro, lambda: _written(run, failed, folder))
+    return repro or Repro(None, failed.sample, "another process could not make it")
 
 
 def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
     sample, case, result = failed.sample, failed.case, failed.result
     assert case.layer is not None
-    step = str(result.evidence.get("death", {}).get("step", ""))
-    if step.startswith("load"):
+    death = result.evidence.death
+    if death is not None and death.in_loading:
         return Repro(None, sample, "the network does not load, so no layer of it runs")
     if case.layer.type == "Input":
         return Repro(None, sample, "an Input layer runs nothing; its values are the sample's")
-    if "misread" in result.evidence:
+    if result.evidence.misread is not None:
         return Repro(None, sample, "the fault is between two layers, and one alone does not show it")
-    run.idle()
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    job = jobs.isolate(run.plan, sample, case, str(fresh), run.settings.threads)
     try:
-        isolated = run.engine.ask(job)
-        if isolated["problem"] is not None:
-            return Repro(None, sample, isolated["problem"])
-        text = script.text(run.plan, failed, records.worker_environment(run.environment()), isolated)
+        isolated = run.isolate(sample, case, fresh)
+        if isolated.problem:
+            return Repro(None, sample, isolated.problem)
+        text = script.text(run.plan, failed, records.worker_environment(run.environment), isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
         fresh.replace(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
@@ -10,7 +9,7 @@ from string import Template
 from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
-from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.protocol import Isolated, Result
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 
@@ -28,9 +27,7 @@ class FailedLayer:
     text: str
 
 
-def text(
-    plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Mapping[str, Any]
-) -> str:
+def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
     """The whole script. `isolated` is what the worker wrote of the layer."""
     return TEMPLATE.substitute(
         header="\n".join(_comment(line) for line in _header(plan, failed, environment)),
@@ -50,16 +47,16 @@ def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> 
         f"Layer {layer.name}, line {layer.line} of {Path(plan.spec.param).name}; sample {sample}.",
         f"Seen with ncnn {environment['ncnn']}, numpy {environment['numpy']}, Python "
         f"{environment['python']} on {environment['system']}, device "
-        f"{failed.result.evidence.get('device') or 'cpu'}.",
+        f"{failed.result.evidence.device or 'cpu'}.",
         *(f"Vulkan device: {device['name']}, fp16-p/s/u/a={device['fp16']}" for device in devices),
     ]
 
 
-def _constants(plan: Plan, failed: FailedLayer, isolated: Mapping[str, Any]) -> dict[str, Any]:
+def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, Any]:
     case, comparison = failed.case, failed.case.comparison
     assert case.layer is not None
     return {
-        "INPUTS": isolated["inputs"],
+        "INPUTS": dict(isolated.inputs),
         "OUTPUTS": list(case.layer.outputs),
         "REFERENCE": _options(comparison.reference),
         "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
@@ -67,7 +64,7 @@ def _constants(plan: Plan, failed: FailedLayer, isolated: Mapping[str, Any]) -> 
         "HALF": comparison.half,
         "UNDERFLOW": failed.cause == "underflow",
         "RUNS": RUNS_OF_CHANCE if failed.cause == "nondeterministic" else 1,
-        "SETUP": plan.spec.setup if isolated["custom"] else None,
+        "SETUP": plan.spec.setup if isolated.custom else None,
     }
 
 

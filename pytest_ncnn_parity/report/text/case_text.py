@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.diagnose.causes import Diagnosis
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report.document.case import Place
@@ -74,25 +76,22 @@ def summary(case: Case, diagnosis: Diagnosis) -> str:
 
 
 def _details(case: Case, result: Result) -> Iterator[str]:
-    comparison, device = case.comparison, result.evidence.get("device")
+    comparison, device = case.comparison, result.evidence.device
     against = f"{case.golden or comparison.reference} -> {comparison.candidate or 'fp16, predicted'}"
     yield f"compared: {against}" + (f" ({device})" if device not in (None, "cpu") else "")
     if result.metrics is not None:
         yield from _metrics(result.metrics, result.evidence, case.tolerance)
 
 
-def _metrics(m: Mapping[str, Any], evidence: Mapping[str, Any], tolerance: Tolerance) -> Iterator[str]:
-    where = f"{evidence.get('blob')}{list(m['index'])}"
+def _metrics(m: Metrics, evidence: Evidence, tolerance: Tolerance) -> Iterator[str]:
+    where = f"{evidence.blob}{list(m.index)}"
+    yield (f"worst:    {where}: {_g(m.candidate)}, reference {_g(m.reference)}, budget {_g(m.budget)}")
     yield (
-        f"worst:    {where}: {_g(m['candidate'])}, reference {_g(m['reference'])}, "
-        f"budget {_g(m['budget'])}"
+        f"metrics:  max_abs {_g(m.max_abs)}  scaled {_g(m.scaled)}  cosine "
+        f"{_g(m.cosine, 7)}  sqnr {_g(m.sqnr_db)} dB  nan {m.nan}  inf {m.inf}  of "
+        f"{m.total} {evidence.shape}"
     )
-    yield (
-        f"metrics:  max_abs {_g(m['max_abs'])}  scaled {_g(m['scaled'])}  cosine "
-        f"{_g(m['cosine'], 7)}  sqnr {_g(m['sqnr_db'])} dB  nan {m['nan']}  inf {m['inf']}  of "
-        f"{m['total']} {tuple(evidence.get('shape', ()))}"
-    )
-    yield f"allowed:  {_allowed(tolerance)}; {_least(float(m['least_scaled']), tolerance)}"
+    yield f"allowed:  {_allowed(tolerance)}; {_least(m.least_scaled, tolerance)}"
 
 
 def _allowed(tolerance: Tolerance) -> str:

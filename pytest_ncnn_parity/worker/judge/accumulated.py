@@ -6,22 +6,23 @@ run of the whole. Every network steps once, whatever the number of comparisons t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Result
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.outputs import refuse_misread
-from pytest_ncnn_parity.worker.networks.loaded import Net
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-METRICS = "scaled max_abs cosine sqnr_db nan inf reference_absmax candidate_absmax".split()
 STEPS = 3  # of an error's growth, the largest, that are told
 
 
@@ -34,9 +35,9 @@ class _Pair:
 
     reference: int
     candidate: int
-    tolerance: Mapping[str, Any]
+    tolerance: Tolerance
     layers: set[int] = field(default_factory=set)
-    errors: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: dict[str, Metrics] = field(default_factory=dict)
     ended: str = ""
 
 
@@ -44,7 +45,7 @@ class Accumulated:
     """The runs of one sample's candidates and references beside the trajectory, in step with it."""
 
     def __init__(
-        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, cases: Iterable[CaseSpec]
+        self, job: Judge, graph: Graph, nets: JobNets, inputs: Made, cases: Iterable[CaseSpec]
     ) -> None:
         self._job = job
         self._graph = graph
@@ -119,38 +120,37 @@ class Accumulated:
             expected, made = ({blob: _value(chain, blob)} for chain in (reference, candidate))
             metrics, _ = probes.worst(made, expected, pair.tolerance)
         except StepFailed as failed:
-            pair.ended = pair.ended or f"{failed.step}: {failed.death['detail']}"
+            pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
         else:
-            pair.errors[blob] = {name: getattr(metrics, name) for name in METRICS}
+            pair.errors[blob] = metrics
 
-    def told(self, case: CaseSpec, result: Result) -> Result:
+    def added(self, case: CaseSpec, result: Result) -> Result:
         """`result` with what the runs show of the values it judges."""
         pair = self._pairs.get(case.comparison)
         if pair is None or case.golden is not None:
             return result
         known = [pair.errors[blob] for blob in self._blobs(case) if blob in pair.errors]
-        worst = max(known, key=lambda error: error["scaled"], default=None)
-        evidence = dict(result.evidence)
+        worst = max(known, key=lambda error: error.scaled, default=None)
+        evidence = result.evidence
         if worst is None and pair.ended not in ("", result.reason):
-            evidence["accumulated_ended"] = pair.ended
+            evidence = replace(evidence, accumulated_ended=pair.ended)
         if case.output is not None and result.outcome == "failed":
-            evidence["growth"] = self._growth(pair, case.output)
+            evidence = replace(evidence, growth=self._growth(pair, case.output))
         return replace(result, accumulated=worst, evidence=evidence)
 
-    def _growth(self, pair: _Pair, output: str) -> dict[str, Any]:
+    def _growth(self, pair: _Pair, output: str) -> Growth:
         """Where the error of `output` grows: the layers that give out more than was put in."""
-        steps: list[tuple[float, dict[str, Any]]] = []
+        steps = []
         for number in sorted(self._graph.ancestors([output])):
             layer = self._graph.layers[number]
-            start, end = (
-                max((pair.errors[b]["scaled"] for b in blobs if b in pair.errors), default=0.0)
+            before, after = (
+                max((pair.errors[b].scaled for b in blobs if b in pair.errors), default=0.0)
                 for blobs in (layer.inputs, layer.outputs)
             )
-            if end > start:
-                told = {"layer": layer.name, "type": layer.type, "from": start, "to": end}
-                steps.append((end - start, told))
-        largest = sorted(steps, key=lambda step: -step[0])[:STEPS]
-        return {"layers": len(steps), "largest": [told for _, told in largest], "ended": pair.ended}
+            if after > before:
+                steps.append(GrowthStep(layer.name, layer.type, before, after))
+        largest = sorted(steps, key=lambda step: step.before - step.after)[:STEPS]
+        return Growth(len(steps), tuple(largest), pair.ended)
 
 
 def _value(chain: Chain, blob: str) -> Blob:

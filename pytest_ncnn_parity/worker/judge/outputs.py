@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec, Result
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph, Layer
-from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
-from pytest_ncnn_parity.worker.networks.loaded import Net, misread
-from pytest_ncnn_parity.worker.networks.pool import JobNets, Skip, death
+from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -20,41 +21,40 @@ def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
     blob = misread(net, layer, graph)
     if blob is not None:
         detail = f"31={layer.mask} makes it take the 16-bit values of {blob} for fp32"
-        step = f"layer {layer.number} {layer.name} on {net.label}"
-        raise StepFailed(step, {"kind": "misread", "detail": detail})
+        raise failed(Step("layer", net.label, layer.number, layer.name), "misread", detail)
 
 
 class WholeRuns:
     """One run of each network for all the outputs wanted of it."""
 
     def __init__(
-        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, cases: Sequence[CaseSpec]
+        self, job: Judge, graph: Graph, nets: JobNets, inputs: Made, cases: Sequence[CaseSpec]
     ) -> None:
         self._job = job
         self._graph = graph
         self._nets = nets
         self._inputs = inputs
         self.outputs = list(dict.fromkeys(case.output for case in cases if case.output is not None))
-        self._made: dict[tuple[NetSpec, int], Made | StepFailed] = {}
+        self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Take `blobs` for what a run of `spec` would give."""
-        self._made[spec, 0] = {blob: blobs[blob] for blob in self.outputs}
+        self._runs[spec, 0] = {blob: blobs[blob] for blob in self.outputs}
 
     def _of(self, net: Net, turn: int = 0) -> Made:
         """The outputs of the `turn`-th run of `net`."""
-        if (net.spec, turn) not in self._made:
+        if (net.spec, turn) not in self._runs:
             try:
                 if not net.spec.model:  # a patched file's masks are not known, and were tried before
                     for layer in self._graph.layers:
                         refuse_misread(net, layer, self._graph)
-                self._made[net.spec, turn] = net.run(self._inputs, self.outputs)
-            except StepFailed as failed:
-                self._made[net.spec, turn] = failed
-        made = self._made[net.spec, turn]
-        if isinstance(made, StepFailed):
-            raise made
-        return made
+                self._runs[net.spec, turn] = net.run(self._inputs, self.outputs)
+            except StepFailed as problem:
+                self._runs[net.spec, turn] = problem
+        outputs = self._runs[net.spec, turn]
+        if isinstance(outputs, StepFailed):
+            raise outputs
+        return outputs
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
         """Skip where no layer on the way to `output` runs otherwise in the candidate.
@@ -71,7 +71,7 @@ class WholeRuns:
                 return
         raise Skip(
             "every layer runs on the CPU in the same way on both sides: nothing would be tested",
-            alike=True,
+            Evidence(alike=True),
         )
 
     def judge(self, case: CaseSpec) -> Result:
@@ -80,47 +80,46 @@ class WholeRuns:
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
         if case.golden is not None:
-            return self._judge_golden(case, candidate)
+            return self._golden(case, candidate)
         self._refuse_same(case.output, reference, candidate)
-        evidence: dict[str, Any] = {
-            "whole": True,
-            "setup": candidate.label,
-            "execution": str(candidate.setup),
-            "device": candidate.device_name,
-            "dropped": (*candidate.dropped, *reference.dropped),
-        }
+        evidence = Evidence(
+            whole=True,
+            setup=candidate.label,
+            execution=str(candidate.setup),
+            device=candidate.device_name,
+            dropped=(*candidate.dropped, *reference.dropped),
+        )
+        own = [case.output]
         expected = {case.output: self._of(reference)[case.output]}
         try:
             turns = [self._of(candidate, turn) for turn in range(self._job.repeats)]
             metrics, blob = max(
-                (probes.worst(made, expected, case.tolerance) for made in turns), key=probes.badness
+                (probes.worst(outputs, expected, case.tolerance) for outputs in turns),
+                key=probes.badness,
             )
-        except StepFailed as failed:
-            return Result(case.id, "failed", evidence={**evidence, "death": death(failed)})
+        except StepFailed as problem:
+            return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         value = expected[blob]
-        evidence |= {"blob": blob, "shape": list(value.array.shape)}
-        if value.nan:
-            evidence["reference_nan"] = value.nan
+        evidence = replace(evidence, blob=blob, shape=value.array.shape, reference_nan=value.nan)
         if metrics.agrees and not value.nan:
-            return Result(case.id, "passed", dict(vars(metrics)), evidence=evidence)
+            return Result(case.id, "passed", metrics, evidence=evidence)
         if self._job.probe and not metrics.agrees:
-            own = [case.output]
-            evidence |= probes.evidence(
+            probe = probes.Probe(
                 self._job,
                 self._nets,
                 case,
                 lambda net: {blob: self._of(net)[blob] for blob in own},
                 lambda net: net.run(self._inputs, own),
-                expected,
             )
-        return Result(case.id, "failed", dict(vars(metrics)), evidence=evidence)
+            evidence = probe.evidence(evidence, expected)
+        return Result(case.id, "failed", metrics, evidence=evidence)
 
-    def _judge_golden(self, case: CaseSpec, net: Net) -> Result:
+    def _golden(self, case: CaseSpec, net: Net) -> Result:
         output = str(case.output)
 
         def plain() -> Blob:
             return self._nets.other(probes.plain_cpu(self._job)).run(self._inputs, [output])[output]
 
         result = golden.judge(case, self._of(net)[output], plain if self._job.probe else None)
-        where = {"setup": net.label, "execution": str(net.setup), "device": net.device_name}
-        return replace(result, evidence={**where, **result.evidence})
+        ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
+        return replace(result, evidence=ran)

@@ -1,23 +1,22 @@
-"""Evidence for a case that failed: the same step again, with one suspect taken away at a time."""
+"""Why a case failed: the same step again, with one suspect taken away at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
 
-from pytest_ncnn_parity.compare.metrics import Metrics, compare
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.networks.loaded import Net
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob
-
-Run = Callable[[Net], Mapping[str, Blob]]
-Again = Callable[[Net], Mapping[str, Blob]]
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 REPEATS = 2
-
 
 # the CPU computing as plainly as it can (src/option.h)
 PLAIN = {
@@ -25,58 +24,97 @@ PLAIN = {
     "use_winograd_convolution": False,
     "use_sgemm_convolution": False,
 }
+WITHOUT_PLAIN = "without packing, winograd and sgemm"
 
 
-def evidence(
-    job: Job, nets: JobNets, case: CaseSpec, run: Run, again: Again, expected: Mapping[str, Blob]
-) -> dict[str, Any]:
-    """How `run` ends in each relaxation of the case's candidate, against the values `expected`.
+class Probe:
+    """One failed case, tried otherwise.
 
-    `again` takes the candidate's step once more: it should give bit for bit what it gave. The
-    reference, too, is asked whether it agrees with itself.
+    `run` takes the step in a network, or knows what it made of it already; `again` takes it once more:
+    it should give bit for bit what it gave.
     """
-    found: dict[str, Any] = {**_repeated(nets, case, run, again), **_plain(job, nets, case, run)}
-    for name, spec in _relaxed(job, case):
+
+    def __init__(
+        self,
+        job: Job,
+        nets: JobNets,
+        case: CaseSpec,
+        run: Callable[[Net], Made],
+        again: Callable[[Net], Made],
+    ) -> None:
+        self._job = job
+        self._nets = nets
+        self._case = case
+        self._run = run
+        self._again = again
+
+    def evidence(self, seen: Evidence, expected: Made) -> Evidence:
+        """`seen` with how each relaxation of the candidate ends, against the values `expected`.
+
+        The reference, too, is asked whether it agrees with itself.
+        """
+        trials = {**self._plain(), **self._repeated()}
+        for name, how, spec in self._relaxed():
+            trials[name] = self._tried(how, spec, expected)
+        half = self._case.half
+        rounding = None
+        if half is not None:
+            rounding = max(
+                compare(blob.rounded(half).array, blob.array, Tolerance()).scaled
+                for blob in expected.values()
+            )
+        return replace(seen, trials=trials, rounding=rounding)
+
+    def _tried(self, how: str, spec: NetSpec, expected: Made) -> Trial:
         try:
-            metrics, _ = worst(run(nets.other(spec)), expected, case.tolerance)
-        except StepFailed as failed:
-            found[name] = {"agrees": None, "problem": f"{failed.step}: {failed.death['detail']}"}
-        except Unavailable as lacking:
-            found[name] = {"agrees": None, "problem": str(lacking)}
-        else:
-            found[name] = told(metrics)
-    if case.half is not None:
-        found["rounding"] = max(
-            compare(b.rounded(case.half).array, b.array, Tolerance()).scaled for b in expected.values()
-        )
-    return found
+            metrics, _ = worst(self._run(self._nets.other(spec)), expected, self._case.tolerance)
+        except (StepFailed, Unavailable) as problem:
+            return untried(how, problem)
+        return tried(how, metrics)
 
-
-def _repeated(nets: JobNets, case: CaseSpec, run: Run, again: Again) -> dict[str, Any]:
-    """Whether the candidate gives the same bits each time, and if not, whether it agrees with itself."""
-    assert case.candidate is not None
-    candidate = nets[case.candidate]
-    first = run(candidate)
-    for _ in range(REPEATS):
-        try:
-            other = again(candidate)
-            metrics, _ = worst(other, first, case.tolerance)
-        except StepFailed as failed:
-            return {"repeated": {"agrees": None, "problem": f"{failed.step}: {failed.death['detail']}"}}
-        if any(other[blob].digest != first[blob].digest for blob in first):
-            return {"repeated": told(metrics)}
-    return {}
-
-
-def _plain(job: Job, nets: JobNets, case: CaseSpec, run: Run) -> dict[str, Any]:
-    """Whether the CPU, computing as plainly as it can, disagrees with itself."""
-    try:
-        usual = run(nets[job.trajectory])
-        plain = run(nets.other(plain_cpu(job)))
-        metrics, _ = worst(plain, usual, case.tolerance)
-    except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
+    def _repeated(self) -> dict[str, Trial]:
+        """Whether the candidate gives other bits when it runs again; nothing where it does not."""
+        assert self._case.candidate is not None
+        how = "the same once more, which gave other bits"
+        candidate = self._nets[self._case.candidate]
+        first = self._run(candidate)
+        for _ in range(REPEATS):
+            try:
+                other = self._again(candidate)
+                metrics, _ = worst(other, first, self._case.tolerance)
+            except StepFailed as problem:
+                return {"repeated": untried(how, problem)}
+            if any(other[blob].digest != first[blob].digest for blob in first):
+                return {"repeated": tried(how, metrics)}
         return {}
-    return {} if metrics.agrees else {"plain_cpu": told(metrics)}
+
+    def _plain(self) -> dict[str, Trial]:
+        """Whether the CPU, computing as plainly as it can, disagrees with itself."""
+        try:
+            usual = self._run(self._nets[self._job.trajectory])
+            plain = self._run(self._nets.other(plain_cpu(self._job)))
+            metrics, _ = worst(plain, usual, self._case.tolerance)
+        except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
+            return {}
+        return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
+
+    def _relaxed(self) -> Iterator[tuple[str, str, NetSpec]]:
+        """Name, wording and network of each relaxation of the candidate."""
+        assert self._case.candidate is not None
+        spec, reference = (self._job.nets[n] for n in (self._case.candidate, self._case.reference))
+        if spec.precision == "fp16":
+            storage = NetSpec(spec.model, spec.device, "fp16-storage", spec.options)
+            yield "without_arithmetic", "without fp16 arithmetic", storage
+        if spec.device == "cpu" and spec.precision != "fp32":
+            for name, how, option in (
+                ("without_packing", "without packing", "use_packing_layout"),
+                ("without_winograd", "without winograd", "use_winograd_convolution"),
+            ):
+                options = {**spec.options, option: False}
+                yield name, how, NetSpec(spec.model, spec.device, spec.precision, options)
+        fp32 = NetSpec(spec.model, spec.device, "fp32", spec.options)
+        if spec.precision != "fp32" and fp32 != reference:
+            yield "fp32_on_device", "in fp32 on the same device", fp32
 
 
 def plain_cpu(job: Job) -> NetSpec:
@@ -85,47 +123,32 @@ def plain_cpu(job: Job) -> NetSpec:
     return NetSpec(spec.model, spec.device, spec.precision, PLAIN)
 
 
-def told(metrics: Metrics) -> dict[str, Any]:
-    """What a failure text says of a try."""
-    return {
-        "agrees": metrics.agrees,
-        "scaled": metrics.scaled,
-        "nonfinite": metrics.nan + metrics.inf,
-    }
+def tried(how: str, metrics: Metrics) -> Trial:
+    """A trial that ran."""
+    return Trial(how, metrics.agrees, metrics.scaled, metrics.nan + metrics.inf)
 
 
-def _relaxed(job: Job, case: CaseSpec) -> Iterator[tuple[str, NetSpec]]:
-    assert case.candidate is not None
-    spec, reference = job.nets[case.candidate], job.nets[case.reference]
-    if spec.precision == "fp16":
-        storage = NetSpec(spec.model, spec.device, "fp16-storage", spec.options)
-        yield "without_arithmetic", storage
-    if spec.device == "cpu" and spec.precision != "fp32":
-        for name, option in (
-            ("without_packing", "use_packing_layout"),
-            ("without_winograd", "use_winograd_convolution"),
-        ):
-            options = {**spec.options, option: False}
-            yield name, NetSpec(spec.model, spec.device, spec.precision, options)
-    fp32 = NetSpec(spec.model, spec.device, "fp32", spec.options)
-    if spec.precision != "fp32" and fp32 != reference:
-        yield "fp32_on_device", fp32
+def untried(how: str, problem: StepFailed | Unavailable) -> Trial:
+    """A trial that could not be run."""
+    detail = f": {problem.death.detail}" if isinstance(problem, StepFailed) else ""
+    return Trial(how, None, problem=f"{problem}{detail}")
 
 
 def worst(
-    made: Mapping[str, Blob], expected: Mapping[str, Blob], tolerance: Mapping[str, Any]
+    outputs: Mapping[str, Blob], expected: Mapping[str, Blob], tolerance: Tolerance
 ) -> tuple[Metrics, str]:
     """The metrics of the blob that agrees least, and its name. Other shapes are a StepFailed."""
-    found = []
+    measured = []
     for blob, reference in expected.items():
-        if made[blob].array.shape != reference.array.shape:
-            detail = f"shape {made[blob].array.shape}, the reference's is {reference.array.shape}"
-            raise StepFailed(f"compare {blob}", {"kind": "shape", "detail": detail})
-        found.append((compare(made[blob].array, reference.array, Tolerance(**tolerance)), blob))
-    return max(found, key=badness)
+        shape = outputs[blob].array.shape
+        if shape != reference.array.shape:
+            detail = f"shape {shape}, the reference's is {reference.array.shape}"
+            raise failed(Step("compare", name=blob), "shape", detail)
+        measured.append((compare(outputs[blob].array, reference.array, tolerance), blob))
+    return max(measured, key=badness)
 
 
-def badness(found: tuple[Metrics, str]) -> tuple[bool, float]:
+def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:
     """Orders what `worst` gives: what agrees least comes last."""
-    metrics, _ = found
+    metrics, _ = measured
     return not metrics.agrees, metrics.least_scaled

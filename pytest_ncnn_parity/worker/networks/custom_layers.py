@@ -14,7 +14,9 @@ from typing import Any
 import ncnn
 
 from pytest_ncnn_parity.base.errors import guess
+from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
@@ -84,7 +86,7 @@ class CustomNet(ncnn.Net):  # type: ignore[misc]
 class Registry:
     """Makes the networks of a worker, set up by the project's function where the spec names one."""
 
-    def __init__(self, enter: Callable[[str], None]) -> None:
+    def __init__(self, enter: Callable[[Step], None]) -> None:
         self._enter = enter
         self._cleared: dict[tuple[str, frozenset[str]], list[CustomNet]] = {}
 
@@ -96,7 +98,7 @@ class Registry:
         cleared = self._cleared.setdefault(key, [])
         net = cleared.pop() if cleared else CustomNet(*key)
         net.opt = ncnn.Option()
-        step = f"load with setup {model.setup}"
+        step = Step("setup", model.setup)
         self._enter(step)
         try:
             with blamed(model, step), _importing(model):
@@ -123,7 +125,7 @@ class Registry:
 
 
 @contextmanager
-def blamed(model: Model, step: str) -> Iterator[None]:
+def blamed(model: Model, step: Step) -> Iterator[None]:
     """What code of the project's own raises in a native step is the project's error, not ours."""
     try:
         yield
@@ -138,11 +140,11 @@ def blamed(model: Model, step: str) -> Iterator[None]:
         if model.setup is None:
             raise
         detail = f"{model.setup}: {type(error).__name__}: {error}".rstrip(": ")
-        death = {"kind": "raised", "key": ["setup"], "detail": detail, "lines": _theirs(error, model)}
+        death = Death("raised", detail, step, key=("setup",), lines=_theirs(error, model))
         raise StepFailed(step, death) from None
 
 
-def _theirs(error: BaseException, model: Model) -> list[str]:
+def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:
     """The lines of the project's files that an error came through."""
     root = Path(model.folders[0]).resolve()
     found = []
@@ -150,7 +152,7 @@ def _theirs(error: BaseException, model: Model) -> list[str]:
         path = Path(frame.filename).resolve()
         if path.is_relative_to(root) and not path.is_relative_to(_OURS):
             found.append(f"{path.relative_to(root)}:{frame.lineno}: in {frame.name}: {frame.line}")
-    return found
+    return tuple(found)
 
 
 @contextmanager
@@ -164,7 +166,7 @@ def _importing(model: Model) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _function(model: Model, step: str) -> Callable[[ncnn.Net], None]:
+def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
     """The function that `setup` names, imported from the project's own files or not at all."""
     assert model.setup is not None
     module_name, _, name = model.setup.partition(":")
@@ -179,7 +181,7 @@ def _function(model: Model, step: str) -> Callable[[ncnn.Net], None]:
             problem = f"{name!r} in {module_name} is not a function but {type(found).__name__}"
     if found is None or problem is not None:
         detail = f"setup: {problem}"
-        raise StepFailed(step, {"kind": "raised", "key": ["setup"], "detail": detail})
+        raise StepFailed(step, Death("raised", detail, step, key=("setup",)))
     function: Callable[[ncnn.Net], None] = found
     return function
 

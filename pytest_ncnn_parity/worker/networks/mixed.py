@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network.param import Graph, Layer
-from pytest_ncnn_parity.worker.networks.loaded import Execution, LoadedNet
+from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import walk
 
@@ -18,7 +19,7 @@ class MixedNet:
     `nets` holds a network for every mask, with that mask on all its layers. A layer fed with host
     memory computes the same whatever its neighbours' masks are, so what comes out is bitwise what
     the masked network gives (from ncnn 1.0.20260526 on; a test pins it). The one exception is a CPU
-    layer that takes its neighbour's 16-bit values for fp32: see `nets.misread`.
+    layer that takes its neighbour's 16-bit values for fp32: see `execution.misread`.
     """
 
     def __init__(self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet]) -> None:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Model, NetSpec
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
-from pytest_ncnn_parity.worker.networks.loaded import LoadedNet, Net
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.step_cache import Memo
 from pytest_ncnn_parity.worker.networks.weights import Checked
-
-
-class Skip(Exception):
-    """The case at hand would test nothing; the text says why."""
-
-    def __init__(self, reason: str, **evidence: Any) -> None:
-        super().__init__(reason)
-        self.evidence = evidence
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class _Load:
 class Pool:
     """Loaded networks, kept from one job to the next as long as the next one names them."""
 
-    def __init__(self, enter: Callable[[str], None]) -> None:
+    def __init__(self, enter: Callable[[Step], None]) -> None:
         self._enter = enter
         self._memo = Memo()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
@@ -52,12 +45,13 @@ class Pool:
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to names."""
-        if not (job.remember and self._memo.is_open):
+        remember = isinstance(job, Judge) and job.remember
+        if not (remember and self._memo.is_open):
             named = {load.key for spec in job.nets for load in self._loads(job, spec)}
             for key in [key for key in self._loaded if key not in named]:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
-        if job.remember:
+        if remember:
             self._memo.open()
         else:
             self._memo.close()
@@ -71,13 +65,13 @@ class Pool:
         return self._graphs[model]
 
     def get(self, job: Job, spec: NetSpec) -> Net:
-        """The network of `spec`, or the StepFailed or Unavailable its loading ended in."""
+        """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
         nets = [self._load(job, load) for load in self._loads(job, spec)]
         if not spec.mixed:
             return nets[0]
-        assert job.masks is not None
-        graph = self.graph(job.models[spec.model]).remasked(job.masks)
-        return MixedNet(spec, graph, dict(zip(sorted(set(job.masks)), nets, strict=True)))
+        masks = _masks(job)
+        graph = self.graph(job.models[spec.model]).remasked(masks)
+        return MixedNet(spec, graph, dict(zip(sorted(set(masks)), nets, strict=True)))
 
     def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
         """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
@@ -86,9 +80,8 @@ class Pool:
         if not spec.mixed:
             yield _Load(spec, model, f"{setup}{' (patched)' if spec.model else ''}")
             return
-        assert job.masks is not None
         graph = self.graph(model)
-        for mask in sorted(set(job.masks)):
+        for mask in sorted(set(_masks(job))):
             uniform = graph.remasked([mask] * len(graph.layers))
             if uniform.text == graph.text:  # the network as it is
                 yield _Load(replace(spec, mixed=False), model, str(setup))
@@ -124,6 +117,13 @@ class Pool:
             self._registry.release(found.net)
 
 
+def _masks(job: Job) -> tuple[int, ...]:
+    """The masks that a job's mixed networks run under."""
+    assert isinstance(job, Judge)
+    assert job.masks is not None
+    return job.masks
+
+
 class JobNets:
     """The pool as one job sees it: by number, and with one case to tell of a load that failed."""
 
@@ -131,8 +131,11 @@ class JobNets:
         self._pool = pool
         self._job = job
         self._found: dict[int, Net] = {}
-        self._teller: dict[int, str] = {job.trajectory: job.cases[0].id} if job.cases else {}
-        for case in job.cases:
+        cases = _cases(job)
+        self._teller: dict[int, str] = {job.trajectory: cases[0].id} if cases else {}
+        self._tells = not isinstance(job, Judge) or job.tells_load_failures
+        self._first = cases[0].id if cases else ""
+        for case in cases:
             for number in (case.reference, case.candidate):
                 if number is not None:
                     self._teller.setdefault(number, case.id)
@@ -152,8 +155,8 @@ class JobNets:
             return self[number]
         except StepFailed as failed:
             # what is wrong with the files is wrong with all networks: one case tells
-            teller = self._job.cases[0].id if failed.of_files else self._teller[number]
-            if self._job.tells_load_failures and teller == case.id:
+            teller = self._first if failed.step.of_files else self._teller[number]
+            if self._tells and teller == case.id:
                 raise
             raise Skip(
                 f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
@@ -161,6 +164,7 @@ class JobNets:
             ) from None
 
 
-def death(failed: StepFailed) -> Mapping[str, Any]:
-    """A step that failed, as evidence."""
-    return {**failed.death, "step": failed.step}
+def _cases(job: Job) -> tuple[CaseSpec, ...]:
+    if isinstance(job, Isolate):
+        return () if job.case is None else (job.case,)
+    return job.cases if isinstance(job, Judge) else ()

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import ncnn
 
+from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
@@ -48,7 +50,7 @@ class Checked:
     Masks change nothing of what is read, so a network counts by its files.
     """
 
-    def __init__(self, registry: Registry, enter: Callable[[str], None]) -> None:
+    def __init__(self, registry: Registry, enter: Callable[[Step], None]) -> None:
         self._registry = registry
         self._enter = enter
         self._found: dict[tuple[str, str], Weights | StepFailed] = {}
@@ -74,7 +76,7 @@ class Checked:
     def _look(self, model: Model, graph: Graph) -> Weights:
         net = self._registry.net(model, graph)
         name = Path(model.param).name
-        step = f"load {name} with {Path(model.bin).name}"
+        step = Step("files", f"{name} with {Path(model.bin).name}")
         self._enter(step)
         try:
             _refuse_unknown(step, model, graph, set(getattr(net, "registered", ())))
@@ -83,7 +85,7 @@ class Checked:
                 rc = load_param(net, model)
                 if rc != 0:
                     detail = f"{name}: ncnn {ncnn.__version__} refuses it (load_param: {rc})"
-                    raise StepFailed(step, _fault("param", detail))
+                    raise _fault(step, "param", detail)
                 weights = _read(step, model, graph, net)
         except BaseException:
             self._registry.abandon(net)
@@ -92,7 +94,7 @@ class Checked:
         return weights
 
 
-def _refuse_unknown(step: str, model: Model, graph: Graph, registered: Container[str]) -> None:
+def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Container[str]) -> None:
     """Name all the operators at once that ncnn does not have and nobody registered."""
     users: dict[str, list[Layer]] = {}
     for layer in graph.layers:
@@ -115,7 +117,7 @@ def _refuse_unknown(step: str, model: Model, graph: Graph, registered: Container
         f"{name}: ncnn {ncnn.__version__} does not know {what}{neither if model.setup else ''}; update "
         "ncnn, or register what is missing with the spec's key 'setup'"
     )
-    raise StepFailed(step, _fault("param", detail, lines))
+    raise _fault(step, "param", detail, lines)
 
 
 class _Reader(ncnn.DataReader):  # type: ignore[misc]
@@ -139,7 +141,7 @@ class _Reader(ncnn.DataReader):  # type: ignore[misc]
         return int(got)
 
 
-def _read(step: str, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
+def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
     """Let every layer read its weights, one after the other, and nothing else."""
     name = Path(model.bin).name
     try:
@@ -154,11 +156,11 @@ def _read(step: str, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
                     where = f"line {layer.line} of {Path(model.param).name}"
                     who = f"layer {layer.name} ({layer.type}, {where})"
                     detail = f"{name}: {_why(reader, who, start, rc)}"
-                    raise StepFailed(step, _fault("bin", detail))
+                    raise _fault(step, "bin", detail)
                 spans.append((start, reader.at))
             return Weights(tuple(spans), reader.size)
     except OSError as error:
-        raise StepFailed(step, _fault("bin", f"{name}: cannot be read: {error.strerror}")) from None
+        raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
 
 def _why(reader: _Reader, who: str, start: int, rc: int) -> str:
@@ -172,5 +174,6 @@ def _why(reader: _Reader, who: str, start: int, rc: int) -> str:
     return f"{who} refuses what it reads from byte {start} on ({rc}); is it of another .param?"
 
 
-def _fault(key: str, detail: str, lines: Sequence[str] = ()) -> dict[str, Any]:
-    return {"kind": "files", "key": ["model", key], "detail": detail, "lines": list(lines)}
+def _fault(step: Step, key: str, detail: str, lines: Sequence[str] = ()) -> StepFailed:
+    """A fault of the file that the spec names at model.`key`."""
+    return StepFailed(step, Death("files", detail, step, key=("model", key), lines=tuple(lines)))

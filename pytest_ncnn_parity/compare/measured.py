@@ -1,0 +1,38 @@
+"""What a comparison of two arrays measured. Without numpy, which the parent process never imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a comparison measured. All statistics are float64; errors are in the blob's own units.
+
+    `nan` and `inf` count elements that are so in the candidate and not in the reference.
+    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). NaN or inf where
+    the other side has something else makes the errors infinite and the cosine NaN; where both sides
+    have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
+    `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
+    `used` is the largest error of an element as a share of its budget: 1 is all of it, inf what no share
+    allows. The conditions on the whole array do not enter into it.
+    """
+
+    agrees: bool
+    total: int
+    mismatched: int
+    nan: int
+    inf: int
+    max_abs: float
+    scaled: float
+    cosine: float
+    sqnr_db: float
+    reference_absmax: float
+    candidate_absmax: float
+    least_scaled: float
+    used: float
+    index: tuple[int, ...]  # of the worst element, in numpy's order
+    reference: float  # there
+    candidate: float  # there
+    budget: float  # there
+    failed: tuple[str, ...] = ()  # conditions that did not hold, as text

@@ -1,0 +1,91 @@
+"""Rules for cases whose step came to no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.network.masks import NO_VULKAN
+
+STDERR_LINES = 4  # of what native code said, the last
+
+
+def files_at_fault(failure: Failure) -> Explanation | None:
+    """The spec's files, or its setup function, do not give a network."""
+    death = failure.death
+    if death is None or not death.key or not death.in_loading:
+        return None
+    return Explanation(death.detail, death.lines)
+
+
+def project_code_raised(failure: Failure) -> Explanation | None:
+    """A custom layer raised while the network ran."""
+    death = failure.death
+    if death is None or not death.key:
+        return None
+    return Explanation(f"{death.detail}, in {death.step}", death.lines)
+
+
+def out_of_time(failure: Failure) -> Explanation | None:
+    return _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.where}")
+
+
+def out_of_memory(failure: Failure) -> Explanation | None:
+    return _of_kind(failure, "memory", lambda death: f"out of memory on {failure.where}: {death.detail}")
+
+
+def not_run_for_its_mask(failure: Failure) -> Explanation | None:
+    death = failure.death
+    if death is None or death.kind != "misread":
+        return None
+    return Explanation(f"{death.step}: {death.detail}", ("not run: what it reads is no fp32",))
+
+
+def another_shape(failure: Failure) -> Explanation | None:
+    return _of_kind(failure, "shape", lambda death: f"{death.detail}, on {failure.where}")
+
+
+def died_of_its_mask(failure: Failure) -> Explanation | None:
+    death = failure.death
+    if death is None or not failure.unsafe_mask:
+        return None
+    mask = failure.evidence.mask
+    return Explanation(
+        f"{death.detail} on {failure.where}; 31={mask} takes fp16 storage from a layer that stays on "
+        "Vulkan",
+        (*_shown(death), f"write 31={mask | NO_VULKAN}, which moves the layer to the CPU"),
+    )
+
+
+def died_of_a_shader(failure: Failure) -> Explanation | None:
+    death, shader = failure.death, failure.evidence.shader
+    if death is None or shader is None:
+        return None
+    what = f"{death.detail} on {failure.where}; a shader did not compile"
+    return Explanation(what, (*_shown(death), f"stderr: {shader}"))
+
+
+def refused_to_load(failure: Failure) -> Explanation | None:
+    return refused(failure) if failure.death is not None and failure.death.in_loading else None
+
+
+def refused(failure: Failure) -> Explanation | None:
+    return _of_kind(failure, "refused", lambda death: f"ncnn could not {death.step}: {death.detail}")
+
+
+def died(failure: Failure) -> Explanation | None:
+    death = failure.death
+    return None if death is None else Explanation(f"{death.detail} on {failure.where}", _shown(death))
+
+
+def _of_kind(failure: Failure, kind: str, what: Callable[[Death], str]) -> Explanation | None:
+    death = failure.death
+    if death is None or death.kind != kind:
+        return None
+    return Explanation(what(death), _shown(death))
+
+
+def _shown(death: Death) -> tuple[str, ...]:
+    said = [line for line in death.stderr.splitlines() if line.strip()][-STDERR_LINES:]
+    return (f"in: {death.step}", *(f"stderr: {line}" for line in said))

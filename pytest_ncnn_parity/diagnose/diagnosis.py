@@ -1,0 +1,72 @@
+"""A failed case as the rules see it, and what a rule says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.network.masks import unsafe_on_vulkan
+from pytest_ncnn_parity.plan.cases import Case
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`cause` is one of the documented names; `what` says it in a line; `evidence` shows it."""
+
+    cause: str
+    what: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a rule that applies says: a line, and what shows it."""
+
+    what: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed case and what was seen of it."""
+
+    case: Case
+    result: Result
+
+    @property
+    def evidence(self) -> Evidence:
+        return self.result.evidence
+
+    @property
+    def death(self) -> Death | None:
+        return self.result.evidence.death
+
+    @property
+    def metrics(self) -> Metrics:
+        """Of a case that was compared."""
+        assert self.result.metrics is not None
+        return self.result.metrics
+
+    @property
+    def where(self) -> str:
+        """The setup that failed."""
+        return str(self.case.comparison.candidate or "fp16")
+
+    @cached_property
+    def seen(self) -> str:
+        """The symptom, in words."""
+        return wording.seen(self.metrics, self.where)
+
+    @property
+    def unsafe_mask(self) -> bool:
+        """Whether the layer's mask takes fp16 storage from it though it stays on Vulkan."""
+        on_vulkan = str(self.evidence.execution).startswith("vulkan")
+        return on_vulkan and unsafe_on_vulkan(self.evidence.mask)
+
+
+Rule = Callable[[Failure], Explanation | None]

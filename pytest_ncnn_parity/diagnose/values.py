@@ -1,0 +1,216 @@
+"""Rules for cases that were compared and came out wrong; each assumes that those above do not apply."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.network.masks import NO_VULKAN
+
+COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
+CONVERSION = (
+    "the conversion, the input or its preprocessing differs from what was recorded; no mask can mend it"
+)
+
+
+# -- against a recording ---------------------------------------------------------------------------
+
+
+def recorded_in_another_shape(failure: Failure) -> Explanation | None:
+    golden, recorded = failure.case.golden, failure.evidence.recorded_shape
+    if golden is None or recorded is None:
+        return None
+    shape = failure.evidence.shape
+    batch = recorded == (1, *shape)
+    hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
+    return Explanation(f"{golden} holds {recorded}, the network gives {shape}", (hint,))
+
+
+def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
+    if failure.case.golden is None or not failure.evidence.right("plain_cpu"):
+        return None
+    right = "without packing, winograd and sgemm the CPU gives what was recorded"
+    return Explanation(_unlike_golden(failure), (f"{right}: a CPU kernel is wrong, or terms cancel",))
+
+
+def not_what_was_recorded(failure: Failure) -> Explanation | None:
+    if failure.case.golden is None:
+        return None
+    return Explanation(_unlike_golden(failure), (CONVERSION, *wording.trials(failure.evidence)))
+
+
+def _unlike_golden(failure: Failure) -> str:
+    return f"{failure.seen}; not what {failure.case.golden} holds"
+
+
+# -- what the values themselves show ---------------------------------------------------------------
+
+
+def misreads_16_bits(failure: Failure) -> Explanation | None:
+    blob = failure.evidence.misread
+    if blob is None:
+        return None
+    return Explanation(
+        f"31={failure.evidence.mask} makes it take the 16-bit values of {blob} for fp32 on "
+        f"{failure.where}",
+        ("on a CPU with 16-bit storage a masked region must be entered by fp32 blobs",),
+    )
+
+
+def wrong_for_its_mask(failure: Failure) -> Explanation | None:
+    if not failure.unsafe_mask or failure.case.comparison.half != "fp16":
+        return None
+    mask = failure.evidence.mask
+    return Explanation(
+        f"{failure.seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
+        (f"31={mask} without 16: the shader reads fp16 bytes as fp32. Write {mask | NO_VULKAN}",),
+    )
+
+
+def reference_makes_nan(failure: Failure) -> Explanation | None:
+    count = failure.evidence.reference_nan
+    if not count:
+        return None
+    return Explanation(
+        f"the fp32 reference itself makes {count} nan",
+        ("none of its inputs holds nan: the model or its input is at fault, not the device",),
+    )
+
+
+def beyond_fp16(failure: Failure) -> Explanation | None:
+    unheld = failure.evidence.unrepresentable
+    if unheld is None:
+        return None
+    limit, largest = f"> {FP16_MAX:.0f}", wording.number(unheld.absmax)
+    lines = [f"{unheld.blob} reaches {largest} in fp32; fp16 ends at 65504"]
+    if unheld.readers:
+        lines.append(f"read in fp16 by: {', '.join(unheld.readers)}")
+    metrics = failure.metrics
+    if failure.evidence.predicted:
+        what = f"fp32 reference {largest} {limit}: inf in fp16, predicted"
+    elif metrics.inf + metrics.nan:
+        value = abs(metrics.reference)
+        shown = wording.number(value) if value > FP16_MAX else largest
+        what = f"{failure.seen}; fp32 reference {shown} {limit}"
+    else:
+        what = f"{largest} {limit} is finite here ({failure.evidence.execution}) and inf to its readers"
+    return Explanation(what, tuple(lines))
+
+
+def missed_by_a_reader(failure: Failure) -> Explanation | None:
+    missed = failure.evidence.underflow
+    if missed is None:
+        return None
+    error = f"an error of scaled {missed.scaled:.3g}"
+    effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
+    reader = f"{missed.reader} ({missed.reader_type})"
+    return Explanation(
+        f"{missed.count} values become 0 in fp16, and {reader} makes {effect} of that",
+        (f"run in fp32 on inputs rounded to fp16, {reader} is wrong already",),
+    )
+
+
+def another_result_each_time(failure: Failure) -> Explanation | None:
+    if not failure.evidence.wrong("repeated"):
+        return None
+    scaled = failure.evidence.trials["repeated"].scaled
+    return Explanation(
+        f"{failure.seen}; run again on the same inputs it gives something else",
+        (f"two runs differ by scaled {scaled:.3g}",),
+    )
+
+
+def reference_disagrees_with_itself(failure: Failure) -> Explanation | None:
+    plain = failure.evidence.trials.get("plain_cpu")
+    if plain is None:
+        return None
+    return Explanation(
+        f"{failure.seen}; the CPU in fp32 does not agree with itself here",
+        (
+            f"without packing, winograd and sgemm it is off by scaled {plain.scaled:.3g}: terms "
+            "cancel, or a CPU kernel is wrong",
+        ),
+    )
+
+
+def shader_did_not_compile(failure: Failure) -> Explanation | None:
+    shader = failure.evidence.shader
+    if shader is None or failure.evidence.right("without_arithmetic"):
+        return None
+    return Explanation(f"{failure.seen}; a shader did not compile", (f"stderr: {shader}",))
+
+
+def wrong_in_fp32(failure: Failure) -> Explanation | None:
+    if failure.case.comparison.half is not None:
+        return None
+    return Explanation(
+        f"{failure.seen}, in fp32",
+        ("no 16-bit format is involved: a kernel or the driver computes something else",),
+    )
+
+
+# -- a 16-bit candidate whose reference values fit the format --------------------------------------
+
+
+def fp32_is_wrong_as_well(failure: Failure) -> Explanation | None:
+    if not failure.evidence.wrong("fp32_on_device"):
+        return None
+    return _tried(failure, f"{failure.seen}; fp32 on the same device is wrong as well")
+
+
+def packed_kernel_is_wrong(failure: Failure) -> Explanation | None:
+    if not failure.evidence.right("without_packing"):
+        return None
+    return _tried(failure, f"{failure.seen}; right without packing, so a packed kernel is wrong")
+
+
+def winograd_explains_it(failure: Failure) -> Explanation | None:
+    if not failure.evidence.right("without_winograd"):
+        return None
+    cure = "31=64 on this layer takes winograd away and cures it"
+    return _tried(failure, f"{failure.seen}; winograd in fp16 explains it", cure)
+
+
+def sum_inside_overflows(failure: Failure) -> Explanation | None:
+    metrics = failure.metrics
+    collapsed = metrics.nan + metrics.inf or metrics.scaled >= COLLAPSED
+    if not collapsed or not failure.evidence.right("without_arithmetic"):
+        return None
+    fits = f"the true values end at {wording.number(metrics.reference_absmax)} and fit"
+    return _tried(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
+
+
+def arithmetic_explains_it(failure: Failure) -> Explanation | None:
+    if not failure.evidence.right("without_arithmetic"):
+        return None
+    what = f"{failure.seen}; fp16 arithmetic explains it: right without"
+    return _tried(failure, what, *_of_output(failure))
+
+
+def makes_nan(failure: Failure) -> Explanation | None:
+    return _tried(failure, failure.seen) if failure.metrics.nan else None
+
+
+def value_inside_overflows(failure: Failure) -> Explanation | None:
+    if not failure.metrics.inf:
+        return None
+    inside = "its inputs and true outputs fit fp16; a value inside the layer does not"
+    return _tried(failure, failure.seen, inside)
+
+
+def out_of_tolerance(failure: Failure) -> Explanation | None:
+    rounding = failure.evidence.rounding or 0.0
+    verdict = "explains" if rounding >= failure.metrics.scaled / 2 else "alone does not explain"
+    line = f"rounding the true output to 16 bits gives scaled {rounding:.3g}: that {verdict} the error"
+    return _tried(failure, failure.seen, line, *_of_output(failure))
+
+
+def _tried(failure: Failure, what: str, *lines: str) -> Explanation:
+    """`what`, shown by `lines` and by all that was tried."""
+    return Explanation(what, (*lines, *wording.trials(failure.evidence)))
+
+
+def _of_output(failure: Failure) -> tuple[str, ...]:
+    if not failure.evidence.whole:
+        return ()
+    return ("no layer judged here is wrong by itself: what 16 bits lose between layers adds up",)

@@ -1,0 +1,152 @@
+"""What the worker saw of one case: the facts from which a cause is read. Plain values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pytest_ncnn_parity.engine.steps import Step
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a native step came to no result.
+
+    `kind`: `crash`, `timeout` and `memory` ended a worker; `refused` is ncnn's own word; `misread` was
+    not run, for it would take 16-bit values for fp32; `shape`: the two sides have other shapes;
+    `files` and `raised` (by code of the project's own) are faults of what the spec names at `key`, with
+    more in `lines`. `step` is None where a worker died outside of any.
+    """
+
+    kind: str
+    detail: str
+    step: Step | None = None
+    stderr: str = ""
+    key: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def in_loading(self) -> bool:
+        return self.step is not None and self.step.loads
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The failed step once more with one suspect taken away; `how` says which, in words.
+
+    `agrees` is None where it could not be run, and `problem` says why. `scaled` is the error as a share
+    of the largest reference value; `nonfinite` counts inf and nan.
+    """
+
+    how: str
+    agrees: bool | None
+    scaled: float = 0.0
+    nonfinite: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Unrepresentable:
+    """A value beyond fp16: `stored` in fp16 by the layer itself, or read in fp16 by `readers`."""
+
+    blob: str
+    absmax: float
+    stored: bool
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Underflow:
+    """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
+
+    `count` values of `blob`, which the layer `origin` made; `scaled` and `nonfinite` are the reader's.
+    """
+
+    blob: str
+    origin: str
+    count: int
+    reader: str
+    reader_type: str
+    scaled: float
+    nonfinite: int
+
+
+@dataclass(frozen=True)
+class GrowthStep:
+    """A layer that gives out a larger error than was put in: `before` and `after` as shares."""
+
+    layer: str
+    type: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Where an output's error grows in the candidate's own run: in `layers` layers, `largest` first.
+
+    `ended` says why the run could not be followed to its end, if it could not.
+    """
+
+    layers: int
+    largest: tuple[GrowthStep, ...]
+    ended: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything seen of one case beside its metrics.
+
+    How it ran: `setup` as asked, `execution` as read back, `device`, the layer's `mask`, options that
+    the device `dropped`; `whole`: as a part of a run of the network; `predicted`: not run at all.
+    What was compared: `blob` and its `shape`, `recorded_shape` of a recording.
+    What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
+    how many nan the reference itself made.
+    What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
+    How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
+    sample, or what makes a recording `unreadable`.
+    Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), or both sides run
+    `alike`.
+    Beside it: bytes of the weights `unread`, and what the candidate's own run shows.
+    """
+
+    setup: str | None = None
+    execution: str | None = None
+    device: str | None = None
+    mask: int = 0
+    dropped: tuple[str, ...] = ()
+    whole: bool = False
+    predicted: bool = False
+
+    blob: str | None = None
+    shape: tuple[int, ...] = ()
+    recorded_shape: tuple[int, ...] | None = None
+
+    misread: str | None = None
+    unrepresentable: Unrepresentable | None = None
+    underflow: Underflow | None = None
+    reference_nan: int = 0
+
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    rounding: float | None = None
+
+    death: Death | None = None
+    shader: str | None = None
+    error: str | None = None
+    unreadable: str | None = None
+
+    no_vulkan: bool = False
+    origin: str | None = None
+    alike: bool = False
+
+    unread: int = 0
+    accumulated_ended: str | None = None
+    growth: Growth | None = None
+
+    def right(self, trial: str) -> bool:
+        """Whether the trial so named was run, and came out right."""
+        return trial in self.trials and bool(self.trials[trial].agrees)
+
+    def wrong(self, trial: str) -> bool:
+        """Whether the trial so named was run, and came out wrong."""
+        return trial in self.trials and self.trials[trial].agrees is False

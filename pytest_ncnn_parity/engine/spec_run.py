@@ -1,0 +1,242 @@
+"""The engine's face: what can be asked of a spec's networks. It idles, and starts workers, by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import filelock
+from pydantic import TypeAdapter
+
+from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import Engine, EngineError
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
+from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.plan.cases import Case, Plan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says about running. `share`: a folder that all xdist workers see.
+
+    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `watch` is
+    called with what is going on, again and again.
+    """
+
+    timeout: float
+    threads: int
+    memory: int | None = None
+    accumulated: bool = False
+    share: Path | None = None
+    watch: Callable[[str], None] = lambda _: None
+
+
+@dataclass
+class SpecRun:
+    """One spec's engine and the results of its samples.
+
+    `selected` holds, by sample, the cases this session runs, in the order they were collected. All that
+    is asked here may raise EngineError: no worker can be started or spoken to.
+    """
+
+    plan: Plan
+    settings: Settings
+    selected: Mapping[str, Sequence[Case]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
+        self._engine.watch = self._watch
+        self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
+        self._samples: dict[str, SampleResults] = {}
+        self._running: SampleResults | None = None
+        self._once: dict[tuple[str, str], Any] = {}
+
+    # -- the selected cases ----------------------------------------------------------------------
+
+    def result(self, sample: str, case: Case) -> Result:
+        """The result of `case`; its sample is run up to here if nobody has."""
+        return self._sample(sample).result(case.id)
+
+    def results(self, sample: str) -> dict[str, Result]:
+        """All results of a sample's selected cases, by case id."""
+        results = self._sample(sample)
+        results.finish()
+        return results.known
+
+    def _sample(self, name: str) -> SampleResults:
+        if name not in self._samples:
+            ids = [case.id for case in self.selected.get(name, ())]
+
+            def run(waiting: Sequence[str]) -> Iterator[Result]:
+                return self._run_selected(name, waiting)
+
+            if self.settings.share is None:
+                self._samples[name] = SampleResults(ids, run)
+            else:
+                path = self._share_path("sample", name)
+                self._samples[name] = SharedSampleResults(ids, run, path, self._engine)
+        sample = self._samples[name]
+        if self._running is not sample:
+            self._idle()  # one engine, one job at a time
+        self._running = sample
+        return sample
+
+    def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
+        """Run the cases so identified. A job that cannot run fails the first, and skips the others."""
+        cases = self.selected.get(sample, ())
+        first = next(iter(self.selected), None) == sample
+        job = jobs.judge(self.plan, sample, cases, self.settings.threads, first)
+        done = tuple(case.id for case in cases if case.id not in waiting)
+        job = replace(job, accumulated=self.settings.accumulated, done=done)
+        left = list(waiting)
+        try:
+            for result in self._engine.run(job):
+                left.remove(result.id)
+                yield result
+        except EngineError as error:
+            yield Result(left[0], "failed", evidence=Evidence(error=self._placed(sample, error)))
+            for case_id in left[1:]:
+                reason = f"not run: the sample could not be run; {left[0]} tells why"
+                yield Result(case_id, "skipped", reason=reason)
+
+    def _placed(self, sample: str, error: EngineError) -> str:
+        spec = self.plan.spec
+        if not error.inputs:
+            return f"{spec.at('inputs', sample, of_key=True)}: {error}"
+        return "\n".join(
+            f"{spec.at_input(sample, blob)}: {problem}" for blob, problem in error.inputs.items()
+        )
+
+    # -- questions -------------------------------------------------------------------------------
+
+    def judge(self, sample: str, cases: Sequence[Case], probe: bool = True) -> list[Result]:
+        """Judge any cases of the plan. `probe`: find out why those fail that do."""
+        return self._judged(
+            jobs.judge(self.plan, sample, cases, self.settings.threads, first=False, probe=probe)
+        )
+
+    def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int]) -> list[Result]:
+        """Judge `cases` as if the layers had `masks`, by number, without a reload."""
+        return self._judged(jobs.trial(self.plan, sample, cases, masks, self.settings.threads))
+
+    def verify(self, sample: str, cases: Sequence[Case], param: Path, repeats: int) -> list[Result]:
+        """Judge `cases`, outputs, on the .param file `param`, loaded afresh and run `repeats` times."""
+        threads = self.settings.threads
+        return self._judged(jobs.verify(self.plan, sample, cases, str(param), repeats, threads))
+
+    def profile(self, sample: str, comparison: Comparison) -> SampleProfile:
+        """Measure the trajectory, and tell where the candidate of `comparison` runs its layers."""
+        return self._ask(
+            jobs.profile(self.plan, sample, comparison, self.settings.threads), SampleProfile
+        )
+
+    def time(
+        self, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[Path]
+    ) -> list[Timing]:
+        """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
+        job = jobs.time(self.plan, sample, setups, [str(p) for p in params], self.settings.threads)
+        return self._ask(job, list[Timing])
+
+    def isolate(self, sample: str, case: Case, folder: Path) -> Isolated:
+        """Have the layer of `case`, and what it is fed, written to `folder`."""
+        job = jobs.isolate(self.plan, sample, case, str(folder), self.settings.threads)
+        return self._ask(job, Isolated)
+
+    def _judged(self, job: Judge) -> list[Result]:
+        self._idle()
+        return list(self._engine.run(job))
+
+    def _ask(self, job: Job, answer: type[T]) -> T:
+        self._idle()
+        return self._engine.ask(job, answer)
+
+    def _idle(self) -> None:
+        """Finish what is running, so that the engine is free for another job."""
+        if self._running is not None:
+            self._running.finish()
+
+    # -- beside the results ----------------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions and devices as far as any worker told."""
+        devices = [{"driver": None, "api": None, **device} for device in self._engine.devices]
+        return {**self._engine.environment, "devices": devices}
+
+    @property
+    def environment_size(self) -> tuple[int, int]:
+        """Grows when more becomes known of the environment."""
+        return len(self._engine.environment), len(self._engine.devices)
+
+    @contextmanager
+    def working_on(self, purpose: str) -> Iterator[None]:
+        """While this lasts, progress says that steps are taken for `purpose`."""
+        before, self._purpose = self._purpose, purpose
+        try:
+            yield
+        finally:
+            self._purpose = before
+
+    def _watch(self, step: Step) -> None:
+        progress = step.progress(len(self.plan.graph.layers))
+        self.settings.watch(f"{self._purpose}: {progress}" if self._purpose else progress)
+
+    def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
+        """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.
+
+        Where it raises, it is not called again here, and the others get None.
+        """
+        key = (kind, name)
+        if key not in self._once:
+            self._once[key] = None
+            shared = self.settings.share is not None
+            self._once[key] = self._shared(key, answer, work_out) if shared else work_out()
+        known: T | None = self._once[key]
+        return known
+
+    def _shared(
+        self, key: tuple[str, str], answer: type[T], work_out: Callable[[], T | None]
+    ) -> T | None:
+        path = self._share_path(*key).with_suffix(".json")
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                fresh = path.with_suffix(".new")
+                fresh.write_text(strict_json.line(work_out()), "utf-8")
+                fresh.replace(path)
+            value = json.loads(path.read_text("utf-8"))
+            return None if value is None else TypeAdapter(answer).validate_python(value)
+
+    def _share_path(self, *key: str) -> Path:
+        assert self.settings.share is not None
+        name = sha256("\0".join([str(self.plan.spec.path), *key]).encode()).hexdigest()[:24]
+        return self.settings.share / name
+
+    def finish(self) -> None:
+        """Finish what is running, then close."""
+        self._idle()
+        self.close()
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def threads(xdist_workers: int) -> int:
+    """This process's share of the cores it may use."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    return max(1, cores // max(1, xdist_workers))

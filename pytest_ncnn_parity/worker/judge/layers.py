@@ -1,0 +1,206 @@
+"""Layer cases: one layer alone, in reference and candidate, both fed with the trajectory's values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
+from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.underflow import Underflows
+from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import Chain
+
+
+class LayerRuns:
+    """What networks made of the layer at hand, each once for all the comparisons that want it."""
+
+    def __init__(self, job: Judge, nets: JobNets) -> None:
+        self._job = job
+        self._nets = nets
+        self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
+
+    def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
+        """`layer` in `net`, on `blobs` rounded to `feed`."""
+        key = (net.spec, feed)
+        if key not in self._known:
+            try:
+                self._known[key] = net.run_layer(layer, blobs, feed)
+            except StepFailed as failed:
+                self._known[key] = failed
+        outputs = self._known[key]
+        if isinstance(outputs, StepFailed):
+            raise outputs
+        return outputs
+
+    def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
+        """Drop what none of the `waiting` cases still wants: together they are the peak of memory."""
+        wanted = set()
+        for case in waiting:
+            if case.candidate is not None:
+                with suppress(StepFailed, Unavailable):
+                    feed = self._nets[case.candidate].execution(layer).feed
+                    wanted |= {(self._job.nets[n], feed) for n in (case.reference, case.candidate)}
+        self._known = {key: outputs for key, outputs in self._known.items() if key in wanted}
+
+    def clear(self) -> None:
+        """Go on to the next layer."""
+        self._known.clear()
+
+
+def readers(graph: Graph, blob: str) -> Iterable[Layer]:
+    """The layers that compute with `blob`, also behind layers that only copy it."""
+    for layer in graph.consumers[blob]:
+        yield layer
+        if layer.type in COPYING:
+            for copy in layer.outputs:
+                yield from readers(graph, copy)
+
+
+class LayerJudge:
+    """Judges the cases of the layer that the trajectory has just run."""
+
+    def __init__(
+        self,
+        job: Judge,
+        graph: Graph,
+        nets: JobNets,
+        chain: Chain,
+        runs: LayerRuns,
+        limits: Fp16Range,
+        underflows: Underflows,
+    ) -> None:
+        self._job = job
+        self._graph = graph
+        self._nets = nets
+        self._chain = chain
+        self._blobs = chain.blobs
+        self._runs = runs
+        self._limits = limits
+        self._underflows = underflows
+
+    def judge(self, case: CaseSpec) -> Result:
+        assert case.layer is not None
+        layer = self._graph.layers[case.layer]
+        self._refuse_lost(layer)
+        self._refuse_empty(layer)
+        if case.candidate is None:
+            return self._range(case, layer)
+        candidate = self._nets.of(case, case.candidate)
+        reference = self._nets.of(case, case.reference)
+        if layer.type == "Input":
+            return self._conversion(case, layer, candidate)
+        return self._pair(case, layer, reference, candidate)
+
+    def _refuse_lost(self, layer: Layer) -> None:
+        """Where the trajectory has no value: the layer that failed fails, those behind are skipped."""
+        lost = self._chain.lost
+        for blob in layer.inputs:
+            if blob in lost:
+                raise Skip(f"the reference has no input for it: {lost[blob].step} failed")
+        for blob in layer.outputs:
+            if blob in lost:
+                raise lost[blob]
+
+    def _refuse_empty(self, layer: Layer) -> None:
+        """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
+        poisoned = any(self._blobs[blob].nan for blob in layer.inputs)
+        outputs = (self._blobs[blob] for blob in layer.outputs)
+        if poisoned and all(blob.nan == blob.array.size for blob in outputs):
+            raise Skip("the reference holds nothing but nan here, and got nan in: nothing to compare")
+
+    def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
+        """The layer in both setups, on the same inputs."""
+        execution = candidate.execution(layer)
+        evidence = Evidence(
+            setup=candidate.label,
+            execution=str(execution),
+            device=candidate.device_name,
+            mask=layer.mask,
+            dropped=(*candidate.dropped, *reference.dropped),
+        )
+        if execution.feed == "fp16":
+            self._limits.refuse_inputs(layer, candidate)
+            self._underflows.refuse_inputs(case.comparison, layer)
+        evidence = replace(
+            evidence,
+            misread=misread(candidate, layer, self._graph),
+            unrepresentable=self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None,
+        )
+        alike = execution.where == "cpu" and execution == reference.execution(layer)
+        if alike and evidence.misread is None and evidence.unrepresentable is None:
+            where = Evidence(execution=evidence.execution, device=evidence.device)
+            raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
+        expected = self._run(reference, layer, execution.feed)
+        try:
+            outputs = self._run(candidate, layer, execution.feed)
+            metrics, blob = probes.worst(outputs, expected, case.tolerance)
+        except StepFailed as failed:
+            return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
+        evidence = self._with_facts(evidence, layer, blob, expected[blob])
+        fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
+        if metrics.agrees and not fault:
+            return Result(case.id, "passed", metrics, evidence=evidence)
+        if self._job.probe and not metrics.agrees:
+            probe = probes.Probe(
+                self._job,
+                self._nets,
+                case,
+                self._runner(layer, execution.feed),
+                self._again(layer, execution.feed),
+            )
+            evidence = probe.evidence(evidence, expected)
+        return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
+        return self._runs.run(net, layer, self._blobs, feed)
+
+    def _runner(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
+        return lambda net: self._run(net, layer, feed)
+
+    def _again(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
+        return lambda net: net.run_layer(layer, self._blobs, feed)
+
+    def _range(self, case: CaseSpec, layer: Layer) -> Result:
+        """No candidate: can fp16 hold what the reference computes here?"""
+        taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
+        if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
+            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
+        if not loses_fp16(layer.mask):
+            self._limits.refuse_inputs(layer, None)
+            self._underflows.refuse_inputs(case.comparison, layer)
+        return self._conversion(case, layer, None)
+
+    def _conversion(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
+        """What the reference's own outputs lose by becoming 16 bits wide."""
+        if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
+            raise Skip("no layer takes it in 16 bits")
+        values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
+        if not values:
+            raise Skip("holds integers, which stay as they are")
+        unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
+        rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
+        metrics, blob = probes.worst(rounded, values, case.tolerance)
+        evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
+        evidence = self._with_facts(evidence, layer, blob, values[blob])
+        held = unheld is None and (candidate is None or metrics.agrees)
+        passed = held and not evidence.reference_nan
+        return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
+
+    def _with_facts(self, evidence: Evidence, layer: Layer, blob: str, reference: Blob) -> Evidence:
+        """`evidence` with the blob that was compared, and nan that the reference made of none."""
+        own_nan = reference.nan and not any(self._blobs[source].nan for source in layer.inputs)
+        return replace(
+            evidence,
+            blob=blob,
+            shape=reference.array.shape,
+            reference_nan=reference.nan if own_nan else 0,
+        )

@@ -1,0 +1,150 @@
+"""Values that fp16 makes 0: harmless mostly, and a fault of their maker where a reader breaks on them.
+
+Whether one does is known only when the reader's turn comes, so results upstream are held until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+RunRounded = Callable[[Layer, Made], Made]
+
+
+class Underflows:
+    """Follows tiny values from their makers to their readers. One per sample.
+
+    `cases` are those of each layer; `blobs` are the trajectory's values that somebody still reads;
+    `run_rounded` runs a layer of the trajectory on other values.
+    """
+
+    def __init__(
+        self,
+        job: Judge,
+        graph: Graph,
+        cases: Mapping[int, Iterable[CaseSpec]],
+        nets: JobNets,
+        blobs: Made,
+        run_rounded: RunRounded,
+    ) -> None:
+        self._job = job
+        self._graph = graph
+        self._cases = cases
+        self._nets = nets
+        self._blobs = blobs
+        self._run_rounded = run_rounded
+        self._tiny: dict[str, int] = {}  # blob -> how many of its values fp16 makes 0
+        self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
+        self._held: list[tuple[CaseSpec, Layer, Result]] = []
+        self._missed: dict[tuple[str, str], Underflow] = {}  # by comparison and the maker's name
+
+    def observe(self, values: Mapping[str, Blob]) -> None:
+        """Take note of a layer's reference outputs."""
+        for name, blob in values.items():
+            if blob.tiny:
+                self._tiny[name] = blob.tiny
+
+    def hold(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
+        """Whether `result` passed but has to wait for what the readers of its values say."""
+        waits = result.outcome == "passed" and any(blob in self._tiny for blob in layer.outputs)
+        if waits:
+            self._held.append((case, layer, result))
+        return waits
+
+    def look(self, layer: Layer) -> None:
+        """Note for held cases upstream that `layer` cannot live with what fp16 makes of their values."""
+        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+            return
+        held = {case.comparison: case.candidate for case, _, _ in self._held}
+        for comparison, number in held.items():
+            candidate = None if number is None else self._nets[number]
+            if self._arrives_in_fp16(layer, candidate):
+                effect = self._effect(comparison, layer)
+                if effect is not None:
+                    self._missed.setdefault((comparison, effect.origin), effect)
+
+    def released(self) -> Iterator[Result]:
+        """The results that were held, failed where a reader missed what fp16 made 0."""
+        for case, layer, result in self._held:
+            effect = self._missed.get((case.comparison, layer.name))
+            if effect is None:
+                yield result
+            else:
+                yield replace(
+                    result, outcome="failed", evidence=replace(result.evidence, underflow=effect)
+                )
+
+    def refuse_inputs(self, comparison: str, layer: Layer) -> None:
+        """Skip a layer that breaks on inputs which fp16 makes 0: their maker fails."""
+        effect = self._effect(comparison, layer)
+        if effect is not None:
+            raise Skip(
+                f"input not representable: {effect.count} values of {effect.blob} become 0 in fp16, "
+                f"which alone breaks this layer; made by {effect.origin}, which fails itself",
+                Evidence(origin=effect.origin),
+            )
+
+    def _arrives_in_fp16(self, layer: Layer, candidate: Net | None) -> bool:
+        """Whether what fp16 makes 0 is in fp16 on its way into `layer`: at its maker, or in between."""
+        tiny = [blob for blob in layer.inputs if blob in self._tiny]
+        makers = [m for blob in tiny for m in (self._graph.producer[blob], self._origin(blob))]
+        stored = any(stores_fp16(maker, candidate) for maker in makers)
+        return bool(tiny) and (stored or reads_fp16(layer, candidate))
+
+    def _origin(self, blob: str) -> Layer:
+        """The layer that made the tiny values of `blob`, behind all that only copy them."""
+        layer = self._graph.producer[blob]
+        if layer.type in COPYING:
+            for source in layer.inputs:
+                if source in self._tiny:
+                    return self._origin(source)
+        return layer
+
+    def _effect(self, comparison: str, layer: Layer) -> Underflow | None:
+        """Whether inputs that fp16 makes 0 break `layer` even in fp32; then which, and whose.
+
+        Runs the layer on its inputs rounded to fp16, on the CPU in fp32, and compares with what it
+        makes of them as they are. Small values are common and mostly harmless; these are not.
+        """
+        culprits = [blob for blob in layer.inputs if blob in self._tiny]
+        if not culprits or layer.type in COPYING:
+            return None
+        own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
+        tolerance = next(iter(own), self._job.defaults[comparison])
+        key = (layer.number, tolerance)
+        if key not in self._effects:
+            self._effects[key] = self._measured(layer, tolerance, culprits[0])
+        return self._effects[key]
+
+    def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
+        values = {b: self._blobs[b] for b in layer.inputs}
+        rounded = self._run_rounded(
+            layer, {b: v.stored() if v.floating else v for b, v in values.items()}
+        )
+        for output, made in rounded.items():
+            expected = self._blobs[output].array
+            if made.array.shape != expected.shape:
+                continue  # as of what a detector finds: the case of the layer itself says so
+            metrics = compare(made.array, expected, tolerance)
+            if not metrics.agrees:
+                return Underflow(
+                    blob=blob,
+                    origin=self._origin(blob).name,
+                    count=self._tiny[blob],
+                    reader=layer.name,
+                    reader_type=layer.type,
+                    scaled=metrics.scaled,
+                    nonfinite=metrics.nan + metrics.inf,
+                )
+        return None

@@ -1,0 +1,159 @@
+"""Where and how each layer of a network runs, as read back from ncnn; and what a network can do."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ncnn
+
+from pytest_ncnn_parity.compare.comparisons import Setup
+from pytest_ncnn_parity.engine.protocol import NetSpec
+from pytest_ncnn_parity.network import masks, param
+from pytest_ncnn_parity.worker.failures import Unavailable
+from pytest_ncnn_parity.worker.networks import capabilities
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
+_ARM = re.match(r"arm|aarch64", platform.machine()) is not None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how one layer runs in a loaded network, as read back, not as asked for."""
+
+    where: str  # "cpu" or "vulkan"
+    storage: str  # what it keeps values in: "fp32", "fp16" or "bf16"
+    arithmetic: str  # "fp32" or "fp16"
+    feed: str | None  # the 16-bit format its inputs arrive in, or None
+    options: tuple[tuple[str, Any], ...]
+
+    def __str__(self) -> str:
+        if self.storage == "fp32" and self.arithmetic == "fp32":
+            return f"{self.where} fp32"
+        return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
+
+
+class Net(Protocol):
+    """What runs layers, or all of them: a `LoadedNet`, or several that stand for one."""
+
+    spec: NetSpec
+    setup: Setup
+    label: str
+
+    @property
+    def device_name(self) -> str: ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]: ...
+
+    def execution(self, layer: param.Layer) -> Execution: ...
+
+    def run_layer(
+        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+    ) -> Made: ...
+
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
+
+
+def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
+    """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
+
+    convert_layout casts back only where the layer's masked options still ask for the format. The
+    masks are those of `graph`.
+    """
+    if net.execution(layer).where != "cpu":
+        return None
+    bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
+    if net.setup.half is None or not layer.mask & bits[net.setup.half]:
+        return None
+    for blob in layer.inputs:
+        maker = graph.producer[blob]
+        if maker.type == "Input":
+            continue  # never run: what is fed stays as it is
+        made = net.execution(maker)
+        if made.where == "cpu" and made.storage == net.setup.half:
+            return blob
+    return None
+
+
+class Executions:
+    """How every layer of a network that was just loaded runs.
+
+    Unavailable is raised where ncnn made something else of the setup, so that nothing would be tested.
+    """
+
+    def __init__(self, net: ncnn.Net, spec: NetSpec, masks: Sequence[int], device_name: str) -> None:
+        self._opt = net.opt
+        self._setup = Setup(spec.device, spec.precision, spec.options)
+        self._masks = masks
+        self._known: dict[int, Execution] = {}
+        layers = net.layers()
+        arm = not X86 and (ncnn.cpu_support_arm_vfpv4() or ncnn.cpu_support_arm_asimdhp())
+        self._on_vulkan = [bool(net.opt.use_vulkan_compute and one.support_vulkan) for one in layers]
+        self._cpu_fp16 = [one.support_fp16_storage and (arm or not (X86 or _ARM)) for one in layers]
+        self._cpu_bf16 = [one.support_bf16_storage for one in layers]
+        self._refuse_another_setup([one.type for one in layers], device_name)
+
+    def _refuse_another_setup(self, types: Sequence[str], device_name: str) -> None:
+        setup, opt = self._setup, self._opt
+        if setup.on_vulkan and not opt.use_vulkan_compute:
+            raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
+        if setup.half is not None and not capabilities.stores_half(
+            setup, opt, self._cpu_fp16, self._cpu_bf16
+        ):
+            raise Unavailable(
+                f"{setup}: the device lacks it and ncnn dropped the option, so nothing would be tested",
+                setup.on_vulkan,
+            )
+        if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks):
+            raise Unavailable(
+                f"no layer runs on {device_name}: ncnn {ncnn.__version__} runs all of them on the "
+                "CPU, though no mask asks for it, so nothing would be tested",
+                True,
+            )
+
+    def of(self, layer: param.Layer) -> Execution:
+        """How `layer` runs here (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
+        if layer.number not in self._known:
+            self._known[layer.number] = self._execution(layer)
+        return self._known[layer.number]
+
+    def _execution(self, layer: param.Layer) -> Execution:
+        opt, mask = self._opt, self._masks[layer.number]
+        vulkan = self._on_vulkan[layer.number]
+        net_storage = self._net_storage(vulkan)
+        storage = self._storage(net_storage, layer.number)
+        reduced = opt.use_fp16_arithmetic and not mask & masks.NO_FP16_ARITHMETIC
+        arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
+        # an upload casts by the network's options, whatever the layer's mask
+        arrives = net_storage if vulkan else storage
+        return Execution(
+            "vulkan" if vulkan else "cpu",
+            storage,
+            arithmetic,
+            None if arrives == "fp32" else arrives,
+            tuple(sorted(self._setup.options.items())),
+        )
+
+    def _net_storage(self, vulkan: bool) -> str:
+        """What the network's options alone have a layer keep its values in."""
+        opt = self._opt
+        if getattr(opt, "use_bf16_storage", False) or (
+            vulkan and getattr(opt, "use_bf16_packed", False)
+        ):
+            return "bf16"
+        return "fp16" if opt.use_fp16_storage or (vulkan and opt.use_fp16_packed) else "fp32"
+
+    def _storage(self, storage: str, number: int) -> str:
+        """What is left of `storage` under the layer's mask, and with the kernels there are."""
+        bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
+        if self._masks[number] & bits.get(storage, 0):
+            return "fp32"
+        if self._on_vulkan[number]:
+            return storage
+        able = {"fp16": self._cpu_fp16, "bf16": self._cpu_bf16}.get(storage)
+        return storage if able is not None and able[number] else "fp32"
