@@ -1,4 +1,4 @@
-"""The one exception tree, and how messages quote what was found.
+"""The one exception tree, and how its messages quote names and values.
 
 Each message says what was found, where, and what to do.
 """
@@ -9,11 +9,10 @@ import difflib
 import reprlib
 from collections.abc import Iterable, Sized
 from itertools import islice
-from typing import Any
 
 from pytest_ncnn_parity.base.printable import printable
 
-MOST = 20  # errors told at once: past that, mending begins with those
+MOST_ERRORS = 20  # reported at once: whoever has more begins with these
 _MOST_GUESSED = 5_000  # names that are searched for one near a word
 
 _repr = reprlib.Repr()
@@ -21,20 +20,20 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
 class ParityError(Exception):
-    """What a user did or gave that cannot work; its text is the whole message."""
+    """A mistake of the user's, or a file that cannot work; its text is the whole message."""
 
 
 class ParityErrors(ParityError):
-    """Everything that is wrong with one file, a line each; of very many the first."""
+    """Everything that is wrong with one file, a line each; only the first where there are very many."""
 
     def __init__(self, errors: Iterable[str]) -> None:
-        found = list(islice(errors, MOST + 1))
-        self.errors = [*found[:MOST], "... and more"] if len(found) > MOST else found
+        first = list(islice(errors, MOST_ERRORS + 1))
+        self.errors = [*first[:MOST_ERRORS], "... and more"] if len(first) > MOST_ERRORS else first
         super().__init__("\n".join(self.errors))
 
 
-def guess(word: str, known: Any) -> str:
-    """`; did you mean 'x'` where something known is near `word`, else nothing."""
+def guess(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'` where one of the `known` names is near `word`, else nothing."""
     if isinstance(known, Sized) and len(known) > _MOST_GUESSED:
         return ""
     near = difflib.get_close_matches(word[:256], list(known), 1)
@@ -42,10 +41,10 @@ def guess(word: str, known: Any) -> str:
 
 
 def quoted(value: object) -> str:
-    """`value` as Python writes it, which is printable; long ones without their middle."""
+    """`value` as Python writes it, which is printable; a long one loses its middle."""
     return _repr.repr(value)
 
 
 def cut(text: str, most: int = 60) -> str:
-    """`text` without quotes: printable, its end left out where it is long."""
+    """`text` without quotes, made printable; a long one loses its end."""
     return printable(text if len(text) <= most else text[: most - 3] + "...")

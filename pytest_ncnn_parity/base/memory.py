@@ -13,7 +13,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def parse(text: str) -> int | None:
-    """Bytes of `8GiB`, `512` (MiB) or `75%` (of this machine's memory); None of anything else."""
+    """The bytes of `8GiB`, `512` (MiB) or `75%` (of this machine's memory); None for other text."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
@@ -24,36 +24,39 @@ def parse(text: str) -> int | None:
 
 
 def shown(size: int) -> str:
-    """`size` bytes to read: 312 MiB, 7.5 GiB."""
+    """`size` in bytes as people read it: 312 MiB, 7.5 GiB."""
     if size < 1 << 30:
         return f"{size / (1 << 20):.3g} MiB" if size < 999 << 20 else f"{size >> 20} MiB"
     return f"{size / (1 << 30):.3g} GiB"
 
 
 def machine() -> int:
-    """Bytes this process may count on: the machine's, or less where its control group says so."""
+    """Bytes this process may use: the machine's memory, or less where a control group limits it."""
     return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
 
 
 def _limits() -> list[int]:
     """The limits of the control groups (v1 and v2) this process is in."""
-    found = []
+    limits = []
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
-                found += _up(_CGROUPS, path, "memory.max")
+                limits += _upwards(_CGROUPS, path, "memory.max")
             elif "memory" in controllers.split(","):
-                found += _up(_CGROUPS / "memory", path, "memory.limit_in_bytes")
-    return found
+                limits += _upwards(_CGROUPS / "memory", path, "memory.limit_in_bytes")
+    return limits
 
 
-def _up(root: Path, path: str, name: str) -> list[int]:
-    """What the files `name` of a group and of those above say. In a container the root is its own."""
+def _upwards(root: Path, path: str, name: str) -> list[int]:
+    """The limits in the files called `name` of a control group and of all groups above it.
+
+    In a container the group may not exist below `root`, which is then the container's own group.
+    """
     group = root / path.lstrip("/")
-    found = []
+    limits = []
     for folder in (group, *group.parents):
         if folder.is_relative_to(root):
             with suppress(OSError, ValueError):  # not there, or `max`
-                found.append(int((folder / name).read_text()))
-    return found
+                limits.append(int((folder / name).read_text()))
+    return limits

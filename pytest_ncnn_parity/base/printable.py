@@ -17,7 +17,7 @@ _COMMAND = re.compile(r"(?<!\S)::|##\[")
 def printable(text: str, lines: bool = False) -> str:
     """`text` with control, format, bidi and lone surrogate characters escaped.
 
-    `lines`: it is meant to have lines, so `\\n` stays.
+    `lines`: the text may have several lines, so `\\n` stays.
     """
     if not text.isprintable():
         text = "".join(c if _stays(c, lines) else _escaped(c) for c in text)
@@ -32,6 +32,6 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def _broken(found: re.Match[str]) -> str:
-    command = found.group()
+def _broken(match: re.Match[str]) -> str:
+    command = match.group()
     return f"\\x{ord(command[0]):02x}{command[1:]}"

@@ -1,4 +1,4 @@
-"""Files that anybody may have written: where they may lie, and reading them within bounds."""
+"""Reading files that anybody may have written: where they may lie, and how much of them is read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ OUTSIDE = (
     "--ncnn-parity-allow-outside (ini: ncnn_parity_allow_outside) allows it"
 )
 
-
 MOST_SHOWN = 300  # characters of a path in a message
 
 
 class Unreadable(ParityError):
-    """A file without the text it should hold; `place` is `path` or `path:line:column`."""
+    """A file that does not hold the text it should; `place` is `path` or `path:line:column`."""
 
     def __init__(self, place: str, what: str) -> None:
         super().__init__(f"{place}: {what}")
@@ -30,10 +29,10 @@ def shown(path: Path) -> str:
 
 
 def problem(path: Path, root: Path | None) -> str:
-    """Why `path` is no file that may be read, or nothing.
+    """Why the file at `path` cannot or must not be read; "" where it can be.
 
-    With a `root` it must lie in there once all links are followed. Nothing is opened: a pipe would
-    wait for its other end.
+    Where there is a `root`, the file must lie below it once all links are followed. Nothing is opened:
+    opening a pipe would wait for its other end.
     """
     try:
         if root is not None and not _inside(path, root):
@@ -49,14 +48,14 @@ def problem(path: Path, root: Path | None) -> str:
 
 
 def text(path: Path, root: Path | None, most: int, expected: str) -> str:
-    """The UTF-8 text of `path`, of at most `most` bytes; Unreadable where there is none.
+    """The UTF-8 text of the file at `path`. Raises Unreadable, also where it has more than `most` bytes.
 
-    `expected` says what a file that is no such text should be.
+    `expected` completes the message for a file of another kind: "expected a spec in YAML".
     """
     name = shown(path)
-    found = problem(path, root)
-    if found:
-        raise Unreadable(name, found)
+    why_not = problem(path, root)
+    if why_not:
+        raise Unreadable(name, why_not)
     try:
         with path.open("rb") as file:
             raw = file.read(most + 1)
@@ -70,8 +69,8 @@ def text(path: Path, root: Path | None, most: int, expected: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - raw.rfind(b"\n", 0, error.start)
         wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-        told = "it looks like UTF-16: save it as UTF-8" if wide else expected
-        what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {told}"
+        advice = "it looks like UTF-16: save it as UTF-8" if wide else expected
+        what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {advice}"
         raise Unreadable(f"{name}:{line}:{column}", what) from None
 
 
@@ -80,7 +79,7 @@ def _inside(path: Path, root: Path) -> bool:
 
 
 def _beside(path: Path) -> str:
-    """A guess at the file that was meant."""
+    """A guess at the file that was meant: one beside it with a similar name."""
     try:
         return guess(path.name, [other.name for other in path.parent.iterdir()])
     except OSError:  # no such folder, or none of ours to list

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# `timeout`, for one, sends it to the process and then to its group: the second must not break into
-# the end that the first began
+# `timeout`, for one, signals the process and then its group: the second signal must not interrupt
+# the clean-up that the first one began
 _ONE_AND_THE_SAME_SECONDS = 5.0
 
 
 def on_sigterm() -> Callable[[], None]:
-    """Take SIGTERM, unless somebody else does; what comes back undoes it."""
+    """Handle SIGTERM unless somebody else already does; call the result to undo that."""
     untouched = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if not untouched or threading.current_thread() is not threading.main_thread():
         return lambda: None

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, whoever writes the same one beside us."""
+"""Files are written whole or not at all, even where several processes write the same one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def write(text: str, path: Path, errors: str = "strict") -> None:
-    """Write `text` to `path` as UTF-8, its folder made. Raises OSError when that cannot be.
+    """Write `text` to `path` as UTF-8, creating its folder. Raises OSError where that fails.
 
-    A link is followed; what is there and no regular file (a folder, a device) is refused. `errors` is
-    for what is no UTF-8, a lone surrogate: `backslashreplace` makes it `\\udcff`, in a JSON string its
-    escape, and elsewhere to be read.
+    A link is followed; anything but a regular file (a folder, a device) is refused. `errors` says what
+    becomes of a lone surrogate, which UTF-8 cannot hold: `backslashreplace` writes it as `\\udcff`,
+    which in a JSON string is its escape and elsewhere can be read.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():

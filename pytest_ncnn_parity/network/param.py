@@ -63,15 +63,15 @@ class Graph:
 
     @cached_property
     def consumers(self) -> dict[str, list[Layer]]:
-        found: dict[str, list[Layer]] = {blob: [] for blob in self.producer}
+        readers: dict[str, list[Layer]] = {blob: [] for blob in self.producer}
         for layer in self.layers:
             for blob in dict.fromkeys(layer.inputs):
-                found[blob].append(layer)
-        return found
+                readers[blob].append(layer)
+        return readers
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The blobs a user feeds."""
+        """The blobs that a user feeds."""
         return tuple(b for layer in self.layers if layer.type == "Input" for b in layer.outputs)
 
     @cached_property
@@ -81,7 +81,7 @@ class Graph:
 
     @cached_property
     def has_volumes(self) -> bool:
-        """Whether something here computes with (c, d, h, w)."""
+        """Whether some layer computes on volumes: blobs of (c, d, h, w)."""
         return any("3D" in layer.type for layer in self.layers)
 
     @cached_property
@@ -91,7 +91,7 @@ class Graph:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes the file tells, in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w)."""
+        """The shapes that the file gives, in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w)."""
         known: dict[str, tuple[int, ...]] = {}
         for layer in self.layers:
             known.update(_shape_hints(layer))
@@ -141,7 +141,10 @@ class Graph:
 
 
 def read(path: str, root: Path | None = None) -> Graph:
-    """Read the .param file at `path`, in `root` if one is given; ParamError holds all its errors."""
+    """Read the .param file at `path`, which must lie below `root` if one is given.
+
+    Raises ParamError with everything that is wrong with it.
+    """
     expected = (
         "expected a text .param file. A binary .param.bin has no names and cannot be checked by layer"
     )
@@ -153,7 +156,7 @@ def read(path: str, root: Path | None = None) -> Graph:
 
 
 def parse(text: str, source: str) -> Graph:
-    """Parse .param text. `source` is the path that errors name."""
+    """Parse the text of a .param file; `source` is the path that errors name. Raises ParamError."""
     lines = param_line.lines(text)
     filled = [n for n, line in enumerate(lines, 1) if line.strip(param_line.SPACE)]
     magic = param_line.words(lines[filled[0] - 1]) if filled else ["an empty file"]
@@ -185,9 +188,9 @@ def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], lis
     layers: list[Layer] = []
     problems: list[tuple[int, str]] = []
     for number, n in enumerate(filled):
-        told: list[str] = []
-        fields = param_line.layer(lines[n - 1], told)
-        problems.extend((n, what) for what in told)
+        wrong: list[str] = []
+        fields = param_line.layer(lines[n - 1], wrong)
+        problems.extend((n, what) for what in wrong)
         if fields is not None:
             layers.append(Layer(number, n, *fields[:-1], mask=fields.mask & ALL_BITS))
     return tuple(layers), problems
@@ -195,43 +198,44 @@ def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], lis
 
 def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[int, str]]:
     """What is wrong with the network as a whole, by line."""
-    made: dict[str, Layer] = {}
+    makers: dict[str, Layer] = {}
     for layer in graph.layers:
         where = f"layer {cut(layer.name)}"
         for blob in layer.inputs:
-            if blob not in made:
-                yield layer.line, f"{where} ({cut(layer.type)}) {_unmade(graph, blob, made)}"
+            if blob not in makers:
+                yield layer.line, f"{where} ({cut(layer.type)}) {_unmade(graph, blob, makers)}"
         for blob in layer.outputs:
-            if blob in made:
-                first = f"{cut(made[blob].name)} (line {made[blob].line})"
+            if blob in makers:
+                first = f"{cut(makers[blob].name)} (line {makers[blob].line})"
                 yield layer.line, f"{where} makes blob {quoted(blob)}, which {first} makes already"
-            made.setdefault(blob, layer)
+            makers.setdefault(blob, layer)
     if len(counts) != 2 or not all(map(param_line.COUNT.fullmatch, counts)):
-        found = quoted(" ".join(counts))
-        yield count_line, f"expected the layer count and the blob count, found {found}"
+        line = quoted(" ".join(counts))
+        yield count_line, f"expected the layer count and the blob count, found {line}"
         return
     layer_count, blob_count = map(int, counts)
     if len(graph.layers) != layer_count:
-        found = f"{len(graph.layers)} found; is the file cut off?"
-        yield count_line, f"{layer_count} layers announced, {found}"
+        yield (
+            count_line,
+            f"{layer_count} layers announced, {len(graph.layers)} found; is the file cut off?",
+        )
     # too few: ncnn writes past its array; far too many: it makes room for all of them
-    elif not len(made) <= blob_count <= len(made) + MOST_SPARE:
-        yield count_line, f"{blob_count} blobs announced, {len(made)} found"
+    elif not len(makers) <= blob_count <= len(makers) + MOST_SPARE:
+        yield count_line, f"{blob_count} blobs announced, {len(makers)} found"
     elif not graph.inputs:
         yield count_line + 1, "no Input layer: there is nothing to feed"
 
 
-def _unmade(graph: Graph, blob: str, made: Mapping[str, Layer]) -> str:
-    told = f"reads blob {quoted(blob)}, which no layer above it makes"
+def _unmade(graph: Graph, blob: str, makers: Mapping[str, Layer]) -> str:
+    what = f"reads blob {quoted(blob)}, which no layer above it makes"
     below = graph.producer.get(blob)
-    if below is not None:
-        told += f", but {cut(below.name)} on line {below.line}"
-        return f"{told}: a cycle, or layers out of running order"
-    return told + guess(blob, made)
+    if below is None:
+        return what + guess(blob, makers)
+    return f"{what}, but {cut(below.name)} on line {below.line}: a cycle, or layers out of running order"
 
 
 def _masked_line(line: str, layer: Layer, mask: int) -> str:
-    """`line` with its effective mask set: the last `31=` counts in ncnn, so that one is edited."""
+    """`line` with `mask` as its mask: of several `31=` ncnn takes the last, so that one is edited."""
     body = line.rstrip(param_line.SPACE)
     tail = line[len(body) :]
     words = 4 + len(layer.inputs) + len(layer.outputs)

@@ -1,7 +1,7 @@
 """One line of a .param file as ncnn scans it, and what it would refuse, misread or crash on.
 
-A rule stands here if no supported ncnn reads such a line as it is meant (src/net.cpp: load_param,
-src/paramdict.cpp); what some version reads is left to that version.
+A line is refused here only if no supported ncnn reads it as it is meant (src/net.cpp: load_param,
+src/paramdict.cpp); what some version can read is left to that version.
 """
 
 from __future__ import annotations
@@ -52,45 +52,48 @@ def words(line: str) -> list[str]:
 
 
 def pairs(line: str, before: int) -> list[re.Match[str]]:
-    """The `id=value` of a layer line: they come after its first `before` words."""
+    """The `id=value` pairs of a layer line, which follow its first `before` words."""
     start = [word.end() for word in _WORD.finditer(line)][before - 1]
     return list(_PAIR.finditer(line, start))
 
 
 def layer(line: str, problems: list[str]) -> Fields | None:
-    """The layer `line` describes, or None where it cannot be told; what is wrong goes to `problems`."""
-    found = words(line)
-    if len(found) < 4 or not all(map(COUNT.fullmatch, found[2:4])):
+    """The layer that `line` describes, or None where it describes none.
+
+    What is wrong with the line is appended to `problems`.
+    """
+    fields = words(line)
+    if len(fields) < 4 or not all(map(COUNT.fullmatch, fields[2:4])):
         problems.append(
             "expected 'Type name n_inputs n_outputs blobs... id=value...', "
             f"found {quoted(line.strip(SPACE))}"
         )
         return None
-    n_inputs, n_outputs = int(found[2]), int(found[3])
-    named = f"layer {cut(found[1])}"
+    n_inputs, n_outputs = int(fields[2]), int(fields[3])
+    named = f"layer {cut(fields[1])}"
     end = 4 + n_inputs + n_outputs
-    if len(found) < end:
+    if len(fields) < end:
         problems.append(
             f"{named} announces {n_inputs} inputs and {n_outputs} outputs, but names "
-            f"{len(found) - 4} blobs; is the line cut off?"
+            f"{len(fields) - 4} blobs; is the line cut off?"
         )
         return None
     given = pairs(line, end)
     params = {pair[1]: pair[2] for pair in given}
-    told = [
-        *_names([*found[:2], *found[4:end]]),
+    wrong = [
+        *_names([*fields[:2], *fields[4:end]]),
         *_values(given),
         *_leftover(line, end, given),
     ]
-    mask = _mask(params.get(MASK_ID, "0"), told)
+    mask = _mask(params.get(MASK_ID, "0"), wrong)
     if n_outputs == 0 and SHAPE_HINT_ID in params:
-        told.append(f"{SHAPE_HINT_ID} tells the shapes of outputs, of which it has none")
-    problems.extend(f"{named}: {problem}" for problem in told)
+        wrong.append(f"{SHAPE_HINT_ID} tells the shapes of outputs, of which it has none")
+    problems.extend(f"{named}: {what}" for what in wrong)
     return Fields(
-        found[0],
-        found[1],
-        tuple(found[4 : 4 + n_inputs]),
-        tuple(found[4 + n_inputs : end]),
+        fields[0],
+        fields[1],
+        tuple(fields[4 : 4 + n_inputs]),
+        tuple(fields[4 + n_inputs : end]),
         params,
         mask,
     )
@@ -136,7 +139,7 @@ def _number(text: str) -> bool:
 
 
 def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[str]:
-    """What stands behind the blobs and is no `id=value`: ncnn would take it for the next layer."""
+    """A word after the blobs that is no `id=value`: ncnn would take it for the next layer's type."""
     taken = {pair.start() for pair in given}
     inside = [pair.span() for pair in given]
     for word in list(_WORD.finditer(line))[end:]:
@@ -148,8 +151,8 @@ def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[s
 def _mask(text: str, problems: list[str]) -> int:
     if COUNT.fullmatch(text):
         return int(text)
-    told = f"mask {MASK_ID}={cut(text, 20)} is not a whole number from 0 to 255"
+    what = f"mask {MASK_ID}={cut(text, 20)} is not a whole number from 0 to 255"
     if re.fullmatch(r"\d{1,9}\.\d*", text, re.ASCII):
-        told += f"; ncnn would refuse the file. Write {MASK_ID}={int(float(text))}"
-    problems.append(told)
+        what += f"; ncnn would refuse the file. Write {MASK_ID}={int(float(text))}"
+    problems.append(what)
     return 0

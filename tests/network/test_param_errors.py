@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ncnn_parity.base.errors import MOST
+from pytest_ncnn_parity.base.errors import MOST_ERRORS
 from pytest_ncnn_parity.network.param import ParamError, parse
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec
@@ -108,7 +108,7 @@ def test_of_very_many_errors_the_first_are_told_at_once() -> None:
     start = time.monotonic()
     found = errors(f"7767517\n20001 99999\nInput in0 0 1 in0\n{layers}")
     assert time.monotonic() - start < 30.0
-    assert len(found) == MOST + 1
+    assert len(found) == MOST_ERRORS + 1
     assert found[-1] == "... and more"
 
 

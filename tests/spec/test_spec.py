@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ncnn_parity.base.errors import MOST
+from pytest_ncnn_parity.base.errors import MOST_ERRORS
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.spec.spec import Spec, SpecError
@@ -202,7 +202,7 @@ def test_of_very_many_errors_the_first_are_told_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     found = errors(tmp_path, LEAST + "masks:\n" + "".join(f"  l{i}: x\n" for i in range(20_000)))
     assert time.monotonic() - start < 60.0
-    assert len(found) == MOST + 1
+    assert len(found) == MOST_ERRORS + 1
     assert (found[0][:4], found[-1]) == ("4:7:", "... and more")
 
 
