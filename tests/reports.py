@@ -30,7 +30,7 @@ def layers(graph: Graph) -> list[dict[str, Any]]:
 
 def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:
     """A green report of `graph`: errors are 1 % of the largest value, 1.0, and 20 % of the budget."""
-    told = layers(graph)
+    records = layers(graph)
     model = {
         "spec": spec,
         "param": "net.param",
@@ -43,25 +43,25 @@ def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.p
             {"name": name, "reference": "cpu fp32", "candidate": "vulkan fp32", "half": half}
             for name, half in COMPARISONS.items()
         ],
-        "layers": told,
+        "layers": records,
         "cases": [
             _case(sample, comparison, place)
             for sample in samples
             for comparison in COMPARISONS
-            for place in [*enumerate(told), *graph.outputs]
+            for place in [*enumerate(records), *graph.outputs]
         ],
         "fixes": [],
         "masks": [],
     }
-    made = {
+    whole = {
         "schema": 1,
         "environment": copy.deepcopy(ENVIRONMENT),
         "models": [model],
         "regressions": [],
         "baseline": None,
     }
-    assert document.problem(made) is None
-    return made
+    assert document.problem(whole) is None
+    return whole
 
 
 def _case(sample: str, comparison: str, place: Any) -> dict[str, Any]:
@@ -100,11 +100,17 @@ def _case(sample: str, comparison: str, place: Any) -> dict[str, Any]:
 
 def case(report: Any, name: str, comparison: str = "fp16-vs-fp32-vulkan", sample: str = "noise") -> Any:
     """The one case of a layer or an output, to be changed."""
-    (found,) = (
+    (match,) = (
         case
         for model in report["models"]
         for case in model["cases"]
         if name in (case["layer"], case["output"])
         and (case["comparison"], case["sample"]) == (comparison, sample)
     )
-    return found
+    return match
+
+
+def set_error(case: Any, error: float | str) -> None:
+    """Make `error` the largest of a case in which the largest value is 1.0."""
+    used = error if isinstance(error, str) else error / case["tolerance"]["scaled"]
+    case["metrics"].update(max_abs=error, scaled=error, least_scaled=error, used=used)

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_ncnn_parity.baseline.changes import Changes, compared
 from pytest_ncnn_parity.baseline.saved import BaselineError, read
+from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.regression import SinceBaseline
 
 __all__ = ["Baseline", "BaselineError", "Changes", "compared"]
 
 
 class Baseline:
-    """A saved report, to be held against this run's. BaselineError where the file is none."""
+    """A saved report that this run is held against. Raises BaselineError where the file holds none."""
 
     def __init__(self, path: Path, factor: float) -> None:
         self._path = path
         self._factor = factor
         self._saved = read(path)
 
-    def against(self, document: Mapping[str, Any], root: Path) -> SinceBaseline:
-        """The report's keys `regressions` and `baseline`. Specs are looked for below `root`."""
+    def against(self, document: Report, root: Path) -> SinceBaseline:
+        """What became worse in this run's `document`. Specs are looked for below `root`."""
         specs = [model["spec"] for model in self._saved["models"]]
         gone = {spec for spec in specs if not (root / spec).exists()}
-        found = compared(self._saved, document, self._factor, gone)
+        changes = compared(self._saved, document, self._factor, gone)
         notes = []
         if self._saved.get("complete") is False:
             notes.append("the baseline's run was cut short: what it did not reach could not be compared")
         file = self._path.relative_to(root) if self._path.is_relative_to(root) else self._path
         return {
-            "regressions": found.regressions,
+            "regressions": changes.regressions,
             "baseline": {
                 "file": file.as_posix(),
                 "factor": self._factor,
-                "context": found.context,
+                "context": changes.context,
                 "notes": notes,
-                "added": found.added,
-                "renamed": found.renamed,
+                "added": changes.added,
+                "renamed": changes.renamed,
             },
         }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import get_args
 
+from pytest_ncnn_parity.baseline.case_changes import CaseChange, case_changes
 from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.match import NAME
-from pytest_ncnn_parity.baseline.pairing import Counterpart, Key, Model, Pair, Record, pairs
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.baseline.pairing import CasePair, Counterpart, ModelPair, model_pairs
+from pytest_ncnn_parity.baseline.reported import ReportedModel, Target
+from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.regression import (
     AddedLayer,
     Kind,
@@ -18,17 +19,12 @@ from pytest_ncnn_parity.report.document.regression import (
     RenamedLayer,
 )
 
-# An error that doubles is news only where it takes a share of its budget: far below, it is the order of
-# a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
-NOISE = 0.1
-NEAR = 16.0
-
-KINDS = ("red", "error", "headroom", "moved", "skipped", "vanished")
+KINDS: tuple[Kind, ...] = get_args(Kind)  # the worst first
 
 
 @dataclass(frozen=True)
 class Changes:
-    """`regressions`, the worst kinds first; `context`: what else is not as it was, a text each.
+    """`regressions`, the worst kinds first; `context`: what else differs, a text for each.
 
     `added` and `renamed`: layers, for information alone.
     """
@@ -39,136 +35,71 @@ class Changes:
     renamed: list[RenamedLayer] = field(default_factory=list)
 
 
-def compared(old: Record, new: Record, factor: float, gone: Collection[str] = ()) -> Changes:
-    """What `new` has worse than `old`, both reports as `--ncnn-parity-json` writes them.
+def compared(old: Report, new: Report, factor: float, gone: Collection[str] = ()) -> Changes:
+    """What is worse in `new` than in `old`, both reports as `--ncnn-parity-json` writes them.
 
     An error or a largest value counts from `factor` times on. `gone`: specs that `old` has and the
-    project has no more. What was not selected in this run, or not reached, is not compared.
+    project no longer has. What was not selected in this run, or not reached, is not compared.
     """
-    found, lost = pairs(old["models"], new["models"], gone)
-    worse = [regression for pair in found for regression in _of(pair, factor)]
+    pairs, lost = model_pairs(old["models"], new["models"], gone)
+    worse = [regression for pair in pairs for regression in _regressions(pair, factor)]
     worse += [_vanished(model.spec, model.spec, "the spec is gone") for model in lost]
     worse.sort(key=lambda regression: KINDS.index(regression["kind"]))
     return Changes(
         worse,
-        context(old, new, [(pair.old.record, pair.new.record) for pair in found]),
-        [{"spec": pair.new.spec, "name": name} for pair in found for name in pair.added()],
+        context(old, new, [(pair.old.record, pair.new.record) for pair in pairs]),
+        [{"spec": pair.new.spec, "name": name} for pair in pairs for name in pair.added()],
         [
             {"spec": pair.new.spec, "name": c.name, "was": c.was, "matched_by": c.matched_by}
-            for pair in found
+            for pair in pairs
             for c in pair.renamed()
             if c.matched_by != NAME
         ],
     )
 
 
-def _of(pair: Pair, factor: float) -> Iterator[RegressionRecord]:
+def _regressions(pair: ModelPair, factor: float) -> Iterator[RegressionRecord]:
     half = {c["name"]: c["half"] for c in pair.new.record.get("comparisons", ())}
-    told: set[tuple[str, str, int | str]] = set()
-    for key, before, after, who in pair.cases():
-        for change in _of_case(before, after, factor, half.get(key[1]) == "fp16"):
-            once = _once(change.kind, key)
-            if once not in told:
-                told.add(once)
-                yield _regression(pair.new, key, who, change)
+    reported: set[tuple[Kind, str, Target]] = set()
+    for case in pair.cases():
+        in_fp16 = half.get(case.key.comparison) == "fp16"
+        for change in case_changes(case.before, case.after, factor, in_fp16):
+            once = _once(change.kind, case)
+            if once not in reported:
+                reported.add(once)
+                yield _regression(pair.new, case, change)
     yield from _missing(pair)
 
 
-def _once(kind: str, key: Key) -> tuple[str, str, int | str]:
-    """What is told once: a move for all samples, a value's range for all comparisons."""
-    sample, comparison, place = key
-    return kind, {"moved": comparison, "headroom": sample}.get(kind, f"{sample}::{comparison}"), place
+def _once(kind: Kind, case: CasePair) -> tuple[Kind, str, Target]:
+    """What is reported once: a move for all samples, a value's range for all comparisons."""
+    sample, comparison, target = case.key
+    within = {"moved": comparison, "headroom": sample}.get(kind, f"{sample}::{comparison}")
+    return kind, within, target
 
 
-@dataclass(frozen=True)
-class _Change:
-    kind: Kind
-    before: Any
-    after: Any
-    told: str
-
-
-def _of_case(before: Record | None, after: Record, factor: float, half: bool) -> Iterator[_Change]:
-    was = None if before is None else before["outcome"]
-    if after["outcome"] == "failed" and was != "failed":
-        first = after["message"].partition("\n")[0]
-        then = "not in the baseline" if was is None else f"{was} in the baseline"
-        yield _Change("red", was, "failed", f"red, {then}: {first}")
-        return
-    if before is None:
-        return
-    moved = _left_gpu(before, after)
-    if moved:
-        told = f"left the GPU: {before['execution']} -> {after['execution']}"
-        yield _Change("moved", before["execution"], after["execution"], told)
-    elif was != "skipped" and after["outcome"] == "skipped" and not after["known"]:
-        yield _Change("skipped", was, "skipped", f"compared no more: {after['message']}")
-    if before["metrics"] is None or after["metrics"] is None:
-        return
-    yield from _error(before, after, factor)
-    if half and after["layer"] is not None and after["outcome"] == "passed":
-        yield from _headroom(before["metrics"], after["metrics"], factor)
-
-
-def _left_gpu(before: Record, after: Record) -> bool:
-    then, now = (str(case["execution"] or "") for case in (before, after))
-    return after["layer"] is not None and then.startswith("vulkan") and now.startswith("cpu")
-
-
-def _error(before: Record, after: Record, factor: float) -> Iterator[_Change]:
-    was, now = (_number(case["metrics"]["scaled"]) for case in (before, after))
-    share = max(_share(after["metrics"], case["tolerance"]) for case in (before, after))
-    if now > factor * was and share >= NOISE:
-        used = f"{share:.0%} of what is allowed" if math.isfinite(share) else "which nothing allows"
-        told = f"error {was:.3g} -> {now:.3g} of the largest value, {used}"
-        yield _Change("error", before["metrics"]["scaled"], after["metrics"]["scaled"], told)
-
-
-def _share(metrics: Record, tolerance: Record | None) -> float:
-    """The largest error as a share of the budget that the largest value has."""
-    error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])
-    if tolerance is None:
-        return 0.0
-    budget: float = tolerance["atol"] + (tolerance["rtol"] + tolerance["scaled"]) * absmax
-    if budget > 0.0:
-        return error / budget
-    return math.inf if error > 0.0 else 0.0
-
-
-def _headroom(before: Record, after: Record, factor: float) -> Iterator[_Change]:
-    was, now = (_number(metrics["reference_absmax"]) for metrics in (before, after))
-    if now > factor * was and FP16_MAX / NEAR <= now <= FP16_MAX:
-        told = (
-            f"largest value {was:.4g} -> {now:.4g}: fp16 ends at {FP16_MAX:.0f}, "
-            f"{FP16_MAX / now:.2g} times as large"
-        )
-        yield _Change("headroom", before["reference_absmax"], after["reference_absmax"], told)
-
-
-def _number(value: Any) -> float:
-    """A report's number; nan, which nothing exceeds, counts as inf."""
-    number = float(value)
-    return math.inf if math.isnan(number) else number
-
-
-def _missing(pair: Pair) -> Iterator[RegressionRecord]:
-    old, new = pair.old.record, pair.new.record
-    for kind in ("sample", "comparison"):
-        there = {one if kind == "sample" else one["name"] for one in new.get(f"{kind}s", ())}
-        for name in dict.fromkeys(case[kind] for case in old["cases"]):
-            if there and name not in there:  # a run that does not know its network knows none
-                yield _vanished(pair.new.spec, name, f"the spec has no {kind} {name} any more")
-    for place in pair.vanished():
-        if isinstance(place, int):
-            layer = old["layers"][place]
-            told = f"{layer['name']} ({layer['type']}): the network has no such layer any more"
-            yield _vanished(pair.new.spec, layer["name"], told)
+def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
+    """What the saved report judged and this run has no more."""
+    old, new, spec = pair.old.record, pair.new.record, pair.new.spec
+    comparisons = [comparison["name"] for comparison in new.get("comparisons", ())]
+    for kind, names, judged in (
+        ("sample", new.get("samples", ()), [case["sample"] for case in old["cases"]]),
+        ("comparison", comparisons, [case["comparison"] for case in old["cases"]]),
+    ):
+        for name in dict.fromkeys(judged):
+            if names and name not in names:  # a run that does not know its network knows none
+                yield _vanished(spec, name, f"the spec has no {kind} {name} any more")
+    for target in pair.vanished():
+        if isinstance(target, int):
+            layer = old["layers"][target]
+            what = f"{layer['name']} ({layer['type']}): the network has no such layer any more"
+            yield _vanished(spec, layer["name"], what)
         else:
-            told = f"output {place}: the network has no such output any more"
-            yield _vanished(pair.new.spec, place, told)
-    for found in pair.unselected():
-        told = f"{_titled(pair.new, found)}: the spec's 'layers' selects it no more"
-        yield _vanished(pair.new.spec, found.name, told)
+            what = f"output {target}: the network has no such output any more"
+            yield _vanished(spec, target, what)
+    for layer_now in pair.unselected():
+        what = f"{_titled(pair.new, layer_now)}: the spec's 'layers' selects it no more"
+        yield _vanished(spec, layer_now.name, what)
 
 
 def _vanished(spec: str, name: str, message: str) -> RegressionRecord:
@@ -186,23 +117,26 @@ def _vanished(spec: str, name: str, message: str) -> RegressionRecord:
     }
 
 
-def _regression(model: Model, key: Key, who: Counterpart, change: _Change) -> RegressionRecord:
+def _regression(model: ReportedModel, case: CasePair, change: CaseChange) -> RegressionRecord:
+    who = case.counterpart
     return {
         "kind": change.kind,
         "spec": model.spec,
-        "sample": None if change.kind == "moved" else key[0],
-        "comparison": key[1],
+        "sample": None if change.kind == "moved" else case.key.sample,
+        "comparison": case.key.comparison,
         "name": who.name,
         "was": None if who.matched_by == NAME else who.was,
         "before": change.before,
         "after": change.after,
-        "message": f"{_titled(model, who)}: {change.told}",
+        "message": f"{_titled(model, who)}: {change.what}",
         "matched_by": who.matched_by,
     }
 
 
-def _titled(model: Model, who: Counterpart) -> str:
+def _titled(model: ReportedModel, who: Counterpart) -> str:
+    """A layer with its operator, or an output, with the name it had where that was another."""
     was = "" if who.name == who.was else f" (was {who.was})"
     if isinstance(who.now, int):
-        return f"{who.name}{was} ({model.record['layers'][who.now]['type']})"
-    return f"output {who.name}{was}" if who.now in model.outputs else f"{who.name}{was}"
+        return f"{who.name}{was} ({model.network.layers[who.now]['type']})"
+    prefix = "output " if who.now in model.network.outputs else ""
+    return f"{prefix}{who.name}{was}"

@@ -8,220 +8,198 @@ is taken which keeps more parameters and edges; on a tie names win.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Final
 
-from pytest_ncnn_parity.network.param import SHAPE_HINT_ID
+from pytest_ncnn_parity.baseline.reported import ReportedNetwork
 from pytest_ncnn_parity.report.document.regression import MatchedBy
 
 NAME: Final = "name"
 STRUCTURE: Final = "structure"
 PLACE: Final = "place"
 
-Pairs = dict[int, tuple[int, MatchedBy]]  # old layer -> new layer, and by what: numbers from 0
+Match = dict[int, tuple[int, MatchedBy]]  # old layer -> new layer, and by what; numbers from 0
+
+# One number for each kind of cone, the same in both networks
+_Numbering = dict[tuple[Hashable, ...], int]
 
 
-@dataclass(frozen=True)
-class Network:
-    """The layers of a report's model, as a graph. `layers` in running order."""
-
-    layers: Sequence[Mapping[str, Any]]
-
-    @cached_property
-    def kinds(self) -> list[Hashable]:
-        """What a layer is by itself: its operator and parameters, but no mask and no shape hint."""
-        return [(layer["type"], _parameters(layer["params"])) for layer in self.layers]
-
-    @cached_property
-    def producers(self) -> list[list[tuple[int, int]]]:
-        """For each input of each layer: the layer that makes it, and as its which output."""
-        made: dict[str, tuple[int, int]] = {}
-        found = []
-        for number, layer in enumerate(self.layers):
-            found.append([made[blob] for blob in layer["inputs"] if blob in made])
-            made.update({blob: (number, i) for i, blob in enumerate(layer["outputs"])})
-        return found
-
-    @cached_property
-    def consumers(self) -> list[list[tuple[int, int, int]]]:
-        """For each layer: who reads it, as its which input, and which output of this one."""
-        found: list[list[tuple[int, int, int]]] = [[] for _ in self.layers]
-        for reader, made in enumerate(self.producers):
-            for slot, (maker, output) in enumerate(made):
-                found[maker].append((reader, slot, output))
-        return found
-
-    def at(self, blob: str) -> tuple[int, int] | None:
-        """The layer that makes `blob`, and as its which output."""
-        for number, layer in enumerate(self.layers):
-            if blob in layer["outputs"]:
-                return number, list(layer["outputs"]).index(blob)
-        return None
-
-
-def _parameters(text: str) -> tuple[str, ...]:
-    return tuple(p for p in text.split() if not p.startswith(f"{SHAPE_HINT_ID}="))
-
-
-def match(old: Network, new: Network) -> Pairs:
-    """Pairs of layers; what is not in them vanished, or is new. Equal names are told as `name`."""
+def match(old: ReportedNetwork, new: ReportedNetwork) -> Match:
+    """Pairs of layers; a layer without one vanished, or is new. Equal names are matched by `name`."""
     by_name, by_structure = _Pairing(old, new), _Pairing(old, new)
-    by_name.names()
-    by_name.structure()
-    by_structure.structure()
-    by_structure.names()
+    by_name.pair_names()
+    by_name.pair_structure()
+    by_structure.pair_structure()
+    by_structure.pair_names()
     for pairing in (by_name, by_structure):
-        pairing.places()
+        pairing.pair_places()
     best = by_structure if by_structure.score() > by_name.score() else by_name
     return {o: (n, best.reason(o, n)) for o, n in sorted(best.pairs.items())}
 
 
-@dataclass
 class _Pairing:
-    """Pairs so far. Each step only adds to them."""
+    """Pairs so far, old layer -> new layer. Each step only adds to them."""
 
-    old: Network
-    new: Network
-    pairs: dict[int, int] = field(default_factory=dict)
-    _taken: dict[int, int] = field(default_factory=dict)  # the same, by the new one
+    def __init__(self, old: ReportedNetwork, new: ReportedNetwork) -> None:
+        self.old = old
+        self.new = new
+        self.pairs: dict[int, int] = {}
+        self._back: dict[int, int] = {}  # the same, new layer -> old layer
 
-    def add(self, old: int, new: int) -> None:
+    def _add(self, old: int, new: int) -> None:
         self.pairs[old] = new
-        self._taken[new] = old
+        self._back[new] = old
 
-    def names(self) -> None:
-        """Pair layers of one name and operator, where each side has one such."""
-        self._by_key(lambda net, n: (net.layers[n]["name"], net.layers[n]["type"]))
+    def pair_names(self) -> None:
+        """Pair layers of one name and operator, where each side has as many."""
+        ours, theirs = (
+            [(layer["name"], layer["type"]) for layer in network.layers]
+            for network in (self.old, self.new)
+        )
+        self._pair_equal(ours, theirs)
 
-    def structure(self) -> None:
+    def pair_structure(self) -> None:
         """Pair layers with the same cone upwards and downwards, then with the same on one side.
 
         A change somewhere in the network leaves every layer at least one of them, for nothing is both
-        above and below it. Cones end at layers that are paired already, so this goes on while it finds.
+        above and below it. Cones end at layers that are paired already, so pairs lead to more pairs.
         """
-        self._cones()
-        self._align(lambda net, n: net.kinds[n])
-        self._cones()
+        self._pair_cones()
+        self._align(self.old.operators, self.new.operators)
+        self._pair_cones()
 
-    def places(self) -> None:
+    def pair_places(self) -> None:
         """Pair what is left between the same neighbours by operator alone: its parameters changed."""
-        self._align(lambda net, n: ("type", net.layers[n]["type"]))
+        ours, theirs = (
+            [("type", layer["type"]) for layer in network.layers] for network in (self.old, self.new)
+        )
+        self._align(ours, theirs)
 
-    def _cones(self) -> None:
+    def _pair_cones(self) -> None:
         before = -1
         while len(self.pairs) > before:
             before = len(self.pairs)
-            seeds: dict[tuple[Hashable, ...], int] = {}  # one numbering for both networks
-            up, down = (
-                {id(net): look(net, known, seeds) for net, known in self._sides()}
-                for look in (_up, _down)
-            )
-            self._by_key(lambda net, n, u=up, d=down: (u[id(net)][n], d[id(net)][n]))  # type: ignore[misc]
-            self._by_key(lambda net, n, u=up: u[id(net)][n])  # type: ignore[misc]
-            self._by_key(lambda net, n, d=down: d[id(net)][n])  # type: ignore[misc]
+            numbering: _Numbering = {}
+            sides = ((self.old, self._known_old()), (self.new, self._back))
+            above = [_cones_above(network, known, numbering) for network, known in sides]
+            below = [_cones_below(network, known, numbering) for network, known in sides]
+            both = [list(zip(up, down, strict=True)) for up, down in zip(above, below, strict=True)]
+            for ours, theirs in (both, above, below):
+                self._pair_equal(ours, theirs)
 
-    def _sides(self) -> Iterator[tuple[Network, dict[int, int]]]:
-        """Each network, with its paired layers under numbers that are the same on both sides."""
-        yield self.old, {o: o for o in self.pairs}
-        yield self.new, self._taken
+    def _known_old(self) -> dict[int, int]:
+        """The paired old layers under the numbers that `_back` gives to their counterparts."""
+        return {o: o for o in self.pairs}
 
-    def _by_key(self, key: Callable[[Network, int], Hashable]) -> None:
+    def _pair_equal(self, ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> None:
         """Pair the layers that are left and have equal keys, where each side has as many.
 
-        Among several, those of equal names go together, the rest in their order.
+        `ours` and `theirs` hold a key for each old and each new layer. Among several layers of one key
+        those of equal names go together, the rest in their order.
         """
-        theirs = self._left(self.new, self._taken, key)
-        for found, ours in self._left(self.old, self.pairs, key).items():
-            others = theirs.get(found, [])
-            if len(ours) == len(others):
-                named = {self.new.layers[n]["name"]: n for n in others}
-                same = {o: named[name] for o in ours if (name := self.old.layers[o]["name"]) in named}
-                if len(set(same.values())) < len(same):
-                    same = {}
-                rest = [n for n in others if n not in same.values()]
-                for o in ours:
-                    self.add(o, same[o] if o in same else rest.pop(0))
+        new_by_key = _unpaired(theirs, self._back)
+        for key, old_layers in _unpaired(ours, self.pairs).items():
+            new_layers = new_by_key.get(key, [])
+            if len(old_layers) == len(new_layers):
+                namesakes = self._namesakes(old_layers, new_layers)
+                rest = iter([n for n in new_layers if n not in namesakes.values()])
+                for o in old_layers:
+                    self._add(o, namesakes[o] if o in namesakes else next(rest))
 
-    def _left(
-        self, net: Network, paired: Mapping[int, int], key: Callable[[Network, int], Hashable]
-    ) -> dict[Hashable, list[int]]:
-        found: dict[Hashable, list[int]] = {}
-        for number in range(len(net.layers)):
-            if number not in paired:
-                found.setdefault(key(net, number), []).append(number)
-        return found
+    def _namesakes(self, old_layers: Iterable[int], new_layers: Iterable[int]) -> dict[int, int]:
+        """Those of the old layers whose names new ones have; none where two would get the same."""
+        by_name = {self.new.layers[n]["name"]: n for n in new_layers}
+        names = {o: self.old.layers[o]["name"] for o in old_layers}
+        same = {o: by_name[name] for o, name in names.items() if name in by_name}
+        return same if len(set(same.values())) == len(same) else {}
 
-    def _align(self, token: Callable[[Network, int], Hashable]) -> None:
+    def _align(self, old_tokens: Sequence[Hashable], new_tokens: Sequence[Hashable]) -> None:
         """Pair what is left by its order: as lines of a diff, in which paired layers are equal lines.
 
-        difflib leaves out what stands very often, lest it take minutes; that is paired from the
-        neighbours on that are paired already, and from both ends.
+        difflib leaves out what occurs very often, lest it take minutes; so from the layers that are
+        paired already, and from both ends, neighbours with equal tokens are paired as well.
         """
-        ours, theirs = (
-            [("pair", known[n]) if n in known else token(net, n) for n in range(len(net.layers))]
-            for net, known in self._sides()
-        )
+        known = self._known_old()
+        ours = [("pair", known[o]) if o in known else token for o, token in enumerate(old_tokens)]
+        theirs = [
+            ("pair", self._back[n]) if n in self._back else token for n, token in enumerate(new_tokens)
+        ]
         for block in difflib.SequenceMatcher(None, ours, theirs).get_matching_blocks():
             for i in range(block.size):
                 if block.a + i not in self.pairs:
-                    self.add(block.a + i, block.b + i)
-        ends = (len(ours), len(theirs))
-        for step, anchors in (
-            (1, [(-1, -1), *sorted(self.pairs.items())]),
-            (-1, [ends, *sorted(self.pairs.items(), reverse=True)]),
-        ):
-            for old, new in anchors:
-                o, n = old + step, new + step
-                while (
-                    0 <= o < ends[0] and 0 <= n < ends[1] and self._free(o, n) and ours[o] == theirs[n]
-                ):
-                    self.add(o, n)
-                    o, n = o + step, n + step
+                    self._add(block.a + i, block.b + i)
+        self._extend(ours, theirs, 1, [(-1, -1), *sorted(self.pairs.items())])
+        last = (len(ours), len(theirs))
+        self._extend(ours, theirs, -1, [last, *sorted(self.pairs.items(), reverse=True)])
 
-    def _free(self, old: int, new: int) -> bool:
-        return old not in self.pairs and new not in self._taken
+    def _extend(
+        self,
+        ours: Sequence[Hashable],
+        theirs: Sequence[Hashable],
+        step: int,
+        anchors: Iterable[tuple[int, int]],
+    ) -> None:
+        """From each anchor on, pair neighbours in the direction of `step` as long as they are equal."""
+        for old, new in anchors:
+            o, n = old + step, new + step
+            while (
+                0 <= o < len(ours)
+                and 0 <= n < len(theirs)
+                and o not in self.pairs
+                and n not in self._back
+                and ours[o] == theirs[n]
+            ):
+                self._add(o, n)
+                o, n = o + step, n + step
 
     def score(self) -> int:
         """How many paired layers kept what they are, and how many of their edges."""
-        kept = sum(self.old.kinds[o] == self.new.kinds[n] for o, n in self.pairs.items())
+        kept = sum(self.old.operators[o] == self.new.operators[n] for o, n in self.pairs.items())
         edges = 0
         for o, n in self.pairs.items():
-            both = zip(self.old.producers[o], self.new.producers[n], strict=False)
-            edges += sum((self.pairs.get(maker), slot) == other for (maker, slot), other in both)
+            inputs = zip(self.old.producers[o], self.new.producers[n], strict=False)
+            edges += sum((self.pairs.get(maker), slot) == other for (maker, slot), other in inputs)
             edges += not self.old.consumers[o] and not self.new.consumers[n]  # an output stays one
         return kept + edges
 
     def reason(self, old: int, new: int) -> MatchedBy:
         if self.old.layers[old]["name"] == self.new.layers[new]["name"]:
             return NAME
-        return STRUCTURE if self.old.kinds[old] == self.new.kinds[new] else PLACE
+        return STRUCTURE if self.old.operators[old] == self.new.operators[new] else PLACE
 
 
-def _numbered(seeds: dict[tuple[Hashable, ...], int], key: tuple[Hashable, ...]) -> int:
-    return seeds.setdefault(key, len(seeds))
+def _unpaired(keys: Sequence[Hashable], paired: Mapping[int, int]) -> dict[Hashable, list[int]]:
+    """The layers that are not paired, by key."""
+    by_key: dict[Hashable, list[int]] = {}
+    for number, key in enumerate(keys):
+        if number not in paired:
+            by_key.setdefault(key, []).append(number)
+    return by_key
 
 
-def _up(net: Network, known: Mapping[int, int], seeds: dict[tuple[Hashable, ...], int]) -> list[int]:
-    """By layer: one number for it and all above it, up to paired layers."""
-    found: list[int] = []
-    for number, kind in enumerate(net.kinds):
+def _number(numbering: _Numbering, key: tuple[Hashable, ...]) -> int:
+    return numbering.setdefault(key, len(numbering))
+
+
+def _cones_above(network: ReportedNetwork, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
+    """For each layer, one number for it and all above it, up to paired layers."""
+    cones: list[int] = []
+    for operator, inputs in zip(network.operators, network.producers, strict=True):
         above = tuple(
-            (("pair", known[m]) if m in known else ("cone", found[m]), slot)
-            for m, slot in net.producers[number]
+            (("pair", known[maker]) if maker in known else ("cone", cones[maker]), slot)
+            for maker, slot in inputs
         )
-        found.append(_numbered(seeds, ("up", kind, above)))
-    return found
+        cones.append(_number(numbering, ("up", operator, above)))
+    return cones
 
 
-def _down(net: Network, known: Mapping[int, int], seeds: dict[tuple[Hashable, ...], int]) -> list[int]:
-    """By layer: one number for it and all below it, down to paired layers."""
-    found = [0] * len(net.layers)
-    for number in reversed(range(len(net.layers))):
+def _cones_below(network: ReportedNetwork, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
+    """For each layer, one number for it and all below it, down to paired layers."""
+    cones = [0] * len(network.layers)
+    for number in reversed(range(len(network.layers))):
         below = sorted(
-            (output, slot, *(("pair", known[r]) if r in known else ("cone", found[r])))
-            for r, slot, output in net.consumers[number]
+            (slot, position, *(("pair", known[reader]) if reader in known else ("cone", cones[reader])))
+            for reader, position, slot in network.consumers[number]
         )
-        found[number] = _numbered(seeds, ("down", net.kinds[number], tuple(below)))
-    return found
+        cones[number] = _number(numbering, ("down", network.operators[number], tuple(below)))
+    return cones

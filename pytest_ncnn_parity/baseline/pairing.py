@@ -2,181 +2,148 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from pytest_ncnn_parity.baseline.match import NAME, STRUCTURE, Network, Pairs, match
+from pytest_ncnn_parity.baseline.match import NAME, STRUCTURE, Match, match
+from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.document.regression import MatchedBy
-
-Record = Mapping[str, Any]
-Key = tuple[str, str, int | str]  # sample, comparison, and a layer's number or an output's blob
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """What a layer or an output is now: None where it vanished."""
+    """What a layer or an output of the saved report is in this run."""
 
-    now: int | str
+    now: Target
     name: str
     was: str
     matched_by: MatchedBy
 
 
 @dataclass(frozen=True)
-class Model:
-    """One model of a report."""
+class CasePair:
+    """A case of this run, and the same one in the saved report if there is one."""
 
-    record: Record
-
-    @property
-    def spec(self) -> str:
-        return str(self.record["spec"])
-
-    @cached_property
-    def network(self) -> Network:
-        return Network(self.record["layers"])
-
-    @cached_property
-    def cases(self) -> dict[Key, Record]:
-        return {key: case for case in self.record["cases"] if (key := self._key(case)) is not None}
-
-    @cached_property
-    def unplaced(self) -> dict[str, Record]:
-        """By node id the cases of which no layer is known, for the process that ran them died."""
-        return {case["nodeid"]: case for case in self.record["cases"] if self._key(case) is None}
-
-    def _key(self, case: Record) -> Key | None:
-        """None for a case of which nothing but a name is known, and several layers have it."""
-        place = case["output"] or case.get("number")
-        if place is None or place not in self._places:
-            place = self._number_of.get(case["layer"])
-        return None if place is None else (case["sample"], case["comparison"], place)
-
-    @cached_property
-    def _places(self) -> set[int | str]:
-        return {*range(len(self.record["layers"])), *self.outputs}
-
-    @cached_property
-    def _number_of(self) -> dict[str, int]:
-        names = Counter(layer["name"] for layer in self.record["layers"])
-        every = enumerate(self.record["layers"])
-        return {layer["name"]: n for n, layer in every if names[layer["name"]] == 1}
-
-    @cached_property
-    def outputs(self) -> list[str]:
-        read = {blob for layer in self.record["layers"] for blob in layer["inputs"]}
-        made = (blob for layer in self.record["layers"] for blob in layer["outputs"])
-        return [blob for blob in made if blob not in read]
+    key: CaseKey
+    before: CaseRecord | None
+    after: CaseRecord
+    counterpart: Counterpart
 
 
 @dataclass(frozen=True)
-class Pair:
+class ModelPair:
     """A model then and now."""
 
-    old: Model
-    new: Model
+    old: ReportedModel
+    new: ReportedModel
 
     @cached_property
-    def layers(self) -> Pairs:
+    def layers(self) -> Match:
         return match(self.old.network, self.new.network)
 
-    @cached_property
-    def _back(self) -> dict[int, int]:
-        return {new: old for old, (new, _) in self.layers.items()}
-
-    def now(self, place: int | str) -> Counterpart | None:
-        """What a layer or output of the saved report is in this run."""
-        if isinstance(place, str):
-            return self._output(place)
-        if place not in self.layers:
+    def counterpart(self, target: Target) -> Counterpart | None:
+        """What a layer or output of the saved report is in this run; None where it vanished."""
+        if isinstance(target, str):
+            return self._output(target)
+        if target not in self.layers:
             return None
-        number, matched_by = self.layers[place]
-        name, was = (m.record["layers"][n]["name"] for m, n in ((self.new, number), (self.old, place)))
+        number, matched_by = self.layers[target]
+        name, was = self.new.network.layers[number]["name"], self.old.network.layers[target]["name"]
         return Counterpart(number, name, was, matched_by)
 
     def _output(self, blob: str) -> Counterpart | None:
-        """By the layer that makes it, where that one's is an output still; else by its name."""
-        maker = self.old.network.at(blob)
-        if maker is not None and maker[0] in self.layers:
-            outputs = self.new.record["layers"][self.layers[maker[0]][0]]["outputs"]
-            if maker[1] < len(outputs) and outputs[maker[1]] in self.new.outputs:
-                found = outputs[maker[1]]
-                return Counterpart(found, found, blob, NAME if found == blob else STRUCTURE)
-        return Counterpart(blob, blob, blob, NAME) if blob in self.new.outputs else None
+        """By the layer it comes from, where that one's is an output still; else by its name."""
+        origin = self.old.network.origin(blob)
+        outputs = self.new.network.outputs
+        if origin is not None and origin[0] in self.layers:
+            number, slot = self.layers[origin[0]][0], origin[1]
+            blobs = self.new.network.layers[number]["outputs"]
+            if slot < len(blobs) and blobs[slot] in outputs:
+                now = blobs[slot]
+                return Counterpart(now, now, blob, NAME if now == blob else STRUCTURE)
+        return Counterpart(blob, blob, blob, NAME) if blob in outputs else None
 
-    def cases(self) -> Iterator[tuple[Key, Record | None, Record, Counterpart]]:
+    def cases(self) -> Iterator[CasePair]:
         """This run's cases, each with the saved one if there is one."""
-        before = {}
-        for (sample, comparison, place), case in self.old.cases.items():
-            counterpart = self._counterparts[place]
+        saved = {}
+        for key, case in self.old.cases.items():
+            counterpart = self._counterparts[key.target]
             if counterpart is not None:
-                before[sample, comparison, counterpart.now] = (case, counterpart)
+                saved[key._replace(target=counterpart.now)] = (case, counterpart)
         for key, case in self.new.cases.items():
-            name = str(case["layer"] or case["output"])
-            then, counterpart = before.get(key, (None, Counterpart(key[2], name, name, NAME)))
-            yield key, then, case, counterpart
-        known = {case["nodeid"]: case for case in self.old.record["cases"]}
+            before, counterpart = saved.get(key, (None, _itself(key.target, case)))
+            yield CasePair(key, before, case, counterpart)
+        by_nodeid = {case["nodeid"]: case for case in self.old.record["cases"]}
         for nodeid, case in self.new.unplaced.items():
-            name = str(case["layer"] or case["output"])
-            key = (case["sample"], case["comparison"], nodeid)
-            yield key, known.get(nodeid), case, Counterpart(nodeid, name, name, NAME)
+            key = CaseKey(case["sample"], case["comparison"], nodeid)
+            yield CasePair(key, by_nodeid.get(nodeid), case, _itself(nodeid, case))
 
     @cached_property
-    def _counterparts(self) -> dict[int | str, Counterpart | None]:
-        return {place: self.now(place) for place in dict.fromkeys(key[2] for key in self.old.cases)}
+    def _counterparts(self) -> dict[Target, Counterpart | None]:
+        """The counterpart of everything that the saved report judged."""
+        judged = dict.fromkeys(key.target for key in self.old.cases)
+        return {target: self.counterpart(target) for target in judged}
 
-    def vanished(self) -> Iterator[int | str]:
-        """Layers and outputs the saved report judged, which the network has no more."""
-        if self.new.record["layers"]:  # else this run does not know its network
-            yield from (place for place, found in self._counterparts.items() if found is None)
+    def vanished(self) -> Iterator[Target]:
+        """Layers and outputs that the saved report judged and the network no longer has."""
+        if self.new.network.layers:  # else this run does not know its network
+            yield from (target for target, now in self._counterparts.items() if now is None)
 
     def unselected(self) -> Iterator[Counterpart]:
-        """Layers the saved report judged, which the spec selects no more."""
-        layers = self.new.record["layers"]
-        for found in filter(None, self._counterparts.values()):
-            if isinstance(found.now, int) and not layers[found.now]["selected"]:
-                yield found
+        """Layers that the saved report judged and the spec no longer selects."""
+        layers = self.new.network.layers
+        for counterpart in filter(None, self._counterparts.values()):
+            if isinstance(counterpart.now, int) and not layers[counterpart.now]["selected"]:
+                yield counterpart
 
     def added(self) -> list[str]:
-        """Names of the layers the saved report's network did not have."""
-        if not self.old.record["layers"]:
+        """Names of the layers that the saved report's network did not have."""
+        if not self.old.network.layers:
             return []
-        every = enumerate(self.new.record["layers"])
-        return [layer["name"] for number, layer in every if number not in self._back]
+        matched = {new for new, _ in self.layers.values()}
+        numbered = enumerate(self.new.network.layers)
+        return [layer["name"] for number, layer in numbered if number not in matched]
 
     def renamed(self) -> list[Counterpart]:
-        """Layers that are found under another name."""
-        every = (self.now(old) for old in self.layers)
-        return [found for found in every if found is not None and found.matched_by != NAME]
+        """Layers that have another name now."""
+        counterparts = (self.counterpart(number) for number in self.layers)
+        return [layer for layer in counterparts if layer is not None and layer.matched_by != NAME]
 
 
-def pairs(
-    old: Sequence[Record], new: Sequence[Record], gone: Collection[str]
-) -> tuple[list[Pair], list[Model]]:
-    """Models by their spec's path; a spec that is gone by its network, where one new spec has the same.
+def _itself(target: Target, case: CaseRecord) -> Counterpart:
+    """What a case that has none in the saved report is about, under the name that it has now."""
+    name = str(case["layer"] or case["output"])
+    return Counterpart(target, name, name, NAME)
 
-    Then the models whose specs are gone for good. A spec that is there and did not run says nothing.
+
+def model_pairs(
+    old: Sequence[ModelRecord], new: Sequence[ModelRecord], gone: Collection[str]
+) -> tuple[list[ModelPair], list[ReportedModel]]:
+    """The models of both reports that belong together, then the old ones that have vanished.
+
+    Models are paired by their spec's path. One whose spec is among those `gone` is paired by its
+    network, where exactly one new spec has the same. A spec that is there and did not run says nothing.
     """
-    was, now = ({model["spec"]: Model(model) for model in some} for some in (old, new))
-    found = [Pair(was[spec], now[spec]) for spec in now if spec in was]
-    lost = [model for spec, model in was.items() if spec in gone and spec not in now]
-    fresh = [model for spec, model in now.items() if spec not in was]
-    for likeness in (_by_hash, _by_structure):
+    before, after = ({m["spec"]: ReportedModel(m) for m in models} for models in (old, new))
+    pairs = [ModelPair(before[spec], after[spec]) for spec in after if spec in before]
+    lost = [model for spec, model in before.items() if spec in gone and spec not in after]
+    fresh = [model for spec, model in after.items() if spec not in before]
+    for likeness in (_hash, _structure):
         for model in list(lost):
             same = [other for other in fresh if likeness(other) == likeness(model)]
             if len(same) == 1 and sum(likeness(m) == likeness(model) for m in lost) == 1:
-                found.append(Pair(model, same[0]))
+                pairs.append(ModelPair(model, same[0]))
                 lost.remove(model)
                 fresh.remove(same[0])
-    return found, lost
+    return pairs, lost
 
 
-def _by_hash(model: Model) -> Any:
+def _hash(model: ReportedModel) -> object:
     return model.record["param_sha256"]
 
 
-def _by_structure(model: Model) -> Any:
-    return model.network.kinds, model.network.producers
+def _structure(model: ReportedModel) -> object:
+    return model.network.operators, model.network.producers

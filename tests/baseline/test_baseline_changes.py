@@ -9,7 +9,7 @@ from typing import Any
 import graphs
 import pytest
 import reports
-from reports import case
+from reports import case, set_error
 
 from pytest_ncnn_parity.baseline import Changes, compared
 from pytest_ncnn_parity.report import document
@@ -27,8 +27,8 @@ def new(old: Any) -> Any:
     return copy.deepcopy(old)
 
 
-def told(found: Changes) -> list[tuple[str, str | None, str | None, str]]:
-    return [(r["kind"], r["sample"], r["comparison"], r["name"]) for r in found.regressions]
+def listed(changes: Changes) -> list[tuple[str, str | None, str | None, str]]:
+    return [(r["kind"], r["sample"], r["comparison"], r["name"]) for r in changes.regressions]
 
 
 FP16 = "fp16-vs-fp32-vulkan"
@@ -40,10 +40,10 @@ def test_the_same_report_has_nothing_worse(old: Any, new: Any) -> None:
 
 def test_a_new_red_is_told_with_its_reason(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="failed", message="conv: inf (storage-overflow)\n  more")
-    (found,) = compared(old, new, 2.0).regressions
-    assert (found["kind"], found["before"], found["after"]) == ("red", "passed", "failed")
+    (regression,) = compared(old, new, 2.0).regressions
+    assert (regression["kind"], regression["before"], regression["after"]) == ("red", "passed", "failed")
     assert (
-        found["message"]
+        regression["message"]
         == "conv (Convolution): red, passed in the baseline: conv: inf (storage-overflow)"
     )
 
@@ -53,7 +53,7 @@ def test_a_red_that_was_skipped_or_absent_is_new(old: Any, new: Any) -> None:
     old["models"][0]["cases"].remove(case(old, "relu"))
     for name in ("conv", "relu"):
         case(new, name)["outcome"] = "failed"
-    messages = [found["message"] for found in compared(old, new, 2.0).regressions]
+    messages = [regression["message"] for regression in compared(old, new, 2.0).regressions]
     assert ["skipped in the baseline" in m for m in messages] == [True, False]
     assert ["not in the baseline" in m for m in messages] == [False, True]
 
@@ -82,24 +82,34 @@ def test_an_error_grew_beyond_the_factor_and_the_noise(
     old: Any, new: Any, before: Any, after: Any, grew: bool
 ) -> None:
     for report, error in ((old, before), (new, after)):
-        case(report, "conv")["metrics"].update(scaled=error, max_abs=error)
-    assert told(compared(old, new, 2.0)) == ([("error", "noise", FP16, "conv")] if grew else [])
+        set_error(case(report, "conv"), error)
+    assert listed(compared(old, new, 2.0)) == ([("error", "noise", FP16, "conv")] if grew else [])
 
 
 def test_the_factor_is_the_users(old: Any, new: Any) -> None:
-    case(new, "conv")["metrics"].update(scaled=0.04, max_abs=0.04)
+    set_error(case(new, "conv"), 0.04)
     assert [len(compared(old, new, factor).regressions) for factor in (2.0, 3.9, 4.1)] == [1, 1, 0]
-    (found,) = compared(old, new, 2.0).regressions
-    assert (found["before"], found["after"]) == (0.01, 0.04)
-    assert found["message"] == (
+    (regression,) = compared(old, new, 2.0).regressions
+    assert (regression["before"], regression["after"]) == (0.01, 0.04)
+    assert regression["message"] == (
         "conv (Convolution): error 0.01 -> 0.04 of the largest value, 80% of what is allowed"
     )
 
 
 def test_a_wider_tolerance_does_not_hide_a_larger_error(old: Any, new: Any) -> None:
-    case(new, "conv")["metrics"].update(scaled=0.04, max_abs=0.04)
     case(new, "conv")["tolerance"]["scaled"] = 0.9
-    assert told(compared(old, new, 2.0)) == [("error", "noise", FP16, "conv")]
+    set_error(case(new, "conv"), 0.04)
+    assert listed(compared(old, new, 2.0)) == [("error", "noise", FP16, "conv")]
+
+
+@pytest.mark.parametrize(("used", "grew"), [(0.09, False), (0.5, True)])
+def test_the_budget_that_counts_is_that_of_the_element(
+    old: Any, new: Any, used: float, grew: bool
+) -> None:
+    for report, error in ((old, 0.001), (new, 0.004)):
+        case(report, "conv")["tolerance"].update(rtol=0.05, scaled=0.0)
+        case(report, "conv")["metrics"].update(max_abs=error, scaled=error, used=used)
+    assert bool(compared(old, new, 2.0).regressions) is grew
 
 
 @pytest.mark.parametrize(
@@ -117,8 +127,8 @@ def test_headroom_shrank(old: Any, new: Any, before: float, after: float, shrank
         for comparison in reports.COMPARISONS:
             case(report, "relu", comparison)["metrics"]["reference_absmax"] = absmax
             case(report, "relu", comparison)["metrics"]["max_abs"] = absmax / 100
-    found = compared(old, new, 2.0)
-    assert told(found) == ([("headroom", "noise", FP16, "relu")] if shrank else [])  # not for fp32
+    changes = compared(old, new, 2.0)
+    assert listed(changes) == ([("headroom", "noise", FP16, "relu")] if shrank else [])  # not for fp32
 
 
 def test_a_layer_left_the_gpu(old: Any, new: Any) -> None:
@@ -126,7 +136,7 @@ def test_a_layer_left_the_gpu(old: Any, new: Any) -> None:
         case(new, "conv", FP16, sample)["execution"] = "cpu fp32"
         gone = case(new, "conv", "cpu-vs-vulkan", sample)
         gone.update(execution="cpu fp32", outcome="skipped", message="runs on cpu", metrics=None)
-    assert told(compared(old, new, 2.0)) == [  # once for all samples, and no second time as a skip
+    assert listed(compared(old, new, 2.0)) == [  # once for all samples, and no second time as a skip
         ("moved", None, "cpu-vs-vulkan", "conv"),
         ("moved", None, FP16, "conv"),
     ]
@@ -136,9 +146,9 @@ def test_a_layer_left_the_gpu(old: Any, new: Any) -> None:
 def test_what_was_compared_is_skipped_now(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="skipped", message="no Vulkan device", metrics=None)
     case(new, "relu").update(outcome="skipped", known=True)  # declared in the spec, and run
-    (found,) = compared(old, new, 2.0).regressions
-    assert (found["kind"], found["name"]) == ("skipped", "conv")
-    assert "no Vulkan device" in found["message"]
+    (regression,) = compared(old, new, 2.0).regressions
+    assert (regression["kind"], regression["name"]) == ("skipped", "conv")
+    assert "no Vulkan device" in regression["message"]
 
 
 def test_layers_outputs_samples_and_comparisons_vanish(old: Any, new: Any) -> None:
@@ -146,8 +156,8 @@ def test_layers_outputs_samples_and_comparisons_vanish(old: Any, new: Any) -> No
     now = reports.report(shorter, ["noise"])
     now["models"][0]["comparisons"].pop()
     now["models"][0]["cases"] = [c for c in now["models"][0]["cases"] if c["comparison"] != FP16]
-    found = compared(old, now, 2.0).regressions
-    assert [(r["kind"], r["name"]) for r in found] == [
+    regressions = compared(old, now, 2.0).regressions
+    assert [(r["kind"], r["name"]) for r in regressions] == [
         ("vanished", name) for name in ("other", FP16, "prob", "out0")
     ]
 
@@ -161,8 +171,8 @@ def test_what_the_run_did_not_select_has_not_vanished(old: Any, new: Any) -> Non
 
 def test_what_the_spec_selects_no_more_has_vanished(old: Any, new: Any) -> None:
     new["models"][0]["layers"][2]["selected"] = False
-    (found,) = compared(old, new, 2.0).regressions
-    assert found["message"] == "conv (Convolution): the spec's 'layers' selects it no more"
+    (regression,) = compared(old, new, 2.0).regressions
+    assert regression["message"] == "conv (Convolution): the spec's 'layers' selects it no more"
 
 
 def test_a_baseline_of_a_part_makes_nothing_new_or_vanished(old: Any, new: Any) -> None:
@@ -179,9 +189,9 @@ def test_a_spec_that_is_gone_has_vanished_and_one_that_moved_has_not(old: Any) -
     for sha in ("6", "9"):  # the same file, and the same network in a file of other names
         moved = reports.report(GRAPH, ["noise", "other"], "moved.parity.yaml")
         moved["models"][0]["param_sha256"] = sha
-        found = compared(old, moved, 2.0, gone)
-        assert found.regressions == []
-        assert "moved.parity.yaml was net.parity.yaml" in found.context
+        changes = compared(old, moved, 2.0, gone)
+        assert changes.regressions == []
+        assert "moved.parity.yaml was net.parity.yaml" in changes.context
     twin = copy.deepcopy(moved["models"][0])  # the same network once more, in the very file
     moved["models"].append({**twin, "spec": "twin.parity.yaml", "param_sha256": "6"})
     assert "twin.parity.yaml was net.parity.yaml" in compared(old, moved, 2.0, gone).context
@@ -200,16 +210,16 @@ def test_new_layers_and_new_names_are_told_and_are_no_regressions(old: Any) -> N
         ["noise", "other"],
     )
     case(more, "conv_1").update(outcome="failed", message="wrong")
-    found = compared(old, more, 2.0)
-    assert found.added == [{"spec": "net.parity.yaml", "name": "drop_3"}]
-    assert [(entry["name"], entry["was"]) for entry in found.renamed] == [
+    changes = compared(old, more, 2.0)
+    assert changes.added == [{"spec": "net.parity.yaml", "name": "drop_3"}]
+    assert [(entry["name"], entry["was"]) for entry in changes.renamed] == [
         ("split_0", "fork"),
         ("conv_1", "conv"),
         ("relu_2", "relu"),
         ("add_4", "add"),
         ("softmax_5", "prob"),
     ]
-    (red,) = found.regressions
+    (red,) = changes.regressions
     assert (red["name"], red["was"], red["matched_by"]) == ("conv_1", "conv", "structure")
     assert red["message"].startswith("conv_1 (was conv) (Convolution): red, passed in the baseline")
 
@@ -232,13 +242,13 @@ def test_layers_of_one_name_are_told_apart() -> None:
     new = reports.report(graphs.network("Dropout more in0 x", "ReLU same x a", *lines[1:]))
     for number, error in ((2, 0.01), (3, 0.04)):
         for one in (c for c in new["models"][0]["cases"] if c["number"] == number):
-            one["metrics"].update(scaled=error, max_abs=error)
-    found = compared(old, new, 2.0).regressions
-    assert told_errors(found) == [("same", 0.01, 0.04), ("same", 0.01, 0.04)]
+            set_error(one, error)
+    regressions = compared(old, new, 2.0).regressions
+    assert errors(regressions) == [("same", 0.01, 0.04), ("same", 0.01, 0.04)]
 
 
-def told_errors(found: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
-    return [(r["name"], r["before"], r["after"]) for r in found]
+def errors(regressions: list[dict[str, Any]]) -> list[tuple[str, Any, Any]]:
+    return [(r["name"], r["before"], r["after"]) for r in regressions]
 
 
 def test_cases_lost_with_their_process_are_found_by_their_node_ids(old: Any, new: Any) -> None:
@@ -248,19 +258,19 @@ def test_cases_lost_with_their_process_are_found_by_their_node_ids(old: Any, new
     model.update(layers=[], cases=[{**lost, "type": None, "tolerance": None}], param_sha256=None)
     del model["samples"], model["comparisons"]
     assert document.problem(new) is None
-    found = compared(old, new, 2.0)
-    assert [r["message"] for r in found.regressions] == [
+    changes = compared(old, new, 2.0)
+    assert [r["message"] for r in changes.regressions] == [
         "conv: red, passed in the baseline: worker died"
     ]
-    assert found.added == []
+    assert changes.added == []
     assert compared(new, old, 2.0).regressions == []
 
 
 def test_every_regression_is_what_the_reports_schema_says(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="failed", message="wrong")
-    case(new, "relu")["metrics"].update(scaled="inf", max_abs="inf")
+    set_error(case(new, "relu"), "inf")
     new["models"][0]["samples"].remove("other")
-    found = compared(old, new, 2.0).regressions
-    assert {r["kind"] for r in found} == {"red", "error", "vanished"}
-    assert document.problem({**new, "regressions": found}) is None
-    assert math.isinf(float(found[1]["after"]))
+    regressions = compared(old, new, 2.0).regressions
+    assert {r["kind"] for r in regressions} == {"red", "error", "vanished"}
+    assert document.problem({**new, "regressions": regressions}) is None
+    assert math.isinf(float(regressions[1]["after"]))

@@ -14,7 +14,8 @@ from conftest import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.baseline.match import Network, match
+from pytest_ncnn_parity.baseline.match import match
+from pytest_ncnn_parity.baseline.reported import ReportedNetwork
 from pytest_ncnn_parity.network import param
 
 Layers = Sequence[dict[str, Any]]
@@ -47,12 +48,12 @@ def inserted(layers: Layers, after: int, type_: str = "Dropout", params: str = "
     return [*first, new, *layers[after + 1 :]]
 
 
-def found(old: Layers, new: Layers) -> dict[int, int]:
-    return {o: n for o, (n, _) in match(Network(old), Network(new)).items()}
+def matched(old: Layers, new: Layers) -> dict[int, int]:
+    return {o: n for o, (n, _) in match(ReportedNetwork(old), ReportedNetwork(new)).items()}
 
 
 def by_names(old: Layers, new: Layers) -> dict[str, str]:
-    return {old[o]["name"]: new[n]["name"] for o, n in found(old, new).items()}
+    return {old[o]["name"]: new[n]["name"] for o, n in matched(old, new).items()}
 
 
 STYLE_DECODER = reports.layers(param.read(str(EXAMPLES / "style_decoder" / "style_decoder.param")))
@@ -61,19 +62,19 @@ STYLE_DECODER = reports.layers(param.read(str(EXAMPLES / "style_decoder" / "styl
 @pytest.mark.parametrize("at", [0, 1, 40, 121, 200, 243])
 def test_a_renumbered_export_with_one_more_layer_finds_all_others(at: int) -> None:
     new = renumbered(inserted(STYLE_DECODER, at))
-    assert found(STYLE_DECODER, new) == {n: n + (n > at) for n in range(len(STYLE_DECODER))}
+    assert matched(STYLE_DECODER, new) == {n: n + (n > at) for n in range(len(STYLE_DECODER))}
 
 
 def test_two_more_layers_far_from_each_other() -> None:
     new = renumbered(inserted(inserted(STYLE_DECODER, 200), 50))
     want = {n: n + (n > 50) + (n > 200) for n in range(len(STYLE_DECODER))}
-    assert found(STYLE_DECODER, new) == want
+    assert matched(STYLE_DECODER, new) == want
 
 
 def test_a_renumbered_export_with_a_layer_less() -> None:
     new = renumbered(STYLE_DECODER)
     old = inserted(STYLE_DECODER, 100)
-    assert found(old, new) == {n: n - (n > 101) for n in range(len(old)) if n != 101}
+    assert matched(old, new) == {n: n - (n > 101) for n in range(len(old)) if n != 101}
 
 
 def test_numbers_that_moved_on_are_not_believed() -> None:
@@ -107,7 +108,7 @@ def test_names_hold_where_all_parameters_changed() -> None:
 def test_a_layer_with_other_parameters_is_found_by_its_place() -> None:
     old = lines(*graphs.RESIDUAL)
     new = renumbered([{**x, "params": "0=9" if x["name"] == "conv" else x["params"]} for x in old])
-    pairs = match(Network(old), Network(new))
+    pairs = match(ReportedNetwork(old), ReportedNetwork(new))
     assert {o: n for o, (n, _) in pairs.items()} == {n: n for n in range(len(old))}
     assert [how for n, (_, how) in pairs.items() if old[n]["name"] == "conv"] == ["place"]
 
@@ -130,18 +131,19 @@ def test_shape_hints_and_masks_are_no_part_of_a_layer() -> None:
     old = lines(*graphs.CHAIN)
     hint = f"{param.SHAPE_HINT_ID}=4,1,8,0,0"
     new = [{**layer, "params": hint, "mask": 18} for layer in renumbered(old)]
-    assert {how for _, how in match(Network(old), Network(new)).values()} == {"structure"}
+    pairs = match(ReportedNetwork(old), ReportedNetwork(new))
+    assert {matched_by for _, matched_by in pairs.values()} == {"structure"}
 
 
 def test_a_long_network_with_everything_changed_takes_no_minutes() -> None:
     def network(width: int, length: int, prefix: str) -> Layers:
         kinds = [f"Convolution {prefix}{n}" if n % 2 else f"ReLU {prefix}{n}" for n in range(length)]
-        made = lines(*(f"{kind} {n or 'in0'} {n + 1}" for n, kind in enumerate(kinds)))
-        return [{**x, "params": f"0={width}" if x["type"] == "Convolution" else ""} for x in made]
+        chain = lines(*(f"{kind} {n or 'in0'} {n + 1}" for n, kind in enumerate(kinds)))
+        return [{**x, "params": f"0={width}" if x["type"] == "Convolution" else ""} for x in chain]
 
     old, new = network(64, 2000, "a"), network(96, 2002, "b")
     began = time.process_time()
-    assert len(found(old, new)) == len(old)
+    assert len(matched(old, new)) == len(old)
     assert time.process_time() - began < 20  # 1 s; it takes minutes when done with difflib alone
 
 
@@ -149,12 +151,12 @@ def test_a_long_network_with_everything_changed_takes_no_minutes() -> None:
 def dags(draw: st.DrawFn) -> Layers:
     """A network with every layer unlike the others, so that one reading is right."""
     count = draw(st.integers(1, 25))
-    made = []
+    written = []
     for number in range(count):
         ready = ["in0", *(f"b{m}" for m in range(number))]
         inputs = draw(st.lists(st.sampled_from(ready), min_size=1, max_size=3, unique=True))
-        made.append(f"Op{number} n{number} {','.join(inputs)} b{number}")
-    return lines(*made)
+        written.append(f"Op{number} n{number} {','.join(inputs)} b{number}")
+    return lines(*written)
 
 
 @given(dags(), st.randoms(use_true_random=False), st.booleans())
@@ -166,7 +168,7 @@ def test_any_renamed_network_is_found_again(old: Layers, dice: random.Random, mo
     dice.shuffle(names)  # names that were other layers'
     if not more:
         new = [{**layer, "name": name} for layer, name in zip(new, names, strict=True)]
-    assert found(old, new) == {n: n + (more and n > at) for n in range(len(old))}
+    assert matched(old, new) == {n: n + (more and n > at) for n in range(len(old))}
 
 
 @given(st.lists(st.sampled_from("ABC"), min_size=1, max_size=30), st.data())
@@ -177,6 +179,6 @@ def test_pairs_are_one_to_one_and_of_one_operator(kinds: list[str], data: st.Dat
 
     other = data.draw(st.lists(st.sampled_from("ABC"), min_size=1, max_size=30))
     old, new = chain(kinds, "l"), chain(other, data.draw(st.sampled_from("lm")))
-    pairs = found(old, new)
+    pairs = matched(old, new)
     assert len(set(pairs.values())) == len(pairs)
     assert all(old[o]["type"] == new[n]["type"] for o, n in pairs.items())

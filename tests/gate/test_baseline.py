@@ -151,7 +151,7 @@ def test_many_regressions_are_told_in_short(tmp_path: Path) -> None:
     assert (len(short), len(whole)) == (13, 20)
 
 
-WHOLE = {"schema": 1, "environment": {}, "models": []}
+WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "baseline": None}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""One case in the saved report and in this run's -> what is worse about it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord, Number, ToleranceRecord
+from pytest_ncnn_parity.report.document.regression import Kind
+
+# An error that doubles is news only where it takes a share of its budget: far below, it is the order of
+# a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
+NOISE = 0.1
+NEAR = 16.0
+
+
+@dataclass(frozen=True)
+class CaseChange:
+    """`before` and `after`: what a regression of this kind records; `what`: the change in words."""
+
+    kind: Kind
+    before: str | float | None
+    after: str | float | None
+    what: str
+
+
+def case_changes(
+    before: CaseRecord | None, after: CaseRecord, factor: float, in_fp16: bool
+) -> Iterator[CaseChange]:
+    """What is worse in `after`. `in_fp16`: the candidate may hold the values in fp16."""
+    outcome = None if before is None else before["outcome"]
+    if after["outcome"] == "failed" and outcome != "failed":
+        headline = after["message"].partition("\n")[0]
+        then = "not in the baseline" if outcome is None else f"{outcome} in the baseline"
+        yield CaseChange("red", outcome, "failed", f"red, {then}: {headline}")
+        return
+    if before is None:
+        return
+    if _left_gpu(before, after):
+        what = f"left the GPU: {before['execution']} -> {after['execution']}"
+        yield CaseChange("moved", before["execution"], after["execution"], what)
+    elif outcome != "skipped" and after["outcome"] == "skipped" and not after["known"]:
+        yield CaseChange("skipped", outcome, "skipped", f"compared no more: {after['message']}")
+    if before["metrics"] is None or after["metrics"] is None:
+        return
+    yield from _larger_error(before["metrics"], after["metrics"], before["tolerance"], factor)
+    if in_fp16 and after["layer"] is not None and after["outcome"] == "passed":
+        yield from _less_headroom(before["metrics"], after["metrics"], factor)
+
+
+def _left_gpu(before: CaseRecord, after: CaseRecord) -> bool:
+    then, now = before["execution"] or "", after["execution"] or ""
+    return after["layer"] is not None and then.startswith("vulkan") and now.startswith("cpu")
+
+
+def _larger_error(
+    before: MetricsRecord, after: MetricsRecord, allowed_before: ToleranceRecord | None, factor: float
+) -> Iterator[CaseChange]:
+    was, now = _number(before["scaled"]), _number(after["scaled"])
+    # a tolerance that was widened since must not hide what the one before would have shown
+    share = max(_number(after["used"]), _share(after, allowed_before))
+    if now > factor * was and share >= NOISE:
+        used = f"{share:.0%} of what is allowed" if math.isfinite(share) else "which nothing allows"
+        what = f"error {was:.3g} -> {now:.3g} of the largest value, {used}"
+        yield CaseChange("error", before["scaled"], after["scaled"], what)
+
+
+def _share(metrics: MetricsRecord, tolerance: ToleranceRecord | None) -> float:
+    """The largest error as a share of the budget that the largest value would have."""
+    if tolerance is None:
+        return 0.0
+    error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])
+    budget = tolerance["atol"] + (tolerance["rtol"] + tolerance["scaled"]) * absmax
+    if budget > 0.0:
+        return error / budget
+    return math.inf if error > 0.0 else 0.0
+
+
+def _less_headroom(before: MetricsRecord, after: MetricsRecord, factor: float) -> Iterator[CaseChange]:
+    was, now = _number(before["reference_absmax"]), _number(after["reference_absmax"])
+    if now > factor * was and FP16_MAX / NEAR <= now <= FP16_MAX:
+        what = (
+            f"largest value {was:.4g} -> {now:.4g}: fp16 ends at {FP16_MAX:.0f}, "
+            f"{FP16_MAX / now:.2g} times as large"
+        )
+        yield CaseChange("headroom", before["reference_absmax"], after["reference_absmax"], what)
+
+
+def _number(value: Number) -> float:
+    """A report's number; nan, which nothing exceeds, counts as inf."""
+    number = float(value)
+    return math.inf if math.isnan(number) else number

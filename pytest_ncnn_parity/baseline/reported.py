@@ -1,0 +1,114 @@
+"""A model as a report has it: its network as a graph, its cases by what they are about. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from pytest_ncnn_parity.network.param import SHAPE_HINT_ID
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
+
+Target = int | str  # what a case is about: a layer by its number from 0, or an output by its blob
+Output = tuple[int, int]  # a layer, and which of its outputs
+Reader = tuple[int, int, int]  # a layer, which of its inputs, and which output of the other it reads
+
+
+class CaseKey(NamedTuple):
+    """What tells a case from the others of its model."""
+
+    sample: str
+    comparison: str
+    target: Target
+
+
+@dataclass(frozen=True)
+class ReportedNetwork:
+    """The layers of a report's model as a graph, in running order and numbered from 0."""
+
+    layers: Sequence[LayerRecord]
+
+    @cached_property
+    def operators(self) -> list[Hashable]:
+        """What each layer is by itself: its operator and parameters, but no mask and no shape hint."""
+        return [(layer["type"], _parameters(layer["params"])) for layer in self.layers]
+
+    @cached_property
+    def producers(self) -> list[list[Output]]:
+        """For each layer: where its inputs come from."""
+        origins: dict[str, Output] = {}
+        producers = []
+        for number, layer in enumerate(self.layers):
+            producers.append([origins[blob] for blob in layer["inputs"] if blob in origins])
+            origins.update({blob: (number, slot) for slot, blob in enumerate(layer["outputs"])})
+        return producers
+
+    @cached_property
+    def consumers(self) -> list[list[Reader]]:
+        """For each layer: who reads its outputs."""
+        consumers: list[list[Reader]] = [[] for _ in self.layers]
+        for reader, inputs in enumerate(self.producers):
+            for position, (maker, slot) in enumerate(inputs):
+                consumers[maker].append((reader, position, slot))
+        return consumers
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """The blobs that nothing reads."""
+        read = {blob for layer in self.layers for blob in layer["inputs"]}
+        return [blob for layer in self.layers for blob in layer["outputs"] if blob not in read]
+
+    def origin(self, blob: str) -> Output | None:
+        """Where `blob` comes from."""
+        for number, layer in enumerate(self.layers):
+            if blob in layer["outputs"]:
+                return number, layer["outputs"].index(blob)
+        return None
+
+
+def _parameters(text: str) -> tuple[str, ...]:
+    return tuple(p for p in text.split() if not p.startswith(f"{SHAPE_HINT_ID}="))
+
+
+@dataclass(frozen=True)
+class ReportedModel:
+    """One model of a report."""
+
+    record: ModelRecord
+
+    @property
+    def spec(self) -> str:
+        return self.record["spec"]
+
+    @cached_property
+    def network(self) -> ReportedNetwork:
+        return ReportedNetwork(self.record["layers"])
+
+    @cached_property
+    def cases(self) -> dict[CaseKey, CaseRecord]:
+        return {key: case for case in self.record["cases"] if (key := self._key(case)) is not None}
+
+    @cached_property
+    def unplaced(self) -> dict[str, CaseRecord]:
+        """By node id the cases whose layer is unknown: the process that ran them died."""
+        return {case["nodeid"]: case for case in self.record["cases"] if self._key(case) is None}
+
+    def _key(self, case: CaseRecord) -> CaseKey | None:
+        """None for a case of which only a name is known that no layer has, or several have."""
+        target: Target | None = case["output"] or case.get("number")
+        if target is None or target not in self._targets:
+            target = self._number_by_name.get(case["layer"] or "")
+        return None if target is None else CaseKey(case["sample"], case["comparison"], target)
+
+    @cached_property
+    def _targets(self) -> set[Target]:
+        return {*range(len(self.network.layers)), *self.network.outputs}
+
+    @cached_property
+    def _number_by_name(self) -> dict[str, int]:
+        names = Counter(layer["name"] for layer in self.network.layers)
+        numbered = enumerate(self.network.layers)
+        return {layer["name"]: n for n, layer in numbered if names[layer["name"]] == 1}
