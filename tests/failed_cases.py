@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
@@ -19,7 +19,7 @@ from pytest_ncnn_parity.report.text import case_text
 SHIPPED = BUILT_IN["shipped"][0]
 RANGE = BUILT_IN["fp16-range"][0]
 FP32 = BUILT_IN["cpu-vs-vulkan"][0]
-BF16 = Comparison("bf16", Setup(), Setup("vulkan", "bf16"))
+BF16 = Pair("bf16", Setup(), Setup("vulkan", "bf16"))
 
 HOW = {
     "without_arithmetic": "without fp16 arithmetic",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar
 
 # What each precision switches on; every other flag of this table is switched off. The flags and
 # their defaults are ncnn's (src/option.h); `fp16` is what a user gets who sets nothing.
@@ -47,53 +48,107 @@ CPU_FP32 = Setup()
 
 @dataclass(frozen=True)
 class Comparison:
-    """A named pair of setups. Without a candidate the reference's range is judged, nothing else.
+    """A reference, and what is held against it. Each kind of comparison is a class of its own.
 
-    `recorded`: what the candidate is compared with was recorded elsewhere, and is no run of ncnn.
+    `kind` is the name that the worker knows it by. `candidate`: the setup that is judged, where one is.
     """
 
     name: str
-    reference: Setup
-    candidate: Setup | None
-    recorded: bool = False
+    reference: Setup = CPU_FP32
+    candidate: Setup | None = None
+
+    kind: ClassVar[str]
+    judges_outputs: ClassVar[bool] = True  # as well as layers
+    of_recordings: ClassVar[bool] = False  # it is there for the samples that say what they expect
+    masks_can_cure: ClassVar[bool] = True
 
     @property
     def precision(self) -> str:
-        """The precision whose tolerance applies; a recording has one of its own."""
-        if self.recorded:
-            return self.name
-        if self.candidate is None:
-            return "fp16"
-        own, other = self.candidate.precision, self.reference.precision
-        return other if own == "fp32" else own
+        """The precision whose tolerance applies."""
+        raise NotImplementedError
 
     @property
     def half(self) -> str | None:
-        return "fp16" if self.candidate is None else self.candidate.half
+        """The 16-bit format in which values may be held: `fp16`, `bf16` or None."""
+        return None if self.candidate is None else self.candidate.half
+
+    @property
+    def reference_name(self) -> str:
+        return str(self.reference)
+
+    @property
+    def candidate_name(self) -> str:
+        """What is judged, in words."""
+        return str(self.candidate)
+
+    @property
+    def verified_as(self) -> Comparison:
+        """The comparison in which the masks of a fix are run."""
+        return self
+
+
+class Pair(Comparison):
+    """Two setups: does the candidate compute what the reference computes?"""
+
+    kind = "pair"
+
+    @property
+    def precision(self) -> str:
+        assert self.candidate is not None
+        own, other = self.candidate.precision, self.reference.precision
+        return other if own == "fp32" else own
+
+
+class Fp16Range(Comparison):
+    """No candidate: can fp16 hold what the reference computes? Masks are run as `shipped`."""
+
+    kind = "range"
+    judges_outputs = False
+    precision = "fp16"
+    half = "fp16"
+    candidate_name = "fp16, predicted"
+
+    @property
+    def verified_as(self) -> Comparison:
+        return SHIPPED
+
+
+class Golden(Comparison):
+    """Outputs against what their original framework made of the same inputs."""
+
+    kind = "golden"
+    of_recordings = True
+    masks_can_cure = False
+    reference_name = "recorded"
+
+    @property
+    def precision(self) -> str:
+        return self.name  # recordings have a tolerance of their own
 
 
 _VULKAN_FP16 = Setup("vulkan", "fp16")
+SHIPPED = Pair("shipped", CPU_FP32, _VULKAN_FP16)
 
 BUILT_IN: Mapping[str, tuple[Comparison, ...]] = MappingProxyType(
     {
         name: tuple(comparisons)
         for name, *comparisons in (
-            ("cpu-vs-vulkan", Comparison("cpu-vs-vulkan", CPU_FP32, Setup("vulkan"))),
+            ("cpu-vs-vulkan", Pair("cpu-vs-vulkan", CPU_FP32, Setup("vulkan"))),
             (
                 "fp16-vs-fp32",
-                Comparison("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
-                Comparison("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16")),
+                Pair("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
+                Pair("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16")),
             ),
             (
                 "fp16-vs-fp32-vulkan",
-                Comparison("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
+                Pair("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
             ),
-            ("fp16-vs-fp32-cpu", Comparison("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16"))),
-            ("shipped", Comparison("shipped", CPU_FP32, _VULKAN_FP16)),
-            ("fp16-range", Comparison("fp16-range", CPU_FP32, None)),
+            ("fp16-vs-fp32-cpu", Pair("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16"))),
+            ("shipped", SHIPPED),
+            ("fp16-range", Fp16Range("fp16-range")),
         )
     }
 )
 # not asked for by name: it is there for the samples that say what they expect
-GOLDEN = Comparison("golden", CPU_FP32, CPU_FP32, recorded=True)
+GOLDEN = Golden("golden", CPU_FP32, CPU_FP32)
 DEFAULT_COMPARE = ("cpu-vs-vulkan", "fp16-vs-fp32", "fp16-range")

@@ -41,6 +41,7 @@ class _Nets:
         return CaseSpec(
             id=case.id,
             comparison=comparison.name,
+            kind=comparison.kind,
             reference=self.number(comparison.reference),
             candidate=None if candidate is None else self.number(candidate, model, mixed),
             half=comparison.half,

@@ -69,12 +69,13 @@ class Recording:
 class CaseSpec:
     """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
 
-    `reference` and `candidate` are numbers of nets in the job; no candidate: judge the range.
+    `reference` and `candidate` are numbers of nets in the job; `kind` is the comparison's.
     `golden`: the recording that stands for the reference of an output.
     """
 
     id: str
     comparison: str
+    kind: str
     reference: int
     candidate: int | None
     half: str | None

@@ -114,7 +114,7 @@ class Plan:
             # an Input layer computes nothing; what a conversion loses of its value is judged
             if layer.type != "Input" or comparison.half is not None
         ]
-        if comparison.candidate is not None:
+        if comparison.judges_outputs:
             found += [
                 Case(name, comparison, self._output_tolerance(comparison, blob), output=blob)
                 for blob, name in self._outputs()

@@ -186,7 +186,7 @@ def comparison_record(comparison: Comparison) -> ComparisonRecord:
     """A comparison of the spec, or the one with recorded outputs."""
     return {
         "name": comparison.name,
-        "reference": "recorded" if comparison.recorded else str(comparison.reference),
+        "reference": comparison.reference_name,
         "candidate": None if comparison.candidate is None else str(comparison.candidate),
         "half": comparison.half,
     }

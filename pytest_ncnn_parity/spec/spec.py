@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, DEFAULT_COMPARE, Comparison
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, DEFAULT_COMPARE, Comparison, Pair
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.keys import (
     AnyComparison,
@@ -104,7 +104,7 @@ class Spec(Keys):
 def _expanded(item: str | OwnComparison) -> list[Comparison]:
     if isinstance(item, str):
         return list(BUILT_IN[item])
-    return [Comparison(item.name, item.reference.setup(), item.candidate.setup())]
+    return [Pair(item.name, item.reference.setup(), item.candidate.setup())]
 
 
 def load(path: Path, root: Path | None = None) -> Spec:

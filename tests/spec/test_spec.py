@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ncnn_parity.base.errors import MOST_ERRORS
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Pair, Setup
 from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.spec.spec import Spec, SpecError
 
@@ -117,9 +117,7 @@ def test_normal_values_have_no_bounds_and_uniform_ones_zero_to_one(tmp_path: Pat
 
 def test_an_own_reference_is_the_cpu_in_fp32_unless_given(tmp_path: Path) -> None:
     text = LEAST + "compare: [{name: own, candidate: {device: vulkan, precision: fp16-packed}}]"
-    assert load(tmp_path, text).comparisons == [
-        Comparison("own", CPU_FP32, Setup("vulkan", "fp16-packed"))
-    ]
+    assert load(tmp_path, text).comparisons == [Pair("own", CPU_FP32, Setup("vulkan", "fp16-packed"))]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import Pair, Setup
 from pytest_ncnn_parity.spec import spec
 
 LEAST = """\
@@ -87,5 +87,5 @@ def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
 def test_the_tolerance_is_that_of_the_side_with_fewer_bits_the_candidates_first(
     reference: str, candidate: str, tolerance: str
 ) -> None:
-    made = Comparison("own", Setup("vulkan", reference), Setup("cpu", candidate))
+    made = Pair("own", Setup("vulkan", reference), Setup("cpu", candidate))
     assert made.precision == tolerance

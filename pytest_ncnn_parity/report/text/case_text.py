@@ -77,7 +77,7 @@ def summary(case: Case, diagnosis: Diagnosis) -> str:
 
 def _details(case: Case, result: Result) -> Iterator[str]:
     comparison, device = case.comparison, result.evidence.device
-    against = f"{case.golden or comparison.reference} -> {comparison.candidate or 'fp16, predicted'}"
+    against = f"{case.golden or comparison.reference} -> {comparison.candidate_name}"
     yield f"compared: {against}" + (f" ({device})" if device not in (None, "cpu") else "")
     if result.metrics is not None:
         yield from _metrics(result.metrics, result.evidence, case.tolerance)

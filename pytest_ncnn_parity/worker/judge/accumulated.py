@@ -53,7 +53,7 @@ class Accumulated:
         self._inputs = inputs
         self._pairs: dict[str, _Pair] = {}
         for case in cases:
-            if case.candidate is not None and case.golden is None:
+            if case.kind == "pair" and case.candidate is not None:
                 tolerance = job.defaults[case.comparison]
                 pair = _Pair(case.reference, case.candidate, tolerance)
                 pair = self._pairs.setdefault(case.comparison, pair)
@@ -127,7 +127,7 @@ class Accumulated:
     def added(self, case: CaseSpec, result: Result) -> Result:
         """`result` with what the runs show of the values it judges."""
         pair = self._pairs.get(case.comparison)
-        if pair is None or case.golden is not None:
+        if pair is None or case.kind != "pair":
             return result
         known = [pair.errors[blob] for blob in self._blobs(case) if blob in pair.errors]
         worst = max(known, key=lambda error: error.scaled, default=None)

@@ -92,8 +92,11 @@ class LayerJudge:
         layer = self._graph.layers[case.layer]
         self._refuse_lost(layer)
         self._refuse_empty(layer)
-        if case.candidate is None:
-            return self._range(case, layer)
+        return {"pair": self._pair_case, "range": self._range}[case.kind](case, layer)
+
+    def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
+        """In two setups; of an Input layer, what becoming 16 bits wide takes from its values."""
+        assert case.candidate is not None
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
         if layer.type == "Input":
