@@ -1,23 +1,15 @@
-"""The options: one table for the command line and its ini twins, and their values, checked."""
+"""The options: one table for the command line and its ini twins, and what their values come to.
+
+Nothing heavy may be imported here: the table is read in every run of pytest.
+"""
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from pytest_ncnn_parity.base import memory
-from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report.formats import FORMATS
-
-LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
 
 
 @dataclass(frozen=True)
@@ -143,175 +135,23 @@ class Options:
         }
 
 
-def add(parser: pytest.Parser, suffix: str) -> None:
-    """Make the options known to pytest."""
-    group = parser.getgroup("ncnn-parity", "ncnn-parity")
-    group.addoption(
-        "--ncnn-parity-init",
-        metavar="MODEL.param",
-        help=f"print a first spec for a model, to be saved as NAME{suffix}, and exit",
-    )
-    group.addoption(
-        "--ncnn-parity-schema",
-        choices=("spec", "report"),
-        help="print the JSON Schema of specs, for editors, or of the JSON report, and exit",
-    )
-    what = f"collect *{suffix}: compare ncnn models layer by layer"
-    group.addoption(
-        "--ncnn-parity", action="store_true", default=None, help=f"{what} (ini: ncnn_parity)"
-    )
-    parser.addini("ncnn_parity", what, type="bool", default=False)
-    for option in TABLE.values():
-        told = f"{option.help} (ini: {option.ini}"
-        if option.metavar is None:
-            group.addoption(option.flag, action="store_true", default=None, help=f"{told})")
-            parser.addini(option.ini, option.help, type="bool", default=False)
-        else:
-            shown = f"{told}, default: {option.default or 'none'})".replace("%", "%%")
-            group.addoption(option.flag, default=None, metavar=option.metavar, help=shown)
-            parser.addini(option.ini, option.help, type="string", default=option.default)
+@dataclass(frozen=True)
+class Source:
+    """Looks values up by their ini names; `typed` gives None for what is not on the command line.
 
+    Paths on the command line are relative to `called_in`, those in the ini to `rootdir`.
+    """
 
-def given(config: pytest.Config, ini: str) -> Any:
-    """The value of an option by its ini name: the command line's, or else the ini's."""
-    value = config.getoption(ini)
-    return config.getini(ini) if value is None else value
+    typed: Callable[[str], object]
+    configured: Callable[[str], object]
+    called_in: Path
+    rootdir: Path
 
-
-def read(config: pytest.Config) -> Options:
-    """All options; UsageError names every one that is wrong."""
-    reader = _Reader(config)
-    options = Options(
-        reports=reader.reports(),
-        baseline=reader.path("baseline"),
-        baseline_factor=reader.factor("baseline-factor"),
-        baseline_fail=reader.flag("baseline-fail"),
-        fix=reader.choice("fix"),
-        dir=reader.folder("dir", used=given(config, "ncnn_parity_fix") == "write") or config.rootpath,
-        fix_runs=math.ceil(reader.above_zero("fix-runs")),
-        fix_seconds=reader.above_zero("fix-seconds"),
-        repro=reader.folder("repro", used=True),
-        timeout=reader.above_zero("timeout"),
-        memory=reader.size("memory"),
-        accumulated=reader.flag("accumulated"),
-        require_vulkan=reader.flag("require-vulkan"),
-        allow_outside=reader.flag("allow-outside"),
-    )
-    reader.lacking(options.reports)
-    if reader.problems:
-        raise pytest.UsageError("\n".join(reader.problems))
-    return options
-
-
-def versions() -> dict[str, str]:
-    """The plugin's version and pytest's, as a report tells them."""
-    try:
-        plugin = metadata.version("pytest-ncnn-parity")
-    except metadata.PackageNotFoundError:  # run from a source tree with -p
-        plugin = "not installed"
-    return {"plugin": plugin, "pytest": pytest.__version__}
+    def value(self, ini: str) -> object:
+        """The command line's, or else the ini's."""
+        typed = self.typed(ini)
+        return self.configured(ini) if typed is None else typed
 
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-class _Reader:
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self.problems: list[str] = []
-
-    def flag(self, name: str) -> bool:
-        return bool(given(self._config, TABLE[name].ini))
-
-    def path(self, name: str) -> Path | None:
-        """From the command line relative to where pytest was called; from the ini, to the rootdir."""
-        option = TABLE[name]
-        typed = self._config.getoption(option.ini)
-        if typed is not None:
-            if not str(typed).strip():
-                self._refuse(option, typed, "expected a path")
-                return None
-            return self._config.invocation_params.dir / str(typed)
-        ini = self._config.getini(option.ini)
-        return self._config.rootpath / ini if ini else None
-
-    def output(self, name: str) -> Path | None:
-        """A path at which a file can be written, as far as can be told before."""
-        path = self.path(name)
-        if path is not None:
-            self._try(TABLE[name], path, path.parent)
-        return path
-
-    def reports(self) -> dict[str, Path]:
-        """Where each format is to be written that was asked for, and can be."""
-        return {name: path for name in FORMATS if (path := self.output(name)) is not None}
-
-    def lacking(self, asked: Iterable[str]) -> None:
-        """Refuse formats that need packages which are not there."""
-        for name in asked:
-            option, needs = TABLE[name], FORMATS[name].needs
-            if not all(map(find_spec, needs)):
-                packages = " and ".join(map(str.capitalize, needs))
-                extra = f"pip install 'pytest-ncnn-parity[{name}]'"
-                self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
-
-    def folder(self, name: str, used: bool) -> Path | None:
-        """A path at which a folder can be made, if it is `used`, as far as can be told before."""
-        path = self.path(name)
-        if path is not None and used:
-            self._try(TABLE[name], path, path)
-        return path
-
-    def _try(self, option: Option, path: Path, folder: Path) -> None:
-        """Write in `folder`, or where it will be made: a run may take an hour before it does."""
-        try:
-            if path != folder and path.exists() and not path.is_file():
-                self._refuse(option, path, "expected a file to write, found something else there")
-                return
-            there = next(p for p in (folder, *folder.parents) if p.exists())
-            with tempfile.TemporaryFile(dir=there):
-                pass
-        except OSError as error:
-            self._refuse(option, path, f"cannot be written: {error.strerror}")
-
-    def _refuse(self, option: Option, value: object, expected: str) -> None:
-        told = f"{option.flag}={printable(str(value))}: {expected} (ini: {option.ini})"
-        self.problems.append(told)
-
-    def choice(self, name: str) -> str:
-        option = TABLE[name]
-        assert option.metavar is not None
-        *rest, last = option.metavar.split("|")
-        return self._valid(option, lambda text: text in {*rest, last}, f"{', '.join(rest)} or {last}")
-
-    def above_zero(self, name: str) -> float:
-        option = TABLE[name]
-        what = "a number of seconds above 0" if option.metavar == "SECONDS" else "a number above 0"
-        text = self._valid(option, lambda text: 0.0 < _number(text) < 1e6, what)
-        return _number(text)
-
-    def size(self, name: str) -> int:
-        expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
-        text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
-        return memory.parse(text) or LEAST_MEMORY
-
-    def factor(self, name: str) -> float:
-        option = TABLE[name]
-        return _number(
-            self._valid(option, lambda text: 1.0 < _number(text) < math.inf, "a number above 1")
-        )
-
-    def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
-        text = str(given(self._config, option.ini))
-        if not accepts(text):
-            self._refuse(option, text, f"expected {expected}")
-            return str(option.default)
-        return text
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

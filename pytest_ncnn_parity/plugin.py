@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,92 +16,112 @@ from pytest_ncnn_parity import options
 from pytest_ncnn_parity.base import sigterm
 
 if TYPE_CHECKING:
-    from pytest_ncnn_parity.baseline import Baseline
     from pytest_ncnn_parity.nodes import SpecFile
-    from pytest_ncnn_parity.report.records import Carried
     from pytest_ncnn_parity.report.text.progress import Progress
-    from pytest_ncnn_parity.session import Session
 
 SUFFIX = ".parity.yaml"
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.add(parser, SUFFIX)
+    group = parser.getgroup("ncnn-parity", "ncnn-parity")
+    group.addoption(
+        "--ncnn-parity-init",
+        metavar="MODEL.param",
+        help=f"print a first spec for a model, to be saved as NAME{SUFFIX}, and exit",
+    )
+    group.addoption(
+        "--ncnn-parity-schema",
+        choices=("spec", "report"),
+        help="print the JSON Schema of specs, for editors, or of the JSON report, and exit",
+    )
+    collect = f"collect *{SUFFIX}: compare ncnn models layer by layer"
+    group.addoption(
+        "--ncnn-parity", action="store_true", default=None, help=f"{collect} (ini: ncnn_parity)"
+    )
+    parser.addini("ncnn_parity", collect, type="bool", default=False)
+    for option in options.TABLE.values():
+        if option.metavar is None:
+            text = f"{option.help} (ini: {option.ini})"
+            group.addoption(option.flag, action="store_true", default=None, help=text)
+            parser.addini(option.ini, option.help, type="bool", default=False)
+        else:
+            text = f"{option.help} (ini: {option.ini}, default: {option.default or 'none'})"
+            text = text.replace("%", "%%")
+            group.addoption(option.flag, default=None, metavar=option.metavar, help=text)
+            parser.addini(option.ini, option.help, type="string", default=option.default)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print what was asked for, and nothing else, in place of a run."""
-    model, kind = (config.getoption(f"ncnn_parity_{name}") for name in ("init", "schema"))
-    if model is None and kind is None:
+    model, schema = (config.getoption(f"ncnn_parity_{name}") for name in ("init", "schema"))
+    if model is None and schema is None:
         return None
-    if model is not None and kind is not None:
+    if model is not None and schema is not None:
         raise pytest.UsageError("--ncnn-parity-init and --ncnn-parity-schema: ask for one of them")
-    sys.stdout.buffer.write(_asked_for(config, model, kind).encode())
+    text = _schema(schema) if model is None else _first_spec(config, Path(model))
+    sys.stdout.buffer.write(text.encode())
     sys.stdout.flush()
     return pytest.ExitCode.OK
 
 
-def _asked_for(config: pytest.Config, model: str | None, kind: str | None) -> str:
-    if model is None:
-        from pytest_ncnn_parity.report import document
-        from pytest_ncnn_parity.spec import schema
+def _schema(of: str) -> str:
+    from pytest_ncnn_parity.report import document
+    from pytest_ncnn_parity.spec import spec
 
-        return schema.text(document.schema() if kind == "report" else schema.schema())
+    schema = {"spec": spec.schema, "report": document.schema}[of]()
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _first_spec(config: pytest.Config, model: Path) -> str:
     from pytest_ncnn_parity.base import errors
     from pytest_ncnn_parity.spec import starter
 
     try:
-        return starter.starter(Path(model), config.invocation_params.dir)
+        return starter.starter(model, config.invocation_params.dir)
     except errors.ParityError as error:
         raise pytest.UsageError(f"--ncnn-parity-init: {error}") from None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if options.given(config, "ncnn_parity"):
-        config.pluginmanager.register(_Gate(config), "ncnn_parity_gate")
+    source = options.Source(
+        config.getoption, config.getini, config.invocation_params.dir, config.rootpath
+    )
+    if not source.value("ncnn_parity"):
+        return
+    from pytest_ncnn_parity import option_values
+
+    try:
+        asked = option_values.read(source)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(ReportingHooks(config, asked), "ncnn_parity_reporting")
+    except option_values.OptionsError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(RunningHooks(config, asked), "ncnn_parity_running")
 
 
-class _Gate:
-    """The hooks of a run with --ncnn-parity: in a process that runs cases, and in one that reports."""
+class RunningHooks:
+    """The hooks of every process that collects and runs cases."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, asked: options.Options) -> None:
         from pytest_ncnn_parity.nodes import SESSION
-        from pytest_ncnn_parity.report import run_report, writer
+        from pytest_ncnn_parity.session import session
 
         self._config = config
-        self._worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-        self._options = options.read(config)
-        self._baseline = _baseline(self._options, self._worker)
-        self._report = run_report.RunReport(
-            run_report.environment(options.versions(), self._options.shown(config.rootpath))
-        )
-        self._files = writer.ReportFiles(writer.targets(self._options.reports))
-        self._session: Session = _session(config, self._options, self._worker or {}, self._watch)
-        self._problems: list[str] = []
-        self._nothing = ""
         self._progress: Progress | None = None
-        self._share: tempfile.TemporaryDirectory[str] | None = None
+        xdist: dict[str, Any] = getattr(config, "workerinput", {})
+        share = xdist.get("ncnn_parity_share")
+        processes = int(xdist.get("workercount", 1))
+        self._session = session(
+            asked, config.rootpath, self._show, processes, None if share is None else Path(share)
+        )
         config.stash[SESSION] = self._session
         config.add_cleanup(sigterm.on_sigterm())
         config.add_cleanup(self._session.close)
 
     def pytest_sessionstart(self) -> None:
-        """Write reports that say nothing yet: no former run's are left, and the places are sound."""
-        if self._worker is None:
-            self._progress = _progress(self._config)
-            problems = self._files.write(self._report.document)
-            if problems:
-                raise pytest.UsageError("\n".join(problems))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Give every xdist worker one folder in which they tell each other results."""
-        if self._share is None:
-            self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
-            self._config.add_cleanup(self._share.cleanup)
-        node.workerinput["ncnn_parity_share"] = self._share.name
+        self._progress = _progress(self._config)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
         if not file_path.name.endswith(SUFFIX):
@@ -109,143 +130,39 @@ class _Gate:
 
         return SpecFile.from_parent(parent, path=file_path)
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        spec, _, _ = report.nodeid.partition("::")
-        if report.failed and self._worker is None and spec.endswith(SUFFIX):
-            self._report.error(spec, report.longreprtext)
-
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         from pytest_ncnn_parity import nodes
 
         nodes.select(self._session, session.items)
-        self._report.state.select(item.nodeid for item in session.items)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        self._report.state.select(ids)
-
-    def _watch(self, text: str) -> None:
-        if self._progress is not None:
-            self._progress.say(text)
-
-    def _unwatch(self) -> None:
-        if self._progress is not None:
-            self._progress.clear()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, None]:
-        self._unwatch()
+        from pytest_ncnn_parity import nodes
+
+        self._show_nothing()
         outcome = yield
-        carried = getattr(item, "carried", None)
-        if carried and call.when == "call":
-            report = outcome.get_result()
-            report.ncnn_parity, item.carried = carried, {}  # type: ignore[attr-defined]
-            if report.skipped and isinstance(report.longrepr, tuple):
-                # the place of a skip is the spec's, not the line of ours that raised it
-                path, line, _ = item.reportinfo()
-                report.longrepr = (str(path), (line or 0) + 1, carried["case"]["message"])
+        if call.when == "call":
+            nodes.carry(item, outcome.get_result())
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        from pytest_ncnn_parity.report import records, run_state
+    def pytest_keyboard_interrupt(self) -> None:
+        self._show_nothing()
 
-        if self._worker is not None or run_state.spec_of(report.nodeid) is None:
-            return
-        carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
-        case = carried.get("case")
-        if report.outcome not in ("passed", "failed", "skipped"):
-            return  # another plugin's word, such as "rerun": the verdict is still to come
-        if case is None and report.passed:
-            return  # a setup or a teardown
-        if case is None:
-            why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
-            case = records.lost(report.nodeid, why)
-        elif report.failed and case["outcome"] == "passed":  # known, but it passes: strict
-            text = str(report.longrepr)
-            case = {**case, "message": text, "headline": text.partition("\n")[0]}
-        known = hasattr(report, "wasxfail")
-        if self._report.take({**carried, "case": {**case, "outcome": report.outcome, "known": known}}):
-            self._files.checkpoint(self._report.document)
+    def pytest_internalerror(self) -> None:
+        self._show_nothing()
 
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._unwatch()
-        # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
-        self._report.state.stop(str(excinfo.value) or "interrupted")
+    def _show(self, work: str) -> None:
+        if self._progress is not None:
+            self._progress.say(work)
 
-    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._unwatch()
-        self._report.state.stop(f"internal error of pytest: {excinfo.exconly()}")
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        from pytest_ncnn_parity.report import counts
-
-        if self._worker is not None:
-            return
-        why = session.shouldfail or session.shouldstop
-        if why:
-            self._report.state.stop(str(why))
-        self._report.state.end()
-        self._compare(session)
-        self._problems = self._files.write(self._report.document)
-        if not self._config.option.collectonly:
-            typed = bool(self._config.getoption("ncnn_parity"))
-            self._nothing = counts.nothing_compared(self._report.document(), typed, self._config.args)
-        if self._problems:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif self._nothing and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-
-    def _compare(self, session: pytest.Session) -> None:
-        """Hold the run against its baseline, before any report is written."""
-        if self._baseline is None:
-            return
-        self._report.since = self._baseline.against(self._report.document(), self._config.rootpath)
-        worse = self._report.since["regressions"]
-        if worse and self._options.baseline_fail and session.exitstatus in HARMLESS:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from pytest_ncnn_parity.report.text import github, terminal
-
-        document = self._report.document()
-        width = self._config.get_terminal_writer().fullwidth
-        verbosity = self._config.option.verbose
-        for title, told in (
-            ("ncnn parity", terminal.summary(document, verbosity, width)),
-            ("ncnn parity baseline", terminal.since_baseline(document, verbosity, width)),
-        ):
-            lines = list(told)
-            if lines and verbosity >= 0:
-                terminalreporter.section(title)
-            for line, style in lines:
-                terminalreporter.write_line(line, **({style: True} if style else {}))
-        if self._nothing:
-            terminalreporter.write_line(f"WARNING: {self._nothing}", yellow=True)
-        for problem in self._problems:
-            terminalreporter.write_line(f"ERROR: {problem}", red=True)
-        problem = github.write_summary(document, os.environ)
-        if problem:
-            terminalreporter.write_line(f"WARNING: {problem}", yellow=True)
-        for line in github.annotated(document, os.environ, self._config.rootpath):
-            terminalreporter.write_line(line)
-
-
-def _baseline(asked: options.Options, worker: dict[str, Any] | None) -> Baseline | None:
-    """Read before anything runs: a run may write its own report over the baseline."""
-    if asked.baseline is None or worker is not None:
-        return None
-    from pytest_ncnn_parity import baseline
-
-    try:
-        return baseline.Baseline(asked.baseline, asked.baseline_factor)
-    except baseline.BaselineError as error:
-        raise pytest.UsageError(f"--ncnn-parity-baseline={asked.baseline}: {error}") from None
+    def _show_nothing(self) -> None:
+        if self._progress is not None:
+            self._progress.clear()
 
 
 def _progress(config: pytest.Config) -> Progress | None:
-    """None in a log, with -q, and where xdist's workers do the work."""
+    """None in a log, with -q, and in xdist's workers."""
     from pytest_ncnn_parity.report.text import progress
 
     if config.option.verbose < 0 or not config.pluginmanager.has_plugin("terminalreporter"):
@@ -255,38 +172,80 @@ def _progress(config: pytest.Config) -> Progress | None:
     def room() -> int:
         return terminal.fullwidth - terminal.width_of_current_line % terminal.fullwidth - 1
 
-    made = progress.on_terminal(room)
-    if made is not None:
-        config.add_cleanup(made.close)
-    return made
+    line = progress.on_terminal(room)
+    if line is not None:
+        config.add_cleanup(line.close)
+    return line
 
 
-def _session(
-    config: pytest.Config,
-    asked: options.Options,
-    worker: dict[str, Any],
-    watch: Callable[[str], None],
-) -> Session:
-    from pytest_ncnn_parity import session
-    from pytest_ncnn_parity.engine import spec_run
-    from pytest_ncnn_parity.repair.fix import FixSettings
+class ReportingHooks:
+    """The hooks of the process that reports: the only one, or the one that has xdist's workers."""
 
-    settings = spec_run.Settings(
-        timeout=asked.timeout,
-        memory=asked.memory,
-        threads=spec_run.threads(int(worker.get("workercount", 1))),
-        accumulated=asked.accumulated,
-        watch=watch,
-        share=Path(worker["ncnn_parity_share"]) if "ncnn_parity_share" in worker else None,
-    )
-    fix = None
-    if asked.fix != "off":
-        fix = FixSettings(
-            asked.fix == "write",
-            asked.dir,
-            config.rootpath,
-            runs=asked.fix_runs,
-            seconds=asked.fix_seconds,
+    def __init__(self, config: pytest.Config, asked: options.Options) -> None:
+        from pytest_ncnn_parity.controller import Controller
+
+        self._config = config
+        self._controller = Controller(asked, config.rootpath, pytest.__version__)
+        self._share: tempfile.TemporaryDirectory[str] | None = None
+
+    def pytest_sessionstart(self) -> None:
+        problems = self._controller.start()
+        if problems:
+            raise pytest.UsageError("\n".join(problems))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give every xdist worker one folder in which they tell each other results."""
+        if self._share is None:
+            self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
+            self._config.add_cleanup(self._share.cleanup)
+        node.workerinput["ncnn_parity_share"] = self._share.name
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._controller.not_collected(report.nodeid, report.longreprtext)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._controller.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        self._controller.select(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._controller.take(report)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
+        self._controller.stop(str(excinfo.value) or "interrupted")
+
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._controller.stop(f"internal error of pytest: {excinfo.exconly()}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        why = session.shouldfail or session.shouldstop
+        if why:
+            self._controller.stop(str(why))
+        end = self._controller.end(
+            typed=bool(self._config.getoption("ncnn_parity")),
+            places=self._config.args,
+            collected_only=self._config.option.collectonly,
         )
-    root = None if asked.allow_outside else config.rootpath
-    return session.Session(settings, fix, asked.require_vulkan, root, asked.repro)
+        if end.worse and session.exitstatus in HARMLESS:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if end.unwritten:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif end.nothing and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        verbosity = self._config.option.verbose
+        width = self._config.get_terminal_writer().fullwidth
+        for title, lines in self._controller.sections(verbosity, width):
+            if lines and verbosity >= 0:
+                terminalreporter.section(title)
+            for text, style in lines:
+                terminalreporter.write_line(text, **({style: True} if style else {}))
+        for text, style in self._controller.remarks(os.environ):
+            terminalreporter.write_line(text, **({style: True} if style else {}))

@@ -1,11 +1,13 @@
-"""What the cases of a session share: the specs' runs, what is asked of them, what was told already."""
+"""What the cases of a session share: the runs of their specs, what was asked for, what was reported."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun
+from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
+from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.fix import FixSettings
 
@@ -29,11 +31,11 @@ class Session:
         self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
         self._selected: dict[str, dict[str, list[Case]]] = {}
         self._waiting: Counter[str] = Counter()  # by the spec's path: cases without a verdict
-        self._told: set[object] = set()
+        self._reported: set[object] = set()
 
-    def select(self, spec: Path, sample: str, case: Case) -> None:
+    def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Take note of a case that this session is going to run."""
-        path = str(spec)
+        path = str(plan.spec.path)
         self._selected.setdefault(path, {}).setdefault(sample, []).append(case)
         self._waiting[path] += 1
 
@@ -52,16 +54,48 @@ class Session:
         if self._waiting[path] <= 0 or self.settings.share is not None:  # there they can be read again
             del self._runs[path]
 
-    def concluded(self, spec: Path) -> None:
-        """Take note that a case of `spec` has its verdict."""
-        self._waiting[str(spec)] -= 1
+    def concluded(self, plan: Plan) -> None:
+        """Take note that a case of `plan` has its verdict."""
+        self._waiting[str(plan.spec.path)] -= 1
 
     def news(self, key: object) -> bool:
-        """Whether `key` is told for the first time."""
-        known = key in self._told
-        self._told.add(key)
+        """Whether `key` is asked about for the first time: what it stands for is reported once."""
+        known = key in self._reported
+        self._reported.add(key)
         return not known
 
     def close(self) -> None:
         for run in self._runs.values():
             run.close()
+
+
+def session(
+    options: Options, rootdir: Path, watch: Callable[[str], None], processes: int, share: Path | None
+) -> Session:
+    """The session that `options` ask for.
+
+    `watch` is called with what is going on. `processes` share the machine's cores, and where there are
+    several the folder `share` as well.
+    """
+    settings = Settings(
+        timeout=options.timeout,
+        memory=options.memory,
+        threads=threads(processes),
+        accumulated=options.accumulated,
+        watch=watch,
+        share=share,
+    )
+    fix = FixSettings(
+        options.fix == "write",
+        options.dir,
+        rootdir,
+        runs=options.fix_runs,
+        seconds=options.fix_seconds,
+    )
+    return Session(
+        settings,
+        None if options.fix == "off" else fix,
+        options.require_vulkan,
+        None if options.allow_outside else rootdir,
+        options.repro,
+    )

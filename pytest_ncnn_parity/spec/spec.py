@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
+from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
@@ -99,6 +100,12 @@ class Spec(Keys):
 
     def line(self, *path: str | int) -> int:
         return self.place(*path, of_key=True).line
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of what an editor can check; loading checks more: files, names, shapes."""
+    described = {**Spec.model_json_schema(by_alias=True), "title": "ncnn parity spec"}
+    return {"$schema": GenerateJsonSchema.schema_dialect, **described}
 
 
 def _expanded(item: str | OwnComparison) -> list[Comparison]:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import NotRequired, TypedDict
 
 from pytest_ncnn_parity.report.document.model import ModelRecord
@@ -100,7 +101,7 @@ def problem(document: object) -> str | None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema, draft 2020-12."""
-    return _adapter().json_schema()
+    return {"$schema": GenerateJsonSchema.schema_dialect, **_adapter().json_schema()}
 
 
 def render(report: Report) -> str:

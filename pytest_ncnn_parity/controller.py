@@ -1,0 +1,167 @@
+"""What the process that reports does: it gathers verdicts, writes the reports, and sums up.
+
+Knows no pytest: of its reports it reads what `PhaseReport` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+from pytest_ncnn_parity.baseline import Baseline, BaselineError
+from pytest_ncnn_parity.option_values import OptionsError
+from pytest_ncnn_parity.options import Options
+from pytest_ncnn_parity.report import counts, records, run_report, run_state, writer
+from pytest_ncnn_parity.report.records import Carried
+from pytest_ncnn_parity.report.text import github, terminal
+from pytest_ncnn_parity.report.text.terminal import Line
+
+
+class PhaseReport(Protocol):
+    """What is read of pytest's report on the setup, the call or the teardown of an item."""
+
+    @property
+    def nodeid(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def longrepr(self) -> object: ...
+    @property
+    def longreprtext(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class End:
+    """What makes a run fail that pytest itself would pass.
+
+    `worse`: something is worse than in the baseline, and that was to fail. `nothing`: that nothing was
+    compared. `unwritten`: reports that could not be written.
+    """
+
+    worse: bool = False
+    nothing: str = ""
+    unwritten: Sequence[str] = ()
+
+
+class Controller:
+    """The reports of a run, from its start to its end. OptionsError where there is no such baseline."""
+
+    def __init__(self, options: Options, rootdir: Path, pytest_version: str) -> None:
+        self._options = options
+        self._rootdir = rootdir
+        self._baseline = _baseline(options)
+        versions = {"plugin": _own_version(), "pytest": pytest_version}
+        environment = run_report.environment(versions, options.shown(rootdir))
+        self._report = run_report.RunReport(environment)
+        self._files = writer.ReportFiles(writer.targets(options.reports))
+        self._end = End()
+
+    def start(self) -> list[str]:
+        """Write reports that say nothing yet; what could not be written.
+
+        No former run's are left then, and the places are sound.
+        """
+        return self._files.write(self._report.document)
+
+    def not_collected(self, nodeid: str, message: str) -> None:
+        """Take a part of a spec that could not be collected."""
+        spec, _, _ = nodeid.partition("::")
+        if spec.endswith(run_state.SUFFIX):
+            self._report.error(spec, message)
+
+    def select(self, nodeids: Iterable[str]) -> None:
+        """Take note of the items that are going to run."""
+        self._report.state.select(nodeids)
+
+    def take(self, report: PhaseReport) -> None:
+        """Take the verdict that `report` has or carries, if it is one on a case."""
+        if run_state.spec_of(report.nodeid) is None:
+            return
+        carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
+        if report.outcome not in records.OUTCOMES:
+            return  # another plugin's word, such as "rerun": the verdict is still to come
+        outcome = records.OUTCOMES[report.outcome]
+        case = carried.get("case")
+        if case is None:
+            if outcome == "passed":
+                return  # a setup or a teardown
+            case = records.lost(report.nodeid, _reason(report))
+        elif outcome == "failed" and case["outcome"] == "passed":  # known, but it passes: strict
+            text = str(report.longrepr)
+            case = {**case, "message": text, "headline": text.partition("\n")[0]}
+        case = {**case, "outcome": outcome, "known": hasattr(report, "wasxfail")}
+        if self._report.take({**carried, "case": case}):
+            self._files.checkpoint(self._report.document)
+
+    def stop(self, why: str) -> None:
+        """The run is cut short."""
+        self._report.state.stop(why)
+
+    def end(self, typed: bool, places: Sequence[str], collected_only: bool) -> End:
+        """Nothing more will come: compare with the baseline, then write the reports.
+
+        `typed`: the gate was asked for on this command line. `places`: where specs were looked for.
+        """
+        self._report.state.end()
+        worse = self._compare()
+        unwritten = self._files.write(self._report.document)
+        nothing = ""
+        if not collected_only:
+            nothing = counts.nothing_compared(self._report.document(), typed, places)
+        self._end = End(worse and self._options.baseline_fail, nothing, unwritten)
+        return self._end
+
+    def _compare(self) -> bool:
+        """Hold the run against its baseline; whether anything is worse."""
+        if self._baseline is not None:
+            self._report.since = self._baseline.against(self._report.document(), self._rootdir)
+        return bool(self._report.since["regressions"])
+
+    def sections(self, verbosity: int, width: int) -> Iterator[tuple[str, list[Line]]]:
+        """The summary for the terminal: titles, each with its lines."""
+        document = self._report.document()
+        yield "ncnn parity", list(terminal.summary(document, verbosity, width))
+        yield "ncnn parity baseline", list(terminal.since_baseline(document, verbosity, width))
+
+    def remarks(self, environ: Mapping[str, str]) -> Iterator[Line]:
+        """Lines after the summary: what failed the run, and what GitHub's runner reads in its log.
+
+        Writes the summary of the step that `environ` names.
+        """
+        document = self._report.document()
+        if self._end.nothing:
+            yield f"WARNING: {self._end.nothing}", "yellow"
+        for problem in self._end.unwritten:
+            yield f"ERROR: {problem}", "red"
+        problem = github.write_summary(document, environ)
+        if problem:
+            yield f"WARNING: {problem}", "yellow"
+        for line in github.annotated(document, environ, self._rootdir):
+            yield line, ""
+
+
+def _baseline(options: Options) -> Baseline | None:
+    """Read before anything runs: a run may write its own report over the baseline."""
+    if options.baseline is None:
+        return None
+    try:
+        return Baseline(options.baseline, options.baseline_factor)
+    except BaselineError as error:
+        raise OptionsError([f"--ncnn-parity-baseline={options.baseline}: {error}"]) from None
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("pytest-ncnn-parity")
+    except metadata.PackageNotFoundError:  # run from a source tree with -p
+        return "not installed"
+
+
+def _reason(report: PhaseReport) -> str:
+    """Why an item failed or was skipped: the last part of a skip's place and reason, or all of it."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    return report.longreprtext

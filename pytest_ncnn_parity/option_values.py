@@ -1,0 +1,145 @@
+"""The values of the options, from the command line or the ini, checked: every wrong one is named."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+from pytest_ncnn_parity.base import memory
+from pytest_ncnn_parity.base.errors import ParityErrors
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.options import TABLE, Option, Options, Source
+from pytest_ncnn_parity.report.formats import FORMATS
+
+LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
+
+
+class OptionsError(ParityErrors):
+    """Options that cannot be followed, a line each."""
+
+
+def read(source: Source) -> Options:
+    """All options; OptionsError names every one that is wrong."""
+    reader = _Reader(source)
+    options = Options(
+        reports=reader.reports(),
+        baseline=reader.path("baseline"),
+        baseline_factor=reader.factor("baseline-factor"),
+        baseline_fail=reader.flag("baseline-fail"),
+        fix=reader.choice("fix"),
+        dir=reader.folder("dir", used=source.value(TABLE["fix"].ini) == "write") or source.rootdir,
+        fix_runs=math.ceil(reader.above_zero("fix-runs")),
+        fix_seconds=reader.above_zero("fix-seconds"),
+        repro=reader.folder("repro", used=True),
+        timeout=reader.above_zero("timeout"),
+        memory=reader.size("memory"),
+        accumulated=reader.flag("accumulated"),
+        require_vulkan=reader.flag("require-vulkan"),
+        allow_outside=reader.flag("allow-outside"),
+    )
+    reader.lacking(options.reports)
+    if reader.problems:
+        raise OptionsError(reader.problems)
+    return options
+
+
+class _Reader:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.problems: list[str] = []
+
+    def flag(self, name: str) -> bool:
+        return bool(self._source.value(TABLE[name].ini))
+
+    def path(self, name: str) -> Path | None:
+        option = TABLE[name]
+        typed = self._source.typed(option.ini)
+        if typed is not None:
+            if not str(typed).strip():
+                self._refuse(option, typed, "expected a path")
+                return None
+            return self._source.called_in / str(typed)
+        configured = self._source.configured(option.ini)
+        return self._source.rootdir / str(configured) if configured else None
+
+    def output(self, name: str) -> Path | None:
+        """A path at which a file can be written, as far as can be told before."""
+        path = self.path(name)
+        if path is not None:
+            self._try(TABLE[name], path, path.parent)
+        return path
+
+    def reports(self) -> dict[str, Path]:
+        """Where each format is to be written that was asked for, and can be."""
+        return {name: path for name in FORMATS if (path := self.output(name)) is not None}
+
+    def lacking(self, asked: Iterable[str]) -> None:
+        """Refuse formats that need packages which are not there."""
+        for name in asked:
+            option, needs = TABLE[name], FORMATS[name].needs
+            if not all(map(find_spec, needs)):
+                packages = " and ".join(map(str.capitalize, needs))
+                extra = f"pip install 'pytest-ncnn-parity[{name}]'"
+                self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
+
+    def folder(self, name: str, used: bool) -> Path | None:
+        """A path at which a folder can be made, if it is `used`, as far as can be told before."""
+        path = self.path(name)
+        if path is not None and used:
+            self._try(TABLE[name], path, path)
+        return path
+
+    def _try(self, option: Option, path: Path, folder: Path) -> None:
+        """Write in `folder`, or where it will be made: a run may take an hour before it does."""
+        try:
+            if path != folder and path.exists() and not path.is_file():
+                self._refuse(option, path, "expected a file to write, found something else there")
+                return
+            there = next(p for p in (folder, *folder.parents) if p.exists())
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            self._refuse(option, path, f"cannot be written: {error.strerror}")
+
+    def _refuse(self, option: Option, value: object, expected: str) -> None:
+        self.problems.append(f"{option.flag}={printable(str(value))}: {expected} (ini: {option.ini})")
+
+    def choice(self, name: str) -> str:
+        option = TABLE[name]
+        assert option.metavar is not None
+        *rest, last = option.metavar.split("|")
+        return self._valid(option, lambda text: text in {*rest, last}, f"{', '.join(rest)} or {last}")
+
+    def above_zero(self, name: str) -> float:
+        option = TABLE[name]
+        what = "a number of seconds above 0" if option.metavar == "SECONDS" else "a number above 0"
+        text = self._valid(option, lambda text: 0.0 < _number(text) < 1e6, what)
+        return _number(text)
+
+    def size(self, name: str) -> int:
+        expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
+        text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
+        return memory.parse(text) or LEAST_MEMORY
+
+    def factor(self, name: str) -> float:
+        option = TABLE[name]
+        return _number(
+            self._valid(option, lambda text: 1.0 < _number(text) < math.inf, "a number above 1")
+        )
+
+    def _valid(self, option: Option, accepts: Callable[[str], bool], expected: str) -> str:
+        text = str(self._source.value(option.ini))
+        if not accepts(text):
+            self._refuse(option, text, f"expected {expected}")
+            return str(option.default)
+        return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

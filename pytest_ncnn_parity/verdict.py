@@ -1,0 +1,239 @@
+"""One case from its result to its verdict: diagnosis, fix, files that reproduce it, record.
+
+Knows no pytest: what it returns, the item of the case tells pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair import existing_masks
+from pytest_ncnn_parity.repair.find_fix import find_fix
+from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report.document.case import Outcome, Place
+from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
+from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
+from pytest_ncnn_parity.report.repro import make
+from pytest_ncnn_parity.report.repro.script import FailedLayer
+from pytest_ncnn_parity.report.text import case_text
+from pytest_ncnn_parity.session import Session
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case that is to be judged, and how reports name it.
+
+    `param` is the path of the .param from the rootdir; `line` is where the sample stands in the spec,
+    from 1.
+    """
+
+    nodeid: str
+    plan: Plan
+    sample: str
+    case: Case
+    param: str
+    line: int
+
+    @property
+    def spec(self) -> str:
+        """The spec's path from the rootdir, as node ids begin."""
+        return self.nodeid.partition("::")[0]
+
+    @property
+    def expected_to_fail(self) -> bool:
+        return self.plan.known(self.sample, self.case) is not None
+
+    def place(self, *path: str, of_key: bool = False) -> Place:
+        """Where something stands in the spec."""
+        place = self.plan.spec.place(*path, of_key=of_key)
+        return {"line": place.line, "column": place.column}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a case ended, and the text for the user: why it failed or was skipped.
+
+    `carried` is for the process that writes reports. `device_denied`: it failed for want of a device
+    that runs what was asked of it, which no spec can know beforehand.
+    """
+
+    outcome: Outcome
+    text: str
+    carried: records.Carried
+    properties: Sequence[tuple[str, str | float]]
+    device_denied: bool = False
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What is said of a result; of a failed one also its cause, its fix, and where it is reproduced."""
+
+    message: case_text.Message
+    diagnosis: Diagnosis | None = None
+    fix: FixRecord | None = None
+    repro: str | None = None
+
+
+def judge(subject: Subject, session: Session) -> Verdict:
+    """Run the case as far as nobody has, and say what came of it.
+
+    Raises EngineError where no worker can be started or spoken to.
+    """
+    run = session.run(subject.plan)
+    result = run.result(subject.sample, subject.case)
+    denial = device_denial(result) if session.require_vulkan else None
+    if denial is not None:
+        result = replace(result, outcome="failed")
+        account = _Account(case_text.plain(denial))
+    else:
+        account = _account(subject, session, run, result)
+    record = records.case_record(
+        subject.nodeid,
+        subject.sample,
+        subject.case,
+        result,
+        account.diagnosis,
+        account.message,
+        subject.line,
+        account.repro,
+    )
+    carried = _carried(subject, session, run, result, account.fix)
+    carried["case"] = record
+    session.concluded(subject.plan)
+    return Verdict(
+        record["outcome"], record["message"], carried, records.properties(record), denial is not None
+    )
+
+
+def device_denial(result: Result) -> str | None:
+    """Why the device did not run what was asked of it: there is none, or ncnn dropped options on it."""
+    evidence = result.evidence
+    if evidence.no_vulkan:
+        return str(result.reason)
+    if evidence.dropped:
+        lacks = f"{evidence.device} does not offer {', '.join(evidence.dropped)}"
+        return (
+            f"{evidence.setup}: {lacks}; ncnn dropped that and ran something else: compare a "
+            "precision it has"
+        )
+    return None
+
+
+def _account(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
+    if result.outcome == "skipped":
+        return _Account(case_text.plain(f"{result.reason}"))
+    if result.evidence.error is not None:
+        return _Account(case_text.plain(result.evidence.error))
+    if result.evidence.unreadable is not None:
+        return _Account(_unreadable_recording(subject, result.evidence.unreadable))
+    if result.outcome == "failed":
+        return _failure(subject, session, run, result)
+    return _Account(case_text.plain(""))
+
+
+def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
+    """What is wrong with the recording of an output, at the place in the spec that names it."""
+    path = ("inputs", subject.sample, "expect", str(subject.case.output))
+    place = f"{subject.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}"
+    return case_text.plain(f"{place}: {why}", subject.place(*path, of_key=True))
+
+
+def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
+    upstream = _red_upstream(subject, run)
+    diagnosis = diagnose(subject.case, result, upstream)
+    fix = None
+    if diagnosis.cause == "load":
+        message = _not_loaded(subject, result, diagnosis)
+    else:
+        fix, trouble = _fix(subject, session, run)
+        if trouble:
+            diagnosis = replace(diagnosis, evidence=(*diagnosis.evidence, trouble))
+        message = case_text.failure(subject.case, result, diagnosis, fix, brief=bool(upstream))
+    if session.repro is None or subject.case.layer is None or subject.expected_to_fail:
+        return _Account(message, diagnosis, fix)
+    failed = FailedLayer(subject.sample, subject.case, result, diagnosis.cause, message.text)
+    repro = make.make(run, failed, session.repro / make.name(subject.spec, subject.case))
+    return _Account(message.ending(f"repro: {repro}"), diagnosis, fix, repro.path)
+
+
+def _red_upstream(subject: Subject, run: SpecRun) -> Sequence[Red]:
+    """The red layers of this sample and comparison that an output's case depends on."""
+    case, plan = subject.case, subject.plan
+    if case.output is None or case.golden is not None:
+        return ()
+    results = run.results(subject.sample)
+    ancestors = plan.masked.ancestors([case.output])
+    red = []
+    for other in plan.cases(case.comparison):
+        result = results.get(other.id)
+        if result is None or other.layer is None or other.layer.number not in ancestors:
+            continue
+        if result.outcome == "failed" and result.evidence.error is None:
+            red.append(Red(other.layer.name, other.layer.type, diagnose(other, result).cause))
+    return red
+
+
+def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:
+    """Why the network does not load: a failure of all of it, which this case only reports."""
+    death = result.evidence.death
+    path = ("model", "bin") if death is None or not death.key else death.key
+    return case_text.of_files(diagnosis, subject.plan.spec.at(*path), subject.place(*path))
+
+
+def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:
+    """The fix for the case's comparison, if one is wanted, and what kept it from being worked out."""
+    comparison = subject.case.comparison
+    if session.fix is None or not comparison.masks_can_cure or subject.expected_to_fail:
+        return None, ""
+    try:
+        fix = find_fix(run, comparison, session.fix)
+    except (EngineError, OSError) as error:
+        return None, f"no fix was worked out: {error}"
+    return None if fix is None else fix_record(fix), ""
+
+
+def _carried(
+    subject: Subject, session: Session, run: SpecRun, result: Result, fix: FixRecord | None
+) -> records.Carried:
+    """What is new beside the case itself, of its spec or of the run."""
+    carried: records.Carried = {}
+    spec = subject.spec
+    if fix is not None and session.news((spec, fix["comparison"])):
+        carried["fixes"] = [fix]
+    if session.news((spec, "masks")) and (notices := _mask_notices(subject, session, run)):
+        carried["masks"] = notices
+    notes = []
+    unread = result.evidence.unread
+    if unread and session.news((spec, "unread")):
+        notes.append(_unread(subject, unread))
+    if session.news((spec, "model")):
+        carried["network"], unhashed = records.network_record(subject.plan, spec, subject.param)
+        notes += unhashed
+    if notes:
+        carried["notes"] = notes
+    if session.news((spec, run.environment_size)):
+        carried["environment"] = records.worker_environment(run.environment)
+    return carried
+
+
+def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[MaskNotice]:
+    """What is to be said of the masks that are there."""
+    notices = list(existing_masks.lint(subject.plan))
+    if session.fix is not None and existing_masks.masked(subject.plan):
+        try:
+            notices += existing_masks.spare(run)
+        except EngineError as error:
+            notices.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
+    return [mask_notice(notice) for notice in notices]
+
+
+def _unread(subject: Subject, count: int) -> str:
+    model = subject.plan.spec.model
+    return f"no layer reads the last {count} bytes of {model.bin}: is it the one of {model.param}?"
