@@ -1,19 +1,20 @@
-"""Spec against network and files: names that exist, shapes that fit. Every error at once."""
+"""Spec against network and files: names that exist. Every error at once; `check_inputs` has a part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
-from pytest_ncnn_parity.base.errors import cut, guess, quoted
+from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN
-from pytest_ncnn_parity.network import param, shapes
+from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.plan import check_inputs
 from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
-from pytest_ncnn_parity.spec.sources import FileSource, ImageSource
+from pytest_ncnn_parity.plan.check_inputs import some
 from pytest_ncnn_parity.spec.spec import Spec, SpecError
 
 
@@ -22,7 +23,7 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
 
     SpecError if it cannot be run. With a `root` no file that it names may lie outside of that.
     """
-    errors = [*_model_files(spec, root), *_input_files(spec, root)]
+    errors = [*_model_files(spec, root), *check_inputs.files(spec, root)]
     try:
         checked = Plan(spec, param.read(str(spec.param), root), project)
     except param.ParamError as error:
@@ -36,8 +37,8 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
 
 def _against_network(plan: Plan) -> Iterator[str]:
     spec, graph = plan.spec, plan.graph
-    yield from _inputs(spec, graph)
-    yield from _expected(spec, graph)
+    yield from check_inputs.inputs(spec, graph)
+    yield from check_inputs.expected(spec, graph)
     yield from _selection(spec, plan)
     yield from _tolerances(spec, graph)
     yield from _masks(spec, graph)
@@ -49,63 +50,6 @@ def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:
         problem = read_files.problem(path, root)
         if problem:
             yield f"{spec.at('model', key)}: {kind} file {read_files.shown(path)} {problem}"
-
-
-def _input_files(spec: Spec, root: Path | None) -> Iterator[str]:
-    for name, sample in spec.samples.items():
-        for path, source in (
-            *(((blob,), source) for blob, source in sample.blobs.items()),
-            *((("expect", blob), source) for blob, source in sample.expect.items()),
-        ):
-            if isinstance(source, FileSource | ImageSource):
-                named = source.file if isinstance(source, FileSource) else source.image
-                file = spec.path.parent / named
-                problem = read_files.problem(file, root)
-                if problem:
-                    yield f"{spec.at_input(name, *path)}: {read_files.shown(file)} {problem}"
-
-
-def _inputs(spec: Spec, graph: Graph) -> Iterator[str]:
-    volumes = graph.has_volumes
-    for sample, blobs in spec.inputs.items():
-        for blob in graph.inputs:
-            if blob not in blobs:
-                place = spec.at("inputs", sample, of_key=True)
-                yield f"{place}: inputs.{sample}: the network's input {quoted(blob)} is missing"
-        for blob, source in blobs.items():
-            place = spec.at_input(sample, blob)
-            hint = graph.shapes.get(blob)
-            if blob not in graph.inputs:
-                yield (
-                    f"{place}: the network has no such input{guess(blob, graph.inputs)}; "
-                    f"it has {_some(graph.inputs)}"
-                )
-            elif isinstance(source, FileSource | ImageSource):
-                continue  # the worker knows their shapes
-            elif source.shape is None and hint is None:
-                yield (
-                    f"{place}: the key 'shape' is missing, and "
-                    f"{printable(Path(graph.source).name)} does not tell it either"
-                )
-            else:
-                problem = shapes.misfit(source.shape or hint or (), hint, volumes)
-                if problem:
-                    yield f"{place}: {problem}"
-
-
-def _expected(spec: Spec, graph: Graph) -> Iterator[str]:
-    for name, sample in spec.samples.items():
-        for blob in sample.expect:
-            if blob not in graph.outputs:
-                yield (
-                    f"{spec.at_input(name, 'expect', blob)}: the network has no such output"
-                    f"{guess(blob, graph.outputs)}; it has {_some(graph.outputs)}"
-                )
-
-
-def _some(names: Sequence[str]) -> str:
-    """Names in a row, of many the first."""
-    return ", ".join([*map(cut, names[:10]), *(["..."] if len(names) > 10 else [])])
 
 
 def _selection(spec: Spec, plan: Plan) -> Iterator[str]:
@@ -127,7 +71,7 @@ def _tolerances(spec: Spec, graph: Graph) -> Iterator[str]:
             yield (
                 f"{spec.at('tolerance', 'outputs', pattern, of_key=True)}: tolerance.outputs: "
                 f"{quoted(pattern)} matches no output{guess(pattern, graph.outputs)}; there is "
-                f"{_some(graph.outputs)}"
+                f"{some(graph.outputs)}"
             )
 
 

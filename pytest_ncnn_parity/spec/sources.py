@@ -34,10 +34,18 @@ Shape = Annotated[list[Size], Field(min_length=1, max_length=4), AfterValidator(
 Value = Annotated[float, Field(ge=-FP32_MAX, le=FP32_MAX, allow_inf_nan=False)]  # fp32 holds it
 
 
-class RandomSource(Keys):
-    """Values drawn from a seeded generator: normal (mean, std, clipped to low..high) or uniform."""
+def _whole(value: float) -> bool:
+    return float(value).is_integer() and -INT32 <= value < INT32
 
-    random: Literal["normal", "uniform"]
+
+class RandomSource(Keys):
+    """Values drawn from a seed.
+
+    normal: by mean and std, clipped to low..high. uniform: low..high, 0..1. smooth: like a photograph
+    or a sound, low..high, 0..1. integers: whole numbers from low, 0, to high, both included.
+    """
+
+    random: Literal["normal", "uniform", "smooth", "integers"]
     shape: Shape | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     mean: Value = 0.0
@@ -46,14 +54,28 @@ class RandomSource(Keys):
     high: Value | None = None
 
     @model_validator(mode="after")
-    def _bounds(self) -> RandomSource:
+    def _keys_of_its_own(self) -> RandomSource:
+        for key in ("mean", "std"):
+            if self.random != "normal" and key in self.model_fields_set:
+                raise ValueError(f"the key {key!r} goes with random: normal, not with {self.random}")
+        if self.random == "integers" and self.high is None:
+            raise ValueError("random: integers needs the key 'high', the largest that may come")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded(self) -> RandomSource:
         low, high = self.bounds
-        if low is not None and high is not None and low >= high:
+        integers = self.random == "integers"
+        for name, bound in (("low", low), ("high", high)):
+            if integers and bound is not None and not _whole(bound):
+                raise ValueError(f"{name} ({bound:g}) must be a whole number of 32 bits")
+        if low is not None and high is not None and (low > high or (low == high and not integers)):
             raise ValueError(f"low ({low:g}) must be below high ({high:g})")
         return self
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
+        """The least and the largest value that may come, where there are such."""
         if self.random == "normal":
             return self.low, self.high
         return (

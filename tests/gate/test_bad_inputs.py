@@ -104,7 +104,7 @@ def test_a_sparse_file_is_not_read_whole(tmp_path: Path) -> None:
             [1.0, np.nan, 1.0, np.nan],
             r"2 of 4 values, the first at \[1\]: nan: fp32 has no finite value",
         ),
-        ([[1.0, 2.0], [3.0, -np.inf]], r"1 of 4 values, the first at \[1, 1\]: -inf"),
+        ([[1.0, 2.0], [-np.inf, np.inf]], r"1 of 4 values, the first at \[1, 1\]: inf"),
         ([1e300], r"the first at \[0\]: 1e\+300"),
         (np.array([0, 2**31], np.int64), r"the first at \[1\]: 2147483648: beyond 32 bits"),
         (np.array([2**64 - 1], np.uint64), "beyond 32 bits"),

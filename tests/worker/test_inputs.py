@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import graphs
 import networks
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec as specs
-from pytest_ncnn_parity.worker.values.inputs import InputError, array
+from pytest_ncnn_parity.worker.values.inputs import InputError, array, arrays
 
 
 def made(folder: Path, source: str) -> np.ndarray:
@@ -57,9 +58,46 @@ def test_npy_of_any_float_becomes_float32(tmp_path: Path, dtype: str) -> None:
     assert np.array_equal(loaded, values.astype(np.float32))
 
 
-def test_integers_stay_integers(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.arange(8, dtype=np.int64))
-    assert made(tmp_path, "{file: x.npy}").dtype == np.int32
+@pytest.mark.parametrize(
+    ("readers", "dtype"),
+    [
+        (("Embed tok in0 out0",), np.int32),
+        (("Split fork in0 a b", "ReLU relu a out0", "Embed tok b out1"), np.int32),
+        (("OfMyOwn mine in0 out0",), np.int32),
+        (("Reshape view in0 out0",), np.int32),
+        (("ReLU relu in0 out0",), np.float32),
+        (("Reshape view in0 a", "Convolution conv a out0"), np.float32),
+    ],
+)
+@pytest.mark.parametrize(
+    "source",
+    [{"file": "x.npy"}, {"random": "integers", "low": 3.0, "high": 3.0, "shape": [8], "seed": 0}],
+)
+def test_integers_are_fed_as_such_to_who_reads_integers(
+    readers: tuple[str, ...], dtype: type, source: dict[str, Any], tmp_path: Path
+) -> None:
+    """ncnn reads 32 bits as what it wants: a word is no float, and a pixel no integer."""
+    np.save(tmp_path / "x.npy", np.full(8, 3, np.int64))
+    if "file" in source:
+        source = {"file": str(tmp_path / "x.npy")}
+    fed = arrays({"in0": source}, graphs.network(*readers))["in0"]
+    assert fed.dtype == dtype
+    assert fed.tolist() == [3] * 8
+
+
+@pytest.mark.parametrize(
+    ("reader", "dtype"), [("Embed", np.int32), ("ReLU", np.float32), ("OfMyOwn", np.float32)]
+)
+def test_a_constant_is_an_integer_for_an_embed_alone(reader: str, dtype: type) -> None:
+    fed = arrays({"in0": {"constant": 3.0, "shape": [8]}}, graphs.network(f"{reader} l in0 out0"))["in0"]
+    assert fed.dtype == dtype
+    assert fed.tolist() == [3] * 8
+
+
+def test_minus_infinity_is_fed_from_a_file(tmp_path: Path) -> None:
+    """As the attention masks of language models have it."""
+    np.save(tmp_path / "x.npy", np.array([0, -np.inf] * 4))
+    assert made(tmp_path, "{file: x.npy}").tolist() == [0, -np.inf] * 4
 
 
 def test_npz_by_key_or_alone(tmp_path: Path) -> None:

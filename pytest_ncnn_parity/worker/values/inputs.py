@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import ncnn
 import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, misfit, too_large
+from pytest_ncnn_parity.worker.values.drawn import drawn
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +38,7 @@ def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, 
     problems: dict[str, str] = {}
     for blob, source in sources.items():
         try:
-            fed[blob] = array(source, graph.has_volumes, graph.shapes.get(blob))
+            fed[blob] = _fed(source, graph, blob)
         except InputError as error:
             problems[blob] = printable(str(error))
     if problems:
@@ -43,31 +46,62 @@ def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, 
     return fed
 
 
-def array(source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None) -> Array:
-    """The C-contiguous float32 array (int32 for integer files) a source describes.
+def _fed(source: Mapping[str, Any], graph: Graph, blob: str) -> Array:
+    if "constant" in source and integer_reader(graph, blob) is not None:
+        source = {**source, "constant": int(source["constant"])}
+    hint, integers = graph.shapes.get(blob), _takes_integers(graph, blob)
+    return array(source, graph.has_volumes, hint, integers)
 
-    What `volumes` and `hint` are, `shapes.misfit` says.
+
+def array(
+    source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None, integers: bool = False
+) -> Array:
+    """The C-contiguous float32 array that a source describes.
+
+    With `integers` whole numbers are int32. What `volumes` and `hint` are, `shapes.misfit` says.
     """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
-    read = {"random": _random, "constant": _constant, "file": recorded, "image": _image}[kind]
+    read = {"random": drawn, "constant": _constant, "file": recorded, "image": _image}[kind]
     values = read(source)
-    problem = misfit(values.shape, hint, volumes) or _unfit(values)
+    whole = np.issubdtype(values.dtype, np.integer)
+    unfit = _beyond_32_bits(values) if whole else _infinite(values, minus=kind == "file")
+    problem = misfit(values.shape, hint, volumes) or unfit
     if problem:
         raise InputError(f"{source[kind]}: {problem}")
-    dtype = np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32
-    return np.ascontiguousarray(values, dtype)
+    return np.ascontiguousarray(values, np.int32 if integers and whole else np.float32)
 
 
-def _unfit(values: Array) -> str:
-    """Which value is none that a network can be tested with, or nothing."""
-    if np.issubdtype(values.dtype, np.integer):
-        largest = np.iinfo(np.int32)
-        wrong = (values < largest.min) | (values > largest.max)
-        what = "beyond 32 bits"
-    else:
-        with np.errstate(over="ignore"):
-            wrong = ~np.isfinite(np.asarray(values, np.float32))
-        what = "fp32 has no finite value for it, so the reference would show nothing"
+def _takes_integers(graph: Graph, blob: str) -> bool:
+    """Whether integers are fed to `blob` as they are, not as floats: who computes with them knows them.
+
+    A custom layer may. Where nothing computes with them, they are what comes out as well.
+    """
+    readers = list(computing_readers(graph, blob))
+    known = all(ncnn.layer_to_index(layer.type) != -1 for layer in readers)
+    return not readers or not known or integer_reader(graph, blob) is not None
+
+
+def _beyond_32_bits(values: Array) -> str:
+    """What is said of integers that ncnn cannot hold, or nothing."""
+    limits = np.iinfo(np.int32)
+    return _first(values, (values < limits.min) | (values > limits.max), "beyond 32 bits")
+
+
+def _infinite(values: Array, minus: bool) -> str:
+    """What is said of values the reference would show nothing with, or nothing.
+
+    `minus`: -inf may stand there, as in the attention masks that language models are fed with.
+    """
+    with np.errstate(over="ignore"):
+        wrong = ~np.isfinite(np.asarray(values, np.float32))
+    if minus:
+        wrong &= ~np.isneginf(values)
+    what = "fp32 has no finite value for it, so the reference would show nothing"
+    return _first(values, wrong, what)
+
+
+def _first(values: Array, wrong: Array, what: str) -> str:
+    """`what` is wrong with the values that are, of which the first is named; nothing where none is."""
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), values.shape))
@@ -75,19 +109,9 @@ def _unfit(values: Array) -> str:
     return f"{which}: {values[place]}: {what}"
 
 
-def _random(source: Mapping[str, Any]) -> Array:
-    # RandomState's stream is frozen for good (NEP 19): a sample is the same in every numpy
-    state = np.random.RandomState(source["seed"])
-    shape = source["shape"]
-    if source["random"] == "normal":
-        drawn: Array = state.normal(source["mean"], source["std"], shape)
-        low, high = source["low"], source["high"]
-        return drawn if low is None and high is None else np.clip(drawn, low, high)
-    return np.asarray(state.uniform(source["low"], source["high"], shape))
-
-
 def _constant(source: Mapping[str, Any]) -> Array:
-    return np.full(source["shape"], source["constant"], np.float32)
+    value = source["constant"]
+    return np.full(source["shape"], value, np.int64 if isinstance(value, int) else np.float32)
 
 
 def recorded(source: Mapping[str, Any]) -> Array:

@@ -1,0 +1,91 @@
+"""Values drawn from a seed: a sample is the same on every machine and in every version of numpy.
+
+RandomState's stream is frozen for good (NEP 19). What is made of it here takes +, -, * and / of single
+values alone: these are rounded alike everywhere, which sums, powers and Fourier transforms are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+COLOUR = 0.25  # how far a channel goes ways of its own: channels correlate by 1 / (1 + COLOUR**2) = 0.94
+
+
+def drawn(source: Mapping[str, Any]) -> Array:
+    """The values of a `random` source: float64, or int64 of `integers`."""
+    make: dict[str, Callable[[Mapping[str, Any], np.random.RandomState], Array]] = {
+        "normal": _normal,
+        "uniform": _uniform,
+        "smooth": _smooth,
+        "integers": _integers,
+    }
+    return make[source["random"]](source, np.random.RandomState(source["seed"]))
+
+
+def _normal(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+    values: Array = state.normal(source["mean"], source["std"], source["shape"])
+    low, high = source["low"], source["high"]
+    return values if low is None and high is None else np.clip(values, low, high)
+
+
+def _uniform(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+    return np.asarray(state.uniform(source["low"], source["high"], source["shape"]))
+
+
+def _integers(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+    # one width everywhere: the stream depends on it
+    low, high = int(source["low"]), int(source["high"])
+    return np.asarray(state.randint(low, high + 1, source["shape"], np.int64))
+
+
+def _smooth(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+    """Noise with as much power in every octave as in any other, from `low` to `high`.
+
+    Over two axes that is an amplitude of 1/f, which photographs have (Field 1987, "Relations between the
+    statistics of natural images and the response properties of cortical cells"); over one it is a power
+    of 1/f, as in music and speech (Voss and Clarke 1975, "1/f noise in music and speech"). Of three and
+    four dimensions the first counts channels. They share one field, as colours share brightness:
+
+        channel[c] = shared + COLOUR * own[c]
+
+    At the end the contrast is raised as a camera does it: tones lie closer than in pictures else.
+    """
+    shape, low, high = source["shape"], source["low"], source["high"]
+    fields, space = (1 + shape[0], shape[1:]) if len(shape) > 2 else (1, shape)
+    octaves = [2]  # in elements between the points that are drawn: the shortest wave has about 4
+    while 2 * octaves[-1] <= max(space):
+        octaves.append(2 * octaves[-1])
+    noise = np.zeros((fields, *space))
+    for step in octaves:
+        noise += _octave(state, fields, space, step)
+    values = (noise[0] + COLOUR * noise[1:] if fields > 1 else noise).reshape(shape)
+    least, most = float(values.min()), float(values.max())
+    if least == most:
+        return np.full(shape, (low + high) / 2)
+    tones = _ease((values - least) / (most - least))
+    return np.asarray(np.clip(tones * (high - low) + low, low, high))
+
+
+def _ease(way: Array) -> Array:
+    """From 0 to 1 without a corner at either end."""
+    return np.asarray(way * way * (3 - 2 * way))
+
+
+def _octave(state: np.random.RandomState, fields: int, space: Sequence[int], step: int) -> Array:
+    """Values drawn for every `step`-th element of each axis, and smooth ways from one to the next."""
+    values: Array = state.random_sample((fields, *((size - 1) // step + 3 for size in space))) - 0.5
+    for axis, size in enumerate(space, 1):
+        # each axis starts somewhere between two points: else all octaves would have one at the corner
+        places = np.arange(size) + int(state.randint(0, step, dtype=np.int64))
+        before = places // step
+        weights = _ease(places % step / step)
+        weights = weights.reshape([size if axis == own else 1 for own in range(values.ndim)])
+        start, end = values.take(before, axis), values.take(before + 1, axis)
+        values = start + weights * (end - start)
+    return values

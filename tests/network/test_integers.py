@@ -1,0 +1,58 @@
+"""Which blobs hold whole numbers."""
+
+from __future__ import annotations
+
+import graphs
+import pytest
+
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.integers import computing_readers, integer_reader, words
+
+WORDS = (
+    "Split fork in0 left right",
+    "Reshape shape left flat",
+    "Embed tok flat a",
+    "Concat join right,right b",
+    "Crop crop b c",
+    "Embed pos c d",
+    "BinaryOp add a,d out0",
+)
+
+
+def test_integers_are_what_an_embed_reads_also_behind_copies() -> None:
+    network = graphs.network(*WORDS)
+    for blob in ("in0", "left", "right", "flat", "b", "c"):
+        assert integer_reader(network, blob) is not None
+    assert integer_reader(network, "right").name == "pos"
+    for blob in ("a", "d", "out0"):
+        assert integer_reader(network, blob) is None
+
+
+def test_a_layer_between_makes_other_values() -> None:
+    network = graphs.network("BinaryOp scale in0 a", "Embed tok a out0")
+    assert integer_reader(network, "in0") is None
+    assert [layer.name for layer in computing_readers(network, "in0")] == ["scale"]
+
+
+def test_of_several_embeds_the_smallest_counts() -> None:
+    text = (
+        "7767517\n4 5\nInput in0 0 1 in0\nSplit fork 1 2 in0 a b\n"
+        "Embed large 1 1 a out0 0=4 1=1000\nEmbed small 1 1 b out1 0=4 1=10\n"
+    )
+    network = param.parse(text, "net.param")
+    reader = integer_reader(network, "in0")
+    assert (reader.name, words(reader)) == ("small", 10)
+
+
+@pytest.mark.parametrize(("params", "count"), [("1=7", 7), ("", None), ("1=x", None), ("1=0", None)])
+def test_how_many_words_an_embed_knows(params: str, count: int | None) -> None:
+    text = f"7767517\n2 2\nInput in0 0 1 in0\nEmbed tok 1 1 in0 out0 0=4 {params}\n"
+    assert words(param.parse(text, "net.param").names["tok"]) == count
+
+
+def test_copies_of_copies_cost_no_more_than_layers() -> None:
+    lines = []
+    for i in range(60):
+        lines += [f"Split s{i} x{i} l{i} r{i}", f"Concat c{i} l{i},r{i} x{i + 1}"]
+    network = graphs.network("Reshape first in0 x0", *lines, "Embed tok x60 out0")
+    assert integer_reader(network, "in0").name == "tok"
