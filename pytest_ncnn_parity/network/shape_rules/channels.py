@@ -1,0 +1,58 @@
+"""Operators with one weight for each channel, or each element of a row.
+
+Sources: src/layer/batchnorm.cpp, scale.cpp, prelu.cpp, instancenorm.cpp, groupnorm.cpp, layernorm.cpp,
+rmsnorm.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, counted, number
+
+
+def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
+    return _each(shapes[0], number(layer, 0))
+
+
+def scale(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """The factors are the layer's own, or its second input."""
+    size = number(layer, 0)
+    if size != UNSET:
+        return _each(shapes[0], size)
+    return _each(shapes[0], math.prod(shapes[1])) if len(shapes) > 1 else ""
+
+
+def prelu(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """One slope is for all channels."""
+    return "" if number(layer, 0) == 1 else _each(shapes[0], number(layer, 0))
+
+
+def instance_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
+    if not number(layer, 2, 1) or len(shapes[0]) < 3:
+        return ""
+    return _each(shapes[0], number(layer, 0))
+
+
+def group_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
+    return _each(shapes[0], number(layer, 1))
+
+
+def row_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """LayerNorm and RMSNorm: over a row, or over a whole channel."""
+    shape, wanted = shapes[0], number(layer, 0)
+    if not number(layer, 2, 1) or wanted < 1:
+        return ""
+    fitting = {shape[-1]} | {math.prod(shape[-n:]) for n in range(2, len(shape))}
+    if wanted in fitting:
+        return ""
+    return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for {wanted}"
+
+
+def _each(shape: Shape, weights: int) -> str:
+    """A weight for each element of a vector, each row of a matrix, each channel of what has them."""
+    if weights < 1 or shape[0] == weights:
+        return ""
+    return f"gets {list(shape)}, of {counted(shape[0], 'channel')}; its weights are for {weights}"

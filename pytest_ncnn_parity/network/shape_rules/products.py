@@ -1,0 +1,119 @@
+"""Operators that multiply by matrices: what is summed over must be as long on both sides.
+
+Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, lstm.cpp, gru.cpp, rnn.cpp,
+multiheadattention.cpp, sdpa.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted, listed, number
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def inner_product(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """All elements of a blob, or each row of a matrix."""
+    shape = shapes[0]
+    outputs, size = number(layer, 0), number(layer, 2)
+    if outputs < 1 or size < outputs:
+        return ""
+    wanted = size // outputs
+    if math.prod(shape) == wanted or (len(shape) == 2 and shape[1] == wanted):
+        return ""
+    return (
+        f"gets {list(shape)}, {counted(math.prod(shape), 'element')}; its weights are for {wanted}, or "
+        f"for rows of {wanted}"
+    )
+
+
+def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """LSTM, GRU, RNN: a row for each step of time."""
+    shape = shapes[0]
+    outputs = number(layer, 0)
+    hidden = number(layer, 3, outputs) if layer.type == "LSTM" else outputs
+    rows = (2 if number(layer, 2) == 2 else 1) * hidden * GATES[layer.type]
+    if rows < 1 or number(layer, 1) < rows:
+        return ""
+    wanted = number(layer, 1) // rows
+    if shape[-1] == wanted:
+        return ""
+    return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for rows of {wanted}"
+
+
+def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """As numpy's matmul, of two inputs."""
+    if len(shapes) != 2:
+        return ""
+    a, b = shapes
+    rows = b[-1] if len(b) == 1 or number(layer, 0) else b[-2]
+    if a[-1] != rows:
+        turned = ", transposed," if number(layer, 0) and len(b) > 1 else ""
+        return (
+            f"gets {listed(shapes)}: rows of {a[-1]} times columns of {rows}{turned} do not go together"
+        )
+    if all(x == y or 1 in (x, y) for x, y in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False)):
+        return ""
+    return f"gets {listed(shapes)}: as many matrices must stand on both sides, or one on one"
+
+
+def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """A times B plus C, each an input or the file's own."""
+    a_is_own, b_is_own, c_is_own = (number(layer, key) for key in (4, 5, 6))
+    waiting = list(shapes)
+    a = None if a_is_own else waiting.pop(0)
+    b = None if b_is_own or not waiting else waiting.pop(0)
+    if any(shape is not None and len(shape) > 3 for shape in (a, b)) or (b is None and not b_is_own):
+        return ""
+    m, k = (number(layer, 7), number(layer, 9)) if a is None else _matrix(a, number(layer, 2))
+    n, rows = (number(layer, 8), number(layer, 9)) if b is None else _matrix(b, not number(layer, 3))
+    if k != rows:
+        own = "its own B" if b is None else "its own A" if a is None else ""
+        sides = f"{list(shapes[0])} and {own}" if own else listed(shapes[:2])
+        return f"gets {sides}: rows of {k} times columns of {rows} do not go together"
+    if c_is_own or not waiting:
+        return ""
+    c = waiting[0]
+    if math.prod(c) == 1 or c in ((m,), (n,), (m, 1), (1, n), (m, n)):
+        return ""
+    return f"gets {listed(shapes)}: the last does not broadcast to the result, {[m, n]}"
+
+
+def _matrix(shape: Shape, turned: int | bool) -> tuple[int, int]:
+    """Rows and columns as Gemm takes them: of (c, 1, w) the channels are rows."""
+    columns, rows = shape[-1], 1 if len(shape) == 1 else shape[0]
+    return (columns, rows) if turned else (rows, columns)
+
+
+def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Query, key and value, each with as many columns as its weights have."""
+    embed, size = number(layer, 0), number(layer, 2)
+    if embed < 1 or size < embed or number(layer, 7) or any(len(shape) != 2 for shape in shapes[:3]):
+        return ""
+    blobs = len(shapes) - bool(number(layer, 5))
+    query, key, value = (shapes[min(i, blobs - 1)] for i in range(3))
+    wanted = {"query": size // embed, "key": number(layer, 3, embed), "value": number(layer, 4, embed)}
+    for (name, columns), shape in zip(wanted.items(), (query, key, value), strict=True):
+        if shape[1] != columns:
+            return f"gets a {name} of {list(shape)}; its weights are for rows of {columns}"
+    if key[0] != value[0]:
+        return f"gets {listed(shapes[:3])}: key and value must have as many rows"
+    return ""
+
+
+def sdpa(_: Layer, shapes: Sequence[Shape]) -> str:
+    """Scaled dot product attention: (heads, rows, columns) each."""
+    if [len(shape) for shape in shapes[:3]] != [3, 3, 3]:
+        return ""
+    query, key, value = shapes[:3]
+    inputs = f"gets a query of {list(query)}, a key of {list(key)} and a value of {list(value)}"
+    if query[2] != key[2]:
+        return f"{inputs}; query and key must have as many columns"
+    if key[:2] != value[:2]:
+        return f"{inputs}; key and value must have as many heads and rows"
+    if query[0] % key[0]:
+        return f"{inputs}; the query's heads must be a multiple of the key's"
+    return ""

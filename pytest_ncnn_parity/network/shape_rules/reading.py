@@ -1,0 +1,72 @@
+"""What the rules read: a layer's numbers, and shapes by their axes.
+
+Shapes stand in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.param_line import ARRAY_IDS
+
+Shape = tuple[int, ...]
+Rule = Callable[[Layer, Sequence[Shape]], str]  # what does not fit, or nothing
+
+UNSET = -233  # how a .param writes "not given" and, in a Slice or Crop, "as far as it goes"
+_INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
+
+
+class Unreadable(Exception):
+    """A parameter that is no number as it stands, or one that only the kernel can work out."""
+
+
+def number(layer: Layer, key: int, default: int = 0) -> int:
+    """The whole number written as `key=`."""
+    text = layer.params.get(str(key))
+    if text is None:
+        return default
+    if not _INT.fullmatch(text):
+        raise Unreadable(f"{key}={text}")
+    return int(text)
+
+
+def numbers(layer: Layer, key: int) -> tuple[int, ...]:
+    """The array of whole numbers written as `-233NN=`, without its length."""
+    if str(key) in layer.params:
+        raise Unreadable(f"{key}= where an array is expected")
+    written = layer.params.get(str(-ARRAY_IDS - key), "0").split(",")[1:]
+    if not all(map(_INT.fullmatch, written)):
+        raise Unreadable(f"array {key}")
+    return tuple(map(int, written))
+
+
+def refuse_expressions(layer: Layer, *keys: int) -> None:
+    """Raise Unreadable where a parameter is worked out from shapes when the layer runs."""
+    for key in keys:
+        if str(key) in layer.params:
+            raise Unreadable(f"{key}={layer.params[str(key)]}")
+
+
+def cdhw(shape: Shape) -> tuple[int, int, int, int]:
+    """`shape` as ncnn's Mat keeps it: what it lacks is 1."""
+    if len(shape) == 3:
+        return shape[0], 1, shape[1], shape[2]
+    c, d, h, w = (1,) * (4 - len(shape)) + shape
+    return c, d, h, w
+
+
+def outermost(shape: Shape) -> int:
+    """The axis that operators with a weight for each channel take for channels."""
+    return shape[0]
+
+
+def counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def listed(shapes: Sequence[Shape]) -> str:
+    """`[8, 24, 24] and [3, 26, 26]`."""
+    *first, last = [str(list(shape)) for shape in shapes]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,70 @@
+"""The table of rules, by operator, and what is told of a layer whose inputs do not fit.
+
+A rule fires only where ncnn reads or writes past a blob, refuses, or takes the elements for others;
+where it cannot know, it says nothing. A network that ran as it was meant breaks none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules import channels, pairs, products, views, windows
+from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape, Unreadable
+
+_DIMENSIONS = ("1D", "", "3D")
+
+RULES: Mapping[str, Rule] = {
+    **{
+        f"Convolution{group}{n}": windows.convolution for group in ("", "DepthWise") for n in _DIMENSIONS
+    },
+    **{
+        f"Deconvolution{group}{n}": windows.deconvolution
+        for group in ("", "DepthWise")
+        for n in _DIMENSIONS
+    },
+    **{f"Pooling{n}": windows.pooling for n in _DIMENSIONS},
+    "BinaryOp": pairs.binary_op,
+    "Eltwise": pairs.eltwise,
+    "Concat": pairs.concat,
+    "Reshape": views.reshape,
+    "Crop": views.crop,
+    "Slice": views.slices,
+    "Padding": views.padding,
+    "PixelShuffle": views.pixel_shuffle,
+    "InnerProduct": products.inner_product,
+    "LSTM": products.recurrent,
+    "GRU": products.recurrent,
+    "RNN": products.recurrent,
+    "MatMul": products.matmul,
+    "Gemm": products.gemm,
+    "MultiHeadAttention": products.multi_head_attention,
+    "SDPA": products.sdpa,
+    "BatchNorm": channels.batch_norm,
+    "Scale": channels.scale,
+    "PReLU": channels.prelu,
+    "InstanceNorm": channels.instance_norm,
+    "GroupNorm": channels.group_norm,
+    "LayerNorm": channels.row_norm,
+    "RMSNorm": channels.row_norm,
+}
+
+UNMOVED = frozenset(("Split", "Noop", "Dropout"))  # hand on what they get, be it nothing
+
+CURE = "feed the size that the network was made for, or convert it again for this one"
+
+
+def misfit(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What does not fit between `layer` and the `shapes` of its inputs, and what to do; or nothing."""
+    for blob, shape in zip(layer.inputs, shapes, strict=True):
+        if 0 in shape and layer.type not in UNMOVED:
+            return f"{layer.type} gets {quoted(blob)}, which is empty: {list(shape)}; {CURE}"
+    rule = RULES.get(layer.type)
+    if rule is None or not shapes:
+        return ""
+    try:
+        reason = rule(layer, shapes)
+    except Unreadable:  # left to the kernel, which works it out or refuses the file
+        return ""
+    return f"{layer.type} {reason}; {CURE}" if reason else ""

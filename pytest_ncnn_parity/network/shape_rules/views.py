@@ -1,0 +1,165 @@
+"""Operators that lay elements out anew: Reshape, Crop, Slice, Padding, PixelShuffle.
+
+Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
+refuses another count of elements, another reads past its input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import (
+    UNSET,
+    Shape,
+    Unreadable,
+    cdhw,
+    counted,
+    number,
+    numbers,
+    refuse_expressions,
+)
+
+REFLECTED = 2  # the type of Padding that mirrors what lies inside
+
+
+def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """As many elements must come out as go in; 0 stands for the input's size, -1 for what is left."""
+    refuse_expressions(layer, 6, 12, 13)
+    shape = shapes[0]
+    asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
+    dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
+    if dims == 0:
+        return ""  # no size given at all
+    sizes = _axes([asked[axis] or own for axis, own in zip("cdhw", cdhw(shape), strict=True)], dims)
+    if min(sizes) < -1 or sizes.count(-1) > 1:
+        return ""
+    elements, known = math.prod(shape), math.prod(size for size in sizes if size != -1)
+    if elements % known == 0 if -1 in sizes else elements == known:
+        return ""
+    takes = f"a multiple of {known}" if -1 in sizes else f"{known}"
+    return f"gets {list(shape)}, {counted(elements, 'element')}, and makes {sizes}, which takes {takes}"
+
+
+def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What is cut out must lie inside."""
+    refuse_expressions(layer, 19, 20, 21)
+    shape = shapes[0]
+    cuts = _sliced(layer, shape) if numbers(layer, 9) and numbers(layer, 10) else _cut(layer, shapes)
+    if all(start == 0 and size == whole for (start, size), whole in zip(cuts, shape, strict=True)):
+        return ""
+    for axis, ((start, size), whole) in enumerate(zip(cuts, shape, strict=True)):
+        if size < 1:
+            return (
+                f"gets {list(shape)} and keeps nothing along axis {axis}, from {start} to {start + size}"
+            )
+        if start < 0 or start + size > whole:
+            end = start + size
+            return f"gets {list(shape)} and takes {start} to {end} along axis {axis}, past its {whole}"
+    return ""
+
+
+def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
+    """Where along each axis it starts, and how much it takes, told as numpy slices are told."""
+    starts, ends, axes = numbers(layer, 9), numbers(layer, 10), numbers(layer, 11)
+    cuts = [(0, size) for size in shape]
+    for start, end, axis in zip(starts, ends, axes or range(len(shape)), strict=False):
+        own = axis + len(shape) if axis < 0 else axis
+        if not 0 <= own < len(shape):
+            continue  # ncnn passes over it
+        size = shape[own]
+        first = 0 if start == UNSET else start if start >= 0 else size + start
+        last = size if end == UNSET else min(size, end if end > 0 else size + end)
+        cuts[own] = first, last - first
+    return cuts
+
+
+def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
+    """The same, told by offsets and sizes, or by a second input whose size is taken."""
+    shape = shapes[0]
+    starts = _by_axis(layer, (2, 13, 1, 0), len(shape))
+    if len(shapes) > 1:
+        if number(layer, 0) == UNSET:
+            raise Unreadable("offsets that are an input")
+        like = cdhw(shapes[1])
+        kept = cdhw(shape)
+        channels = like[0] if len(shapes[1]) == len(shape) else kept[0]
+        sizes = _axes((channels, *like[1:]), len(shape))
+        return list(zip(starts, sizes, strict=True))
+    ends = _by_axis(layer, (8, 15, 7, 6), len(shape))
+    asked = _by_axis(layer, (5, 14, 4, 3), len(shape))
+    left = [size - start - end for size, start, end in zip(shape, starts, ends, strict=True)]
+    sizes = [
+        size if wanted == UNSET else min(wanted, size) for wanted, size in zip(asked, left, strict=True)
+    ]
+    return list(zip(starts, sizes, strict=True))
+
+
+def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """The parts must not be more than there is, and none empty."""
+    shape = shapes[0]
+    written = number(layer, 1)
+    axis = written + len(shape) if written < 0 else written
+    if len(shape) == 1:
+        axis = 0
+    if not 0 <= axis < len(shape):
+        return f"gets {list(shape)}, which has no axis {written}: nothing comes out"
+    parts = _parts(layer, shape[axis])
+    if min(parts) >= 1 and sum(parts) <= shape[axis]:
+        return ""
+    return (
+        f"gets {list(shape)}, {shape[axis]} along axis {axis}, and makes parts of "
+        f"{', '.join(map(str, parts))}"
+    )
+
+
+def _parts(layer: Layer, size: int) -> list[int]:
+    """How much each output of a Slice gets."""
+    count = len(layer.outputs)
+    ends, lengths = numbers(layer, 2), numbers(layer, 0)
+    if len(ends or lengths) < count - bool(ends):
+        raise Unreadable("fewer parts than outputs")
+    parts: list[int] = []
+    for i in range(count):
+        left = size - sum(parts)
+        if ends:
+            end = size if i == count - 1 else ends[i]
+            parts.append((end + size if end < 0 else end) - sum(parts))
+        else:
+            parts.append(left // (count - i) if lengths[i] == UNSET else lengths[i])
+    return parts
+
+
+def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What is mirrored must be larger than the pads."""
+    shape = shapes[0]
+    if number(layer, 4) != REFLECTED:
+        return ""
+    pads = {"w": (2, 3), "h": (0, 1), {3: "c", 4: "d"}.get(len(shape), ""): (7, 8)}
+    axes = "wh" if len(shape) < 3 else "whc" if len(shape) == 3 else "whdc"
+    for axis, size in zip(axes, reversed(shape), strict=False):
+        widest = max(number(layer, key) for key in pads.get(axis, (-1,)))
+        if widest >= size:
+            most = f"of {size} at most {size - 1} can be mirrored"
+            return f"gets {list(shape)} and mirrors {widest} along {axis}; {most}"
+    return ""
+
+
+def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Each block of an output takes a channel."""
+    factor, shape = number(layer, 0, 1), shapes[0]
+    if len(shape) != 3 or factor < 1 or shape[0] % factor**2 == 0:
+        return ""
+    return f"gets {list(shape)}; for a factor of {factor} it takes a multiple of {factor**2} channels"
+
+
+def _by_axis(layer: Layer, keys: Sequence[int], dims: int) -> list[int]:
+    """Parameters given for c, d, h and w, for the axes that a blob of `dims` has."""
+    return _axes([number(layer, key) for key in keys], dims)
+
+
+def _axes(sizes: Sequence[int], dims: int) -> list[int]:
+    """Of values for c, d, h and w those for the axes that a blob of `dims` has."""
+    c, d, h, w = sizes
+    return {1: [w], 2: [h, w], 3: [c, h, w], 4: [c, d, h, w]}[dims]

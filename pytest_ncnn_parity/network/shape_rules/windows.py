@@ -1,0 +1,209 @@
+"""Convolutions and poolings: the channels their weights are for, and windows that do not fit.
+
+Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp. Where the padded input is smaller
+than the window, ncnn's division rounds towards zero and may still make an output, of values read past
+the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, counted, number
+
+SAME = (UNSET, UNSET - 1)  # pads that say: as many as make the output as large as the input
+OUTPUT_SIZE = ((18, 20), (19, 21))  # of a Deconvolution, w and h: added at the end, asked for
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The parameters of one axis."""
+
+    axis: str
+    kernel: int
+    dilation: int | None
+    stride: int
+    before: int
+    after: int
+
+
+CONVOLVED = (
+    Keys("w", 1, 2, 3, 4, 15),
+    Keys("h", 11, 12, 13, 14, 16),
+    Keys("d", 21, 22, 23, 24, 17),
+)
+POOLED = (
+    Keys("w", 1, None, 2, 3, 14),
+    Keys("h", 11, None, 12, 13, 15),
+    Keys("d", 21, None, 22, 23, 16),
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What slides along one axis, in elements."""
+
+    axis: str
+    kernel: int
+    dilation: int
+    stride: int
+    before: int
+    after: int
+
+    @property
+    def extent(self) -> int:
+        return self.dilation * (self.kernel - 1) + 1
+
+
+Padding = Callable[[Sequence[int], Sequence[Window]], list[int]]
+
+
+def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Convolution, Convolution1D, Convolution3D and their depthwise kin."""
+    windows = _windows(layer, CONVOLVED)
+    if len(shapes[0]) > len(windows) + 1 or _is_inner_product(layer, shapes[0], windows):
+        return ""
+    return _channels(layer, shapes, windows) or _beyond(shapes[0], windows, _padded_convolution)
+
+
+def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise kin."""
+    windows = _windows(layer, CONVOLVED)
+    if len(shapes[0]) > len(windows) + 1:
+        return ""
+    return _channels(layer, shapes, windows) or _cut_away(layer, shapes[0], windows)
+
+
+def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Pooling, Pooling1D and Pooling3D."""
+    if number(layer, 4) or number(layer, 7):  # over all there is, or to a size of its own
+        return ""
+    windows = _windows(layer, POOLED)
+    mode = number(layer, 5)
+    if mode > 1 or len(shapes[0]) > len(windows) + 1:  # 2 and 3: as large as the input
+        return ""
+    return _beyond(shapes[0], windows, _padded_full if mode == 0 else _padded)
+
+
+def _windows(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
+    """What slides along the axes of `layer`, w first. What is not given for h and d is as for w."""
+    count = 1 if "1D" in layer.type else 3 if "3D" in layer.type else 2
+    windows: list[Window] = []
+    w = Window("w", 0, 1, 1, 0, 0)
+    for keys in axes[:count]:
+        dilation = 1 if keys.dilation is None else number(layer, keys.dilation, w.dilation)
+        before = number(layer, keys.before, w.before)
+        windows.append(
+            Window(
+                keys.axis,
+                number(layer, keys.kernel, w.kernel),
+                dilation,
+                number(layer, keys.stride, w.stride),
+                before,
+                number(layer, keys.after, before),
+            )
+        )
+        w = windows[0]
+    if any(min(window.kernel, window.dilation, window.stride) < 1 for window in windows):
+        raise Unreadable("a window of no size")
+    return windows
+
+
+def _is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> bool:
+    """A vector through a 1x1 Convolution, which old converters wrote for an InnerProduct."""
+    points = all(window.kernel == 1 for window in windows)
+    inputs = number(layer, 6) // max(1, number(layer, 0))
+    return layer.type == "Convolution" and len(shape) == 1 and points and shape[0] == inputs
+
+
+def _channels(layer: Layer, shapes: Sequence[Shape], windows: Sequence[Window]) -> str:
+    """What is wrong with the number of channels."""
+    shape = shapes[0]
+    channels = shape[0] if len(shape) > len(windows) else 1
+    group = number(layer, 7, 1) if "DepthWise" in layer.type else 1
+    if number(layer, 28 if layer.type.startswith("De") else 19):
+        return _other_weights(layer, shapes, channels, group, len(windows))
+    kernel = math.prod(window.kernel for window in windows)
+    outputs, size = number(layer, 0), number(layer, 6)
+    if outputs < 1 or size < 1 or group < 1:
+        return ""
+    wanted, rest = divmod(size * group, kernel * outputs)
+    if rest:
+        return (
+            f"gets {list(shape)}; its {size} weights are for no whole number of channels, with "
+            f"{counted(outputs, 'output')} of kernel {_area([w.kernel for w in windows])}"
+        )
+    if channels == wanted:
+        return ""
+    return f"gets {list(shape)}, of {counted(channels, 'channel')}; its weights are for {wanted}"
+
+
+def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: int, dims: int) -> str:
+    """The same where the weights are an input: (outputs, channels of a group, kernel...)."""
+    if layer.type.startswith("De") or len(shapes) < 2 or len(shapes[1]) != dims + 2:
+        return ""
+    wanted = shapes[1][1] * group
+    if channels == wanted:
+        return ""
+    return (
+        f"gets {list(shapes[0])}; its weights, {list(shapes[1])}, are for {counted(wanted, 'channel')}"
+    )
+
+
+def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
+    """What is wrong where a window is larger than what it slides over."""
+    sizes = _sizes(shape, windows)
+    padded = pad(sizes, windows)
+    if all(size >= window.extent for size, window in zip(padded, windows, strict=True)):
+        return ""
+    window = _area([window.extent for window in windows])
+    inside = _area(sizes) + (f" ({_area(padded)} with its pads)" if padded != sizes else "")
+    return f"gets {list(shape)}: a window of {window} does not fit into {inside}, so nothing is left"
+
+
+def _padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+    pads = [pad for window in windows for pad in (window.before, window.after)]
+    if any(all(pad == same for pad in pads) for same in SAME):
+        return [max(size, window.extent) for size, window in zip(sizes, windows, strict=True)]
+    return _padded(sizes, windows) if any(pad > 0 for pad in pads) else list(sizes)
+
+
+def _padded(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+    return [size + window.before + window.after for size, window in zip(sizes, windows, strict=True)]
+
+
+def _padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+    """With the tail that ncnn adds so that no element is left out. The remainder is C's."""
+    full = []
+    for size, window in zip(_padded(sizes, windows), windows, strict=True):
+        tail = int(math.fmod(size - window.kernel, window.stride))
+        full.append(size + window.stride - tail if tail else size)
+    return full
+
+
+def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
+    """What is wrong where the pads of a Deconvolution cut away all that it makes."""
+    if len(windows) > len(OUTPUT_SIZE):
+        return ""
+    for size, window, (extra, asked) in zip(_sizes(shape, windows), windows, OUTPUT_SIZE, strict=False):
+        made = (size - 1) * window.stride + window.extent + number(layer, extra)
+        cut = window.before + window.after
+        if min(window.before, window.after) >= 0 and not number(layer, asked) and made <= cut:
+            return (
+                f"gets {list(shape)} and makes {made} along {window.axis}, of which its pads cut away "
+                f"{cut}, so nothing is left"
+            )
+    return ""
+
+
+def _sizes(shape: Shape, windows: Sequence[Window]) -> list[int]:
+    """`shape` along the axes of `windows`; what it lacks is 1."""
+    return [*reversed(shape), 1, 1, 1][: len(windows)]
+
+
+def _area(sizes: Sequence[int]) -> str:
+    """`5x3` for 3 along w and 5 along h."""
+    return "x".join(map(str, reversed(sizes)))

@@ -1,0 +1,239 @@
+"""Which shapes each operator takes: what does not fit is told, and nothing else is."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_ncnn_parity.network.param import Layer, parse
+from pytest_ncnn_parity.network.shape_rules.table import CURE, RULES, misfit
+
+Shapes = list[tuple[int, ...]]
+
+
+def layer(text: str, inputs: int, outputs: int = 1) -> Layer:
+    """A layer written `Type params...`, with so many inputs and outputs."""
+    kind, *params = text.split()
+    blobs = [f"b{i}" for i in range(inputs)]
+    made = [f"out{i}" for i in range(outputs)]
+    lines = [*(f"Input {blob} 0 1 {blob}" for blob in blobs)]
+    lines.append(" ".join([kind, "it", str(inputs), str(outputs), *blobs, *made, *params]))
+    text = "\n".join(("7767517", f"{len(lines)} {inputs + outputs}", *lines, ""))
+    return parse(text, "net.param").layers[-1]
+
+
+def told(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:
+    return misfit(layer(text, len(shapes), outputs), shapes)
+
+
+FITS: list[tuple[str, Shapes]] = [
+    ("Reshape 0=1024 1=4", [(4, 32, 32)]),
+    ("Reshape 0=-1", [(4, 32, 32)]),
+    ("Reshape 0=0 1=-1", [(4, 6, 10)]),
+    ("Reshape 0=0 1=0 2=-1", [(4, 6, 10)]),
+    ("Reshape 0=5 1=2 11=6 2=-1", [(4, 6, 10)]),
+    ('Reshape 6="10,24"', [(7,)]),  # worked out when it runs
+    ("BinaryOp 0=0 1=1 2=0.5", [(3, 4, 5)]),
+    ("BinaryOp 0=0", [(3, 4, 5), (3, 4, 5)]),
+    ("BinaryOp 0=0", [(3, 4, 5), (3, 1, 1)]),
+    ("BinaryOp 0=0", [(1, 4, 1), (3, 1, 5)]),
+    ("BinaryOp 0=0", [(3, 4, 5), (1,)]),
+    ("BinaryOp 0=0", [(3, 4, 5), (3,)]),  # a vector goes along the channels if it can
+    ("BinaryOp 0=0", [(3, 4, 5), (5,)]),  # and along w if not
+    ("BinaryOp 0=0", [(3, 4), (3, 4, 5)]),  # (h, w) are taken for (c, h)
+    ("BinaryOp 0=0", [(3, 2, 4), (3, 2, 4, 5)]),
+    ("Eltwise 0=1", [(3, 4, 5), (3, 4, 5), (3, 4, 5)]),
+    ("Eltwise 0=1", [(16,), (16, 1, 1)]),
+    ("Concat 0=0", [(3, 4, 5), (7, 4, 5)]),
+    ("Concat 0=-1", [(3, 4, 5), (3, 4, 1)]),
+    ("Concat 0=1", [(3, 2, 4, 5), (3, 7, 4, 5)]),
+    ("Concat 0=2", [(3,), (7,)]),  # a vector has one axis
+    ("Convolution 0=4 1=3 6=108", [(3, 3, 3)]),
+    ("Convolution 0=4 1=3 11=1 6=36", [(3, 1, 3)]),
+    ("Convolution 0=4 1=3 4=1 6=108", [(3, 1, 1)]),
+    ("Convolution 0=4 1=3 2=4 3=2 4=-233 15=-233 14=-233 16=-233 6=108", [(3, 1, 1)]),
+    ("Convolution 0=4 1=1 6=64", [(16,)]),  # an InnerProduct of old
+    ("Convolution 0=4 1=1 6=4", [(16,)]),
+    ("Convolution 0=4 1=1 6=4", [(5, 7)]),  # one channel
+    ("Convolution 0=4 1=3 19=1", [(3, 8, 8), (4, 3, 3, 3)]),
+    ("ConvolutionDepthWise 0=8 1=3 6=72 7=8", [(8, 8, 8)]),
+    ("ConvolutionDepthWise 0=16 1=3 6=144 7=8", [(8, 8, 8)]),
+    ("ConvolutionDepthWise 0=8 1=3 6=288 7=2", [(8, 8, 8)]),
+    ("Convolution1D 0=4 1=3 6=96", [(8, 3)]),
+    ("Convolution3D 0=4 1=3 6=324", [(3, 3, 3, 3)]),
+    ("Deconvolution 0=4 1=2 3=2 6=48", [(3, 1, 1)]),
+    ("DeconvolutionDepthWise 0=8 1=2 3=2 6=32 7=8", [(8, 1, 1)]),
+    ("Pooling 0=0 1=2 2=2", [(3, 1, 1)]),  # ncnn adds a tail
+    ("Pooling 0=0 1=7 5=1", [(3, 7, 7)]),
+    ("Pooling 0=0 1=7 5=2", [(3, 2, 2)]),
+    ("Pooling 0=0 4=1", [(3, 2, 2)]),
+    ("Pooling 0=1 7=1 8=7", [(3, 2, 2)]),
+    ("Pooling 0=0 1=3 2=2 5=1 3=1", [(64, 1, 1)]),
+    ("Crop 0=2 1=2 3=-233 4=-233 5=-233 6=2 7=2", [(3, 8, 8)]),
+    ("Crop -23309=1,0 -23310=1,16 -23311=1,0", [(16, 8, 8)]),
+    ("Crop -23309=1,2 -23310=1,2147483647 -23311=1,-1", [(16, 8, 8)]),
+    ("Crop -23309=1,-3 -23310=1,-233 -23311=1,1", [(16, 8, 8)]),
+    ("Crop 0=2 1=2", [(3, 8, 8), (2, 4, 4)]),
+    ("Crop 2=4 3=-233 4=-233 5=4", [(6, 8, 8)]),  # as much as there is
+    ("Crop 0=-233", [(3, 8, 8), (6,)]),
+    ("Slice -23300=2,-233,-233", [(7, 4, 4)]),
+    ("Slice -23300=2,3,4 1=-1", [(2, 4, 7)]),
+    ("Slice -23302=1,3", [(7, 4, 4)]),
+    ("Slice -23302=1,-3", [(7, 4, 4)]),
+    ("Padding 0=9 1=9 2=9 3=9", [(3, 4, 4)]),
+    ("Padding 0=3 1=3 2=3 3=3 4=2", [(3, 4, 4)]),
+    ("PixelShuffle 0=2", [(12, 4, 4)]),
+    ("InnerProduct 0=10 2=480", [(3, 4, 4)]),
+    ("InnerProduct 0=10 2=480", [(7, 48)]),
+    ("InnerProduct 0=10 2=480", [(48,)]),
+    ("LSTM 0=8 1=512 2=0", [(5, 16)]),
+    ("LSTM 0=8 1=1024 2=2", [(5, 16)]),
+    ("GRU 0=8 1=384", [(5, 16)]),
+    ("RNN 0=8 1=128", [(5, 16)]),
+    ("MatMul", [(3, 4, 5), (3, 5, 6)]),
+    ("MatMul 0=1", [(3, 4, 5), (6, 5)]),
+    ("MatMul", [(5,), (2, 5, 6)]),
+    ("MatMul", [(2, 4, 5), (5,)]),
+    ("MatMul", [(2, 3, 4, 5), (3, 5, 6)]),
+    ("MatMul", [(2, 3, 4, 5), (2, 1, 5, 6)]),
+    ("Gemm", [(4, 5), (5, 6)]),
+    ("Gemm 2=1 3=1", [(5, 4), (6, 5)]),
+    ("Gemm", [(5,), (5, 6)]),
+    ("Gemm", [(4, 1, 5), (5, 6)]),
+    ("Gemm", [(4, 5), (5, 6), (6,)]),
+    ("Gemm", [(4, 5), (5, 6), (4, 1)]),
+    ("Gemm 3=1 5=1 6=1 8=6 9=5 10=4", [(4, 5)]),
+    ("Gemm 2=1 4=1 6=1 7=4 9=5", [(5, 6)]),
+    ("MultiHeadAttention 0=16 1=4 2=256", [(5, 16)]),
+    ("MultiHeadAttention 0=16 1=4 2=256", [(5, 16), (7, 16)]),
+    ("MultiHeadAttention 0=16 1=4 2=256 3=8 4=6", [(5, 16), (7, 8), (7, 6)]),
+    ("MultiHeadAttention 0=16 1=4 2=256 5=1", [(5, 16), (5, 5)]),
+    ("SDPA", [(4, 6, 16), (2, 9, 16), (2, 9, 8)]),
+    ("BatchNorm 0=3", [(3, 4, 4)]),
+    ("BatchNorm 0=3", [(3, 4)]),
+    ("Scale 0=-233", [(3, 4, 4), (3,)]),
+    ("PReLU 0=1", [(3, 4, 4)]),
+    ("InstanceNorm 0=0 2=0", [(3, 4, 4)]),
+    ("GroupNorm 0=2 1=4", [(4, 4, 4)]),
+    ("LayerNorm 0=16", [(3, 4, 4)]),
+    ("LayerNorm 0=4", [(3, 4, 4)]),
+    ("LayerNorm 0=5 2=0", [(3, 4, 4)]),
+    ("RMSNorm 0=4", [(7, 4)]),
+    ("Split", [(0,)]),
+    ("SomebodysOwn 0=7", [(3, 4, 4)]),
+]
+
+
+@pytest.mark.parametrize(("text", "shapes"), FITS, ids=[f"{t} {s}" for t, s in FITS])
+def test_nothing_is_told_of_what_fits(text: str, shapes: Shapes) -> None:
+    outputs = 2 if text.startswith("Slice") else 1
+    assert told(text, *shapes, outputs=outputs) == ""
+
+
+MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes that came
+    ("Reshape 0=1024 1=4", [(4, 16, 16)], "4096"),
+    ("Reshape 0=1024", [(4, 32, 32)], "1024"),
+    ("Reshape 0=-1 1=7", [(4, 32, 32)], "multiple of 7"),
+    ("Reshape 0=8 1=4 2=0", [(16, 16, 16)], "[16, 4, 8]"),
+    ("BinaryOp 0=0", [(16, 32, 64), (64, 32, 64)], "broadcast"),
+    ("BinaryOp 0=0", [(3, 4, 5), (4, 5)], "[4, 5, 1]"),  # as numpy would, ncnn does not
+    ("BinaryOp 0=2", [(3, 4, 5), (4,)], "[1, 1, 4]"),
+    ("BinaryOp 0=2", [(5,), (6,)], "broadcast"),
+    ("Eltwise 0=1", [(3, 4, 5), (3, 4, 6)], "one shape"),
+    ("Eltwise 0=0", [(3, 4, 5), (3, 1, 1)], "one shape"),
+    ("Eltwise 0=1", [(4, 2, 2), (2, 4, 2)], "one shape"),
+    ("Concat 0=0", [(8, 24, 24), (3, 26, 26)], "axis 0"),
+    ("Concat 0=-1", [(8, 24, 24), (8, 26, 24)], "axis 2"),
+    ("Concat 0=2", [(8, 24), (8, 24)], "no axis 2"),
+    ("Concat 0=1", [(3, 2, 4, 5), (3, 2, 4, 6)], "axis 1"),
+    ("Convolution 0=10 1=3 6=270", [(12, 12, 3)], "for 3"),
+    ("Convolution 0=10 1=3 6=270", [(3, 2, 3)], "3x3 does not fit into 2x3"),
+    ("Convolution 0=10 1=3 2=4 4=1 6=270", [(3, 5, 8)], "9x9 does not fit into 5x8 (7x10"),
+    ("Convolution 0=4 1=1 6=64", [(15,)], "for 16"),
+    ("Convolution 0=4 1=3 6=100", [(3, 8, 8)], "100 weights"),
+    ("Convolution 0=4 1=3 19=1", [(5, 8, 8), (4, 3, 3, 3)], "for 3"),
+    ("ConvolutionDepthWise 0=8 1=5 6=200 7=8", [(8, 4, 4)], "5x5 does not fit into 4x4"),
+    ("ConvolutionDepthWise 0=8 1=3 6=72 7=8", [(4, 8, 8)], "for 8"),
+    ("Convolution1D 0=4 1=3 6=96", [(7, 9)], "for 8"),
+    ("Convolution1D 0=4 1=3 6=96", [(8, 2)], "3 does not fit into 2"),
+    ("Convolution3D 0=4 1=3 6=324", [(3, 2, 3, 3)], "3x3x3 does not fit into 2x3x3"),
+    ("Deconvolution 0=4 1=2 3=2 6=48", [(4, 8, 8)], "for 3"),
+    ("Deconvolution 0=4 1=4 3=2 4=3 6=192", [(3, 2, 2)], "cut away 6"),
+    ("Pooling 0=0 1=7 5=1", [(3, 6, 7)], "7x7 does not fit into 6x7"),
+    ("Pooling 0=0 1=3 2=2", [(3, 1, 1)], "3x3 does not fit into 1x1"),
+    ("Crop 0=8 1=0 3=-233 4=-233 5=-233", [(6, 8, 8)], "nothing along axis 2"),
+    ("Crop -23309=1,8 -23310=1,20 -23311=1,0", [(8, 4, 4)], "nothing along axis 0"),
+    ("Crop -23309=1,-9 -23310=1,4 -23311=1,0", [(8, 4, 4)], "axis 0"),
+    ("Crop 0=2 1=2", [(3, 8, 8), (3, 7, 7)], "axis 1"),
+    ("Slice -23300=2,4,4", [(7, 4, 4)], "4, 4"),
+    ("Slice -23300=2,-233,-233", [(1, 4, 4)], "0, 1"),
+    ("Slice -23302=1,9", [(7, 4, 4)], "9, -2"),
+    ("Slice -23300=2,2,2 1=2", [(4, 4)], "no axis 2"),
+    ("Padding 2=4 3=4 4=2", [(3, 4, 4)], "at most 3"),
+    ("PixelShuffle 0=2", [(10, 4, 4)], "multiple of 4"),
+    ("InnerProduct 0=10 2=480", [(3, 4, 5)], "for 48"),
+    ("InnerProduct 0=10 2=480", [(48, 7)], "for 48"),
+    ("LSTM 0=8 1=512", [(16, 5)], "rows of 16"),
+    ("GRU 0=8 1=768 2=2", [(5, 17)], "rows of 16"),
+    ("RNN 0=8 1=128", [(5, 17)], "rows of 16"),
+    ("MatMul", [(4, 5), (6, 5)], "rows of 5 times columns of 6"),
+    ("MatMul 0=1", [(4, 5), (5, 6)], "columns of 6"),
+    ("MatMul", [(3, 4, 5), (2, 5, 6)], "matrices"),
+    ("Gemm", [(4, 5), (6, 5)], "columns of 6"),
+    ("Gemm 3=1 5=1 6=1 8=6 9=5 10=4", [(4, 7)], "columns of 5"),
+    ("Gemm", [(4, 5), (5, 6), (3, 6)], "[4, 6]"),
+    ("MultiHeadAttention 0=16 1=4 2=256", [(5, 17)], "rows of 16"),
+    ("MultiHeadAttention 0=16 1=4 2=256", [(5, 16), (7, 16), (8, 16)], "as many rows"),
+    ("SDPA", [(4, 6, 16), (2, 9, 15), (2, 9, 8)], "columns"),
+    ("SDPA", [(4, 6, 16), (2, 9, 16), (2, 8, 8)], "rows"),
+    ("SDPA", [(4, 6, 16), (3, 9, 16), (3, 9, 8)], "multiple"),
+    ("BatchNorm 0=3", [(4, 4, 4)], "for 3"),
+    ("Scale 0=3", [(4, 4)], "for 3"),
+    ("Scale 0=-233", [(4, 4, 4), (3,)], "for 3"),
+    ("PReLU 0=3", [(4, 4, 4)], "for 3"),
+    ("InstanceNorm 0=3", [(4, 4, 4)], "for 3"),
+    ("GroupNorm 0=1 1=3", [(4, 4, 4)], "for 3"),
+    ("LayerNorm 0=16", [(16, 4)], "for 16"),
+    ("RMSNorm 0=5", [(3, 4, 4)], "for 5"),
+    ("ReLU", [(0,)], "empty"),
+]
+
+
+@pytest.mark.parametrize(("text", "shapes", "more"), MISFITS, ids=[f"{t} {s}" for t, s, _ in MISFITS])
+def test_what_does_not_fit_is_told_with_the_shapes_that_came(
+    text: str, shapes: Shapes, more: str
+) -> None:
+    outputs = 2 if text.startswith("Slice") else 1
+    said = told(text, *shapes, outputs=outputs)
+    assert said.startswith(text.split(maxsplit=1)[0])
+    assert str(list(shapes[0])) in said
+    assert more in said
+    assert said.endswith(CURE)
+
+
+def test_each_rule_is_shown_both_ways() -> None:
+    """Of each rule of the table at least one operator stands in both lists."""
+    fitting = {RULES[text.split()[0]] for text, _ in FITS if text.split()[0] in RULES}
+    unfit = {RULES[text.split()[0]] for text, _, _ in MISFITS if text.split()[0] in RULES}
+    assert fitting == unfit == set(RULES.values())
+
+
+sizes = st.integers(1, 9)
+shapes_of_any = st.lists(sizes, min_size=1, max_size=4).map(tuple)
+
+
+@given(st.sampled_from(sorted(RULES)), st.lists(shapes_of_any, min_size=1, max_size=3), st.data())
+def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data: st.DataObject) -> None:
+    values = st.one_of(st.integers(-234, 40).map(str), st.sampled_from(["1.5", '"size(@0,0)"', "1,2"]))
+    params = data.draw(st.dictionaries(st.integers(0, 21), values, max_size=6))
+    text = " ".join([kind, *(f"{key}={value}" for key, value in params.items())])
+    assert isinstance(told(text, *shapes), str)
+
+
+@given(shapes_of_any)
+def test_a_reshape_to_as_many_elements_fits(shape: tuple[int, ...]) -> None:
+    assert told(f"Reshape 0={prod(shape)}", shape) == ""
+    assert told(f"Reshape 0={prod(shape) + 1}", shape) != ""
