@@ -81,6 +81,7 @@ FITS: list[tuple[str, Shapes]] = [
     ("Crop 0=-233", [(3, 8, 8), (6,)]),
     ("Slice -23300=2,-233,-233", [(7, 4, 4)]),
     ("Slice -23300=2,3,4 1=-1", [(2, 4, 7)]),
+    ("Slice -23300=2,2,4 1=0", [(7, 3, 4)]),  # the rest goes nowhere
     ("Slice -23302=1,3", [(7, 4, 4)]),
     ("Slice -23302=1,-3", [(7, 4, 4)]),
     ("Padding 0=9 1=9 2=9 3=9", [(3, 4, 4)]),
@@ -170,6 +171,7 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes
     ("Crop 0=2 1=2", [(3, 8, 8), (3, 7, 7)], "axis 1"),
     ("Slice -23300=2,4,4", [(7, 4, 4)], "4, 4"),
     ("Slice -23300=2,-233,-233", [(1, 4, 4)], "0, 1"),
+    ("Slice -23300=2,2,4 1=2", [(3, 4, 7)], "2, 4"),  # the rest of a row would go to the next
     ("Slice -23302=1,9", [(7, 4, 4)], "9, -2"),
     ("Slice -23300=2,2,2 1=2", [(4, 4)], "no axis 2"),
     ("Padding 2=4 3=4 4=2", [(3, 4, 4)], "at most 3"),

@@ -97,7 +97,8 @@ def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
 
 
 def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """The parts must not be more than there is, and none empty."""
+    """The parts must not be more than there is, and none empty; nor may they leave something over where
+    the packed kernels count on through the rows (src/layer/x86/slice_x86.cpp)."""
     shape = shapes[0]
     written = number(layer, 1)
     axis = written + len(shape) if written < 0 else written
@@ -106,7 +107,8 @@ def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
     if not 0 <= axis < len(shape):
         return f"gets {list(shape)}, which has no axis {written}: nothing comes out"
     parts = _parts(layer, shape[axis])
-    if min(parts) >= 1 and sum(parts) <= shape[axis]:
+    left = shape[axis] - sum(parts)
+    if min(parts) >= 1 and (left == 0 or (left > 0 and axis < 2)):
         return ""
     return (
         f"gets {list(shape)}, {shape[axis]} along axis {axis}, and makes parts of "
