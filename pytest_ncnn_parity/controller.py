@@ -15,6 +15,7 @@ from pytest_ncnn_parity.baseline import Baseline, BaselineError
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.report import counts, records, run_report, run_state, writer
+from pytest_ncnn_parity.report.document.case import PlaceRecord
 from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.text import github, terminal
 from pytest_ncnn_parity.report.text.terminal import Line
@@ -66,11 +67,11 @@ class Controller:
         """
         return self._files.write(self._report.document)
 
-    def not_collected(self, nodeid: str, message: str) -> None:
-        """Take a part of a spec that could not be collected."""
+    def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
+        """Take a part of a spec that could not be collected; `place`: of the spec's first error."""
         spec, _, _ = nodeid.partition("::")
         if spec.endswith(run_state.SUFFIX):
-            self._report.error(spec, message)
+            self._report.error(spec, message, place)
 
     def select(self, nodeids: Iterable[str]) -> None:
         """Take note of the items that are going to run."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.base.errors import ParityError, Place
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.engine.client import EngineError
@@ -31,13 +31,16 @@ def select(session: Session, items: Iterable[pytest.Item]) -> None:
 
 
 class SpecFile(pytest.File):
-    """A `*.parity.yaml` file."""
+    """A `*.parity.yaml` file. `fault`: where in it the first error is that keeps it from being used."""
+
+    fault: Place | None = None
 
     def collect(self) -> Iterator[Sample]:
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)
         except ParityError as error:
+            self.fault = error.place
             raise self.CollectError(printable(str(error), lines=True)) from None
         for name in plan.spec.inputs:
             yield Sample.from_parent(self, name=printable(name), sample=name, plan=plan)
@@ -137,6 +140,12 @@ class CaseItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         name = f"{self.subject.sample}::{self.subject.case.id}"
         return self.path, self.subject.line - 1, name
+
+
+def carry_fault(collector: pytest.Collector, report: pytest.CollectReport) -> None:
+    """Let pytest's `report` on a spec carry the place of its first error, from xdist's workers too."""
+    if isinstance(collector, SpecFile) and collector.fault is not None:
+        vars(report)["ncnn_parity_fault"] = vars(collector.fault)
 
 
 def carry(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -130,6 +130,13 @@ class RunningHooks:
 
         return SpecFile.from_parent(parent, path=file_path)
 
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, None]:
+        from pytest_ncnn_parity import nodes
+
+        outcome = yield
+        nodes.carry_fault(collector, outcome.get_result())
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         from pytest_ncnn_parity import nodes
 
@@ -203,7 +210,9 @@ class ReportingHooks:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._controller.not_collected(report.nodeid, report.longreprtext)
+            self._controller.not_collected(
+                report.nodeid, report.longreprtext, vars(report).get("ncnn_parity_fault")
+            )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._controller.select(item.nodeid for item in session.items)

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.report import records
-from pytest_ncnn_parity.report.document.case import Outcome, Place
+from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
 from pytest_ncnn_parity.report.repro import make
@@ -49,11 +49,6 @@ class Subject:
     @property
     def expected_to_fail(self) -> bool:
         return self.plan.known(self.sample, self.case) is not None
-
-    def place(self, *path: str, of_key: bool = False) -> Place:
-        """Where something stands in the spec."""
-        place = self.plan.spec.place(*path, of_key=of_key)
-        return {"line": place.line, "column": place.column}
 
 
 @dataclass(frozen=True)
@@ -141,8 +136,8 @@ def _account(subject: Subject, session: Session, run: SpecRun, result: Result) -
 def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
     """What is wrong with the recording of an output, at the place in the spec that names it."""
     path = ("inputs", subject.sample, "expect", str(subject.case.output))
-    place = f"{subject.plan.spec.at(*path, of_key=True)}: {'.'.join(path)}"
-    return case_text.plain(f"{place}: {why}", subject.place(*path, of_key=True))
+    where = replace(subject.plan.spec.at(*path, of_key=True), path=".".join(path))
+    return case_text.of_spec(where, why)
 
 
 def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
@@ -184,7 +179,7 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
     """Why the network does not load: a failure of all of it, which this case only reports."""
     death = result.evidence.death
     path = ("model", "bin") if death is None or not death.key else death.key
-    return case_text.of_files(diagnosis, subject.plan.spec.at(*path), subject.place(*path))
+    return case_text.of_files(diagnosis, subject.plan.spec.at(*path))
 
 
 def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sized
+from dataclasses import dataclass
 from itertools import islice
 
 from pytest_ncnn_parity.base.printable import printable
@@ -19,8 +20,24 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
+@dataclass(frozen=True)
+class Place:
+    """A line and a column of a text file, both from 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
 class ParityError(Exception):
-    """A mistake of the user's, or a file that cannot work; its text is the whole message."""
+    """A mistake of the user's, or a file that cannot work; its text is the whole message.
+
+    `place`: where in the file that was read it stands, or the first of several.
+    """
+
+    place: Place | None = None
 
 
 class ParityErrors(ParityError):

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pytest_ncnn_parity.base.errors import ParityError, cut, guess
+from pytest_ncnn_parity.base.errors import ParityError, Place, cut, guess
 
 OUTSIDE = (
     "lies outside of the rootdir {root}, so it is not read; "
@@ -17,10 +17,12 @@ MOST_SHOWN = 300  # characters of a path in a message
 
 
 class Unreadable(ParityError):
-    """A file that does not hold the text it should; `place` is `path` or `path:line:column`."""
+    """A file that does not hold the text it should: `what` is wrong with it, and where, if anywhere."""
 
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(f"{place}: {what}")
+    def __init__(self, path: str, what: str, place: Place | None = None) -> None:
+        super().__init__(f"{path}:{place}: {what}" if place else f"{path}: {what}")
+        self.what = what
+        self.place = place
 
 
 def shown(path: Path) -> str:
@@ -71,7 +73,7 @@ def text(path: Path, root: Path | None, most: int, expected: str) -> str:
         wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
         advice = "it looks like UTF-16: save it as UTF-8" if wide else expected
         what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {advice}"
-        raise Unreadable(f"{name}:{line}:{column}", what) from None
+        raise Unreadable(name, what, Place(line, column)) from None
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.plan import check_inputs
 from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
 from pytest_ncnn_parity.plan.check_inputs import some
-from pytest_ncnn_parity.spec.spec import Spec, SpecError
+from pytest_ncnn_parity.spec.spec import Problem, Spec, SpecError, Where
 
 
 def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
@@ -27,7 +27,9 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     try:
         checked = Plan(spec, param.read(str(spec.param), root), project)
     except param.ParamError as error:
-        of_network = [] if read_files.problem(spec.param, root) else error.errors
+        of_network: list[Problem] = []
+        if not read_files.problem(spec.param, root):  # else it is among the errors already
+            of_network = [(None, line) for line in error.errors]
         raise SpecError([*errors, *of_network]) from None
     wrong = SpecError(chain(errors, _against_network(checked)))
     if wrong.errors:
@@ -35,7 +37,7 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     return checked
 
 
-def _against_network(plan: Plan) -> Iterator[str]:
+def _against_network(plan: Plan) -> Iterator[Problem]:
     spec, graph = plan.spec, plan.graph
     yield from check_inputs.inputs(spec, graph)
     yield from check_inputs.expected(spec, graph)
@@ -45,66 +47,65 @@ def _against_network(plan: Plan) -> Iterator[str]:
     yield from _known(spec, plan)
 
 
-def _model_files(spec: Spec, root: Path | None) -> Iterator[str]:
+def _model_files(spec: Spec, root: Path | None) -> Iterator[Problem]:
     for key, kind, path in (("param", "model", spec.param), ("bin", "weights", spec.bin)):
         problem = read_files.problem(path, root)
         if problem:
-            yield f"{spec.at('model', key)}: {kind} file {read_files.shown(path)} {problem}"
+            yield spec.at("model", key), f"{kind} file {read_files.shown(path)} {problem}"
 
 
-def _selection(spec: Spec, plan: Plan) -> Iterator[str]:
+def _selection(spec: Spec, plan: Plan) -> Iterator[Problem]:
     for key in ("include", "exclude"):
         for i, pattern in enumerate(getattr(spec.layers, key)):
             if not any(matches(pattern, layer) for layer in plan.graph.layers):
                 yield _matches_nothing(spec.at("layers", key, i), f"layers.{key}", pattern, plan.graph)
     if not plan.layers:
-        yield f"{spec.at('layers', of_key=True)}: layers: nothing is selected, so nothing is tested"
+        yield spec.at("layers", of_key=True), "layers: nothing is selected, so nothing is tested"
 
 
-def _tolerances(spec: Spec, graph: Graph) -> Iterator[str]:
+def _tolerances(spec: Spec, graph: Graph) -> Iterator[Problem]:
     for pattern in spec.tolerance.layers:
         if not any(matches(pattern, layer) for layer in graph.layers):
-            place = spec.at("tolerance", "layers", pattern, of_key=True)
-            yield _matches_nothing(place, "tolerance.layers", pattern, graph)
+            where = spec.at("tolerance", "layers", pattern, of_key=True)
+            yield _matches_nothing(where, "tolerance.layers", pattern, graph)
     for pattern in spec.tolerance.outputs:
         if not any(matches_blob(pattern, blob) for blob in graph.outputs):
             yield (
-                f"{spec.at('tolerance', 'outputs', pattern, of_key=True)}: tolerance.outputs: "
-                f"{quoted(pattern)} matches no output{guess(pattern, graph.outputs)}; there is "
-                f"{some(graph.outputs)}"
+                spec.at("tolerance", "outputs", pattern, of_key=True),
+                f"tolerance.outputs: {quoted(pattern)} matches no output"
+                f"{guess(pattern, graph.outputs)}; there is {some(graph.outputs)}",
             )
 
 
-def _matches_nothing(place: str, where: str, pattern: str, graph: Graph) -> str:
+def _matches_nothing(where: Where, key: str, pattern: str, graph: Graph) -> Problem:
     types = {f"type:{layer.type}" for layer in graph.layers}
     known = types if pattern.startswith("type:") else set(graph.names)
-    return f"{place}: {where}: {quoted(pattern)} matches no layer{guess(pattern, known)}"
+    return where, f"{key}: {quoted(pattern)} matches no layer{guess(pattern, known)}"
 
 
-def _masks(spec: Spec, graph: Graph) -> Iterator[str]:
+def _masks(spec: Spec, graph: Graph) -> Iterator[Problem]:
     for name in spec.masks:
         if name not in graph.names:
-            yield (
-                f"{spec.at('masks', name, of_key=True)}: masks: no layer {quoted(name)} in "
-                f"{printable(Path(graph.source).name)}{guess(name, graph.names)}"
-            )
+            file = printable(Path(graph.source).name)
+            problem = f"masks: no layer {quoted(name)} in {file}{guess(name, graph.names)}"
+            yield spec.at("masks", name, of_key=True), problem
 
 
-def _known(spec: Spec, plan: Plan) -> Iterator[str]:
+def _known(spec: Spec, plan: Plan) -> Iterator[Problem]:
     names = [comparison.name for comparison in spec.comparisons]
     if any(sample.expect for sample in spec.samples.values()):
         names.append(GOLDEN.name)
     for i, entry in enumerate(spec.known):
-        place = spec.at("known", i)
+        where = spec.at("known", i)
         if entry.comparison is not None and entry.comparison not in names:
-            yield (
-                f"{place}: known: no comparison {quoted(entry.comparison)} in this spec"
-                f"{guess(entry.comparison, names)}; it has {', '.join(names)}"
-            )
+            near = guess(entry.comparison, names)
+            problem = f"known: no comparison {quoted(entry.comparison)} in this spec{near}"
+            yield where, f"{problem}; it has {', '.join(names)}"
         if entry.sample is not None and entry.sample not in spec.inputs:
-            yield f"{place}: known: no sample {quoted(entry.sample)}{guess(entry.sample, spec.inputs)}"
+            near = guess(entry.sample, spec.inputs)
+            yield where, f"known: no sample {quoted(entry.sample)}{near}"
         if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
-            yield _matches_nothing(place, "known", entry.layer, plan.graph)
+            yield _matches_nothing(where, "known", entry.layer, plan.graph)
         if entry.output and not any(matches_blob(entry.output, b) for b in plan.graph.outputs):
             near = guess(entry.output, plan.graph.outputs)
-            yield f"{place}: known: no output {quoted(entry.output)}{near}"
+            yield where, f"known: no output {quoted(entry.output)}{near}"

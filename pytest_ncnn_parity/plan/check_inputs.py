@@ -18,10 +18,10 @@ from pytest_ncnn_parity.spec.sources import (
     RandomSource,
     Source,
 )
-from pytest_ncnn_parity.spec.spec import Spec
+from pytest_ncnn_parity.spec.spec import Problem, Spec
 
 
-def files(spec: Spec, root: Path | None) -> Iterator[str]:
+def files(spec: Spec, root: Path | None) -> Iterator[Problem]:
     for name, sample in spec.samples.items():
         for path, source in (
             *(((blob,), source) for blob, source in sample.blobs.items()),
@@ -32,39 +32,35 @@ def files(spec: Spec, root: Path | None) -> Iterator[str]:
                 file = spec.path.parent / named
                 problem = read_files.problem(file, root)
                 if problem:
-                    yield f"{spec.at_input(name, *path)}: {read_files.shown(file)} {problem}"
+                    yield spec.at_input(name, *path), f"{read_files.shown(file)} {problem}"
 
 
-def inputs(spec: Spec, graph: Graph) -> Iterator[str]:
+def inputs(spec: Spec, graph: Graph) -> Iterator[Problem]:
     volumes = graph.has_volumes
     for sample, blobs in spec.inputs.items():
         for blob in graph.inputs:
             if blob not in blobs:
-                place = spec.at("inputs", sample, of_key=True)
-                yield f"{place}: inputs.{sample}: the network's input {quoted(blob)} is missing"
+                where = spec.at("inputs", sample, of_key=True)
+                yield where, f"inputs.{sample}: the network's input {quoted(blob)} is missing"
         for blob, source in blobs.items():
-            place = spec.at_input(sample, blob)
+            where = spec.at_input(sample, blob)
             hint = graph.shapes.get(blob)
             if blob not in graph.inputs:
-                yield (
-                    f"{place}: the network has no such input{guess(blob, graph.inputs)}; "
-                    f"it has {some(graph.inputs)}"
-                )
+                near = guess(blob, graph.inputs)
+                yield where, f"the network has no such input{near}; it has {some(graph.inputs)}"
                 continue
             reader = integers.integer_reader(graph, blob)
             if reader is not None:
-                yield from (f"{place}: {what}" for what in _no_integers(spec, source, reader))
+                yield from ((where, what) for what in _no_integers(spec, source, reader))
             if isinstance(source, FileSource | ImageSource):
                 continue  # the worker knows their shapes
             if source.shape is None and hint is None:
-                yield (
-                    f"{place}: the key 'shape' is missing, and "
-                    f"{printable(Path(graph.source).name)} does not tell it either"
-                )
+                file = printable(Path(graph.source).name)
+                yield where, f"the key 'shape' is missing, and {file} does not tell it either"
             else:
                 problem = shapes.misfit(source.shape or hint or (), hint, volumes)
                 if problem:
-                    yield f"{place}: {problem}"
+                    yield where, problem
 
 
 MOST_WORDS = 100  # suggested where the network does not tell how many there are
@@ -115,14 +111,13 @@ def _beyond(source: Source, last: int) -> str:
     )
 
 
-def expected(spec: Spec, graph: Graph) -> Iterator[str]:
+def expected(spec: Spec, graph: Graph) -> Iterator[Problem]:
     for name, sample in spec.samples.items():
         for blob in sample.expect:
             if blob not in graph.outputs:
-                yield (
-                    f"{spec.at_input(name, 'expect', blob)}: the network has no such output"
-                    f"{guess(blob, graph.outputs)}; it has {some(graph.outputs)}"
-                )
+                near = guess(blob, graph.outputs)
+                problem = f"the network has no such output{near}; it has {some(graph.outputs)}"
+                yield spec.at_input(name, "expect", blob), problem
 
 
 def some(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from typing_extensions import TypedDict
 
+from pytest_ncnn_parity.base.errors import Place
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.base.strict_json import plain
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
@@ -18,7 +19,13 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
-from pytest_ncnn_parity.report.document.case import CaseRecord, Measured, MetricsRecord, Outcome
+from pytest_ncnn_parity.report.document.case import (
+    CaseRecord,
+    Measured,
+    MetricsRecord,
+    Outcome,
+    PlaceRecord,
+)
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
 from pytest_ncnn_parity.report.text.case_text import Message
@@ -72,7 +79,7 @@ def case_record(
         "details": [printable(text) for text in message.details],
         "evidence": [printable(text, lines=True) for text in message.evidence],
         "fix": message.fix,
-        "place": message.place,
+        "place": place_record(message.place),
         "metrics": None if result.metrics is None else _metrics(result.metrics),
         "accumulated": None if result.accumulated is None else _measured(result.accumulated),
         "accumulated_ended": evidence.accumulated_ended,
@@ -123,6 +130,11 @@ def lost(nodeid: str, message: str) -> CaseRecord:
         "dropped": [],
         "repro": None,
     }
+
+
+def place_record(place: Place | None) -> PlaceRecord | None:
+    """A place in a spec as the report holds it."""
+    return None if place is None else {"line": place.line, "column": place.column}
 
 
 def _measured(metrics: Metrics) -> Measured:

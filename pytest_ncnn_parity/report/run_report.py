@@ -14,7 +14,7 @@ from pytest_ncnn_parity.report.document import (
     Report,
     WorkerEnvironment,
 )
-from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.case import CaseRecord, PlaceRecord
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import ModelRecord, NetworkRecord
 from pytest_ncnn_parity.report.document.regression import SinceBaseline
@@ -91,9 +91,10 @@ class RunReport:
         known["system"] = worker["system"] or known["system"]
         known["devices"] += [one for one in worker["devices"] if one not in known["devices"]]
 
-    def error(self, spec: str, message: str) -> None:
-        """Take a spec that could not be collected."""
-        self.errors.append({"spec": spec, "message": printable(message, lines=True)})
+    def error(self, spec: str, message: str, place: PlaceRecord | None) -> None:
+        """Take a spec that could not be collected, and where in it the first error is."""
+        text = printable(message, lines=True)
+        self.errors.append({"spec": spec, "message": text, "place": place})
 
     def document(self) -> Report:
         """The JSON report, and what every other report is made of."""

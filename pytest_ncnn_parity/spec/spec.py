@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_valid
 from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
-from pytest_ncnn_parity.base.errors import ParityErrors, cut, guess, quoted
+from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, guess, quoted
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, DEFAULT_COMPARE, Comparison, Pair
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.keys import (
@@ -33,8 +34,33 @@ from pytest_ncnn_parity.spec.sources import SOURCES, FileSource, Sample, Source
 MOST_BYTES = 4 << 20  # of a spec
 
 
+@dataclass(frozen=True)
+class Where:
+    """A place in a spec, as messages about it begin: `file:line:column: path`."""
+
+    file: str
+    place: Place | None
+    path: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.place}" if self.place else self.file
+        return f"{place}: {self.path}" if self.path else place
+
+
+Problem = tuple[Where | None, str]  # what is wrong, and where in the spec if it is wrong there
+
+
 class SpecError(ParityErrors):
     """Every error of a spec, each as `file:line:column: message`."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        super().__init__(self._lines(problems))
+
+    def _lines(self, problems: Iterable[Problem]) -> Iterator[str]:
+        for where, message in problems:
+            if where is not None:
+                self.place = self.place or where.place
+            yield message if where is None else f"{where}: {message}"
 
 
 class Spec(Keys):
@@ -85,18 +111,18 @@ class Spec(Keys):
     def comparisons(self) -> list[Comparison]:
         return [comparison for item in self.compare for comparison in _expanded(item)]
 
-    def at(self, *path: str | int, of_key: bool = False) -> str:
-        """`file:line:column` of a key or a value."""
-        return f"{read_files.shown(self._path)}:{self.place(*path, of_key=of_key)}"
+    def at(self, *path: str | int, of_key: bool = False) -> Where:
+        """Where a key or a value stands."""
+        return Where(read_files.shown(self._path), self.place(*path, of_key=of_key))
 
-    def place(self, *path: str | int, of_key: bool = False) -> yaml12.Place:
+    def at_input(self, sample: str, *path: str) -> Where:
+        """Where one input of a sample stands, or what is expected of it."""
+        where = self.at("inputs", sample, *path, of_key=True)
+        return replace(where, path=".".join(["inputs", sample, *map(cut, path)]))
+
+    def place(self, *path: str | int, of_key: bool = False) -> Place:
         """Line and column of a key or a value."""
         return self._document.place(path, of_key)
-
-    def at_input(self, sample: str, *path: str) -> str:
-        """`file:line:column: path` of one input of a sample, or of what is expected of it."""
-        shown = ".".join(map(cut, path))
-        return f"{self.at('inputs', sample, *path, of_key=True)}: inputs.{sample}.{shown}"
 
     def line(self, *path: str | int) -> int:
         return self.place(*path, of_key=True).line
@@ -121,13 +147,14 @@ def load(path: Path, root: Path | None = None) -> Spec:
     """
     shown = read_files.shown(path)
     if not _names_print(path, root):
-        raise SpecError([f"{shown}: a name here has characters that do not print; rename it"])
+        problem = "a name here has characters that do not print; rename it"
+        raise SpecError([(Where(shown, None), problem)])
     try:
         document = yaml12.load(read_files.text(path, root, MOST_BYTES, "expected a spec in YAML"))
     except read_files.Unreadable as error:
-        raise SpecError([str(error)]) from None
+        raise SpecError([(Where(shown, error.place), error.what)]) from None
     except yaml12.YamlError as error:
-        raise SpecError(f"{shown}:{place}: {message}" for place, message in error.problems) from None
+        raise SpecError((Where(shown, place), message) for place, message in error.problems) from None
     try:
         spec = Spec.model_validate(document.data)
     except ValidationError as error:
@@ -144,7 +171,7 @@ def _names_print(path: Path, root: Path | None) -> bool:
     return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
 
 
-def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[str]:
+def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[Problem]:
     """The problems in the file's order, of several at one place and of one key the first."""
     first: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
     for problem in error.errors(include_url=False):
@@ -157,7 +184,7 @@ def _readable(error: ValidationError, path: str, document: yaml12.Document) -> I
         key = problem["loc"] if missing else loc
         first.setdefault((place.line, place.column, key), (problem, loc))
     for (line, column, _), (problem, loc) in sorted(first.items(), key=lambda item: item[0][:2]):
-        yield f"{path}:{line}:{column}: {_message(problem, loc)}"
+        yield Where(path, Place(line, column)), _message(problem, loc)
 
 
 def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:

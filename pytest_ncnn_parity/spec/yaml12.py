@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from pytest_ncnn_parity.base import errors
+from pytest_ncnn_parity.base.errors import Place
 
 MAX_NODES = 100_000  # in a document as read; aliases can make a small text a huge document
 MAX_DEPTH = 32
@@ -34,17 +35,6 @@ _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
 Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line and a column, both from 1."""
-
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.line}:{self.column}"
 
 
 class YamlError(Exception):

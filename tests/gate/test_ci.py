@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from pathlib import Path
-from typing import Any
 
 import networks
 import pytest
@@ -15,11 +13,8 @@ from conftest import ROOT, Gate
 from markdown_it import MarkdownIt
 
 from pytest_ncnn_parity.options import TABLE
-from pytest_ncnn_parity.report.text import github, markdown
 
 pytestmark = pytest.mark.once
-
-ACTIONS = {"GITHUB_ACTIONS": "true"}
 
 
 @pytest.fixture
@@ -62,6 +57,22 @@ def test_annotations_and_step_summary(
     assert '<code class="language-diff">--- a/models/net.param' in html
 
 
+@pytest.mark.parametrize("args", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_spec_that_is_not_usable_is_annotated_at_its_first_error(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "masks: {l9: 18}\n")
+    text = (pytester.path / "net.parity.yaml").read_text("utf-8")
+    line = text[: text.index("masks:")].count("\n") + 1
+    run = gate(*args)
+    (error,) = run.report["errors"]
+    assert error["place"] == {"line": line, "column": 9}
+    (annotation,) = (row for row in run.output.splitlines() if row.startswith("::error "))
+    assert f"net.parity.yaml,line={line},title=spec not usable::" in annotation
+
+
 @pytest.mark.usefixtures("red")
 def test_elsewhere_nothing_of_it(gate: Gate) -> None:
     assert "::error" not in gate("--ncnn-parity-fix=off").output
@@ -75,82 +86,6 @@ def test_a_summary_that_cannot_be_written_is_said(
     run = gate("--ncnn-parity-fix=off", "-k", "relu")
     assert run.result.ret == pytest.ExitCode.OK
     run.result.stdout.fnmatch_lines(["WARNING: GITHUB_STEP_SUMMARY=*: cannot be written: *"])
-
-
-def case(number: int, output: bool = False, cause: str = "device") -> dict[str, Any]:
-    name = f"l{number}"
-    return {
-        "sample": "s", "comparison": "shipped", "layer": None if output else name,
-        "output": name if output else None, "outcome": "failed", "known": False, "cause": cause,
-        "message": f"{name}: 100 % off, quite\nfurther: more", "metrics": None, "line": 3,
-        "device": None, "dropped": [], "tolerance": None, "execution": None,
-    }  # fmt: skip
-
-
-def document(*models: list[dict[str, Any]], patch: str = "") -> dict[str, Any]:
-    fix = {
-        "comparison": "shipped", "verified": True, "minimal": True, "lines": ["x"], "how": "ran",
-        "notes": [], "patch": patch,
-    }  # fmt: skip
-    return {
-        "complete": True, "stopped": None, "selected": 1, "judged": 1, "not_reached": [], "errors": [],
-        "environment": {"ncnn": "1.0", "devices": []},
-        "models": [
-            {
-                "spec": f"m{n}.parity.yaml", "cases": cases, "fixes": [fix] if patch else [],
-                "masks": [], "notes": [],
-            }
-            for n, cases in enumerate(models)
-        ],
-    }  # fmt: skip
-
-
-def annotated(told: dict[str, Any]) -> list[str]:
-    return list(github.annotated(told, ACTIONS, Path("/repo")))
-
-
-def test_the_ten_annotations_that_say_most() -> None:
-    many = [case(0, output=True), *(case(n) for n in range(1, 30)), *(case(n) for n in range(1, 5))]
-    lines = annotated(document(many, [case(50)]))
-    assert len(lines) == github.MOST_ANNOTATIONS
-    titles = [str(re.search(r"title=([\w ]+)", line)) for line in lines]
-    assert "l1" in titles[0], "layers before outputs"
-    assert "l50" in titles[1], "every model has its turn"
-    assert lines[-1] == (
-        "::error title=ncnn parity::22 more layers and outputs are red: see the log or the reports"
-    )
-    assert len(annotated(document([case(n) for n in range(10)]))) == 10
-
-
-def test_annotations_are_escaped() -> None:
-    told = document([case(1)])
-    told["errors"] = [{"spec": "a,b:c%.parity.yaml", "message": "/x/a,b:c%.parity.yaml:7:1: wrong\nand"}]
-    first, second = annotated(told)
-    assert first == (
-        "::error file=a%2Cb%3Ac%25.parity.yaml,line=7,title=spec not usable"
-        "::/x/a,b:c%25.parity.yaml:7:1: wrong%0Aand"
-    )
-    assert second.endswith("::l1: 100 %25 off, quite%0Afurther: more")
-
-
-def test_a_run_cut_short_and_one_that_compared_nothing() -> None:
-    told = document([{**case(1), "outcome": "skipped"}])
-    told |= {"complete": False, "stopped": "interrupted"}
-    assert annotated(told) == [
-        "::error title=ncnn parity%3A cut short::interrupted",
-        "::warning file=m0.parity.yaml,line=1,title=nothing was compared::l1: 100 %25 off, quite%0A"
-        "further: more",
-    ]
-
-
-def test_a_summary_stays_under_githubs_limit(tmp_path: Path) -> None:
-    told = document(*([case(n)] for n in range(300)), patch="+ä" * 5000)
-    path = tmp_path / "summary.md"
-    path.write_text("x" * 100_000, "utf-8")
-    assert github.write_summary(told, {"GITHUB_STEP_SUMMARY": str(path)}) == ""
-    assert github.MOST_SUMMARY - 40_000 < path.stat().st_size < github.MOST_SUMMARY
-    assert path.read_text("utf-8").endswith("did not fit here; the JSON report has all.*\n\n")
-    assert markdown.summary(told, 10) == ""
 
 
 def test_junit_properties(gate: Gate, pytester: pytest.Pytester, red: None) -> None:

@@ -139,8 +139,8 @@ def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> N
 def test_places_are_told_by_path(tmp_path: Path) -> None:
     made = load(tmp_path, WHOLE)
     assert made.line("inputs", "portrait") == 7
-    assert made.at("masks", "sum_249") == f"{tmp_path}/net.parity.yaml:27:18"
-    assert made.at("masks", "sum_249", of_key=True) == f"{tmp_path}/net.parity.yaml:27:9"
+    assert str(made.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:27:18"
+    assert str(made.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:27:9"
 
 
 # -- errors --------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_ncnn_parity.base.errors import Place
 from pytest_ncnn_parity.spec import yaml12
-from pytest_ncnn_parity.spec.yaml12 import Place, YamlError
+from pytest_ncnn_parity.spec.yaml12 import YamlError
 
 
 def problems(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import NotRequired, TypedDict
 
+from pytest_ncnn_parity.report.document.case import PlaceRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.document.regression import SinceBaseline
 
@@ -61,6 +62,9 @@ class CollectionError(TypedDict):
 
     spec: str
     message: str
+    place: NotRequired[
+        Annotated[PlaceRecord | None, Field(description="of the first error that is the spec's own")]
+    ]
 
 
 class RunRecord(TypedDict):

@@ -48,7 +48,7 @@ class ToleranceRecord(TypedDict):
     sqnr_db: float | None
 
 
-class Place(TypedDict):
+class PlaceRecord(TypedDict):
     """Where something stands in the spec, both from 1."""
 
     line: int
@@ -83,7 +83,9 @@ class CaseRecord(TypedDict):
     fix: NotRequired[
         Annotated[str | None, Field(description="the comparison under which the model's 'fixes' has it")]
     ]
-    place: NotRequired[Annotated[Place | None, Field(description="in the spec, where that is at fault")]]
+    place: NotRequired[
+        Annotated[PlaceRecord | None, Field(description="in the spec, where that is at fault")]
+    ]
     line: NotRequired[Annotated[int | None, Field(description="of the sample in the spec, from 1")]]
     metrics: MetricsRecord | None
     accumulated: NotRequired[

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pytest_ncnn_parity.base.errors import Place
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
-from pytest_ncnn_parity.report.document.case import Place
 from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.text import fix_text
+from pytest_ncnn_parity.spec.spec import Where
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,20 @@ class Message:
         return replace(self, text=f"{self.text}\n  {line}")
 
 
-def plain(text: str, place: Place | None = None) -> Message:
+def plain(text: str) -> Message:
     """A message without parts: a skip's reason, an error of the whole sample, or nothing."""
-    return Message(text, text.partition("\n")[0], place=place)
+    return Message(text, text.partition("\n")[0])
 
 
-def of_files(diagnosis: Diagnosis, place: str, at: Place) -> Message:
+def of_spec(where: Where, what: str) -> Message:
+    """What is wrong with something that the spec names at `where`."""
+    return Message(f"{where}: {what}", what, place=where.place)
+
+
+def of_files(diagnosis: Diagnosis, where: Where) -> Message:
     """Why a network does not load: a failure of all of it, which this case only happens to report."""
-    text = "\n".join([f"{place}: {diagnosis.what}", *diagnosis.evidence])
-    return Message(text, diagnosis.what, evidence=tuple(diagnosis.evidence), place=at)
+    text = "\n".join([f"{where}: {diagnosis.what}", *diagnosis.evidence])
+    return Message(text, diagnosis.what, evidence=tuple(diagnosis.evidence), place=where.place)
 
 
 def failure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -74,8 +73,8 @@ def _case(spec: str, name: str, case: CaseRecord) -> tuple[dict[str, str], str]:
 
 
 def _error(error: CollectionError) -> tuple[dict[str, str], str]:
-    found = re.search(re.escape(Path(error["spec"]).name) + r":(\d+)", error["message"])
-    line = found.group(1) if found else "1"
+    place = error["place"]
+    line = str(place["line"] if place else 1)
     return {"file": error["spec"], "line": line, "title": "spec not usable"}, error["message"]
 
 
