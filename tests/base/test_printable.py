@@ -120,7 +120,10 @@ def document(name: str) -> dict[str, object]:
     }
     return {
         "complete": False, "stopped": name, "selected": 2, "judged": 1, "not_reached": [name],
-        "errors": [{"spec": "b.parity.yaml", "message": f"b.parity.yaml:7:1: {name}"}],
+        "errors": [{
+            "spec": "b.parity.yaml", "message": f"b.parity.yaml:7:1: {name}",
+            "place": {"line": 7, "column": 1},
+        }],
         "environment": {"ncnn": name, "devices": [{"name": name, "fp16": name}]}, "models": [model],
     }  # fmt: skip
 
