@@ -73,19 +73,19 @@ def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
         }
         gate = time.perf_counter() - start
         layers = red - {"output"}
-        told = Measured(network.blamed <= layers, layers <= network.blamed)
+        measures = Measured(network.blamed <= layers, layers <= network.blamed)
         if not red:
-            return told
+            return measures
         start = time.perf_counter()
         fix = find_fix(run, comparison, FixSettings(False, folder, folder, 1000, 600.0))
-        told.repair = (time.perf_counter() - start) / gate
+        measures.repair = (time.perf_counter() - start) / gate
         assert fix is not None
-        told.verified, told.masks, told.runs = fix.verified, len(fix.masks), fix.effort.runs
-        told.search = fix.effort.seconds / gate
-        told.minimal = fix.verified and is_minimal(run, fix)
+        measures.verified, measures.masks, measures.runs = fix.verified, len(fix.masks), fix.effort.runs
+        measures.search = fix.effort.seconds / gate
+        measures.minimal = fix.verified and is_minimal(run, fix)
         if compare:
-            told.by_hand, told.bisection = [by_hand(run)], [bisection(run)]
-        return told
+            measures.by_hand, measures.bisection = [by_hand(run)], [bisection(run)]
+        return measures
     finally:
         run.close()
 
@@ -165,31 +165,34 @@ def bisection(run: SpecRun) -> tuple[int, int]:
 def rows(args: argparse.Namespace, folder: Path) -> Iterator[str]:
     every: list[Measured] = []
     for kind in args.kinds:
-        found = []
+        networks = []
         for seed in range(args.seeds):
             one = measured(folder, kind, seed, args.compare)
-            found.append(one)
+            networks.append(one)
             if not (one.blamed and one.nothing_else and one.verified and one.minimal):
                 print(f"{kind} {seed}: {one}", file=sys.stderr, flush=True)
-        yield row(kind, found)
-        every += [one for one in found if kind != "healthy"]
+        yield row(kind, networks)
+        every += [one for one in networks if kind != "healthy"]
     if every:
         yield row("all with a fault", every)
 
 
-def row(name: str, found: Sequence[Measured]) -> str:
-    repaired = [one for one in found if one.runs]
-    cells = [name, str(len(found))]
+def row(name: str, networks: Sequence[Measured]) -> str:
+    repaired = [one for one in networks if one.runs]
+    cells = [name, str(len(networks))]
     for answers in (
-        [one.blamed for one in found],
-        [one.nothing_else for one in found],
-        [one.verified for one in found],
-        [one.minimal for one in found],
+        [one.blamed for one in networks],
+        [one.nothing_else for one in networks],
+        [one.verified for one in networks],
+        [one.minimal for one in networks],
     ):
         cells.append(f"{100 * sum(answers) / len(answers):.0f} %")
     cells += [_median([one.masks for one in repaired]), _median([one.runs for one in repaired])]
     cells += [_median([one.search for one in repaired]), _median([one.repair for one in repaired])]
-    for way in ([t for one in found for t in one.by_hand], [t for one in found for t in one.bisection]):
+    for way in (
+        [t for one in networks for t in one.by_hand],
+        [t for one in networks for t in one.bisection],
+    ):
         cells.append(", ".join(_median([pair[i] for pair in way]) for i in (0, 1)) if way else "")
     return f"| {' | '.join(cells)} |"
 

@@ -30,20 +30,20 @@ def test_spare_masks_are_told_and_needed_ones_are_not(
     masked(example("style_decoder"), f"{NEEDED}, sum_3: 18, eps_14: 1")
     run = gate()
     assert run.ids("failed") == []
-    told = {notice["layer"]: notice for notice in run.report["models"][0]["masks"]}
-    assert {name: notice["kind"] for name, notice in told.items()} == {
+    notices = {notice["layer"]: notice for notice in run.report["models"][0]["masks"]}
+    assert {name: notice["kind"] for name, notice in notices.items()} == {
         "sum_3": "spare",
         "eps_14": "spare",
     }
-    assert (told["sum_3"]["mask"], told["eps_14"]["mask"]) == (18, 1)
+    assert (notices["sum_3"]["mask"], notices["eps_14"]["mask"]) == (18, 1)
     assert "spare mask: 31=18 on sum_3: every comparison that ran stays right without it" in run.output
 
 
 def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=18")
     networks.spec(pytester.path, networks.NOISE)
-    told = gate().report["models"][0]["masks"]
-    assert [(n["layer"], n["mask"], n["kind"]) for n in told] == [("c2", 18, "spare")]
+    notices = gate().report["models"][0]["masks"]
+    assert [(n["layer"], n["mask"], n["kind"]) for n in notices] == [("c2", 18, "spare")]
 
 
 def test_bits_that_are_no_matter_of_place_are_left_alone(gate: Gate, pytester: pytest.Pytester) -> None:
