@@ -34,11 +34,13 @@ CHAIN = ("ReLU a in0 b1", "ReLU b b1 b2", "ReLU c b2 b3", "ReLU d b3 b4", "ReLU 
 
 
 def network(*lines: str, **masks: int) -> Graph:
-    """A network of lines `Type name inputs outputs...`, several inputs joined by commas."""
-    made = ["Input in0 0 1 in0"]
+    """A network of lines `Type name inputs outputs... id=value...`, several inputs joined by commas."""
+    layers = ["Input in0 0 1 in0"]
     for line in lines:
-        kind, name, inputs, *outputs = line.split()
+        kind, name, inputs, *rest = line.split()
+        outputs = [word for word in rest if "=" not in word]
         blobs = [*inputs.split(","), *outputs]
         counts = f"{len(blobs) - len(outputs)} {len(outputs)}"
-        made.append(f"{kind} {name} {counts} {' '.join(blobs)} 31={masks.get(name, 0)}")
-    return parse("\n".join(["7767517", f"{len(made)} 9999", *made]), "net.param")
+        params = [*rest[len(outputs) :], f"31={masks.get(name, 0)}"]
+        layers.append(" ".join([kind, name, counts, *blobs, *params]))
+    return parse("\n".join(["7767517", f"{len(layers)} 9999", *layers]), "net.param")

@@ -65,6 +65,16 @@ def slow(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
+def winograd(folder: Path, name: str = "net") -> None:
+    """A 3x3 convolution `conv` for winograd; its results are as large as its inputs."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=32 1=32 2=32")
+    weights = [np.random.RandomState(0).normal(0, 1 / 17, (32, 32, 3, 3)), np.zeros(32)]
+    x = net.layer("Convolution", "conv", [x], params="0=32 1=3 4=1 5=1 6=9216", weights=weights)
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(folder / name)
+
+
 def two_branches(folder: Path, name: str = "net") -> None:
     """One input, two ways: `big` squares it, `small` does not; each overflows only for large inputs."""
     net = Network()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from statistics import median
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.masks import NO_WINOGRAD, weak_mask
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair.cost import Cost, cost
+from pytest_ncnn_parity.repair.search import Masks
 from pytest_ncnn_parity.repair.verify import CasesBySample, on_disk, verify_setup
+
+MANY = 12  # masks: with more of them, a single option is asked about whatever they take
 
 
 @dataclass(frozen=True)
@@ -29,24 +35,38 @@ class Alternative:
 
 
 def try_alternatives(
-    run: SpecRun, comparison: Comparison, storage: bool, cases: CasesBySample
+    run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySample
 ) -> list[Alternative]:
-    """The answers to a fault of 16-bit `storage`, or else to one of fp16 arithmetic alone."""
-    candidate = comparison.candidate
-    assert candidate is not None
-    if candidate.precision != "fp16":
-        return []
-    precisions = {"use_fp16_arithmetic=False": "fp16-storage"}
-    if storage:
-        precisions = {"bf16": "bf16"} if candidate.on_vulkan else {"bf16": "bf16", "fp32": "fp32"}
+    """What the whole network gives without what `masks` take from layers."""
+    assert comparison.candidate is not None
     tried = []
-    for name, precision in precisions.items():
-        setup = Setup(candidate.device, precision, candidate.options)
+    for name, setup in ways(comparison.candidate, masks):
         verification = verify_setup(run, comparison, setup, cases)
         problem = "" if verification.holds else verification.how
         worst = verification.worst or 0.0
         tried.append(Alternative(f"{name} for the whole network", setup, problem, worst))
     return tried
+
+
+def ways(candidate: Setup, masks: Masks) -> Iterator[tuple[str, Setup]]:
+    """Setups that take from the whole network what `masks` take from layers, by the options' names."""
+    taken = reduce(or_, masks.values(), 0)
+    arithmetic = weak_mask(candidate) or 0
+    light = taken & ~(arithmetic | NO_WINOGRAD) == 0
+    if light:
+        names, setup = [], candidate
+        if taken & arithmetic:
+            names.append("use_fp16_arithmetic=False")
+            setup = replace(setup, precision="fp16-storage")
+        if taken & NO_WINOGRAD:
+            names.append("use_winograd_convolution=False")
+            setup = replace(setup, options={**setup.options, "use_winograd_convolution": False})
+        yield " and ".join(names), setup
+    elif candidate.precision == "fp16":
+        if len(masks) > MANY:
+            yield "use_fp16_arithmetic=False", replace(candidate, precision="fp16-storage")
+        for precision in ("bf16",) if candidate.on_vulkan else ("bf16", "fp32"):
+            yield precision, replace(candidate, precision=precision)
 
 
 def measure_cost(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.masks import strong_mask, weak_mask
+from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, try_alternatives
 from pytest_ncnn_parity.repair.cost import Cost
@@ -133,9 +133,7 @@ class _Repair:
         run, comparison = self.run, self.comparison
         if comparison.candidate is None:
             return None, []
-        arithmetic = weak_mask(comparison.candidate) or 0
-        storage = any(mask & ~arithmetic for mask in masks.values())
-        alternatives = try_alternatives(run, comparison, storage, self.problem.cases)
+        alternatives = try_alternatives(run, comparison, masks, self.problem.cases)
         return measure_cost(run, comparison, patched(run.plan.masked, masks), alternatives)
 
     def _written(self, fix: Fix) -> Fix:

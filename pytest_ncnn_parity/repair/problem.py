@@ -18,15 +18,16 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 class Fault:
     """A red layer, as far as it says which masks may cure it.
 
-    `died`: it killed or hung the worker on the device. `without_arithmetic`: it is right once fp16
-    arithmetic is off. `reader`: the layer that an underflow breaks. `misread`: the input blob whose
-    16-bit values the layer takes for fp32.
+    `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
+    right once fp16 arithmetic, or winograd, is off. `reader`: the layer that an underflow breaks.
+    `misread`: the input blob whose 16-bit values the layer takes for fp32.
     """
 
     layer: Layer
     cause: str
     died: bool = False
     without_arithmetic: bool = False
+    without_winograd: bool = False
     reader: str | None = None
     misread: str | None = None
 
@@ -135,6 +136,7 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         diagnose(case, result).cause,
         died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
         without_arithmetic=evidence.right("without_arithmetic"),
+        without_winograd=evidence.right("without_winograd"),
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
     )

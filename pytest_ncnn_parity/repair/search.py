@@ -31,20 +31,22 @@ class Space:
 
     `layers` are those that may be masked, in running order. `seed`: the masks that the causes point at.
     `required` masks, such as the cure of an unsafe mask, are part of every set. `strong` keeps a layer
-    out of the 16-bit network, `weak` only out of fp16 arithmetic (None: there is no such mask).
-    `neighbours` are the layers that a layer reads from or is read by. `makers` are the layers whose
-    16-bit values a layer reads on the CPU, and misreads where it alone has a strong mask. `price` says
-    what masks cost: of two sets that hold, the cheaper is taken.
+    out of the 16-bit network. `light` are, by layer, the masks that take less away, the cheapest first.
+    `starts` are sets to shrink where the causes point at none, each with its name. `neighbours` are the
+    layers that a layer reads from or is read by. `makers` are the layers whose 16-bit values a layer
+    reads on the CPU, and misreads where it alone has a strong mask. `price` says what masks cost: of two
+    sets that hold, the cheaper is taken.
     """
 
     layers: Sequence[int]
     seed: Masks
     required: Masks
     strong: int
-    weak: int | None
+    light: Mapping[int, Sequence[int]]
     neighbours: Mapping[int, Sequence[int]] = field(default_factory=dict)
     price: Callable[[Masks], float] = len
     makers: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    starts: Sequence[tuple[str, Masks]] = ()
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,8 @@ def closed(masks: Masks, space: Space) -> dict[int, int]:
 
 def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
     """Where the seed does not hold, the sets that may be shrunk instead, ending with every layer."""
-    if space.weak is not None and not space.seed:
-        masks = dict.fromkeys(space.layers, space.weak)
-        yield "every layer without fp16 arithmetic", _with(masks, space)
-    for name, around in grown(space.seed, space):
-        yield name, _with(around, space)
+    for name, masks in (*(() if space.seed else space.starts), *grown(space.seed, space)):
+        yield name, _with(masks, space)
     yield "every layer", _with(dict.fromkeys(space.layers, space.strong), space)
 
 
@@ -174,8 +173,11 @@ def _cheaper(layer: int, mask: int, space: Space) -> list[int]:
     """Masks for `layer` that cost less than `mask`, the cheapest first; leaving the GPU costs most."""
     if layer in space.required:
         return [required for required in [space.required[layer]] if required != mask]
-    weak = [] if space.weak is None else [space.weak]
-    return [m for m in [*weak, space.strong] if m != mask and (m in weak or m | mask == mask)]
+    light = list(space.light.get(layer, ()))
+    if mask in light:
+        return light[: light.index(mask)]
+    within = mask != space.strong and mask & space.strong == space.strong
+    return [*light, space.strong] if within else light
 
 
 def ddmin(items: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:

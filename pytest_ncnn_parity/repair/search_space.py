@@ -6,10 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
-from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, strong_mask, weak_mask
+from pytest_ncnn_parity.network.masks import (
+    NO_FP16_ARITHMETIC,
+    NO_VULKAN,
+    NO_WINOGRAD,
+    strong_mask,
+    weak_mask,
+    winograd_mask,
+)
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.repair.problem import Fault, Profile
-from pytest_ncnn_parity.repair.search import Space
+from pytest_ncnn_parity.repair.search import Masks, Space
 
 
 def space(
@@ -22,12 +29,14 @@ def space(
     """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values."""
     free = [n.number for n in graph.layers if n.type != "Input" and n.number not in profile.fp32]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
+    light = {number: _light(graph.layers[number], profile, candidate) for number in free}
     return Space(
         layers=free,
         seed={number: mask for number, mask in sorted(seed.items()) if number in free},
         required=_required(faults, candidate),
         strong=strong_mask(candidate),
-        weak=weak_mask(candidate),
+        light=light,
+        starts=list(_starts(light, candidate)),
         price=lambda masks: _price(graph, masks),
         neighbours={layer.number: [n.number for n in _around(graph, layer)] for layer in graph.layers},
         makers={
@@ -39,6 +48,34 @@ def space(
             for layer in graph.layers
         },
     )
+
+
+def _light(layer: Layer, profile: Profile, candidate: Setup | None) -> list[int]:
+    """The masks that leave `layer` on its device and in its 16-bit format, the cheapest first.
+
+    Without fp16 arithmetic (1) it computes in fp32 on values stored in fp16. Without winograd (64) it
+    multiplies up to five times as often; that is tried where its kernel may use winograd, and where its
+    blobs fit fp16, for otherwise it would be no cure.
+    """
+    weak = weak_mask(candidate)
+    masks = [] if weak is None else [weak]
+    winograd = winograd_mask(layer.type, layer.params)
+    if candidate is None or winograd is None or layer.mask & winograd:
+        return masks
+    blobs = (*layer.inputs, *layer.outputs)
+    if candidate.half == "fp16" and any(profile.absmax.get(b, 0.0) >= FP16_OVERFLOW for b in blobs):
+        return masks
+    return [winograd] if weak is None else [weak, winograd, weak | winograd]
+
+
+def _starts(light: Mapping[int, Sequence[int]], candidate: Setup | None) -> Iterator[tuple[str, Masks]]:
+    """Every layer without fp16 arithmetic, and then without winograd as well."""
+    weak = weak_mask(candidate)
+    if weak is not None:
+        yield "every layer without fp16 arithmetic", dict.fromkeys(light, weak)
+    if any(masks and masks[-1] & NO_WINOGRAD for masks in light.values()):
+        what = "winograd" if weak is None else "fp16 arithmetic and winograd"
+        yield f"every layer without {what}", {n: masks[-1] for n, masks in light.items() if masks}
 
 
 def _required(faults: Sequence[Fault], candidate: Setup | None) -> dict[int, int]:
@@ -60,11 +97,15 @@ def _seed(
     output_tolerance: float,
 ) -> dict[int, int]:
     """The masks that the causes point at."""
-    full, light = strong_mask(candidate), weak_mask(candidate)
+    full, weak = strong_mask(candidate), weak_mask(candidate)
     seed: dict[int, int] = {}
     for fault in faults:
-        if light is not None and fault.without_arithmetic and fault.cause != "storage-overflow":
-            seed[fault.layer.number] = light
+        if fault.cause == "storage-overflow":
+            continue
+        if weak is not None and fault.without_arithmetic:
+            seed[fault.layer.number] = weak
+        elif fault.without_winograd:
+            seed[fault.layer.number] = NO_WINOGRAD
     region = _region(graph, faults, profile)
     for layer in (*region, *_sensitive(graph, faults, profile, output_tolerance)):
         seed[layer.number] = seed.get(layer.number, 0) | full
@@ -89,7 +130,10 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
             yield fault.layer
             yield from _down_to(graph, fault.layer, fault.reader)
         elif fault.cause == "storage-overflow" or not (
-            fault.died or fault.without_arithmetic or fault.cause == "unsafe-mask"
+            fault.died
+            or fault.without_arithmetic
+            or fault.without_winograd
+            or fault.cause == "unsafe-mask"
         ):
             yield fault.layer
 
@@ -121,7 +165,7 @@ def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
 
 def _price(graph: Graph, masks: Mapping[int, int]) -> float:
     """Trips between GPU and CPU first, then layers off the GPU, then lines to keep in mind."""
-    off = {number for number, mask in masks.items() if mask & ~NO_FP16_ARITHMETIC}
+    off = {number for number, mask in masks.items() if mask & ~(NO_FP16_ARITHMETIC | NO_WINOGRAD)}
     trips = sum(
         (graph.producer[blob].number in off) != (layer.number in off)
         for layer in graph.layers

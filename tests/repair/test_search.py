@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import NEVER, STRONG, WEAK, Asked, chain, needs, strong
+from oracles import DIRECT, NEVER, STRONG, WEAK, Asked, chain, needs, strong
 
 from pytest_ncnn_parity.repair.search import Masks, Space, grown, search
 
@@ -57,7 +57,7 @@ def test_a_strong_and_a_weak_seed_keep_their_levels() -> None:
 
 def test_where_there_is_no_weak_mask_none_is_tried() -> None:
     oracle = Asked(needs(strong(3)))
-    assert search(chain(seed=strong(3, 4), weak=None), oracle).masks == strong(3)
+    assert search(chain(seed=strong(3, 4), light=()), oracle).masks == strong(3)
     assert {mask for masks in oracle.asked for mask in masks.values()} == {STRONG}
 
 
@@ -65,13 +65,15 @@ def test_without_a_seed_it_starts_from_weak_everywhere() -> None:
     oracle = Asked(needs({5: WEAK, 9: WEAK}))
     result = search(chain(), oracle)
     assert result.masks == {5: WEAK, 9: WEAK}
-    assert result.start == "every layer without fp16 arithmetic"
+    assert result.start == "every layer at 1"
     assert oracle.asked[1] == dict.fromkeys(range(1, 13), WEAK)
 
 
-@pytest.mark.parametrize("weak", [WEAK, None])
-def test_without_a_seed_it_starts_from_everything_where_weak_is_too_little(weak: int | None) -> None:
-    result = search(chain(weak=weak), Asked(needs(strong(5))))
+@pytest.mark.parametrize("light", [(WEAK,), (WEAK, DIRECT, WEAK | DIRECT), ()])
+def test_without_a_seed_it_starts_from_everything_where_less_is_too_little(
+    light: Sequence[int],
+) -> None:
+    result = search(chain(light=light), Asked(needs(strong(5))))
     assert (result.masks, result.start) == (strong(5), "every layer")
 
 
@@ -93,6 +95,32 @@ def test_nothing_helps() -> None:
     result = search(chain(seed=strong(3)), oracle)
     assert (result.masks, result.complete) == (None, True)
     assert oracle.asked == [strong(3), strong(*range(1, 13))], "the seed, the strongest, and no more"
+
+
+# -- winograd ------------------------------------------------------------------------------------
+
+BOTH = WEAK | DIRECT
+LIGHT = (WEAK, DIRECT, BOTH)
+
+
+@pytest.mark.parametrize("wanted", [*LIGHT, STRONG])
+@pytest.mark.parametrize("seed", [STRONG, STRONG | BOTH, BOTH, DIRECT, WEAK])
+def test_whatever_it_starts_from_a_layer_loses_just_what_it_must(seed: int, wanted: int) -> None:
+    result = search(chain(light=LIGHT, seed={3: seed}), Asked(needs({3: wanted})))
+    assert (result.masks, result.complete) == ({3: wanted}, True)
+
+
+def test_where_either_is_a_cure_the_cheaper_is_taken() -> None:
+    either = Asked(lambda masks: masks.get(3, 0) != 0)
+    assert search(chain(light=LIGHT, seed={3: DIRECT}), either).masks == {3: WEAK}
+
+
+def test_without_a_seed_winograd_is_asked_about_before_layers_leave_the_device() -> None:
+    oracle = Asked(needs({5: DIRECT}))
+    result = search(chain(light=LIGHT), oracle)
+    assert (result.masks, result.start) == ({5: DIRECT}, "every layer at 64")
+    strongest = strong(*range(1, 13))
+    assert [masks for masks in oracle.asked if STRONG in masks.values()] == [strongest]
 
 
 # -- growing -------------------------------------------------------------------------------------
@@ -121,7 +149,7 @@ def test_growing_goes_1_then_3_then_7_layers_far_and_ends_before_all() -> None:
 
 
 def test_growing_takes_only_what_may_be_masked() -> None:
-    space = Space([2, 3], strong(2), {}, STRONG, WEAK, {1: [2], 2: [1, 3], 3: [2, 4], 4: [3]})
+    space = Space([2, 3], strong(2), {}, STRONG, {}, {1: [2], 2: [1, 3], 3: [2, 4], 4: [3]})
     assert list(grown(space.seed, space)) == []
     assert search(space, Asked(needs(strong(3)))).masks == strong(3)
 
@@ -129,7 +157,7 @@ def test_growing_takes_only_what_may_be_masked() -> None:
 def test_growing_ends_where_nothing_more_is_next_to_it() -> None:
     """Layers that run in fp32 already part a network."""
     space = Space(
-        [1, 2, 4, 5, 6], strong(5), {}, STRONG, WEAK, {1: [2], 2: [1], 4: [5], 5: [4, 6], 6: [5]}
+        [1, 2, 4, 5, 6], strong(5), {}, STRONG, {}, {1: [2], 2: [1], 4: [5], 5: [4, 6], 6: [5]}
     )
     assert [sorted(masks) for _, masks in grown(space.seed, space)] == [[4, 5, 6]]
     result = search(space, Asked(needs(strong(1, 5))))
@@ -156,25 +184,30 @@ def test_a_budget_spent_before_any_set_held(rule: Callable[[Masks], bool]) -> No
 
 # -- whatever the network does -------------------------------------------------------------------
 
-LEVELS = st.sampled_from([WEAK, STRONG])
+LIGHTS = st.sampled_from([(), (WEAK,), (DIRECT,), LIGHT])
+
+
+def masks_of(space: Space) -> list[int]:
+    """The masks that a layer of `space` may end with, the cheapest first."""
+    return [*space.light[1], STRONG]
 
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
     layers = draw(st.integers(1, 14))
-    weak = draw(st.sampled_from([WEAK, None]))
-    levels = st.sampled_from([STRONG] if weak is None else [STRONG, WEAK, STRONG | WEAK])
-    return chain(layers, draw(st.dictionaries(st.integers(1, layers), levels)), weak)
+    light = draw(LIGHTS)
+    seeds = st.sampled_from([*light, STRONG, *(STRONG | mask for mask in light)])
+    return chain(layers, draw(st.dictionaries(st.integers(1, layers), seeds)), light)
 
 
 def neighbours(masks: Masks, space: Space) -> list[dict[int, int]]:
-    """`masks` without one of its layers, or with less on one; nothing at all is not among them."""
+    """`masks` without one of its layers, or with a cheaper one; nothing at all is not among them."""
     dropped = [{n: mask for n, mask in masks.items() if n != layer} for layer in masks]
+    every = masks_of(space)
     lowered = [
         {**masks, layer: less}
         for layer, mask in masks.items()
-        for less in (space.weak, space.strong)
-        if less is not None and less < mask
+        for less in (every[: every.index(mask)] if mask in every else every)
     ]
     return [smaller for smaller in (*dropped, *lowered) if smaller]
 
@@ -184,7 +217,7 @@ def neighbours(masks: Masks, space: Space) -> list[dict[int, int]]:
 def test_where_more_is_never_worse_just_what_is_needed_is_found(
     space: Space, data: st.DataObject
 ) -> None:
-    levels = LEVELS if space.weak else st.just(STRONG)
+    levels = st.sampled_from(masks_of(space))
     wanted = data.draw(st.dictionaries(st.sampled_from(space.layers), levels, min_size=1))
     oracle = Asked(needs(wanted))
     result = search(space, oracle)

@@ -147,10 +147,67 @@ def test_the_bits_are_those_the_candidate_has(setup: Setup | None) -> None:
     graph = network(*RESIDUAL)
     strong, weak = strong_mask(setup), weak_mask(setup)
     searched = space(graph, Fault(graph.names["conv"], "precision"), candidate=setup)
-    assert (searched.strong, searched.weak) == (strong, weak)
+    assert searched.strong == strong
+    assert set(map(tuple, searched.light.values())) == {() if weak is None else (weak,)}
     assert named(graph, dict(searched.seed)) == {"conv": strong}
     cured = Fault(graph.names["conv"], "precision", without_arithmetic=True)
     assert seed(graph, cured, candidate=setup) == ({} if weak is None else {"conv": weak})
+
+
+# -- winograd ------------------------------------------------------------------------------------
+
+CONVOLUTIONS = (
+    "Convolution wide in0 a 0=32 1=3 4=1 6=9216",
+    "Convolution strided a b 0=32 1=3 3=2 6=9216",
+    "Convolution point b out0 0=32 1=1 6=1024",
+)
+
+
+def light(graph: Graph, **about: object) -> dict[str, list[int]]:
+    masks = space(graph, **about).light  # type: ignore[arg-type]
+    return {graph.layers[number].name: list(some) for number, some in masks.items()}
+
+
+def test_what_may_run_winograd_may_lose_it() -> None:
+    assert light(network(*CONVOLUTIONS)) == {"wide": [1, 64, 65], "strided": [1], "point": [1]}
+
+
+@pytest.mark.parametrize(
+    "setup", [Setup("vulkan"), Setup("cpu", "bf16"), Setup("vulkan", "fp16-storage")], ids=str
+)
+def test_it_may_without_fp16_arithmetic_too(setup: Setup) -> None:
+    assert light(network(*CONVOLUTIONS), candidate=setup) == {"wide": [64], "strided": [], "point": []}
+
+
+def test_that_is_not_tried_where_it_cannot_help() -> None:
+    assert light(network(*CONVOLUTIONS), a=1e5)["wide"] == [1], "its result is beyond fp16 itself"
+    assert light(network(*CONVOLUTIONS, wide=64))["wide"] == [1], "it has lost it already"
+    assert light(network(*CONVOLUTIONS), candidate=None)["wide"] == [], "nothing is run"
+
+
+def test_values_beyond_fp16_are_no_matter_to_fp32() -> None:
+    assert light(network(*CONVOLUTIONS), candidate=Setup("vulkan"), a=1e5)["wide"] == [64]
+
+
+def test_what_is_right_without_winograd_loses_just_that() -> None:
+    graph = network(*CONVOLUTIONS)
+    cured = Fault(graph.names["wide"], "nan", without_winograd=True)
+    assert seed(graph, cured) == {"wide": 64}
+    either = Fault(graph.names["wide"], "precision", without_arithmetic=True, without_winograd=True)
+    assert seed(graph, either) == {"wide": 1}
+    beyond = Fault(graph.names["wide"], "storage-overflow", without_winograd=True)
+    assert seed(graph, beyond, a=1e5) == {"wide": 18, "strided": 18}
+
+
+def test_where_nothing_is_pointed_at_arithmetic_goes_first_and_then_winograd() -> None:
+    starts = space(network(*CONVOLUTIONS)).starts
+    assert [(name, dict(masks)) for name, masks in starts] == [
+        ("every layer without fp16 arithmetic", {1: 1, 2: 1, 3: 1}),
+        ("every layer without fp16 arithmetic and winograd", {1: 65, 2: 1, 3: 1}),
+    ]
+    assert [name for name, _ in space(network(*CHAIN)).starts] == ["every layer without fp16 arithmetic"]
+    fp32 = space(network(*CONVOLUTIONS), candidate=Setup("vulkan")).starts
+    assert [(name, dict(masks)) for name, masks in fp32] == [("every layer without winograd", {1: 64})]
 
 
 # -- what a mask must be -------------------------------------------------------------------------
