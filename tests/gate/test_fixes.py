@@ -230,6 +230,24 @@ def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
     assert (fix["verified"], fix["minimal"]) == (True, True)
 
 
+def test_an_option_that_does_what_many_masks_do_is_said_first(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=4")
+    for number in range(14):
+        x = net.layer("Pooling", f"average_{number}", [x], params="0=1 1=7 2=1 3=3 5=1 6=1")
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(pytester.path / "net")
+    text = "inputs:\n  large: {in0: {random: uniform, low: 8000, high: 9000}}\n" + ONLY_FP16
+    networks.spec(pytester.path, text)
+    run = gate()
+    assert run.fixes[FP16]["masks"] == {f"average_{number}": 1 for number in range(14)}
+    assert (
+        "  fix: use_fp16_arithmetic=False for the whole network is right: outputs within" in run.output
+    )
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "a CPU in bf16 takes masks there as it likes")
 def test_on_a_cpu_with_16_bits_a_region_reaches_back_to_where_values_are_fp32(
     gate: Gate, pytester: pytest.Pytester

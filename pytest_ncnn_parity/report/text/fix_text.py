@@ -19,6 +19,8 @@ def mark(fix: FixRecord) -> str:
 
 def masks(fix: FixRecord) -> str:
     """The masks in one line."""
+    if (option := simpler(fix)) is not None:
+        return f"fix: {right(option)}; or {len(fix['masks'])} masks ({mark(fix)})"
     names = [f"{name} 31={mask}" for name, mask in fix["masks"].items()]
     more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
     return f"fix ({mark(fix)}): {', '.join(names[:MAX_LINES])}{more}"
@@ -27,10 +29,15 @@ def masks(fix: FixRecord) -> str:
 def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     """The changed lines, what proved them, and what they cost; `brief`: the lines, and what is amiss."""
     count = len(fix["lines"])
-    if not count:
-        yield f"no fix: {fix['how']}"
-    else:
+    option = simpler(fix)
+    if option is not None:
+        yield f"fix: {right(option)}"
+        yield f"  or, by masks ({mark(fix)}), {count} lines of the .param"
+    elif count:
         yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
+    else:
+        yield f"no fix: {fix['how']}"
+    if count:
         yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
         if count > MAX_LINES:
             yield f"    ... and {count - MAX_LINES} more"
@@ -44,6 +51,14 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     yield from (f"  written: {path}" for path in fix["written"])
 
 
+def simpler(fix: FixRecord) -> AlternativeRecord | None:
+    """The option that is to be said before the masks, for it does what dozens of them do."""
+    if len(fix["lines"]) <= MAX_LINES:
+        return None
+    in_fp16 = (a for a in fix["alternatives"] if a["setup"]["precision"].startswith("fp16"))
+    return next((option for option in in_fp16 if not option["problem"]), None)
+
+
 def _before(fix: FixRecord) -> str:
     """The error that the masks were to bring down, where they did."""
     before = fix["errors"][0]
@@ -54,7 +69,8 @@ def _price(fix: FixRecord) -> Iterator[str]:
     """What the fix costs, what would cost less, and what the search for it took."""
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
-    yield from (f"  instead: {alternative(other)}" for other in fix["alternatives"])
+    others = (other for other in fix["alternatives"] if other != simpler(fix))
+    yield from (f"  instead: {alternative(other)}" for other in others)
     runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
     if fix["runs"]:
         yield f"  search: from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
@@ -91,5 +107,10 @@ def alternative(other: AlternativeRecord) -> str:
     """What a whole network does that is run otherwise."""
     if other["problem"]:
         return f"{other['name']}: {other['problem']}"
+    return right(other, " as well")
+
+
+def right(other: AlternativeRecord, as_well: str = "") -> str:
+    """That a whole network is right that is run otherwise, how far, and how fast."""
     time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
-    return f"{other['name']} is right as well: outputs within {float(other['worst']):.3g}{time}"
+    return f"{other['name']} is right{as_well}: outputs within {float(other['worst']):.3g}{time}"

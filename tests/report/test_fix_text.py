@@ -1,0 +1,64 @@
+"""A fix in words: what is said first, and what of it at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity.report.document.fix import AlternativeRecord, FixRecord
+from pytest_ncnn_parity.report.text import fix_text
+
+pytestmark = pytest.mark.once
+
+
+def fix(count: int, *alternatives: AlternativeRecord) -> FixRecord:
+    """A verified fix of `count` masks."""
+    names = [f"conv_{number}" for number in range(count)]
+    return {
+        "comparison": "shipped",
+        "masks": dict.fromkeys(names, 18),
+        "verified": True,
+        "minimal": True,
+        "lines": [f"Convolution {name} 31=18" for name in names],
+        "before": [f"Convolution {name}" for name in names],
+        "how": "outputs within 0.01",
+        "errors": [1.0, 0.01],
+        "notes": [],
+        "runs": 7,
+        "seconds": 1.5,
+        "start": "every layer",
+        "cost": None,
+        "alternatives": list(alternatives),
+        "patch": "",
+        "written": [],
+    }
+
+
+def option(precision: str = "fp16-storage", **changes: Any) -> AlternativeRecord:
+    setup = {"device": "vulkan", "precision": precision, "options": {}}
+    values = {"name": "the option", "setup": setup, "problem": "", "worst": 0.02, "ms": 3.0, **changes}
+    return AlternativeRecord(**values)  # type: ignore[typeddict-item]
+
+
+def test_masks_come_before_what_else_there_is() -> None:
+    first, *rest = fix_text.lines(fix(3, option()))
+    assert first == "fix (verified, minimal): 3 lines of the .param"
+    assert "  instead: the option is right as well: outputs within 0.02, 3 ms" in rest
+
+
+def test_an_option_that_does_what_dozens_of_masks_do_comes_first() -> None:
+    many = fix(40, option())
+    first, second, *rest = fix_text.lines(many)
+    assert first == "fix: the option is right: outputs within 0.02, 3 ms"
+    assert second == "  or, by masks (verified, minimal), 40 lines of the .param"
+    assert "    ... and 28 more" in rest
+    assert not any("instead" in line for line in rest), "it is said once"
+    assert fix_text.masks(many).startswith("fix: the option is right: outputs within 0.02, 3 ms; or 40 ")
+
+
+@pytest.mark.parametrize("other", [option(problem="out0 has 3 nan"), option("bf16"), option("fp32")])
+def test_nothing_else_comes_first(other: AlternativeRecord) -> None:
+    first, *_ = fix_text.lines(fix(40, other))
+    assert first == "fix (verified, minimal): 40 lines of the .param"
+    assert fix_text.masks(fix(40, other)).endswith("conv_11 31=18 and 28 more")
