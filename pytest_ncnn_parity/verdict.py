@@ -214,7 +214,7 @@ def _carried(
     if notes:
         carried["notes"] = notes
     if session.news((spec, run.environment_size)):
-        carried["environment"] = records.worker_environment(run.environment)
+        carried["environment"] = records.worker_environment(run.versions, run.devices)
     return carried
 
 

@@ -171,10 +171,14 @@ class SpecRun:
     # -- beside the results ----------------------------------------------------------------------
 
     @property
-    def environment(self) -> dict[str, Any]:
-        """Versions and devices as far as any worker told."""
-        devices = [{"driver": None, "api": None, **device} for device in self._engine.devices]
-        return {**self._engine.environment, "devices": devices}
+    def versions(self) -> Mapping[str, str]:
+        """What a worker said of itself: ncnn, numpy, python, machine, system; empty before one has."""
+        return self._engine.environment
+
+    @property
+    def devices(self) -> Sequence[Mapping[str, str]]:
+        """The Vulkan devices found so far: index, name, fp16; driver and api where ncnn knows them."""
+        return self._engine.devices
 
     @property
     def environment_size(self) -> tuple[int, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from typing_extensions import TypedDict
 
@@ -18,7 +18,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
-from pytest_ncnn_parity.report.document import WorkerEnvironment
+from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.case import (
     CaseRecord,
     Measured,
@@ -226,15 +226,27 @@ def _sha256(path: Path) -> str:
         return digest.hexdigest()
 
 
-def worker_environment(values: Mapping[str, Any]) -> WorkerEnvironment:
+def worker_environment(
+    versions: Mapping[str, str], devices: Sequence[Mapping[str, str]]
+) -> WorkerEnvironment:
     """What a worker said of itself, as far as it did; the devices as ncnn named them."""
     return {
-        "ncnn": values.get("ncnn"),
-        "numpy": values.get("numpy"),
-        "python": values.get("python"),
-        "machine": values.get("machine"),
-        "system": values.get("system"),
-        "devices": values["devices"],
+        "ncnn": versions.get("ncnn"),
+        "numpy": versions.get("numpy"),
+        "python": versions.get("python"),
+        "machine": versions.get("machine"),
+        "system": versions.get("system"),
+        "devices": [_device(device) for device in devices],
+    }
+
+
+def _device(device: Mapping[str, str]) -> DeviceRecord:
+    return {
+        "index": device["index"],
+        "name": device["name"],
+        "driver": device.get("driver"),
+        "api": device.get("api"),
+        "fp16": device["fp16"],
     }
 
 

@@ -60,7 +60,8 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         isolated = run.isolate(sample, case, fresh)
         if isolated.problem:
             return Repro(None, sample, isolated.problem)
-        text = script.text(run.plan, failed, records.worker_environment(run.environment), isolated)
+        environment = records.worker_environment(run.versions, run.devices)
+        text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
         fresh.replace(folder)
