@@ -1,0 +1,148 @@
+"""The rules of the house: what may import what, how large a module is, what crosses untyped."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from conftest import ROOT
+
+PACKAGE = "pytest_ncnn_parity"
+# each room may import from those that stand below it
+FLOORS = """
+plugin
+nodes
+verdict controller
+session option_values
+baseline
+options
+report
+repair
+diagnose
+engine
+plan
+spec
+network
+compare
+base
+"""
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
+FOR_THE_WORKER = set("worker engine.protocol engine.evidence engine.steps network compare base".split())
+SMALL = {
+    "compare.fp16": "the limits of a format, which rooms need that know of no tolerance",
+    "report.text.line_width": "fits failures to a terminal, and its summary: neither imports the other",
+}
+UNTYPED = {  # where JSON is parsed or written
+    "engine.protocol": "the jobs of a worker",
+    "report.document": "the JSON Schema of a report",
+    "spec.spec": "the JSON Schema of a spec",
+    "worker.values.inputs": "the inputs of a job",
+}
+
+
+def named(path: Path) -> str:
+    *folders, name = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+    return ".".join(folders if name == "__init__" else [*folders, name])
+
+
+PATHS = {named(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(PATHS[module].read_text("utf-8"))
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Dotted names, wherever in the module: also within functions, and for types alone."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+def inside(module: str) -> Iterator[str]:
+    """The modules of this package that `module` imports."""
+    for name in imports(module):
+        package, _, path = name.partition(".")
+        if package == PACKAGE:
+            yield path if path in PATHS else path.rpartition(".")[0]
+
+
+def users(package: str) -> set[str]:
+    return {module for module in PATHS for name in imports(module) if name.split(".")[0] == package}
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def folder(module: str) -> Path:
+    return PATHS[module].parent
+
+
+def test_pytest_is_known_to_the_plugin_and_its_nodes_and_ncnn_to_the_worker() -> None:
+    assert users("pytest") | users("_pytest") | users("pluggy") == {"plugin", "nodes"}
+    assert {room(module) for module in users("ncnn")} == {"worker"}
+
+
+def test_imports_point_downwards_and_the_worker_stands_apart() -> None:
+    assert {room(module) for module in PATHS} - {""} == {*FLOOR, "worker"}
+    for one, other in ((module, used) for module in PATHS for used in inside(module)):
+        if room(one) == "worker":
+            assert {other, room(other)} & FOR_THE_WORKER, f"{one} imports {other}"
+        elif room(one) != room(other):
+            assert room(other) in FLOOR, f"{one} imports {other}"
+            assert FLOOR[room(one)] < FLOOR[room(other)], f"{one} imports {other}"
+
+
+def test_no_modules_import_each_other() -> None:
+    TopologicalSorter({one: set(inside(one)) for one in PATHS}).prepare()  # raises CycleError
+
+
+def test_modules_are_neither_long_nor_tiny() -> None:
+    lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in PATHS.items()}
+    assert {module: count for module, count in lines.items() if count > 300} == {}
+    tiny = {module for module, count in lines.items() if count < 25 and PATHS[module].stem != "__init__"}
+    assert tiny == SMALL.keys()
+
+
+def test_what_crosses_between_folders_has_a_type() -> None:
+    shared = {other for one in PATHS for other in inside(one) if folder(one) != folder(other)}
+    untyped = {module for module in shared if any(map(says_any, signatures(tree(module))))}
+    assert untyped == UNTYPED.keys()
+
+
+def signatures(node: ast.AST) -> Iterator[ast.expr]:
+    """The annotations of public functions, methods and fields in `node`, not of what functions hold."""
+    for child in ast.iter_child_nodes(node):
+        name = getattr(child, "name", "") or getattr(getattr(child, "target", None), "id", "")
+        if name.startswith("_") and name != "__init__":
+            continue
+        if isinstance(child, ast.FunctionDef):
+            arguments = [*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs]
+            yield from filter(None, [child.returns, *(argument.annotation for argument in arguments)])
+        elif isinstance(child, ast.AnnAssign):
+            yield child.annotation
+        elif isinstance(child, ast.Assign):
+            yield child.value  # an alias of a type
+        elif isinstance(child, ast.ClassDef):
+            yield from signatures(child)
+
+
+def says_any(annotation: ast.expr) -> bool:
+    """Whether it has a mapping in it from str to just anything."""
+    return any(
+        isinstance(part, ast.Subscript)
+        and ast.unparse(part.value).rpartition(".")[2] in ("dict", "Mapping", "MutableMapping")
+        and ast.unparse(part.slice).endswith("Any)")
+        for part in ast.walk(annotation)
+    )
