@@ -92,10 +92,16 @@ class Graph:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes that the file gives, in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w)."""
-        known: dict[str, tuple[int, ...]] = {}
+        known = dict(self.hints)
         for layer in self.layers:
-            known.update(_shape_hints(layer))
+            if layer.type == "Input":
+                known.update(_input_line(layer))
         return known
+
+    @cached_property
+    def hints(self) -> dict[str, tuple[int, ...]]:
+        """The shapes for which ncnn compiles its Vulkan shaders: those that a -23330 gives."""
+        return {blob: shape for layer in self.layers for blob, shape in _shape_hints(layer).items()}
 
     def ancestors(self, blobs: Iterable[str]) -> set[int]:
         """Numbers of the layers that must run to make `blobs`."""
@@ -246,14 +252,16 @@ def _masked_line(line: str, layer: Layer, mask: int) -> str:
     return f"{body} {MASK_ID}={mask}{tail}"
 
 
+def _input_line(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """The shape that an Input line tells (src/layer/input.cpp)."""
+    written = [layer.params.get(key, "0") for key in ("2", "11", "1", "0")]  # c, d, h, w
+    sizes = [int(size) for size in written if param_line.COUNT.fullmatch(size)]
+    shape = tuple(size for size in sizes if size > 0)
+    return {layer.outputs[0]: shape} if layer.outputs and shape else {}
+
+
 def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
-    if layer.type == "Input":
-        order = ["2", "11", "1", "0"]  # c, d, h, w (src/layer/input.cpp)
-        written = [layer.params.get(k, "0") for k in order]
-        sizes = [int(size) for size in written if param_line.COUNT.fullmatch(size)]
-        shape = tuple(size for size in sizes if size > 0)
-        if layer.outputs and shape:
-            return {layer.outputs[0]: shape}
+    """The shapes of a line's -23330: for each output dimensions, w, h and c, or w, h, d and c."""
     hint = layer.params.get(SHAPE_HINT_ID)
     if hint is None or not layer.outputs:
         return {}
@@ -262,6 +270,8 @@ def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for i, blob in enumerate(layer.outputs):
         dims, *sizes = numbers[i * step : (i + 1) * step] or [0]
+        if dims == 3 and len(sizes) == 4:
+            del sizes[2]  # the depth that a blob of three dimensions lacks
         if 0 < dims <= len(sizes):
             shapes[blob] = tuple(reversed(sizes[:dims]))
     return shapes

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ncnn_parity.network.param import Layer, parse
+from pytest_ncnn_parity.network.shape_rules.hints import contradicted
 from pytest_ncnn_parity.network.shape_rules.table import CURE, RULES, misfit
 
 Shapes = list[tuple[int, ...]]
@@ -239,3 +240,33 @@ def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data:
 def test_a_reshape_to_as_many_elements_fits(shape: tuple[int, ...]) -> None:
     assert told(f"Reshape 0={prod(shape)}", shape) == ""
     assert told(f"Reshape 0={prod(shape) + 1}", shape) != ""
+
+
+HINTED = """\
+7767517
+4 5
+Input     in0   0 1 in0 0=64 1=64 2=3 -23330=4,3,32,16,3
+Split     fork  1 2 in0 left right -23330=8,3,32,16,3,3,32,16,3
+Pooling   pool  1 1 left pooled 0=1 1=2 2=2
+BinaryOp  add   2 1 pooled right sum 0=0 -23330=5,3,32,16,1,3
+"""
+
+
+def test_hints_are_what_ncnn_takes_for_hints() -> None:
+    """Not the shape on the Input line; and of three dimensions told with a depth, not the depth."""
+    graph = parse(HINTED, "net.param")
+    assert graph.hints == dict.fromkeys(("in0", "left", "right", "sum"), (3, 16, 32))
+    assert graph.shapes["in0"] == (3, 64, 64)
+    assert graph.shapes["sum"] == (3, 16, 32)
+
+
+def test_a_hint_that_differs_is_told_at_the_layers_that_read_or_make_the_blob() -> None:
+    graph = parse(HINTED, "net.param")
+    shapes = {"in0": (3, 48, 40), "left": (3, 16, 32), "right": (3, 16, 32), "pooled": (3, 8, 16)}
+    said = contradicted(graph.layers[1], graph.hints, shapes)
+    assert "[3, 16, 32] for 'in0', which is [3, 48, 40]" in said
+    assert "Vulkan" in said
+    assert "-23330" in said
+    assert contradicted(graph.layers[2], graph.hints, shapes) == ""
+    assert contradicted(graph.layers[3], graph.hints, {**shapes, "sum": (3, 16, 31)}) != ""
+    assert contradicted(graph.layers[3], {}, shapes) == ""

@@ -1,0 +1,32 @@
+"""Shape hints that are at odds with what runs: a matter of Vulkan alone.
+
+An optimizer writes the shapes of one input size into a .param, as -23330. ncnn compiles the shaders of a
+layer for those of its inputs and outputs (src/layer/vulkan, shape constants), and then computes with
+them whatever it is fed: silently wrong, in fp32 too. No CPU kernel's result depends on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.network.param import SHAPE_HINT_ID, Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
+
+CURE = (
+    f"take {SHAPE_HINT_ID}=... out of the .param, or write it again with the shapes of this size, or feed "
+    "the size that it gives"
+)
+
+
+def contradicted(layer: Layer, hints: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> str:
+    """Which hint of a blob that `layer` reads or makes differs from its shape, and what to do."""
+    for blob in (*layer.inputs, *layer.outputs):
+        hint, shape = hints.get(blob), shapes.get(blob)
+        if hint is not None and shape is not None and hint != shape:
+            return (
+                f"the .param's shape hint gives {list(hint)} for {quoted(blob)}, which is "
+                f"{list(shape)}; ncnn compiled this layer's Vulkan shader for the hint, and computes "
+                f"garbage with another shape; {CURE}"
+            )
+    return ""
