@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
+import jsonschema
+
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.report import document
 from pytest_ncnn_parity.report.records import layer_record
@@ -28,10 +30,9 @@ def layers(graph: Graph) -> list[dict[str, Any]]:
     return [layer_record(layer, True) for layer in graph.layers]
 
 
-def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:
-    """A green report of `graph`: errors are 1 % of the largest value, 1.0, and 20 % of the budget."""
-    records = layers(graph)
-    model = {
+def network(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:
+    """What a report holds of `graph` and its files."""
+    return {
         "spec": spec,
         "param": "net.param",
         "bin": "net.bin",
@@ -43,12 +44,20 @@ def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.p
             {"name": name, "reference": "cpu fp32", "candidate": "vulkan fp32", "half": half}
             for name, half in COMPARISONS.items()
         ],
-        "layers": records,
+        "layers": layers(graph),
+    }
+
+
+def report(graph: Graph, samples: Iterable[str] = ("noise",), spec: str = "net.parity.yaml") -> Any:
+    """A green report of `graph`: errors are 1 % of the largest value, 1.0, and 20 % of the budget."""
+    described = network(graph, samples, spec)
+    model = {
+        **described,
         "cases": [
             _case(sample, comparison, place)
             for sample in samples
             for comparison in COMPARISONS
-            for place in [*enumerate(records), *graph.outputs]
+            for place in [*enumerate(described["layers"]), *graph.outputs]
         ],
         "fixes": [],
         "masks": [],
@@ -114,3 +123,22 @@ def set_error(case: Any, error: float | str) -> None:
     """Make `error` the largest of a case in which the largest value is 1.0."""
     used = error if isinstance(error, str) else error / case["tolerance"]["scaled"]
     case["metrics"].update(max_abs=error, scaled=error, least_scaled=error, used=used)
+
+
+def closed(schema: Any) -> Any:
+    """`schema` with no room for keys it does not name."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(part) for key, part in schema.items()}
+    return {**made, "additionalProperties": False} if "properties" in schema else made
+
+
+STRICT = jsonschema.Draft202012Validator(closed(document.schema()))
+
+
+def assert_valid(report: dict[str, Any]) -> None:
+    assert report["models"]
+    wrong = next(STRICT.iter_errors(report), None)
+    assert wrong is None, f"{list(wrong.absolute_path)}: {wrong.message}"

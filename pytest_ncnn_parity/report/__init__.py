@@ -1,1 +1,1 @@
-"""Results -> text, terminal and JSON. Nothing is computed here."""
+"""Results -> one document, and that as JSON, HTML and text. Measures and judges nothing."""

@@ -1,6 +1,6 @@
 """The report files: written when a run starts, when a spec is finished, and at the end.
 
-So a run that is killed leaves what it had found, and no file of an earlier run is taken for its own.
+So a run that is killed leaves a report of what it did, and none of an earlier run is taken for its own.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ReportFiles:
     def checkpoint(self, make: Callable[[], Report]) -> None:
         """Write every report, but those of which all this writing has come to cost too much.
 
-        What cannot be written now is told at the end, should it still be so.
+        What cannot be written now is reported at the end, should it still be so.
         """
         allowed = GRACE_SECONDS + SHARE * (self.clock() - self._start)
         self._write([one for one in self.targets if one.spent + one.last <= allowed], make)

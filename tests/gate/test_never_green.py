@@ -8,8 +8,6 @@ import networks
 import pytest
 from conftest import Gate
 
-from pytest_ncnn_parity.report import counts
-
 pytestmark = pytest.mark.once
 
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
@@ -149,17 +147,3 @@ def test_a_reference_that_is_all_nan_compares_nothing(gate: Gate, pytester: pyte
     assert run.ids("skipped") == ["s::cpu-vs-vulkan::l2", "s::cpu-vs-vulkan::l3"]
     assert "nothing but nan" in run.cases["s::cpu-vs-vulkan::l2"]["message"]
     assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-
-
-def test_what_is_said_of_a_run_that_compared_nothing() -> None:
-    skip = {"outcome": "skipped", "known": False, "message": "no device"}
-    empty = {"models": [{"spec": "a", "cases": [skip, skip]}], "errors": [], "selected": 2, "judged": 2}
-    assert "every case was skipped, 2 of them" in counts.nothing_compared(empty, False, ["."])
-    assert list(counts.uncompared(empty)) == [("a", "no device")]
-    for told in ({"outcome": "passed", "known": False}, {"outcome": "skipped", "known": True}):
-        document = {**empty, "models": [{"spec": "a", "cases": [skip, {**skip, **told}]}]}
-        assert counts.nothing_compared(document, True, ["."]) == ""
-        assert list(counts.uncompared(document)) == []
-    assert counts.nothing_compared({**empty, "judged": 1}, True, ["."]) == "", (
-        "cut short is another matter"
-    )

@@ -1,4 +1,4 @@
-"""A red layer as files that show its fault with ncnn alone: made once for all samples of a spec."""
+"""A red layer as files that show its fault with ncnn alone, written once for all samples of a spec."""
 
 from __future__ import annotations
 
@@ -41,37 +41,44 @@ def name(spec: str, case: Case) -> Path:
 def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
     """The files of a failed case in `folder`; written by the first sample that asks."""
 
-    repro = run.once("repro", failed.case.id, Repro, lambda: _written(run, failed, folder))
+    def written() -> Repro:
+        why = _not_alone(failed)
+        return Repro(None, failed.sample, why) if why else _written(run, failed, folder)
+
+    repro = run.once("repro", failed.case.id, Repro, written)
     return repro or Repro(None, failed.sample, "another process could not make it")
 
 
-def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
-    sample, case, result = failed.sample, failed.case, failed.result
-    assert case.layer is not None
-    death = result.evidence.death
+def _not_alone(failed: FailedLayer) -> str:
+    """Why the layer alone cannot show its fault; empty where it may."""
+    death = failed.result.evidence.death
     if death is not None and death.in_loading:
-        return Repro(None, sample, "the network does not load, so no layer of it runs")
-    if case.layer.type == "Input":
-        return Repro(None, sample, "an Input layer runs nothing; its values are the sample's")
-    if result.evidence.misread is not None:
-        return Repro(None, sample, "the fault is between two layers, and one alone does not show it")
+        return "the network does not load, so no layer of it runs"
+    if failed.layer.type == "Input":
+        return "an Input layer runs nothing; its values are the sample's"
+    if failed.result.evidence.misread is not None:
+        return "the fault is between two layers, and one alone does not show it"
+    return ""
+
+
+def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        isolated = run.isolate(sample, case, fresh)
+        isolated = run.isolate(failed.sample, failed.case, fresh)
         if isolated.problem:
-            return Repro(None, sample, isolated.problem)
+            return Repro(None, failed.sample, isolated.problem)
         environment = records.worker_environment(run.versions, run.devices)
         text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
         fresh.replace(folder)
     except EngineError as error:
-        return Repro(None, sample, str(error))
+        return Repro(None, failed.sample, str(error))
     except OSError as error:
-        return Repro(None, sample, f"{error.filename or folder}: {error.strerror}")
+        return Repro(None, failed.sample, f"{error.filename or folder}: {error.strerror}")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return Repro(str(folder), sample)
+    return Repro(str(folder), failed.sample)
 
 
 def _safe(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
+from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 
@@ -26,6 +27,11 @@ class FailedLayer:
     cause: str
     text: str
 
+    @property
+    def layer(self) -> Layer:
+        assert self.case.layer is not None
+        return self.case.layer
+
 
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
     """The whole script. `isolated` is what the worker wrote of the layer."""
@@ -39,8 +45,7 @@ def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolat
 
 
 def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
-    layer, devices, sample = failed.case.layer, environment["devices"], failed.sample
-    assert layer is not None
+    layer, devices, sample = failed.layer, environment["devices"], failed.sample
     return [
         *failed.text.splitlines(),
         "",
@@ -54,10 +59,9 @@ def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> 
 
 def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, Any]:
     case, comparison = failed.case, failed.case.comparison
-    assert case.layer is not None
     return {
         "INPUTS": dict(isolated.inputs),
-        "OUTPUTS": list(case.layer.outputs),
+        "OUTPUTS": list(failed.layer.outputs),
         "REFERENCE": _options(comparison.reference),
         "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
         "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
@@ -103,12 +107,12 @@ def stop(why):
 
 
 class Net(ncnn.Net):
-    made = []  # by a project's function: ncnn holds no reference to it
+    layers = []  # of a project's function: ncnn holds no reference to them
 
     def register_custom_layer(self, type, creator, destroyer=lambda layer: None):
         def create():
-            self.made.append(creator())
-            return self.made[-1]
+            self.layers.append(creator())
+            return self.layers[-1]
 
         return super().register_custom_layer(type, create, destroyer)
 
@@ -143,15 +147,15 @@ def run(setup):
     for blob, name in INPUTS.items():
         array = np.load(HERE / name)
         extractor.input(blob, ncnn.Mat(array).clone())
-    made = {}
+    values = {}
     for blob in OUTPUTS:
         rc, mat = extractor.extract(blob)
         if rc != 0:
             print(f"{blob}: extract gives {rc}")
             sys.exit(1)
-        made[blob] = np.array(mat)
+        values[blob] = np.array(mat)
     del extractor
-    return made
+    return values
 
 
 def compare(blob, candidate, reference):
@@ -177,9 +181,9 @@ def compare(blob, candidate, reference):
     cosine = (c @ r) / max(np.sqrt((c @ c) * (r @ r)), 1e-300) if (c != r).any() else 1.0
     noise = (c - r) @ (c - r)
     sqnr = 10 * np.log10(max(r @ r, 1e-300) / noise) if noise else np.inf
-    for name, found in (("cosine", cosine), ("sqnr_db", sqnr)):
-        if name in TOLERANCE and found < TOLERANCE[name]:
-            print(f"{blob}: {name} {found:.6g}, wanted {TOLERANCE[name]:g}")
+    for name, value in (("cosine", cosine), ("sqnr_db", sqnr)):
+        if name in TOLERANCE and value < TOLERANCE[name]:
+            print(f"{blob}: {name} {value:.6g}, wanted {TOLERANCE[name]:g}")
             fault = True
     return fault
 
@@ -204,12 +208,12 @@ def unholdable(blob, reference):
 def main():
     print(f"ncnn {ncnn.__version__}, numpy {np.__version__}")
     reference = run(REFERENCE)
-    found = [unholdable(blob, value) for blob, value in reference.items()]
+    faults = [unholdable(blob, value) for blob, value in reference.items()]
     for _ in range(RUNS if CANDIDATE else 0):
         candidate = run(CANDIDATE)
-        found += [compare(blob, candidate[blob], reference[blob]) for blob in OUTPUTS]
-    print("the fault is there" if any(found) else "the fault is not seen here")
-    return int(any(found))
+        faults += [compare(blob, candidate[blob], reference[blob]) for blob in OUTPUTS]
+    print("the fault is there" if any(faults) else "the fault is not seen here")
+    return int(any(faults))
 
 
 if __name__ == "__main__":

@@ -5,37 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import graphs
-import jsonschema
 import networks
 import pytest
-import reports
-from conftest import ROOT, Gate
-
-from pytest_ncnn_parity.report import document
-
-DOCS = ROOT / "docs" / "json.md"
-
-
-def closed(schema: Any) -> Any:
-    """`schema` with no room for keys it does not name."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: closed(part) for key, part in schema.items()}
-    return {**made, "additionalProperties": False} if "properties" in schema else made
-
-
-STRICT = jsonschema.Draft202012Validator(closed(document.schema()))
-
-
-def assert_valid(report: dict[str, Any]) -> None:
-    assert report["models"]
-    wrong = next(STRICT.iter_errors(report), None)
-    assert wrong is None, f"{list(wrong.absolute_path)}: {wrong.message}"
+from conftest import Gate
+from reports import assert_valid
 
 
 def test_green_and_on_two_workers_and_against_a_baseline(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -88,24 +62,3 @@ def test_without_vulkan(gate: Gate, pytester: pytest.Pytester, monkeypatch: pyte
     run = gate()
     assert {case["outcome"] for case in run.cases.values()} == {"skipped"}
     assert_valid(run.report)
-
-
-def test_a_key_nobody_described_would_be_seen() -> None:
-    report = reports.report(graphs.network(*graphs.CHAIN))
-    assert_valid(report)
-    report["models"][0]["cases"][0]["metrics"]["more"] = 1
-    with pytest.raises(AssertionError, match=r"'cases', 0, 'metrics'\]: .*more"):
-        assert_valid(report)
-
-
-def test_the_docs_name_every_key() -> None:
-    text = DOCS.read_text("utf-8")
-
-    def keys(schema: Any) -> set[str]:
-        if isinstance(schema, list):
-            return set().union(*map(keys, schema))
-        if not isinstance(schema, dict):
-            return set()
-        return set(schema.get("properties", ())).union(*map(keys, schema.values()))
-
-    assert {key for key in keys(document.schema()) if f"`{key}`" not in text} == set()

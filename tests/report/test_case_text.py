@@ -1,0 +1,69 @@
+"""What is said of a case: one text, and the same in parts, which are fields of the report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import plans
+import pytest
+from failed_cases import CONV, ON_VULKAN, OUTPUT, failed
+
+from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report.text import case_text
+
+RED = failed([math.inf, 1.0], [7e4, 1.0], blob="y", shape=(2,), **ON_VULKAN)
+
+
+def said(case: Case, result: Result, *upstream: Red) -> case_text.Message:
+    return case_text.failure(case, result, diagnose(case, result, upstream), None)
+
+
+@pytest.mark.parametrize("case", [CONV, OUTPUT], ids=["layer", "output"])
+def test_a_failures_parts_are_its_text(case: Case) -> None:
+    message = said(case, RED)
+    diagnosis = diagnose(case, RED)
+    evidence = [f"evidence: {line}" for line in message.evidence]
+    first, *lines = message.text.split("\n")
+    assert [line.removeprefix("  ") for line in lines] == [*message.details, *evidence]
+    assert message.headline == diagnosis.what
+    assert first == case_text.summary(case, diagnosis)
+    assert first.endswith(f"{message.headline} ({diagnosis.cause})")
+
+
+def test_the_record_of_a_case_has_them_as_fields() -> None:
+    message = said(CONV, RED).ending("repro: here")
+    record = records.case_record(
+        "a.parity.yaml::s::shipped::conv_1", "s", CONV, RED, diagnose(CONV, RED), message, 3, "here"
+    )
+    assert record["message"].endswith("\n  repro: here")
+    assert record["headline"] == message.headline
+    assert record["details"] == list(message.details)
+    assert record["evidence"] == list(message.evidence)
+    assert (record["fix"], record["place"]) == (None, None)
+    metrics = record["metrics"]
+    assert metrics is not None
+    assert (metrics["used"], metrics["max_abs"]) == ("inf", "inf"), "strict JSON"
+
+
+def test_names_in_the_parts_are_printable() -> None:
+    message = case_text.Message("a\x1b\nb", "a\x1b", ("d\x1b",), ("e\x1b",))
+    record = records.case_record("n::s::c::l", "s", CONV, RED, None, message, 1)
+    texts = [record["message"].replace("\n", ""), record["headline"], *record["details"]]
+    assert all(text.isprintable() for text in [*texts, *record["evidence"]])
+
+
+def test_a_fault_of_the_spec_tells_its_place(tmp_path: Path) -> None:
+    where = plans.loaded(tmp_path).spec.at("model", "bin")
+    message = case_text.of_files(Diagnosis("load", "too short", ("ends at byte 9",)), where)
+    assert message.text == f"{tmp_path}/net.parity.yaml:1:32: too short\nends at byte 9"
+    assert (message.headline, message.evidence) == ("too short", ("ends at byte 9",))
+    assert records.place_record(message.place) == {"line": 1, "column": 32}
+
+
+def test_what_has_no_parts_has_its_first_line() -> None:
+    assert case_text.plain("no device\nsee above").headline == "no device"

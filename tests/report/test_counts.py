@@ -1,0 +1,47 @@
+"""Counting cases, and what is said of a run that compared nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity.report import counts
+
+SKIPPED = {"outcome": "skipped", "known": False, "message": "no device"}
+PASSED = {"outcome": "passed", "known": False, "message": ""}
+KNOWN = {"outcome": "skipped", "known": True, "message": "see issue 7"}
+
+
+def document(*cases: dict[str, Any], **more: Any) -> Any:
+    whole = {"models": [], "errors": [], "selected": len(cases), "judged": len(cases), **more}
+    return {**whole, "models": [{"spec": "a", "cases": list(cases)}] if cases else []}
+
+
+def test_known_failures_are_counted_by_themselves() -> None:
+    failed = {**PASSED, "outcome": "failed"}
+    numbers = counts.counted([PASSED, failed, KNOWN, SKIPPED, SKIPPED])
+    assert numbers == {"passed": 1, "failed": 1, "known": 1, "skipped": 2}
+
+
+def test_every_case_skipped() -> None:
+    empty = document(SKIPPED, {**SKIPPED, "message": "other"}, SKIPPED)
+    assert "every case was skipped, 3 of them" in counts.nothing_compared(empty, False, ["."])
+    assert list(counts.uncompared(empty)) == [("a", "no device (2 of 3 cases)")]
+
+
+@pytest.mark.parametrize("other", [PASSED, KNOWN], ids=["passed", "known"])
+def test_something_was_compared(other: dict[str, Any]) -> None:
+    some = document(SKIPPED, other)
+    assert counts.nothing_compared(some, True, ["."]) == ""
+    assert list(counts.uncompared(some)) == []
+
+
+@pytest.mark.parametrize("more", [{"judged": 0}, {"errors": [{"spec": "b"}]}], ids=str)
+def test_what_went_wrong_otherwise_is_another_matter(more: dict[str, Any]) -> None:
+    assert counts.nothing_compared(document(SKIPPED, **more), True, ["."]) == ""
+
+
+def test_no_case_is_news_only_where_the_gate_was_asked_for() -> None:
+    assert "in models, more" in counts.nothing_compared(document(), True, ["models", "more"])
+    assert counts.nothing_compared(document(), False, ["models"]) == ""

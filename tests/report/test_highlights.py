@@ -1,0 +1,52 @@
+"""What is picked out of the figures: the worst that passed, the headroom, the devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from documents import case, metrics
+
+from pytest_ncnn_parity.report import highlights
+
+ATOL = {"atol": 1.0, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}
+
+
+def test_the_worst_is_the_one_that_used_most_of_its_budget() -> None:
+    """1e-9 of a budget given as atol alone is not worse than 99 % of it."""
+    cases = [
+        case("tiny", metrics=metrics(1e-9, used=1e-9), tolerance=ATOL),
+        case("near", metrics=metrics(0.99, used=0.99), tolerance=ATOL),
+        case("half", metrics=metrics(0.02, used=0.5)),
+        case("red", outcome="failed", metrics=metrics("inf")),
+        case("skipped", outcome="skipped", metrics=None),
+    ]
+    assert [highlights.name(one) for one in highlights.worst(cases)] == ["near", "half", "tiny"]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "allowed"),
+    [
+        ({}, "0.05 allowed"),
+        ({"scaled": 0.0, "rtol": 0.01}, "rtol 0.01, atol 6e-08 allowed"),
+        ({"scaled": 0.0, "atol": 0.0}, "nothing allowed"),
+    ],
+)
+def test_share_names_what_is_allowed(tolerance: dict[str, float], allowed: str) -> None:
+    one = case("a")
+    assert highlights.share({**one, "tolerance": {**one["tolerance"], **tolerance}}).endswith(allowed)
+
+
+@pytest.mark.parametrize(
+    ("largest", "text"),
+    [
+        (0.5, "131008x"),
+        (6550.4, "10x: a reaches 6550.4 of 65504"),
+        (70000.0, "none: a reaches 70000, and fp16 ends at 65504"),
+    ],
+)
+def test_headroom_is_of_values_that_fp16_is_to_hold(largest: float, text: str) -> None:
+    held = case("a", metrics=metrics(0.001, largest))
+    not_held: Any = case("b", "cpu-vs-vulkan", metrics=metrics(0.001, 1e9), execution="vulkan fp32")
+    assert highlights.headroom([held, not_held]) == text
+    assert highlights.headroom([not_held]) == ""
