@@ -92,7 +92,8 @@ class Controller:
             case = records.lost(report.nodeid, _reason(report))
         elif outcome == "failed" and case["outcome"] == "passed":  # known, but it passes: strict
             text = str(report.longrepr)
-            case = {**case, "message": text, "headline": text.partition("\n")[0]}
+            headline, *notes = text.split("\n")
+            case = {**case, "message": text, "headline": headline, "notes": notes}
         case = {**case, "outcome": outcome, "known": hasattr(report, "wasxfail")}
         if self._report.take({**carried, "case": case}):
             self._files.checkpoint(self._report.document)

@@ -31,10 +31,10 @@ class Browser:
         self.driver = driver
         self._folder = folder
 
-    def show(self, document: dict[str, Any], *, dark: bool = False, width: int = 1200) -> None:
+    def show(self, document: Any, *, dark: bool = False, width: int = 1200) -> None:
         """Write the page of `document`, and load it from the file."""
         page = self._folder / "report.html"
-        html.write(document, page)
+        page.write_text(html.render(document), "utf-8", "backslashreplace")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

@@ -78,6 +78,7 @@ def case_record(
         "headline": printable(message.headline),
         "details": [printable(text) for text in message.details],
         "evidence": [printable(text, lines=True) for text in message.evidence],
+        "notes": [printable(text, lines=True) for text in message.notes],
         "fix": message.fix,
         "place": place_record(message.place),
         "metrics": None if result.metrics is None else _metrics(result.metrics),
@@ -102,6 +103,7 @@ def lost(nodeid: str, message: str) -> CaseRecord:
     """A case of which only its node id is known, for the process that ran it died or raised."""
     _, sample, comparison, name = (*nodeid.split("::", 3), "", "", "")[:4]
     output = name.removeprefix("output:") if name.startswith("output:") else None
+    headline, *notes = printable(message, lines=True).split("\n")
     return {
         "nodeid": nodeid,
         "line": None,
@@ -115,9 +117,10 @@ def lost(nodeid: str, message: str) -> CaseRecord:
         "known": False,
         "cause": None,
         "message": printable(message, lines=True),
-        "headline": printable(message.partition("\n")[0]),
+        "headline": headline,
         "details": [],
         "evidence": [],
+        "notes": notes,
         "fix": None,
         "place": None,
         "metrics": None,

@@ -9,7 +9,6 @@ import documents
 import pytest
 from chromium import Browser
 from selenium.webdriver import ActionChains, Keys
-from test_html_page import HOSTILE, hostile
 
 pytestmark = pytest.mark.once
 
@@ -21,11 +20,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def small() -> dict[str, object]:
     """A network of four: one fine, one inf, one nan, one skipped; and an output."""
+    why = documents.message("input not representable")
     cases = [
-        documents.case("fine", accumulated={"scaled": 0.002, "max_abs": 0.1}),
-        documents.red("broken", accumulated={"scaled": "inf", "max_abs": "inf"}),
+        documents.case("fine", accumulated=documents.measured(0.002)),
+        documents.red("broken", accumulated=documents.measured("inf")),
         documents.red("odd", "nan", metrics=documents.metrics("nan", 2.0, nan=3, inf=0), type="Softmax"),
-        documents.case("left", outcome="skipped", metrics=None, message="input not representable"),
+        documents.case("left", outcome="skipped", metrics=None, **why),
         documents.case("fine", "shipped", metrics=documents.metrics(0.0, 0.0)),
         documents.case("out", layer=None, output="out", type=None, metrics=documents.metrics(0.01)),
     ]
@@ -191,7 +191,7 @@ def test_the_patch_is_copied(browser: Browser) -> None:
 
 
 def test_hostile_names_do_nothing(browser: Browser) -> None:
-    browser.show(hostile())
+    browser.show(documents.hostile())
     browser.charts()
     browser.pointer("errors", 0).perform()
     browser.wait(f"(() => {{ {chromium.TOOLTIP} }})().includes('alert(1)')")
@@ -200,4 +200,4 @@ def test_hostile_names_do_nothing(browser: Browser) -> None:
     assert browser.log() == []
     assert browser.run("return document.images.length") == 0
     assert browser.run("return document.querySelectorAll('script').length") == 4
-    assert browser.find("table.cases tr.details pre").text.startswith(HOSTILE[:20])
+    assert browser.find("table.cases tr.details pre").text.startswith(documents.HOSTILE[:20])

@@ -21,9 +21,6 @@ from pytest_ncnn_parity.report.html.page import render
 
 pytestmark = pytest.mark.once
 
-HOSTILE = (
-    "</script><script>alert(1)</script>\"'<img src=x onerror=alert(1)>\n\x1b[31m\u202eevil\u2028&amp;"
-)
 XHTML = "{http://www.w3.org/1999/xhtml}"
 
 
@@ -41,34 +38,12 @@ def text(element: Element) -> str:
     return " ".join(" ".join(element.itertext()).split())
 
 
-def hostile() -> dict[str, Any]:
-    """Every text of the document is an attack."""
-    names = [HOSTILE, HOSTILE + "2"]
-    cases = [
-        documents.red(names[0], HOSTILE, type=HOSTILE, sample=HOSTILE, execution=HOSTILE),
-        documents.case(names[1], comparison=HOSTILE, device=HOSTILE),
-        documents.case(
-            "x", layer=None, output=HOSTILE, outcome="skipped", message=HOSTILE, metrics=None
-        ),
-    ]
-    graph = [
-        documents.layer(names[0], HOSTILE, (), (HOSTILE,)),
-        documents.layer(names[1], HOSTILE, (HOSTILE,), (HOSTILE + "3",)),
-    ]
-    fix = documents.fix(HOSTILE, notes=[HOSTILE], written=[HOSTILE + ".patch"], how=HOSTILE)
-    notice = {"kind": "unsafe", "layer": HOSTILE, "mask": 2, "what": HOSTILE}
-    files = {"spec": HOSTILE, "param": HOSTILE, "bin": HOSTILE}
-    made = documents.model(cases, graph, fixes=[fix], masks=[notice], **files)
-    told = {"stopped": HOSTILE, "complete": False, "regressions": [{HOSTILE: [HOSTILE]}]}
-    return {**documents.document(made, made), "environment": {"ncnn": HOSTILE, "devices": []}, **told}
-
-
 @pytest.mark.parametrize(
     "document",
     [
         documents.document(),
         documents.large(layers=20, failing=3),
-        hostile(),
+        documents.hostile(),
     ],
     ids=["empty", "large", "hostile"],
 )
@@ -96,7 +71,7 @@ def test_it_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text_and_no_more() -> None:
-    page = render(hostile())
+    page = render(documents.hostile())
     root = parsed(page)
     assert len(elements(root, "script")) == 4
     assert not elements(root, "img")
@@ -126,7 +101,8 @@ def test_the_verdict_the_cause_and_the_patch_stand_there_without_a_script() -> N
         "square BinaryOp storage-overflow inf on vulkan fp16, 3 of 3 elements"
     )
     assert "red in fp16-vs-fp32-vulkan (noise), shipped (noise)" in text(card)
-    assert "square reaches 3000468 in fp32" in text(card)
+    assert "evidence: square reaches 3000468 in fp32" in text(card)
+    assert "fix (" not in text(card)  # it has a card of its own
     rows = [text(row) for row in elements(card, "tr")]
     assert rows[1].startswith("reads before ReLU before 1732 vulkan, fp16 storage")
     assert rows[3] == "read by after UnaryOp square 3.00047e+06 skipped"
@@ -138,32 +114,63 @@ def test_the_verdict_the_cause_and_the_patch_stand_there_without_a_script() -> N
     assert "25.6 -> 26.1 ms" in text(repair)
 
 
+def test_where_a_spec_is_at_fault_its_place_stands_before_the_headline() -> None:
+    place = {"line": 4, "column": 9}
+    refused = documents.red("l1", "load", headline="ncnn reads no weights", details=[], place=place)
+    output = documents.red("x", layer=None, output="out0", headline="not the recording's", evidence=[])
+    model = documents.model([refused, output], [documents.layer("l1")])
+    main = text(elements(parsed(render(documents.document(model))), "main")[0])
+    assert "load net.parity.yaml:4:9: ncnn reads no weights red in" in main
+    assert "output out0: not the recording's fp16-vs-fp32-vulkan (noise)" in main
+
+
+def test_the_case_that_passed_by_the_least_is_named_whatever_the_budget_is_made_of() -> None:
+    exact = {"atol": 1e-3, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}
+    close = documents.metrics(3e-4, least_scaled=0.0, used=0.97)
+    cases = [
+        documents.case("far", metrics=documents.metrics(1e-9)),
+        documents.case("close", metrics=close, tolerance=exact),
+    ]
+    model = documents.model(cases, [documents.layer("far"), documents.layer("close")])
+    main = text(elements(parsed(render(documents.document(model))), "main")[0])
+    assert "closest to its limit: close, 97% of what is allowed" in main
+
+
+def test_where_no_masks_mend_it_the_reason_stands_in_place_of_a_patch() -> None:
+    none = documents.fix("l1", masks={}, lines=[], before=[], patch="", how="fp32 is wrong as well")
+    model = documents.model([documents.red("l1")], [documents.layer("l1")], fixes=[none])
+    (card,) = elements(parsed(render(documents.document(model))), "article")
+    assert text(card).startswith("No masks mend this for fp16-vs-fp32-vulkan fp32 is wrong as well")
+    assert not elements(card, "button")
+
+
 def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
     notice = {"kind": "spare", "layer": "l1", "mask": 16, "what": "right without it"}
-    made = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
+    model = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
     more = {
         "complete": False,
         "stopped": "interrupted",
         "regressions": [
-            {"layer": "l1", "what": "error grew 40 times"},
-            {"kind": "moved", "message": "l2 runs on the CPU now", "spec": "net.parity.yaml"},
+            documents.regression("l1", "error grew 40 times", kind="error", sample="noise"),
+            documents.regression("l2", "l2 runs on the CPU now"),
         ],
         "errors": [{"spec": "odd.parity.yaml", "message": "odd.parity.yaml:3:1: inputs: missing"}],
     }
-    main = text(elements(parsed(render(documents.document(made, **more))), "body")[0])
+    main = text(elements(parsed(render(documents.document(model, **more))), "body")[0])
     assert "The run was cut short: interrupted. What is not here was not run." in main
     assert "spare 31=16 on l1 : right without it" in main
-    assert "error grew 40 times" in main
+    assert "error error grew 40 times net.parity.yaml, noise" in main
     assert "moved l2 runs on the CPU now net.parity.yaml" in main
     assert "1 spec could not be used. odd.parity.yaml odd.parity.yaml:3:1: inputs: missing" in main
     assert "All compared cases passed" not in main
-    whole = text(elements(parsed(render(documents.document(made))), "body")[0])
+    whole = text(elements(parsed(render(documents.document(model))), "body")[0])
     assert "cut short" not in whole
     assert "Against the baseline" not in whole
 
 
 def test_where_nothing_was_compared_it_says_so() -> None:
-    case = documents.case("l1", outcome="skipped", message="no Vulkan device", metrics=None)
+    why = documents.message("no Vulkan device")
+    case = documents.case("l1", outcome="skipped", metrics=None, **why)
     root = parsed(render(documents.document(documents.model([case], [documents.layer("l1")]))))
     assert text(elements(root, "h1")[0]) == "Nothing was compared"
     assert "nothing was compared: no Vulkan device" in text(elements(root, "main")[0])
@@ -173,16 +180,16 @@ def test_a_case_of_which_only_the_name_is_known_is_there() -> None:
     lost = documents.case(
         "l1",
         outcome="failed",
-        message="the process that ran it died",
+        **documents.message("the process that ran it died\nTraceback"),
         **dict.fromkeys(("type", "tolerance", "execution", "device", "metrics")),
     )
     files = dict.fromkeys(("param", "bin", "param_sha256", "bin_sha256"))
     document = documents.document(documents.model([lost], [], **files))
     page = text(elements(parsed(render(document)), "main")[0])
-    assert "l1 the process that ran it died red in fp16-vs-fp32-vulkan (noise)" in page
-    (told,) = columns(document)["models"]
-    assert told["cases"]["layer"] == [0]
-    assert told["tolerances"] == [[None] * 5]
+    assert "l1 the process that ran it died red in fp16-vs-fp32-vulkan (noise) evidence Trace" in page
+    (model,) = columns(document)["models"]
+    assert model["cases"]["layer"] == [0]
+    assert model["tolerances"] == [[None] * 5]
 
 
 @pytest.mark.parametrize("failing", [12, 1000])
@@ -205,12 +212,13 @@ def everything_red(document: dict[str, Any]) -> None:
 
 def test_numbers_stay_near_and_what_is_no_number_stays_a_word() -> None:
     metrics = documents.metrics("nan", 65503.98765, max_abs=0.000123456789)
-    made = documents.model([documents.case("l1", metrics=metrics)], [documents.layer("l1")])
-    (told,) = columns(documents.document(made))["models"]
-    assert told["cases"]["scaled"] == ["nan"]
-    assert told["cases"]["reference_absmax"] == [65504]
-    assert told["cases"]["max_abs"] == [0.0001235]
-    json.dumps(told, allow_nan=False)
+    case = documents.case("l1", metrics=metrics)
+    document = documents.document(documents.model([case], [documents.layer("l1")]))
+    (model,) = columns(document)["models"]
+    assert model["cases"]["scaled"] == ["nan"]
+    assert model["cases"]["reference_absmax"] == [65504]
+    assert model["cases"]["max_abs"] == [0.0001235]
+    json.dumps(model, allow_nan=False)
 
 
 def test_the_option_writes_the_page(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -243,5 +251,5 @@ def test_without_bokeh_the_option_is_refused_at_the_start(pytester: pytest.Pytes
     )
     result = pytester.run(sys.executable, "-c", code, "--ncnn-parity-html=x.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    told = "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
-    assert told in result.stderr.str()
+    error = "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
+    assert error in result.stderr.str()

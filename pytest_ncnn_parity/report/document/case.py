@@ -80,6 +80,9 @@ class CaseRecord(TypedDict):
         Annotated[list[str], Field(description="the failure's lines about what was compared")]
     ]
     evidence: NotRequired[Annotated[list[str], Field(description="the lines that show the cause")]]
+    notes: NotRequired[
+        Annotated[list[str], Field(description="its further lines: where the fault is reproduced")]
+    ]
     fix: NotRequired[
         Annotated[str | None, Field(description="the comparison under which the model's 'fixes' has it")]
     ]

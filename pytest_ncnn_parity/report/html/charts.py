@@ -16,6 +16,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_NORMAL
+
 POINTS = "x y size shape fill line name what".split()
 
 
@@ -38,7 +40,7 @@ def _errors() -> figure:
 def _ranges() -> figure:
     """Largest absolute value per layer, and between which limits fp16 holds it."""
     chart = _chart("largest |value|")
-    for name, at in (("max", 65504.0), ("least", 2.0**-14)):
+    for name, at in (("max", FP16_MAX), ("least", FP16_NORMAL)):
         chart.add_layout(
             Span(location=at, dimension="width", line_width=1.5, line_dash="6 3", name=f"fp16-{name}")
         )
@@ -79,7 +81,7 @@ def _chart(label: str) -> figure:
 
 def _points(chart: figure) -> None:
     points = ColumnDataSource(data={name: [] for name in POINTS}, name="points")
-    drawn = chart.scatter(
+    markers = chart.scatter(
         "x",
         "y",
         source=points,
@@ -109,6 +111,6 @@ def _points(chart: figure) -> None:
         name="names",
     )
     chart.add_tools(
-        HoverTool(renderers=[drawn], tooltips=[("", "@name"), ("", "@what")], mode="mouse"),
-        TapTool(renderers=[drawn]),
+        HoverTool(renderers=[markers], tooltips=[("", "@name"), ("", "@what")], mode="mouse"),
+        TapTool(renderers=[markers]),
     )

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import resources
-from typing import Any
 
 from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from pytest_ncnn_parity.report.counts import counted
+from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.html import safe
 from pytest_ncnn_parity.report.html.charts import charts
-from pytest_ncnn_parity.report.html.columns import VERDICTS, columns
-from pytest_ncnn_parity.report.html.view import models
+from pytest_ncnn_parity.report.html.columns import columns
+from pytest_ncnn_parity.report.html.view import model_parts
 
 SCRIPTS = ("data.js", "table.js", "charts.js", "page.js")
 
 
-def render(document: Mapping[str, Any]) -> str:
+def render(document: Report) -> str:
     """The whole page of the JSON report's `document`."""
-    shown = models(document)
+    models = model_parts(document)
     library = _library()
     script = "\n".join(_package_text(name) for name in SCRIPTS)
     return _template().render(
         document=document,
-        models=shown,
-        counts={name: sum(model.counts[name] for model in shown) for name in VERDICTS},
-        errors=document.get("errors", ()),
-        cut=document.get("complete") is False,
-        red=sum(model.verdict == "failed" for model in shown),
+        models=models,
+        counts=counted(case for model in document["models"] for case in model["cases"]),
+        red=sum(model.verdict == "failed" for model in models),
         style=Markup(_package_text("style.css")),  # noqa: S704 # ours
         library=Markup(library),  # noqa: S704 # Bokeh's
         script=Markup(script),  # noqa: S704 # ours

@@ -16,7 +16,7 @@ _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 
 def visible(text: str) -> str:
     """`text` with what cannot be seen, or deceives the eye, written as `\\x1b` or `\\u202e`."""
-    return _HIDDEN.sub(lambda found: _escape(ord(found[0])), text)
+    return _HIDDEN.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def _escape(code: int) -> str:

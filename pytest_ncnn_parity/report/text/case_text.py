@@ -23,25 +23,27 @@ class Message:
     """What is said of a case: all of it in `text`, and its parts as the fields of a report.
 
     `headline` is the first line without the names and the cause around it, `details` are the lines about
-    what was compared, `evidence` those that show the cause; `fix` names the comparison that was fixed.
-    `place`: in the spec, where that is at fault.
+    what was compared, `evidence` those that show the cause, `notes` all others but those of the fix;
+    `fix` names the comparison that was fixed. `place`: in the spec, where that is at fault.
     """
 
     text: str
     headline: str
     details: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     fix: str | None = None
     place: Place | None = None
 
     def ending(self, line: str) -> Message:
         """The same with one more line of text."""
-        return replace(self, text=f"{self.text}\n  {line}")
+        return replace(self, text=f"{self.text}\n  {line}", notes=(*self.notes, line))
 
 
 def plain(text: str) -> Message:
     """A message without parts: a skip's reason, an error of the whole sample, or nothing."""
-    return Message(text, text.partition("\n")[0])
+    headline, *notes = text.split("\n")
+    return Message(text, headline, notes=tuple(notes))
 
 
 def of_spec(where: Where, what: str) -> Message:

@@ -121,10 +121,10 @@ class Charts {
       axis.setv({ axis_label_text_color: ink, major_label_text_color: ink });
       axis.setv({ axis_line_color: colour("rule"), major_tick_line_color: colour("rule") });
     }
-    for (const made of figure.center) {
-      if (made.type === "Grid") made.grid_line_color = colour("rule");
-      if (made.type === "Label") made.text_color = ink;
-      if (made.type === "Span") made.line_color = colour("allowed");
+    for (const part of figure.center) {
+      if (part.type === "Grid") part.grid_line_color = colour("rule");
+      if (part.type === "Label") part.text_color = ink;
+      if (part.type === "Span") part.line_color = colour("allowed");
     }
   }
 
@@ -135,14 +135,14 @@ class Charts {
     this.scaleTo(figure, scale);
     this.points("errors", cases.map((c) => this.errorPoint(c, scale)), scale);
     source("allowed").data = this.line(compared, (c) => c.allowed || scale.low);
-    const told = compared.filter((c) => c.accumulated !== null);
-    source("accumulated").data = this.line(told, (c) => scale.y(c.accumulated));
+    const accumulated = compared.filter((c) => c.accumulated !== null);
+    source("accumulated").data = this.line(accumulated, (c) => scale.y(c.accumulated));
     this.colourLine(figure, "allowed", "allowed");
     this.colourLine(figure, "accumulated", "accumulated");
-    this.section.querySelector("[data-note]").textContent = told.length
+    this.section.querySelector("[data-note]").textContent = accumulated.length
       ? ""
       : "accumulated: not measured; --ncnn-parity-accumulated does";
-    target.ariaLabel = this.told("Error of each layer", cases);
+    target.ariaLabel = this.summary("Error of each layer", cases);
   }
 
   errorPoint(c, scale) {
@@ -166,7 +166,7 @@ class Charts {
     this.scaleTo(figure, scale);
     const points = compared.flatMap((c) => this.rangePoints(c, scale));
     this.points("ranges", points, scale);
-    target.ariaLabel = this.told("Range of values", cases);
+    target.ariaLabel = this.summary("Range of values", cases);
   }
 
   rangePoints(c, scale) {
@@ -191,7 +191,7 @@ class Charts {
     const names = ["x", "y", "size", "shape", "name", "what"];
     source("points").data = {
       ...Object.fromEntries(names.map((name) => [name, points.map((p) => p[name])])),
-      ...Object.fromEntries(Object.entries(columns).map(([name, made]) => [name, points.map(made)])),
+      ...Object.fromEntries(Object.entries(columns).map(([name, of]) => [name, points.map(of)])),
     };
     this.nameRed(source("names"), figure, points);
   }
@@ -216,20 +216,20 @@ class Charts {
       align: named.map((p) => (left(p) ? "right" : "left")),
       dx: named.map((p) => (left(p) ? -9 : 9)),
     };
-    const drawn = figure.renderers.find((renderer) => renderer.name === "names");
-    drawn.glyph.text_color = { value: colour("failed") };
+    const renderer = figure.renderers.find((one) => one.name === "names");
+    renderer.glyph.text_color = { value: colour("failed") };
   }
 
   scaleTo(figure, scale) {
     figure.y_range.setv({ start: scale.least, end: scale.most });
-    for (const made of figure.center) {
-      if (made.type === "Label") made.y = made.text === "0" ? scale.low : scale.high;
+    for (const part of figure.center) {
+      if (part.type === "Label") part.y = part.text === "0" ? scale.low : scale.high;
     }
   }
 
   colourLine(figure, name, ink) {
-    const drawn = figure.renderers.find((renderer) => renderer.name === name);
-    drawn.glyph.line_color = { value: colour(ink) };
+    const renderer = figure.renderers.find((one) => one.name === name);
+    renderer.glyph.line_color = { value: colour(ink) };
   }
 
   /** One line per sample, with a gap between them. */
@@ -249,7 +249,7 @@ class Charts {
     return { x, y: ys };
   }
 
-  told(what, cases) {
+  summary(what, cases) {
     const red = [...new Set(cases.filter((c) => c.verdict === "failed").map((c) => c.name))];
     const more = red.length > NAMED ? ` and ${red.length - NAMED} more` : "";
     const who = red.length ? `red: ${red.slice(0, NAMED).join(", ")}${more}` : "none is red";

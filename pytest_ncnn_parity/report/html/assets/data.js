@@ -16,12 +16,12 @@ class Cases {
     this.model = model;
     this.columns = model.cases;
     this.count = model.cases.layer.length;
-    this.made = new Array(this.count);
+    this.objects = new Array(this.count);
     this.layerCount = model.layers.name.length;
   }
 
   at(i) {
-    return (this.made[i] ??= this.make(i));
+    return (this.objects[i] ??= this.make(i));
   }
 
   make(i) {
@@ -31,7 +31,7 @@ class Cases {
     const isOutput = output >= 0;
     const [atol, rtol, scaled, cosine, sqnr] = model.tolerances[columns.tolerance[i]];
     const reference = number(columns.reference_absmax[i]);
-    const found = {
+    const one = {
       index: i,
       place: isOutput ? this.layerCount + output : layer,
       name: isOutput ? `output ${textAt(model.outputs[output])}` : textAt(model.layers.name[layer]),
@@ -48,12 +48,12 @@ class Cases {
       message: columns.message[i].map(textAt),
     };
     for (const name of ["verdict", "cause", "comparison", "sample", "execution"]) {
-      found[name] = textAt(columns[name][i]);
+      one[name] = textAt(columns[name][i]);
     }
     for (const name of ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"]) {
-      found[name] = number(columns[name][i]);
+      one[name] = number(columns[name][i]);
     }
-    return found;
+    return one;
   }
 
   all() {
@@ -75,8 +75,8 @@ function shown(value, digits = 4) {
 
 /** An element with attributes and children; texts become text, never markup. */
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }

@@ -56,8 +56,8 @@ class Table {
 
   /** Columns that have nothing to tell in this report are left out. */
   hideEmpty() {
-    const told = (column) => this.cases.some((c) => ![null, ""].includes(column.key(c)));
-    this.columns = COLUMNS.filter(told);
+    const isFilled = (column) => this.cases.some((c) => ![null, ""].includes(column.key(c)));
+    this.columns = COLUMNS.filter(isFilled);
   }
 
   fillFilters() {
@@ -109,7 +109,7 @@ class Table {
     this.form.scrollIntoView({ block: "start" });
   }
 
-  found() {
+  matching() {
     const wanted = new FormData(this.form);
     const name = wanted.get("name").trim().toLowerCase();
     const exact = [...wanted].filter(([key, value]) => key !== "name" && value);
@@ -128,22 +128,22 @@ class Table {
   }
 
   draw() {
-    const found = this.found();
-    const rows = found.slice(0, this.shown);
+    const matching = this.matching();
+    const rows = matching.slice(0, this.shown);
     this.body.replaceChildren(...rows.map((c) => this.row(c)));
     for (const [i, cell] of [...this.table.tHead.rows[0].cells].entries()) {
       const here = this.columns[i] === this.sorted.column;
       cell.ariaSort = here ? (this.sorted.up ? "ascending" : "descending") : "none";
     }
-    this.status.textContent = `${rows.length} of ${found.length} shown; ${this.cases.length} cases in all`;
-    this.more.hidden = rows.length === found.length;
+    this.status.textContent = `${rows.length} of ${matching.length} shown; ${this.cases.length} cases in all`;
+    this.more.hidden = rows.length === matching.length;
   }
 
   row(c) {
     const cells = this.columns.map((column) => {
-      const made = column.cell ? column.cell(c) : column.key(c);
+      const value = column.cell ? column.cell(c) : column.key(c);
       if (column.name === "layer or output") return element("th", { scope: "row" }, this.opener(c));
-      const cell = element("td", {}, typeof made === "string" || made instanceof Node ? made : shown(made, column.digits));
+      const cell = element("td", {}, typeof value === "string" || value instanceof Node ? value : shown(value, column.digits));
       if (column.n) cell.className = "n";
       return cell;
     });
@@ -165,18 +165,18 @@ class Table {
 
   details(c) {
     const facts = element("dl", { class: "facts" });
-    const tell = (name, text) => text && facts.append(element("dt", {}, name), element("dd", {}, text));
-    tell("reads", c.inputs.join(", "));
-    tell("makes", c.outputs.join(", "));
+    const add = (name, text) => text && facts.append(element("dt", {}, name), element("dd", {}, text));
+    add("reads", c.inputs.join(", "));
+    add("makes", c.outputs.join(", "));
     if (c.compared) {
       const names = ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"];
-      tell("metrics", names.map((name) => `${name} ${shown(c[name], 7)}`).join(" · "));
+      add("metrics", names.map((name) => `${name} ${shown(c[name], 7)}`).join(" · "));
       const terms = Object.entries(c.tolerance).filter(([, value]) => value);
-      tell("allowed", terms.map(([name, value]) => `${name} ${shown(value)}`).join(" · "));
+      add("allowed", terms.map(([name, value]) => `${name} ${shown(value)}`).join(" · "));
     }
     const cell = element("td", { colspan: String(this.columns.length) }, facts);
     if (c.message.length) cell.append(element("pre", { class: "text" }, c.message.join("\n")));
-    else if (c.verdict === "failed") tell("message", "left out here for room; the JSON report has it");
+    else if (c.verdict === "failed") add("message", "left out here for room; the JSON report has it");
     return element("tr", { class: "details" }, cell);
   }
 }

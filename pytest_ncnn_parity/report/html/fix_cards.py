@@ -1,0 +1,81 @@
+"""What repairs it: a card for each set of masks, or for why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pytest_ncnn_parity.report.document.case import Number
+from pytest_ncnn_parity.report.document.fix import FixRecord
+from pytest_ncnn_parity.report.text import fix_text
+
+
+@dataclass(frozen=True)
+class FixCard:
+    """One set of masks, for every comparison that it was found for, or why there is none.
+
+    `diff`: the lines of the patch, each with what it is; `spec`: the masks as a line of the spec;
+    `apply`: the patch files that were written.
+    """
+
+    comparisons: tuple[str, ...]
+    mark: str
+    fix: FixRecord
+    diff: tuple[tuple[str, str], ...]
+    spec: str
+    facts: tuple[tuple[str, str], ...]
+    apply: tuple[str, ...]
+
+
+def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
+    """The fixes, those of the same masks as one: the one of which most is known."""
+    alike: dict[str, list[FixRecord]] = {}
+    for fix in fixes:
+        alike.setdefault(fix["patch"] or fix["how"], []).append(fix)
+    for same in alike.values():
+        fix = max(same, key=lambda fix: (fix["verified"], fix["cost"] is not None))
+        yield FixCard(
+            comparisons=tuple(fix["comparison"] for fix in same),
+            mark=fix_text.mark(fix),
+            fix=fix,
+            diff=tuple(_diff(fix["patch"])),
+            spec=fix_text.in_spec(fix),
+            facts=tuple(_facts(fix)),
+            apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),
+        )
+
+
+def _diff(patch: str) -> Iterator[tuple[str, str]]:
+    if patch:
+        yield from ((_kind(line), line) for line in patch.removesuffix("\n").split("\n"))
+
+
+def _kind(line: str) -> str:
+    """What a line of a patch is, in a word."""
+    for start, kind in (("---", "file"), ("+++", "file"), ("@@", "place"), ("-", "del"), ("+", "ins")):
+        if line.startswith(start):
+            return kind
+    return "same"
+
+
+def _facts(fix: FixRecord) -> Iterator[tuple[str, str]]:
+    if fix["lines"]:
+        before, after = fix["errors"]
+        if before is not None and after is not None:
+            yield "worst output error", f"{_g(before)} → {_g(after)}"
+        yield "proof", fix["how"]
+    if fix["cost"] is not None:
+        yield "cost", fix_text.cost(fix["cost"])
+    for other in fix["alternatives"]:
+        yield "instead", fix_text.alternative(other)
+    for note in fix["notes"]:
+        yield "note", note
+    if fix["runs"]:
+        yield "search", f"from {fix['start']}: {fix['runs']} runs, {fix['seconds']:.1f} s"
+    for path in fix["written"]:
+        yield "written", PurePath(path).as_posix()
+
+
+def _g(value: Number) -> str:
+    return f"{float(value):.3g}"

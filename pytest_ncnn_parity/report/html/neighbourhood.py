@@ -1,0 +1,79 @@
+"""The network around a red layer: what it reads, who reads it, and where they ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A layer beside a red one, and the blob between them. `largest`: of the blob, where it is known."""
+
+    blob: str
+    layer: str
+    type: str
+    runs: str
+    largest: str
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The layers that a layer reads, and those that read it."""
+
+    reads: tuple[Neighbour, ...] = ()
+    readers: tuple[Neighbour, ...] = ()
+
+
+class Neighbourhood:
+    """A model's network, and the cases of its layers."""
+
+    def __init__(self, model: ModelRecord) -> None:
+        self._layers = {layer["name"]: layer for layer in model["layers"]}
+        self._makers = {blob: layer for layer in model["layers"] for blob in layer["outputs"]}
+        self._cases = {
+            (case["comparison"], case["sample"], case["layer"]): case for case in model["cases"]
+        }
+
+    def of(self, case: CaseRecord) -> Neighbours:
+        """The neighbours of the layer of `case`, as they were in its sample and comparison."""
+        layer = self._layers.get(case["layer"] or "")
+        if layer is None:
+            return Neighbours()
+        makers = [(blob, self._makers[blob]) for blob in layer["inputs"] if blob in self._makers]
+        outputs = set(layer["outputs"])
+        return Neighbours(
+            reads=tuple(self._neighbour(blob, maker, maker, case) for blob, maker in makers),
+            readers=tuple(
+                self._neighbour(blob, reader, layer, case)
+                for reader in self._layers.values()
+                for blob in reader["inputs"]
+                if blob in outputs
+            ),
+        )
+
+    def _neighbour(
+        self, blob: str, layer: LayerRecord, maker: LayerRecord, case: CaseRecord
+    ) -> Neighbour:
+        runs = runs_on(self._beside(case, layer))
+        return Neighbour(blob, layer["name"], layer["type"], runs, self._largest(maker, case))
+
+    def _largest(self, maker: LayerRecord, case: CaseRecord) -> str:
+        """The largest value of what `maker` makes; a layer of several outputs has none for each."""
+        made = self._beside(case, maker)
+        if made is None or made["metrics"] is None or len(maker["outputs"]) != 1:
+            return ""
+        return f"{float(made['metrics']['reference_absmax']):.6g}"
+
+    def _beside(self, case: CaseRecord, layer: LayerRecord) -> CaseRecord | None:
+        """The case of another layer in the same sample and comparison."""
+        return self._cases.get((case["comparison"], case["sample"], layer["name"]))
+
+
+def runs_on(case: CaseRecord | None) -> str:
+    """Where and how the candidate ran a case's layer; empty where that is not known."""
+    if case is None:
+        return ""
+    return case["execution"] or ("skipped" if case["outcome"] == "skipped" else "")

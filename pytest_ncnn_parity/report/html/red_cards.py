@@ -1,0 +1,93 @@
+"""What is red: a card for each layer and each output that failed, with why and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import ModelRecord
+from pytest_ncnn_parity.report.html.neighbourhood import Neighbourhood, Neighbours, runs_on
+
+MOST_CARDS = 40  # red layers with a card; the table has them all
+
+
+@dataclass(frozen=True)
+class RedCard:
+    """A layer or an output that failed, in however many samples and comparisons: `where`.
+
+    `headline`, `text`, `runs` and `neighbours` are those of the first case.
+    """
+
+    name: str
+    type: str
+    causes: tuple[str, ...]
+    headline: str
+    text: str
+    where: Mapping[str, tuple[str, ...]]
+    runs: str
+    neighbours: Neighbours
+
+
+@dataclass(frozen=True)
+class RedCards:
+    """The cards of a model; `more`: how many layers are red and have none."""
+
+    layers: tuple[RedCard, ...]
+    more: int
+    outputs: tuple[RedCard, ...]
+
+
+def red_cards(model: ModelRecord) -> RedCards:
+    failed = [case for case in model["cases"] if case["outcome"] == "failed"]
+    layers = list(_by_name((case["layer"], case) for case in failed).items())
+    outputs = _by_name((case["output"], case) for case in failed)
+    neighbourhood = Neighbourhood(model)
+    return RedCards(
+        layers=tuple(
+            _card(model["spec"], name, cases, neighbourhood.of(cases[0]))
+            for name, cases in layers[:MOST_CARDS]
+        ),
+        more=max(0, len(layers) - MOST_CARDS),
+        outputs=tuple(
+            _card(model["spec"], name, cases, Neighbours()) for name, cases in outputs.items()
+        ),
+    )
+
+
+def _by_name(named: Iterable[tuple[str | None, CaseRecord]]) -> dict[str, list[CaseRecord]]:
+    cases: dict[str, list[CaseRecord]] = {}
+    for name, case in named:
+        if name is not None:
+            cases.setdefault(name, []).append(case)
+    return cases
+
+
+def _card(spec: str, name: str, cases: Sequence[CaseRecord], neighbours: Neighbours) -> RedCard:
+    first = cases[0]
+    where: dict[str, list[str]] = {}
+    for case in cases:
+        where.setdefault(case["comparison"], []).append(case["sample"])
+    return RedCard(
+        name=name,
+        type=first["type"] or "",
+        causes=tuple(dict.fromkeys(case["cause"] or "" for case in cases)),
+        headline=_headline(spec, first),
+        text="\n".join(_lines(first)),
+        where={comparison: tuple(samples) for comparison, samples in where.items()},
+        runs=runs_on(first),
+        neighbours=neighbours,
+    )
+
+
+def _headline(spec: str, case: CaseRecord) -> str:
+    place = case["place"]
+    at = "" if place is None else f"{spec}:{place['line']}:{place['column']}: "
+    return f"{at}{case['headline']}"
+
+
+def _lines(case: CaseRecord) -> Iterator[str]:
+    """The lines below the headline, but not the fix, which has a place of its own on the page."""
+    yield from case["details"]
+    yield from (f"evidence: {line}" for line in case["evidence"])
+    yield from case["notes"]
