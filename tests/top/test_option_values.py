@@ -1,0 +1,48 @@
+"""The values of options: which counts, what paths are relative to, and all errors at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from given_options import options, source
+
+from pytest_ncnn_parity import option_values
+from pytest_ncnn_parity.option_values import OptionsError
+
+
+def test_nothing_given(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    assert (given.reports, given.baseline, given.repro) == ({}, None, None)
+    assert (given.fix, given.fix_runs, given.timeout) == ("suggest", 300, 120.0)
+    assert given.dir == tmp_path / ".ncnn-parity"
+    flags = (given.accumulated, given.require_vulkan, given.allow_outside, given.baseline_fail)
+    assert flags == (False,) * 4
+
+
+def test_the_command_line_goes_before_the_ini(tmp_path: Path) -> None:
+    ini = {"fix": "off", "timeout": "5", "json": "ini.json", "accumulated": True, "memory": "2GiB"}
+    given = option_values.read(source(tmp_path, {"fix": "suggest", "timeout": "9"}, ini))
+    assert (given.fix, given.timeout) == ("suggest", 9.0)
+    assert (given.accumulated, given.memory) == (True, 2 << 30)
+
+
+def test_paths_are_relative_to_where_they_were_written(tmp_path: Path) -> None:
+    (tmp_path / "called").mkdir()
+    given = option_values.read(source(tmp_path, {"json": "a.json"}, {"baseline": "b.json"}))
+    assert given.reports == {"json": tmp_path / "called" / "a.json"}
+    assert given.baseline == tmp_path / "b.json"
+    assert given.shown(tmp_path)["json"] == "called/a.json"
+    assert given.shown(tmp_path / "called")["baseline"] == str(tmp_path / "b.json")
+
+
+def test_every_wrong_value_is_named_with_what_was_expected(tmp_path: Path) -> None:
+    wrong = {"fix": "perhaps", "timeout": "soon", "baseline-factor": "1", "memory": "1KiB"}
+    typed = {name.replace("-", "_"): value for name, value in wrong.items()}
+    with pytest.raises(OptionsError) as caught:
+        options(tmp_path, **typed)
+    lines = str(caught.value).splitlines()
+    assert sorted(line.partition(": expected ")[0] for line in lines) == sorted(
+        f"--ncnn-parity-{name}={value}" for name, value in wrong.items()
+    )
+    assert "--ncnn-parity-fix=perhaps: expected off, suggest or write (ini: ncnn_parity_fix)" in lines

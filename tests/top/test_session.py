@@ -1,0 +1,56 @@
+"""What cases share: one run a spec, kept while a case waits for it, and what is said but once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plans
+from given_options import options
+
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.session import Session, session
+
+
+def started(folder: Path, **typed: object) -> Session:
+    return session(options(folder, **typed), folder, lambda _: None, processes=1, share=None)
+
+
+def plan(folder: Path) -> Plan:
+    folder.mkdir()
+    return plans.loaded(folder)
+
+
+def test_a_run_is_kept_until_none_of_its_cases_waits(tmp_path: Path) -> None:
+    one, second, third = (plan(tmp_path / name) for name in ("one", "second", "third"))
+    case, *_ = one.cases(one.spec.comparisons[0])
+    shared = started(tmp_path)
+    shared.select(one, "noise", case)
+    run = shared.run(one)
+    assert run.selected == {"noise": [case]}
+    shared.run(second)
+    assert shared.run(one) is run
+    shared.concluded(one)
+    shared.run(third)
+    assert shared.run(one) is not run
+
+
+def test_news_are_news_once(tmp_path: Path) -> None:
+    shared = started(tmp_path)
+    assert [shared.news(key) for key in ("a", ("a", 1), "a", ("a", 1))] == [True, True, False, False]
+
+
+def test_what_the_options_ask_for(tmp_path: Path) -> None:
+    usual = started(tmp_path)
+    assert usual.fix is not None
+    assert (usual.fix.write, usual.root, usual.repro) == (False, tmp_path, None)
+    other = started(tmp_path, fix="off", allow_outside=True, repro="faults", require_vulkan=True)
+    assert (other.fix, other.root) == (None, None)
+    assert (other.repro, other.require_vulkan) == (tmp_path / "called" / "faults", True)
+
+
+def test_processes_share_the_cores(tmp_path: Path) -> None:
+    alone, crowded = (
+        session(options(tmp_path), tmp_path, lambda _: None, processes, tmp_path).settings.threads
+        for processes in (1, 10_000)
+    )
+    assert alone >= crowded == 1
