@@ -43,9 +43,9 @@ CAUSES = tuple(
         ),
         (
             "reference",
-            "the CPU in fp32 disagrees with itself once packing, winograd and sgemm are off: "
-            "terms cancel",
-            "mend the model; a mask is no cure",
+            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or disagrees with "
+            "itself once packing, winograd and sgemm are off",
+            "report the kernel upstream, or mend the model; a mask is no cure",
         ),
         (
             "nondeterministic",
@@ -112,9 +112,11 @@ CAUSES = tuple(
 RULES: tuple[tuple[str, Rule], ...] = (
     ("load", deaths.files_at_fault),
     ("crash", deaths.project_code_raised),
+    ("reference", values.reference_reads_unwritten_memory),
     ("timeout", deaths.out_of_time),
     ("memory", deaths.out_of_memory),
     ("unsafe-mask", deaths.not_run_for_its_mask),
+    ("reference", values.plain_reference_has_another_shape),
     ("device", deaths.another_shape),
     ("unsafe-mask", deaths.died_of_its_mask),
     ("shader", deaths.died_of_a_shader),
@@ -177,10 +179,8 @@ def _alone(failure: Failure) -> Diagnosis:
 def _downstream(failure: Failure, upstream: Sequence[Red]) -> Diagnosis:
     first = upstream[0]
     more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
-    death = failure.death
-    seen = failure.seen if death is None else f"{death.detail} on {failure.where}"
     return Diagnosis(
         first.cause,
-        f"{seen}; {first.name} ({first.type}){more} upstream is red",
+        f"{failure.seen}; {first.name} ({first.type}){more} upstream is red",
         tuple(f"red layer: {red.name} ({red.type}): {red.cause}" for red in upstream[:10]),
     )

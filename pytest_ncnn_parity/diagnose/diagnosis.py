@@ -60,7 +60,10 @@ class Failure:
     @cached_property
     def seen(self) -> str:
         """The symptom, in words."""
-        return wording.seen(self.metrics, self.where)
+        if self.result.metrics is not None:
+            return wording.seen(self.result.metrics, self.where)
+        assert self.death is not None
+        return f"{self.death.detail} on {self.where}"
 
     @property
     def unsafe_mask(self) -> bool:

@@ -43,6 +43,38 @@ def _unlike_golden(failure: Failure) -> str:
     return f"{failure.seen}; not what {failure.case.golden} holds"
 
 
+# -- whether the reference can be trusted ----------------------------------------------------------
+
+
+def reference_reads_unwritten_memory(failure: Failure) -> Explanation | None:
+    distrust = failure.evidence.distrust
+    if distrust is None:
+        return None
+    kernel = f"{distrust.layer} ({distrust.type})"
+    own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
+    what = "the CPU's kernel reads memory that nobody wrote"
+    if not own:
+        what = f"the reference depends on {kernel}, whose CPU kernel reads memory that nobody wrote"
+    return Explanation(
+        f"{failure.seen}; {what}",
+        (
+            f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
+            "same inputs",
+            "the device is not to blame, and no mask can cure it: report the kernel to ncnn",
+        ),
+    )
+
+
+def plain_reference_has_another_shape(failure: Failure) -> Explanation | None:
+    plain = failure.evidence.trials.get("plain_cpu")
+    if plain is None or not plain.problem:
+        return None
+    return Explanation(
+        f"{failure.seen}; the CPU in fp32 does not agree with itself on the shape",
+        (f"{plain.how} the CPU makes another: {plain.problem}; a CPU kernel is wrong",),
+    )
+
+
 # -- what the values themselves show ---------------------------------------------------------------
 
 

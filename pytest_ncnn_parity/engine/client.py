@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
-from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
+from pytest_ncnn_parity.engine.process import FILL, Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -37,6 +37,7 @@ class Engine:
         command: tuple[str, ...] | None = None,
         memory: int | None = None,
         folder: Path | None = None,
+        fill: int = FILL,
     ) -> None:
         self.timeout = timeout
         self.environment: dict[str, str] = {}
@@ -45,6 +46,7 @@ class Engine:
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
         self._memory = memory
         self._folder = folder
+        self._fill = fill
         self._worker: WorkerProcess | None = None
         self._fatal: dict[Step, Death] = {}  # steps that no job need try again
         self._beyond: str | None = None  # why no job need be tried any more
@@ -134,7 +136,7 @@ class Engine:
 
     def _ready(self) -> WorkerProcess:
         if self._worker is None:
-            self._worker = WorkerProcess(self._command, self._memory, self._folder)
+            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
             self.environment = self._worker.environment
         return self._worker
 

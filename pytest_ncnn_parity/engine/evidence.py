@@ -94,6 +94,14 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Distrust:
+    """A layer of the reference whose bits depend on what fresh memory happens to hold."""
+
+    layer: str
+    type: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything seen of one case beside its metrics.
 
@@ -102,6 +110,7 @@ class Evidence:
     What was compared: `blob` and its `shape`, `recorded_shape` of a recording.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
     how many nan the reference itself made.
+    Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
     sample, or what makes a recording `unreadable`.
@@ -127,6 +136,7 @@ class Evidence:
     underflow: Underflow | None = None
     reference_nan: int = 0
 
+    distrust: Distrust | None = None
     trials: Mapping[str, Trial] = field(default_factory=dict)
     rounding: float | None = None
 

@@ -16,6 +16,7 @@ from pytest_ncnn_parity.engine.protocol import (
     Model,
     NetSpec,
     Recording,
+    TakeFingerprint,
 )
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
@@ -108,6 +109,11 @@ def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Me
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
     return MeasureProfile((_model(plan),), tuple(nets.known), 0, _inputs(plan, sample), threads)
+
+
+def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
+    """Tell what bits the trajectory computes."""
+    return TakeFingerprint((_model(plan),), tuple(_Nets().known), 0, _inputs(plan, sample), threads)
 
 
 def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:

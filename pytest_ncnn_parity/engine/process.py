@@ -33,6 +33,12 @@ _QUIET_THREADS = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 
+# What glibc fills fresh memory with, so that a kernel which reads memory that nobody wrote gives the
+# same garbage each time, and a large one: 1.5e13 as fp32. Another worker is given other bytes, which
+# tells such a kernel from others.
+FILL = 170
+OTHER_FILL = 85
+
 STARTUP_SECONDS = 120.0
 END_SECONDS = 5.0  # what a process that is ending may take for it
 
@@ -57,10 +63,17 @@ class Died(Exception):
 
 
 class WorkerProcess:
-    """One process in a folder of its own. `most`: the bytes it may hold."""
+    """One process in a folder of its own.
+
+    `most`: the bytes it may hold. `fill`: what its fresh memory is filled with.
+    """
 
     def __init__(
-        self, command: tuple[str, ...], most: int | None = None, folder: Path | None = None
+        self,
+        command: tuple[str, ...],
+        most: int | None = None,
+        folder: Path | None = None,
+        fill: int = FILL,
     ) -> None:
         self.jobs = 0  # it was given
         self._most = most
@@ -75,7 +88,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._home.name,
-                env={**os.environ, **_QUIET_THREADS, **home},
+                env={**os.environ, **_QUIET_THREADS, **home, "MALLOC_PERTURB_": str(fill)},
                 start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
                 bufsize=0,
             )

@@ -148,6 +148,13 @@ class MeasureTime(Job):
 
 
 @dataclass(frozen=True)
+class TakeFingerprint(Job):
+    """Tell what bits the trajectory computes: a digest by blob."""
+
+    kind = "fingerprint"
+
+
+@dataclass(frozen=True)
 class Isolate(Job):
     """Write the layer of `case`, with what it is fed, to `folder`: an `Isolated`."""
 
@@ -215,7 +222,9 @@ class Result:
 def decode_job(line: str) -> Job:
     """The job that `line` holds, as `Job.encode` wrote it."""
     raw = json.loads(line)
-    kind = {job.kind: job for job in (Judge, MeasureProfile, MeasureTime, Isolate)}[raw.pop("kind")]
+    kind = {job.kind: job for job in (Judge, MeasureProfile, MeasureTime, TakeFingerprint, Isolate)}[
+        raw.pop("kind")
+    ]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
     raw["dead"] = tuple(_death(death) for death in raw["dead"])

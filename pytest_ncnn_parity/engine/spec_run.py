@@ -16,9 +16,10 @@ from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine import jobs, trust
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.process import OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.steps import Step
@@ -68,13 +69,17 @@ class SpecRun:
 
     def result(self, sample: str, case: Case) -> Result:
         """The result of `case`; its sample is run up to here if nobody has."""
-        return self._sample(sample).result(case.id)
+        return self._weighed(sample, case, self._sample(sample).result(case.id))
 
     def results(self, sample: str) -> dict[str, Result]:
         """All results of a sample's selected cases, by case id."""
         results = self._sample(sample)
         results.finish()
-        return results.known
+        cases = {case.id: case for case in self.selected.get(sample, ())}
+        return {
+            case_id: self._weighed(sample, cases[case_id], result)
+            for case_id, result in results.known.items()
+        }
 
     def _sample(self, name: str) -> SampleResults:
         if name not in self._samples:
@@ -124,9 +129,10 @@ class SpecRun:
 
     def judge(self, sample: str, cases: Sequence[Case], probe: bool = True) -> list[Result]:
         """Judge any cases of the plan. `probe`: find out why those fail that do."""
-        return self._judged(
-            jobs.judge(self.plan, sample, cases, self.settings.threads, first=False, probe=probe)
-        )
+        threads = self.settings.threads
+        results = self._judged(jobs.judge(self.plan, sample, cases, threads, first=False, probe=probe))
+        by_id = {case.id: case for case in cases}
+        return [self._weighed(sample, by_id[result.id], result) for result in results]
 
     def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int]) -> list[Result]:
         """Judge `cases` as if the layers had `masks`, by number, without a reload."""
@@ -167,6 +173,32 @@ class SpecRun:
         """Finish what is running, so that the engine is free for another job."""
         if self._running is not None:
             self._running.finish()
+
+    # -- whether the reference can be trusted ----------------------------------------------------
+
+    def _weighed(self, sample: str, case: Case, result: Result) -> Result:
+        """`result` with what casts doubt on the reference, where it failed.
+
+        Asked once for the network, of the first sample in which something is red: it takes a second
+        worker, and two runs of the network in fp32 on the CPU.
+        """
+        if not trust.depends_on_reference(case, result):
+            return result
+        doubtful = self.once("trust", "", list[int], lambda: self._look_for_doubt(sample))
+        return trust.weighed(case, result, self.plan.masked, doubtful or ())
+
+    def _look_for_doubt(self, sample: str) -> list[int]:
+        job = jobs.fingerprint(self.plan, sample, self.settings.threads)
+        settings = self.settings
+        other = Engine(settings.timeout, memory=settings.memory, folder=settings.share, fill=OTHER_FILL)
+        try:
+            with self.working_on("trust in the reference"):
+                here, there = self._ask(job, dict[str, str]), other.ask(job, dict[str, str])
+        except EngineError:  # what kept it from running has a case that says so
+            return []
+        finally:
+            other.close()
+        return trust.doubtful_layers(self.plan.graph, here, there)
 
     # -- beside the results ----------------------------------------------------------------------
 

@@ -116,6 +116,7 @@ def _is_beyond_masks(result: Result) -> bool:
     """Whether it failed for what the model's files, or the reference, do by themselves."""
     evidence = result.evidence
     at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
+    at_fault = at_fault or evidence.distrust is not None
     in_loading = evidence.death is not None and evidence.death.in_loading
     return result.outcome == "failed" and bool(at_fault or in_loading)
 

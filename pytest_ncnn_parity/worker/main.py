@@ -28,6 +28,7 @@ from pytest_ncnn_parity.engine.protocol import (
     Job,
     Judge,
     MeasureTime,
+    TakeFingerprint,
     decode_job,
     encode_result,
 )
@@ -35,6 +36,7 @@ from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.fingerprint import fingerprint
 from pytest_ncnn_parity.worker.isolate import isolate
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
 from pytest_ncnn_parity.worker.networks import vulkan
@@ -94,6 +96,8 @@ class Server:
             self.send(answer=isolate(job, graph, blobs, nets, self._pool.files))
         elif isinstance(job, MeasureTime):
             self.send(answer=times(job, graph, blobs, nets))
+        elif isinstance(job, TakeFingerprint):
+            self.send(answer=fingerprint(job, graph, blobs, nets))
         else:
             self.send(answer=profile(job, graph, blobs, nets))
 

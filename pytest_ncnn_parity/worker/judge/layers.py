@@ -143,23 +143,26 @@ class LayerJudge:
             where = Evidence(execution=evidence.execution, device=evidence.device)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         expected = self._run(reference, layer, execution.feed)
+        probe = probes.Probe(
+            self._job,
+            self._nets,
+            case,
+            self._runner(layer, execution.feed),
+            self._again(layer, execution.feed),
+        )
         try:
             outputs = self._run(candidate, layer, execution.feed)
             metrics, blob = probes.worst(outputs, expected, case.tolerance)
         except StepFailed as failed:
-            return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
+            evidence = replace(evidence, death=failed.death)
+            if failed.death.kind == "shape" and self._job.probe:
+                evidence = probe.of_another_shape(evidence)
+            return Result(case.id, "failed", evidence=evidence)
         evidence = self._with_facts(evidence, layer, blob, expected[blob])
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._job.probe and not metrics.agrees:
-            probe = probes.Probe(
-                self._job,
-                self._nets,
-                case,
-                self._runner(layer, execution.feed),
-                self._again(layer, execution.feed),
-            )
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
 

@@ -1,0 +1,45 @@
+"""Whether the reference can be believed: which of its layers read memory that nobody wrote. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.evidence import Distrust
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.plan.cases import Case
+
+
+def doubtful_layers(graph: Graph, here: Mapping[str, str], there: Mapping[str, str]) -> list[int]:
+    """The layers whose bits change with what fresh memory holds, though the bits of their inputs do not.
+
+    `here` and `there` are digests by blob, from processes whose fresh memory holds other bytes.
+    """
+    changed = {blob for blob in here.keys() & there.keys() if here[blob] != there[blob]}
+    return [
+        layer.number
+        for layer in graph.layers
+        if changed.intersection(layer.outputs) and not changed.intersection(layer.inputs)
+    ]
+
+
+def depends_on_reference(case: Case, result: Result) -> bool:
+    """Whether `result` is a failure that the CPU's fp32 values may have caused."""
+    evidence, death = result.evidence, result.evidence.death
+    died_before = death is not None and death.in_loading
+    if result.outcome != "failed" or evidence.error or evidence.unreadable or died_before:
+        return False
+    # a whole run of two networks on Vulkan has no value of the CPU in it; a layer's inputs are the CPU's
+    return case.output is None or not case.comparison.reference.on_vulkan
+
+
+def weighed(case: Case, result: Result, graph: Graph, doubtful: Sequence[int]) -> Result:
+    """`result` with the doubtful layer, if any, that the values of `case` depend on."""
+    blobs = [case.output] if case.output is not None else case.layer.outputs if case.layer else ()
+    needed = graph.ancestors(blobs)
+    culprits = [graph.layers[number] for number in doubtful if number in needed]
+    if not culprits:
+        return result
+    distrust = Distrust(culprits[-1].name, culprits[-1].type)
+    return replace(result, evidence=replace(result.evidence, distrust=distrust))

@@ -1,0 +1,36 @@
+"""What bits the reference computes: compared between processes whose fresh memory holds other bytes."""
+
+from __future__ import annotations
+
+import ncnn
+
+from pytest_ncnn_parity.engine.protocol import Job
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.stepping import walk
+
+
+def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, str]:
+    """By blob, a digest of what the trajectory computes, as far as it can be stepped.
+
+    An operator of the project's own is not asked: what it computes is not for ncnn to answer for. What
+    it makes has no digest, nor has what lies behind it.
+    """
+    trajectory = nets[job.trajectory]
+    blobs: Made = {}
+    digests: dict[str, str] = {}
+    for layer in walk(graph.layers, blobs):
+        if layer.type == "Input":
+            outputs = {blob: inputs[blob] for blob in layer.outputs}
+        else:
+            try:
+                outputs = trajectory.run_layer(layer, blobs)
+            except StepFailed:
+                break
+        blobs.update(outputs)
+        known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
+        if known and all(blob in digests for blob in layer.inputs):
+            digests.update({blob: value.digest.hex() for blob, value in outputs.items()})
+    return digests
