@@ -38,7 +38,7 @@ def case(name: str, kind: str, comparison: Comparison = SHIPPED) -> Case:
     return Case(name, comparison, Tolerance(scaled=0.04), layer)
 
 
-RUN = Step("layer", "cpu fp32", 7, "conv_1")
+RUN = Step("layer", "vulkan fp16", 7, "conv_1")
 CONV = case("conv_1", "Convolution")
 OUTPUT = Case("output:out0", SHIPPED, Tolerance(scaled=0.04), output="out0")
 

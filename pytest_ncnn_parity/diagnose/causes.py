@@ -43,8 +43,8 @@ CAUSES = tuple(
         ),
         (
             "reference",
-            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or disagrees with "
-            "itself once packing, winograd and sgemm are off",
+            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or disagrees "
+            "with itself once packing, winograd and sgemm are off",
             "report the kernel upstream, or mend the model; a mask is no cure",
         ),
         (

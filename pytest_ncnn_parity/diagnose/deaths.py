@@ -16,7 +16,8 @@ def files_at_fault(failure: Failure) -> Explanation | None:
     death = failure.death
     if death is None or not death.key or not death.in_loading:
         return None
-    return Explanation(death.detail, death.lines)
+    said = _said(death) if death.kind == "files" else ()
+    return Explanation(death.detail, (*death.lines, *said))
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:
@@ -28,11 +29,13 @@ def project_code_raised(failure: Failure) -> Explanation | None:
 
 
 def out_of_time(failure: Failure) -> Explanation | None:
-    return _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.where}")
+    return _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.side(death)}")
 
 
 def out_of_memory(failure: Failure) -> Explanation | None:
-    return _of_kind(failure, "memory", lambda death: f"out of memory on {failure.where}: {death.detail}")
+    return _of_kind(
+        failure, "memory", lambda death: f"out of memory on {failure.side(death)}: {death.detail}"
+    )
 
 
 def not_run_for_its_mask(failure: Failure) -> Explanation | None:
@@ -52,8 +55,7 @@ def died_of_its_mask(failure: Failure) -> Explanation | None:
         return None
     mask = failure.evidence.mask
     return Explanation(
-        f"{death.detail} on {failure.where}; 31={mask} takes fp16 storage from a layer that stays on "
-        "Vulkan",
+        f"{failure.seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
         (*_shown(death), f"write 31={mask | NO_VULKAN}, which moves the layer to the CPU"),
     )
 
@@ -62,7 +64,7 @@ def died_of_a_shader(failure: Failure) -> Explanation | None:
     death, shader = failure.death, failure.evidence.shader
     if death is None or shader is None:
         return None
-    what = f"{death.detail} on {failure.where}; a shader did not compile"
+    what = f"{failure.seen}; a shader did not compile"
     return Explanation(what, (*_shown(death), f"stderr: {shader}"))
 
 
@@ -76,7 +78,9 @@ def refused(failure: Failure) -> Explanation | None:
 
 def died(failure: Failure) -> Explanation | None:
     death = failure.death
-    return None if death is None else Explanation(f"{death.detail} on {failure.where}", _shown(death))
+    return (
+        None if death is None else Explanation(f"{death.detail} on {failure.side(death)}", _shown(death))
+    )
 
 
 def _of_kind(failure: Failure, kind: str, what: Callable[[Death], str]) -> Explanation | None:
@@ -87,5 +91,10 @@ def _of_kind(failure: Failure, kind: str, what: Callable[[Death], str]) -> Expla
 
 
 def _shown(death: Death) -> tuple[str, ...]:
-    said = [line for line in death.stderr.splitlines() if line.strip()][-STDERR_LINES:]
-    return (f"in: {death.step}", *(f"stderr: {line}" for line in said))
+    return (f"in: {death.step}", *_said(death))
+
+
+def _said(death: Death) -> tuple[str, ...]:
+    """What native code said, its last lines."""
+    lines = [line for line in death.stderr.splitlines() if line.strip()]
+    return tuple(f"stderr: {line}" for line in lines[-STDERR_LINES:])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
@@ -63,7 +64,17 @@ class Failure:
         if self.result.metrics is not None:
             return wording.seen(self.result.metrics, self.where)
         assert self.death is not None
-        return f"{self.death.detail} on {self.where}"
+        return f"{self.death.detail} on {self.side(self.death)}"
+
+    def side(self, death: Death) -> str:
+        """The setup in which a step came to nothing, and which side of the comparison that is."""
+        label = "" if death.step is None else death.step.label
+        reference = str(self.case.comparison.reference)
+        if not label or death.step is None or death.step.of_files or label == self.where:
+            return self.where
+        if label == reference:
+            return f"{label}, the reference"
+        return f"{label}, whose values feed every layer" if label == str(CPU_FP32) else label
 
     @property
     def unsafe_mask(self) -> bool:

@@ -55,8 +55,9 @@ def reference_reads_unwritten_memory(failure: Failure) -> Explanation | None:
     what = "the CPU's kernel reads memory that nobody wrote"
     if not own:
         what = f"the reference depends on {kernel}, whose CPU kernel reads memory that nobody wrote"
+    agrees = failure.result.metrics is not None and failure.result.metrics.agrees
     return Explanation(
-        f"{failure.seen}; {what}",
+        what if agrees else f"{failure.seen}; {what}",
         (
             f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
             "same inputs",
@@ -101,7 +102,7 @@ def wrong_for_its_mask(failure: Failure) -> Explanation | None:
 
 def reference_makes_nan(failure: Failure) -> Explanation | None:
     count = failure.evidence.reference_nan
-    if not count:
+    if not count or failure.evidence.wrong("fp32_on_device"):
         return None
     return Explanation(
         f"the fp32 reference itself makes {count} nan",

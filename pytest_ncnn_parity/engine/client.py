@@ -60,7 +60,7 @@ class Engine:
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """What a job that judges nothing found, as an `answer`."""
-        (message,) = self._messages(job)
+        message = next(self._messages(job))
         assert isinstance(message, Mapping)
         return _decoded(TypeAdapter(answer), message["answer"])
 
@@ -169,10 +169,13 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
     if result.outcome != "failed":
         return result
     evidence = result.evidence
-    shader = worker.stderr.shader_failures.get(str(Step("load", str(evidence.setup))))
     death = evidence.death
+    label = death.step.label if death is not None and death.step is not None else str(evidence.setup)
+    shader = worker.stderr.shader_failures.get(str(Step("load", label)))
     if death is not None and death.kind == "refused":
         death = dataclasses.replace(death, stderr=worker.stderr.text())
+    if death is not None and death.kind == "files":  # all of it: devices are told of elsewhere
+        death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
     return dataclasses.replace(result, evidence=seen)
 

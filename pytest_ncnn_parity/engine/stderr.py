@@ -31,6 +31,8 @@ class Stderr:
         self._rest = b""
         self._size = 0
         self._step = ""
+        self._of_step = b""  # what was said in the last step that says anything
+        self._speaking = ""  # that step
         self.shader_failures: dict[str, str] = {}  # native step -> what was said in it
         self.no_memory: str | None = None  # what was said of that in the last step
         self.devices: dict[str, tuple[str, str]] = {}  # index -> name, fp16 flags
@@ -57,6 +59,9 @@ class Stderr:
         if not said:
             return
         self._size += len(said)
+        if self._speaking != self._step:
+            self._speaking, self._of_step = self._step, b""
+        self._of_step = (self._of_step + said)[-TAIL:]
         self._head += said[: HEAD - len(self._head)]
         self._tail = (self._tail + said[-TAIL:])[-TAIL:]
         if not any(sign in said for sign in _SIGNS):
@@ -66,6 +71,10 @@ class Stderr:
         self.no_memory = self.no_memory or _line(_NO_MEMORY, said)
         for index, name, flags in _DEVICE.findall(said):
             self.devices[_text(index)] = (_text(name), _text(flags))
+
+    def of_step(self, step: str) -> str:
+        """What was said in `step`, if nothing was said in a later one."""
+        return _text(self._of_step) if self._speaking == step else ""
 
     def text(self) -> str:
         """The end of it, with its beginning where something between them was dropped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.repair import search_space
@@ -13,7 +13,7 @@ from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, tr
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
 from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
-from pytest_ncnn_parity.repair.problem import Problem, Profile, find_problem, measure_profile
+from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
 from pytest_ncnn_parity.repair.search import Masks, search
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_setup
@@ -33,6 +33,9 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
+    if problem.reference_is_wrong:  # nothing that is right would agree with it
+        comparison = replace(comparison, reference=CPU_FP32)
+        problem = find_anew(run, comparison)
     if problem.red:
         return _Repair(run, comparison, settings, problem).fix()
     if not problem.beyond:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_ncnn_parity.compare.comparisons import Comparison
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -41,12 +41,14 @@ class Problem:
     nor are the cases named in `beyond`, which failed for a reason that no mask changes. `red` says
     whether any of `cases` failed. The errors of outputs are shares of their largest values: the
     largest that is allowed, and the largest that was seen (None where no output was compared).
+    `reference_is_wrong`: the reference runs on the device, and is wrong or dies there in fp32 as well.
     """
 
     faults: Sequence[Fault]
     cases: Mapping[str, Sequence[Case]]
     beyond: Sequence[str]
     red: bool
+    reference_is_wrong: bool
     output_tolerance: float
     worst_output: float | None
 
@@ -74,16 +76,28 @@ def find_problem(run: SpecRun, comparison: Comparison) -> Problem:
     return problem_of(run.plan, cases, results)
 
 
+def find_anew(run: SpecRun, comparison: Comparison) -> Problem:
+    """The problem of a comparison that the spec has not: none of its cases has a result yet."""
+    cases = run.plan.cases(comparison)
+    results = {
+        sample: {result.id: result for result in run.judge(sample, cases)}
+        for sample in run.plan.spec.inputs
+    }
+    return problem_of(run.plan, cases, results)
+
+
 def problem_of(
     plan: Plan, cases: Sequence[Case], results: Mapping[str, Mapping[str, Result]]
 ) -> Problem:
     """The problem that all `cases` of a comparison show by their `results`, by sample and case id."""
-    beyond = [case for by_id in results.values() for case in cases if _is_beyond_masks(by_id[case.id])]
+    beyond = [
+        case for by_id in results.values() for case in cases if _is_beyond_masks(case, by_id[case.id])
+    ]
     mendable = {
         sample: [
             case
             for case in cases
-            if not _is_beyond_masks(by_id[case.id]) and not plan.known(sample, case)
+            if not _is_beyond_masks(case, by_id[case.id]) and not plan.known(sample, case)
         ]
         for sample, by_id in results.items()
     }
@@ -98,6 +112,7 @@ def problem_of(
         cases={name: [case for case in some if case.id in concerned] for name, some in mendable.items()},
         beyond=list(dict.fromkeys(case.name for case in beyond)),
         red=bool(failed),
+        reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
         output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
         worst_output=_worst_output(judged),
     )
@@ -112,13 +127,23 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
     return {**known, **{result.id: result for result in run.judge(sample, missing)}}
 
 
-def _is_beyond_masks(result: Result) -> bool:
+def _is_beyond_masks(case: Case, result: Result) -> bool:
     """Whether it failed for what the model's files, or the reference, do by themselves."""
     evidence = result.evidence
     at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
     at_fault = at_fault or evidence.distrust is not None
-    in_loading = evidence.death is not None and evidence.death.in_loading
-    return result.outcome == "failed" and bool(at_fault or in_loading)
+    death, step = evidence.death, None if evidence.death is None else evidence.death.step
+    in_loading = death is not None and death.in_loading
+    # the trajectory: no mask takes a layer from the CPU
+    of_the_cpu = step is not None and step.label == str(CPU_FP32) != str(case.comparison.candidate)
+    return result.outcome == "failed" and bool(at_fault or in_loading or of_the_cpu)
+
+
+def _wrong_on_device(case: Case, result: Result) -> bool:
+    """Whether the reference runs on a device, and is wrong or dies there."""
+    reference, death = case.comparison.reference, result.evidence.death
+    died = death is not None and death.step is not None and death.step.label == str(reference)
+    return reference.on_vulkan and (died or result.evidence.wrong("fp32_on_device"))
 
 
 def _faults(failed: Sequence[tuple[Case, Result]]) -> list[Fault]:

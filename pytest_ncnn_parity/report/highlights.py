@@ -56,7 +56,7 @@ def headroom(cases: Sequence[CaseRecord]) -> str:
     reached = [
         (float(case["metrics"]["reference_absmax"]), case["layer"])
         for case in cases
-        if case["metrics"] and case["layer"] and _in_fp16(case)
+        if case["metrics"] and case["layer"] and _in_fp16(case) and case["cause"] != "reference"
     ]
     if not reached:
         return ""

@@ -130,7 +130,7 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
     net.write(tmp_path / "net")
     found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"))
     assert verdicts.failed(found) == {"s0::fp16-range::hostile": "crash"}
-    assert "killed by SIGSEGV on fp16" in found["s0::fp16-range::hostile"].text
+    assert "killed by SIGSEGV on cpu fp32, the reference" in found["s0::fp16-range::hostile"].text
     assert found["s0::fp16-range::relu"].outcome == "passed"
     assert "hostile on cpu fp32 failed" in found["s0::fp16-range::behind"].text
 

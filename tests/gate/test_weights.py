@@ -29,8 +29,8 @@ def look(folder: Path) -> Weights:
 def problem(folder: Path) -> str:
     with pytest.raises(StepFailed) as caught:
         look(folder)
-    assert caught.value.of_files
-    return "\n".join([caught.value.death["detail"], *caught.value.death["lines"]])
+    assert caught.value.step.of_files
+    return "\n".join([caught.value.death.detail, *caught.value.death.lines])
 
 
 def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
-        if self._job.probe and not metrics.agrees:
+        if self._job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
 

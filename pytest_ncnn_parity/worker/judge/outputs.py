@@ -103,7 +103,7 @@ class WholeRuns:
         evidence = replace(evidence, blob=blob, shape=value.array.shape, reference_nan=value.nan)
         if metrics.agrees and not value.nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
-        if self._job.probe and not metrics.agrees:
+        if self._job.probe:
             probe = probes.Probe(
                 self._job,
                 self._nets,

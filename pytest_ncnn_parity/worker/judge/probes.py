@@ -57,6 +57,7 @@ class Probe:
         trials = {**self._plain(), **self._repeated()}
         for name, how, spec in self._relaxed():
             trials[name] = self._tried(how, spec, expected)
+        trials |= self._reference_on_device(expected)
         half = self._case.half
         rounding = None
         if half is not None:
@@ -105,6 +106,19 @@ class Probe:
         except StepFailed as other:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
+
+    def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
+        """Whether a reference that runs on a device in fp32 is itself what the CPU computes in fp32."""
+        reference = self._job.nets[self._case.reference]
+        if reference.device == "cpu" or reference.precision != "fp32":
+            return {}
+        how = "in fp32 on the same device, against the CPU"
+        try:
+            right = self._run(self._nets[self._job.trajectory])
+            metrics, _ = worst(expected, right, self._case.tolerance)
+        except (StepFailed, Unavailable) as problem:
+            return {"fp32_on_device": untried(how, problem)}
+        return {"fp32_on_device": tried(how, metrics)}
 
     def _relaxed(self) -> Iterator[tuple[str, str, NetSpec]]:
         """Name, wording and network of each relaxation of the candidate."""

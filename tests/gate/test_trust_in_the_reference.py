@@ -1,0 +1,82 @@
+"""The CPU in fp32 is the reference only where it can be believed: its own faults are no device's."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+SHIPPED = "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
+
+
+def one_dimensional_gemm(pytester: pytest.Pytester, behind: bool = False) -> None:
+    """ncnn's packed Gemm reads past an operand of one dimension."""
+    net = Network()
+    a, b = net.layer("Input", "A"), net.layer("Input", "B")
+    x = net.layer("Gemm", "gemm", [a, b], params="2=0 3=0")
+    if behind:
+        x = net.layer("ReLU", "relu", [x])
+        x = net.layer("BinaryOp", "scale", [x], params="0=2 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    text = (
+        "inputs:\n  s:\n    A: {random: normal, shape: [16]}\n    B: {random: normal, shape: [16, 24]}\n"
+    )
+    networks.spec(pytester.path, text + SHIPPED)
+
+
+def key_value_cache(pytester: pytest.Pytester) -> None:
+    """ncnn's SDPA leaves a part of what it puts into its cache unwritten."""
+    names = {"q": [4, 6, 16], "k": [2, 6, 16], "v": [2, 6, 16], "pk": [2, 5, 16], "pv": [2, 5, 16]}
+    net = Network()
+    q, k, v = (net.layer("Input", name) for name in "qkv")
+    mask = net.layer("Input", "mask")
+    pk, pv = net.layer("Input", "pk"), net.layer("Input", "pv")
+    net.layer("SDPA", "attention", [q, k, v, mask, pk, pv], ["out0", "ck", "cv"], "5=1 7=1")
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "mask.npy", np.zeros((6, 11), np.float32))
+    inputs = "".join(
+        f"    {name}: {{random: normal, shape: {shape}}}\n" for name, shape in names.items()
+    )
+    networks.spec(pytester.path, f"inputs:\n  s:\n{inputs}    mask: {{file: mask.npy}}\n{SHIPPED}")
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "there these kernels are others")
+@pytest.mark.parametrize("network", [one_dimensional_gemm, key_value_cache])
+def test_a_kernel_that_reads_memory_nobody_wrote_is_the_references_fault(
+    network: object, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    network(pytester)  # type: ignore[operator]
+    run = gate()
+    red = {name: run.cases[name] for name in run.ids("failed")}
+    assert {case["cause"] for case in red.values()} == {"reference"}
+    assert {case["comparison"] for case in red.values()} >= {"cpu-vs-vulkan", "fp16-range"}
+    assert not any(fix["masks"] or fix["verified"] for fix in run.fixes.values())
+    layer = next(case for case in red.values() if case["layer"])
+    assert "the CPU's kernel reads memory that nobody wrote" in layer["message"]
+    assert "(storage-overflow)" not in run.output
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "there this kernel is another")
+def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    one_dimensional_gemm(pytester, behind=True)
+    run = gate()
+    assert {run.cases[name]["cause"] for name in run.ids("failed")} == {"reference"}
+    assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
+
+
+def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A Reduction as an old converter wrote it."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=3")
+    net.layer("Reduction", "mean", [x], ["out0"], "0=3 1=0 -23303=1,1 4=1")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE)
+    run = gate()
+    (name,) = run.ids("failed")
+    assert run.cases[name]["cause"] == "load"
+    assert "stderr: param is too old, please regenerate!" in run.cases[name]["message"]
+    assert "layer load_param 1 mean failed" in run.cases[name]["message"]
