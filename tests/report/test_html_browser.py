@@ -123,9 +123,9 @@ def test_what_is_no_number_is_drawn_at_the_edge(browser: Browser) -> None:
     heights = dict(zip(drawn["name"], drawn["y"], strict=True))
     assert heights["broken"] == heights["odd"] > 0.05 > heights["fine"] > heights["left"] > 0
     ranges = browser.points("ranges")
-    told = list(zip(ranges["name"], ranges["shape"], ranges["what"], strict=True))
-    assert ("broken", "triangle", "largest of the candidate (noise): inf") in told
-    assert ("odd", "x", "largest of the candidate (noise): nan") in told
+    marks = list(zip(ranges["name"], ranges["shape"], ranges["what"], strict=True))
+    assert ("broken", "triangle", "largest of the candidate (noise): inf") in marks
+    assert ("odd", "x", "largest of the candidate (noise): nan") in marks
     label = str(browser.find("[data-chart=errors]").get_attribute("aria-label"))
     assert "red: broken, odd" in label
     line = browser.points("errors", "accumulated")

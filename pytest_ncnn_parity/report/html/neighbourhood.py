@@ -62,10 +62,10 @@ class Neighbourhood:
 
     def _largest(self, maker: LayerRecord, case: CaseRecord) -> str:
         """The largest value of what `maker` makes; a layer of several outputs has none for each."""
-        made = self._beside(case, maker)
-        if made is None or made["metrics"] is None or len(maker["outputs"]) != 1:
+        making = self._beside(case, maker)
+        if making is None or making["metrics"] is None or len(maker["outputs"]) != 1:
             return ""
-        return f"{float(made['metrics']['reference_absmax']):.6g}"
+        return f"{float(making['metrics']['reference_absmax']):.6g}"
 
     def _beside(self, case: CaseRecord, layer: LayerRecord) -> CaseRecord | None:
         """The case of another layer in the same sample and comparison."""
