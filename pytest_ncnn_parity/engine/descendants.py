@@ -23,18 +23,18 @@ def below(folder: Path) -> Iterator[int]:
         if entry.name.isdigit():
             # gone, or somebody else's; a zombie's reads as empty
             with suppress(OSError):
-                told = Path(entry.path, "environ").read_bytes().split(b"\0")
-                if any(one == wanted or one.startswith(wanted + b"/") for one in told):
+                environ = Path(entry.path, "environ").read_bytes().split(b"\0")
+                if any(one == wanted or one.startswith(wanted + b"/") for one in environ):
                     yield int(entry.name)
 
 
 def end(folder: Path) -> None:
     """Kill them all, and those they start meanwhile. What the kernel holds on to is left to it."""
     for _ in range(ROUNDS):
-        found = list(below(folder))
-        if not found:
+        alive = list(below(folder))
+        if not alive:
             return
-        for pid in found:
+        for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(ROUND_SECONDS)

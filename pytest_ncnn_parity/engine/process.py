@@ -169,8 +169,8 @@ class WorkerProcess:
         said = self.stderr.text()
         if code == OUT_OF_MEMORY or (self.stderr.no_memory and code != -signal.SIGKILL):
             limit = "" if self._most is None else memory.shown(self._most)
-            told = f"; it may hold {limit} (--ncnn-parity-memory)" if limit else ""
-            detail = f"{_ending(code)}, given no more memory{told}"
+            allowed = f"; it may hold {limit} (--ncnn-parity-memory)" if limit else ""
+            detail = f"{_ending(code)}, given no more memory{allowed}"
             return Death("memory", detail, self._step, said)
         return Death("crash", _ending(code), self._step, said)
 

@@ -89,10 +89,10 @@ class Stderr:
 
 def _line(pattern: re.Pattern[bytes], said: bytes) -> str | None:
     """The first line in which `pattern` is found."""
-    found = pattern.search(said)
-    if found is None:
+    match = pattern.search(said)
+    if match is None:
         return None
-    start, end = said.rfind(b"\n", 0, found.start()) + 1, said.find(b"\n", found.end())
+    start, end = said.rfind(b"\n", 0, match.start()) + 1, said.find(b"\n", match.end())
     return _text(said[start : end if end >= 0 else None])
 
 

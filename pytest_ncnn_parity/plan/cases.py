@@ -65,15 +65,15 @@ def _node_names(names: Iterable[str]) -> list[str]:
     """`names` as pytest's ids can hold them: printable, free of `::`, and each once."""
     plain = [printable(re.sub("::+", ":", name)) for name in names]
     often = Counter(plain)
-    made: set[str] = set()
-    found = []
+    taken: set[str] = set()
+    unique = []
     for number, name in enumerate(plain):
         own = name if often[name] == 1 else f"{name}#{number}"
-        while own in made or (own != name and own in often):
+        while own in taken or (own != name and own in often):
             own += "'"
-        made.add(own)
-        found.append(own)
-    return found
+        taken.add(own)
+        unique.append(own)
+    return unique
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,18 @@ class Plan:
 
     def cases(self, comparison: Comparison) -> list[Case]:
         """All cases of `comparison`: the layers in running order, then the outputs."""
-        found = [
+        cases = [
             Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
             for layer in self.layers
             # an Input layer computes nothing; what a conversion loses of its value is judged
             if layer.type != "Input" or comparison.half is not None
         ]
         if comparison.judges_outputs:
-            found += [
+            cases += [
                 Case(name, comparison, self._output_tolerance(comparison, blob), output=blob)
                 for blob, name in self._outputs()
             ]
-        return found
+        return cases
 
     def goldens(self, sample: str) -> list[Case]:
         """The cases of the outputs that `sample` has recordings of."""
@@ -149,19 +149,19 @@ class Plan:
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
             default = OPERATORS.get((comparison.precision, layer.type), default)
-        found = self._base(comparison, default)
+        tolerance = self._base(comparison, default)
         if layer is not None:
             for pattern, budget in self.spec.tolerance.layers.items():
                 if matches(pattern, layer):
-                    found = found.updated(budget.given())
-        return found
+                    tolerance = tolerance.updated(budget.given())
+        return tolerance
 
     def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
-        found = self._base(comparison, DEFAULTS[comparison.precision].output)
+        tolerance = self._base(comparison, DEFAULTS[comparison.precision].output)
         for pattern, budget in self.spec.tolerance.outputs.items():
             if matches_blob(pattern, blob):
-                found = found.updated(budget.given())
-        return found
+                tolerance = tolerance.updated(budget.given())
+        return tolerance
 
     def known(self, sample: str, case: Case) -> str | None:
         """The reason why this case is expected to fail, if it is."""

@@ -11,12 +11,12 @@ from pytest_ncnn_parity.engine.protocol import Isolate, Isolated, Job
 from pytest_ncnn_parity.network.param import MAGIC, SHAPE_HINT_ID, Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
-from pytest_ncnn_parity.worker.networks.weights import Checked
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import walk
 
 
-def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Checked) -> Isolated:
+def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: CheckedFiles) -> Isolated:
     """Write layer.param, layer.bin and the inputs of the job's case to the job's folder.
 
     The inputs hold the trajectory's values, rounded as the case feeds them.

@@ -88,7 +88,7 @@ class Server:
         self._dead = {death.step: death for death in job.dead if death.step is not None}
         self._pool.prepare(job)
         graph = self._pool.graph(job.models[0])
-        blobs = {blob: Blob.of(made) for blob, made in arrays(job.inputs, graph).items()}
+        blobs = {blob: Blob.of(array) for blob, array in arrays(job.inputs, graph).items()}
         nets = JobNets(self._pool, job)
         if isinstance(job, Judge):
             self._judge(job, graph, blobs, nets)

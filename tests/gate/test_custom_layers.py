@@ -21,7 +21,7 @@ from pytest_ncnn_parity.spec.spec import SpecError
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
-from pytest_ncnn_parity.worker.networks.weights import Checked
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 
 OPS = """\
     import ncnn
@@ -199,7 +199,7 @@ def problem(folder: Path, setup: str = "nets.ops:register") -> str:
     """What keeps the network in `folder` from being loaded."""
     asked = replace(model(folder), setup=setup)
     with pytest.raises(StepFailed) as caught:
-        Checked(Registry(print), print).weights(asked, param.read(asked.param))
+        CheckedFiles(Registry(print), print).weights(asked, param.read(asked.param))
     assert caught.value.of_files
     return "\n".join([caught.value.death["detail"], *caught.value.death.get("lines", ())])
 

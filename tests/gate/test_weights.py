@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
-from pytest_ncnn_parity.worker.networks.weights import Checked, Weights
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
 
 
 def look(folder: Path) -> Weights:
@@ -23,7 +23,7 @@ def look(folder: Path) -> Weights:
     def enter(step: str) -> None:
         """Nothing dies here."""
 
-    return Checked(Registry(enter), enter).weights(model, param.read(model.param))
+    return CheckedFiles(Registry(enter), enter).weights(model, param.read(model.param))
 
 
 def problem(folder: Path) -> str:

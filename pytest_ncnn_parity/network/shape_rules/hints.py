@@ -14,8 +14,8 @@ from pytest_ncnn_parity.network.param import SHAPE_HINT_ID, Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 CURE = (
-    f"take {SHAPE_HINT_ID}=... out of the .param, or write it again with the shapes of this size, or feed "
-    "the size that it gives"
+    f"take {SHAPE_HINT_ID}=... out of the .param, or write it again with the shapes of this size, or "
+    "feed the size that it gives"
 )
 
 

@@ -74,12 +74,12 @@ class CustomNet(ncnn.Net):  # type: ignore[misc]
             self.registered[type].creator = creator
             self.registered[type].destroyer = destroyer
             return 0
-        made = _Registered(creator, destroyer)
+        operator = _Registered(creator, destroyer)
         try:
-            rc = int(super().register_custom_layer(type, made.create, made.destroy))
+            rc = int(super().register_custom_layer(type, operator.create, operator.destroy))
         except RuntimeError as error:
             raise _TableFull(str(error)) from None
-        self.registered[type] = made
+        self.registered[type] = operator
         return rc
 
 
@@ -147,12 +147,12 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
 def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:
     """The lines of the project's files that an error came through."""
     root = Path(model.folders[0]).resolve()
-    found = []
+    lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename).resolve()
         if path.is_relative_to(root) and not path.is_relative_to(_OURS):
-            found.append(f"{path.relative_to(root)}:{frame.lineno}: in {frame.name}: {frame.line}")
-    return tuple(found)
+            lines.append(f"{path.relative_to(root)}:{frame.lineno}: in {frame.name}: {frame.line}")
+    return tuple(lines)
 
 
 @contextmanager
@@ -171,18 +171,18 @@ def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
     assert model.setup is not None
     module_name, _, name = model.setup.partition(":")
     problem = _foreign(module_name, model)
-    found = None
+    attribute = None
     if problem is None:
         module = importlib.import_module(module_name)
-        found = getattr(module, name, None)
-        if found is None:
+        attribute = getattr(module, name, None)
+        if attribute is None:
             problem = f"{module_name} has no {name!r}{guess(name, vars(module))}"
-        elif not callable(found):
-            problem = f"{name!r} in {module_name} is not a function but {type(found).__name__}"
-    if found is None or problem is not None:
+        elif not callable(attribute):
+            problem = f"{name!r} in {module_name} is not a function but {type(attribute).__name__}"
+    if attribute is None or problem is not None:
         detail = f"setup: {problem}"
         raise StepFailed(step, Death("raised", detail, step, key=("setup",)))
-    function: Callable[[ncnn.Net], None] = found
+    function: Callable[[ncnn.Net], None] = attribute
     return function
 
 
@@ -193,10 +193,14 @@ def _foreign(module: str, model: Model) -> str | None:
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
         name = ".".join(parts[:end])
-        found = PathFinder.find_spec(name, search)
-        if found is None:
+        module_spec = PathFinder.find_spec(name, search)
+        if module_spec is None:
             return f"no module {name!r} in {' or '.join(dict.fromkeys(model.folders))}"
-        places = [found.origin] if found.has_location else list(found.submodule_search_locations or ())
+        places = (
+            [module_spec.origin]
+            if module_spec.has_location
+            else list(module_spec.submodule_search_locations or ())
+        )
         outside = [p for p in places if p and not Path(p).resolve().is_relative_to(root.resolve())]
         if outside:
             return (
@@ -205,9 +209,9 @@ def _foreign(module: str, model: Model) -> str | None:
             )
         loaded = sys.modules.get(name)
         taken = getattr(loaded, "__file__", None)
-        if loaded is not None and taken != (found.origin if found.has_location else None):
+        if loaded is not None and taken != (module_spec.origin if module_spec.has_location else None):
             return f"the name {name} is taken by {taken or 'Python'}; call the module something else"
-        below = found.submodule_search_locations
+        below = module_spec.submodule_search_locations
         search = None if below is None else list(below)
         if search is None and end < len(parts):
             return f"{name} is a module, not a package: there is no {module}"

@@ -74,8 +74,8 @@ def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
         maker = graph.producer[blob]
         if maker.type == "Input":
             continue  # never run: what is fed stays as it is
-        made = net.execution(maker)
-        if made.where == "cpu" and made.storage == net.setup.half:
+        upstream = net.execution(maker)
+        if upstream.where == "cpu" and upstream.storage == net.setup.half:
             return blob
     return None
 

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.worker.failures import Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities, vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import blamed
 from pytest_ncnn_parity.worker.networks.execution import X86, Execution, Executions
-from pytest_ncnn_parity.worker.networks.step_cache import Memo
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import load_param
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -37,14 +37,14 @@ class LoadedNet:
         masks: Sequence[int],
         threads: int,
         enter: Callable[[Step], None],
-        memo: Memo | None = None,
+        cache: StepCache | None = None,
         label: str = "",
         net: ncnn.Net | None = None,
     ) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
         self._enter = enter
-        self._memo = memo or Memo()
+        self._cache = cache or StepCache()
         self.label = label or str(self.setup)
         self._model = model
         self._check_available()
@@ -133,7 +133,7 @@ class LoadedNet:
 
     def _run(self, step: Step, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         wanted = tuple(outputs)
-        return self._memo.get(
+        return self._cache.get(
             lambda: (self, step, *(blob.digest for blob in inputs.values()), *wanted),
             lambda: self._extract(step, inputs, wanted),
         )

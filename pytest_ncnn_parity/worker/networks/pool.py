@@ -14,8 +14,8 @@ from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
-from pytest_ncnn_parity.worker.networks.step_cache import Memo
-from pytest_ncnn_parity.worker.networks.weights import Checked
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ class Pool:
 
     def __init__(self, enter: Callable[[Step], None]) -> None:
         self._enter = enter
-        self._memo = Memo()
+        self._cache = StepCache()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, param.Graph] = {}
         self._registry = Registry(enter)
-        self.files = Checked(self._registry, enter)
+        self.files = CheckedFiles(self._registry, enter)
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to names."""
         remember = isinstance(job, Judge) and job.remember
-        if not (remember and self._memo.is_open):
+        if not (remember and self._cache.is_open):
             named = {load.key for spec in job.nets for load in self._loads(job, spec)}
             for key in [key for key in self._loaded if key not in named]:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
         if remember:
-            self._memo.open()
+            self._cache.open()
         else:
-            self._memo.close()
+            self._cache.close()
 
     def graph(self, model: Model) -> param.Graph:
         """The network of `model`, as its text has it."""
@@ -95,10 +95,10 @@ class Pool:
                 self._loaded[load.key] = self._fresh(job, load)
             except (StepFailed, Unavailable) as problem:
                 self._loaded[load.key] = problem
-        found = self._loaded[load.key]
-        if isinstance(found, LoadedNet):
-            return found
-        raise found
+        net = self._loaded[load.key]
+        if isinstance(net, LoadedNet):
+            return net
+        raise net
 
     def _fresh(self, job: Job, load: _Load) -> LoadedNet:
         graph = self.graph(load.model)
@@ -106,15 +106,22 @@ class Pool:
         net = self._registry.net(load.model, graph)
         try:
             return LoadedNet(
-                load.spec, load.model, graph.masks, job.threads, self._enter, self._memo, load.label, net
+                load.spec,
+                load.model,
+                graph.masks,
+                job.threads,
+                self._enter,
+                self._cache,
+                load.label,
+                net,
             )
         except BaseException:
             self._registry.abandon(net)
             raise
 
-    def _drop(self, found: LoadedNet | StepFailed | Unavailable) -> None:
-        if isinstance(found, LoadedNet):
-            self._registry.release(found.net)
+    def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
+        if isinstance(net, LoadedNet):
+            self._registry.release(net.net)
 
 
 def _masks(job: Job) -> tuple[int, ...]:

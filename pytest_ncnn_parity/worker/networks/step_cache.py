@@ -10,7 +10,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 LIMIT = 1 << 30  # bytes of values kept
 
 
-class Memo:
+class StepCache:
     """Values by the step that made them. Off, and empty, until it is opened.
 
     A trial of other masks walks the network from the start, and finds here all that the masks did
@@ -45,17 +45,17 @@ class Memo:
             return make()
         known = key()
         if known in self._kept:
-            _, size, made = self._kept[known]
-            self._kept[known] = (self._trial, size, made)
+            _, size, values = self._kept[known]
+            self._kept[known] = (self._trial, size, values)
             self._kept.move_to_end(known)
-            return made
-        made = make()
-        self._keep(known, made)
-        return made
+            return values
+        values = make()
+        self._keep(known, values)
+        return values
 
-    def _keep(self, key: Hashable, made: Made) -> None:
-        """Keep `made` if there is room: what this trial did not use goes first, its start stays."""
-        size = sum(2 * blob.array.nbytes for blob in made.values())  # with its rounded twin
+    def _keep(self, key: Hashable, values: Made) -> None:
+        """Keep `values` if there is room: what this trial did not use goes first, its start stays."""
+        size = sum(2 * blob.array.nbytes for blob in values.values())  # with its rounded twin
         if size > self._limit:
             return
         while self._kept and self._size + size > self._limit:
@@ -65,5 +65,5 @@ class Memo:
                 return
             del self._kept[oldest]
             self._size -= freed
-        self._kept[key] = (self._trial, size, made)
+        self._kept[key] = (self._trial, size, values)
         self._size += size

@@ -78,12 +78,12 @@ def _problem(path: str) -> str | None:
 
 def versions() -> dict[str, dict[str, str]]:
     """By a device's index the version of its driver, and of the Vulkan it speaks."""
-    found = {}
+    by_index = {}
     for index in range(ncnn.get_gpu_count()):
         info = ncnn.get_gpu_info(index)
         driver = _driver_version(info.vendor_id(), info.driver_version())
-        found[str(index)] = {"driver": driver, "api": _version(info.api_version())}
-    return found
+        by_index[str(index)] = {"driver": driver, "api": _version(info.api_version())}
+    return by_index
 
 
 def _version(number: int) -> str:

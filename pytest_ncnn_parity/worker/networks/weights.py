@@ -44,7 +44,7 @@ def load_param(net: ncnn.Net, model: Model) -> int:
     return int(rc)
 
 
-class Checked:
+class CheckedFiles:
     """The networks whose files were looked at: each once in a worker, whatever it is then loaded for.
 
     Masks change nothing of what is read, so a network counts by its files.
@@ -53,25 +53,25 @@ class Checked:
     def __init__(self, registry: Registry, enter: Callable[[Step], None]) -> None:
         self._registry = registry
         self._enter = enter
-        self._found: dict[tuple[str, str], Weights | StepFailed] = {}
+        self._known: dict[tuple[str, str], Weights | StepFailed] = {}
 
     def unread(self, model: Model) -> int:
         """How many bytes of the weights file no layer reads, as far as it was looked at."""
-        found = self._found.get((model.param, model.bin))
-        return found.unread if isinstance(found, Weights) else 0
+        weights = self._known.get((model.param, model.bin))
+        return weights.unread if isinstance(weights, Weights) else 0
 
     def weights(self, model: Model, graph: Graph) -> Weights:
         """The weights of `model`; StepFailed where its files cannot be loaded, which says why."""
         key = (model.param, model.bin)
-        if key not in self._found:
+        if key not in self._known:
             try:
-                self._found[key] = self._look(model, graph)
+                self._known[key] = self._look(model, graph)
             except StepFailed as failed:
-                self._found[key] = failed
-        found = self._found[key]
-        if isinstance(found, StepFailed):
-            raise found
-        return found
+                self._known[key] = failed
+        weights = self._known[key]
+        if isinstance(weights, StepFailed):
+            raise weights
+        return weights
 
     def _look(self, model: Model, graph: Graph) -> Weights:
         net = self._registry.net(model, graph)

@@ -38,9 +38,9 @@ class Blob:
     def digest(self) -> bytes:
         """Equal for equal shapes, types and bits."""
         if self._digest is None:
-            found = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
-            found.update(np.ascontiguousarray(self.array).data)
-            self._digest = found.digest()
+            digest = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
+            digest.update(np.ascontiguousarray(self.array).data)
+            self._digest = digest.digest()
         return self._digest
 
     @property

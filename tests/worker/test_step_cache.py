@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.worker.networks.step_cache import Memo
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 VALUE = 400  # bytes of a value of 50 elements, with its rounded twin
@@ -20,7 +20,7 @@ class Steps:
     """Steps by name, that count how often each was taken."""
 
     def __init__(self, limit: int = 1 << 20) -> None:
-        self.memo = Memo(limit)
+        self.cache = StepCache(limit)
         self.taken: list[str] = []
 
     def __call__(self, names: str) -> None:
@@ -33,7 +33,7 @@ class Steps:
             self.taken.append(name)
             return {"out": Blob(None, np.full(elements, ord(name), np.float32))}
 
-        return self.memo.get(lambda: name, make)
+        return self.cache.get(lambda: name, make)
 
     def fresh(self, names: str) -> str:
         """Those of the steps `names` that were not found again."""
@@ -44,7 +44,7 @@ class Steps:
 
 def test_it_is_off_until_it_is_opened() -> None:
     steps = Steps()
-    assert not steps.memo.is_open
+    assert not steps.cache.is_open
     assert steps.fresh("aa") == "aa"
 
 
@@ -55,44 +55,44 @@ def test_nobody_asks_for_a_key_while_it_is_off() -> None:
         raise AssertionError("asked for")
 
     made = {"out": Blob(None, np.zeros(1, np.float32))}
-    memo = Memo()
-    assert memo.get(key, lambda: made) is made
-    memo.open()
+    cache = StepCache()
+    assert cache.get(key, lambda: made) is made
+    cache.open()
     with pytest.raises(AssertionError, match="asked for"):
-        memo.get(key, lambda: made)
+        cache.get(key, lambda: made)
 
 
 def test_the_same_step_on_the_same_values_is_taken_once() -> None:
     steps = Steps()
-    steps.memo.open()
+    steps.cache.open()
     assert steps.fresh("aab") == "ab"
     assert steps.take("a") is steps.take("a")
-    steps.memo.open()
+    steps.cache.open()
     assert steps.fresh("abc") == "c", "in the next trial as well"
 
 
 def test_closed_it_forgets() -> None:
     steps = Steps()
-    steps.memo.open()
+    steps.cache.open()
     steps("a")
-    steps.memo.close()
-    assert not steps.memo.is_open
+    steps.cache.close()
+    assert not steps.cache.is_open
     assert steps.fresh("aa") == "aa"
-    steps.memo.open()
+    steps.cache.open()
     assert steps.fresh("a") == "a"
 
 
 def test_a_step_that_fails_is_taken_again() -> None:
-    memo, turns = Memo(), count()
+    cache, turns = StepCache(), count()
 
     def fail() -> Made:
         next(turns)
         raise ValueError
 
-    memo.open()
+    cache.open()
     for _ in range(2):
         with pytest.raises(ValueError):  # noqa: PT011
-            memo.get(lambda: "a", fail)
+            cache.get(lambda: "a", fail)
     assert next(turns) == 2
 
 
@@ -102,7 +102,7 @@ def test_a_step_that_fails_is_taken_again() -> None:
 def test_what_a_trial_made_first_stays() -> None:
     """The start of a network is what the next trial has in common with this one."""
     steps = Steps(3 * VALUE)
-    steps.memo.open()
+    steps.cache.open()
     steps("abcde")
     assert steps.fresh("abc") == ""
     assert steps.fresh("de") == "de"
@@ -110,9 +110,9 @@ def test_what_a_trial_made_first_stays() -> None:
 
 def test_what_an_old_trial_left_goes_first() -> None:
     steps = Steps(3 * VALUE)
-    steps.memo.open()
+    steps.cache.open()
     steps("abc")
-    steps.memo.open()
+    steps.cache.open()
     steps("bxy")
     assert steps.fresh("bxy") == ""
     assert steps.fresh("ac") == "ac"
@@ -121,25 +121,25 @@ def test_what_an_old_trial_left_goes_first() -> None:
 def test_of_what_old_trials_left_what_was_unused_longest_goes_first() -> None:
     steps = Steps(3 * VALUE)
     for names in ("abc", "ab", "x"):
-        steps.memo.open()
+        steps.cache.open()
         steps(names)
-    steps.memo.open()
+    steps.cache.open()
     assert steps.fresh("abx") == ""
 
 
 def test_closing_makes_room() -> None:
     steps = Steps(2 * VALUE)
-    steps.memo.open()
+    steps.cache.open()
     steps("ab")
-    steps.memo.close()
-    steps.memo.open()
+    steps.cache.close()
+    steps.cache.open()
     steps("cd")
     assert steps.fresh("cd") == ""
 
 
 def test_a_value_is_counted_with_its_rounded_twin() -> None:
     steps = Steps(2 * VALUE - 1)
-    steps.memo.open()
+    steps.cache.open()
     steps("ab")
     assert steps.fresh("ab") == "b"
 
@@ -147,7 +147,7 @@ def test_a_value_is_counted_with_its_rounded_twin() -> None:
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
 def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> None:
     """Values of 1 to 10 elements, 10 of which may be kept; some of the steps begin a trial."""
-    memo = Memo(limit=10 * 8)
+    cache = StepCache(limit=10 * 8)
     alive: WeakSet[Blob] = WeakSet()
 
     def make() -> Made:
@@ -155,9 +155,9 @@ def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> No
         alive.add(made)
         return {"out": made}
 
-    memo.open()
+    cache.open()
     for elements, begins in taken:
         if begins:
-            memo.open()
-        memo.get(lambda: elements, make)  # noqa: B023
+            cache.open()
+        cache.get(lambda: elements, make)  # noqa: B023
         assert sum(blob.array.size for blob in alive) <= 10
