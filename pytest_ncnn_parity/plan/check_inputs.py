@@ -8,7 +8,8 @@ from pathlib import Path
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import cut, guess, quoted
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.network import integers, shapes
+from pytest_ncnn_parity.network import integers
+from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.plan import recorded_type
 from pytest_ncnn_parity.spec.sources import (
@@ -36,7 +37,6 @@ def files(spec: Spec, root: Path | None) -> Iterator[Problem]:
 
 
 def inputs(spec: Spec, graph: Graph) -> Iterator[Problem]:
-    volumes = graph.has_volumes
     for sample, blobs in spec.inputs.items():
         for blob in graph.inputs:
             if blob not in blobs:
@@ -58,7 +58,7 @@ def inputs(spec: Spec, graph: Graph) -> Iterator[Problem]:
                 file = printable(Path(graph.source).name)
                 yield where, f"the key 'shape' is missing, and {file} does not tell it either"
             else:
-                problem = shapes.misfit(source.shape or hint or (), hint, volumes)
+                problem = misfit(graph, blob, source.shape or hint or ())
                 if problem:
                     yield where, problem
 

@@ -18,12 +18,19 @@ from PIL import Image
 
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS
-from pytest_ncnn_parity.worker.values.inputs import InputError, InputErrors, array, arrays
+from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
-def problem(source: dict[str, Any], hint: tuple[int, ...] | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        array(source, volumes=False, hint=hint)
+def fed(source: dict[str, Any], line: tuple[int, ...] = ()) -> np.ndarray:
+    """What a network is fed with whose Input line tells the shape `line`."""
+    sizes = " ".join(f"{key}={size}" for key, size in zip((0, 1, 2), reversed(line), strict=False))
+    text = f"7767517\n2 2\nInput in0 0 1 in0 {sizes}\nReLU relu 1 1 in0 out0\n"
+    return arrays({"in0": source}, parse(text, "net.param"))["in0"]
+
+
+def problem(source: dict[str, Any], line: tuple[int, ...] = ()) -> str:
+    with pytest.raises(InputErrors) as caught:
+        fed(source, line)
     return str(caught.value)
 
 
@@ -120,7 +127,7 @@ def test_values_that_nothing_can_be_tested_with(values: Any, said: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("shape", "hint", "said"),
+    ("shape", "line", "said"),
     [
         ((3, 8, 8), (4, 8, 8), "has other channels than the network's Input line, [4, 8, 8]"),
         ((8, 8), (8, 8, 8), "has other dimensions than the network's Input line, [8, 8, 8]"),
@@ -128,16 +135,16 @@ def test_values_that_nothing_can_be_tested_with(values: Any, said: str, tmp_path
     ],
 )
 def test_a_shape_that_the_network_does_not_take(
-    shape: tuple[int, ...], hint: tuple[int, ...], said: str, tmp_path: Path
+    shape: tuple[int, ...], line: tuple[int, ...], said: str, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
-    assert said in problem({"file": str(tmp_path / "x.npy")}, hint)
+    assert said in problem({"file": str(tmp_path / "x.npy")}, line)
 
 
 def test_another_height_and_width_are_no_error(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((3, 5, 7), np.float32))
     source = {"file": str(tmp_path / "x.npy")}
-    assert array(source, volumes=False, hint=(3, 8, 8)).shape == (3, 5, 7)
+    assert fed(source, (3, 8, 8)).shape == (3, 5, 7)
 
 
 # -- images --------------------------------------------------------------------------------------
@@ -180,8 +187,7 @@ def test_every_image_of_8_bits_has_the_channels_of_its_color(
     mode: str, color: str, tmp_path: Path
 ) -> None:
     Image.new("RGBA", (5, 4), (255, 255, 255, 0)).convert(mode).save(tmp_path / "x.tiff")
-    made = array(image(tmp_path / "x.tiff", color=color), volumes=False, hint=None)
-    assert made.shape == (1 if color == "gray" else 3, 4, 5)
+    assert fed(image(tmp_path / "x.tiff", color=color)).shape == (1 if color == "gray" else 3, 4, 5)
 
 
 # -- as the user sees it -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from PIL import Image
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec as specs
-from pytest_ncnn_parity.worker.values.inputs import InputError, array, arrays
+from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
 def made(folder: Path, source: str) -> np.ndarray:
@@ -26,7 +26,7 @@ def made(folder: Path, source: str) -> np.ndarray:
     net.write(folder / "net")
     path = networks.spec(folder, f"inputs:\n  s: {{in0: {source}}}\n")
     job = jobs.judge(check.plan(specs.load(path)), "s", [], 1, first=True)
-    return array(job.inputs["in0"], volumes=False, hint=None)
+    return arrays(job.inputs, graphs.network("ReLU relu in0 out0"))["in0"]
 
 
 def test_random_is_numpys_frozen_stream(tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def test_npz_by_key_or_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", c=np.full(8, 3.0))
     assert made(tmp_path, "{file: two.npz, key: b}").sum() == 8
     assert made(tmp_path, "{file: one.npz}").sum() == 24
-    with pytest.raises(InputError, match=r"two.npz: holds the arrays a, b; name one with 'key:'"):
+    with pytest.raises(InputErrors, match=r"two.npz: holds the arrays a, b; name one with 'key:'"):
         made(tmp_path, "{file: two.npz}")
-    with pytest.raises(InputError, match=r"holds the arrays a, b; .* \(not 'c'\)"):
+    with pytest.raises(InputErrors, match=r"holds the arrays a, b; .* \(not 'c'\)"):
         made(tmp_path, "{file: two.npz, key: c}")
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"cannot be read as .npy or .npz without pickles"):
+    with pytest.raises(InputErrors, match=r"cannot be read as .npy or .npz without pickles"):
         made(tmp_path, "{file: x.npy}")
 
 
@@ -128,13 +128,16 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
 )
 def test_arrays_that_cannot_be_fed(tmp_path: Path, values: np.ndarray, told: str) -> None:
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputErrors, match=told):
         made(tmp_path, "{file: x.npy}")
 
 
 def test_one_channel_of_a_volume_is_no_batch(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 4, 4)))
-    assert array({"file": str(tmp_path / "x.npy")}, volumes=True, hint=None).shape == (1, 3, 4, 4)
+    fed = arrays(
+        {"in0": {"file": str(tmp_path / "x.npy")}}, graphs.network("Convolution3D conv in0 out0")
+    )
+    assert fed["in0"].shape == (1, 3, 4, 4)
 
 
 @pytest.mark.parametrize("color", ["rgb", "bgr", "gray"])

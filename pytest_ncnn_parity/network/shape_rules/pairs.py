@@ -18,7 +18,7 @@ def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
     if len(shapes) != 2:
         return ""
     a, b = shapes
-    if all(x == y or 1 in (x, y) for x, y in zip(_expanded(a, b), _expanded(b, a), strict=True)):
+    if all(x == y or 1 in (x, y) for x, y in zip(expanded(a, b), expanded(b, a), strict=True)):
         return ""
     return (
         f"gets {listed(shapes)}, which do not broadcast: along each axis sizes must be equal, or one of "
@@ -26,7 +26,7 @@ def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
     )
 
 
-def _expanded(shape: Shape, other: Shape) -> Shape:
+def expanded(shape: Shape, other: Shape) -> Shape:
     """`shape` with as many dimensions as `other`.
 
     New axes go to the inside, so that (h, w) is taken for (c, h) of a (c, h, w); a vector that does not
@@ -44,7 +44,7 @@ def _ncnns_axes(a: Shape, b: Shape) -> str:
     if len(a) == len(b):
         return ""
     few, many = sorted((a, b), key=len)
-    return f"; ncnn takes {list(few)} for {list(_expanded(few, many))} here"
+    return f"; ncnn takes {list(few)} for {list(expanded(few, many))} here"
 
 
 def eltwise(_: Layer, shapes: Sequence[Shape]) -> str:

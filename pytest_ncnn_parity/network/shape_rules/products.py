@@ -68,8 +68,8 @@ def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
     b = None if b_is_own or not waiting else waiting.pop(0)
     if any(shape is not None and len(shape) > 3 for shape in (a, b)) or (b is None and not b_is_own):
         return ""
-    m, k = (number(layer, 7), number(layer, 9)) if a is None else _matrix(a, number(layer, 2))
-    n, rows = (number(layer, 8), number(layer, 9)) if b is None else _matrix(b, not number(layer, 3))
+    m, k = (number(layer, 7), number(layer, 9)) if a is None else matrix(a, number(layer, 2))
+    n, rows = (number(layer, 8), number(layer, 9)) if b is None else matrix(b, not number(layer, 3))
     if k != rows:
         own = "its own B" if b is None else "its own A" if a is None else ""
         sides = f"{list(shapes[0])} and {own}" if own else listed(shapes[:2])
@@ -82,7 +82,7 @@ def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
     return f"gets {listed(shapes)}: the last does not broadcast to the result, {[m, n]}"
 
 
-def _matrix(shape: Shape, turned: int | bool) -> tuple[int, int]:
+def matrix(shape: Shape, turned: int | bool) -> tuple[int, int]:
     """Rows and columns as Gemm takes them: of (c, 1, w) the channels are rows."""
     columns, rows = shape[-1], 1 if len(shape) == 1 else shape[0]
     return (columns, rows) if turned else (rows, columns)

@@ -70,3 +70,12 @@ def listed(shapes: Sequence[Shape]) -> str:
     """`[8, 24, 24] and [3, 26, 26]`."""
     *first, last = [str(list(shape)) for shape in shapes]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def decimal(layer: Layer, key: int, default: float) -> float:
+    """The number written as `key=`, whole or not."""
+    text = layer.params.get(str(key))
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        raise Unreadable(f"{key}={text}") from None

@@ -57,14 +57,19 @@ CURE = "feed the size that the network was made for, or convert it again for thi
 
 def misfit(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What does not fit between `layer` and the `shapes` of its inputs, and what to do; or nothing."""
+    reason = unfit(layer, shapes)
+    return f"{layer.type} {reason}; {CURE}" if reason else ""
+
+
+def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What `layer` gets and what would fit, or nothing where its inputs have fitting `shapes`."""
     for blob, shape in zip(layer.inputs, shapes, strict=True):
         if 0 in shape and layer.type not in UNMOVED:
-            return f"{layer.type} gets {quoted(blob)}, which is empty: {list(shape)}; {CURE}"
+            return f"gets {quoted(blob)}, which is empty: {list(shape)}"
     rule = RULES.get(layer.type)
     if rule is None or not shapes:
         return ""
     try:
-        reason = rule(layer, shapes)
+        return rule(layer, shapes)
     except Unreadable:  # left to the kernel, which works it out or refuses the file
         return ""
-    return f"{layer.type} {reason}; {CURE}" if reason else ""

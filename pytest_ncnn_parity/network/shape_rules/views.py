@@ -26,14 +26,9 @@ REFLECTED = 2  # the type of Padding that mirrors what lies inside
 
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
     """As many elements must come out as go in; 0 stands for the input's size, -1 for what is left."""
-    refuse_expressions(layer, 6, 12, 13)
     shape = shapes[0]
-    asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
-    dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
-    if dims == 0:
-        return ""  # no size given at all
-    sizes = _axes([asked[axis] or own for axis, own in zip("cdhw", cdhw(shape), strict=True)], dims)
-    if min(sizes) < -1 or sizes.count(-1) > 1:
+    sizes = reshaped(layer, shape)
+    if not sizes or min(sizes) < -1 or sizes.count(-1) > 1:
         return ""
     elements, known = math.prod(shape), math.prod(size for size in sizes if size != -1)
     if elements % known == 0 if -1 in sizes else elements == known:
@@ -42,11 +37,20 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
     return f"gets {list(shape)}, {counted(elements, 'element')}, and makes {sizes}, which takes {takes}"
 
 
+def reshaped(layer: Layer, shape: Shape) -> list[int]:
+    """The sizes that a Reshape asks for, 0 replaced by the input's own; none where none is given."""
+    refuse_expressions(layer, 6, 12, 13)
+    asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
+    dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
+    if dims == 0:
+        return []
+    return _axes([asked[axis] or own for axis, own in zip("cdhw", cdhw(shape), strict=True)], dims)
+
+
 def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What is cut out must lie inside."""
-    refuse_expressions(layer, 19, 20, 21)
     shape = shapes[0]
-    cuts = _sliced(layer, shape) if numbers(layer, 9) and numbers(layer, 10) else _cut(layer, shapes)
+    cuts = cut_out(layer, shapes)
     if all(start == 0 and size == whole for (start, size), whole in zip(cuts, shape, strict=True)):
         return ""
     for axis, ((start, size), whole) in enumerate(zip(cuts, shape, strict=True)):
@@ -58,6 +62,14 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
             end = start + size
             return f"gets {list(shape)} and takes {start} to {end} along axis {axis}, past its {whole}"
     return ""
+
+
+def cut_out(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
+    """Where along each axis a Crop starts, and how much it takes."""
+    refuse_expressions(layer, 19, 20, 21)
+    if numbers(layer, 9) and numbers(layer, 10):
+        return _sliced(layer, shapes[0])
+    return _cut(layer, shapes)
 
 
 def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
@@ -106,7 +118,7 @@ def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
         axis = 0
     if not 0 <= axis < len(shape):
         return f"gets {list(shape)}, which has no axis {written}: nothing comes out"
-    parts = _parts(layer, shape[axis])
+    parts = part_sizes(layer, shape[axis])
     left = shape[axis] - sum(parts)
     if min(parts) >= 1 and (left == 0 or (left > 0 and axis < 2)):
         return ""
@@ -116,7 +128,7 @@ def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
     )
 
 
-def _parts(layer: Layer, size: int) -> list[int]:
+def part_sizes(layer: Layer, size: int) -> list[int]:
     """How much each output of a Slice gets."""
     count = len(layer.outputs)
     ends, lengths = numbers(layer, 2), numbers(layer, 0)

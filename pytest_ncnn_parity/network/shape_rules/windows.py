@@ -63,15 +63,15 @@ Padding = Callable[[Sequence[int], Sequence[Window]], list[int]]
 
 def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Convolution, Convolution1D, Convolution3D and their depthwise kin."""
-    windows = _windows(layer, CONVOLVED)
-    if len(shapes[0]) > len(windows) + 1 or _is_inner_product(layer, shapes[0], windows):
+    windows = windows_of(layer, CONVOLVED)
+    if len(shapes[0]) > len(windows) + 1 or is_inner_product(layer, shapes[0], windows):
         return ""
-    return _channels(layer, shapes, windows) or _beyond(shapes[0], windows, _padded_convolution)
+    return _channels(layer, shapes, windows) or _beyond(shapes[0], windows, padded_convolution)
 
 
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise kin."""
-    windows = _windows(layer, CONVOLVED)
+    windows = windows_of(layer, CONVOLVED)
     if len(shapes[0]) > len(windows) + 1:
         return ""
     return _channels(layer, shapes, windows) or _cut_away(layer, shapes[0], windows)
@@ -81,19 +81,22 @@ def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Pooling, Pooling1D and Pooling3D."""
     if number(layer, 4) or number(layer, 7):  # over all there is, or to a size of its own
         return ""
-    windows = _windows(layer, POOLED)
+    windows = windows_of(layer, POOLED)
     mode = number(layer, 5)
     if mode > 1 or len(shapes[0]) > len(windows) + 1:  # 2 and 3: as large as the input
         return ""
-    return _beyond(shapes[0], windows, _padded_full if mode == 0 else _padded)
+    return _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
 
 
-def _windows(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
+def axes_slid_along(layer: Layer) -> int:
+    return 1 if "1D" in layer.type else 3 if "3D" in layer.type else 2
+
+
+def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
     """What slides along the axes of `layer`, w first. What is not given for h and d is as for w."""
-    count = 1 if "1D" in layer.type else 3 if "3D" in layer.type else 2
     windows: list[Window] = []
     w = Window("w", 0, 1, 1, 0, 0)
-    for keys in axes[:count]:
+    for keys in axes[: axes_slid_along(layer)]:
         dilation = 1 if keys.dilation is None else number(layer, keys.dilation, w.dilation)
         before = number(layer, keys.before, w.before)
         windows.append(
@@ -112,7 +115,7 @@ def _windows(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
     return windows
 
 
-def _is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> bool:
+def is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> bool:
     """A vector through a 1x1 Convolution, which old converters wrote for an InnerProduct."""
     points = all(window.kernel == 1 for window in windows)
     inputs = number(layer, 6) // max(1, number(layer, 0))
@@ -155,7 +158,7 @@ def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: 
 
 def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     """What is wrong where a window is larger than what it slides over."""
-    sizes = _sizes(shape, windows)
+    sizes = sizes_along(shape, windows)
     padded = pad(sizes, windows)
     if all(size >= window.extent for size, window in zip(padded, windows, strict=True)):
         return ""
@@ -164,21 +167,21 @@ def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     return f"gets {list(shape)}: a window of {window} does not fit into {inside}, so nothing is left"
 
 
-def _padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+def padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
     pads = [pad for window in windows for pad in (window.before, window.after)]
     if any(all(pad == same for pad in pads) for same in SAME):
         return [max(size, window.extent) for size, window in zip(sizes, windows, strict=True)]
-    return _padded(sizes, windows) if any(pad > 0 for pad in pads) else list(sizes)
+    return padded_plainly(sizes, windows) if any(pad > 0 for pad in pads) else list(sizes)
 
 
-def _padded(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+def padded_plainly(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
     return [size + window.before + window.after for size, window in zip(sizes, windows, strict=True)]
 
 
-def _padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+def padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
     """With the tail that ncnn adds so that no element is left out. The remainder is C's."""
     full = []
-    for size, window in zip(_padded(sizes, windows), windows, strict=True):
+    for size, window in zip(padded_plainly(sizes, windows), windows, strict=True):
         tail = int(math.fmod(size - window.kernel, window.stride))
         full.append(size + window.stride - tail if tail else size)
     return full
@@ -188,7 +191,9 @@ def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
     """What is wrong where the pads of a Deconvolution cut away all that it makes."""
     if len(windows) > len(OUTPUT_SIZE):
         return ""
-    for size, window, (extra, asked) in zip(_sizes(shape, windows), windows, OUTPUT_SIZE, strict=False):
+    for size, window, (extra, asked) in zip(
+        sizes_along(shape, windows), windows, OUTPUT_SIZE, strict=False
+    ):
         made = (size - 1) * window.stride + window.extent + number(layer, extra)
         cut = window.before + window.after
         if min(window.before, window.after) >= 0 and not number(layer, asked) and made <= cut:
@@ -199,7 +204,7 @@ def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
     return ""
 
 
-def _sizes(shape: Shape, windows: Sequence[Window]) -> list[int]:
+def sizes_along(shape: Shape, windows: Sequence[Window]) -> list[int]:
     """`shape` along the axes of `windows`; what it lacks is 1."""
     return [*reversed(shape), 1, 1, 1][: len(windows)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
 from pytest_ncnn_parity.network.param import Graph
-from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, misfit, too_large
+from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 Array = npt.NDArray[Any]
@@ -47,28 +48,19 @@ def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, 
 
 
 def _fed(source: Mapping[str, Any], graph: Graph, blob: str) -> Array:
+    """The C-contiguous array that `blob` is fed with: int32 for who reads integers, or float32."""
     if "constant" in source and integer_reader(graph, blob) is not None:
         source = {**source, "constant": int(source["constant"])}
-    hint, integers = graph.shapes.get(blob), _takes_integers(graph, blob)
-    return array(source, graph.has_volumes, hint, integers)
-
-
-def array(
-    source: Mapping[str, Any], volumes: bool, hint: Sequence[int] | None, integers: bool = False
-) -> Array:
-    """The C-contiguous float32 array that a source describes.
-
-    With `integers` whole numbers are int32. What `volumes` and `hint` are, `shapes.misfit` says.
-    """
     kind = next(k for k in ("random", "constant", "file", "image") if k in source)
     read = {"random": drawn, "constant": _constant, "file": recorded, "image": _image}[kind]
     values = read(source)
     whole = np.issubdtype(values.dtype, np.integer)
     unfit = _beyond_32_bits(values) if whole else _infinite(values, minus=kind == "file")
-    problem = misfit(values.shape, hint, volumes) or unfit
+    problem = misfit(graph, blob, values.shape) or unfit
     if problem:
         raise InputError(f"{source[kind]}: {problem}")
-    return np.ascontiguousarray(values, np.int32 if integers and whole else np.float32)
+    integers = whole and _takes_integers(graph, blob)
+    return np.ascontiguousarray(values, np.int32 if integers else np.float32)
 
 
 def _takes_integers(graph: Graph, blob: str) -> bool:

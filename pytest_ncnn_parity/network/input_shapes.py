@@ -1,0 +1,34 @@
+"""Which shapes may be fed: those the .param tells, or its weights, where both are at odds.
+
+Old converters wrote the sizes of an Input line in another order, and others kept those of another
+network: both go by unseen, for ncnn ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_ncnn_parity.network import shapes
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.shape_flow import Misfit, flow
+
+
+def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
+    """Why an input of `shape` cannot be fed to `blob`, or nothing.
+
+    It may be at odds with the Input line where that is at odds with the weights, and `shape` is not.
+    """
+    line = graph.shapes.get(blob)
+    problem = shapes.misfit(shape, line, graph.has_volumes)
+    if not problem or line is None:
+        return problem
+    of_line, own = at_odds(graph, blob, line), at_odds(graph, blob, shape)
+    if of_line is None or (own is not None and own.layer.number <= of_line.layer.number):
+        return problem if own is None else f"{problem}; {own}"
+    return shapes.misfit(shape, None, graph.has_volumes)
+
+
+def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:
+    """The first layer that a `blob` of `shape` does not fit; the other inputs are as the file tells."""
+    others = {other: graph.shapes[other] for other in graph.inputs if other in graph.shapes}
+    return flow(graph, {**others, blob: tuple(shape)}).misfit

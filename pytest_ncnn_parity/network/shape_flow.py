@@ -1,0 +1,50 @@
+"""The shapes of a network's values, worked out from those that are fed, up to a first misfit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shape_rules.table import unfit
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A layer whose inputs do not fit, and why not: `gets [4, 8, 8], of 4 channels; its ...`."""
+
+    layer: Layer
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.layer.name} ({self.layer.type}) {self.reason}"
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The `shapes` of the blobs as far as they can be told, and the first layer they do not fit."""
+
+    shapes: Mapping[str, Shape]
+    misfit: Misfit | None = None
+
+
+def flow(graph: Graph, fed: Mapping[str, Shape], last: Layer | None = None) -> Flow:
+    """What comes of blobs of these shapes that are `fed`, up to the first misfit or to `last`.
+
+    Unknown stays what lies behind an input that is not fed, or behind an operator whose outcome depends
+    on more than shapes.
+    """
+    shapes: dict[str, Shape] = {}
+    for layer in graph.layers:
+        inputs = [shapes[blob] for blob in layer.inputs if blob in shapes]
+        if len(inputs) == len(layer.inputs):
+            reason = unfit(layer, inputs)
+            if reason:
+                return Flow(shapes, Misfit(layer, reason))
+            shapes.update(zip(layer.outputs, outcome(layer, inputs), strict=False))
+        shapes.update((blob, fed[blob]) for blob in layer.outputs if blob in fed)
+        if layer is last:
+            break
+    return Flow(shapes)

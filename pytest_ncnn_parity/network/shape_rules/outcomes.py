@@ -1,0 +1,124 @@
+"""Which shapes come out of a layer, by operator, where its inputs fit. Pure: no numpy, no ncnn.
+
+An operator that is not here, or a parameter that only its kernel can work out, gives no shapes: what
+lies behind stays unknown. Sources: src/layer/NAME.cpp of each; a test asks ncnn itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.moved import MOVED
+from pytest_ncnn_parity.network.shape_rules.pairs import expanded
+from pytest_ncnn_parity.network.shape_rules.products import matrix
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, Unreadable, number
+from pytest_ncnn_parity.network.shape_rules.slid import SLID
+
+Outcome = Callable[[Layer, Sequence[Shape]], Sequence[Shape]]
+
+_UNCHANGED = (
+    "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum Dequantize Dropout ELU Eltwise Erf "
+    "Exp Flip GELU GroupNorm HardSigmoid HardSwish InstanceNorm LRN LayerNorm Log MVN Mish Noop "
+    "Normalize PReLU Power Quantize RMSNorm ReLU Requantize RotaryEmbed SELU Scale Shrink "
+    "ShuffleChannel Sigmoid Softmax Softplus Split Swish TanH Threshold UnaryOp"
+)
+
+
+def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """The shapes of the outputs of `layer`, or nothing where they cannot be told."""
+    rule = OUTCOMES.get(layer.type)
+    if rule is None:
+        return ()
+    try:
+        made = tuple(map(tuple, rule(layer, shapes)))
+    except (Unreadable, ZeroDivisionError, IndexError):  # numbers that no network has
+        return ()
+    fit = len(made) == len(layer.outputs) and all(size > 0 for shape in made for size in shape)
+    return made if fit else ()
+
+
+def _unchanged(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    return [shapes[0]] * len(layer.outputs)
+
+
+def _given(layer: Layer, _: Sequence[Shape]) -> Sequence[Shape]:
+    """MemoryData: the shape of its weights."""
+    sizes = [number(layer, key) for key in (2, 11, 1, 0)]
+    return [tuple(size for size in sizes if size > 0)]
+
+
+def _embed(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    return [(math.prod(shapes[0]), number(layer, 0))]
+
+
+def _inner_product(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    outputs, shape = number(layer, 0), shapes[0]
+    rows = len(shape) == 2 and shape[1] == number(layer, 2) // outputs
+    return [(shape[0], outputs) if rows else (outputs,)]
+
+
+def _gemm(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    waiting = list(shapes)
+    rows = number(layer, 7) if number(layer, 4) else matrix(waiting.pop(0), number(layer, 2))[0]
+    columns = number(layer, 8) if number(layer, 5) else matrix(waiting.pop(0), not number(layer, 3))[0]
+    if number(layer, 14):
+        rows, columns = columns, rows
+    return [(rows, 1, columns) if number(layer, 11) else (rows, columns)]
+
+
+def _matmul(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    a, b = shapes
+    if min(len(a), len(b)) < 2:
+        return ()
+    columns = b[-2] if number(layer, 0) else b[-1]
+    many = max(a[:-2], b[:-2], key=lambda outer: (len(outer), math.prod(outer)))
+    return [(*many, a[-2], columns)]
+
+
+def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """LSTM, GRU, RNN; further outputs are states, of which nothing is said."""
+    both = 2 if number(layer, 2) == 2 else 1
+    return [(shapes[0][0], both * number(layer, 0))]
+
+
+def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    if number(layer, 7):
+        return ()  # with a cache, which comes out as well
+    return [(shapes[0][0], number(layer, 2) // number(layer, 0))]
+
+
+def _sdpa(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    query, value = shapes[0], shapes[2]
+    return [(*query[:2], value[-1])]
+
+
+def _binary_op(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    if len(shapes) == 1:
+        return [shapes[0]]
+    a, b = shapes
+    return [tuple(map(max, expanded(a, b), expanded(b, a)))]
+
+
+def _concat(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    first = shapes[0]
+    axis = 0 if len(first) == 1 else number(layer, 0) % len(first)
+    return [(*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])]
+
+
+OUTCOMES: Mapping[str, Outcome] = {
+    **dict.fromkeys(_UNCHANGED.split(), _unchanged),
+    "MemoryData": _given,
+    "Embed": _embed,
+    "InnerProduct": _inner_product,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    "MultiHeadAttention": _multi_head_attention,
+    "SDPA": _sdpa,
+    "BinaryOp": _binary_op,
+    "Concat": _concat,
+    **MOVED,
+    **SLID,
+}

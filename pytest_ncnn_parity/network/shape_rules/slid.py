@@ -1,0 +1,99 @@
+"""Which shapes come out of convolutions, deconvolutions and poolings.
+
+Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, number
+from pytest_ncnn_parity.network.shape_rules.windows import (
+    CONVOLVED,
+    OUTPUT_SIZE,
+    POOLED,
+    SAME,
+    Window,
+    axes_slid_along,
+    is_inner_product,
+    padded_full,
+    padded_plainly,
+    sizes_along,
+    windows_of,
+)
+
+_DIMENSIONS = ("1D", "", "3D")
+_ADAPTED = (8, 18, 28)  # a Pooling's output w, h and d; UNSET: as the input
+
+
+def _convolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    windows, outputs = windows_of(layer, CONVOLVED), number(layer, 0)
+    if is_inner_product(layer, shapes[0], windows):
+        return [(outputs,)]
+    sizes = sizes_along(shapes[0], windows)
+    if _pads_to_the_same(windows):
+        slid = [math.ceil(size / window.stride) for size, window in zip(sizes, windows, strict=True)]
+    else:
+        slid = _slid(padded_plainly(sizes, windows), windows)
+    return [(outputs, *reversed(slid))]
+
+
+def _pads_to_the_same(windows: Sequence[Window]) -> bool:
+    pads = [pad for window in windows for pad in (window.before, window.after)]
+    if min(pads) >= 0:
+        return False
+    if any(all(pad == same for pad in pads) for same in SAME):
+        return True
+    raise Unreadable("pads of several kinds")
+
+
+def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+    """How often each window fits into `sizes`."""
+    return [(size - w.extent) // w.stride + 1 for size, w in zip(sizes, windows, strict=True)]
+
+
+def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    windows, made = windows_of(layer, CONVOLVED), []
+    if len(windows) > len(OUTPUT_SIZE):
+        raise Unreadable("sizes of three axes")
+    sizes = sizes_along(shapes[0], windows)
+    for size, window, (extra, asked) in zip(sizes, windows, OUTPUT_SIZE, strict=False):
+        if min(window.before, window.after) < 0 or number(layer, asked):
+            raise Unreadable("a size that is asked for")
+        whole = (size - 1) * window.stride + window.extent + number(layer, extra)
+        made.append(whole - window.before - window.after)
+    return [(number(layer, 0), *reversed(made))]
+
+
+def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    shape = shapes[0]
+    axes = axes_slid_along(layer)
+    channels = shape[0] if len(shape) > axes else 1
+    if number(layer, 4):  # over all there is
+        return [(channels,)]
+    if number(layer, 7):
+        asked = [number(layer, key) for key in reversed(_ADAPTED[:axes])]
+        return [
+            (channels, *(own if n == UNSET else n for n, own in zip(asked, shape[-axes:], strict=True)))
+        ]
+    windows = windows_of(layer, POOLED)
+    sizes = sizes_along(shape, windows)
+    if number(layer, 5) > 1:
+        pooled = [math.ceil(size / window.stride) for size, window in zip(sizes, windows, strict=True)]
+    else:
+        pad = padded_plainly if number(layer, 5) else padded_full
+        pooled = _slid(pad(sizes, windows), windows)
+    return [(channels, *reversed(pooled))]
+
+
+SLID: Mapping[str, Callable[[Layer, Sequence[Shape]], Sequence[Shape]]] = {
+    **{
+        f"{kind}{group}{dims}": rule
+        for kind, rule in (("Convolution", _convolution), ("Deconvolution", _deconvolution))
+        for group in ("", "DepthWise")
+        for dims in _DIMENSIONS
+    },
+    **{f"Pooling{dims}": _pooling for dims in _DIMENSIONS},
+}

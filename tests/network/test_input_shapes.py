@@ -1,0 +1,94 @@
+"""Which shapes may be fed where the Input line and the weights do not agree."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
+from pytest_ncnn_parity.network.param import Graph, parse
+from pytest_ncnn_parity.network.shape_flow import flow
+
+
+def network(line: str, *layers: str) -> Graph:
+    lines = [f"Input in0 0 1 in0 {line}", *layers]
+    blobs = sum(int(one.split()[3]) for one in lines)
+    return parse("\n".join(("7767517", f"{len(lines)} {blobs}", *lines, "")), "net.param")
+
+
+CONVOLUTION = "Convolution conv 1 1 in0 out0 0=10 1=3 6=270"
+OLD_ORDER = network("0=3 1=12 2=12", CONVOLUTION)  # 3 channels of 12x12, read as 12 of 12x3
+
+
+def test_the_weights_overrule_an_input_line_of_old_converters() -> None:
+    assert str(at_odds(OLD_ORDER, "in0", (12, 12, 3))) == (
+        "conv (Convolution) gets [12, 12, 3], of 12 channels; its weights are for 3"
+    )
+    assert misfit(OLD_ORDER, "in0", (3, 12, 12)) == ""
+    assert misfit(OLD_ORDER, "in0", (3, 24, 20)) == ""
+
+
+def test_what_fits_neither_is_told_with_both_reasons() -> None:
+    assert misfit(OLD_ORDER, "in0", (4, 12, 12)) == (
+        "shape [4, 12, 12] has other channels than the network's Input line, [12, 12, 3]; "
+        "conv (Convolution) gets [4, 12, 12], of 4 channels; its weights are for 3"
+    )
+
+
+def test_an_input_line_that_the_weights_agree_with_is_not_overruled() -> None:
+    right = network("0=12 1=12 2=3", CONVOLUTION)
+    assert misfit(right, "in0", (3, 5, 7)) == ""
+    for shape in ((4, 12, 12), (12, 12), (12, 12, 3)):
+        assert "than the network's Input line, [3, 12, 12]" in misfit(right, "in0", shape)
+
+
+def test_a_batch_is_refused_whatever_the_line_says() -> None:
+    assert "starts with a batch of 1" in misfit(OLD_ORDER, "in0", (1, 3, 12, 12))
+
+
+@pytest.mark.parametrize(
+    ("line", "layers", "shape", "fits"),
+    [
+        ("0=1 1=1 2=784", ["InnerProduct fc 1 1 in0 out0 0=10 2=7840"], (784,), False),  # both do
+        ("0=28 1=30", ["InnerProduct fc 1 1 in0 out0 0=10 2=7840"], (784,), True),
+        ("0=80 1=100", ["Convolution1D conv 1 1 in0 out0 0=8 1=3 6=1920"], (80, 100), True),
+        ("0=3 1=40 2=40", ["BatchNorm bn 1 1 in0 a 0=3", "Convolution conv 1 1 a out0 0=8 1=1 6=24"]
+         , (3, 40, 40), True),
+    ],
+)  # fmt: skip
+def test_any_weights_count(line: str, layers: list[str], shape: tuple[int, ...], fits: bool) -> None:
+    assert (misfit(network(line, *layers), "in0", shape) == "") is fits
+
+
+def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
+    """A line of 60x60 where a window only fits what 80x80 leaves."""
+    graph = network(
+        "0=60 1=60 2=3",
+        "Pooling half 1 1 in0 a 0=0 1=16 2=16",
+        "ConvolutionDepthWise window 1 1 a out0 0=3 1=5 6=75 7=3",
+    )
+    assert at_odds(graph, "in0", (3, 60, 60)).layer.name == "window"
+    assert at_odds(graph, "in0", (3, 80, 80)) is None
+
+
+# -- the flow of shapes --------------------------------------------------------------------------
+
+
+def test_shapes_flow_to_the_first_misfit() -> None:
+    graph = network("", CONVOLUTION, "ReLU relu 1 1 out0 a", "InnerProduct fc 1 1 a out1 0=2 2=20")
+    told = flow(graph, {"in0": (3, 3, 3)})
+    assert told.shapes == {"in0": (3, 3, 3), "out0": (10, 1, 1), "a": (10, 1, 1), "out1": (2,)}
+    assert told.misfit is None
+    assert flow(graph, {"in0": (3, 4, 3)}).misfit.layer.name == "fc"
+    assert flow(graph, {"in0": (3, 4, 3)}, last=graph.names["relu"]).misfit is None
+
+
+def test_behind_what_cannot_be_told_everything_fits() -> None:
+    graph = network("", "OfMyOwn mine 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
+    assert flow(graph, {"in0": (5, 5)}).misfit is None
+    assert flow(graph, {}).shapes == {}
+
+
+def test_an_inner_blob_is_fed_over_what_its_layer_makes() -> None:
+    graph = network("", "ReLU relu 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
+    assert flow(graph, {"a": (3, 3, 3)}).shapes["out0"] == (10, 1, 1)
+    assert flow(graph, {"in0": (9, 9), "a": (4, 3, 3)}).misfit.layer.name == "conv"

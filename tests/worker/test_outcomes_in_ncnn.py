@@ -1,0 +1,152 @@
+"""Which shapes come out of each operator, against what ncnn makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import fresh_python
+
+from pytest_ncnn_parity.network.shape_rules.outcomes import OUTCOMES
+
+# operator and parameters; the shapes of its inputs; how many outputs
+LAYERS: list[tuple[str, list[tuple[int, ...]], int]] = [
+    ("Convolution 0=4 1=3 6=108", [(3, 9, 11)], 1),
+    ("Convolution 0=4 1=3 11=1 3=2 13=1 4=1 14=0 6=36", [(3, 9, 11)], 1),
+    ("Convolution 0=4 1=3 2=2 3=2 4=2 15=1 14=0 16=3 6=108", [(3, 9, 11)], 1),
+    ("Convolution 0=4 1=3 3=2 4=-233 6=108", [(3, 9, 11)], 1),
+    ("Convolution 0=4 1=3 3=2 4=-234 6=108", [(3, 9, 10)], 1),
+    ("Convolution 0=4 1=1 6=64", [(16,)], 1),
+    ("ConvolutionDepthWise 0=6 1=3 3=2 4=1 6=54 7=6", [(6, 7, 8)], 1),
+    ("Convolution1D 0=4 1=3 3=2 4=1 6=60", [(5, 10)], 1),
+    ("ConvolutionDepthWise1D 0=6 1=3 6=18 7=6", [(6, 10)], 1),
+    ("Convolution3D 0=4 1=3 21=1 3=2 6=72", [(2, 5, 6, 7)], 1),
+    ("Deconvolution 0=4 1=4 3=2 4=1 6=192", [(3, 5, 6)], 1),
+    ("Deconvolution 0=4 1=3 3=2 4=1 18=1 19=1 6=108", [(3, 5, 6)], 1),
+    ("DeconvolutionDepthWise 0=6 1=4 3=2 4=1 6=96 7=6", [(6, 5, 6)], 1),
+    ("Deconvolution1D 0=4 1=4 3=2 4=1 6=48", [(3, 5)], 1),
+    ("Pooling 0=0 1=2 2=2", [(3, 9, 11)], 1),
+    ("Pooling 0=1 1=3 2=2 3=1 5=1", [(3, 9, 11)], 1),
+    ("Pooling 0=0 1=3 2=2 5=2", [(3, 9, 11)], 1),
+    ("Pooling 0=0 4=1", [(3, 9, 11)], 1),
+    ("Pooling 0=1 7=1 8=3 18=2", [(3, 9, 11)], 1),
+    ("Pooling 0=1 7=1 8=-233 18=2", [(3, 9, 11)], 1),
+    ("Pooling1D 0=0 1=3 2=2", [(4, 11)], 1),
+    ("Pooling1D 0=0 4=1", [(4, 11)], 1),
+    ("Pooling1D 0=1 7=1 8=4", [(4, 11)], 1),
+    ("Pooling3D 0=0 1=2 2=2", [(3, 4, 5, 6)], 1),
+    ("InnerProduct 0=7 2=84", [(12,)], 1),
+    ("InnerProduct 0=7 2=84", [(3, 2, 2)], 1),
+    ("InnerProduct 0=7 2=84", [(5, 12)], 1),
+    ("Gemm 2=0 3=1 5=1 6=1 8=7 9=12 10=-1", [(5, 12)], 1),
+    ("Gemm 2=1 3=0", [(12, 5), (12, 7)], 1),
+    ("Gemm 3=1 14=1", [(5, 12), (7, 12)], 1),
+    ("Gemm 3=1 11=1", [(5, 12), (7, 12)], 1),
+    ("Gemm 4=1 6=1 7=5 9=12 10=-1", [(12, 7)], 1),
+    ("MatMul", [(5, 12), (12, 7)], 1),
+    ("MatMul 0=1", [(3, 5, 12), (3, 7, 12)], 1),
+    ("MatMul", [(3, 5, 12), (12, 7)], 1),
+    ("MatMul", [(5, 12), (3, 12, 7)], 1),
+    ("Embed 0=6 1=10 3=60", [(5,)], 1),
+    ("LSTM 0=6 1=96 2=0", [(5, 4)], 1),
+    ("GRU 0=6 1=144 2=2", [(5, 4)], 1),
+    ("RNN 0=6 1=24 2=0", [(5, 4)], 1),
+    ("MultiHeadAttention 0=8 1=2 2=64", [(5, 8)], 1),
+    ("MultiHeadAttention 0=8 1=2 2=64", [(5, 8), (3, 8)], 1),
+    ("SDPA", [(2, 5, 8), (2, 7, 8), (2, 7, 6)], 1),
+    ("BinaryOp 0=0", [(3, 4, 5), (3, 1, 1)], 1),
+    ("BinaryOp 0=0", [(1, 4, 1), (3, 1, 5)], 1),
+    ("BinaryOp 0=0", [(3,), (3, 4, 5)], 1),
+    ("BinaryOp 0=0 1=1 2=0.5", [(3, 4)], 1),
+    ("Concat 0=0", [(3, 4, 5), (2, 4, 5)], 1),
+    ("Concat 0=-1", [(3, 4), (3, 2)], 1),
+    ("Slice -23300=2,-233,-233 1=0", [(7, 4, 5)], 2),
+    ("Slice -23300=2,2,5 1=2", [(3, 4, 7)], 2),
+    ("Slice -23302=1,2 1=1", [(3, 7, 5)], 2),
+    ("Crop 0=1 1=2 2=0 3=3 4=2 5=-233", [(3, 6, 7)], 1),
+    ("Crop -23309=1,1 -23310=1,-1 -23311=1,2", [(3, 6, 7)], 1),
+    ("Crop", [(3, 6, 7), (3, 4, 5)], 1),
+    ("Reshape 0=10 1=-1", [(3, 4, 5)], 1),
+    ("Reshape 0=0 1=-1 2=2", [(4, 6, 5)], 1),
+    ("Reshape 0=-1", [(3, 4)], 1),
+    ("Reshape 0=2 1=3 11=2 2=-1", [(3, 4, 5)], 1),
+    ("Flatten", [(3, 4, 5)], 1),
+    *((f"Permute 0={order}", [(3, 4, 5)], 1) for order in range(6)),
+    *((f"Permute 0={order}", [(4, 5)], 1) for order in range(2)),
+    ("Squeeze 0=1 1=1 2=1", [(1, 4, 1)], 1),
+    ("Squeeze 0=1", [(3, 1)], 1),
+    ("Squeeze -23303=1,0", [(1, 4, 5)], 1),
+    ("Squeeze -23303=2,0,-1", [(1, 4, 1)], 1),
+    ("ExpandDims -23303=1,0", [(4, 5)], 1),
+    ("ExpandDims -23303=1,-1", [(4, 5)], 1),
+    ("ExpandDims -23303=2,0,2", [(4,)], 1),
+    ("Reduction 0=3 1=1 5=1", [(3, 4, 5)], 1),
+    ("Reduction 0=3 1=0 -23303=1,0 4=0 5=1", [(3, 4, 5)], 1),
+    ("Reduction 0=3 1=0 -23303=2,1,2 4=1 5=1", [(3, 4, 5)], 1),
+    ("Reduction 0=3 1=0 -23303=2,1,2 4=0 5=1", [(3, 4, 5)], 1),
+    ("Reduction 0=3 1=0 -23303=1,-1 4=0 5=1", [(4, 5)], 1),
+    ("Padding 0=1 1=2 2=3 3=4", [(3, 4, 5)], 1),
+    ("Padding 0=1 1=2 2=3 3=4 7=1 8=2", [(3, 4, 5)], 1),
+    ("Padding 2=3 3=4", [(5,)], 1),
+    ("PixelShuffle 0=2", [(12, 3, 4)], 1),
+    ("Reorg 0=2", [(3, 4, 6)], 1),
+    ("Interp 0=1 1=2.0 2=1.5", [(3, 4, 5)], 1),
+    ("Interp 0=2 3=7 4=9", [(3, 4, 5)], 1),
+    ("GLU 0=0", [(4, 6)], 1),
+    ("Split", [(3, 4, 5)], 2),
+    ("ShuffleChannel 0=2", [(4, 3, 3)], 1),
+    ("Softmax 0=0 1=1", [(3, 4)], 1),
+    ("CumulativeSum 0=1", [(3, 4)], 1),
+    ("BatchNorm 0=3", [(3, 4, 5)], 1),
+    ("LayerNorm 0=5 1=1e-5 2=1", [(3, 4, 5)], 1),
+    ("UnaryOp 0=0", [(3, 4, 5)], 1),
+    ("Eltwise 0=1", [(3, 4), (3, 4)], 1),
+]
+
+ASK = """
+import os, sys, json
+import ncnn
+import numpy as np
+from pytest_ncnn_parity.network.param import parse
+from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
+from pytest_ncnn_parity.network.shape_rules.table import unfit
+
+with open("w.bin", "wb") as file:
+    file.write(bytes(1 << 20))
+for text, shapes, count in json.loads(sys.argv[1]):
+    kind, _, params = text.partition(" ")
+    inputs = [f"b{i}" for i in range(len(shapes))]
+    outputs = [f"out{i}" for i in range(count)]
+    lines = [f"Input {blob} 0 1 {blob}" for blob in inputs]
+    lines.append(" ".join([kind, "it", str(len(inputs)), str(count), *inputs, *outputs, params]))
+    param = "\\n".join(("7767517", f"{len(lines)} {len(inputs) + count}", *lines, ""))
+    layer = parse(param, "net.param").layers[-1]
+    shapes = [tuple(shape) for shape in shapes]
+    assert not unfit(layer, shapes), (text, unfit(layer, shapes))
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    assert net.load_param_mem(param) == 0, text
+    assert net.load_model("w.bin") == 0, text
+    extractor = net.create_extractor()
+    for blob, shape in zip(inputs, shapes):
+        fed = np.zeros(shape, np.float32)
+        extractor.input(blob, ncnn.Mat(fed).clone())
+    made = [np.array(extractor.extract(blob)[1]).shape for blob in outputs]
+    if list(outcome(layer, shapes)) != made:
+        print(text, shapes, "told", outcome(layer, shapes), "ncnn makes", made)
+print("asked", flush=True)
+os._exit(0)
+"""
+
+
+def test_what_comes_out_is_what_ncnn_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = fresh_python(ASK, json.dumps(LAYERS))
+    assert (asked.stdout, asked.returncode) == ("asked\n", 0), asked.stderr[-2000:]
+
+
+def test_every_operator_that_changes_shapes_is_asked() -> None:
+    tried = {text.partition(" ")[0] for text, _, _ in LAYERS}
+    rules = {OUTCOMES[kind] for kind in tried}
+    assert {kind for kind, rule in OUTCOMES.items() if rule not in rules} == {"MemoryData"}
