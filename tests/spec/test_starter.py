@@ -44,8 +44,8 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
     run.result.stdout.fnmatch_lines(
         [
-            "*digits.parity.yaml:14:38: inputs.noise.in0.shape.1: * valid integer; found 'HEIGHT'",
-            "*digits.parity.yaml:14:46: inputs.noise.in0.shape.2: * valid integer; found 'WIDTH'",
+            "*digits.parity.yaml:16:55: inputs.noise.in0.shape.1: * valid integer; found 'HEIGHT'",
+            "*digits.parity.yaml:16:63: inputs.noise.in0.shape.2: * valid integer; found 'WIDTH'",
         ]
     )
     assert "shape: [1, HEIGHT, WIDTH]" in path.read_text("utf-8")  # 1: the convolution's weights say so
@@ -83,8 +83,7 @@ def test_shapes_come_from_the_input_line_or_a_hint(tmp_path: Path) -> None:
     assert "(c, h, w): [3, 10, 20]" in text
     assert "size: [20, 10]" in text
     assert "(h, w): [5, 7]" in text
-    assert "shape: [CHANNELS, HEIGHT, WIDTH]" in text
-    assert "An Embed reads it" in text
+    assert "c: {random: integers, low: 0, high: 99, shape: [LENGTH]}" in text
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from pytest_ncnn_parity.network.shape_rules.slid import SLID
 
 Outcome = Callable[[Layer, Sequence[Shape]], Sequence[Shape]]
 
-_UNCHANGED = (
+UNCHANGED = frozenset(
     "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum Dequantize Dropout ELU Eltwise Erf "
     "Exp Flip GELU GroupNorm HardSigmoid HardSwish InstanceNorm LRN LayerNorm Log MVN Mish Noop "
     "Normalize PReLU Power Quantize RMSNorm ReLU Requantize RotaryEmbed SELU Scale Shrink "
-    "ShuffleChannel Sigmoid Softmax Softplus Split Swish TanH Threshold UnaryOp"
+    "ShuffleChannel Sigmoid Softmax Softplus Split Swish TanH Threshold UnaryOp".split()
 )
 
 
@@ -108,7 +108,7 @@ def _concat(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 OUTCOMES: Mapping[str, Outcome] = {
-    **dict.fromkeys(_UNCHANGED.split(), _unchanged),
+    **dict.fromkeys(UNCHANGED, _unchanged),
     "MemoryData": _given,
     "Embed": _embed,
     "InnerProduct": _inner_product,

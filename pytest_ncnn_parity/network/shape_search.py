@@ -1,0 +1,164 @@
+"""Which shape an input must have, as far as the layers tell: its kind, its channels, its size.
+
+Nothing runs: shapes flow through the network until one is known that fits every layer, alone of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+from pytest_ncnn_parity.network.input_shapes import at_odds
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
+
+Axes = tuple[int | str, ...]  # a size, or the name of one that nothing tells
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an input is, by the first layer that says so. `counted`: the axis that its weights count."""
+
+    name: str
+    axes: tuple[str, ...]
+    counted: int | None
+
+
+PICTURE = Kind("picture", ("CHANNELS", "HEIGHT", "WIDTH"), 0)
+VOLUME = Kind("volume", ("CHANNELS", "DEPTH", "HEIGHT", "WIDTH"), 0)
+SIGNAL = Kind("signal", ("CHANNELS", "LENGTH"), 0)
+ROWS = Kind("rows", ("LENGTH", "SIZE"), 1)
+VECTOR = Kind("vector", ("SIZE",), 0)
+WORDS = Kind("words", ("LENGTH",), None)
+
+_KINDS = {
+    PICTURE: "Convolution ConvolutionDepthWise Deconvolution DeconvolutionDepthWise Pooling Interp "
+    "PixelShuffle Reorg DeformableConv2D GroupNorm InstanceNorm LRN",
+    VOLUME: "Convolution3D ConvolutionDepthWise3D Deconvolution3D DeconvolutionDepthWise3D Pooling3D",
+    SIGNAL: "Convolution1D ConvolutionDepthWise1D Deconvolution1D DeconvolutionDepthWise1D Pooling1D",
+    ROWS: "LSTM GRU RNN MultiHeadAttention LayerNorm RMSNorm Gemm",
+    VECTOR: "InnerProduct",
+    WORDS: "Embed",
+}
+_KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
+_PASSED = UNCHANGED | {"BinaryOp", "Padding"}  # before it: they keep the kind and the channels
+_FLATTENING = {"Flatten", "Reshape"}  # an InnerProduct reads what they make of anything
+
+COLOURS = (3, 1, 4, 2)  # channels, the likeliest first
+MOST_COUNTED = 8192
+_PROBES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640)
+_COARSE = range(8, 1025, 8)
+_FINE = range(2, 513)
+_FEW_LAYERS = 400  # beyond, a fine search takes long
+_CLOSE = 1.25  # sizes that differ by less are one, rounded
+
+
+def first_telling(graph: Graph, blob: str) -> tuple[Layer, Kind] | None:
+    """The first layer that says what `blob` is, behind those that keep its shape."""
+    flat = False
+    for layer in _readers(graph, blob, _PASSED | _FLATTENING):
+        kind = _KIND_OF.get(layer.type)
+        if kind is not None and (not flat or kind is VECTOR):
+            return layer, kind
+        flat |= layer.type in _FLATTENING
+    return None
+
+
+def passed(graph: Graph, blob: str) -> Iterator[Layer]:
+    """The layers that read `blob`, and those behind layers that keep its shape."""
+    return _readers(graph, blob, _PASSED)
+
+
+def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer]:
+    waiting, seen = [blob], {blob}
+    while waiting:
+        for layer in graph.consumers[waiting.pop(0)]:
+            yield layer
+            if layer.type in passing:
+                waiting.extend(output for output in layer.outputs if output not in seen)
+                seen.update(layer.outputs)
+
+
+def told(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
+    """What the layers tell of the shape of `blob`; nothing where none says even what it is."""
+    telling = first_telling(graph, blob)
+    if telling is None:
+        return None
+    layer, kind = telling
+    axes: list[int | str] = list(kind.axes)
+    if kind.counted is not None:
+        count = _counted(graph, blob, kind, layer)
+        if count is not None:
+            axes[kind.counted] = count
+    return kind, _sized(graph, blob, tuple(axes))
+
+
+def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
+    """How many channels, or how long rows, the weights of `last` are for."""
+    assert kind.counted is not None
+
+    def fits(count: int) -> bool:
+        shape = [_PROBES[-1]] * len(kind.axes)
+        shape[kind.counted or 0] = count
+        return flow(graph, {blob: tuple(shape)}, last).misfit is None
+
+    fitting = [count for count in COLOURS if fits(count)]
+    if len(fitting) == len(COLOURS):
+        return None  # any number will do
+    return next(iter(fitting), None) or next(filter(fits, range(5, MOST_COUNTED)), None)
+
+
+def _sized(graph: Graph, blob: str, axes: Axes) -> Axes:
+    """`axes` with the sizes that alone fit all layers, where there are such."""
+    unknown = [axis for axis in axes if isinstance(axis, str)]
+    if not unknown or {"CHANNELS", "SIZE"}.intersection(unknown):
+        return axes
+
+    def fits(size: int, **other: int) -> bool:
+        shape = tuple(other.get(axis, size) if isinstance(axis, str) else axis for axis in axes)
+        return at_odds(graph, blob, shape) is None
+
+    size = _only_size(fits, len(graph.layers) <= _FEW_LAYERS)
+    if size is None:
+        return axes
+    free = {axis for axis in unknown if fits(size, **{axis: 2 * size})}
+    return tuple(size if isinstance(axis, str) and axis not in free else axis for axis in axes)
+
+
+def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
+    """The one size that fits; None where many do, or none."""
+    if sum(map(fits, _PROBES)) > 2:
+        return None
+    fitting = list(filter(fits, _COARSE)) or (list(filter(fits, _FINE)) if fine else [])
+    if not fitting or max(fitting) > _CLOSE * min(fitting):
+        return None
+    return max(fitting, key=lambda size: (size & -size, size))  # the roundest in binary
+
+
+def mended(graph: Graph, blob: str, line: Shape) -> Shape | None:
+    """The shape that fits all layers where the `line` of the file does not, if there is one."""
+    return next(
+        (shape for shape in _others(graph, blob, line) if at_odds(graph, blob, shape) is None), None
+    )
+
+
+def _others(graph: Graph, blob: str, line: Shape) -> Iterator[Shape]:
+    """`line` in other orders, with the channels of the weights, and what the layers tell."""
+    yield from dict.fromkeys([tuple(reversed(line)), *permutations(line)])
+    known = told(graph, blob)
+    if known is None:
+        return
+    kind, axes = known
+    if kind.counted is not None and len(axes) == len(line):
+        count = axes[kind.counted]
+        if isinstance(count, int):
+            yield _with(line, kind.counted, count)
+    if all(isinstance(axis, int) for axis in axes):
+        yield tuple(axis for axis in axes if isinstance(axis, int))
+
+
+def _with(shape: Sequence[int], axis: int, size: int) -> Shape:
+    return (*shape[:axis], size, *shape[axis + 1 :])

@@ -1,0 +1,181 @@
+"""What a first spec feeds a network with: its shape as the files tell it, values such as it may meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ncnn_parity.base.errors import cut
+from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
+from pytest_ncnn_parity.network.integers import integer_reader, words
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shape_search import (
+    PICTURE,
+    SIGNAL,
+    VOLUME,
+    WORDS,
+    Axes,
+    Kind,
+    first_telling,
+    mended,
+    passed,
+    told,
+)
+from pytest_ncnn_parity.spec import pnnx_files
+from pytest_ncnn_parity.spec.pnnx_files import Told
+
+PIXELS = (1, 3, 4)  # channels of a picture
+COLOURS = 3  # of those that say it by themselves
+ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
+UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
+SOME_WORDS = 100  # where the network does not tell how many there are
+LARGE = 16.0  # a constant that is taken off the values of pixels, or divides them
+
+
+@dataclass(frozen=True)
+class FirstInput:
+    """One input of the first sample: its source as it stands in the spec, and comments on it."""
+
+    blob: str
+    source: str
+    comments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What is known of an input's shape, and the comments that say from where.
+
+    `written`: it must stand in the spec, for the .param does not tell it, or tells another.
+    """
+
+    axes: Axes
+    written: bool
+    comments: tuple[str, ...]
+
+
+def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
+    """What to feed to each input of `graph`, which was read from `param`."""
+    beside = pnnx_files.told(param)
+    for blob in graph.inputs:
+        shape = _shape(graph, blob, beside)
+        kind = _kind(graph, blob, shape.axes)
+        values, comments = _values(graph, blob, kind, shape.axes)
+        written = f", shape: [{', '.join(map(str, shape.axes))}]" if shape.written else ""
+        yield FirstInput(blob, f"{{{values}{written}}}", (*shape.comments, *comments))
+
+
+def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
+    """What the first layer says that the input is, or its three channels."""
+    telling = first_telling(graph, blob)
+    if telling is None:
+        return PICTURE if len(axes) == 3 and axes[0] == COLOURS else None
+    return telling[1]
+
+
+# -- shapes --------------------------------------------------------------------------------------
+
+
+def _shape(graph: Graph, blob: str, beside: Mapping[str, Told]) -> _Shape:
+    """The shape that fits the layers: the one in pnnx's files, on the Input line, or of the weights."""
+    line = graph.shapes.get(blob)
+    converted = beside.get(blob)
+    if line is None and converted is not None and _fits(graph, blob, converted):
+        return _of_pnnx(converted)
+    if line is None:
+        return _of_layers(graph, blob)
+    unfit = at_odds(graph, blob, line)
+    if unfit is None:
+        by_param = f"# The .param tells the shape, ({ORDERS[len(line)]}): {list(line)}."
+        return _Shape(line, False, (by_param,))
+    at_odds_with = f"# The Input line tells {list(line)}, which is at odds with the weights or layers:"
+    return _instead(graph, blob, line, (at_odds_with, f"# {unfit}."))
+
+
+def _fits(graph: Graph, blob: str, converted: Told) -> bool:
+    sizes = [size for size in converted.shape if size is not None]
+    if len(sizes) < len(converted.shape):
+        return True
+    return not misfit(graph, blob, sizes) and at_odds(graph, blob, sizes) is None
+
+
+def _of_pnnx(converted: Told) -> _Shape:
+    names = dict(enumerate(("WIDTH", "HEIGHT", "DEPTH", "CHANNELS")))
+    last = len(converted.shape) - 1
+    axes = tuple(names[last - i] if size is None else size for i, size in enumerate(converted.shape))
+    asked = "" if None not in converted.shape else ", but for what takes any size: write numbers there"
+    says = f"# {cut(converted.file)} tells the shape, ({ORDERS[len(axes)]}){asked}."
+    return _Shape(axes, True, (says,))
+
+
+def _of_layers(graph: Graph, blob: str) -> _Shape:
+    known = told(graph, blob)
+    if known is None:
+        return _Shape(
+            UNKNOWN,
+            True,
+            (
+                "# The .param does not tell the shape: write numbers here. It may be [WIDTH] alone,",
+                "# [HEIGHT, WIDTH] or [CHANNELS, DEPTH, HEIGHT, WIDTH] as well. No batch.",
+            ),
+        )
+    _, axes = known
+    missing = [axis for axis in axes if isinstance(axis, str)]
+    if not missing:
+        return _Shape(axes, True, ("# The shape is the one that fits all layers.",))
+    asked = f"# The .param does not tell {' and '.join(missing)}: write the size it was made for."
+    return _Shape(axes, True, (asked,))
+
+
+def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) -> _Shape:
+    """The shape that fits where the Input line's does not."""
+    other = mended(graph, blob, line)
+    if other is not None:
+        return _Shape(other, True, (*comments, f"# {list(other)} fits all of them."))
+    layers = _of_layers(graph, blob)
+    return _Shape(layers.axes, True, (*comments, *layers.comments))
+
+
+# -- values --------------------------------------------------------------------------------------
+
+
+def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str, tuple[str, ...]]:
+    """The source without its shape, and what is said of it."""
+    reader = integer_reader(graph, blob)
+    if reader is not None or kind is WORDS:
+        last = ((words(reader) if reader else None) or SOME_WORDS) - 1
+        return f"random: integers, low: 0, high: {last}", ()
+    if kind is SIGNAL:
+        return "random: smooth, low: -1, high: 1", ()
+    if kind not in (PICTURE, VOLUME):
+        return "random: normal", ()
+    high = 255 if _takes_bytes(graph, blob) else 1
+    return f"random: smooth, low: 0, high: {high}", tuple(_of_pictures(axes))
+
+
+def _of_pictures(axes: Axes) -> Iterator[str]:
+    yield "# Noise with a photograph's spectrum; low and high are the range the network is fed with."
+    if len(axes) == 3 and axes[0] in PIXELS:
+        yield "# It may be a picture. A real one, as (pixel - mean) * norm, tests more:"
+        size = f"[{axes[2]}, {axes[1]}]"
+        yield f"#   {{image: picture.png, color: rgb, size: {size}, mean: [...], norm: [...]}}"
+
+
+def _takes_bytes(graph: Graph, blob: str) -> bool:
+    """Whether the network itself scales values of 0 to 255: by a constant that fits nothing smaller."""
+    return any(map(_scales_bytes, passed(graph, blob)))
+
+
+def _scales_bytes(layer: Layer) -> bool:
+    """Whether `layer` adds or divides by a constant of pixels (src/layer/binaryop.h: the operations)."""
+    if layer.type != "BinaryOp" or layer.params.get("1") != "1":
+        return False
+    try:
+        constant = abs(float(layer.params.get("2", "0")))
+    except ValueError:
+        return False
+    operation = layer.params.get("0", "0")
+    if operation == "2":  # times
+        return 0.0 < constant <= 1.0 / LARGE
+    return operation in ("0", "1", "3", "7") and constant >= LARGE  # plus, minus, over, from

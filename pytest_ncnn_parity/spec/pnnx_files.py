@@ -1,0 +1,80 @@
+"""What pnnx wrote beside a converted network of its inputs. Read as text: nothing here is run.
+
+pnnx (tools/pnnx/src/save_ncnn.cpp) converts NAME.pt to NAME.ncnn.param, and writes NAME_ncnn.py, which
+feeds the network once, and NAME.pnnx.param, the network before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ncnn_parity.base import read_files
+
+MOST_BYTES = 16 << 20
+NO_BATCH = 233  # how pnnx writes that no axis is the batch
+
+# `in0 = torch.rand(1, 3, 224, 224, dtype=torch.float)` or `in0 = torch.randint(10, (1, 7), dtype=...)`
+_DRAWN = re.compile(r"^ *(\w+) = torch\.rand(?:int\(\d+, )?\(([\d, ]*)", re.MULTILINE | re.ASCII)
+# `ncnn.Mat(in0.squeeze(0).numpy())`, `ncnn.Mat(in0.numpy())` or `ncnn.Mat(in0.numpy(), batch_index=0)`
+_FED = r"ncnn\.Mat\({name}(?:\.squeeze\((\d+)\))?\.numpy\(\)(?:, batch_index=(\d+))?\)"
+# `pnnx.Input pnnx_input_0 0 1 0 #0=(1,3,224,224)f32`
+_INPUT = re.compile(r"^pnnx\.Input +\S+ +0 1 (\S+).*? #\1=\(([\d,?]*)\)", re.MULTILINE | re.ASCII)
+
+
+Sizes = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The shape that `file` tells of an input, without its batch; None stands for any size."""
+
+    file: str
+    shape: Sizes
+
+
+def told(param: Path) -> Mapping[str, Told]:
+    """What the files beside `param` tell, by the input blobs as pnnx names them, in0, in1, ..."""
+    name = param.name.removesuffix(".param").removesuffix(".ncnn")
+    script = param.with_name(f"{name}_ncnn.py")
+    original = param.with_name(f"{name}.pnnx.param")
+    return {**dict(_of_original(original)), **dict(_of_script(script))}
+
+
+def _of_script(path: Path) -> Iterator[tuple[str, Told]]:
+    """What the script draws for each input, without the axis that it takes for the batch."""
+    text = _text(path)
+    for name, sizes in _DRAWN.findall(text):
+        shape: Sizes = tuple(int(size) for size in re.findall(r"\d+", sizes))
+        fed = re.search(_FED.format(name=re.escape(name)), text)
+        if fed is None:
+            yield from _usable(path, name, _without_batch(shape))
+            continue
+        batch = int(next(filter(None, fed.groups()), NO_BATCH))
+        yield from _usable(path, name, shape[:batch] + shape[batch + 1 :])
+
+
+def _of_original(path: Path) -> Iterator[tuple[str, Told]]:
+    """The inputs of the network before."""
+    for number, (_, sizes) in enumerate(_INPUT.findall(_text(path))):
+        shape = tuple(None if size == "?" else int(size) for size in sizes.split(",") if size)
+        yield from _usable(path, f"in{number}", _without_batch(shape))
+
+
+def _without_batch(shape: Sizes) -> Sizes:
+    """`shape` without its first axis, if that is a batch of 1 or of any size."""
+    return shape[1:] if len(shape) > 1 and shape[0] in (1, None) else shape
+
+
+def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, Told]]:
+    if 1 <= len(shape) <= 4 and 0 not in shape:
+        yield blob, Told(path.name, shape)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_files.text(path, None, MOST_BYTES, "expected what pnnx wrote")
+    except read_files.Unreadable:  # not there, or not from pnnx: then it tells nothing
+        return ""
