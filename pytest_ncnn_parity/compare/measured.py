@@ -36,3 +36,4 @@ class Metrics:
     candidate: float  # there
     budget: float  # there
     failed: tuple[str, ...] = ()  # conditions that did not hold, as text
+    forgiven: str = ""  # what is out of tolerance and agrees all the same, in words

@@ -14,16 +14,21 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
+Scale = float | Array
 
 __all__ = ["BLOCK", "Array", "Metrics", "compare"]
 
 BLOCK = 1 << 16  # elements: float64 copies of a block stay in the processor's cache
 
 
-def compare(candidate: Array, reference: Array, tolerance: Tolerance) -> Metrics:
+def compare(
+    candidate: Array, reference: Array, tolerance: Tolerance, scale: Scale | None = None
+) -> Metrics:
     """Compare float arrays of one shape, element by element and as a whole.
 
-    Arrays of different shapes, or without elements, are a ValueError: nothing was compared.
+    `scale` is what the tolerance's `scaled` is a share of: a number, or an array that broadcasts to the
+    arrays' shape; without one, the largest reference value. Arrays of different shapes, or without
+    elements, are a ValueError: nothing was compared.
     """
     if not reference.size:
         raise ValueError("no elements to compare")
@@ -34,19 +39,18 @@ def compare(candidate: Array, reference: Array, tolerance: Tolerance) -> Metrics
     stats = _Statistics()
     for start, c, r in _blocks(candidate, reference):
         stats.add(start, c, r)
-    return _judge(stats, candidate, reference, tolerance)
+    if scale is None:
+        scale = stats.reference_absmax
+    return _judge(stats, candidate, reference, tolerance, scale)
 
 
-def _blocks(candidate: Array, reference: Array) -> Iterator[tuple[int, Array, Array]]:
-    """Flat float64 pairs of about BLOCK elements, with the first axis's start index."""
-    row = max(1, reference[:1].size)
+def _blocks(*arrays: Array) -> Iterator[tuple[Any, ...]]:
+    """Flat float64 pieces, of about BLOCK elements, of arrays of one shape; before them their start."""
+    row = max(1, arrays[0][:1].size)
     rows = max(1, BLOCK // row)
-    for start in range(0, reference.shape[0], rows):
-        yield (
-            start * row,
-            candidate[start : start + rows].astype(np.float64).ravel(),
-            reference[start : start + rows].astype(np.float64).ravel(),
-        )
+    for start in range(0, arrays[0].shape[0], rows):
+        pieces = (array[start : start + rows].astype(np.float64).ravel() for array in arrays)
+        yield (start * row, *pieces)
 
 
 class _Statistics:
@@ -94,23 +98,25 @@ class _Statistics:
             self.first_misplaced = start + int(wrong.argmax())
 
 
-def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance) -> Metrics:
+def _judge(
+    stats: _Statistics, candidate: Array, reference: Array, t: Tolerance, scale: Scale
+) -> Metrics:
     absmax = stats.reference_absmax
-    floor = t.atol + t.scaled * absmax
-    mismatched, worst, least, used = stats.misplaced, stats.worst, 0.0, 0.0
-    if t.rtol == 0.0:
-        least = _least(stats.max_abs - t.atol, stats.max_abs, absmax)
+    mismatched, worst = stats.misplaced, stats.worst
+    if isinstance(scale, float) and t.rtol == 0.0:  # one budget for all: the largest error tells
+        floor = t.atol + t.scaled * scale
+        least = _least(stats.max_abs - t.atol, stats.max_abs, scale)
         used = _ratio(max(0.0, stats.max_abs), floor)
-    if stats.max_abs > floor or t.rtol:
-        finite = _over_budget(candidate, reference, t, floor)
+        if stats.max_abs > floor:
+            mismatched += _over_budget(candidate, reference, t, scale).count
+    else:
+        finite = _over_budget(candidate, reference, t, scale)
         mismatched += finite.count
-        if t.rtol:
-            least = _least(finite.excess + t.scaled * absmax, stats.max_abs + floor, absmax)
-            worst, used = finite.place, finite.used
+        least, worst, used = finite.least, finite.place, finite.used
     if stats.misplaced:
         worst = stats.first_misplaced
         least = used = math.inf
-    c, r = (float(a.flat[worst]) for a in (candidate, reference))
+    c, r, unit = (float(a.flat[worst]) for a in (candidate, reference, _spread(scale, reference)))
     max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)
     if stats.misplaced:
         max_abs, cosine, sqnr = math.inf, math.nan, -math.inf
@@ -138,38 +144,47 @@ def _judge(stats: _Statistics, candidate: Array, reference: Array, t: Tolerance)
         index=tuple(int(i) for i in np.unravel_index(max(worst, 0), reference.shape)),
         reference=r,
         candidate=c,
-        budget=floor + t.rtol * abs(r),
+        budget=t.atol + t.scaled * unit + t.rtol * abs(r),
         failed=tuple(failed),
     )
 
 
 @dataclass(frozen=True)
 class _OverBudget:
-    """How many finite pairs exceed their budget, the largest excess, and its flat index.
+    """How many finite pairs exceed their budget, and the flat index of the largest excess.
 
     `used`: the largest error as a share of its own budget, which need not be that of the largest excess.
+    `least`: the `scaled` that lets all of them pass.
     """
 
     count: int
-    excess: float
     place: int
     used: float
+    least: float
 
 
-def _over_budget(candidate: Array, reference: Array, t: Tolerance, floor: float) -> _OverBudget:
-    over, largest, place, used = 0, -math.inf, 0, 0.0
-    for start, c, r in _blocks(candidate, reference):
+def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale) -> _OverBudget:
+    over, largest, place, used, least = 0, -math.inf, 0, 0.0, 0.0
+    for start, c, r, unit in _blocks(candidate, reference, _spread(scale, reference)):
+        finite = np.isfinite(c) & np.isfinite(r)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            error, relative = np.abs(c - r), t.rtol * np.abs(r)
-            excess = error - floor - relative
-            error /= floor + relative  # 0/0 is nan: nothing is off where nothing may be
-        excess[~np.isfinite(c) | ~np.isfinite(r)] = -math.inf
+            error, given = np.abs(c - r), t.atol + t.rtol * np.abs(r)
+            budget = given + t.scaled * unit
+            excess = np.where(finite, error - budget, -math.inf)
+            share = error / budget  # 0/0 is nan: nothing is off where nothing may be
+            missing = np.where(error > given, (error - given + _ROUNDING * (error + budget)) / unit, 0.0)
         over += int(np.count_nonzero(excess > 0.0))
         i = int(excess.argmax())
         if excess[i] > largest:
             largest, place = float(excess[i]), start + i
-        used = max(used, float(np.nanmax(error, initial=0.0, where=np.isfinite(excess))))
-    return _OverBudget(over, largest, place, used)
+        used = max(used, float(np.nanmax(share, initial=0.0, where=finite)))
+        least = max(least, float(missing.max(initial=0.0, where=finite)))
+    return _OverBudget(over, place, used, least)
+
+
+def _spread(scale: Scale, over: Array) -> Array:
+    """`scale` for each element of `over`."""
+    return np.broadcast_to(np.asarray(scale, np.float64), over.shape)
 
 
 def _absmax(finite: Array, so_far: float) -> float:
@@ -182,11 +197,14 @@ def _ratio(error: float, scale: float) -> float:
     return error / scale if scale else math.inf
 
 
+_ROUNDING = 4.0 * np.finfo(np.float64).eps
+
+
 def _least(missing: float, largest: float, absmax: float) -> float:
     """The `scaled` that makes up for `missing`; a little more, so that rounding does not undo it."""
     if missing <= 0.0:
         return 0.0
-    return _ratio(missing + 4.0 * np.finfo(np.float64).eps * largest, absmax)
+    return _ratio(missing + _ROUNDING * largest, absmax)
 
 
 def _cosine(s: _Statistics) -> float:

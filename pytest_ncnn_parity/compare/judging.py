@@ -1,0 +1,53 @@
+"""One value against its reference, with all that is known of it. Runs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.edges import with_edges_forgiven
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
+from pytest_ncnn_parity.compare.scales import scale_of
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+
+Array = npt.NDArray[Any]
+
+
+def judge(
+    candidate: Array,
+    reference: Array,
+    tolerance: Tolerance,
+    nature: Nature = UNKNOWN,
+    whole: bool = False,
+) -> Metrics:
+    """Compare arrays of one shape. `whole`: outputs of a whole network, and not of a layer alone."""
+    if nature is UNKNOWN and not whole:
+        return compare(candidate, reference, tolerance)
+    scale = scale_of(reference, nature, tolerance.scaled, whole)
+    metrics = compare(candidate, reference, tolerance, scale)
+    if nature.sums_to_one and tolerance.scaled:
+        metrics = _with_sums(metrics, candidate, reference, tolerance, None if whole else nature.along)
+    is_map = whole and nature.unit > 0.0
+    return with_edges_forgiven(metrics, candidate, reference, tolerance, scale, is_map)
+
+
+def _with_sums(
+    metrics: Metrics, candidate: Array, reference: Array, tolerance: Tolerance, along: int | None
+) -> Metrics:
+    """Probabilities that sum to one are off by no more than `scaled` in all: of 4,096 equal ones each is
+    2.4e-4, and all may be wrong by as much with no error above 0.05."""
+    if not np.isfinite(metrics.max_abs):
+        return metrics
+    off = np.nansum(np.abs(candidate.astype(np.float64) - reference), along)
+    total = np.nansum(reference, along, dtype=np.float64)  # where both sides are nan they agree
+    share = float((off / np.maximum(total, np.finfo(np.float64).tiny)).max())
+    used = max(metrics.used, share / tolerance.scaled)
+    if share <= tolerance.scaled:
+        return replace(metrics, used=used)
+    failed = f"probabilities off by {share:.3g} of their sum > {tolerance.scaled:g}"
+    return replace(metrics, agrees=False, used=used, failed=(*metrics.failed, failed))

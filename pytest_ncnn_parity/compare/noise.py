@@ -1,0 +1,97 @@
+"""How far a layer's own output moves when its inputs move by one unit in the last place.
+
+Terms that cancel leave a small result with the rounding of large ones: a Convolution over a flat grey
+picture is off by its own size in fp16, on any device, and nothing is wrong. A fault is far above that:
+a Softmax over 6,625 classes whose sum is kept in fp16 by a factor of 55, one over 4,096 by 1e5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.metrics import Scale
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+
+Array = npt.NDArray[Any]
+
+# By the 16-bit format, or of fp32 (None), as a share of the value: half to one unit in its last place.
+LAST_PLACE = {"fp16": 2.0**-11, "bf16": 2.0**-8, None: 2.0**-24}
+DRAWS = 8
+
+# Root mean squares of the error over that of the reference's own moves. Seen: 9.2 of an inner product
+# over thousands of cancelling terms, 8.3 of winograd in fp16, and 55 of the least real fault.
+MOST_OVERALL = 20.0
+# Of one element, beyond the plain budget. Seen 48: with few draws an element's own move may be small.
+MOST_ELEMENT = 64.0
+LEAST_SLICE = 16  # elements: of fewer, the elements speak for themselves
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What an error is against the reference's own moves.
+
+    `moves`: the root mean square of those where the error is out of tolerance; `factor`: of the error
+    over it, in the channel or row where that is largest. `explains`: within the bounds above.
+    """
+
+    explains: bool
+    moves: float
+    factor: float
+
+
+def moved(array: Array, half: str | None, draw: int) -> Array:
+    """`array` with each element moved by a unit in the last place of `half`, up or down by chance."""
+    signs = np.random.default_rng((1, draw)).choice([-1.0, 1.0], array.shape)
+    # in float64: 1 + 2^-24 is 1 in fp32, and only its product with a value rounds to the next one
+    return (array * (1.0 + LAST_PLACE[half] * signs)).astype(np.float32)
+
+
+class Moves:
+    """Gathers what the reference makes of moved inputs; `still` is what it makes of them as they are."""
+
+    def __init__(self, still: Array) -> None:
+        self._still = still.astype(np.float64)
+        self._squares = np.zeros(still.shape)
+        self._draws = 0
+
+    def add(self, answer: Array) -> None:
+        """Take note of one more answer, of the shape of `still`."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._squares += np.square(answer - self._still)
+        self._draws += 1
+
+    def against(
+        self, candidate: Array, reference: Array, tolerance: Tolerance, scale: Scale
+    ) -> Conditioning:
+        """Whether what is out of tolerance is within a multiple of these moves, everywhere.
+
+        As a whole, in each channel or row, and in each element: that one channel cancels excuses no
+        other. What is not finite is never excused.
+        """
+        with np.errstate(invalid="ignore"):
+            error = np.abs(candidate.astype(np.float64) - reference)
+        squares = self._squares / self._draws
+        budget = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
+        over = ~(error <= budget)
+        if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
+            return Conditioning(False, 0.0, float("inf"))
+        factor = _factor(error, squares, over)
+        excess = (error - budget)[over]
+        own = np.sqrt(squares[over])
+        explains = factor <= MOST_OVERALL and bool((excess <= MOST_ELEMENT * own).all())
+        return Conditioning(explains, float(np.sqrt(squares[over].mean())), factor)
+
+
+def _factor(error: Array, squares: Array, over: Array) -> float:
+    """The root mean square of the error over that of the moves: the most of any slice with errors."""
+    slices = [(np.square(error).mean(), squares.mean())]
+    others = tuple(range(1, error.ndim))
+    if others and error[0].size >= LEAST_SLICE:
+        affected = over.any(others)
+        errors, moves = (a.mean(others)[affected] for a in (np.square(error), squares))
+        slices += list(zip(errors, moves, strict=True))
+    return float(max(np.sqrt(e / m) if m else np.inf if e else 0.0 for e, m in slices))

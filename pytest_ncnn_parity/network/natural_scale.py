@@ -1,0 +1,127 @@
+"""Which values are bounded by how they are made, and so have a scale of their own. Pure.
+
+A probability's scale is 1, whatever the largest one at hand: 1e-5 that becomes 0 is no error of it. Only
+functions that level off give such a scale, and only what keeps values within their bounds carries it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pytest_ncnn_parity.network.param import Graph, Layer
+
+# They level off towards their bounds. Not so Swish, HardSwish, GELU, LogSoftmax; and not Clip, within
+# whose bounds values are as they were: a small one that is wrong is as wrong as without it.
+LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
+_UNARY_TANH = "16"  # src/layer/unaryop.h
+_FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
+
+# every element of the output is one of the input, or 0
+_COPIES = frozenset(
+    "Split Reshape Flatten Squeeze ExpandDims Permute Noop Dropout PixelShuffle ShuffleChannel Reorg "
+    "Flip DeepCopy".split()
+)
+_SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
+# every element lies between elements of the input; Interp's cubic kind a little beside
+_MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
+_SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
+_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a root enlarges small errors
+_REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
+
+_ADD, _SUB, _MUL, _MAX, _MIN, _RSUB = "0", "1", "2", "4", "5", "7"  # src/layer/binaryop.h
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The natural scale of a value. `sums_to_one`: a Softmax's output, or a copy of all of it."""
+
+    unit: float
+    sums_to_one: bool = False
+
+
+def natural_scales(graph: Graph) -> Mapping[str, Scale]:
+    """The natural scale of every value that has one, by blob."""
+    scales: dict[str, Scale] = {}
+    for layer in graph.layers:
+        scale = _made(layer) or _carried(layer, [scales.get(blob) for blob in layer.inputs])
+        if scale is not None:
+            scales.update(dict.fromkeys(layer.outputs, scale))
+    return scales
+
+
+def levels_off(layer: Layer) -> bool:
+    """Whether the layer's outputs are bounded whatever goes in."""
+    return _made(layer) is not None
+
+
+def softmax_axis(layer: Layer, dimensions: int) -> int:
+    """The axis, in numpy's order, along which a Softmax's output sums to one."""
+    axis = int(layer.params.get("0", "0"))
+    return axis + dimensions if axis < 0 else axis
+
+
+def _made(layer: Layer) -> Scale | None:
+    unary = layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_TANH
+    fused = layer.type.startswith(("Convolution", "Deconvolution", "InnerProduct"))
+    name, sigmoid = _FUSED_SIGMOID
+    if layer.type in LEVELLING or unary or (fused and layer.params.get(name) == sigmoid):
+        return Scale(1.0, sums_to_one=layer.type == "Softmax")
+    return None
+
+
+def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
+    """The scale of the layer's outputs that those of its inputs leave it."""
+    known = [scale for scale in inputs if scale is not None]
+    if len(known) < len(inputs) or not known:
+        return None
+    unit = max(scale.unit for scale in known)
+    if layer.type in _COPIES or layer.type == "Concat":
+        return Scale(unit, all(scale.sums_to_one for scale in known))
+    keep = _KEEPING.get(layer.type)
+    if layer.type in _SELECTIONS | _MEANS | _SHRINKING or (keep is not None and keep(layer)):
+        return Scale(unit)
+    if layer.type == "BinaryOp":
+        return _binary(layer, known)
+    return None
+
+
+def _pads_within(layer: Layer) -> bool:
+    return abs(_number(layer, "5")) <= 1.0 and layer.params.get("6", "0") == "0"
+
+
+def _reduces_within(layer: Layer) -> bool:
+    return layer.params.get("0") in _REDUCING and abs(_number(layer, "2", 1.0)) <= 1.0
+
+
+def _one_of(operations: Iterable[str]) -> Callable[[Layer], bool]:
+    return lambda layer: layer.params.get("0", "0") in operations
+
+
+_KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
+    {
+        "Padding": _pads_within,
+        "UnaryOp": _one_of(_SHRINKING_UNARY),
+        "Reduction": _reduces_within,
+        "Eltwise": _one_of({"0", "2"}),  # product, maximum
+    }
+)
+
+
+def _binary(layer: Layer, known: list[Scale]) -> Scale | None:
+    operation = layer.params.get("0", _ADD)
+    if layer.params.get("1", "0") != "1":  # two values: of probabilities, products and the like are such
+        return Scale(max(s.unit for s in known)) if operation in {_MUL, _MAX, _MIN} else None
+    number = abs(_number(layer, "2"))
+    if operation in {_ADD, _SUB, _RSUB} and number <= 1.0:  # 1 - p is in p's unit
+        return Scale(known[0].unit)
+    # not larger: an attention map times its count of places is an ordinary value again
+    return Scale(known[0].unit * number) if operation == _MUL and number <= 1.0 else None
+
+
+def _number(layer: Layer, name: str, default: float = 0.0) -> float:
+    try:
+        return float(layer.params.get(name, default))
+    except ValueError:
+        return float("inf")

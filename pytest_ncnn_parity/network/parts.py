@@ -1,0 +1,151 @@
+"""Which parts of a value were made by which layers: boxes in pixels beside scores from 0 to 1.
+
+Concat puts values of different makers side by side, and Reshape, Permute, Slice carry them on. What
+those do to a value's elements, they do to labels of its elements as well: so they are run on labels,
+and no operator is written a second time here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.nature import Nature
+from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+# runs a layer with some of its inputs replaced, and gives its outputs
+Copy = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+# each element of the output comes of the element at its place in an input
+_ELEMENTWISE = frozenset(
+    "ReLU PReLU Sigmoid TanH HardSigmoid HardSwish Swish Mish GELU ELU SELU CELU Clip AbsVal UnaryOp "
+    "Exp Log Power Scale Bias BatchNorm BinaryOp Eltwise Threshold Erf Softplus BNLL Shrink".split()
+)
+# and these leave its natural scale
+_KEEP_UNITS = frozenset("ReLU Clip AbsVal Threshold".split())
+
+
+class Parts:
+    """Follows the values that end in `outputs` through the layers of a run, in their order.
+
+    A label is a number from 1 for each value that a layer makes; a value of one maker has a number, one
+    of several an array of them.
+    """
+
+    def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
+        self._graph = graph
+        self._scales = natural_scales(graph)
+        self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
+        self._labels: dict[str, int | Array] = {}
+        self._units: list[float] = [0.0]  # by label; 0 is what Padding adds
+
+    @property
+    def layers(self) -> set[int]:
+        """Numbers of the layers that must be followed: none, where nothing is put side by side."""
+        makers = [self._graph.producer[blob] for blob in self._tail]
+        mixed = any(layer.type == "Concat" and len(layer.inputs) > 1 for layer in makers)
+        return {layer.number for layer in makers} if mixed else set()
+
+    def follow(self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy) -> None:
+        """Label the outputs of `layer`, whose values have these `shapes`; `copy` runs it on labels."""
+        outputs = [blob for blob in layer.outputs if blob in self._tail]
+        if not outputs:
+            return
+        labels = self._carried(layer, shapes, copy)
+        for blob in outputs:
+            self._labels[blob] = labels[blob] if blob in labels else self._new(blob)
+
+    def nature(self, blob: str, dimensions: int) -> Nature:
+        """What is known of the value of `blob`, which has so many dimensions."""
+        scale = self._scales.get(blob)
+        labels = self._labels.get(blob)
+        if isinstance(labels, np.ndarray):
+            units = {int(label): self._units[label] for label in np.unique(labels)}
+            return Nature(parts=_narrowed(labels), units=units)
+        if scale is None:
+            return Nature()
+        maker = self._graph.producer[blob]
+        along = softmax_axis(maker, dimensions) if maker.type == "Softmax" else None
+        return Nature(scale.unit, sums_to_one=scale.sums_to_one, along=along)
+
+    def _new(self, blob: str) -> int:
+        scale = self._scales.get(blob)
+        self._units.append(0.0 if scale is None else scale.unit)
+        return len(self._units) - 1
+
+    def _carried(
+        self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy
+    ) -> Mapping[str, int | Array]:
+        """Labels that the layer's inputs give its outputs; nothing for what it makes itself."""
+        if layer.type in COPYING:
+            return self._copied(layer, shapes, copy)
+        if layer.type in _ELEMENTWISE:
+            blob = layer.outputs[0]
+            for source in layer.inputs:
+                labels = self._labels.get(source)
+                if isinstance(labels, np.ndarray) and labels.shape == shapes[blob]:
+                    return {blob: self._relabelled(layer, labels)}
+        return {}
+
+    def _copied(
+        self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy
+    ) -> Mapping[str, int | Array]:
+        # what a Reshape or Crop reads beside its first input is no value but a shape
+        sources = layer.inputs if layer.type == "Concat" else layer.inputs[:1]
+        known = {blob: self._labels[blob] for blob in sources if blob in self._labels}
+        if len(known) < len(set(sources)):
+            return {}
+        first, *rest = known.values()
+        alike = isinstance(first, int) and all(isinstance(n, int) and n == first for n in rest)
+        if alike or layer.type == "Split":
+            return dict.fromkeys(layer.outputs, first)
+        arrays = {b: np.full(shapes[b], label, np.float32) for b, label in known.items()}
+        return self._checked(copy(arrays))
+
+    def _checked(self, copies: Mapping[str, Array]) -> Mapping[str, Array]:
+        """`copies` as labels, but those that are something else: what pads may be no label."""
+        checked = {}
+        for blob, copied in copies.items():
+            labels = copied.astype(np.int32)
+            if (labels == copied).all() and labels.min() >= 0 and labels.max() < len(self._units):
+                checked[blob] = labels
+        return checked
+
+    def _relabelled(self, layer: Layer, labels: Array) -> Array:
+        """The same parts as values of their own, in what units `layer` leaves them."""
+        renamed = np.zeros(len(self._units), np.int32)
+        for label in np.unique(labels):
+            unit = self._units[label] if layer.type in _KEEP_UNITS else 0.0
+            self._units.append(1.0 if levels_off(layer) else unit)
+            renamed[label] = len(self._units) - 1
+        relabelled: Array = renamed[labels]
+        return relabelled
+
+
+def _tail(graph: Graph, outputs: Iterable[str]) -> set[str]:
+    """The blobs whose elements can be told apart in `outputs`."""
+    tail: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        blob = waiting.pop()
+        if blob not in tail:
+            tail.add(blob)
+            layer = graph.producer[blob]
+            if layer.type in COPYING | _ELEMENTWISE:
+                waiting.extend(layer.inputs)
+    return tail
+
+
+def _narrowed(labels: Array) -> Array:
+    """`labels`, with 1 for each axis along which they are all alike."""
+    for axis in range(labels.ndim):
+        first = labels.take([0], axis)
+        if (labels == first).all():
+            labels = first
+    return labels

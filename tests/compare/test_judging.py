@@ -1,0 +1,161 @@
+"""Edges of maps, and probabilities that sum to one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_ncnn_parity.compare.edges import MOST_OVER
+from pytest_ncnn_parity.compare.judging import judge
+from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, EDGES, Tolerance
+
+FP16 = DEFAULTS["fp16"].output
+PROBABILITY = Nature(1.0)
+SOFTMAX = Nature(1.0, sums_to_one=True, along=1)
+
+
+def text_map(seed: int = 0) -> np.ndarray:
+    """Words as a text detector sees them: boxes of ones with edges a pixel wide."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((1, 160, 160), np.float32)
+    for _ in range(12):
+        y, x = rng.integers(5, 130, 2)
+        height, width = rng.integers(8, 14), rng.integers(12, 28)
+        drawn[0, y : y + height, x : x + width] = 0.97
+    return drawn
+
+
+def edge_pixels(drawn: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Places just inside the boxes."""
+    outside = drawn[0] < 0.5
+    near = np.zeros_like(outside)
+    for axis in (0, 1):
+        for step in (-1, 1):
+            near |= np.roll(outside, step, axis)
+    ys, xs = np.nonzero(near & ~outside)
+    chosen = np.random.default_rng(seed).choice(len(ys), count, replace=False)
+    return ys[chosen], xs[chosen]
+
+
+def test_a_few_pixels_at_edges_may_be_off() -> None:
+    reference = text_map()
+    candidate = reference.copy()
+    ys, xs = edge_pixels(reference, 25)
+    candidate[0, ys, xs] -= 0.18
+    metrics = judge(candidate, reference, FP16, PROBABILITY, whole=True)
+    assert metrics.agrees
+    assert metrics.mismatched == 25
+    told = "25 of 25600 elements are out of tolerance, by up to 2.3 times: on edges of the map"
+    assert metrics.forgiven == told
+    assert metrics.max_abs == pytest.approx(0.18)
+
+
+def test_off_edges_one_pixel_is_red() -> None:
+    reference = text_map()
+    candidate = reference.copy()
+    y, x = np.argwhere(reference[0] == 0)[0]
+    candidate[0, y, x] = 0.18
+    assert not judge(candidate, reference, FP16, PROBABILITY, whole=True).agrees
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_word_that_is_not_found_is_red(seed: int) -> None:
+    reference = text_map(seed)
+    ys, xs = np.nonzero(reference[0])
+    candidate = reference.copy()
+    y, x = ys[0], xs[0]
+    candidate[0, y : y + 6, x : x + 6] = 0.0  # 36 pixels: well below the share
+    assert not judge(candidate, reference, FP16, PROBABILITY, whole=True).agrees
+
+
+def test_too_many_pixels_or_too_far_off_are_red() -> None:
+    reference = text_map()
+    ys, xs = edge_pixels(reference, int(EDGES * reference.size) + 1)
+    for pixels, error in ((len(ys), 0.1), (1, (MOST_OVER + 1) * FP16.scaled)):
+        candidate = reference.copy()
+        candidate[0, ys[:pixels], xs[:pixels]] -= error
+        assert not judge(candidate, reference, FP16, PROBABILITY, whole=True).agrees
+
+
+def test_a_map_shifted_by_a_pixel_is_red() -> None:
+    reference = text_map()
+    assert not judge(np.roll(reference, 1, 2), reference, FP16, PROBABILITY, whole=True).agrees
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_one_value_that_is_not_finite_is_red(value: float) -> None:
+    reference = text_map()
+    candidate = reference.copy()
+    ys, xs = edge_pixels(reference, 1)
+    candidate[0, ys, xs] = value
+    tolerance = replace(FP16, share=0.1)
+    for nature in (PROBABILITY, UNKNOWN):
+        assert not judge(candidate, reference, tolerance, nature, whole=True).agrees
+
+
+def test_only_probabilities_of_whole_networks_have_edges() -> None:
+    reference = text_map()
+    candidate = reference.copy()
+    ys, xs = edge_pixels(reference, 25)
+    candidate[0, ys, xs] -= 0.18
+    assert not judge(candidate, reference, FP16, UNKNOWN, whole=True).agrees
+    assert not judge(candidate, reference, FP16, PROBABILITY, whole=False).agrees
+    assert not judge(candidate, reference, FP16.updated({"scaled": 0.08}), PROBABILITY, True).agrees
+    flat = candidate.reshape(160, 160), reference.reshape(160, 160)
+    assert not judge(*flat, FP16, PROBABILITY, whole=True).agrees
+
+
+def test_a_share_that_the_user_grants_holds_for_any_value() -> None:
+    reference = np.random.default_rng(0).normal(0, 1, (4, 500)).astype(np.float32)
+    candidate = reference.copy()
+    candidate[0, :10] += 3 * 0.02 * np.abs(reference).max()
+    tolerance = Tolerance(scaled=0.02)
+    assert not judge(candidate, reference, tolerance).agrees
+    granted = tolerance.updated({"share": 0.01})
+    assert judge(candidate, reference, granted, whole=True).agrees
+    candidate[0, :11] += 3 * 0.02 * np.abs(reference).max()
+    assert not judge(candidate, reference, granted, whole=True).agrees
+
+
+def stuck(logits: np.ndarray) -> np.ndarray:
+    """A Softmax whose sum is kept in fp16, term by term."""
+    powers = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float16)
+    total = np.zeros(len(logits), np.float16)
+    for column in powers.T:
+        total = (total + column).astype(np.float16)
+    return (powers / total[:, None]).astype(np.float32)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return (powers / powers.sum(1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_flat_softmax_whose_sum_is_stuck_is_red(seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 0.02, (1, 4096))
+    reference, candidate = softmax(logits), stuck(logits)
+    assert np.abs(candidate - reference).max() < 0.001  # by elements alone it would pass
+    layer = judge(candidate, reference, DEFAULTS["fp16"].layer, SOFTMAX)
+    assert not layer.agrees
+    assert layer.failed[-1].startswith("probabilities off by ")
+    copied = replace(SOFTMAX, along=None)
+    assert not judge(candidate.reshape(64, 64), reference.reshape(64, 64), FP16, copied, True).agrees
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+@pytest.mark.parametrize("spread", [0.5, 4.0, 10.0])
+def test_a_softmax_in_fp16_over_what_people_classify_is_green(classes: int, spread: float) -> None:
+    logits = np.random.default_rng(classes).normal(0, spread, (20, classes)).astype(np.float32)
+    reference = softmax(logits)
+    candidate = reference.astype(np.float16).astype(np.float32)
+    metrics = judge(candidate, reference, DEFAULTS["fp16"].layer, SOFTMAX)
+    assert metrics.agrees
+    assert 0.0 < metrics.used < 0.2
+
+
+def test_rows_of_nothing_are_no_probabilities() -> None:
+    reference = np.full((2, 4), 0.25, np.float32)
+    reference[1] = np.nan  # a row masked as a whole
+    assert judge(reference, reference, DEFAULTS["fp16"].layer, SOFTMAX).agrees

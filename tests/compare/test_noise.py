@@ -1,0 +1,132 @@
+"""The noise floor: terms that cancel leave the rounding of large ones; a fault is far above that.
+
+The layer is a product of a matrix and values that are nearly alike, summed in fp16 term by term.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pytest_ncnn_parity.compare.judging import judge
+from pytest_ncnn_parity.compare.noise import DRAWS, Conditioning, Moves, moved
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS
+
+FP16 = DEFAULTS["fp16"].layer
+ROWS, TERMS, PLACES = 6, 64, 40
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def weights(rng: np.random.Generator, cancelling: int = ROWS) -> np.ndarray:
+    """Rows of which the first `cancelling` add up to nothing."""
+    rows = rng.normal(0, 1 / 8, (ROWS, TERMS))
+    rows[:cancelling] -= rows[:cancelling].mean(1, keepdims=True)
+    return rows.astype(np.float16).astype(np.float32)
+
+
+def grey(rng: np.random.Generator) -> np.ndarray:
+    """A picture that is nearly flat, in values that fp16 holds."""
+    return (1.5 + 0.002 * rng.normal(0, 1, (TERMS, PLACES))).astype(np.float16).astype(np.float32)
+
+
+def in_fp16(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    total = np.zeros((len(rows), values.shape[1]), np.float16)
+    for column, row in zip(rows.T, values, strict=True):
+        total = (total + np.outer(column, row).astype(np.float16)).astype(np.float16)
+    return total.astype(np.float32)
+
+
+def conditioning(candidate: np.ndarray, run: Run, values: np.ndarray) -> Conditioning:
+    """What the worker asks: the reference's own moves, against the candidate's error."""
+    reference = run(values)
+    assert not judge(candidate, reference, FP16).agrees
+    moves = Moves(reference)
+    for draw in range(DRAWS):
+        moves.add(run(moved(values, "fp16", draw)))
+    return moves.against(candidate, reference, FP16, float(np.abs(reference).max()))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rounding_of_terms_that_cancel_is_explained(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, values = weights(rng), grey(rng)
+    seen = conditioning(in_fp16(rows, values), lambda x: rows @ x, values)
+    assert seen.explains
+    assert seen.factor < 5
+    assert seen.moves == pytest.approx(2**-11 * 1.5, rel=0.5)  # of 64 terms of 1.5 * 1/8 each
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_fault_beside_a_channel_that_cancels_is_not(seed: int) -> None:
+    """One row cancels, and its moves are as large as ever; another, which does not, is a tenth off."""
+    rng = np.random.default_rng(seed)
+    rows, values = weights(rng, cancelling=1), grey(rng)
+    candidate = in_fp16(rows, values)
+    worst = np.abs(rows @ values).max(1).argmax()
+    candidate[worst] *= 1.1
+    assert not conditioning(candidate, lambda x: rows @ x, values).explains
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_fault_in_a_channel_that_cancels_is_not(seed: int) -> None:
+    """A wrong weight: a term too much, where all others still cancel."""
+    rng = np.random.default_rng(seed)
+    rows, values = weights(rng), grey(rng)
+    faulty = rows.copy()
+    faulty[2, 5] += 0.1
+    candidate = in_fp16(faulty, values)
+    assert not conditioning(candidate, lambda x: rows @ x, values).explains
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_wrong_element_is_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, values = weights(rng), grey(rng)
+    candidate = in_fp16(rows, values)
+    candidate[seed % ROWS, seed] += 0.2
+    assert not conditioning(candidate, lambda x: rows @ x, values).explains
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_not(value: float) -> None:
+    rng = np.random.default_rng(0)
+    rows, values = weights(rng), grey(rng)
+    candidate = in_fp16(rows, values)
+    candidate[0, 0] = value
+    assert not conditioning(candidate, lambda x: rows @ x, values).explains
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(0))
+    return powers / powers.sum(0)
+
+
+def stuck(logits: np.ndarray) -> np.ndarray:
+    """The sum ends where fp16 no longer holds an odd number."""
+    powers = np.exp(logits - logits.max(0)).astype(np.float16)
+    total = np.zeros(logits.shape[1], np.float16)
+    for row in powers:
+        total = (total + row).astype(np.float16)
+    return (powers / total).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("classes", [4096, 6625])
+def test_a_sum_that_fp16_cannot_hold_is_not(seed: int, classes: int) -> None:
+    logits = np.random.default_rng(seed).normal(0, 0.1, (classes, 1)).astype(np.float32)
+    assert not conditioning(stuck(logits), softmax, logits).explains
+
+
+def test_inputs_move_by_one_unit_in_the_last_place_up_or_down() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 2000).astype(np.float32)
+    for half, step in (("fp16", 2**-11), ("bf16", 2**-8), (None, 2**-24)):
+        one, same, other = (moved(values, half, draw) for draw in (0, 0, 1))
+        np.testing.assert_array_equal(one, same)
+        assert (one != other).any()
+        ratio = one.astype(np.float64) / values - 1
+        assert (np.abs(ratio) >= 0.9 * step).all()
+        assert (np.abs(ratio) <= 2.1 * step).all()
+        assert 0.4 < (ratio > 0).mean() < 0.6
+    assert moved(values, "fp16", 0).dtype == np.float32
+    np.testing.assert_array_equal(moved(np.array([0.0, np.inf]), "fp16", 0), [0.0, np.inf])

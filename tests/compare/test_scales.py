@@ -1,0 +1,150 @@
+"""What an error is measured by: parts, rows and natural scales."""
+
+import numpy as np
+import pytest
+
+from pytest_ncnn_parity.compare.judging import judge
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
+from pytest_ncnn_parity.compare.scales import LAYER_UNIT, OUTPUT_UNIT, scale_of
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
+
+OUTPUTS = {name: defaults.output for name, defaults in DEFAULTS.items() if name != "bf16"}
+BOXES, SCORES = 1, 2
+MIXED = Nature(
+    parts=np.array([[BOXES]] * 4 + [[SCORES]]), units={BOXES: 0.0, SCORES: 1.0}
+)  # a part for each row of (5, 2100)
+
+
+def detections(seed: int = 0) -> np.ndarray:
+    """Rows x, y, w, h in pixels of a picture of 640, and a score, nearly all of them small."""
+    rng = np.random.default_rng(seed)
+    boxes = rng.uniform(0, [[640], [640], [90], [60]], (4, 2100))
+    return np.vstack([boxes, rng.beta(0.3, 3, (1, 2100))]).astype(np.float32)
+
+
+def off(reference: np.ndarray, row: int, share: float) -> np.ndarray:
+    """`reference` with one element of the row off by a share of the row's largest."""
+    candidate = reference.copy()
+    candidate[row, 7] += share * np.abs(reference[row]).max()
+    return candidate
+
+
+@pytest.mark.parametrize("precision", OUTPUTS)
+@pytest.mark.parametrize("nature", [MIXED, UNKNOWN], ids=["known parts", "one maker"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("row", range(5))
+def test_a_row_wrong_by_a_tenth_is_red(row: int, axis: int, nature: Nature, precision: str) -> None:
+    reference = detections()
+    candidate = off(reference, row, 0.1)
+    if nature is MIXED and axis:
+        nature = Nature(parts=MIXED.parts.T, units=MIXED.units)  # type: ignore[union-attr]
+    if axis:
+        candidate, reference = candidate.T, reference.T
+    assert not judge(candidate, reference, OUTPUTS[precision], nature, whole=True).agrees
+
+
+@pytest.mark.parametrize("precision", OUTPUTS)
+def test_a_row_off_by_what_its_precision_takes_is_green(precision: str) -> None:
+    allowed = {"fp32": 1e-4, "golden": 5e-3}.get(precision, 0.04)
+    reference = detections()
+    for row in range(5):
+        for nature in (MIXED, UNKNOWN):
+            candidate = off(reference, row, allowed)
+            assert judge(candidate, reference, OUTPUTS[precision], nature, whole=True).agrees
+
+
+def test_recorded_scores_of_another_size_are_red_whichever_side_is_large() -> None:
+    small, large = detections(), detections()
+    small[4], large[4] = 0.0003, 1.0
+    for nature in (MIXED, UNKNOWN):
+        for candidate, reference in ((small, large), (large, small)):
+            metrics = judge(candidate, reference, OUTPUTS["golden"], nature, whole=True)
+            assert not metrics.agrees
+            assert metrics.mismatched == 2100
+            assert metrics.index[0] == 4
+
+
+def test_a_score_near_nothing_may_become_nothing() -> None:
+    reference = detections()
+    reference[4] *= 1e-5
+    candidate = reference.copy()
+    candidate[4] = 0.0
+    assert judge(candidate, reference, OUTPUTS["fp16"], MIXED, whole=True).agrees
+
+
+def test_channels_of_a_picture_are_rows_too() -> None:
+    reference = detections().reshape(5, 42, 50)
+    candidate = reference.copy()
+    candidate[4] += 0.1
+    nature = Nature(parts=np.array([1, 1, 1, 1, 2]).reshape(5, 1, 1), units={1: 0.0, 2: 1.0})
+    for known in (nature, UNKNOWN):
+        assert not judge(candidate, reference, OUTPUTS["fp16"], known, whole=True).agrees
+
+
+def test_the_same_at_another_place_is_not_told_apart_by_rows() -> None:
+    # anchors of three strides: parts along the long axis, and all in one unit
+    parts = np.repeat([1, 2, 3], [1600, 400, 100])[:, None]
+    reference = np.random.default_rng(0).normal(0, 1, (2100, 32)).astype(np.float32)
+    scale = scale_of(reference, Nature(parts=parts, units={1: 0.0, 2: 0.0, 3: 0.0}), 0.08, True)
+    assert isinstance(scale, np.ndarray)
+    assert scale.shape == (2100, 1)
+    assert len(np.unique(scale)) == 3
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        np.random.default_rng(1).normal(0, 1, (8, 30)),  # rows of one size
+        np.random.default_rng(1).normal(0, 1, (8, 30)) * np.geomspace(1, 1 / 24, 8)[:, None],
+        np.random.default_rng(1).normal(0, 1, (4, 1, 1)) * [[[1]], [[0.01]], [[1]], [[1]]],  # too few
+        np.random.default_rng(1).normal(0, 1, (1000,)) * np.geomspace(1, 1e-4, 1000),  # no rows
+        np.random.default_rng(1).normal(0, 1, (3, 40, 40)) * np.geomspace(1, 1e-4, 40),  # dark columns
+    ],
+    ids=["alike", "24 apart", "four numbers", "a vector", "a picture with a dark side"],
+)
+def test_one_largest_value_measures_what_is_in_one_unit(reference: np.ndarray) -> None:
+    assert scale_of(reference, UNKNOWN, 0.08, True) is not None
+    scale = np.broadcast_to(scale_of(reference, UNKNOWN, 0.08, True), reference.shape)
+    assert (scale == np.abs(reference).max()).all()
+
+
+def test_a_layer_alone_is_measured_by_less_than_a_whole_network() -> None:
+    reference = np.full((1, 8, 8), 1e-5, np.float32)
+    probability = Nature(1.0)
+    layer, output = (scale_of(reference, probability, 0.05, whole) for whole in (False, True))
+    assert (layer, output) == (LAYER_UNIT, OUTPUT_UNIT)
+
+
+def sigmoid(candidate: float, reference: float, whole: bool) -> Metrics:
+    arrays = (np.full((1, 8, 8), value, np.float32) for value in (candidate, reference))
+    defaults = DEFAULTS["fp16"]
+    return judge(*arrays, defaults.output if whole else defaults.layer, Nature(1.0), whole)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_small_probabilities_are_measured_by_their_scale(whole: bool) -> None:
+    assert sigmoid(0.0, 1.1e-5, whole).agrees
+    assert sigmoid(0.0009, 0.0005, whole).agrees
+    assert not sigmoid(0.45, 0.5, whole).agrees  # a tenth off is red, as of any other value
+    assert not sigmoid(0.11, 0.01, whole).agrees
+    assert not sigmoid(float("nan"), 1e-5, whole).agrees
+
+
+def test_a_layer_of_probabilities_a_tenth_off_is_red_as_any_other() -> None:
+    assert not sigmoid(0.27, 0.3, whole=False).agrees
+
+
+def test_parts_of_a_copying_layer_have_a_budget_each() -> None:
+    reference = detections()
+    candidate = reference.copy()
+    candidate[4] *= 1.2
+    assert judge(candidate, reference, DEFAULTS["fp16"].layer).agrees  # by one largest value
+    assert not judge(candidate, reference, DEFAULTS["fp16"].layer, MIXED).agrees
+
+
+def test_values_that_are_not_finite_give_no_scale() -> None:
+    reference = np.array([[np.inf, 2.0, np.nan]], np.float32)
+    assert scale_of(reference, UNKNOWN, 0.05, True) == 2.0
+    metrics = judge(reference, reference, Tolerance(scaled=0.05), Nature(1.0), whole=True)
+    assert metrics.agrees

@@ -1,0 +1,109 @@
+"""Natural scales: what is bounded by how it is made, and what carries the bounds on."""
+
+import pytest
+
+from pytest_ncnn_parity.network.natural_scale import Scale, levels_off, natural_scales, softmax_axis
+from tests.graphs import network
+
+PROBABILITY = Scale(1.0)
+DISTRIBUTION = Scale(1.0, sums_to_one=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Sigmoid s in0 out",
+        "HardSigmoid s in0 out 0=0.1666667 1=0.5",
+        "TanH s in0 out",
+        "Erf s in0 out",
+        "UnaryOp s in0 out 0=16",
+        "Convolution s in0 out 0=8 1=3 6=216 9=4",
+        "ConvolutionDepthWise s in0 out 0=8 1=3 6=72 7=8 9=4",
+        "InnerProduct s in0 out 0=8 2=64 9=4",
+    ],
+)
+def test_what_levels_off_has_the_scale_of_its_bounds(line: str) -> None:
+    graph = network(line)
+    assert natural_scales(graph)["out"] == PROBABILITY
+    assert levels_off(graph.layers[1])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Swish s in0 out",
+        "HardSwish s in0 out",
+        "GELU s in0 out",
+        "Clip s in0 out 0=0.0 1=6.0",
+        "ReLU s in0 out",
+        "UnaryOp s in0 out 0=9",
+        "UnaryOp s in0 out",
+        "Convolution s in0 out 0=8 1=3 6=216 9=1",
+        "Convolution s in0 out 0=8 1=3 6=216",
+    ],
+)
+def test_what_is_not_bounded_by_levelling_off_has_none(line: str) -> None:
+    assert natural_scales(network(line)) == {}
+
+
+def test_a_softmax_sums_to_one_and_knows_where() -> None:
+    graph = network("Softmax s in0 out 0=-1 1=1")
+    assert natural_scales(graph) == {"out": DISTRIBUTION}
+    assert softmax_axis(graph.layers[1], 3) == 2
+    assert softmax_axis(network("Softmax s in0 out").layers[1], 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "probabilities", "distributions"),
+    [
+        ("Split c s out other", PROBABILITY, DISTRIBUTION),
+        ("Reshape c s out 0=-1", PROBABILITY, DISTRIBUTION),
+        ("Permute c s out 0=1", PROBABILITY, DISTRIBUTION),
+        ("Flatten c s out", PROBABILITY, DISTRIBUTION),
+        ("PixelShuffle c s out 0=2", PROBABILITY, DISTRIBUTION),
+        # of a part of it, or of means, nothing sums to one
+        ("Slice c s out other -23300=2,1,-233", PROBABILITY, PROBABILITY),
+        ("Crop c s out 0=1", PROBABILITY, PROBABILITY),
+        ("Pooling c s out 1=2", PROBABILITY, PROBABILITY),
+        ("Interp c s out 0=2", PROBABILITY, PROBABILITY),
+        ("ReLU c s out", PROBABILITY, PROBABILITY),
+        ("Reduction c s out 0=3", PROBABILITY, PROBABILITY),
+        ("Padding c s out 0=1 5=1.0", PROBABILITY, PROBABILITY),
+        ("BinaryOp c s out 0=7 1=1 2=1.0", PROBABILITY, PROBABILITY),
+        ("BinaryOp c s out 0=2 1=1 2=0.5", Scale(0.5), Scale(0.5)),
+        # beyond the bounds, or enlarging what is small within them
+        ("Padding c s out 0=1 5=-10.0", None, None),
+        ("Reduction c s out", None, None),
+        ("Reduction c s out 0=3 2=64.0", None, None),
+        ("BinaryOp c s out 0=2 1=1 2=4096.0", None, None),
+        ("BinaryOp c s out 0=3 1=1 2=0.001", None, None),
+        ("UnaryOp c s out 0=8", None, None),
+        ("UnaryOp c s out 0=5", None, None),
+        ("Convolution c s out 0=8 1=1 6=64", None, None),
+        ("BatchNorm c s out 0=8", None, None),
+    ],
+)
+def test_what_keeps_within_the_bounds_carries_the_scale_on(
+    line: str, probabilities: Scale | None, distributions: Scale | None
+) -> None:
+    for maker, expected in (("Sigmoid", probabilities), ("Softmax", distributions)):
+        assert natural_scales(network(f"{maker} s in0 s", line)).get("out") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Concat c p,q out", PROBABILITY),
+        ("BinaryOp c p,q out 0=2", PROBABILITY),
+        ("BinaryOp c p,q out 0=4", PROBABILITY),
+        ("Eltwise c p,q out 0=0", PROBABILITY),
+        ("BinaryOp c p,q out 0=0", None),
+        ("BinaryOp c p,q out 0=3", None),
+        ("Eltwise c p,q out 0=1", None),
+        ("Concat c p,raw out", None),
+        ("BinaryOp c p,raw out 0=2", None),
+    ],
+)
+def test_of_two_values_both_must_be_bounded(line: str, expected: Scale | None) -> None:
+    fork = ("Split f in0 a b raw", "Sigmoid p a p", "Softmax q b q")
+    assert natural_scales(network(*fork, line)).get("out") == expected
