@@ -92,7 +92,8 @@ class Accumulated:
             refuse_misread(net, layer, self._graph)
             return net.run_layer(layer, blobs, own=True)
 
-        return Chain([n for n in self._graph.layers if n.number in layers], self._inputs, run)
+        own = [layer for layer in self._graph.layers if layer.number in layers]
+        return Chain(own, self._inputs, run, reads=self._nets.reads)
 
     @cached_property
     def _steps(self) -> dict[int, Iterator[tuple[Layer, Made]]]:

@@ -38,7 +38,7 @@ class Lockstep:
         self._own = Accumulated(job, graph, nets, inputs, self._waiting if job.accumulated else ())
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
-        self._chain = Chain(self._layers, inputs, self._run_trajectory, kept)
+        self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
         self._runs = LayerRuns(job, nets)
         self._limits = Fp16Range(graph)
         self._underflows = Underflows(

@@ -15,19 +15,22 @@ from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities, vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import blamed
-from pytest_ncnn_parity.worker.networks.execution import X86, Execution, Executions
+from pytest_ncnn_parity.worker.networks.execution import X86, Execution, Executions, Net
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import load_param
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 START_VULKAN = Step("vulkan")
+AS_IT_IS = 1  # the `type` of Extractor.extract that makes no floats of int8, and unpacks nothing
 
 
 class LoadedNet:
     """A network ready to run.
 
     `masks` are its layers' as they stand in the model's text; `enter` announces each native step
-    before it is taken; `label` tells of this network there. `net` is what to load it into.
+    before it is taken; `label` tells of this network there. `net` is what to load it into; `int8`: what
+    of its values may be int8.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class LoadedNet:
         cache: StepCache | None = None,
         label: str = "",
         net: ncnn.Net | None = None,
+        int8: Int8Values | None = None,
     ) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
@@ -47,6 +51,7 @@ class LoadedNet:
         self._cache = cache or StepCache()
         self.label = label or str(self.setup)
         self._model = model
+        self._int8 = int8
         self._check_available()
         self.net = net or ncnn.Net()
         self._set_options(threads)
@@ -119,13 +124,33 @@ class LoadedNet:
         return self._executions.of(layer)
 
     def run_layer(
-        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+        self,
+        layer: param.Layer,
+        inputs: Mapping[str, Blob],
+        feed: str | None = None,
+        own: bool = False,
+        among: Net | None = None,
     ) -> Made:
-        """`layer` alone, fed with `inputs` rounded to `feed`. `own`: they are what this network made."""
-        fed = {blob: inputs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
+        """`layer` alone, fed with `inputs` rounded to `feed`. `own`: they are what this network made.
+
+        `among`: the network that this one runs the layer for, if it is not this one.
+        """
         # of `own` inputs a step of its own: that it dies says nothing of the layer on other values
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
+        values = {blob: inputs[blob] for blob in dict.fromkeys(layer.inputs)}
+        if self._int8 is not None and any(value.int8 for value in values.values()):
+            values = self._int8.fed(layer, inputs, lambda one: _on_vulkan(among or self, one))
+            self._refuse_upload(step, layer, values)
+        fed = {blob: value.rounded(feed) for blob, value in values.items()}
         return self._run(step, fed, layer.outputs)
+
+    def _refuse_upload(self, step: Step, layer: param.Layer, values: Mapping[str, Blob]) -> None:
+        """Not let ncnn upload int8 where it cannot: it goes on without the value, and may crash."""
+        int8 = next((blob for blob, value in values.items() if value.int8), None)
+        if int8 is None or not _on_vulkan(self, layer) or vulkan.takes_int8(self._device_index()):
+            return
+        detail = f"{int8} is int8 from the CPU, which ncnn cannot upload to {self.device_name}"
+        raise failed(step, "refused", detail)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it: one extractor, lightmode on."""
@@ -145,11 +170,20 @@ class LoadedNet:
             rc = extractor.input(self._index[blob], value.mat)
             if rc != 0:
                 raise failed(step, "refused", f"input {blob}: {rc}")
-        values = {}
-        for blob in outputs:
-            with blamed(self._model, step):
-                rc, mat = extractor.extract(self._index[blob])
-            if rc != 0 or mat.empty():
-                raise failed(step, *limits.refused(f"extract {blob}", rc))
-            values[blob] = Blob(mat)
-        return values
+        return {blob: self._extracted(step, extractor, blob) for blob in outputs}
+
+    def _extracted(self, step: Step, extractor: ncnn.Extractor, blob: str) -> Blob:
+        index = self._index[blob]
+        with blamed(self._model, step):
+            rc, mat = extractor.extract(index)
+        if rc != 0 or mat.empty():
+            raise failed(step, *limits.refused(f"extract {blob}", rc))
+        if self._int8 is not None and blob in self._int8.blobs:
+            _, packed = extractor.extract(index, AS_IT_IS)
+            if packed.elemsize == packed.elempack:  # a byte for each of them
+                return Blob.of_int8(packed)
+        return Blob(mat)
+
+
+def _on_vulkan(net: Net, layer: param.Layer) -> bool:
+    return net.execution(layer).where == "vulkan"

@@ -8,6 +8,7 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import walk
@@ -22,12 +23,15 @@ class MixedNet:
     layer that takes its neighbour's 16-bit values for fp32: see `execution.misread`.
     """
 
-    def __init__(self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet]) -> None:
+    def __init__(
+        self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet], int8: Int8Values
+    ) -> None:
         self.spec = spec
         self.setup = Setup(spec.device, spec.precision, spec.options)
         self.label = f"{self.setup} (patched)"
         self._graph = graph
         self._nets = nets
+        self._int8 = int8
 
     def _of(self, layer: Layer) -> LoadedNet:
         return self._nets[self._graph.masks[layer.number]]
@@ -46,7 +50,7 @@ class MixedNet:
     def run_layer(
         self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
     ) -> Made:
-        return self._of(layer).run_layer(layer, inputs, feed, own)
+        return self._of(layer).run_layer(layer, inputs, feed, own, among=self)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The outputs of the whole network, stepped from its inputs."""
@@ -54,7 +58,7 @@ class MixedNet:
         needed = self._graph.ancestors(wanted)
         blobs: Made = {}
         layers = [layer for layer in self._graph.layers if layer.number in needed]
-        for layer in walk(layers, blobs, wanted):
+        for layer in walk(layers, blobs, wanted, self._int8.reads):
             if layer.type == "Input":
                 blobs.update({blob: inputs[blob] for blob in layer.outputs})
                 continue

@@ -9,9 +9,11 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
@@ -40,6 +42,7 @@ class Pool:
         self._cache = StepCache()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, param.Graph] = {}
+        self._int8: dict[Model, Int8Values] = {}
         self._registry = Registry(enter)
         self.files = CheckedFiles(self._registry, enter)
 
@@ -51,6 +54,7 @@ class Pool:
             for key in [key for key in self._loaded if key not in named]:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
+            self._int8 = {model: int8 for model, int8 in self._int8.items() if model in job.models}
         if remember:
             self._cache.open()
         else:
@@ -64,6 +68,14 @@ class Pool:
             )
         return self._graphs[model]
 
+    def int8(self, model: Model) -> Int8Values:
+        """What of the values of `model` may be int8. StepFailed where its files cannot be loaded."""
+        if model not in self._int8:
+            graph = self.graph(model)
+            scales = self.files.weights(model, graph).int8_scales
+            self._int8[model] = Int8Values(graph, int8_blobs(graph), scales)
+        return self._int8[model]
+
     def get(self, job: Job, spec: NetSpec) -> Net:
         """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
         nets = [self._load(job, load) for load in self._loads(job, spec)]
@@ -71,7 +83,8 @@ class Pool:
             return nets[0]
         masks = _masks(job)
         graph = self.graph(job.models[spec.model]).remasked(masks)
-        return MixedNet(spec, graph, dict(zip(sorted(set(masks)), nets, strict=True)))
+        by_mask = dict(zip(sorted(set(masks)), nets, strict=True))
+        return MixedNet(spec, graph, by_mask, self.int8(job.models[spec.model]))
 
     def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
         """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
@@ -114,6 +127,7 @@ class Pool:
                 self._cache,
                 load.label,
                 net,
+                self.int8(load.model),
             )
         except BaseException:
             self._registry.abandon(net)
@@ -151,6 +165,10 @@ class JobNets:
         if number not in self._found:
             self._found[number] = self._pool.get(self._job, self._job.nets[number])
         return self._found[number]
+
+    def reads(self, layer: param.Layer) -> tuple[str, ...]:
+        """The values that must be there to run `layer` alone, in whichever network."""
+        return self._pool.int8(self._job.models[0]).reads(layer)
 
     def other(self, spec: NetSpec) -> Net:
         """A network the job does not name: one for evidence."""

@@ -18,6 +18,7 @@ CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
 INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
 
 NVIDIA = 0x10DE
+DISCRETE = 0  # of GpuInfo.type (src/gpu.h)
 
 
 def require(index: int) -> None:
@@ -32,6 +33,13 @@ def require(index: int) -> None:
 
 def name(index: int) -> str:
     return str(ncnn.get_gpu_info(index).device_name())
+
+
+def takes_int8(index: int) -> bool:
+    """Whether int8 can be brought to the device: where it shares the host's memory ncnn has no way
+    (src/command.cpp, record_upload).
+    """
+    return int(ncnn.get_gpu_info(index).type()) == DISCRETE
 
 
 def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Container, Sequence
+import struct
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,7 @@ import ncnn
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
@@ -27,10 +29,14 @@ _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 @dataclass(frozen=True)
 class Weights:
-    """Which bytes of the weights file each layer reads, by number, and how many the file has."""
+    """Which bytes of the weights file each layer reads, by number, and how many the file has.
+
+    `int8_scales`: by the number of a layer that computes in int8, the scale of its input.
+    """
 
     spans: tuple[tuple[int, int], ...]
     size: int
+    int8_scales: Mapping[int, float]
 
     @property
     def unread(self) -> int:
@@ -158,9 +164,19 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
                     detail = f"{name}: {_why(reader, who, start, rc)}"
                     raise _fault(step, "bin", detail)
                 spans.append((start, reader.at))
-            return Weights(tuple(spans), reader.size)
+            return Weights(tuple(spans), reader.size, _int8_scales(file, graph, spans))
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
+
+
+def _int8_scales(file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]) -> Mapping[int, float]:
+    """They stand last among a layer's weights, before that of its output where it has one."""
+    scales = {}
+    for layer, (_, end) in zip(graph.layers, spans, strict=True):
+        if computes_in_int8(layer):
+            file.seek(end - (8 if gives_int8(layer) else 4))
+            (scales[layer.number],) = struct.unpack("<f", file.read(4))
+    return scales
 
 
 def _why(reader: _Reader, who: str, start: int, rc: int) -> str:

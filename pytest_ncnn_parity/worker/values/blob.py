@@ -20,7 +20,10 @@ Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
 
 
 class Blob:
-    """One value in host memory, fp32, with what is asked of it, each worked out once."""
+    """One value in host memory, with what is asked of it, each worked out once.
+
+    It is fp32, int32 that was fed so, or int8 where a network holds it in int8.
+    """
 
     def __init__(self, mat: Any, array: Array | None = None) -> None:
         self.mat = mat
@@ -34,6 +37,11 @@ class Blob:
         # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
         return Blob(ncnn.Mat(array).clone(), array)
 
+    @staticmethod
+    def of_int8(packed: Any) -> Blob:
+        """Of a Mat of int8, however it is packed."""
+        return Blob(ncnn.convert_packing(packed, 1, _ONE_THREAD))
+
     @property
     def digest(self) -> bytes:
         """Equal for equal shapes, types and bits."""
@@ -46,6 +54,14 @@ class Blob:
     @property
     def floating(self) -> bool:
         return self.array.dtype == np.float32
+
+    @property
+    def int8(self) -> bool:
+        return self.array.dtype == np.int8
+
+    def dequantized(self, scale: float) -> Blob:
+        """The floats that `scale` makes just these int8 of."""
+        return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
     def _measure(self) -> tuple[float, int, int]:
         if self._stats is None:

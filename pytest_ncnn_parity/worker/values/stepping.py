@@ -9,12 +9,21 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
-def walk(layers: Sequence[Layer], blobs: Made, kept: Container[str] = ()) -> Iterator[Layer]:
-    """Each of `layers` in turn; once it is dealt with, `blobs` loses what none of the rest reads."""
-    last_reader = {blob: layer.number for layer in layers for blob in layer.inputs}
+def inputs_of(layer: Layer) -> Sequence[str]:
+    return layer.inputs
+
+
+def walk(
+    layers: Sequence[Layer],
+    blobs: Made,
+    kept: Container[str] = (),
+    reads: Callable[[Layer], Sequence[str]] = inputs_of,
+) -> Iterator[Layer]:
+    """Each of `layers` in turn; once it is dealt with, `blobs` loses what none of the rest `reads`."""
+    last_reader = {blob: layer.number for layer in layers for blob in reads(layer)}
     for layer in layers:
         yield layer
-        for blob in (*layer.inputs, *layer.outputs):
+        for blob in (*reads(layer), *layer.outputs):
             if last_reader.get(blob, -1) <= layer.number and blob not in kept:
                 blobs.pop(blob, None)
 
@@ -31,12 +40,13 @@ class Chain:
         inputs: Made,
         run: Callable[[Layer, Made], Made],
         kept: Container[str] = (),
+        reads: Callable[[Layer], Sequence[str]] = inputs_of,
     ) -> None:
         self.blobs: Made = {}
         self.lost: dict[str, StepFailed] = {}
         self._inputs = inputs
         self._run = run
-        self._layers = walk(layers, self.blobs, kept)
+        self._layers = walk(layers, self.blobs, kept, reads)
 
     def steps(self) -> Iterator[tuple[Layer, Made]]:
         """Each layer with what it made: nothing, where it failed or a value for it is lost."""

@@ -1,0 +1,43 @@
+"""Which values stay int8 between the layers of a quantized network, as far as the .param tells.
+
+ncnn2int8 has a convolution give int8 where all that read it are int8 as well: nothing is rounded to
+floats and back in between. A value is known for int8 only once it is there; what is said here is where
+it may be.
+"""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.network.param import Graph, Layer
+
+# operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
+# parameter that says so (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp)
+_TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
+_REQUANTIZES = 100  # a term above it: the output is int8 again
+_GIVES_INT8 = frozenset({"Quantize", "Requantize"})
+_GIVES_FLOATS = frozenset({"Dequantize"})
+
+
+def _term(layer: Layer) -> int:
+    written = layer.params.get(_TERMS.get(layer.type, ""), "0")
+    return int(written) if written.isascii() and written.isdigit() else 0
+
+
+def computes_in_int8(layer: Layer) -> bool:
+    """Whether `layer` takes int8, and makes it of floats by a scale that its weights hold."""
+    return _term(layer) > 0
+
+
+def gives_int8(layer: Layer) -> bool:
+    """Whether the outputs of `layer` are int8 whatever its inputs are."""
+    return _term(layer) > _REQUANTIZES or layer.type in _GIVES_INT8
+
+
+def int8_blobs(graph: Graph) -> frozenset[str]:
+    """The blobs that may be int8: of layers that give it, and what others make of these."""
+    blobs: set[str] = set()
+    for layer in graph.layers:
+        floats = computes_in_int8(layer) or layer.type in _GIVES_FLOATS
+        handed_on = not floats and any(blob in blobs for blob in layer.inputs)
+        if gives_int8(layer) or handed_on:
+            blobs.update(layer.outputs)
+    return frozenset(blobs)

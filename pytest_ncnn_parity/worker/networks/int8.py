@@ -1,0 +1,58 @@
+"""How a layer is fed with values that ncnn holds in int8, so that it gets what it gets in one run.
+
+On the CPU a layer takes them as they are. Into Vulkan they cannot always be brought: ncnn's upload has
+no way for them on a device that shares its memory with the host (src/gpu.cpp, convert_packing). There a
+layer that would quantize floats is fed with the floats that become just these integers; for any other
+the layer that made them runs once more, in front of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+LARGEST = 127
+
+
+@dataclass(frozen=True)
+class Int8Values:
+    """What of a network may be int8. `blobs`: by name; `scales`: of the layers' inputs, by number."""
+
+    graph: Graph
+    blobs: frozenset[str] = frozenset()
+    scales: Mapping[int, float] = field(default_factory=dict)
+
+    def reads(self, layer: Layer) -> tuple[str, ...]:
+        """The values that must be there to run `layer` alone, wherever it runs."""
+        wanted = dict.fromkeys(layer.inputs)
+        for blob in layer.inputs:
+            if blob in self.blobs and self._exact_scale(layer) is None:
+                wanted.update(dict.fromkeys(self.reads(self.graph.producer[blob])))
+        return tuple(wanted)
+
+    def _exact_scale(self, layer: Layer) -> float | None:
+        """The scale by which `layer` makes int8 of floats, where these survive in 16 bits as well."""
+        scale = self.scales.get(layer.number, 0.0)
+        return scale if scale > LARGEST / FP16_MAX else None
+
+    def fed(self, layer: Layer, values: Mapping[str, Blob], on_vulkan: Callable[[Layer], bool]) -> Made:
+        """What to feed, by blob, so that `layer` alone gets `values`; `on_vulkan`: where layers run."""
+        fed: Made = {}
+        made_again: set[str] = set()
+        waiting = [layer]
+        while waiting:
+            reader = waiting.pop()
+            for blob in reader.inputs:
+                value, maker = values[blob], self.graph.producer[blob]
+                if not value.int8 or not on_vulkan(reader) or not on_vulkan(maker):
+                    fed[blob] = value
+                elif (scale := self._exact_scale(reader)) is not None:
+                    fed[blob] = value.dequantized(scale)
+                elif blob not in made_again:
+                    made_again.add(blob)
+                    waiting.append(maker)
+        return {blob: value for blob, value in fed.items() if blob not in made_again}
