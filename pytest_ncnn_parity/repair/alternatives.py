@@ -14,6 +14,7 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import NO_WINOGRAD, weak_mask
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair.cost import Cost, cost
+from pytest_ncnn_parity.repair.outputs import worst
 from pytest_ncnn_parity.repair.search import Masks
 from pytest_ncnn_parity.repair.verify import CasesBySample, on_disk, verify_setup
 
@@ -43,8 +44,8 @@ def try_alternatives(
     for name, setup in ways(comparison.candidate, masks):
         verification = verify_setup(run, comparison, setup, cases)
         problem = "" if verification.holds else verification.how
-        worst = verification.worst or 0.0
-        tried.append(Alternative(f"{name} for the whole network", setup, problem, worst))
+        error = worst(verification.outputs) or 0.0
+        tried.append(Alternative(f"{name} for the whole network", setup, problem, error))
     return tried
 
 

@@ -12,6 +12,7 @@ from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, try_alternatives
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
+from pytest_ncnn_parity.repair.outputs import changes, helps
 from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
 from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
 from pytest_ncnn_parity.repair.search import Masks, search
@@ -59,10 +60,9 @@ def _no_masks(
         verified=False,
         minimal=False,
         how=how,
-        worst_before=problem.worst_output,
-        worst_after=None,
         notes=tuple(notes),
         effort=effort,
+        outputs_before=problem.outputs,
     )
 
 
@@ -94,6 +94,9 @@ class _Repair:
             return _no_masks(comparison, problem, how, effort, notes)
         with run.working_on("proof of the masks"):
             masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
+        if verification.holds and not helps(problem.outputs, verification.outputs):
+            how = self._without_effect(masks, verification)
+            return _no_masks(comparison, problem, how, effort, notes)
         if not result.complete:
             notes.append("the budget ended the search: not all of these masks may be needed")
         elif masks != result.masks:
@@ -101,6 +104,16 @@ class _Repair:
         minimal = verification.holds and result.complete and masks == result.masks
         fix = self._described(masks, verification, minimal, effort, notes)
         return self._written(fix) if self.settings.write and fix.verified else fix
+
+    def _without_effect(self, masks: Masks, verification: Verification) -> str:
+        layers = self.run.plan.masked.layers
+        names = [f"{layers[number].name} 31={mask}" for number, mask in masks.items()]
+        if len(names) > 3:
+            names[2:] = [f"{len(names) - 2} more masks"]
+        errors = changes(self.problem.outputs, verification.outputs)
+        return (
+            f"with {', '.join(names)} the red layers are right, but no output is better for it: {errors}"
+        )
 
     def _described(
         self,
@@ -122,10 +135,10 @@ class _Repair:
             verified=verification.holds,
             minimal=minimal,
             how=verification.how,
-            worst_before=self.problem.worst_output,
-            worst_after=verification.worst,
             notes=tuple(notes),
             effort=effort,
+            outputs_before=self.problem.outputs,
+            outputs_after=verification.outputs,
             patch=make_patch(plan, masks, self.settings.root),
             cost=cost,
             alternatives=tuple(alternatives),

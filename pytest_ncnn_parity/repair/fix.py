@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
+from pytest_ncnn_parity.repair.outputs import OutputErrors
 from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch
 
 
@@ -44,8 +45,8 @@ class Fix:
 
     `masks` are by layer name and include the bits that the layer had before; there are none where no
     masks help, and then `how` says why. Otherwise `how` says what was run to verify them, or why nothing
-    was. `minimal`: no layer can be given up, nor can a mask be replaced by a cheaper one. The errors
-    are the largest of any output, as a share of its largest value; None where no output was compared.
+    was. `minimal`: no layer can be given up, nor can a mask be replaced by a cheaper one. The errors of
+    outputs are those without the masks, and with them.
     """
 
     comparison: str
@@ -53,10 +54,10 @@ class Fix:
     verified: bool
     minimal: bool
     how: str
-    worst_before: float | None
-    worst_after: float | None
     notes: tuple[str, ...]
     effort: Effort
+    outputs_before: OutputErrors
+    outputs_after: OutputErrors = field(default_factory=dict)
     patch: Patch = NO_PATCH
     cost: Cost | None = None
     alternatives: tuple[Alternative, ...] = ()

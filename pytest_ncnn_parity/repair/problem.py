@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Problem:
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. Known failures are not among them,
     nor are the cases named in `beyond`, which failed for a reason that no mask changes. `red` says
-    whether any of `cases` failed. The errors of outputs are shares of their largest values: the
-    largest that is allowed, and the largest that was seen (None where no output was compared).
+    whether any of `cases` failed. `output_tolerance`: the largest error an output may have, as a share
+    of its largest value; `outputs`: the errors that they have.
     `reference_is_wrong`: the reference runs on the device, and is wrong or dies there in fp32 as well.
     """
 
@@ -50,7 +50,7 @@ class Problem:
     red: bool
     reference_is_wrong: bool
     output_tolerance: float
-    worst_output: float | None
+    outputs: OutputErrors
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def problem_of(
         red=bool(failed),
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
         output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
-        worst_output=_worst_output(judged),
+        outputs=output_errors(judged),
     )
 
 
@@ -166,15 +166,6 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
     )
-
-
-def _worst_output(judged: Sequence[tuple[Case, Result]]) -> float | None:
-    errors = [
-        result.metrics.scaled if result.metrics else math.inf
-        for case, result in judged
-        if case.output is not None and result.outcome != "skipped"
-    ]
-    return max(errors, default=None)
 
 
 def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
@@ -15,6 +15,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors, worst
 from pytest_ncnn_parity.repair.patch import patched
 from pytest_ncnn_parity.repair.search import Masks, Space, grown
 
@@ -27,14 +28,14 @@ CasesBySample = Mapping[str, Sequence[Case]]
 class Verification:
     """Whether the outputs of a whole network are right.
 
-    `how` says in a line what was run and what came of it. `ran`: it could be run. `worst` is the largest
-    error of an output, as a share of its largest value.
+    `how` says in a line what was run and what came of it. `ran`: it could be run. `outputs`: the errors
+    of those that were compared before one failed.
     """
 
     holds: bool
     how: str
     ran: bool = True
-    worst: float | None = None
+    outputs: OutputErrors = field(default_factory=dict)
 
 
 @contextmanager
@@ -116,18 +117,20 @@ def _outputs_right(
     by_sample: CasesBySample, judge: Callable[[str, Sequence[Case]], Sequence[Result]]
 ) -> Verification:
     """Whether `judge` finds all outputs right; those that run as the reference does are."""
-    worst = 0.0
+    right: list[tuple[Case, Result]] = []
     for sample, outputs in by_sample.items():
+        cases = {case.id: case for case in outputs}
         try:
             results = judge(sample, outputs)
         except EngineError as error:
-            return Verification(False, f"the network could not be run: {error}", worst=worst)
+            how = f"the network could not be run: {error}"
+            return Verification(False, how, outputs=output_errors(right))
         for result in results:
             if result.outcome == "skipped" and not result.evidence.alike:
                 return Verification(False, f"not run: {result.reason}", ran=False)
             if result.outcome == "failed":
-                failure = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
-                return Verification(False, failure, worst=worst)
-            if result.metrics is not None:
-                worst = max(worst, result.metrics.scaled)
-    return Verification(True, f"outputs within {worst:.3g}", worst=worst)
+                how = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
+                return Verification(False, how, outputs=output_errors(right))
+            right.append((cases[result.id], result))
+    errors = output_errors(right)
+    return Verification(True, f"outputs within {worst(errors) or 0.0:.3g}", outputs=errors)

@@ -10,6 +10,7 @@ from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.existing_masks import Notice
 from pytest_ncnn_parity.repair.fix import Fix
+from pytest_ncnn_parity.repair.outputs import OutputErrors, worst
 from pytest_ncnn_parity.report.document.case import Special
 from pytest_ncnn_parity.report.document.fix import (
     AlternativeRecord,
@@ -32,7 +33,15 @@ def fix_record(fix: Fix) -> FixRecord:
         "lines": list(fix.patch.after),
         "before": list(fix.patch.before),
         "how": fix.how,
-        "errors": [_error(fix.worst_before), _error(fix.worst_after)],
+        "errors": [_error(worst(fix.outputs_before)), _error(worst(fix.outputs_after))],
+        "outputs": [
+            {
+                "output": output,
+                "before": _error(_scaled(fix.outputs_before, output)),
+                "after": _error(_scaled(fix.outputs_after, output)),
+            }
+            for output in {**fix.outputs_before, **fix.outputs_after}
+        ],
         "notes": list(fix.notes),
         "runs": fix.effort.runs,
         "seconds": fix.effort.seconds,
@@ -42,6 +51,10 @@ def fix_record(fix: Fix) -> FixRecord:
         "patch": fix.patch.diff,
         "written": list(fix.patch.written),
     }
+
+
+def _scaled(errors: OutputErrors, output: str) -> float | None:
+    return errors[output].scaled if output in errors else None
 
 
 def _error(error: float | None) -> float | Special | None:

@@ -200,7 +200,7 @@ def problem(folder: Path, setup: str = "nets.ops:register") -> str:
     asked = replace(model(folder), setup=setup)
     with pytest.raises(StepFailed) as caught:
         CheckedFiles(Registry(print), print).weights(asked, param.read(asked.param))
-    assert caught.value.of_files
+    assert caught.value.step.of_files
     return "\n".join([caught.value.death["detail"], *caught.value.death.get("lines", ())])
 
 

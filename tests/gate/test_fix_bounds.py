@@ -66,6 +66,42 @@ def test_what_the_reference_does_wrong_itself_hides_no_cure(
     assert "no matter of masks, and left out: log, output:out1" in run.output
 
 
+def test_masks_that_make_no_output_better_are_no_fix(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A tolerance that no fp16 can keep makes a layer red that does no harm."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("BinaryOp", "third", [x], params="0=2 1=1 2=0.333")
+    net.layer("BinaryOp", "more", [x], ["out0"], "0=2 1=1 2=0.777")
+    net.write(pytester.path / "net")
+    strict = "tolerance: {layers: {third: {scaled: 1.0e-6}}}\n"
+    networks.spec(pytester.path, networks.NOISE + ONLY_FP16 + strict)
+    run = gate()
+    assert [name.split("::")[2] for name in run.ids("failed")] == ["third"]
+    fix = run.fixes[FP16]
+    assert (fix["masks"], fix["verified"], fix["patch"]) == ({}, False, "")
+    assert "with third 31=18 the red layers are right, but no output is better for it" in fix["how"]
+    (output,) = fix["outputs"]
+    assert (output["output"], output["before"] < 0.001) == ("out0", True)
+
+
+def test_of_several_outputs_those_are_told_that_masks_are_for(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16"), 2)
+    a = net.layer("BinaryOp", "up", [a], params="0=2 1=1 2=30000.0")
+    net.layer("BinaryOp", "down", [a], ["out0"], "0=2 1=1 2=0.00003")
+    net.layer("BinaryOp", "half", [b], ["out1"], "0=2 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: 5.0}}\n" + ONLY_FP16)
+    run = gate()
+    outputs = {one["output"]: (one["before"], one["after"]) for one in run.fixes[FP16]["outputs"]}
+    assert outputs["out0"][0] == "inf"
+    assert outputs["out0"][1] < 0.001
+    assert outputs["out1"] == (0.0, 0.0)
+    assert "out1: 0, before 0" in run.output
+
+
 def test_an_input_beyond_fp16_is_mended_at_its_reader(gate: Gate, pytester: pytest.Pytester) -> None:
     net = Network()
     x = net.layer("Input", "in0", params="0=16")

@@ -13,19 +13,20 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix
+from pytest_ncnn_parity.repair.outputs import OutputError
 from pytest_ncnn_parity.repair.patch import Patch
 
 pytestmark = pytest.mark.once
 
-NO_MASKS = Fix("shipped", {}, False, False, "no mask can mend this", None, None, (), NO_EFFORT)
+NO_MASKS = Fix("shipped", {}, False, False, "no mask can mend this", (), NO_EFFORT, {})
 MASKS = Fix(
     comparison="shipped",
     masks={"conv": 18},
     verified=True,
     minimal=True,
     how="outputs within 0.01",
-    worst_before=inf,
-    worst_after=0.01,
+    outputs_before={"out0": OutputError(inf, inf, True)},
+    outputs_after={"out0": OutputError(0.01, 0.2, False)},
     notes=("nothing is left on the GPU",),
     effort=Effort(7, 1.5, "the region the causes point at"),
     patch=Patch(("Convolution conv",), ("Convolution conv 31=18",), "diff", "text", ("net.param",)),

@@ -54,7 +54,7 @@ def test_what_is_green_is_no_problem(tmp_path: Path) -> None:
     seen = problem(plans.loaded(tmp_path))
     assert (seen.red, seen.faults, seen.beyond) == (False, [], [])
     assert names(seen) == ["output:out0", "output:out1"]
-    assert seen.worst_output == 0.001
+    assert {name: error.scaled for name, error in seen.outputs.items()} == {"out0": 0.001, "out1": 0.001}
 
 
 def test_a_layer_that_is_red_in_one_sample_must_be_right_in_all(tmp_path: Path) -> None:
@@ -111,19 +111,21 @@ def test_what_no_mask_changes_is_named_and_left_out(evidence: dict[str, Any], tm
     assert "conv_1" not in names(seen)
 
 
-def test_the_worst_output_of_any_sample_counts(tmp_path: Path) -> None:
+def test_of_an_output_the_worst_sample_counts(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
-    out0, out1 = (cases(plan)[f"output:{name}"] for name in ("out0", "out1"))
-    assert (
-        problem(
-            plan, {"output:out0": failed(out0, 0.2)}, {"output:out1": failed(out1, 0.7)}
-        ).worst_output
-        == 0.7
-    )
+    out0 = cases(plan)["output:out0"]
+    seen = problem(plan, {"output:out0": failed(out0, 0.2)}, {"output:out0": failed(out0, 0.7)})
+    assert (seen.outputs["out0"].scaled, seen.outputs["out0"].failed) == (0.7, True)
+    assert (seen.outputs["out1"].scaled, seen.outputs["out1"].failed) == (0.001, False)
+
+
+def test_what_died_is_as_wrong_as_can_be_and_what_was_skipped_unknown(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    out0 = cases(plan)["output:out0"]
     died = Result(out0.id, "failed", evidence=Evidence(death=Death("crash", "SIGSEGV")))
-    assert problem(plan, {"output:out0": died}).worst_output == float("inf")
+    assert problem(plan, {"output:out0": died}).outputs["out0"].scaled == float("inf")
     skipped = {name: Result(case.id, "skipped") for name, case in cases(plan).items()}
-    assert problem(plan, skipped, skipped).worst_output is None
+    assert problem(plan, skipped, skipped).outputs == {}
 
 
 def test_the_loosest_output_says_how_far_outputs_may_be_off(tmp_path: Path) -> None:

@@ -47,6 +47,16 @@ def test_masks_come_before_what_else_there_is() -> None:
     assert "  instead: the option is right as well: outputs within 0.02, 3 ms" in rest
 
 
+def test_several_outputs_are_told_apart() -> None:
+    one = fix(1)
+    one["outputs"] = [{"output": "boxes", "before": "inf", "after": 0.01}]
+    assert not any("boxes" in line for line in fix_text.lines(one)), "the line above says it"
+    one["outputs"].append({"output": "scores", "before": 0.002, "after": None})
+    shown = list(fix_text.lines(one))
+    assert "    boxes: 0.01, before inf" in shown
+    assert "    scores: not run, before 0.002" in shown
+
+
 def test_an_option_that_does_what_dozens_of_masks_do_comes_first() -> None:
     many = fix(40, option())
     first, second, *rest = fix_text.lines(many)

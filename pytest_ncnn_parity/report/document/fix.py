@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from pytest_ncnn_parity.report.document.case import Number
 
@@ -42,6 +42,14 @@ class AlternativeRecord(TypedDict):
     ms: float | None
 
 
+class OutputRecord(TypedDict):
+    """The largest error of an output, as a share of its largest value; null where it was not run."""
+
+    output: str
+    before: Number | None
+    after: Number | None
+
+
 class FixRecord(TypedDict):
     """Masks for one comparison; empty where none help, and 'how' says so."""
 
@@ -53,6 +61,7 @@ class FixRecord(TypedDict):
     before: Annotated[list[str], Field(description="the same as they are")]
     how: Annotated[str, Field(description="what was run, or why nothing was")]
     errors: Annotated[list[Number | None], Field(description="the worst output before and after")]
+    outputs: NotRequired[list[OutputRecord]]
     notes: list[str]
     runs: int
     seconds: float

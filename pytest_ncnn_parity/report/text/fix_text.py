@@ -43,6 +43,7 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
             yield f"    ... and {count - MAX_LINES} more"
         if not (brief and fix["verified"]):
             yield f"  {fix['how']}{_before(fix)}"
+            yield from _by_output(fix)
         if spec := in_spec(fix):
             yield f"  or in the spec: {spec}"
     yield from (f"  note: {note}" for note in fix["notes"])
@@ -63,6 +64,21 @@ def _before(fix: FixRecord) -> str:
     """The error that the masks were to bring down, where they did."""
     before = fix["errors"][0]
     return "" if before is None or not fix["verified"] else f", before {float(before):.3g}"
+
+
+def _by_output(fix: FixRecord) -> Iterator[str]:
+    """The error of each output, where there are several: which of them the masks are for."""
+    outputs = fix.get("outputs", [])
+    if len(outputs) > 1:
+        for change in outputs[:MAX_LINES]:
+            before, after = _error(change["before"]), _error(change["after"])
+            yield f"    {change['output']}: {after}, before {before}"
+        if len(outputs) > MAX_LINES:
+            yield f"    ... and {len(outputs) - MAX_LINES} more"
+
+
+def _error(error: float | str | None) -> str:
+    return "not run" if error is None else f"{float(error):.3g}"
 
 
 def _price(fix: FixRecord) -> Iterator[str]:

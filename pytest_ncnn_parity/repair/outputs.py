@@ -1,0 +1,78 @@
+"""The errors of a network's outputs before and after a fix, and whether it helps. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan.cases import Case
+
+# Any mask changes which roundings add up, and with them an error that is nothing but rounding. Of a
+# better output at least this share of what it may be off is gone, and half of its error.
+BEYOND_NOISE = 0.1
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """The largest error of an output in any sample.
+
+    `scaled`: as a share of the output's largest value. `used`: as a share of what an element may be off.
+    `failed`: the output was out of tolerance in at least one sample.
+    """
+
+    scaled: float
+    used: float
+    failed: bool
+
+    def joined(self, other: OutputError) -> OutputError:
+        return OutputError(
+            max(self.scaled, other.scaled), max(self.used, other.used), self.failed or other.failed
+        )
+
+
+OutputErrors = Mapping[str, OutputError]
+
+DIED = OutputError(math.inf, math.inf, True)
+
+
+def output_errors(judged: Iterable[tuple[Case, Result]]) -> dict[str, OutputError]:
+    """The errors of the outputs among `judged` cases that were not skipped, by output."""
+    errors: dict[str, OutputError] = {}
+    for case, result in judged:
+        if case.output is None or result.outcome == "skipped":
+            continue
+        metrics = result.metrics
+        error = DIED
+        if metrics is not None:
+            error = OutputError(metrics.scaled, metrics.used, result.outcome == "failed")
+        errors[case.output] = errors.get(case.output, error).joined(error)
+    return errors
+
+
+def worst(errors: OutputErrors) -> float | None:
+    """The largest error of any output, as a share of its largest value; None without outputs."""
+    return max((error.scaled for error in errors.values()), default=None)
+
+
+def better(before: OutputError, after: OutputError) -> bool:
+    """Whether an output is better beyond what rounding does by chance."""
+    if before.failed or after.failed:
+        return before.failed and not after.failed
+    return after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE
+
+
+def helps(before: OutputErrors, after: OutputErrors) -> bool:
+    """Whether any output is better; or nothing is known of what they were before."""
+    both = before.keys() & after.keys()
+    return not both or any(better(before[output], after[output]) for output in both)
+
+
+def changes(before: OutputErrors, after: OutputErrors) -> str:
+    """The errors before and after of every output, in words."""
+    return "; ".join(
+        f"{output} {after[output].scaled:.3g}, before {before[output].scaled:.3g}"
+        for output in before
+        if output in after
+    )

@@ -1,0 +1,58 @@
+"""Whether masks help: an output must be better than chance makes it."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from pytest_ncnn_parity.repair.outputs import OutputError, changes, helps, worst
+
+pytestmark = pytest.mark.once
+
+RED, DEAD = OutputError(1.0, 12.0, True), OutputError(inf, inf, True)
+
+
+def right(used: float, scaled: float = 0.01) -> OutputError:
+    return OutputError(scaled, used, False)
+
+
+@pytest.mark.parametrize("before", [RED, DEAD, OutputError(1.0, 1.0, True)])
+def test_an_output_that_was_red_and_is_right_is_better(before: OutputError) -> None:
+    assert helps({"out": before}, {"out": right(0.9, scaled=1.0)})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        (0.9, 0.1, True),
+        (0.5, 0.25, True),
+        (0.5, 0.3, False),  # roundings fall otherwise under any mask
+        (0.3, 0.25, False),
+        (0.05, 0.0, False),  # it was as good as exact
+        (0.1, 0.8, False),
+        (1.0, 1.0, False),
+    ],
+)
+def test_one_that_was_right_is_better_where_it_clearly_shows(
+    before: float, after: float, better: bool
+) -> None:
+    assert helps({"out": right(before)}, {"out": right(after)}) is better
+
+
+def test_one_better_output_is_enough() -> None:
+    same = {"a": right(0.2), "b": right(0.2)}
+    assert not helps(same, same)
+    assert helps({**same, "b": RED}, same)
+
+
+def test_where_nothing_is_known_of_before_masks_may_help() -> None:
+    """A range is predicted, and has no outputs; or each output is known to fail."""
+    assert helps({}, {"out": right(0.2)})
+    assert helps({}, {})
+
+
+def test_what_is_said_of_them() -> None:
+    before, after = {"a": RED, "b": right(0.2, 0.004)}, {"a": right(0.1, 0.001), "b": right(0.2, 0.005)}
+    assert changes(before, after) == "a 0.001, before 1; b 0.005, before 0.004"
+    assert (worst(before), worst(after), worst({})) == (1.0, 0.005, None)
