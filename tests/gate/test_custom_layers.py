@@ -201,7 +201,7 @@ def problem(folder: Path, setup: str = "nets.ops:register") -> str:
     with pytest.raises(StepFailed) as caught:
         CheckedFiles(Registry(print), print).weights(asked, param.read(asked.param))
     assert caught.value.step.of_files
-    return "\n".join([caught.value.death["detail"], *caught.value.death.get("lines", ())])
+    return "\n".join([caught.value.death.detail, *caught.value.death.lines])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
