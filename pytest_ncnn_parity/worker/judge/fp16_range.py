@@ -1,16 +1,24 @@
-"""Values beyond fp16's range: who made them, who keeps or reads them in fp16, and who is innocent."""
+"""Values beyond fp16's range: who made them, who keeps or reads them in fp16, and whether it matters.
+
+fp16 makes such a value inf. That is a fault of its maker where a reader is wrong with it, and none where
+every reader is right: a mask of -1e9 in front of a Softmax, a Sigmoid or a Clip behind. Whether it is
+one is known only when the readers have run, so results upstream are held until then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.network.param import Graph, Layer
-from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
@@ -30,11 +38,28 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
 
 
 class Fp16Range:
-    """Follows the reference's values that fp16 cannot hold through the layers. One per sample."""
+    """Follows the reference's values that fp16 cannot hold through the layers. One per sample.
 
-    def __init__(self, graph: Graph) -> None:
+    `blobs` are the trajectory's values that somebody still reads; `run` runs a layer of the trajectory
+    on other values; `tolerance` is what a layer is allowed in a comparison.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        blobs: Made,
+        run: Callable[[Layer, Made], Made],
+        tolerance: Callable[[str, Layer], Tolerance],
+    ) -> None:
         self._graph = graph
+        self._blobs = blobs
+        self._run = run
+        self._tolerance = tolerance
         self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
+        self._right: dict[
+            tuple[int, Tolerance, bool], bool
+        ] = {}  # by layer: right with what fp16 makes of them
+        self._held: dict[str, Result] = {}  # by case, what its result is if the values do no harm
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
@@ -61,16 +86,23 @@ class Fp16Range:
                 return Unrepresentable(blob, self._absmax[blob], stored, readers)
         return None
 
-    def refuse_inputs(self, layer: Layer, candidate: Net | None) -> None:
-        """Skip a layer whose inputs fp16 cannot hold: their maker fails, this layer is innocent."""
-        for blob in layer.inputs:
-            if blob in self._absmax:
-                origin = self._origin(blob, candidate)
-                raise Skip(
-                    f"input not representable: {blob} reaches {self._absmax[blob]:.10g} > "
-                    f"{FP16_MAX:.0f}, made by {origin.name} ({origin.type}), which fails itself",
-                    Evidence(origin=origin.name),
-                )
+    def reads_beyond(self, layer: Layer) -> bool:
+        """Whether an input of `layer` is beyond fp16."""
+        return any(blob in self._absmax for blob in layer.inputs)
+
+    def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
+        """Skip a layer that is wrong with what fp16 makes of its inputs: their maker fails."""
+        if self.reads_beyond(layer) and not self._is_right(comparison, layer, candidate):
+            raise self._skip(layer, candidate)
+
+    def _skip(self, layer: Layer, candidate: Net | None) -> Skip:
+        blob = next(blob for blob in layer.inputs if blob in self._absmax)
+        origin = self._origin(blob, candidate)
+        return Skip(
+            f"input not representable: {blob} reaches {self._absmax[blob]:.10g} > "
+            f"{FP16_MAX:.0f}, made by {origin.name} ({origin.type}), which fails itself",
+            Evidence(origin=origin.name),
+        )
 
     def _origin(self, blob: str, candidate: Net | None) -> Layer:
         """The first layer upstream whose own inputs fp16 holds, or which takes them in fp32."""
@@ -80,3 +112,88 @@ class Fp16Range:
                 if source in self._absmax:
                     return self._origin(source, candidate)
         return layer
+
+    # -- whether it matters ----------------------------------------------------------------------
+
+    def look(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
+        """Find out, while its inputs are there, whether `layer` is right with them in fp16."""
+        if self.reads_beyond(layer) and layer.type not in COPYING:
+            self._is_right(comparison, layer, candidate)
+
+    def _is_right(self, comparison: str, layer: Layer, candidate: Net | None) -> bool:
+        """Whether `layer` in fp32 makes the right thing of its inputs as fp16 holds them.
+
+        Where the layer keeps its outputs in fp16, as fp16 holds them: so -1e9 + x is right as -inf, for
+        both are -inf there; rsqrt(inf) is 0 and wrong.
+        """
+        if layer.type in COPYING:
+            return True
+        key = self._key(comparison, layer, candidate)
+        if key not in self._right:
+            self._right[key] = self._measured(layer, *key[1:])
+        return self._right[key]
+
+    def _key(self, comparison: str, layer: Layer, candidate: Net | None) -> tuple[int, Tolerance, bool]:
+        return layer.number, self._tolerance(comparison, layer), stores_fp16(layer, candidate)
+
+    def _measured(self, layer: Layer, tolerance: Tolerance, kept_in_fp16: bool) -> bool:
+        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+            return False
+        values = {blob: self._blobs[blob] for blob in layer.inputs}
+        stored = {blob: v.stored() if v.floating else v for blob, v in values.items()}
+        try:
+            outputs = self._run(layer, stored)
+        except StepFailed:
+            return False
+        for blob, output in outputs.items():
+            value, expected = output, self._blobs[blob]
+            if not value.floating or value.array.shape != expected.array.shape:
+                return False
+            if kept_in_fp16:
+                value, expected = value.stored(), expected.stored()
+            if not compare(value.array, expected.array, tolerance).agrees:
+                return False
+        return True
+
+    def _does_harm(self, comparison: str, blob: str, candidate: Net | None) -> bool:
+        """Whether somebody is wrong, near or far, with what fp16 makes of `blob`."""
+        maker = self._graph.producer[blob]
+        readers = [
+            reader
+            for reader in self._graph.consumers[blob]
+            if stores_fp16(maker, candidate) or reads_fp16(reader, candidate)
+        ]
+        if not self._graph.consumers[blob]:
+            return True  # it is an output of the network
+        return any(self._breaks(comparison, reader, candidate) for reader in readers)
+
+    def _breaks(self, comparison: str, reader: Layer, candidate: Net | None) -> bool:
+        key = self._key(comparison, reader, candidate)
+        if reader.type not in COPYING and not self._right.get(key, False):
+            return True
+        beyond = (blob for blob in reader.outputs if blob in self._absmax)
+        return any(self._does_harm(comparison, blob, candidate) for blob in beyond)
+
+    def hold(self, case: CaseSpec, otherwise: Result) -> None:
+        """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""
+        self._held[case.id] = otherwise
+
+    def waits(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether the result of `case` depends on what readers further down make of its values."""
+        return case.id in self._held or (case.half == "fp16" and self.reads_beyond(layer))
+
+    def settled(self, case: CaseSpec, layer: Layer, result: Result, candidate: Net | None) -> Result:
+        """`result`, now that all readers have run."""
+        if case.id in self._held:
+            beyond = [blob for blob in layer.outputs if blob in self._absmax]
+            if not any(self._does_harm(case.comparison, blob, candidate) for blob in beyond):
+                result = self._held[case.id]
+        harmful = [
+            blob
+            for blob in layer.inputs
+            if blob in self._absmax and self._does_harm(case.comparison, blob, candidate)
+        ]
+        if harmful and result.outcome != "skipped" and reads_fp16(layer, candidate):
+            skip = self._skip(layer, candidate)
+            return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
+        return result

@@ -131,7 +131,7 @@ class LayerJudge:
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == "fp16":
-            self._limits.refuse_inputs(layer, candidate)
+            self._limits.refuse_inputs(case.comparison, layer, candidate)
             self._underflows.refuse_inputs(case.comparison, layer)
         evidence = replace(
             evidence,
@@ -159,11 +159,27 @@ class LayerJudge:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = self._with_facts(evidence, layer, blob, expected[blob])
+        if evidence.unrepresentable is not None:
+            self._limits.hold(case, self._saturated(case, evidence, outputs, expected, probe))
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
+        return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _saturated(
+        self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe
+    ) -> Result:
+        """The result if every reader is right with the values as fp16 holds them."""
+        evidence = replace(seen, unrepresentable=None)
+        stored = {blob: value.stored() for blob, value in expected.items()}
+        metrics, blob = probes.worst(outputs, stored, case.tolerance)
+        evidence = replace(evidence, blob=blob)
+        if metrics.agrees and not evidence.misread and not evidence.reference_nan:
+            return Result(case.id, "passed", metrics, evidence=evidence)
+        if self._job.probe:
+            evidence = probe.evidence(evidence, expected, stored)
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
@@ -181,7 +197,7 @@ class LayerJudge:
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
         if not loses_fp16(layer.mask):
-            self._limits.refuse_inputs(layer, None)
+            self._limits.refuse_inputs(case.comparison, layer, None)
             self._underflows.refuse_inputs(case.comparison, layer)
         return self._conversion(case, layer, None)
 
@@ -197,6 +213,13 @@ class LayerJudge:
         metrics, blob = probes.worst(rounded, values, case.tolerance)
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
         evidence = self._with_facts(evidence, layer, blob, values[blob])
+        if unheld is not None:
+            stored = {b: value.stored() for b, value in values.items()}
+            kept, _ = probes.worst(rounded, stored, case.tolerance)
+            outcome = "failed" if evidence.reference_nan or not kept.agrees else "passed"
+            self._limits.hold(
+                case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
+            )
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not evidence.reference_nan
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)

@@ -6,8 +6,9 @@ is dropped after its last reader. Whole-network runs for the output cases come a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.network.param import Graph, Layer
@@ -20,6 +21,8 @@ from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
+
+FAR = 3  # layers that a value beyond fp16 is followed past a selected one
 
 
 class Lockstep:
@@ -40,15 +43,9 @@ class Lockstep:
         self._layers = self._steps()
         self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
         self._runs = LayerRuns(job, nets)
-        self._limits = Fp16Range(graph)
-        self._underflows = Underflows(
-            job,
-            graph,
-            self._cases,
-            nets,
-            self._chain.blobs,
-            self._run_rounded,
-        )
+        rounded = (self._run_rounded, self._tolerance)
+        self._limits = Fp16Range(graph, self._chain.blobs, *rounded)
+        self._underflows = Underflows(graph, nets, self._chain.blobs, *rounded)
         self._judge = LayerJudge(
             job, graph, nets, self._chain, self._runs, self._limits, self._underflows
         )
@@ -92,10 +89,17 @@ class Lockstep:
             outputs = self._graph.layers[number].outputs
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
-                for reader in (r for blob in outputs for r in readers(self._graph, blob)):
-                    wanted.update(reader.outputs)
+                wanted.update(self._read_downstream(outputs))
         needed = self._graph.ancestors(wanted) | self._own.layers
         return [layer for layer in self._graph.layers if layer.number in needed]
+
+    def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
+        """What the readers of `blobs` make, and theirs: a value that fp16 cannot hold may pass on."""
+        reached = set(blobs)
+        for _ in range(FAR):
+            for reader in [reader for blob in reached for reader in readers(self._graph, blob)]:
+                reached.update(reader.outputs)
+        return reached
 
     def _run_trajectory(self, layer: Layer, blobs: Made) -> Made:
         return self._runs.run(self._nets[self._job.trajectory], layer, blobs, None)
@@ -105,6 +109,7 @@ class Lockstep:
 
     def _step_through(self) -> Iterator[Result]:
         fp16 = any(case.half == "fp16" for case in self._job.cases)
+        held: list[tuple[CaseSpec, Layer, Result]] = []
         for layer, outputs in self._chain.steps():
             if fp16:
                 self._limits.observe(outputs)
@@ -115,11 +120,31 @@ class Lockstep:
             for i, case in enumerate(cases):
                 result = self._guarded(case, self._judge.judge)
                 self._runs.forget(layer, cases[i + 1 :])
-                if not self._underflows.hold(case, layer, result):
+                if self._waits(case, layer, result):
+                    held.append((case, layer, result))
+                else:
                     yield result
-            self._underflows.look(layer)
+            waiting = [case for case, _, _ in held]
+            for comparison, number in {case.comparison: case.candidate for case in waiting}.items():
+                candidate = None if number is None else self._nets[number]
+                self._limits.look(comparison, layer, candidate)
+            self._underflows.look(layer, waiting)
             self._runs.clear()
-        yield from self._underflows.released()
+        for case, layer, result in held:
+            candidate = None if case.candidate is None else self._nets[case.candidate]
+            settled = self._limits.settled(case, layer, result, candidate)
+            yield self._own.added(case, self._underflows.settled(case, layer, settled))
+
+    def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
+        """Whether `result` has to wait for what the readers of its values make of them in fp16."""
+        if result.outcome == "skipped" or case.half != "fp16" or result.evidence.death is not None:
+            return False
+        passed = result.outcome == "passed"
+        return self._limits.waits(case, layer) or (passed and self._underflows.waits(layer))
+
+    def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
+        own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
+        return next(own, self._job.defaults[comparison])
 
     def _outputs(self) -> Iterator[Result]:
         waiting = [case for case in self._waiting if case.output is not None]

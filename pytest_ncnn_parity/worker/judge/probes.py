@@ -49,14 +49,16 @@ class Probe:
         self._run = run
         self._again = again
 
-    def evidence(self, seen: Evidence, expected: Made) -> Evidence:
+    def evidence(self, seen: Evidence, expected: Made, kept: Made | None = None) -> Evidence:
         """`seen` with how each relaxation of the candidate ends, against the values `expected`.
 
+        `kept`: what 16 bits keep of them, where that is what a 16-bit candidate is to give.
         The reference, too, is asked whether it agrees with itself.
         """
         trials = {**self._plain(), **self._repeated()}
         for name, how, spec in self._relaxed():
-            trials[name] = self._tried(how, spec, expected)
+            right = expected if kept is None or spec.precision == "fp32" else kept
+            trials[name] = self._tried(how, spec, right)
         trials |= self._reference_on_device(expected)
         half = self._case.half
         rounding = None

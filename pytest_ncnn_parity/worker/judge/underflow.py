@@ -5,13 +5,13 @@ Whether one does is known only when the reader's turn comes, so results upstream
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
@@ -25,28 +25,25 @@ RunRounded = Callable[[Layer, Made], Made]
 class Underflows:
     """Follows tiny values from their makers to their readers. One per sample.
 
-    `cases` are those of each layer; `blobs` are the trajectory's values that somebody still reads;
-    `run_rounded` runs a layer of the trajectory on other values.
+    `blobs` are the trajectory's values that somebody still reads; `run_rounded` runs a layer of the
+    trajectory on other values; `tolerance` is what a layer is allowed in a comparison.
     """
 
     def __init__(
         self,
-        job: Judge,
         graph: Graph,
-        cases: Mapping[int, Iterable[CaseSpec]],
         nets: JobNets,
         blobs: Made,
         run_rounded: RunRounded,
+        tolerance: Callable[[str, Layer], Tolerance],
     ) -> None:
-        self._job = job
         self._graph = graph
-        self._cases = cases
+        self._tolerance = tolerance
         self._nets = nets
         self._blobs = blobs
         self._run_rounded = run_rounded
         self._tiny: dict[str, int] = {}  # blob -> how many of its values fp16 makes 0
         self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
-        self._held: list[tuple[CaseSpec, Layer, Result]] = []
         self._missed: dict[tuple[str, str], Underflow] = {}  # by comparison and the maker's name
 
     def observe(self, values: Mapping[str, Blob]) -> None:
@@ -55,35 +52,28 @@ class Underflows:
             if blob.tiny:
                 self._tiny[name] = blob.tiny
 
-    def hold(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
-        """Whether `result` passed but has to wait for what the readers of its values say."""
-        waits = result.outcome == "passed" and any(blob in self._tiny for blob in layer.outputs)
-        if waits:
-            self._held.append((case, layer, result))
-        return waits
+    def waits(self, layer: Layer) -> bool:
+        """Whether a result of `layer` that passed has to wait for what the readers of its values say."""
+        return any(blob in self._tiny for blob in layer.outputs)
 
-    def look(self, layer: Layer) -> None:
-        """Note for held cases upstream that `layer` cannot live with what fp16 makes of their values."""
+    def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
+        """Note for cases upstream that `layer` cannot live with what fp16 makes of their values."""
         if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
             return
-        held = {case.comparison: case.candidate for case, _, _ in self._held}
-        for comparison, number in held.items():
+        comparisons = {case.comparison: case.candidate for case in waiting}
+        for comparison, number in comparisons.items():
             candidate = None if number is None else self._nets[number]
             if self._arrives_in_fp16(layer, candidate):
                 effect = self._effect(comparison, layer)
                 if effect is not None:
                     self._missed.setdefault((comparison, effect.origin), effect)
 
-    def released(self) -> Iterator[Result]:
-        """The results that were held, failed where a reader missed what fp16 made 0."""
-        for case, layer, result in self._held:
-            effect = self._missed.get((case.comparison, layer.name))
-            if effect is None:
-                yield result
-            else:
-                yield replace(
-                    result, outcome="failed", evidence=replace(result.evidence, underflow=effect)
-                )
+    def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
+        """`result`, now that all readers have run: failed where one missed what fp16 made 0."""
+        effect = self._missed.get((case.comparison, layer.name))
+        if effect is None or result.outcome != "passed":
+            return result
+        return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=effect))
 
     def refuse_inputs(self, comparison: str, layer: Layer) -> None:
         """Skip a layer that breaks on inputs which fp16 makes 0: their maker fails."""
@@ -120,8 +110,7 @@ class Underflows:
         culprits = [blob for blob in layer.inputs if blob in self._tiny]
         if not culprits or layer.type in COPYING:
             return None
-        own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
-        tolerance = next(iter(own), self._job.defaults[comparison])
+        tolerance = self._tolerance(comparison, layer)
         key = (layer.number, tolerance)
         if key not in self._effects:
             self._effects[key] = self._measured(layer, tolerance, culprits[0])

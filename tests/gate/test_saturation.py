@@ -1,0 +1,94 @@
+"""Values beyond fp16 that are meant to be: no fault where every reader is right with inf for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+COMPARE = "compare: [fp16-vs-fp32-vulkan, shipped, fp16-range]\n"
+LOWEST = float(np.finfo(np.float32).min)
+
+
+def masked_attention(folder: Path, hidden: float, scale: float = 1.0) -> None:
+    """softmax(scale * x + mask), where the mask holds `hidden` above the diagonal."""
+    net = Network()
+    x, mask = net.layer("Input", "x", params="0=16 1=16"), net.layer("Input", "mask", params="0=16 1=16")
+    x = net.layer("BinaryOp", "scale", [x], params=f"0=2 1=1 2={scale}")
+    x = net.layer("BinaryOp", "add", [x, mask], params="0=0")
+    net.layer("Softmax", "prob", [x], ["out0"], "0=1 1=1")
+    net.write(folder / "net")
+    np.save(folder / "mask.npy", np.triu(np.full((16, 16), hidden, np.float32), 1))
+    inputs = "inputs:\n  s: {x: {random: normal}, mask: {file: mask.npy}}\n"
+    networks.spec(folder, inputs + COMPARE)
+
+
+@pytest.mark.parametrize("hidden", [LOWEST, -1e9, -1e5, -1e4])
+def test_what_a_mask_hides_is_meant_to_be_out_of_range(
+    hidden: float, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    masked_attention(pytester.path, hidden)
+    run = gate()
+    assert run.ids("failed") == []
+    for comparison in ("fp16-vs-fp32-vulkan", "shipped", "fp16-range"):
+        assert f"s::{comparison}::prob" in run.ids("passed"), "the layer behind is tested, not skipped"
+        assert f"s::{comparison}::add" in run.ids("passed")
+
+
+@pytest.mark.parametrize("bounded", ["Sigmoid", "TanH", "Clip", "HardSigmoid"])
+def test_what_a_bounded_layer_reads_may_overflow(
+    bounded: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("BinaryOp", "some", [x], params="0=2 1=1 2=600.0")
+    x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=500.0")
+    net.layer(bounded, "bounded", [x], ["out0"], "0=-1.0 1=1.0" if bounded == "Clip" else "")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + COMPARE)
+    run = gate()
+    assert run.ids("failed") == []
+    assert "noise::shipped::bounded" in run.ids("passed")
+
+
+def test_a_value_that_matters_is_a_fault_though_a_mask_is_added_to_it(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Scores beyond fp16 become inf as well, and softmax makes nan of two of them."""
+    masked_attention(pytester.path, LOWEST, scale=100_000.0)
+    run = gate()
+    assert run.cases["s::shipped::scale"]["cause"] == "storage-overflow"
+    assert run.cases["s::fp16-range::scale"]["cause"] == "storage-overflow"
+    assert run.fixes["shipped"]["verified"]
+    assert "scale" in run.fixes["shipped"]["masks"]
+
+
+def test_a_value_that_breaks_a_later_reader_is_the_fault_of_the_first_maker(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """inf + eps is inf, as the true sum is in fp16; but rsqrt makes 0 of it."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("BinaryOp", "square", [x], params="0=2 1=1 2=300000.0")
+    x = net.layer("UnaryOp", "abs", [x], params="0=0")
+    x = net.layer("BinaryOp", "eps", [x], params="0=0 1=1 2=1.0")
+    net.layer("UnaryOp", "rsqrt", [x], ["out0"], "0=6")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + COMPARE)
+    run = gate("-k", "fp16-range")
+    assert run.ids("failed") == ["noise::fp16-range::square"]
+    alone = gate("-k", "fp16-range and square")
+    assert alone.ids("failed") == ["noise::fp16-range::square"], "whatever else is selected"
+
+
+def test_an_output_beyond_fp16_is_always_a_fault(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    net.layer("BinaryOp", "large", [x], ["out0"], "0=2 1=1 2=300000.0")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + COMPARE)
+    assert "noise::fp16-range::large" in gate().ids("failed")
