@@ -75,7 +75,9 @@ class ComparisonNode(pytest.Collector):
 
     def collect(self) -> Iterator[CaseItem]:
         recorded = self.comparison.of_recordings
-        cases = self.plan.goldens(self.sample) if recorded else self.plan.cases(self.comparison)
+        cases = (
+            self.plan.goldens(self.sample) if recorded else self.plan.cases(self.comparison, self.sample)
+        )
         path = ("inputs", self.sample, *(["expect"] if recorded else []))
         line = self.plan.spec.line(*path)
         param_name = _relative(self.plan.spec.param, self.config.rootpath)

@@ -164,9 +164,9 @@ def _red_upstream(subject: Subject, run: SpecRun) -> Sequence[Red]:
     if case.output is None or case.golden is not None:
         return ()
     results = run.results(subject.sample)
-    ancestors = plan.masked.ancestors([case.output])
+    ancestors = plan.masked.fed(plan.spec.inputs[subject.sample]).ancestors([case.output])
     red = []
-    for other in plan.cases(case.comparison):
+    for other in plan.cases(case.comparison, subject.sample):
         result = results.get(other.id)
         if result is None or other.layer is None or other.layer.number not in ancestors:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
@@ -23,20 +25,32 @@ def recorded_in_another_shape(failure: Failure) -> Explanation | None:
     shape = failure.evidence.shape
     batch = recorded == (1, *shape)
     hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
-    return Explanation(f"{golden} holds {recorded}, the network gives {shape}", (hint,))
+    what = f"{golden} holds {recorded}, the network gives {shape}"
+    return Explanation(what, (*_before(failure), hint))
 
 
 def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
     if failure.case.golden is None or not failure.evidence.right("plain_cpu"):
         return None
     right = "without packing, winograd and sgemm the CPU gives what was recorded"
-    return Explanation(_unlike_golden(failure), (f"{right}: a CPU kernel is wrong, or terms cancel",))
+    why = f"{right}: a CPU kernel is wrong, or terms cancel"
+    return Explanation(_unlike_golden(failure), (*_before(failure), why))
 
 
 def not_what_was_recorded(failure: Failure) -> Explanation | None:
     if failure.case.golden is None:
         return None
-    return Explanation(_unlike_golden(failure), (CONVERSION, *wording.trials(failure.evidence)))
+    evidence = (*_before(failure), CONVERSION, *wording.trials(failure.evidence))
+    return Explanation(_unlike_golden(failure), evidence)
+
+
+def _before(failure: Failure) -> Iterator[str]:
+    """Where the recordings of blobs before this one begin to differ, if there are any."""
+    unlike, alike = failure.evidence.unlike_before, failure.evidence.alike_before
+    if unlike is not None:
+        yield f"{unlike} is the first that differs from its recording: look there"
+    elif alike is not None:
+        yield f"the first that differs: {alike} before it is as recorded, so look between them"
 
 
 def _unlike_golden(failure: Failure) -> str:

@@ -107,7 +107,8 @@ class Evidence:
 
     How it ran: `setup` as asked, `execution` as read back, `device`, the layer's `mask`, options that
     the device `dropped`; `whole`: as a part of a run of the network; `predicted`: not run at all.
-    What was compared: `blob` and its `shape`, `recorded_shape` of a recording.
+    What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
+    blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
     how many nan the reference itself made.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
@@ -130,6 +131,8 @@ class Evidence:
     blob: str | None = None
     shape: tuple[int, ...] = ()
     recorded_shape: tuple[int, ...] | None = None
+    alike_before: str | None = None
+    unlike_before: str | None = None
 
     misread: str | None = None
     unrepresentable: Unrepresentable | None = None

@@ -100,6 +100,7 @@ def _judging(
         threads=threads,
         cases=tuple(specs),
         defaults={name: plan.tolerance(one, None) for name, one in comparisons.items()},
+        outputs=plan.wanted(sample),
     )
 
 
@@ -108,12 +109,26 @@ def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Me
     nets = _Nets()
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
-    return MeasureProfile((_model(plan),), tuple(nets.known), 0, _inputs(plan, sample), threads)
+    return MeasureProfile(
+        (_model(plan),),
+        tuple(nets.known),
+        0,
+        _inputs(plan, sample),
+        threads,
+        outputs=plan.wanted(sample),
+    )
 
 
 def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
     """Tell what bits the trajectory computes."""
-    return TakeFingerprint((_model(plan),), tuple(_Nets().known), 0, _inputs(plan, sample), threads)
+    return TakeFingerprint(
+        (_model(plan),),
+        tuple(_Nets().known),
+        0,
+        _inputs(plan, sample),
+        threads,
+        outputs=plan.wanted(sample),
+    )
 
 
 def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:
@@ -132,7 +147,7 @@ def time(
         NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
     ]
     models = (_model(plan), *(replace(_model(plan), param=param, text=None) for param in params))
-    return MeasureTime(models, tuple(specs), 0, _inputs(plan, sample), threads)
+    return MeasureTime(models, tuple(specs), 0, _inputs(plan, sample), threads, outputs=plan.outputs)
 
 
 def _model(plan: Plan) -> Model:

@@ -89,7 +89,8 @@ class CaseSpec:
 class Job:
     """One sample: what to feed, what to load. Each kind of job says what to do with it.
 
-    `inputs` are the sources by blob, as the spec has them. `trajectory` is the net whose values feed
+    `inputs` are the sources by blob, as the spec has them; `outputs`: the blobs that a run of the whole
+    is for. `trajectory` is the net whose values feed
     every layer case. `dead`: native steps that ended a worker before; they are not tried again.
     """
 
@@ -101,6 +102,7 @@ class Job:
     inputs: Mapping[str, Mapping[str, Any]]
     threads: int
     dead: tuple[Death, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     def encode(self) -> str:
         return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
@@ -228,6 +230,7 @@ def decode_job(line: str) -> Job:
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
     raw["dead"] = tuple(_death(death) for death in raw["dead"])
+    raw["outputs"] = tuple(raw["outputs"])
     if kind is Judge:
         raw["cases"] = tuple(map(_case, raw["cases"]))
         raw["defaults"] = {name: Tolerance(**one) for name, one in raw["defaults"].items()}

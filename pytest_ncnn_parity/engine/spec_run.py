@@ -67,6 +67,12 @@ class SpecRun:
 
     # -- the selected cases ----------------------------------------------------------------------
 
+    def has_selected_all(self, sample: str) -> bool:
+        """Whether every case of `sample` in the spec's comparisons runs in this session."""
+        selected = {case.id for case in self.selected.get(sample, ())}
+        comparisons = self.plan.spec.comparisons
+        return selected >= {case.id for one in comparisons for case in self.plan.cases(one, sample)}
+
     def result(self, sample: str, case: Case) -> Result:
         """The result of `case`; its sample is run up to here if nobody has."""
         return self._weighed(sample, case, self._sample(sample).result(case.id))

@@ -6,7 +6,7 @@ Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +113,24 @@ class Graph:
                 needed.add(layer.number)
                 waiting.extend(layer.inputs)
         return needed
+
+    def running(self, blobs: Iterable[str]) -> list[Layer]:
+        """The layers that must run to make `blobs`, in running order."""
+        needed = self.ancestors(blobs)
+        return [layer for layer in self.layers if layer.number in needed]
+
+    def fed(self, blobs: Container[str]) -> Graph:
+        """This network as it is run where `blobs` are fed, inner ones too: what makes them is an Input.
+
+        Layers keep their numbers; those that only led to these blobs are no ancestors any more.
+        """
+        layers = tuple(
+            replace(layer, type="Input", inputs=(), params={})
+            if layer.type != "Input" and any(blob in blobs for blob in layer.outputs)
+            else layer
+            for layer in self.layers
+        )
+        return self if layers == self.layers else Graph(self.source, self.text, layers)
 
     @cached_property
     def masks(self) -> tuple[int, ...]:

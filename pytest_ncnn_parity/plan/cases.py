@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -90,6 +90,46 @@ class Plan:
         return self.graph.with_masks(self.spec.masks)
 
     @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The blobs that users take out, in running order: the network's outputs, or those chosen."""
+        chosen = self.spec.outputs
+        return self.masked.outputs if chosen is None else self._in_running_order(chosen)
+
+    def recorded(self, sample: str) -> tuple[str, ...]:
+        """The blobs that `sample` has recordings of, in running order."""
+        return self._in_running_order(self.spec.samples[sample].expect)
+
+    def wanted(self, sample: str) -> tuple[str, ...]:
+        """The blobs that are compared of `sample`: the outputs, and what it has recordings of."""
+        return tuple(dict.fromkeys((*self.outputs, *self.recorded(sample))))
+
+    def _in_running_order(self, blobs: Iterable[str]) -> tuple[str, ...]:
+        known = [blob for blob in blobs if blob in self.masked.producer]
+        return tuple(sorted(known, key=lambda blob: self.masked.producer[blob].number))
+
+    @cached_property
+    def _run_layers(self) -> dict[str, set[int]]:
+        """By sample, the numbers of the layers between what it feeds and what is wanted of it."""
+        every = {layer.number for layer in self.masked.layers}
+        run: dict[str, set[int]] = {}
+        for sample, blobs in self.spec.inputs.items():
+            fed = self.masked.fed(blobs)
+            whole = fed is self.masked and self.spec.outputs is None
+            run[sample] = every if whole else fed.ancestors(self.wanted(sample))
+        return run
+
+    def runs(self, sample: str, case: Case) -> bool:
+        """Whether `sample` runs what `case` judges.
+
+        A layer whose output is fed is not run; the value is judged, as that of an Input layer is.
+        """
+        if case.layer is None:
+            return True
+        fed = any(blob in self.spec.inputs[sample] for blob in case.layer.outputs)
+        judged = not fed or case.comparison.half is not None
+        return judged and case.layer.number in self._run_layers[sample]
+
+    @cached_property
     def layers(self) -> list[Layer]:
         """The selected layers, in running order."""
         chosen = self.spec.layers
@@ -102,12 +142,26 @@ class Plan:
 
     @cached_property
     def _names(self) -> list[str]:
-        """Case names: of the layers by their number, then of the outputs in their order."""
-        outputs = [f"output:{blob}" for blob in self.masked.outputs]
-        return _node_names([*(layer.name for layer in self.masked.layers), *outputs])
+        """Case names: of the layers by their number, then of the blobs that are compared."""
+        blobs = [f"output:{blob}" for blob in self.compared]
+        return _node_names([*(layer.name for layer in self.masked.layers), *blobs])
 
-    def cases(self, comparison: Comparison) -> list[Case]:
-        """All cases of `comparison`: the layers in running order, then the outputs."""
+    @cached_property
+    def compared(self) -> tuple[str, ...]:
+        """All blobs that have cases of their own: the outputs, then others with recordings."""
+        recorded = {blob for sample in self.spec.samples for blob in self.recorded(sample)}
+        return (*self.outputs, *self._in_running_order(recorded.difference(self.outputs)))
+
+    def cases(self, comparison: Comparison, sample: str | None = None) -> list[Case]:
+        """The cases of `comparison`: the layers in running order, then the outputs.
+
+        All that any sample runs, or those of one `sample`.
+        """
+        samples = self.spec.samples if sample is None else [sample]
+        every = self._every_case(comparison)
+        return [case for case in every if any(self.runs(one, case) for one in samples)]
+
+    def _every_case(self, comparison: Comparison) -> list[Case]:
         cases = [
             Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
             for layer in self.layers
@@ -116,30 +170,35 @@ class Plan:
         ]
         if comparison.judges_outputs:
             cases += [
-                Case(name, comparison, self._output_tolerance(comparison, blob), output=blob)
-                for blob, name in self._outputs()
+                Case(
+                    self._blob_names[blob],
+                    comparison,
+                    self._output_tolerance(comparison, blob),
+                    output=blob,
+                )
+                for blob in self.outputs
             ]
         return cases
 
     def goldens(self, sample: str) -> list[Case]:
-        """The cases of the outputs that `sample` has recordings of."""
+        """The cases of the blobs that `sample` has recordings of, in running order."""
         expected = self.spec.samples[sample].expect
         return [
             Case(
-                name,
+                self._blob_names[blob],
                 GOLDEN,
                 self._output_tolerance(GOLDEN, blob),
                 output=blob,
                 golden=Golden(str(self.spec.path.parent / expected[blob].file), expected[blob].key),
             )
-            for blob, name in self._outputs()
-            if blob in expected
+            for blob in self.recorded(sample)
         ]
 
-    def _outputs(self) -> Iterator[tuple[str, str]]:
-        """The output blobs, each with its case's name."""
-        outputs = self.masked.outputs
-        return zip(outputs, self._names[len(self._names) - len(outputs) :], strict=True)
+    @cached_property
+    def _blob_names(self) -> dict[str, str]:
+        """The names of the cases that compare blobs."""
+        names = self._names[len(self.masked.layers) :]
+        return dict(zip(self.compared, names, strict=True))
 
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
         return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())

@@ -39,10 +39,11 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
 
 def _against_network(plan: Plan) -> Iterator[Problem]:
     spec, graph = plan.spec, plan.graph
-    yield from check_inputs.inputs(spec, graph)
-    yield from check_inputs.expected(spec, graph)
+    yield from check_inputs.inputs(plan)
+    yield from check_inputs.expected(plan)
+    yield from check_inputs.outputs(plan)
     yield from _selection(spec, plan)
-    yield from _tolerances(spec, graph)
+    yield from _tolerances(plan)
     yield from _masks(spec, graph)
     yield from _known(spec, plan)
 
@@ -63,17 +64,18 @@ def _selection(spec: Spec, plan: Plan) -> Iterator[Problem]:
         yield spec.at("layers", of_key=True), "layers: nothing is selected, so nothing is tested"
 
 
-def _tolerances(spec: Spec, graph: Graph) -> Iterator[Problem]:
+def _tolerances(plan: Plan) -> Iterator[Problem]:
+    spec, graph = plan.spec, plan.graph
     for pattern in spec.tolerance.layers:
         if not any(matches(pattern, layer) for layer in graph.layers):
             where = spec.at("tolerance", "layers", pattern, of_key=True)
             yield _matches_nothing(where, "tolerance.layers", pattern, graph)
     for pattern in spec.tolerance.outputs:
-        if not any(matches_blob(pattern, blob) for blob in graph.outputs):
+        if not any(matches_blob(pattern, blob) for blob in plan.compared):
             yield (
                 spec.at("tolerance", "outputs", pattern, of_key=True),
                 f"tolerance.outputs: {quoted(pattern)} matches no output"
-                f"{guess(pattern, graph.outputs)}; there is {some(graph.outputs)}",
+                f"{guess(pattern, plan.compared)}; there is {some(plan.compared)}",
             )
 
 
@@ -106,6 +108,6 @@ def _known(spec: Spec, plan: Plan) -> Iterator[Problem]:
             yield where, f"known: no sample {quoted(entry.sample)}{near}"
         if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
             yield _matches_nothing(where, "known", entry.layer, plan.graph)
-        if entry.output and not any(matches_blob(entry.output, b) for b in plan.graph.outputs):
-            near = guess(entry.output, plan.graph.outputs)
+        if entry.output and not any(matches_blob(entry.output, b) for b in plan.compared):
+            near = guess(entry.output, plan.compared)
             yield where, f"known: no output {quoted(entry.output)}{near}"

@@ -10,15 +10,10 @@ from pytest_ncnn_parity.base.errors import cut, guess, quoted
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import integers
 from pytest_ncnn_parity.network.input_shapes import misfit
-from pytest_ncnn_parity.network.param import Graph, Layer
-from pytest_ncnn_parity.plan import recorded_type
-from pytest_ncnn_parity.spec.sources import (
-    ConstantSource,
-    FileSource,
-    ImageSource,
-    RandomSource,
-    Source,
-)
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.plan.check_words import no_integers
+from pytest_ncnn_parity.spec.sources import FileSource, ImageSource, Source
 from pytest_ncnn_parity.spec.spec import Problem, Spec
 
 
@@ -36,88 +31,91 @@ def files(spec: Spec, root: Path | None) -> Iterator[Problem]:
                     yield spec.at_input(name, *path), f"{read_files.shown(file)} {problem}"
 
 
-def inputs(spec: Spec, graph: Graph) -> Iterator[Problem]:
+def inputs(plan: Plan) -> Iterator[Problem]:
+    """What is wrong with what is fed: blobs that are not there, that are missing, that lead nowhere."""
+    spec, graph = plan.spec, plan.graph
     for sample, blobs in spec.inputs.items():
-        for blob in graph.inputs:
-            if blob not in blobs:
-                where = spec.at("inputs", sample, of_key=True)
-                yield where, f"inputs.{sample}: the network's input {quoted(blob)} is missing"
+        yield from _missing(plan, sample)
         for blob, source in blobs.items():
             where = spec.at_input(sample, blob)
-            hint = graph.shapes.get(blob)
-            if blob not in graph.inputs:
-                near = guess(blob, graph.inputs)
+            if blob not in graph.producer:
+                near = guess(blob, graph.inputs) or guess(blob, graph.producer)
                 yield where, f"the network has no such input{near}; it has {some(graph.inputs)}"
                 continue
-            reader = integers.integer_reader(graph, blob)
-            if reader is not None:
-                yield from ((where, what) for what in _no_integers(spec, source, reader))
-            if isinstance(source, FileSource | ImageSource):
-                continue  # the worker knows their shapes
-            if source.shape is None and hint is None:
-                file = printable(Path(graph.source).name)
-                yield where, f"the key 'shape' is missing, and {file} does not tell it either"
-            else:
-                problem = misfit(graph, blob, source.shape or hint or ())
-                if problem:
-                    yield where, problem
+            problems = [_useless(plan, sample, blob), *_values(spec, graph, blob, source)]
+            yield from ((where, problem) for problem in problems if problem)
 
 
-MOST_WORDS = 100  # suggested where the network does not tell how many there are
+def _missing(plan: Plan, sample: str) -> Iterator[Problem]:
+    """The inputs that `sample` must feed as well, for nothing that it feeds stands between."""
+    spec, fed = plan.spec, plan.graph.fed(plan.spec.inputs[sample])
+    whole = fed is plan.graph and spec.outputs is None
+    for blob in plan.graph.inputs:
+        number = fed.producer[blob].number
+        needing = [one for one in plan.wanted(sample) if number in fed.ancestors([one])]
+        if blob in spec.inputs[sample] or not (whole or needing):
+            continue
+        why = "" if whole else f"; {some(needing)} needs it: feed it, or choose other 'outputs'"
+        what = f"inputs.{sample}: the network's input {quoted(blob)} is missing{why}"
+        yield spec.at("inputs", sample, of_key=True), what
 
 
-def _no_integers(spec: Spec, source: Source, reader: Layer) -> Iterator[str]:
-    """What is said of a source whose values `reader` would take for other integers than they are."""
-    words = integers.words(reader)
-    last = (words or MOST_WORDS) - 1
-    problem = _unlike_integers(spec, source)
-    if not problem and words is not None:
-        problem = _beyond(source, last)
-    if problem:
-        shape = getattr(source, "shape", None)
-        size = "" if shape is None else f", shape: {shape}"
-        wanted = f"whole numbers, 0 to {last}" if words else "whole numbers"
-        yield (
-            f"{cut(reader.name)} ({reader.type}) reads {wanted}; {problem}. "
-            f"Write {{random: integers, low: 0, high: {last}{size}}}"
-            ", or record integers: {file: words.npy}"
-        )
+def _useless(plan: Plan, sample: str, blob: str) -> str:
+    """Why an inner `blob` is better not fed, for all that is compared of `sample`; or nothing."""
+    if blob in plan.graph.inputs:
+        return ""
+    wanted = plan.wanted(sample)
+    if blob in wanted:
+        return "it is compared as well, so nothing of it would be tested"
+    fed = plan.graph.fed(plan.spec.inputs[sample])
+    needed = fed.ancestors(wanted)
+    read = {one for layer in fed.layers if layer.number in needed for one in layer.inputs}
+    if blob not in read:
+        return f"no layer on the way to {some(wanted)} reads it"
+    maker = plan.graph.producer[blob]
+    missing = [one for one in maker.outputs if one in read and one not in plan.spec.inputs[sample]]
+    if missing:
+        return f"{cut(maker.name)} makes {some(missing)} as well, which is needed: feed all of them"
+    return ""
 
 
-def _unlike_integers(spec: Spec, source: Source) -> str:
-    """What other values than whole numbers `source` gives, or nothing."""
-    if isinstance(source, ImageSource):
-        return "an image gives pixels"
-    if isinstance(source, FileSource):
-        found = recorded_type.holds_integers(spec.path.parent / source.file, source.key)
-        return f"{cut(source.file)} holds floats" if found is False else ""
-    if isinstance(source, ConstantSource):
-        return "" if float(source.constant).is_integer() else f"{source.constant:g} is none"
-    return "" if source.random == "integers" else f"random: {source.random} gives fractions"
+def _values(spec: Spec, graph: Graph, blob: str, source: Source) -> Iterator[str]:
+    """What is wrong with the values or the shape that `source` gives to `blob`."""
+    hint = graph.shapes.get(blob)
+    reader = integers.integer_reader(graph, blob)
+    if reader is not None:
+        yield from no_integers(spec, source, reader)
+    if isinstance(source, FileSource | ImageSource):
+        return  # the worker knows their shapes
+    if source.shape is None and hint is None:
+        file = printable(Path(graph.source).name)
+        yield f"the key 'shape' is missing, and {file} does not tell it either"
+    else:
+        yield misfit(graph, blob, source.shape or hint or ())
 
 
-def _beyond(source: Source, last: int) -> str:
-    """Which bound of `source` is no word, of which there are 0 to `last`, or nothing."""
-    bounds: tuple[float | None, ...] = ()
-    if isinstance(source, RandomSource):
-        bounds = source.bounds
-    elif isinstance(source, ConstantSource):
-        bounds = (source.constant,)
-    beyond = next((bound for bound in bounds if bound is not None and not 0 <= bound <= last), None)
-    return (
-        ""
-        if beyond is None
-        else f"ncnn takes {beyond:g} for {'the first' if beyond < 0 else 'the last'}"
-    )
-
-
-def expected(spec: Spec, graph: Graph) -> Iterator[Problem]:
+def expected(plan: Plan) -> Iterator[Problem]:
+    spec, graph = plan.spec, plan.graph
     for name, sample in spec.samples.items():
         for blob in sample.expect:
-            if blob not in graph.outputs:
-                near = guess(blob, graph.outputs)
-                problem = f"the network has no such output{near}; it has {some(graph.outputs)}"
-                yield spec.at_input(name, "expect", blob), problem
+            where = spec.at_input(name, "expect", blob)
+            if blob not in graph.producer:
+                near = guess(blob, plan.outputs) or guess(blob, graph.producer)
+                yield where, f"the network has no such output{near}; it has {some(plan.outputs)}"
+            elif blob in graph.inputs:
+                yield where, "it is an input, so nothing of it would be tested"
+
+
+def outputs(plan: Plan) -> Iterator[Problem]:
+    """What is wrong with the choice of outputs."""
+    spec, graph = plan.spec, plan.graph
+    for i, blob in enumerate(spec.outputs or ()):
+        where = spec.at("outputs", i)
+        if blob not in graph.producer:
+            near = guess(blob, graph.outputs) or guess(blob, graph.producer)
+            yield where, f"outputs: no blob {quoted(blob)}{near}; the last are {some(graph.outputs)}"
+        elif blob in graph.inputs:
+            yield where, f"outputs: {quoted(blob)} is an input, so nothing of it would be tested"
 
 
 def some(names: Sequence[str]) -> str:

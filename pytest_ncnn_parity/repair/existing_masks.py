@@ -80,7 +80,9 @@ def _spare(run: SpecRun) -> list[int]:
     layers = masked(run.plan)
     cases = [case for comparison in comparisons for case in run.plan.cases(comparison)]
     near = _concerned(run.plan, cases, layers)
-    by_sample = dict.fromkeys(run.plan.spec.inputs, near)
+    by_sample = {
+        sample: [case for case in near if run.plan.runs(sample, case)] for sample in run.plan.spec.inputs
+    }
     trials = Trials(run, by_sample, SearchBudget(SPARE_RUNS, SPARE_SECONDS))
     needed = [layer.number for layer in layers]
 
@@ -103,9 +105,7 @@ def _all_vulkan_ran(run: SpecRun, ran: set[str]) -> bool:
     """Whether the whole spec was selected, and each comparison on Vulkan compared something."""
     plan = run.plan
     vulkan = {c.name for c in plan.spec.comparisons if c.candidate is not None and c.candidate.on_vulkan}
-    every = {case.id for comparison in plan.spec.comparisons for case in plan.cases(comparison)}
-    chosen = [{case.id for case in run.selected.get(sample, ())} for sample in plan.spec.inputs]
-    return bool(vulkan) and vulkan <= ran and all(ids >= every for ids in chosen)
+    return bool(vulkan) and vulkan <= ran and all(map(run.has_selected_all, plan.spec.inputs))
 
 
 def _concerned(plan: Plan, cases: list[Case], layers: list[Layer]) -> list[Case]:

@@ -71,35 +71,41 @@ class Profile:
 
 def find_problem(run: SpecRun, comparison: Comparison) -> Problem:
     """The problem as all cases of `comparison` show it, whether they were selected or not."""
-    cases = run.plan.cases(comparison)
-    results = {sample: _results(run, sample, cases) for sample in run.plan.spec.inputs}
-    return problem_of(run.plan, cases, results)
+    plan = run.plan
+    results = {
+        sample: _results(run, sample, plan.cases(comparison, sample)) for sample in plan.spec.inputs
+    }
+    return problem_of(plan, plan.cases(comparison), results)
 
 
 def find_anew(run: SpecRun, comparison: Comparison) -> Problem:
     """The problem of a comparison that the spec has not: none of its cases has a result yet."""
-    cases = run.plan.cases(comparison)
+    plan = run.plan
     results = {
-        sample: {result.id: result for result in run.judge(sample, cases)}
-        for sample in run.plan.spec.inputs
+        sample: {result.id: result for result in run.judge(sample, plan.cases(comparison, sample))}
+        for sample in plan.spec.inputs
     }
-    return problem_of(run.plan, cases, results)
+    return problem_of(plan, plan.cases(comparison), results)
 
 
 def problem_of(
     plan: Plan, cases: Sequence[Case], results: Mapping[str, Mapping[str, Result]]
 ) -> Problem:
     """The problem that all `cases` of a comparison show by their `results`, by sample and case id."""
+    run = {sample: [case for case in cases if plan.runs(sample, case)] for sample in results}
     beyond = [
-        case for by_id in results.values() for case in cases if _is_beyond_masks(case, by_id[case.id])
+        case
+        for sample, some in run.items()
+        for case in some
+        if _is_beyond_masks(case, results[sample][case.id])
     ]
     mendable = {
         sample: [
             case
-            for case in cases
-            if not _is_beyond_masks(case, by_id[case.id]) and not plan.known(sample, case)
+            for case in some
+            if not _is_beyond_masks(case, results[sample][case.id]) and not plan.known(sample, case)
         ]
-        for sample, by_id in results.items()
+        for sample, some in run.items()
     }
     judged = [(case, results[sample][case.id]) for sample, some in mendable.items() for case in some]
     failed = [(case, result) for case, result in judged if result.outcome == "failed"]

@@ -102,7 +102,7 @@ def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySa
 def _expected_right(plan: Plan, comparison: Comparison) -> CasesBySample:
     """By sample, the cases of `comparison` that are not known to fail."""
     return {
-        sample: [case for case in plan.cases(comparison) if not plan.known(sample, case)]
+        sample: [case for case in plan.cases(comparison, sample) if not plan.known(sample, case)]
         for sample in plan.spec.inputs
     }
 

@@ -23,6 +23,7 @@ from pytest_ncnn_parity.spec.keys import (
     Known,
     Mask,
     ModelFiles,
+    Name,
     OwnComparison,
     SampleName,
     Selection,
@@ -71,6 +72,7 @@ class Spec(Keys):
         dict[SampleName, Sample],
         Field(min_length=1, alias="inputs", json_schema_extra={"additionalProperties": False}),
     ]
+    outputs: Annotated[list[Name], Field(min_length=1)] | None = None
     setup: Function | None = None
     compare: Annotated[list[AnyComparison], Field(min_length=1)] = list(DEFAULT_COMPARE)
     tolerance: ToleranceKeys = Field(default_factory=lambda: ToleranceKeys.model_validate({}))
@@ -89,6 +91,14 @@ class Spec(Keys):
             if names.count(name) > 1:
                 raise ValueError(f"comparison {quoted(name)} stands twice")
         return given
+
+    @field_validator("outputs")
+    @classmethod
+    def _outputs(cls, names: list[str] | None) -> list[str] | None:
+        for name in names or ():
+            if names is not None and names.count(name) > 1:
+                raise ValueError(f"output {quoted(name)} stands twice")
+        return names
 
     @property
     def inputs(self) -> dict[str, dict[str, Source]]:

@@ -9,7 +9,7 @@ from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import walk
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, str]:
@@ -21,9 +21,9 @@ def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str
     trajectory = nets[job.trajectory]
     blobs: Made = {}
     digests: dict[str, str] = {}
-    for layer in walk(graph.layers, blobs):
+    for layer in walk(graph.running(job.outputs), blobs):
         if layer.type == "Input":
-            outputs = {blob: inputs[blob] for blob in layer.outputs}
+            outputs = fed(layer, inputs)
         else:
             try:
                 outputs = trajectory.run_layer(layer, blobs)

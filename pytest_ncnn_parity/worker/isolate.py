@@ -13,7 +13,7 @@ from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import walk
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: CheckedFiles) -> Isolated:
@@ -47,11 +47,10 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
 def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -> Made:
     """What the trajectory feeds `layer`; the layer itself is not run: it may kill the worker."""
     wanted = list(dict.fromkeys(layer.inputs))
-    needed = graph.ancestors(wanted)
     blobs: Made = {}
-    for step in walk([one for one in graph.layers if one.number in needed], blobs, wanted):
+    for step in walk(graph.running(wanted), blobs, wanted):
         if step.type == "Input":
-            blobs.update({blob: inputs[blob] for blob in step.outputs})
+            blobs.update(fed(step, inputs))
         else:
             blobs.update(nets[job.trajectory].run_layer(step, blobs))
     return {blob: blobs[blob] for blob in wanted}

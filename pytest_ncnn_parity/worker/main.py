@@ -87,7 +87,7 @@ class Server:
     def _run(self, job: Job) -> None:
         self._dead = {death.step: death for death in job.dead if death.step is not None}
         self._pool.prepare(job)
-        graph = self._pool.graph(job.models[0])
+        graph = self._pool.graph(job.models[0]).fed(job.inputs)
         blobs = {blob: Blob.of(array) for blob, array in arrays(job.inputs, graph).items()}
         nets = JobNets(self._pool, job)
         if isinstance(job, Judge):

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.param import COPYING, Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import walk
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfile:
@@ -26,9 +26,9 @@ def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfil
     blobs: Made = {}
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
-    for layer in walk(graph.layers, blobs):
+    for layer in walk(graph.running(job.outputs), blobs):
         if layer.type == "Input":
-            outputs = {blob: inputs[blob] for blob in layer.outputs}
+            outputs = fed(layer, inputs)
         else:
             try:
                 outputs = trajectory.run_layer(layer, blobs)

@@ -25,7 +25,7 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
     for number in range(len(job.nets)):
         try:
             net = nets[number]
-            net.run(inputs, graph.outputs)
+            net.run(inputs, job.outputs)
         except (StepFailed, Unavailable) as problem:
             timings.append(Timing(problem=str(problem)))
         else:
@@ -35,7 +35,7 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
     for turn in range(MAX_ROUNDS):
         for net, milliseconds in running.values():
             before = time.perf_counter()
-            net.run(inputs, graph.outputs)
+            net.run(inputs, job.outputs)
             milliseconds.append(1000.0 * (time.perf_counter() - before))
         if time.perf_counter() - start > (SECONDS if turn >= 2 else 10 * SECONDS):
             break

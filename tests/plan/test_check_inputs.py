@@ -144,3 +144,126 @@ def test_what_is_no_array_has_no_type(name: str, tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_has_no_type(tmp_path: Path) -> None:
     assert holds_integers(tmp_path / "x.npy", None) is None
+
+
+# -- inner blobs, and outputs of one's own choice ------------------------------------------------
+
+HEADS = """\
+7767517
+7 9
+Input       in0   0 1 in0 0=16
+Input       in1   0 1 in1 0=16
+BinaryOp    add   2 1 in0 in1 sum 0=0
+Split       fork  1 2 sum left right
+ReLU        relu  1 1 left a
+Sigmoid     prob  1 1 a score
+TanH        tanh  1 1 right boxes
+"""
+FED = "model: {param: net.param, bin: net.bin}\ninputs: {s: {BLOBS}}\n"
+SOURCE = "{constant: 1, shape: [16]}"
+
+
+def of_heads(folder: Path, blobs: str, text: str = "") -> list[str]:
+    fed = ", ".join(f"{blob}: {SOURCE}" for blob in blobs.split())
+    return errors(folder, FED.replace("BLOBS", fed) + text, HEADS)
+
+
+@pytest.mark.parametrize(
+    ("blobs", "text", "layers"),
+    [
+        ("in0 in1", "", ["in0", "in1", "add", "fork", "relu", "prob", "tanh"]),
+        ("sum", "", ["add", "fork", "relu", "prob", "tanh"]),
+        ("sum in0", "", ["add", "fork", "relu", "prob", "tanh"]),
+        ("left right", "", ["fork", "relu", "prob", "tanh"]),
+        ("a", "outputs: [score]", ["relu", "prob"]),
+        ("in0 in1", "outputs: [a]", ["in0", "in1", "add", "fork", "relu"]),
+        ("in0 in1", "outputs: [score, sum]", ["in0", "in1", "add", "fork", "relu", "prob"]),
+        ("in0 in1", "outputs: [boxes, score]", ["in0", "in1", "add", "fork", "relu", "prob", "tanh"]),
+    ],
+)
+def test_a_sample_runs_what_lies_between_its_blobs_and_the_outputs(
+    blobs: str, text: str, layers: list[str], tmp_path: Path
+) -> None:
+    fed = ", ".join(f"{blob}: {SOURCE}" for blob in blobs.split())
+    made = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
+    (by_range,) = (one for one in made.spec.comparisons if one.name == "fp16-range")
+    assert [case.name for case in made.cases(by_range, "s")] == layers
+    assert made.cases(by_range) == made.cases(by_range, "s")
+
+
+def test_a_layer_whose_output_is_fed_is_not_compared(tmp_path: Path) -> None:
+    made = plan(tmp_path, FED.replace("BLOBS", f"sum: {SOURCE}"), HEADS)
+    (on_vulkan,) = (one for one in made.spec.comparisons if one.name == "cpu-vs-vulkan")
+    names = [case.name for case in made.cases(on_vulkan, "s")]
+    assert names == ["fork", "relu", "prob", "tanh", "output:score", "output:boxes"]
+
+
+def test_samples_have_cases_of_their_own(tmp_path: Path) -> None:
+    text = FED.replace("s: {BLOBS}", f"whole: {{in0: {SOURCE}, in1: {SOURCE}}}, tail: {{a: {SOURCE}}}")
+    made = plan(tmp_path, text + "outputs: [score]\ncompare: [cpu-vs-vulkan]\n", HEADS)
+    (comparison,) = made.spec.comparisons
+    tail, whole, every = (made.cases(comparison, sample) for sample in ("tail", "whole", None))
+    assert [case.name for case in tail] == ["prob", "output:score"]
+    assert [case.name for case in whole] == ["add", "fork", "relu", "prob", "output:score"]
+    assert every == whole
+
+
+def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None:
+    for name in ("score", "sum", "a"):
+        np.save(tmp_path / f"{name}.npy", np.zeros(16))
+    expect = ", ".join(f"{name}: {{file: {name}.npy}}" for name in ("score", "sum", "a"))
+    fed = f"in0: {SOURCE}, in1: {SOURCE}, expect: {{{expect}}}"
+    text = "tolerance: {outputs: {sum: {scaled: 0.5}}}\nknown: [{output: a, reason: x}]\n"
+    made = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
+    cases = made.goldens("s")
+    assert [case.name for case in cases] == ["output:sum", "output:a", "output:score"]
+    assert cases[0].tolerance.scaled == 0.5
+    assert [made.known("s", case) for case in cases] == [None, "x", None]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "text", "problem"),
+    [
+        ("in0", "", "2:10: inputs.s: the network's input 'in1' is missing"),
+        ("smu in0 in1", "", r"2:14: inputs.s.smu: the network has no such input; did you mean 'sum'; "
+         "it has in0, in1"),
+        ("a", "", "2:10: inputs.s: the network's input 'in0' is missing; boxes needs it: feed it, or "
+         "choose other 'outputs'"),
+        ("right in0 in1", "", "2:14: inputs.s.right: fork makes left as well, which is needed: "),
+        ("score in0 in1", "", "2:14: inputs.s.score: it is compared as well, so nothing of it would be"),
+        ("a in0 in1", "outputs: [boxes]", "2:14: inputs.s.a: no layer on the way to boxes reads it"),
+        ("in0 in1", "outputs: [scor]", "3:11: outputs: no blob 'scor'; did you mean 'score'; the last "
+         "are score, boxes"),
+        ("in0 in1", "outputs: [in0]", "3:11: outputs: 'in0' is an input, so nothing of it would be"),
+        ("in0 in1", "outputs: [a, a]", "3:10: outputs: output 'a' stands twice"),
+        ("in0 in1", "outputs: []", "3:10: outputs: list should have at least 1 item"),
+        ("in0 in1", "outputs: a", "3:10: outputs: input should be a valid list"),
+        ("in0 in1", "outputs: [a]\ntolerance: {outputs: {boxes: {atol: 1}}}",
+         "4:23: tolerance.outputs: 'boxes' matches no output; there is a"),
+        ("in0 in1", "outputs: [a]\nknown: [{output: boxes, reason: x}]", "4:9: known: no output 'bo"),
+    ],
+)  # fmt: skip
+def test_blobs_that_lead_nowhere_or_are_not_there(
+    blobs: str, text: str, problem: str, tmp_path: Path
+) -> None:
+    found = of_heads(tmp_path, blobs, text)
+    assert any(re.match(problem, one) for one in found), found
+
+
+def test_an_inner_blob_needs_a_shape_that_the_param_may_tell(tmp_path: Path) -> None:
+    text = FED.replace("BLOBS", "sum: {constant: 1}")
+    (found,) = errors(tmp_path, text, HEADS)
+    assert (
+        found == "2:14: inputs.s.sum: the key 'shape' is missing, and net.param does not tell it either"
+    )
+    plan(tmp_path, text, HEADS.replace("sum 0=0", "sum 0=0 -23330=4,1,16,1,1"))
+
+
+def test_words_may_be_fed_to_an_inner_blob(tmp_path: Path) -> None:
+    fed = "a: {random: integers, high: 99, shape: [7]}, b: {random: normal, shape: [7]}"
+    (found,) = errors(
+        tmp_path, f"model: {{param: net.param, bin: net.bin}}\ninputs: {{s: {{{fed}}}}}\n", WORDS
+    )
+    assert (
+        "inputs.s.b: pos (Embed) reads whole numbers, 0 to 199; random: normal gives fractions" in found
+    )

@@ -34,8 +34,11 @@ class WholeRuns:
         self._graph = graph
         self._nets = nets
         self._inputs = inputs
-        self.outputs = list(dict.fromkeys(case.output for case in cases if case.output is not None))
+        asked = {case.output for case in cases if case.output is not None}
+        # in running order: lightmode has dropped an earlier blob once a later one is made
+        self.outputs = [blob for blob in graph.producer if blob in asked]
         self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
+        self._as_recorded: dict[str, bool] = {}  # in running order, the blobs held against recordings
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Take `blobs` for what a run of `spec` would give."""
@@ -122,4 +125,23 @@ class WholeRuns:
 
         result = golden.judge(case, self._of(net)[output], plain if self._job.probe else None)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
+        self._as_recorded[output] = result.outcome == "passed"
+        if result.outcome == "failed":
+            ran = self._with_recordings_before(output, ran)
         return replace(result, evidence=ran)
+
+    def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
+        """`evidence` with the recorded blobs upstream between which something goes wrong."""
+        ancestors = self._graph.ancestors([output])
+        before = [
+            blob
+            for blob in self._as_recorded
+            if blob != output and self._graph.producer[blob].number in ancestors
+        ]
+        alike = [blob for blob in before if self._as_recorded[blob]]
+        unlike = [blob for blob in before if not self._as_recorded[blob]]
+        return replace(
+            evidence,
+            alike_before=alike[-1] if alike else None,
+            unlike_before=unlike[0] if unlike else None,
+        )

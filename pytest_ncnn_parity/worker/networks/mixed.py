@@ -11,7 +11,7 @@ from pytest_ncnn_parity.worker.networks.execution import Execution
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
-from pytest_ncnn_parity.worker.values.stepping import walk
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 class MixedNet:
@@ -55,12 +55,11 @@ class MixedNet:
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The outputs of the whole network, stepped from its inputs."""
         wanted = list(outputs)
-        needed = self._graph.ancestors(wanted)
         blobs: Made = {}
-        layers = [layer for layer in self._graph.layers if layer.number in needed]
+        layers = self._graph.fed(inputs).running(wanted)
         for layer in walk(layers, blobs, wanted, self._int8.reads):
             if layer.type == "Input":
-                blobs.update({blob: inputs[blob] for blob in layer.outputs})
+                blobs.update(fed(layer, inputs))
                 continue
             blobs.update(self.run_layer(layer, blobs))
         return {blob: blobs[blob] for blob in wanted}

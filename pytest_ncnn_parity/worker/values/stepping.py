@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def inputs_of(layer: Layer) -> Sequence[str]:
@@ -26,6 +26,11 @@ def walk(
         for blob in (*reads(layer), *layer.outputs):
             if last_reader.get(blob, -1) <= layer.number and blob not in kept:
                 blobs.pop(blob, None)
+
+
+def fed(layer: Layer, inputs: Mapping[str, Blob]) -> Made:
+    """The values of an Input layer; of a layer whose outputs are fed in part, those that are."""
+    return {blob: inputs[blob] for blob in layer.outputs if blob in inputs}
 
 
 class Chain:
@@ -59,7 +64,7 @@ class Chain:
             if missing is not None:
                 raise self.lost[missing]
             if layer.type == "Input":
-                made = {blob: self._inputs[blob] for blob in layer.outputs}
+                made = fed(layer, self._inputs)
             else:
                 made = self._run(layer, self.blobs)
         except StepFailed as failed:

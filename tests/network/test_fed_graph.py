@@ -1,0 +1,21 @@
+"""The network as it is run where inner blobs are fed."""
+
+from __future__ import annotations
+
+import graphs
+
+
+def test_what_makes_a_fed_blob_is_an_input() -> None:
+    network = graphs.network(*graphs.DEMODULATION)
+    fed = network.fed({"left": None})
+    fork = fed.producer["left"]
+    assert (fork.type, fork.name, fork.number, fork.inputs) == ("Input", "fork", 2, ())
+    assert [layer.number for layer in fed.layers] == list(range(len(network.layers)))
+    assert [layer.name for layer in fed.running(["root"])] == ["fork", "sum", "rsqrt"]
+    assert fed.text == network.text
+
+
+def test_inputs_are_inputs_already() -> None:
+    network = graphs.network(*graphs.DEMODULATION)
+    assert network.fed({"in0": None}) is network
+    assert network.fed({}) is network
