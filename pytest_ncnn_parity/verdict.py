@@ -146,6 +146,8 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)
+    elif diagnosis.cause == "shape":  # no mask makes inputs fit
+        message = case_text.failure(subject.case, result, diagnosis, None)
     else:
         fix, trouble = _fix(subject, session, run)
         if trouble:

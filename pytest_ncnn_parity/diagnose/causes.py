@@ -100,6 +100,12 @@ CAUSES = tuple(
             "mend the files, or register the operator with `setup:`",
         ),
         (
+            "shape",
+            "what comes does not fit a layer, or its weights, or a shape hint; it is not run, and what "
+            "lies behind is skipped",
+            "feed the size that the network was made for, or convert it again; write hints again",
+        ),
+        (
             "conversion",
             "the network in fp32 on the CPU does not give what was recorded elsewhere",
             "mend the export or the preprocessing; a mask is no cure",
@@ -116,6 +122,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("timeout", deaths.out_of_time),
     ("memory", deaths.out_of_memory),
     ("unsafe-mask", deaths.not_run_for_its_mask),
+    ("shape", deaths.inputs_do_not_fit),
+    ("shape", deaths.hint_at_odds),
     ("reference", values.plain_reference_has_another_shape),
     ("device", deaths.another_shape),
     ("unsafe-mask", deaths.died_of_its_mask),

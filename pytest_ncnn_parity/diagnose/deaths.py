@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.network.masks import NO_VULKAN
+from pytest_ncnn_parity.network.shape_rules import hints
+from pytest_ncnn_parity.network.shape_rules import table as shape_rules
 
 STDERR_LINES = 4  # of what native code said, the last
 
@@ -47,6 +49,24 @@ def not_run_for_its_mask(failure: Failure) -> Explanation | None:
 
 def another_shape(failure: Failure) -> Explanation | None:
     return _of_kind(failure, "shape", lambda death: f"{death.detail}, on {failure.where}")
+
+
+def inputs_do_not_fit(failure: Failure) -> Explanation | None:
+    return _of_shapes(failure, "misfit", shape_rules.CURE)
+
+
+def hint_at_odds(failure: Failure) -> Explanation | None:
+    return _of_shapes(failure, "hint", hints.CURE)
+
+
+def _of_shapes(failure: Failure, kind: str, cure: str) -> Explanation | None:
+    """Of an output, and of a layer behind, the one that was not run is named."""
+    death, layer = failure.death, failure.case.layer
+    if death is None or death.kind != kind or death.step is None:
+        return None
+    itself = layer is not None and layer.number == death.step.layer
+    what = death.detail if itself else f"{death.step.name} upstream: {death.detail}"
+    return Explanation(what, (f"not run: {death.step}", f"what to do: {cure}"))
 
 
 def died_of_its_mask(failure: Failure) -> Explanation | None:

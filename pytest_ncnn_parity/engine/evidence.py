@@ -12,10 +12,11 @@ from pytest_ncnn_parity.engine.steps import Step
 class Death:
     """How a native step came to no result.
 
-    `kind`: `crash`, `timeout` and `memory` ended a worker; `refused` is ncnn's own word; `misread` was
-    not run, for it would take 16-bit values for fp32; `shape`: the two sides have other shapes;
-    `files` and `raised` (by code of the project's own) are faults of what the spec names at `key`, with
-    more in `lines`. `step` is None where a worker died outside of any.
+    `kind`: `crash`, `timeout` and `memory` ended a worker; `refused` is ncnn's own word; `shape`: the
+    two sides have other shapes. Three were not run: `misread` would take 16-bit values for fp32, the
+    inputs of `misfit` do not fit it, and a shape hint is at odds with those of `hint`. `files` and
+    `raised` (by code of the project's own) are faults of what the spec names at `key`, with more in
+    `lines`. `step` is None where a worker died outside of any.
     """
 
     kind: str
@@ -28,6 +29,11 @@ class Death:
     @property
     def in_loading(self) -> bool:
         return self.step is not None and self.step.loads
+
+    @property
+    def of_shapes(self) -> bool:
+        """Whether what is fed does not go with the model, so that nothing can be said of a setup."""
+        return self.kind in ("misfit", "hint")
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,8 @@ class Evidence:
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
     sample, or what makes a recording `unreadable`.
-    Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), or both sides run
-    `alike`.
+    Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), both sides run
+    `alike`, or the `death` of a layer upstream.
     Beside it: bytes of the weights `unread`, and what the candidate's own run shows.
     """
 

@@ -27,7 +27,7 @@ def doubtful_layers(graph: Graph, here: Mapping[str, str], there: Mapping[str, s
 def depends_on_reference(case: Case, result: Result) -> bool:
     """Whether `result` is a failure that the CPU's fp32 values may have caused."""
     evidence, death = result.evidence, result.evidence.death
-    died_before = death is not None and death.in_loading
+    died_before = death is not None and (death.in_loading or death.of_shapes)
     if result.outcome != "failed" or evidence.error or evidence.unreadable or died_before:
         return False
     # a whole run of two networks on Vulkan has no value of the CPU in it; a layer's inputs are the CPU's

@@ -71,9 +71,15 @@ def ways(candidate: Setup, masks: Masks) -> Iterator[tuple[str, Setup]]:
 
 
 def measure_cost(
-    run: SpecRun, comparison: Comparison, network: Graph, alternatives: Sequence[Alternative]
+    run: SpecRun,
+    comparison: Comparison,
+    network: Graph,
+    alternatives: Sequence[Alternative],
+    cases: CasesBySample,
 ) -> tuple[Cost | None, list[Alternative]]:
-    """Time the network before and after, and as each alternative that is right, on the first sample.
+    """Time the network before and after, and as each alternative that is right, on one sample.
+
+    That is the first with a whole run among `cases`: what is fed in others need not fit the network.
 
     `network` is the patched one. The cost is None where the network cannot be timed as it was, which may
     kill the worker, or as it is now.
@@ -81,7 +87,8 @@ def measure_cost(
     assert comparison.candidate is not None
     right = [alternative for alternative in alternatives if not alternative.problem]
     setups = [(comparison.candidate, 0), (comparison.candidate, 1), *((a.setup, 0) for a in right)]
-    sample = next(iter(run.plan.spec.inputs))
+    runs = (name for name, some in cases.items() if any(case.output is not None for case in some))
+    sample = next(runs, next(iter(run.plan.spec.inputs)))
     with on_disk(network) as path:
         try:
             before, after, *others = run.time(sample, setups, [path])

@@ -150,7 +150,8 @@ class _Repair:
         if comparison.candidate is None:
             return None, []
         alternatives = try_alternatives(run, comparison, masks, self.problem.cases)
-        return measure_cost(run, comparison, patched(run.plan.masked, masks), alternatives)
+        network = patched(run.plan.masked, masks)
+        return measure_cost(run, comparison, network, alternatives, self.problem.cases)
 
     def _written(self, fix: Fix) -> Fix:
         """`fix` with its patch in files, or with a note why they could not be written."""

@@ -97,7 +97,8 @@ def problem_of(
         case
         for sample, some in run.items()
         for case in some
-        if _is_beyond_masks(case, results[sample][case.id])
+        if results[sample][case.id].outcome == "failed"
+        and _is_beyond_masks(case, results[sample][case.id])
     ]
     mendable = {
         sample: [
@@ -134,8 +135,13 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:
-    """Whether it failed for what the model's files, or the reference, do by themselves."""
+    """Whether it failed for what the model's files, or the reference, do by themselves.
+
+    Or was skipped where what is fed does not go with the model: there nothing can be compared.
+    """
     evidence = result.evidence
+    if evidence.death is not None and evidence.death.of_shapes:
+        return True
     at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
     at_fault = at_fault or evidence.distrust is not None
     death, step = evidence.death, None if evidence.death is None else evidence.death.step

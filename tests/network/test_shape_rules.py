@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_ncnn_parity.network.param import Layer, parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
-from pytest_ncnn_parity.network.shape_rules.table import CURE, RULES, misfit
+from pytest_ncnn_parity.network.shape_rules.table import RULES, unfit
 
 Shapes = list[tuple[int, ...]]
 
@@ -27,7 +27,7 @@ def layer(text: str, inputs: int, outputs: int = 1) -> Layer:
 
 
 def told(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:
-    return misfit(layer(text, len(shapes), outputs), shapes)
+    return unfit(layer(text, len(shapes), outputs), shapes)
 
 
 FITS: list[tuple[str, Shapes]] = [
@@ -85,6 +85,10 @@ FITS: list[tuple[str, Shapes]] = [
     ("Slice -23300=2,2,4 1=0", [(7, 3, 4)]),  # the rest goes nowhere
     ("Slice -23302=1,3", [(7, 4, 4)]),
     ("Slice -23302=1,-3", [(7, 4, 4)]),
+    ("Unfold 1=3", [(3, 3, 3)]),
+    ("Interp 0=1 1=0.5 2=0.5", [(3, 2, 2)]),
+    ("Interp 0=1 1=0.1 2=0.1 3=4 4=4", [(3, 2, 2)]),
+    ("Interp 0=2 1=1.0 2=0.25", [(2, 4)]),
     ("Padding 0=9 1=9 2=9 3=9", [(3, 4, 4)]),
     ("Padding 0=3 1=3 2=3 3=3 4=2", [(3, 4, 4)]),
     ("PixelShuffle 0=2", [(12, 4, 4)]),
@@ -175,6 +179,8 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes
     ("Slice -23300=2,2,4 1=2", [(3, 4, 7)], "2, 4"),  # the rest of a row would go to the next
     ("Slice -23302=1,9", [(7, 4, 4)], "9, -2"),
     ("Slice -23300=2,2,2 1=2", [(4, 4)], "no axis 2"),
+    ("Unfold 1=3", [(3, 2, 4)], "3x3 does not fit into 2x4"),
+    ("Interp 0=1 1=0.5 2=0.5", [(3, 1, 2)], "0x1"),
     ("Padding 2=4 3=4 4=2", [(3, 4, 4)], "at most 3"),
     ("PixelShuffle 0=2", [(10, 4, 4)], "multiple of 4"),
     ("InnerProduct 0=10 2=480", [(3, 4, 5)], "for 48"),
@@ -211,10 +217,9 @@ def test_what_does_not_fit_is_told_with_the_shapes_that_came(
 ) -> None:
     outputs = 2 if text.startswith("Slice") else 1
     said = told(text, *shapes, outputs=outputs)
-    assert said.startswith(text.split(maxsplit=1)[0])
+    assert said.startswith("gets ")
     assert str(list(shapes[0])) in said
     assert more in said
-    assert said.endswith(CURE)
 
 
 def test_each_rule_is_shown_both_ways() -> None:
@@ -266,7 +271,6 @@ def test_a_hint_that_differs_is_told_at_the_layers_that_read_or_make_the_blob() 
     said = contradicted(graph.layers[1], graph.hints, shapes)
     assert "[3, 16, 32] for 'in0', which is [3, 48, 40]" in said
     assert "Vulkan" in said
-    assert "-23330" in said
     assert contradicted(graph.layers[2], graph.hints, shapes) == ""
     assert contradicted(graph.layers[3], graph.hints, {**shapes, "sum": (3, 16, 31)}) != ""
     assert contradicted(graph.layers[3], {}, shapes) == ""

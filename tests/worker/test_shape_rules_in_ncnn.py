@@ -14,7 +14,7 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.network.param import parse
-from pytest_ncnn_parity.network.shape_rules.table import misfit
+from pytest_ncnn_parity.network.shape_rules.table import unfit
 
 SIZES = (1, 2, 3, 8)
 RNG = np.random.RandomState(0)
@@ -29,7 +29,7 @@ def ncnn_says(text, arrays, weights=(), outputs=1):
     lines.append(" ".join([kind, "it", str(len(inputs)), str(outputs), *inputs, *made, params]))
     text = "\\n".join(("7767517", f"{len(lines)} {len(inputs) + outputs}", *lines, ""))
     layer = parse(text, "net.param").layers[-1]
-    if misfit(layer, [array.shape for array in arrays]):
+    if unfit(layer, [array.shape for array in arrays]):
         return None
     net = ncnn.Net()
     net.opt.num_threads = 1

@@ -20,13 +20,13 @@ CURE = (
 
 
 def contradicted(layer: Layer, hints: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> str:
-    """Which hint of a blob that `layer` reads or makes differs from its shape, and what to do."""
+    """Which hint of a blob that `layer` reads or makes differs from its shape. See `CURE`."""
     for blob in (*layer.inputs, *layer.outputs):
         hint, shape = hints.get(blob), shapes.get(blob)
         if hint is not None and shape is not None and hint != shape:
             return (
                 f"the .param's shape hint gives {list(hint)} for {quoted(blob)}, which is "
-                f"{list(shape)}; ncnn compiled this layer's Vulkan shader for the hint, and computes "
-                f"garbage with another shape; {CURE}"
+                f"{list(shape)}; ncnn compiled the Vulkan shader for the hint, and computes "
+                "garbage with another shape"
             )
     return ""

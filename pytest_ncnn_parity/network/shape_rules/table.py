@@ -1,4 +1,4 @@
-"""The table of rules, by operator, and what is told of a layer whose inputs do not fit.
+"""The table of rules, by operator: what of a layer's inputs does not fit it, and what to do.
 
 A rule fires only where ncnn reads or writes past a blob, refuses, or takes the elements for others;
 where it cannot know, it says nothing. A network that ran as it was meant breaks none.
@@ -28,6 +28,8 @@ RULES: Mapping[str, Rule] = {
     "BinaryOp": pairs.binary_op,
     "Eltwise": pairs.eltwise,
     "Concat": pairs.concat,
+    "Unfold": windows.unfold,
+    "Interp": views.interp,
     "Reshape": views.reshape,
     "Crop": views.crop,
     "Slice": views.slices,
@@ -53,12 +55,6 @@ RULES: Mapping[str, Rule] = {
 UNMOVED = frozenset(("Split", "Noop", "Dropout"))  # hand on what they get, be it nothing
 
 CURE = "feed the size that the network was made for, or convert it again for this one"
-
-
-def misfit(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """What does not fit between `layer` and the `shapes` of its inputs, and what to do; or nothing."""
-    reason = unfit(layer, shapes)
-    return f"{layer.type} {reason}; {CURE}" if reason else ""
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -1,4 +1,4 @@
-"""Operators that lay elements out anew: Reshape, Crop, Slice, Padding, PixelShuffle.
+"""Operators that lay elements out anew: Reshape, Crop, Slice, Padding, PixelShuffle, Interp.
 
 Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
 refuses another count of elements, another reads past its input.
@@ -16,6 +16,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
     Unreadable,
     cdhw,
     counted,
+    decimal,
     number,
     numbers,
     refuse_expressions,
@@ -166,6 +167,20 @@ def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:
     if len(shape) != 3 or factor < 1 or shape[0] % factor**2 == 0:
         return ""
     return f"gets {list(shape)}; for a factor of {factor} it takes a multiple of {factor**2} channels"
+
+
+def interp(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """A size scaled down must not come to nothing."""
+    refuse_expressions(layer, 9)
+    shape = shapes[0]
+    if len(shapes) > 1 or len(shape) not in (2, 3) or (number(layer, 3) and number(layer, 4)):
+        return ""
+    axes = shape[-2:] if len(shape) > 2 else shape[-1:]
+    scales = [decimal(layer, key, 1.0) for key in (1, 2)][-len(axes) :]
+    sizes = [int(size * scale) for size, scale in zip(axes, scales, strict=True)]
+    if min(sizes) >= 1:
+        return ""
+    return f"gets {list(shape)} and makes it {'x'.join(map(str, sizes))}, so nothing is left"
 
 
 def _by_axis(layer: Layer, keys: Sequence[int], dims: int) -> list[int]:

@@ -1,8 +1,8 @@
-"""Convolutions and poolings: the channels their weights are for, and windows that do not fit.
+"""Convolutions, poolings and Unfold: the channels their weights are for, and windows that do not fit.
 
-Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp. Where the padded input is smaller
-than the window, ncnn's division rounds towards zero and may still make an output, of values read past
-the input.
+Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp, unfold.cpp. Where the padded
+input is smaller than the window, ncnn's division rounds towards zero and may still make an output, of
+values read past the input.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     if len(shapes[0]) > len(windows) + 1:
         return ""
     return _channels(layer, shapes, windows) or _cut_away(layer, shapes[0], windows)
+
+
+def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """The windows of a Convolution, laid out side by side."""
+    windows = windows_of(layer, CONVOLVED)
+    return "" if len(shapes[0]) > 3 else _beyond(shapes[0], windows, padded_convolution)
 
 
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -6,7 +6,7 @@ run of the whole. Every network steps once, whatever the number of comparisons t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -45,8 +45,16 @@ class Accumulated:
     """The runs of one sample's candidates and references beside the trajectory, in step with it."""
 
     def __init__(
-        self, job: Judge, graph: Graph, nets: JobNets, inputs: Made, cases: Iterable[CaseSpec]
+        self,
+        job: Judge,
+        graph: Graph,
+        nets: JobNets,
+        inputs: Made,
+        cases: Iterable[CaseSpec],
+        refuse: Callable[[Net, Layer], None],
     ) -> None:
+        """`refuse` raises what keeps a layer from being run in a network."""
+        self._refuse = refuse
         self._job = job
         self._graph = graph
         self._nets = nets
@@ -90,6 +98,7 @@ class Accumulated:
     def _chain(self, net: Net, layers: set[int]) -> Chain:
         def run(layer: Layer, blobs: Made) -> Made:
             refuse_misread(net, layer, self._graph)
+            self._refuse(net, layer)
             return net.run_layer(layer, blobs, own=True)
 
         own = [layer for layer in self._graph.layers if layer.number in layers]

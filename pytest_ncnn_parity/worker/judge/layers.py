@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.pool import JobNets
@@ -75,6 +76,7 @@ class LayerJudge:
         nets: JobNets,
         chain: Chain,
         runs: LayerRuns,
+        shape_faults: ShapeFaults,
         limits: Fp16Range,
         underflows: Underflows,
     ) -> None:
@@ -84,12 +86,14 @@ class LayerJudge:
         self._chain = chain
         self._blobs = chain.blobs
         self._runs = runs
+        self._shape_faults = shape_faults
         self._limits = limits
         self._underflows = underflows
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
         layer = self._graph.layers[case.layer]
+        self._shape_faults.refuse_lost(case, layer.outputs)
         self._refuse_lost(layer)
         self._refuse_empty(layer)
         return {"pair": self._pair_case, "range": self._range}[case.kind](case, layer)
@@ -122,6 +126,8 @@ class LayerJudge:
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
         """The layer in both setups, on the same inputs."""
+        if any(self._shape_faults.of_hint(net, layer) for net in (candidate, reference)):
+            self._shape_faults.refuse_hints(case, layer.outputs, (candidate, reference))
         execution = candidate.execution(layer)
         evidence = Evidence(
             setup=candidate.label,

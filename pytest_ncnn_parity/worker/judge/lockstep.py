@@ -12,12 +12,15 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns, readers
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
+from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -38,16 +41,25 @@ class Lockstep:
         for case in self._waiting:
             if case.layer is not None:
                 self._cases.setdefault(case.layer, []).append(case)
-        self._own = Accumulated(job, graph, nets, inputs, self._waiting if job.accumulated else ())
+        followed = self._waiting if job.accumulated else ()
+        self._own = Accumulated(job, graph, nets, inputs, followed, self._refuse_hint)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
         self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
+        self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(job, nets)
         rounded = (self._run_rounded, self._tolerance)
         self._limits = Fp16Range(graph, self._chain.blobs, *rounded)
         self._underflows = Underflows(graph, nets, self._chain.blobs, *rounded)
         self._judge = LayerJudge(
-            job, graph, nets, self._chain, self._runs, self._limits, self._underflows
+            job,
+            graph,
+            nets,
+            self._chain,
+            self._runs,
+            self._shape_faults,
+            self._limits,
+            self._underflows,
         )
 
     def results(self) -> Iterator[Result]:
@@ -83,8 +95,14 @@ class Lockstep:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))
 
     def _steps(self) -> list[Layer]:
-        """The layers to run: what the layer cases need, and what reads the values they judge."""
+        """The layers to run: what the layer cases need, and what reads the values they judge.
+
+        A network is run as a whole only if all its layers can be fed, for elsewhere ncnn may corrupt
+        memory: what shapes do not show beforehand, steps do. Where masks are tried, both were seen.
+        """
         wanted: set[str] = set()
+        if self._job.masks is None:
+            wanted.update(self._doubtful_outputs())
         for number, cases in self._cases.items():
             outputs = self._graph.layers[number].outputs
             wanted.update(outputs)
@@ -101,6 +119,17 @@ class Lockstep:
                 reached.update(reader.outputs)
         return reached
 
+    def _doubtful_outputs(self) -> set[str]:
+        """Outputs of which the file and the shapes that are fed do not show that all fits on the way."""
+        outputs = {case.output for case in self._waiting if case.output is not None}
+        shapes = flow(self._graph, {b: value.array.shape for b, value in self._inputs.items()}).shapes
+        return outputs if self._graph.hints else outputs - shapes.keys()
+
+    def _refuse_hint(self, net: Net, layer: Layer) -> None:
+        problem = self._shape_faults.of_hint(net, layer)
+        if problem is not None:
+            raise problem
+
     def _run_trajectory(self, layer: Layer, blobs: Made) -> Made:
         return self._runs.run(self._nets[self._job.trajectory], layer, blobs, None)
 
@@ -114,6 +143,7 @@ class Lockstep:
             if fp16:
                 self._limits.observe(outputs)
                 self._underflows.observe(outputs)
+            self._shape_faults.observe(layer)
             del outputs  # the chain has them as long as somebody reads them
             self._own.advance(layer, self._chain)
             cases = self._cases.get(layer.number, [])
@@ -148,7 +178,9 @@ class Lockstep:
 
     def _outputs(self) -> Iterator[Result]:
         waiting = [case for case in self._waiting if case.output is not None]
-        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, waiting)
+        faults = self._shape_faults
+        run = [case for case in waiting if not faults.is_lost(str(case.output))]
+        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, run, faults)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that

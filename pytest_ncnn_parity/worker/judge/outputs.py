@@ -11,6 +11,7 @@ from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
+from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -28,12 +29,19 @@ class WholeRuns:
     """One run of each network for all the outputs wanted of it."""
 
     def __init__(
-        self, job: Judge, graph: Graph, nets: JobNets, inputs: Made, cases: Sequence[CaseSpec]
+        self,
+        job: Judge,
+        graph: Graph,
+        nets: JobNets,
+        inputs: Made,
+        cases: Sequence[CaseSpec],
+        shape_faults: ShapeFaults,
     ) -> None:
         self._job = job
         self._graph = graph
         self._nets = nets
         self._inputs = inputs
+        self._shape_faults = shape_faults
         asked = {case.output for case in cases if case.output is not None}
         # in running order: lightmode has dropped an earlier blob once a later one is made
         self.outputs = [blob for blob in graph.producer if blob in asked]
@@ -80,8 +88,10 @@ class WholeRuns:
     def judge(self, case: CaseSpec) -> Result:
         assert case.output is not None
         assert case.candidate is not None
+        self._shape_faults.refuse_lost(case, [case.output])
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
+        self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         if case.kind == "golden":
             return self._golden(case, candidate)
         self._refuse_same(case.output, reference, candidate)

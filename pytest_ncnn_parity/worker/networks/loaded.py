@@ -11,10 +11,11 @@ from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities, vulkan
-from pytest_ncnn_parity.worker.networks.custom_layers import blamed
+from pytest_ncnn_parity.worker.networks.custom_layers import CustomNet, blamed
 from pytest_ncnn_parity.worker.networks.execution import X86, Execution, Executions, Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
@@ -137,6 +138,7 @@ class LoadedNet:
         """
         # of `own` inputs a step of its own: that it dies says nothing of the layer on other values
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
+        self._refuse_misfit(step, layer, inputs)
         values = {blob: inputs[blob] for blob in dict.fromkeys(layer.inputs)}
         if self._int8 is not None and any(value.int8 for value in values.values()):
             values = self._int8.fed(layer, inputs, lambda one: _on_vulkan(among or self, one))
@@ -151,6 +153,14 @@ class LoadedNet:
             return
         detail = f"{int8} is int8 from the CPU, which ncnn cannot upload to {self.device_name}"
         raise failed(step, "refused", detail)
+
+    def _refuse_misfit(self, step: Step, layer: param.Layer, inputs: Mapping[str, Blob]) -> None:
+        """Not run what does not fit: ncnn may corrupt the worker's memory. Project's own layers may."""
+        if isinstance(self.net, CustomNet) and layer.type in self.net.registered:
+            return
+        reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])
+        if reason:
+            raise failed(step, "misfit", reason)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it: one extractor, lightmode on."""

@@ -1,0 +1,73 @@
+"""What cannot be compared because what is fed does not go with the model, and what lies behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_rules.hints import contradicted
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.values.stepping import Chain
+
+
+class ShapeFaults:
+    """The layers that the trajectory could not feed, and those whose shape hints are at odds with it.
+
+    The first of them on the way fails. What lies behind is skipped, or fails for it where it is not
+    judged itself: something is red whatever is selected.
+    """
+
+    def __init__(self, job: Judge, graph: Graph, chain: Chain) -> None:
+        self._graph = graph
+        self._chain = chain
+        self._judged = {(case.comparison, case.layer) for case in job.cases}
+        self._contradicted: dict[int, str] = {}
+
+    def observe(self, layer: Layer) -> None:
+        """Hold the hints against what `layer`, which has just run, read and made."""
+        if layer.type != "Input" and self._graph.hints:
+            blobs = self._chain.blobs
+            known = [blob for blob in (*layer.inputs, *layer.outputs) if blob in blobs]
+            shapes = {blob: blobs[blob].array.shape for blob in known}
+            contradiction = contradicted(layer, self._graph.hints, shapes)
+            if contradiction:
+                self._contradicted[layer.number] = contradiction
+
+    def of_hint(self, net: Net, layer: Layer) -> StepFailed | None:
+        """Why `net` would compute `layer` for another shape. Hints matter to Vulkan alone."""
+        contradiction = self._contradicted.get(layer.number)
+        if contradiction is None or net.execution(layer).where != "vulkan":
+            return None
+        return failed(Step("layer", net.label, layer.number, layer.name), "hint", contradiction)
+
+    def is_lost(self, blob: str) -> bool:
+        """Whether there is no such value, for what a layer on the way to it gets does not fit."""
+        return blob in self._chain.lost and self._chain.lost[blob].death.of_shapes
+
+    def refuse_lost(self, case: CaseSpec, blobs: Iterable[str]) -> None:
+        """Raise what keeps one of `blobs` from being had for `case`."""
+        for blob in blobs:
+            if self.is_lost(blob):
+                self._refuse_behind(case, self._chain.lost[blob])
+
+    def refuse_hints(self, case: CaseSpec, blobs: Iterable[str], nets: Sequence[Net]) -> None:
+        """Raise what makes one of `nets` compute something else on the way to `blobs`."""
+        for number in sorted(self._graph.ancestors(blobs) & self._contradicted.keys()):
+            for net in nets:
+                problem = self.of_hint(net, self._graph.layers[number])
+                if problem is not None:
+                    self._refuse_behind(case, problem)
+
+    def _refuse_behind(self, case: CaseSpec, problem: StepFailed) -> None:
+        number = problem.step.layer
+        assert number is not None
+        if case.layer == number or (case.comparison, number) not in self._judged:
+            raise problem
+        layer = self._graph.layers[number]
+        why = "has a shape hint for another size" if problem.death.kind == "hint" else "does not fit"
+        reason = f"not run: {layer.name} ({layer.type}) upstream {why}, and fails itself"
+        raise Skip(reason, Evidence(death=problem.death))
