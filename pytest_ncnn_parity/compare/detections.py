@@ -1,0 +1,175 @@
+"""Detections: rows of class, score and box, as many as pass a threshold, in the order of their scores.
+
+Two runs of a detector find the same things and may list them otherwise: equal scores swap, and a score
+or an overlap near a threshold comes down on the other side of it. So rows are matched, and compared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+
+Array = npt.NDArray[Any]
+
+COLUMNS = 6  # class, score, x and y of two corners
+SCORE_SCALE = 0.5  # as of any other probability; seen off by 0.003
+FARTHEST = 0.5  # of its size a box may be off, its score added, and still be the same thing's
+# a threshold decides of few rows: of more, something else is wrong with them
+MOST_DECIDED = 0.05
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a detector keeps: scores from `score` on, boxes that overlap no better one by more than
+    `overlap` (intersection over union), and of those the best `most`."""
+
+    score: float
+    overlap: float
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a comparison of detections measured. `metrics` are of the rows that both sides have.
+
+    `missing` are in the reference alone, `extra` in the candidate alone; `decided` of both would be on
+    both sides with other thresholds: their scores, or overlaps with other boxes, are that near.
+    """
+
+    metrics: Metrics
+    reference: int
+    candidate: int
+    missing: int
+    extra: int
+    decided: int
+
+    @property
+    def thresholds_decide(self) -> bool:
+        """Whether there are rows on one side alone, few of them, and all near a threshold."""
+        alone = self.missing + self.extra
+        few = max(2.0, MOST_DECIDED * max(self.reference, self.candidate))
+        return 0 < alone == self.decided and alone <= few
+
+    def __str__(self) -> str:
+        if not self.reference and not self.candidate:
+            return "nothing was detected on either side"
+        counts = f"{self.candidate} detections, the reference has {self.reference}"
+        if not self.missing and not self.extra:
+            return counts if self.reference != self.candidate else f"{self.candidate} detections"
+        alone = f"{self.missing} of the reference's missing, {self.extra} too many"
+        told = "a threshold decides" if self.thresholds_decide else f"{self.decided} at a threshold"
+        return f"{counts} ({alone}; {told})"
+
+
+def match(
+    candidate: Array, reference: Array, tolerance: Tolerance, thresholds: Thresholds
+) -> Detections:
+    """Compare arrays of shape (n, 6), of which either may be empty.
+
+    A box is off by a share of its larger side, a score by one of 0.5; classes are the same or not.
+    """
+    ours, theirs = (_rows(array) for array in (candidate, reference))
+    pairs = _pairs(ours, theirs, tolerance.scaled)
+    missing = [i for i in range(len(theirs)) if i not in pairs]
+    extra = sorted(set(range(len(ours))) - set(pairs.values()))
+    metrics = _of_pairs(ours[list(pairs.values())], theirs[list(pairs)], tolerance)
+    decided = sum(
+        _near_threshold(row, others, among, thresholds, tolerance.scaled)
+        for indices, among, others in ((missing, theirs, ours), (extra, ours, theirs))
+        for row in among[indices]
+    )
+    seen = Detections(metrics, len(theirs), len(ours), len(missing), len(extra), decided)
+    if missing or extra:
+        metrics = replace(metrics, agrees=False, failed=(str(seen), *metrics.failed))
+    return replace(seen, metrics=metrics)
+
+
+def _rows(array: Array) -> Array:
+    if array.size and (array.ndim != 2 or array.shape[1] != COLUMNS):
+        raise ValueError(f"shape {array.shape}; expected rows of {COLUMNS} numbers")
+    return array.reshape(-1, COLUMNS).astype(np.float64)
+
+
+def _sizes(rows: Array) -> Array:
+    """The larger side of each box."""
+    sides: Array = np.abs(rows[:, 4:] - rows[:, 2:4]).max(1, initial=0.0)
+    return np.maximum(sides, np.finfo(np.float32).tiny)
+
+
+def _pairs(ours: Array, theirs: Array, scaled: float) -> dict[int, int]:
+    """Our row for each of theirs that has one: those that agree first, then the nearest of the rest."""
+    pairs: dict[int, int] = {}
+    free = np.ones(len(ours), bool)
+    sizes = _sizes(theirs)
+    for farthest in (2.0 * scaled, FARTHEST):
+        for i, row in enumerate(theirs):
+            if i in pairs or not free.any():
+                continue
+            far = np.abs(ours[:, 2:] - row[2:]).max(1) / sizes[i] + np.abs(ours[:, 1] - row[1])
+            far[~free | (ours[:, 0] != row[0]) | np.isnan(far)] = math.inf
+            nearest = int(far.argmin())
+            if far[nearest] <= farthest:
+                pairs[i] = nearest
+                free[nearest] = False
+    return pairs
+
+
+def _of_pairs(ours: Array, theirs: Array, tolerance: Tolerance) -> Metrics:
+    if not len(theirs):
+        return replace(_NOTHING, agrees=True)
+    scale = np.repeat(_sizes(theirs)[:, None], COLUMNS, axis=1)
+    scale[:, 0], scale[:, 1] = 0.0, SCORE_SCALE
+    return compare(ours, theirs, tolerance, scale)
+
+
+_NOTHING = Metrics(
+    agrees=True,
+    total=0,
+    mismatched=0,
+    nan=0,
+    inf=0,
+    max_abs=0.0,
+    scaled=0.0,
+    cosine=1.0,
+    sqnr_db=math.inf,
+    reference_absmax=0.0,
+    candidate_absmax=0.0,
+    least_scaled=0.0,
+    used=0.0,
+    index=(),
+    reference=0.0,
+    candidate=0.0,
+    budget=0.0,
+)
+
+
+def _near_threshold(
+    row: Array, others: Array, among: Array, thresholds: Thresholds, scaled: float
+) -> bool:
+    """Whether a small error keeps `row`, one of `among`, from being one of the `others` too."""
+    if not (np.isfinite(row).all() and np.isfinite(others).all()):
+        return False
+    if row[1] <= thresholds.score + scaled:
+        return True
+    if thresholds.most is not None and len(others) >= thresholds.most:
+        return bool(row[1] <= among[:, 1].min() + scaled)
+    better = others[others[:, 1] >= row[1] - scaled]
+    # an error of a side by `scaled` of it changes an overlap by twice as much
+    return bool((_overlaps(row, better) >= thresholds.overlap - 2.0 * scaled).any())
+
+
+def _overlaps(row: Array, rows: Array) -> Array:
+    """Intersection over union of a box and others."""
+    low, high = np.maximum(row[2:4], rows[:, 2:4]), np.minimum(row[4:], rows[:, 4:])
+    shared = np.maximum(high - low, 0.0).prod(1)
+    areas = [np.abs(r[..., 4:] - r[..., 2:4]).prod(-1) for r in (row, rows)]
+    overlaps: Array = shared / np.maximum(areas[0] + areas[1] - shared, np.finfo(np.float64).tiny)
+    return overlaps

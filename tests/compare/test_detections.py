@@ -1,0 +1,163 @@
+"""Detections: rows matched by class, score and box; counts that a threshold decides."""
+
+import numpy as np
+import pytest
+
+from pytest_ncnn_parity.compare.detections import COLUMNS, Detections, Thresholds, match
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS
+
+FP16, FP32 = DEFAULTS["fp16"].output, DEFAULTS["fp32"].output
+YOLO = Thresholds(score=0.5, overlap=0.45)
+NONE = np.empty((0, COLUMNS), np.float32)
+
+
+def scene(count: int = 40, seed: int = 0) -> np.ndarray:
+    """Boxes on a grid, in no order but that of their scores, which stay clear of the threshold."""
+    rng = np.random.default_rng(seed)
+    places = np.array([divmod(i, 8) for i in range(count)]) / 8
+    corners = np.hstack([places, places + rng.uniform(0.05, 0.1, (count, 2))])
+    scores = np.sort(rng.uniform(0.65, 0.99, count))[::-1]
+    classes = rng.integers(1, 4, count)
+    return np.column_stack([classes, scores, corners]).astype(np.float32)
+
+
+def seen(candidate: np.ndarray, reference: np.ndarray, thresholds: Thresholds = YOLO) -> Detections:
+    return match(candidate, reference, FP16, thresholds)
+
+
+def test_the_same_rows_agree() -> None:
+    detections = match(scene(), scene(), FP32, YOLO)
+    assert detections.metrics.agrees
+    assert str(detections) == "40 detections"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rows_in_another_order_agree(seed: int) -> None:
+    reference = scene(seed=seed)
+    candidate = np.random.default_rng(seed).permutation(reference)
+    assert match(candidate, reference, FP32, YOLO).metrics.agrees
+
+
+def test_nothing_on_either_side_agrees() -> None:
+    for empty in (NONE, np.empty(0, np.float32)):
+        detections = seen(empty, NONE)
+        assert detections.metrics.agrees
+        assert detections.metrics.total == 0
+        assert str(detections) == "nothing was detected on either side"
+
+
+def test_fp16_may_move_boxes_and_scores_a_little() -> None:
+    reference = scene()
+    candidate = reference.copy()
+    candidate[:, 1] -= 0.01
+    candidate[:, 2:] += 0.001
+    metrics = seen(candidate, reference).metrics
+    assert metrics.agrees
+    assert 0.1 < metrics.used < 0.6
+
+
+@pytest.mark.parametrize("column", range(1, COLUMNS))
+def test_a_box_or_score_a_tenth_off_is_red(column: int) -> None:
+    reference = scene()
+    candidate = reference.copy()
+    size = max(reference[7, 4:] - reference[7, 2:4])
+    candidate[7, column] += 0.1 * (size if column > 1 else reference[7, 1])
+    detections = seen(candidate, reference)
+    assert not detections.metrics.agrees
+    assert not detections.thresholds_decide
+    assert detections.metrics.index == (7, column)
+
+
+def test_another_class_is_a_row_missing_and_one_too_many() -> None:
+    reference = scene()
+    candidate = reference.copy()
+    candidate[3, 0] = 9
+    detections = seen(candidate, reference)
+    assert (detections.missing, detections.extra) == (1, 1)
+    assert not detections.metrics.agrees
+
+
+def test_a_score_at_the_threshold_decides_of_a_row() -> None:
+    reference = scene()
+    reference[-1, 1] = 0.503
+    for candidate, expected in ((reference[:-1], reference), (reference, reference[:-1])):
+        detections = seen(candidate, expected)
+        assert not detections.metrics.agrees
+        assert detections.thresholds_decide
+        counts = f"{len(candidate)} detections, the reference has {len(expected)}"
+        assert str(detections).startswith(counts)
+        assert str(detections).endswith("a threshold decides)")
+
+
+def test_one_detection_or_none_at_the_threshold() -> None:
+    detections = seen(NONE, np.array([[1, 0.51, 0, 0, 1, 1]], np.float32))
+    assert detections.thresholds_decide
+    assert "0 detections, the reference has 1" in detections.metrics.failed[0]
+
+
+def test_a_sure_detection_that_is_missing_is_no_matter_of_thresholds() -> None:
+    reference = scene()
+    detections = seen(np.delete(reference, 5, 0), reference)
+    assert (detections.missing, detections.decided) == (1, 0)
+    assert not detections.thresholds_decide
+    assert "0 at a threshold" in str(detections)
+
+
+def overlapping(other: float, score: float = 0.7) -> np.ndarray:
+    """A scene with a box that shares about 0.45 of its area and the best one's with that."""
+    reference = scene()
+    best = reference[0]
+    width = best[4] - best[2]
+    moved = best.copy()
+    moved[[2, 4]] += other * width
+    moved[1] = score
+    return np.vstack([reference, moved]).astype(np.float32)
+
+
+def test_an_overlap_at_the_threshold_decides_of_a_row() -> None:
+    reference = overlapping(0.38)  # (1 - 0.38) / (1 + 0.38) is 0.449
+    assert seen(reference[:-1], reference).thresholds_decide
+    assert not match(reference[:-1], reference, FP32, Thresholds(0.5, 0.6)).thresholds_decide
+    assert not seen(reference[:-1], reference, Thresholds(0.5, 0.7)).thresholds_decide
+
+
+def test_a_worse_box_suppresses_no_better_one() -> None:
+    reference = overlapping(0.38, score=0.6)
+    candidate = np.delete(reference, 0, 0)
+    assert not seen(candidate, reference).thresholds_decide
+
+
+def test_only_so_many_are_kept() -> None:
+    # the last of a hundred, and one that is nearly as good
+    reference = scene(100)
+    reference[:, 2:] += np.arange(100)[:, None]
+    candidate = reference.copy()
+    candidate[-1, 2:] += 500
+    assert not seen(candidate, reference).thresholds_decide
+    assert seen(candidate, reference, Thresholds(0.5, 0.45, most=100)).thresholds_decide
+
+
+def test_boxes_all_astray_are_no_matter_of_thresholds() -> None:
+    reference = scene()
+    candidate = reference.copy()
+    candidate[:, [2, 4]] += 0.04  # half a box to the side
+    detections = seen(candidate, reference)
+    assert not detections.metrics.agrees
+    assert not detections.thresholds_decide
+    candidate[:, [2, 4]] += 0.5
+    assert not seen(candidate, reference).thresholds_decide
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_red(value: float) -> None:
+    for column in range(COLUMNS):
+        candidate = scene()
+        candidate[2, column] = value
+        detections = seen(candidate, scene())
+        assert not detections.metrics.agrees
+        assert not detections.thresholds_decide
+
+
+def test_rows_of_another_length_are_no_detections() -> None:
+    with pytest.raises(ValueError, match=r"shape \(40, 5\); expected rows of 6 numbers"):
+        seen(scene()[:, :5], scene())

@@ -1,0 +1,28 @@
+"""Detectors' thresholds, as their layers hold them."""
+
+import pytest
+
+from pytest_ncnn_parity.compare.detections import Thresholds
+from pytest_ncnn_parity.network.detectors import thresholds_of
+from tests.graphs import network
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Yolov3DetectionOutput d in0 out 0=2 1=3 2=0.75 3=0.3", Thresholds(0.75, 0.3)),
+        ("Yolov3DetectionOutput d in0 out 0=2", Thresholds(0.01, 0.45)),
+        ("YoloDetectionOutput d in0 out 0=2", Thresholds(0.01, 0.45)),
+        ("DetectionOutput d in0 out 0=21 1=0.4 3=50 4=0.2", Thresholds(0.2, 0.4, 50)),
+        ("DetectionOutput d in0 out 0=21", Thresholds(0.5, 0.05, 100)),
+        ("Sigmoid d in0 out", None),
+    ],
+)
+def test_thresholds_stand_in_the_layer(line: str, expected: Thresholds | None) -> None:
+    assert thresholds_of(network(line), "out") == expected
+
+
+def test_copies_of_detections_are_detections() -> None:
+    graph = network("Yolov3DetectionOutput d in0 found 2=0.5", "Split s found one two")
+    assert thresholds_of(graph, "two") == Thresholds(0.5, 0.45)
+    assert thresholds_of(graph, "in0") is None
