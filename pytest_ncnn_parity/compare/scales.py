@@ -39,52 +39,56 @@ def scale_of(reference: Array, nature: Nature, scaled: float, whole: bool) -> Sc
     """
     size = np.abs(np.where(np.isfinite(reference), reference, 0.0))
     largest = float(size.max(initial=0.0))
+    if nature.parts is not None:
+        return _by_part(size, largest, nature, scaled, whole)
+    if whole and not nature.unit:
+        return _by_row_of_one_maker(size, largest, scaled)
+    return max(largest, (OUTPUT_UNIT if whole else LAYER_UNIT) * nature.unit)
+
+
+def _by_part(size: Array, largest: float, nature: Nature, scaled: float, whole: bool) -> Array:
+    """Each part's own largest value, and nearer to that of each row where rows are in other units."""
+    assert nature.parts is not None
+    labels = nature.parts
     share = OUTPUT_UNIT if whole else LAYER_UNIT
-    if nature.parts is None:
-        unit = share * nature.unit
-        if whole and not unit:
-            return _by_row_of_one_maker(size, largest, scaled)
-        return max(largest, unit)
-    parts = np.broadcast_to(nature.parts, reference.shape)
-    by_part = {
-        label: max(
-            float(size.max(initial=0.0, where=parts == label)), LEAST_PART * largest, share * unit
-        )
-        for label, unit in nature.units.items()
-    }
-    scale = _looked_up(nature.parts, by_part)
-    if whole and _differ(nature, by_part):
-        unit_of = _looked_up(nature.parts, {n: share * unit for n, unit in nature.units.items()})
-        return _by_row(size, largest, scale, unit_of, scaled)
-    return scale
+    units = np.zeros(int(labels.max()) + 1)
+    scales = np.zeros_like(units)
+    everywhere = np.broadcast_to(labels, size.shape)
+    for label, unit in nature.units.items():
+        units[label] = share * unit
+        scales[label] = max(size.max(initial=0.0, where=everywhere == label), units[label])
+    scales = np.maximum(scales, LEAST_PART * largest)
+    axis = _row_axis(scales[labels], units[labels]) if whole else None
+    if axis is None:
+        return np.asarray(scales[labels])
+    others = tuple(other for other in range(size.ndim) if other != axis)
+    by_row = np.repeat(scales[:, None], size.shape[axis], axis=1)
+    for label in nature.units:
+        here = everywhere == label
+        rows = size.max(others, initial=0.0, where=here) * _slack(scaled)
+        least = max(scales[label] / _reach(scaled), LEAST_PART * largest, units[label])
+        own = np.clip(rows, least, scales[label])
+        by_row[label] = np.where(here.sum(others) >= LEAST_ROW, own, scales[label])
+    number = np.arange(size.shape[axis]).reshape([-1 if a == axis else 1 for a in range(size.ndim)])
+    return np.asarray(by_row[labels, number])
 
 
-def _looked_up(labels: Array, values: dict[int, float]) -> Array:
-    table = np.zeros(int(labels.max()) + 1)
-    for label, value in values.items():
-        table[label] = value
-    found: Array = table[labels]
-    return found
+def _row_axis(scales: Array, units: Array) -> int | None:
+    """The short axis along which values are in other units, if there is one; not that of other places."""
+    axes = [
+        axis
+        for axis in range(scales.ndim)
+        if 1 < scales.shape[axis] <= MOST_ROWS and (_varies(units > 0, axis) or _apart(scales, axis))
+    ]
+    return min(axes, key=lambda axis: int(scales.shape[axis]), default=None)
 
 
-def _differ(nature: Nature, by_part: dict[int, float]) -> bool:
-    """Whether the parts are in units of their own, and not the same at another place."""
-    units = [unit > 0 for unit in nature.units.values()]
-    return any(units) != all(units) or max(by_part.values()) > 10 * min(by_part.values())
+def _varies(values: Array, axis: int) -> bool:
+    return bool((values != values.take([0], axis)).any())
 
 
-def _by_row(size: Array, largest: float, scale: Array, unit: Array, scaled: float) -> Array:
-    """`scale`, each row of an axis along which it changes brought nearer to the row's own largest."""
-    axes = [axis for axis in range(scale.ndim) if scale.shape[axis] > 1]
-    if len(axes) != 1 or scale.shape[axes[0]] > MOST_ROWS:
-        return scale
-    others = tuple(axis for axis in range(size.ndim) if axis != axes[0])
-    if size.size // size.shape[axes[0]] < LEAST_ROW:
-        return scale
-    rows = size.max(others, keepdims=True)
-    least = np.maximum(scale / _reach(scaled), LEAST_PART * largest)
-    nearer: Array = np.minimum(scale, np.maximum(rows * _slack(scaled), np.maximum(least, unit)))
-    return nearer
+def _apart(scales: Array, axis: int) -> bool:
+    return bool((scales.max(axis) > 10.0 * scales.min(axis)).any())
 
 
 def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:

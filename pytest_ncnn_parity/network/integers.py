@@ -5,13 +5,14 @@ A float there is no rounded word but its bits: 1.0 is word 1065353216, which ncn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 
 # src/layer: embed.cpp, dequantize.cpp and requantize.cpp take their input by `const int*`
 READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 _WORDS = "1"  # Embed's input_dim
+_FROM_INPUT = "-233"  # Crop's offset that says: its second input tells (src/layer/crop.cpp)
 
 
 def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
@@ -38,3 +39,47 @@ def words(layer: Layer) -> int | None:
     """How many words an Embed knows: 0 to one less. None where any number will do, or none is told."""
     written = layer.params.get(_WORDS, "") if layer.type == "Embed" else ""
     return int(written) if written.isascii() and written.isdigit() and int(written) > 0 else None
+
+
+def integer_bits(graph: Graph) -> frozenset[str]:
+    """The blobs whose 32 bits are integers: words for an Embed, places for a Crop, and copies of either.
+
+    A device that stores them in 16 bits makes 0 of them all.
+    """
+    read = (blob for layer in graph.layers for blob in _read_as_integers(layer))
+    return _copies(graph, {_source(graph, blob) for blob in read})
+
+
+def whole_numbers(graph: Graph) -> frozenset[str]:
+    """The blobs of floats that can only be whole: places that an ArgMax tells, and copies of them."""
+    told = {
+        blob
+        for layer in graph.layers
+        if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"  # without the values
+        for blob in layer.outputs
+    }
+    return _copies(graph, told)
+
+
+def _read_as_integers(layer: Layer) -> Iterable[str]:
+    if layer.type == "Embed":
+        return layer.inputs
+    return layer.inputs[1:] if layer.type == "Crop" and layer.params.get("0") == _FROM_INPUT else ()
+
+
+def _source(graph: Graph, blob: str) -> str:
+    """The blob that `blob` is a copy of."""
+    layer = graph.producer[blob]
+    while layer.type in COPYING and layer.inputs:
+        blob = layer.inputs[0]
+        layer = graph.producer[blob]
+    return blob
+
+
+def _copies(graph: Graph, sources: set[str]) -> frozenset[str]:
+    """`sources`, and what layers that only copy make of these alone."""
+    held = set(sources)
+    for layer in graph.layers:
+        if layer.type in COPYING and layer.inputs and layer.inputs[0] in held:
+            held.update(layer.outputs)
+    return frozenset(held)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.nature import Nature
+from pytest_ncnn_parity.network.integers import integer_bits, whole_numbers
 from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 
@@ -41,6 +42,10 @@ class Parts:
     def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
         self._graph = graph
         self._scales = natural_scales(graph)
+        self._integers = {
+            **dict.fromkeys(whole_numbers(graph), "floats"),
+            **dict.fromkeys(integer_bits(graph), "bits"),
+        }
         self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
         self._labels: dict[str, int | Array] = {}
         self._units: list[float] = [0.0]  # by label; 0 is what Padding adds
@@ -63,6 +68,8 @@ class Parts:
 
     def nature(self, blob: str, dimensions: int) -> Nature:
         """What is known of the value of `blob`, which has so many dimensions."""
+        if blob in self._integers:
+            return Nature(integers=self._integers[blob])
         scale = self._scales.get(blob)
         labels = self._labels.get(blob)
         if isinstance(labels, np.ndarray):

@@ -159,3 +159,25 @@ def test_rows_of_nothing_are_no_probabilities() -> None:
     reference = np.full((2, 4), 0.25, np.float32)
     reference[1] = np.nan  # a row masked as a whole
     assert judge(reference, reference, DEFAULTS["fp16"].layer, SOFTMAX).agrees
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_integers_are_right_or_wrong(whole: bool) -> None:
+    words = np.array([3, 99, 2**24 + 1], np.int32)
+    near = np.array([3, 99, 2**24 + 2], np.int32)
+    bits = Nature(integers="bits")
+    stored = words.view(np.float32)  # as ncnn hands them out
+    assert judge(stored, words, FP16, bits, whole).agrees
+    metrics = judge(near.view(np.float32), stored, FP16, bits, whole)
+    assert not metrics.agrees
+    assert (metrics.mismatched, metrics.index) == (1, (2,))
+    assert (metrics.reference, metrics.candidate) == (2**24 + 1, 2**24 + 2)
+    lost = np.zeros(3, np.float32)  # what 16 bits make of them
+    assert judge(lost, stored, FP16, bits, whole).mismatched == 3
+
+
+def test_places_in_floats_are_right_or_wrong() -> None:
+    places = np.array([120.0, 7.0], np.float32)
+    floats = Nature(integers="floats")
+    assert judge(places, places, FP16, floats).agrees
+    assert not judge(places + np.float32(1), places, FP16, floats).agrees

@@ -1,10 +1,10 @@
 """Detectors' thresholds, as their layers hold them."""
 
 import pytest
+from graphs import network
 
 from pytest_ncnn_parity.compare.detections import Thresholds
 from pytest_ncnn_parity.network.detectors import thresholds_of
-from tests.graphs import network
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import graphs
 import pytest
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.integers import computing_readers, integer_reader, words
+from pytest_ncnn_parity.network.integers import (
+    computing_readers,
+    integer_bits,
+    integer_reader,
+    whole_numbers,
+    words,
+)
 
 WORDS = (
     "Split fork in0 left right",
@@ -56,3 +62,31 @@ def test_copies_of_copies_cost_no_more_than_layers() -> None:
         lines += [f"Split s{i} x{i} l{i} r{i}", f"Concat c{i} l{i},r{i} x{i + 1}"]
     network = graphs.network("Reshape first in0 x0", *lines, "Embed tok x60 out0")
     assert integer_reader(network, "in0").name == "tok"
+
+
+def test_the_bits_that_an_embed_reads_are_integers_wherever_they_are_copied() -> None:
+    graph = graphs.network(
+        "Split f in0 a b c",
+        "Reshape r a row 0=-1",
+        "Embed e row words 0=8 1=100",
+        "Slice s b head tail",
+        "Sigmoid p words out0",
+        "Permute t c out1",
+    )
+    assert integer_bits(graph) == {"in0", "a", "b", "c", "row", "head", "tail", "out1"}
+    assert whole_numbers(graph) == set()
+
+
+def test_a_crop_reads_its_second_input_as_integers() -> None:
+    lines = ("Split f in0 a b", "Convolution m a picture", "MemoryData d in0 place")
+    crop = "Crop c picture,place out 0={}"
+    assert integer_bits(graphs.network(*lines, crop.format("-233"))) == {"place"}
+    assert integer_bits(graphs.network(*lines, crop.format("0"))) == set()
+
+
+def test_an_argmax_tells_whole_numbers_in_floats() -> None:
+    graph = graphs.network("ArgMax m in0 best 0=0 1=3", "Split f best a b", "ReLU r b out")
+    assert whole_numbers(graph) == {"best", "a", "b"}
+    assert integer_bits(graph) == set()
+    # the values stand beside their places
+    assert whole_numbers(graphs.network("ArgMax m in0 best 0=1 1=3")) == set()

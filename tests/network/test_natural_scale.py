@@ -1,9 +1,9 @@
 """Natural scales: what is bounded by how it is made, and what carries the bounds on."""
 
 import pytest
+from graphs import network
 
 from pytest_ncnn_parity.network.natural_scale import Scale, levels_off, natural_scales, softmax_axis
-from tests.graphs import network
 
 PROBABILITY = Scale(1.0)
 DISTRIBUTION = Scale(1.0, sums_to_one=True)

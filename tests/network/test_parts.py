@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 import pytest
+from graphs import network
 
 from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.network.parts import Parts
-from tests.graphs import network
 
 Array = npt.NDArray[np.float32]
 
@@ -132,3 +132,11 @@ def test_layers_far_from_any_output_are_not_followed() -> None:
 def test_where_parts_end_in_an_output_its_makers_are_followed() -> None:
     graph = network(*SCORED, "Concat c boxes,scores out")
     assert {graph.layers[n].name for n in Parts(graph).layers} == {"c", "boxes", "scores", "raw"}
+
+
+def test_integers_are_known_as_such() -> None:
+    graph = network("Split f in0 a b", "Embed e a words 0=8 1=100", "ArgMax m words out", "Noop n b c")
+    parts = Parts(graph)
+    assert parts.nature("c", 1) == Nature(integers="bits")
+    assert parts.nature("out", 1) == Nature(integers="floats")
+    assert parts.nature("words", 2) == Nature()
