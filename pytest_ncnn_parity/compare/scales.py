@@ -74,7 +74,7 @@ def _by_part(size: Array, largest: float, nature: Nature, scaled: float, whole: 
 
 
 def _row_axis(scales: Array, units: Array) -> int | None:
-    """The short axis along which values are in other units, if there is one; not that of other places."""
+    """The short axis along which values are in other units, if there is one."""
     axes = [
         axis
         for axis in range(scales.ndim)
