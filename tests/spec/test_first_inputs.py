@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import SHARED
 
-from pytest_ncnn_parity.network.param import Graph, parse
+from pytest_ncnn_parity.network.param import Graph, parse, read
 from pytest_ncnn_parity.network.shape_search import told
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import pnnx_files, spec, starter
@@ -292,3 +293,21 @@ def test_of_many_inputs_of_a_kind_it_is_said_once(tmp_path: Path) -> None:
     written = starter.starter(tmp_path / "net.param", tmp_path)
     assert written.count("The .param does not tell the shape") == 1
     assert written.count("{random: normal, shape: [CHANNELS, HEIGHT, WIDTH]}") == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("zoo/mtcnn1/det1", "{random: smooth, low: 0, high: 1, shape: [3, 12, 12]}"),
+        ("zoo/spoof_m1/model_1", "{random: smooth, low: 0, high: 1, shape: [3, 80, 80]}"),
+        ("zoo/yolofastest/yolo-fastest-1.1", "{random: smooth, low: 0, high: 1}"),
+        ("zoo/span/spanx2_ch48", "{random: smooth, low: 0, high: 1, shape: [3, HEIGHT, WIDTH]}"),
+        ("benchmark/vision_transformer", "{random: smooth, low: 0, high: 1, shape: [3, 384, 384]}"),
+    ],
+)
+def test_networks_that_people_ship(name: str, written: str) -> None:
+    path = SHARED / f"{name}.param"
+    if not path.is_file():
+        pytest.skip("the real models of ../shared/models are not here")
+    (first,) = first_inputs(read(str(path)), path)
+    assert first.source == written
