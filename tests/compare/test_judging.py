@@ -8,7 +8,7 @@ import pytest
 from pytest_ncnn_parity.compare.edges import MOST_OVER
 from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, EDGES, Tolerance
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, EDGES, OPERATORS, Tolerance
 
 FP16 = DEFAULTS["fp16"].output
 PROBABILITY = Nature(1.0)
@@ -181,3 +181,19 @@ def test_places_in_floats_are_right_or_wrong() -> None:
     floats = Nature(integers="floats")
     assert judge(places, places, FP16, floats).agrees
     assert not judge(places + np.float32(1), places, FP16, floats).agrees
+
+
+def test_a_swish_that_fp16_makes_0_is_green_and_one_that_is_wrong_red() -> None:
+    inputs = np.linspace(-14, -8, 100, dtype=np.float32)
+    reference = inputs / (1 + np.exp(-inputs))
+    with np.errstate(over="ignore"):
+        powers = np.exp(-inputs).astype(np.float16)
+    candidate = (inputs.astype(np.float16) / (1 + powers)).astype(np.float32)
+    swish = OPERATORS["fp16", "Swish"]
+    assert (candidate == 0).sum() > 30
+    assert not judge(candidate, reference, DEFAULTS["fp16"].layer).agrees
+    assert judge(candidate, reference, swish).agrees
+    for scale in (1.0, 0.1):  # of a layer whose values are of any size but nothing
+        ordinary = np.linspace(-3, 3, 100, dtype=np.float32) * np.float32(scale)
+        right = ordinary / (1 + np.exp(-ordinary))
+        assert not judge(right * np.float32(1.1), right, swish).agrees
