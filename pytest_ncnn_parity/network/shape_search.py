@@ -82,7 +82,7 @@ def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer
                 seen.update(layer.outputs)
 
 
-def told(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
+def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
     """What the layers tell of the shape of `blob`; nothing where none says even what it is."""
     telling = first_telling(graph, blob)
     if telling is None:
@@ -148,7 +148,7 @@ def mended(graph: Graph, blob: str, line: Shape) -> Shape | None:
 def _others(graph: Graph, blob: str, line: Shape) -> Iterator[Shape]:
     """`line` in other orders, with the channels of the weights, and what the layers tell."""
     yield from dict.fromkeys([tuple(reversed(line)), *permutations(line)])
-    known = told(graph, blob)
+    known = known_shape(graph, blob)
     if known is None:
         return
     kind, axes = known

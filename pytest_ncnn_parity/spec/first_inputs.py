@@ -19,12 +19,12 @@ from pytest_ncnn_parity.network.shape_search import (
     Axes,
     Kind,
     first_telling,
+    known_shape,
     mended,
     passed,
-    told,
 )
 from pytest_ncnn_parity.spec import pnnx_files
-from pytest_ncnn_parity.spec.pnnx_files import Told
+from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
 PIXELS = (1, 3, 4)  # channels of a picture
 COLOURS = 3  # of those that say it by themselves
@@ -57,7 +57,7 @@ class _Shape:
 
 def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
     """What to feed to each input of `graph`, which was read from `param`."""
-    beside = pnnx_files.told(param)
+    beside = pnnx_files.input_shapes(param)
     for blob in graph.inputs:
         shape = _shape(graph, blob, beside)
         kind = _kind(graph, blob, shape.axes)
@@ -77,7 +77,7 @@ def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
 # -- shapes --------------------------------------------------------------------------------------
 
 
-def _shape(graph: Graph, blob: str, beside: Mapping[str, Told]) -> _Shape:
+def _shape(graph: Graph, blob: str, beside: Mapping[str, PnnxShape]) -> _Shape:
     """The shape that fits the layers: the one in pnnx's files, on the Input line, or of the weights."""
     line = graph.shapes.get(blob)
     converted = beside.get(blob)
@@ -93,14 +93,14 @@ def _shape(graph: Graph, blob: str, beside: Mapping[str, Told]) -> _Shape:
     return _instead(graph, blob, line, (at_odds_with, f"# {unfit}."))
 
 
-def _fits(graph: Graph, blob: str, converted: Told) -> bool:
+def _fits(graph: Graph, blob: str, converted: PnnxShape) -> bool:
     sizes = [size for size in converted.shape if size is not None]
     if len(sizes) < len(converted.shape):
         return True
     return not misfit(graph, blob, sizes) and at_odds(graph, blob, sizes) is None
 
 
-def _of_pnnx(converted: Told) -> _Shape:
+def _of_pnnx(converted: PnnxShape) -> _Shape:
     names = dict(enumerate(("WIDTH", "HEIGHT", "DEPTH", "CHANNELS")))
     last = len(converted.shape) - 1
     axes = tuple(names[last - i] if size is None else size for i, size in enumerate(converted.shape))
@@ -110,7 +110,7 @@ def _of_pnnx(converted: Told) -> _Shape:
 
 
 def _of_layers(graph: Graph, blob: str) -> _Shape:
-    known = told(graph, blob)
+    known = known_shape(graph, blob)
     if known is None:
         return _Shape(
             UNKNOWN,

@@ -28,14 +28,14 @@ Sizes = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Told:
+class PnnxShape:
     """The shape that `file` tells of an input, without its batch; None stands for any size."""
 
     file: str
     shape: Sizes
 
 
-def told(param: Path) -> Mapping[str, Told]:
+def input_shapes(param: Path) -> Mapping[str, PnnxShape]:
     """What the files beside `param` tell, by the input blobs as pnnx names them, in0, in1, ..."""
     name = param.name.removesuffix(".param").removesuffix(".ncnn")
     script = param.with_name(f"{name}_ncnn.py")
@@ -43,7 +43,7 @@ def told(param: Path) -> Mapping[str, Told]:
     return {**dict(_of_original(original)), **dict(_of_script(script))}
 
 
-def _of_script(path: Path) -> Iterator[tuple[str, Told]]:
+def _of_script(path: Path) -> Iterator[tuple[str, PnnxShape]]:
     """What the script draws for each input, without the axis that it takes for the batch."""
     text = _text(path)
     for name, sizes in _DRAWN.findall(text):
@@ -56,7 +56,7 @@ def _of_script(path: Path) -> Iterator[tuple[str, Told]]:
         yield from _usable(path, name, shape[:batch] + shape[batch + 1 :])
 
 
-def _of_original(path: Path) -> Iterator[tuple[str, Told]]:
+def _of_original(path: Path) -> Iterator[tuple[str, PnnxShape]]:
     """The inputs of the network before."""
     for number, (_, sizes) in enumerate(_INPUT.findall(_text(path))):
         shape = tuple(None if size == "?" else int(size) for size in sizes.split(",") if size)
@@ -68,9 +68,9 @@ def _without_batch(shape: Sizes) -> Sizes:
     return shape[1:] if len(shape) > 1 and shape[0] in (1, None) else shape
 
 
-def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, Told]]:
+def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, PnnxShape]]:
     if 1 <= len(shape) <= 4 and 0 not in shape:
-        yield blob, Told(path.name, shape)
+        yield blob, PnnxShape(path.name, shape)
 
 
 def _text(path: Path) -> str:

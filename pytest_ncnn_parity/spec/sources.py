@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -44,6 +45,13 @@ class RandomSource(Keys):
     normal: by mean and std, clipped to low..high. uniform: low..high, 0..1. smooth: like a photograph
     or a sound, low..high, 0..1. integers: whole numbers from low, 0, to high, both included.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"random": {"const": "integers"}}},
+            "then": {"required": ["high"]},
+        }
+    )
 
     random: Literal["normal", "uniform", "smooth", "integers"]
     shape: Shape | None = None
@@ -144,7 +152,7 @@ Source = Annotated[
 
 
 class Sample(Keys):
-    """What is fed to the network, by input blob, and what was recorded of its outputs elsewhere.
+    """What is fed to the network, by blob, and what was recorded of its blobs elsewhere.
 
     In the spec both stand side by side: `expect` is the recording, unless its value is itself a source.
     """

@@ -78,6 +78,9 @@ def _rest(graph: Graph) -> Iterator[str]:
     for output in graph.outputs[:1]:
         yield "#   outputs:"
         yield from (f"#     {line}" for line in _pair(output, "{cosine: 0.999}"))
+    if graph.outputs:
+        yield "# outputs:  # the blobs your app takes out; these are what no layer reads"
+        yield from (f"#   - {yaml12.quoted(output)}" for output in graph.outputs)
     yield '# layers: {include: ["*"], exclude: []}  # which get cases'
     yield "# masks:  # 31= on top of the .param's, in memory; a red run says which"
     yield from (f"#   {line}" for line in _pair(last.name, "18"))

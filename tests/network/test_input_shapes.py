@@ -75,9 +75,9 @@ def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
 
 def test_shapes_flow_to_the_first_misfit() -> None:
     graph = network("", CONVOLUTION, "ReLU relu 1 1 out0 a", "InnerProduct fc 1 1 a out1 0=2 2=20")
-    told = flow(graph, {"in0": (3, 3, 3)})
-    assert told.shapes == {"in0": (3, 3, 3), "out0": (10, 1, 1), "a": (10, 1, 1), "out1": (2,)}
-    assert told.misfit is None
+    known = flow(graph, {"in0": (3, 3, 3)})
+    assert known.shapes == {"in0": (3, 3, 3), "out0": (10, 1, 1), "a": (10, 1, 1), "out1": (2,)}
+    assert known.misfit is None
     assert flow(graph, {"in0": (3, 4, 3)}).misfit.layer.name == "fc"
     assert flow(graph, {"in0": (3, 4, 3)}, last=graph.names["relu"]).misfit is None
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import SHARED
 
 from pytest_ncnn_parity.network.param import Graph, parse, read
-from pytest_ncnn_parity.network.shape_search import told
+from pytest_ncnn_parity.network.shape_search import known_shape
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import pnnx_files, spec, starter
 from pytest_ncnn_parity.spec.first_inputs import first_inputs
@@ -143,7 +143,7 @@ def test_the_layers_tell_the_size_where_only_one_fits(
     if axes is None:
         layers = ["Split fork 1 2 in0 in0a in0x", layers[0].replace(" in0 ", " in0a "), *layers[1:]]
         axes = (3, "HEIGHT", "WIDTH")
-    known = told(graph(*layers), "in0")
+    known = known_shape(graph(*layers), "in0")
     assert known is not None
     assert known[1] == axes
 
@@ -155,7 +155,7 @@ def test_a_size_that_is_free_is_asked_for() -> None:
         "Permute turn 1 1 a b 0=1",  # heights to the inside
         "LSTM lstm 1 1 b out0 0=4 1=512 2=0",
     )
-    known = told(graph(*layers), "in0")
+    known = known_shape(graph(*layers), "in0")
     assert known is not None
     assert known[1] == (3, 32, "WIDTH")
 
@@ -225,13 +225,17 @@ nn.Conv2d                conv                     1 1 0 3 bias=True #0=(1,3,224,
 
 def test_pnnx_feeds_its_network_in_a_script(tmp_path: Path) -> None:
     (tmp_path / "net_ncnn.py").write_text(SCRIPT)
-    shapes = {blob: one.shape for blob, one in pnnx_files.told(tmp_path / "net.ncnn.param").items()}
+    shapes = {
+        blob: one.shape for blob, one in pnnx_files.input_shapes(tmp_path / "net.ncnn.param").items()
+    }
     assert shapes == {"in0": (3, 224, 160), "in1": (7,), "in2": (12, 64), "in3": (5,), "in4": (6, 8)}
 
 
 def test_pnnx_writes_the_network_before_as_well(tmp_path: Path) -> None:
     (tmp_path / "net.pnnx.param").write_text(ORIGINAL)
-    shapes = {blob: one.shape for blob, one in pnnx_files.told(tmp_path / "net.ncnn.param").items()}
+    shapes = {
+        blob: one.shape for blob, one in pnnx_files.input_shapes(tmp_path / "net.ncnn.param").items()
+    }
     assert shapes == {"in0": (3, 224, 160), "in1": (7,), "in2": (3, None, 160)}
 
 
@@ -255,7 +259,7 @@ def test_a_script_of_another_network_tells_nothing(tmp_path: Path) -> None:
 def test_a_script_that_is_none_of_pnnxs_is_passed_over(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "net_ncnn.py").write_bytes(raw)
     (tmp_path / "net.pnnx.param").write_bytes(raw)
-    assert pnnx_files.told(tmp_path / "net.ncnn.param") == {}
+    assert pnnx_files.input_shapes(tmp_path / "net.ncnn.param") == {}
 
 
 def test_nothing_beside_the_model_is_run(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if rule is None:
         return ()
     try:
-        made = tuple(map(tuple, rule(layer, shapes)))
+        results = tuple(map(tuple, rule(layer, shapes)))
     except (Unreadable, ZeroDivisionError, IndexError):  # numbers that no network has
         return ()
-    fit = len(made) == len(layer.outputs) and all(size > 0 for shape in made for size in shape)
-    return made if fit else ()
+    fit = len(results) == len(layer.outputs) and all(size > 0 for shape in results for size in shape)
+    return results if fit else ()
 
 
 def _unchanged(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

@@ -55,7 +55,7 @@ def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
 
 
 def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    windows, made = windows_of(layer, CONVOLVED), []
+    windows, lengths = windows_of(layer, CONVOLVED), []
     if len(windows) > len(OUTPUT_SIZE):
         raise Unreadable("sizes of three axes")
     sizes = sizes_along(shapes[0], windows)
@@ -63,8 +63,8 @@ def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
         if min(window.before, window.after) < 0 or number(layer, asked):
             raise Unreadable("a size that is asked for")
         whole = (size - 1) * window.stride + window.extent + number(layer, extra)
-        made.append(whole - window.before - window.after)
-    return [(number(layer, 0), *reversed(made))]
+        lengths.append(whole - window.before - window.after)
+    return [(number(layer, 0), *reversed(lengths))]
 
 
 def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
