@@ -90,13 +90,13 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if not source.value("ncnn_parity"):
         return
-    from pytest_ncnn_parity import option_values
+    from pytest_ncnn_parity.option_values import OptionsError, read
 
     try:
-        asked = option_values.read(source)
+        asked = read(source)
         if not hasattr(config, "workerinput"):
             config.pluginmanager.register(ReportingHooks(config, asked), "ncnn_parity_reporting")
-    except option_values.OptionsError as error:
+    except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(RunningHooks(config, asked), "ncnn_parity_running")
 
