@@ -265,6 +265,18 @@ def _multiplied(net: Trunk, hot: bool) -> str:
     return made
 
 
+def winograd(net: Trunk, hot: bool = True) -> set[str]:
+    """A 3x3 convolution of values that fit fp16, as its results do; winograd's transform does not."""
+    n = int(net.rng.randint(4, 9)) * 4  # from 16 channels on ncnn takes winograd
+    largest = FP16_MAX * net.rng.uniform(*((0.4, 0.5) if hot else (0.0005, 0.001)))
+    net.conv(n, 1)
+    net.add("TanH", "tanh")
+    net.add("BinaryOp", "up", f"0=2 1=1 2={largest:.0f}.0")
+    blamed = net.conv(size=largest / PEAK, bias=np.zeros(n))
+    net.conv(int(net.rng.randint(6, 13)), 1)
+    return {blamed}
+
+
 def healthy(net: Trunk, hot: bool = False) -> set[str]:
     """No fault: blocks, and two of those above with values well within fp16."""
     two(net, hot)
@@ -276,6 +288,7 @@ KINDS: Mapping[str, Callable[[Trunk], set[str]]] = MappingProxyType(
         plant.__name__: plant
         for plant in (
             storage, demodulation, cancelling, mean, softmax, underflow, two, branch, healthy,
+            winograd,  # last, for a kind's place is a part of its seeds
         )
     }
 )  # fmt: skip
