@@ -98,3 +98,9 @@ OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
         ("fp16", "Swish"): Tolerance(atol=2e-4, scaled=5e-2),
     }
 )
+
+
+def is_default(tolerance: Tolerance) -> bool:
+    """Whether no user asked for just this budget of a layer: then a noise floor may soften it."""
+    defaults = (*(one.layer for one in DEFAULTS.values()), *OPERATORS.values())
+    return tolerance in defaults

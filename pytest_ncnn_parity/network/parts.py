@@ -8,6 +8,7 @@ and no operator is written a second time here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Parts:
         self._labels: dict[str, int | Array] = {}
         self._units: list[float] = [0.0]  # by label; 0 is what Padding adds
 
-    @property
+    @cached_property
     def layers(self) -> set[int]:
         """Numbers of the layers that must be followed: none, where nothing is put side by side."""
         makers = [self._graph.producer[blob] for blob in self._tail]

@@ -103,6 +103,7 @@ class Budget(Keys):
     scaled: Share | None = None
     cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
     sqnr_db: Finite | None = None
+    share: Annotated[Share, Field(le=1)] | None = None
 
     def given(self) -> dict[str, float]:
         return {key: value for key, value in self if value is not None}

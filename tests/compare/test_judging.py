@@ -8,7 +8,13 @@ import pytest
 from pytest_ncnn_parity.compare.edges import MOST_OVER
 from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, EDGES, OPERATORS, Tolerance
+from pytest_ncnn_parity.compare.tolerance import (
+    DEFAULTS,
+    EDGES,
+    OPERATORS,
+    Tolerance,
+    is_default,
+)
 
 FP16 = DEFAULTS["fp16"].output
 PROBABILITY = Nature(1.0)
@@ -197,3 +203,11 @@ def test_a_swish_that_fp16_makes_0_is_green_and_one_that_is_wrong_red() -> None:
         ordinary = np.linspace(-3, 3, 100, dtype=np.float32) * np.float32(scale)
         right = ordinary / (1 + np.exp(-ordinary))
         assert not judge(right * np.float32(1.1), right, swish).agrees
+
+
+def test_a_budget_that_a_user_gives_is_told_from_a_default() -> None:
+    layer = DEFAULTS["fp16"].layer
+    assert is_default(layer)
+    assert is_default(OPERATORS["fp32", "GELU"])
+    for given in ({"scaled": 1e-4}, {"cosine": 0.99}, {"share": 0.01}):
+        assert not is_default(layer.updated(given))
