@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,24 @@ def to_int8(values: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     return np.clip(np.trunc(scaled + np.copysign(0.5, scaled)), -127, 127).astype(np.int8)
 
 
+FAULTS = ("channel", "weight_scale", "input_scale", "output_scale")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4."""
+
+    kind: str
+    layer: str
+    channel: int
+
+
 class QuantizedNetwork(Network):
-    """A `Network` that has int8 layers as well."""
+    """A `Network` that has int8 layers as well, one of them with a `fault`."""
+
+    def __init__(self, fault: Fault | None = None) -> None:
+        super().__init__()
+        self._fault = fault
 
     def int8(
         self,
@@ -50,11 +67,22 @@ class QuantizedNetwork(Network):
         given = term if gives is None else term + 100
         words = f"0={count} {params} {biased}=1 {size}={weights.size} 8={given}"
         self.layer(kind, name, [blob], outputs, words)
+        own = np.array([scale] if gives is None else [scale, gives], np.float32)
+        if self._fault is not None and self._fault.layer == name:
+            self._spoil(quantized, scales, own)
         one = kind == "ConvolutionDepthWise" and term == 2
         self._weights += [INT8_WEIGHTS, np.pad(quantized.ravel(), (0, -quantized.size % 4)), bias]
-        self._weights.append(scales[:1] if one else scales)
-        self._weights.append(np.array([scale] if gives is None else [scale, gives], np.float32))
+        self._weights += [scales[:1] if one else scales, own]
         return (outputs or [name])[0]
+
+    def _spoil(self, weights: np.ndarray, scales: np.ndarray, own: np.ndarray) -> None:
+        kind, channel = self._fault.kind, self._fault.channel
+        if kind == "channel":
+            weights[channel] = np.round(0.9 * weights[channel])
+        elif kind == "weight_scale":
+            scales[channel] *= 4
+        else:
+            own[FAULTS.index(kind) - 2] *= 4
 
 
 Between = Callable[[QuantizedNetwork, str, int], str]
@@ -104,13 +132,14 @@ def chain(
     channels: int = 8,
     terms: tuple[int, int] = (2, 1),
     name: str = "net",
+    fault: Fault | None = None,
 ) -> None:
     """Convolution, ConvolutionDepthWise, Convolution in int8 with int8 between them, from (3, 16, 16).
 
     Behind the first stands what `between` names. `terms` are those of the first two.
     """
     random = np.random.RandomState(0)
-    net = QuantizedNetwork()
+    net = QuantizedNetwork(fault)
     x = net.layer("Input", "in0", params="0=16 1=16 2=3")
     weights = random.normal(0, 0.2, (channels, 3, 3, 3))
     x = net.int8("Convolution", "conv1", x, weights, "1=3 4=1 9=1", IN, INNER, terms[0])
@@ -151,4 +180,65 @@ def concat_of_two(folder: Path, name: str = "net") -> None:
     x = net.layer("Concat", "concat", [a, b], params="0=0")
     weights = random.normal(0, 0.2, (4, 16, 1, 1))
     net.int8("Convolution", "conv3", x, weights, "1=1", INNER, outputs=["out0"])
+    net.write(folder / name)
+
+
+def deep(
+    folder: Path,
+    seed: int,
+    blocks: int = 12,
+    requantized: bool = True,
+    name: str = "net",
+    fault: Fault | None = None,
+) -> None:
+    """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48).
+
+    Convolutions that are read by int8 alone give int8 where `requantized`. In between stand float
+    layers: every other block is added to what it read.
+    """
+    random = np.random.RandomState(seed)
+    net = QuantizedNetwork(fault)
+    scale = 127.0 / 6.0
+    gives = scale if requantized else None
+
+    def conv(blob: str, name: str, shape: tuple[int, ...], params: str, gives: float | None) -> str:
+        kind = "ConvolutionDepthWise" if shape[1] == 1 else "Convolution"
+        # of this variance values keep theirs behind a ReLU
+        weights = random.normal(0, (2.0 / np.prod(shape[1:])) ** 0.5, shape)
+        return net.int8(kind, name, blob, weights, params, scale, gives, 1 if shape[1] == 1 else 2)
+
+    x = net.layer("Input", "in0", params="0=48 1=48 2=3")
+    x = conv(x, "stem", (16, 3, 3, 3), "1=3 3=2 4=1 9=1", None)
+    for i in range(blocks):
+        a, b = net.split(x, 2)
+        y = conv(a, f"expand{i}", (48, 16, 1, 1), "1=1 9=1", gives)
+        y = conv(y, f"depthwise{i}", (48, 1, 3, 3), "1=3 4=1 7=48 9=1", gives)
+        y = conv(y, f"project{i}", (16, 48, 1, 1), "1=1", None)
+        x = net.layer("BinaryOp", f"add{i}", [b, y], params="0=0")
+        x = net.layer("BinaryOp", f"half{i}", [x], params="0=2 1=1 2=0.7")
+    net.layer("Pooling", "pool", [x], params="0=1 1=2 2=2")
+    net.int8(
+        "Convolution",
+        "head",
+        "pool",
+        random.normal(0, 0.2, (24, 16, 1, 1)),
+        "1=1",
+        scale,
+        outputs=["out0"],
+    )
+    net.write(folder / name)
+
+
+def overflow(folder: Path, name: str = "net") -> None:
+    """Values beyond fp16 between a convolution in int8 and a chain in int8."""
+    random = np.random.RandomState(3)
+    net = QuantizedNetwork()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=3")
+    x = net.int8("Convolution", "conv1", x, random.normal(0, 0.2, (8, 3, 3, 3)), "1=3 4=1 9=1", IN)
+    x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=60000.0")
+    x = net.layer("BinaryOp", "small", [x], params="0=3 1=1 2=60000.0")
+    x = net.int8("Convolution", "conv2", x, random.normal(0, 0.2, (8, 8, 1, 1)), "1=1 9=1", INNER, LAST)
+    net.int8(
+        "Convolution", "conv3", x, random.normal(0, 0.2, (8, 8, 3, 3)), "1=3 4=1", LAST, outputs=["out0"]
+    )
     net.write(folder / name)

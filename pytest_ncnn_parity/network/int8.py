@@ -12,6 +12,11 @@ from pytest_ncnn_parity.network.param import Graph, Layer
 # operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
 # parameter that says so (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp)
 _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
+# operators that make int8 of what they read by a scale that they find for it as it comes
+_DYNAMIC = {
+    **dict.fromkeys(("Gemm", "MultiHeadAttention", "SDPA"), "18"),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
+}
 _REQUANTIZES = 100  # a term above it: the output is int8 again
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
@@ -25,6 +30,17 @@ def _term(layer: Layer) -> int:
 def computes_in_int8(layer: Layer) -> bool:
     """Whether `layer` takes int8, and makes it of floats by a scale that its weights hold."""
     return _term(layer) > 0
+
+
+def rounds_to_int8(layer: Layer) -> bool:
+    """Whether `layer` makes int8 of its inputs, or of something on the way to its outputs."""
+    dynamic = layer.params.get(_DYNAMIC.get(layer.type, ""), "0") != "0"
+    return dynamic or computes_in_int8(layer) or gives_int8(layer)
+
+
+def operator(layer: Layer) -> str:
+    """The operator as tolerances know it: in int8 it is another one."""
+    return f"int8 {layer.type}" if computes_in_int8(layer) else layer.type
 
 
 def gives_int8(layer: Layer) -> bool:

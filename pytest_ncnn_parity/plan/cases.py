@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
+from pytest_ncnn_parity.network import int8
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.spec.spec import Spec
 
@@ -207,7 +208,7 @@ class Plan:
         """What `layer`, or any layer nothing is said of, is allowed."""
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
-            default = OPERATORS.get((comparison.precision, layer.type), default)
+            default = OPERATORS.get((comparison.precision, int8.operator(layer)), default)
         tolerance = self._base(comparison, default)
         if layer is not None:
             for pattern, budget in self.spec.tolerance.layers.items():

@@ -134,6 +134,18 @@ def test_an_operators_default_lies_over_the_precisions(load) -> None:
     assert tolerance(load(), "gelu_1", "shipped") == DEFAULTS["fp16"].layer
 
 
+def test_an_operator_in_int8_is_another_one() -> None:
+    spec = Spec(model={"param": "n.param", "bin": "n.bin"}, inputs={"s": {"x0": {"random": "normal"}}})
+    lines = [
+        "Input in 0 1 x0",
+        "ConvolutionDepthWise a 1 1 x0 x1 8=101",
+        "ConvolutionDepthWise b 1 1 x1 x2",
+    ]
+    plan = Plan(spec, param.parse("\n".join(["7767517", "3 3", *lines]), "n.param"))
+    assert tolerance(plan, "a") == OPERATORS["fp32", "int8 ConvolutionDepthWise"]
+    assert tolerance(plan, "b") == DEFAULTS["fp32"].layer
+
+
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:
     plan = load("tolerance: {fp32: {rtol: 0.5}, fp16: {atol: 0.25}}")
     assert tolerance(plan, "gelu_1") == Tolerance(rtol=0.5)

@@ -6,7 +6,7 @@ is dropped after its last reader. Whole-network runs for the output cases come a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -71,8 +71,13 @@ class Lockstep:
             for case in self._waiting:
                 yield self._guarded(case, self._nothing_loaded)
             return
-        yield from self._step_through()
-        yield from self._outputs()
+        comparisons = {case.id: case.comparison for case in self._waiting}
+        red = set()
+        for result in self._step_through():
+            if result.outcome == "failed":
+                red.add(comparisons[result.id])
+            yield result
+        yield from self._outputs(red)
 
     def _nothing_loaded(self, case: CaseSpec) -> Result:
         self._nets.of(case, self._job.trajectory)
@@ -176,7 +181,8 @@ class Lockstep:
         own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
         return next(own, self._job.defaults[comparison])
 
-    def _outputs(self) -> Iterator[Result]:
+    def _outputs(self, red: Container[str]) -> Iterator[Result]:
+        """`red`: the comparisons in which a layer failed."""
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
@@ -186,4 +192,4 @@ class Lockstep:
             # stepping gives bitwise what one run gives; a test pins that
             whole.know(self._job.nets[self._job.trajectory], blobs)
         for case in waiting:
-            yield self._guarded(case, whole.judge)
+            yield self._guarded(case, lambda case: whole.judge(case, red))

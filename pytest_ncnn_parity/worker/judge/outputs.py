@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
@@ -11,6 +12,7 @@ from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
+from pytest_ncnn_parity.worker.judge.int8_outputs import Int8Outputs
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.pool import JobNets
@@ -47,6 +49,7 @@ class WholeRuns:
         self.outputs = [blob for blob in graph.producer if blob in asked]
         self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
         self._as_recorded: dict[str, bool] = {}  # in running order, the blobs held against recordings
+        self._int8 = Int8Outputs(job, graph, nets, inputs, self._of)
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Take `blobs` for what a run of `spec` would give."""
@@ -85,7 +88,8 @@ class WholeRuns:
             Evidence(alike=True),
         )
 
-    def judge(self, case: CaseSpec) -> Result:
+    def judge(self, case: CaseSpec, red: Container[str] = ()) -> Result:
+        """`red`: the comparisons in which a layer failed."""
         assert case.output is not None
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
@@ -114,6 +118,8 @@ class WholeRuns:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         value = expected[blob]
         evidence = replace(evidence, blob=blob, shape=value.array.shape, reference_nan=value.nan)
+        if case.comparison not in red:
+            metrics = self._int8.forgiving(case, metrics)
         if metrics.agrees and not value.nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._job.probe:
@@ -133,7 +139,9 @@ class WholeRuns:
         def plain() -> Blob:
             return self._nets.other(probes.plain_cpu(self._job)).run(self._inputs, [output])[output]
 
-        result = golden.judge(case, self._of(net)[output], plain if self._job.probe else None)
+        forgiving = partial(self._int8.forgiving, case)
+        made = self._of(net)[output]
+        result = golden.judge(case, made, plain if self._job.probe else None, forgiving)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":

@@ -135,3 +135,74 @@ for spec in SETUPS:
     assert all(same(whole[o], blobs[o]) for o in graph.outputs), spec
 """
     confirm(code, tmp_path)
+
+
+LAYERS = """
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS
+from pytest_ncnn_parity.network import int8
+from pytest_ncnn_parity.worker.judge import probes
+
+def of_layer(layer):
+    return OPERATORS.get(("fp32", int8.operator(layer)), DEFAULTS["fp32"].layer)
+
+def walked(graph, inputs):
+    # each layer of the CPU, with the values that it reads and those that it makes
+    net = loaded(model, SETUPS[0])
+    blobs = dict(inputs)
+    for layer in graph.layers:
+        if layer.type != "Input":
+            made = net.run_layer(layer, blobs)
+            blobs.update(made)
+            yield layer, blobs, made
+"""
+
+
+def test_layers_alone_agree_but_for_a_step_here_and_there(tmp_path: Path) -> None:
+    """On ten seeds: the CPU, plain and packed, and Vulkan."""
+    for seed in range(10):
+        quantized.deep(tmp_path, seed, blocks=2, requantized=seed % 2 == 0, name=f"net{seed}")
+    code = """
+off = 0
+for seed in range(10):
+    model, graph, inputs = of(f"net{seed}")
+    inputs = {"in0": Blob.of(np.random.RandomState(seed).normal(size=(3, 48, 48)).astype(np.float32))}
+    others = [loaded(model, spec, remember=True) for spec in SETUPS[1:3]]
+    for layer, blobs, made in walked(graph, inputs):
+        for net in others:
+            metrics, _ = probes.worst(net.run_layer(layer, blobs), made, of_layer(layer))
+            assert metrics.agrees, (seed, layer, metrics)
+            off += bool(metrics.forgiven)
+assert off  # or there is nothing to be said for it
+"""
+    confirm(LAYERS + code, tmp_path)
+
+
+def test_a_layer_with_a_fault_does_not_agree(tmp_path: Path) -> None:
+    """In the channel that has the largest values; in one that is all zeros nothing is wrong."""
+    layers = ("expand1", "depthwise1", "project1")
+    quantized.deep(tmp_path, 0, blocks=2, name="right")
+    for fault in quantized.FAULTS:
+        for layer in layers:
+            if layer != "project1" or fault != "output_scale":
+                for channel in range(8):
+                    wrong = quantized.Fault(fault, layer, channel)
+                    quantized.deep(tmp_path, 0, 2, name=f"{fault}-{layer}-{channel}", fault=wrong)
+    code = """
+from pathlib import Path
+
+model, graph, inputs = of("right")
+inputs = {"in0": Blob.of(np.random.RandomState(0).normal(size=(3, 48, 48)).astype(np.float32))}
+tried = 0
+for layer, blobs, made in walked(graph, inputs):
+    value = next(iter(made.values()))
+    channel = int(np.abs(value.array[:8]).max((1, 2)).argmax())
+    for path in sorted(Path(folder).glob(f"*-{layer.name}-{channel}.param")):
+        other, _, _ = of(path.stem)
+        for spec in SETUPS[:3]:
+            values = loaded(other, spec, remember=True).run_layer(layer, blobs)
+            metrics, _ = probes.worst(values, made, of_layer(layer))
+            assert not metrics.agrees, (path.stem, spec, metrics)
+            tried += 1
+assert tried == 11 * 3, tried
+"""
+    confirm(LAYERS + code, tmp_path)

@@ -1,0 +1,70 @@
+"""Outputs behind int8 layers: whether their error is what they move by on the CPU itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pytest_ncnn_parity.compare.int8 import OwnMoves, moved, own_moves
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job
+from pytest_ncnn_parity.network.int8 import rounds_to_int8
+from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+DRAWS = 2  # of inputs a little off; where the CPU computes alike packed and plain they alone tell
+
+
+class Int8Outputs:
+    """The moves of one sample's outputs, found out when the first of them is out of tolerance.
+
+    `run` gives what a network makes of the sample.
+    """
+
+    def __init__(
+        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, run: Callable[[Net], Made]
+    ) -> None:
+        self._job = job
+        self._graph = graph
+        self._nets = nets
+        self._inputs = inputs
+        self._run = run
+        self._runs: list[Made] | None = None  # the usual one, and those that should be like it
+
+    def forgiving(self, case: CaseSpec, metrics: Metrics) -> Metrics:
+        """`metrics` of an output, as agreeing where int8 rounds so."""
+        assert case.output is not None
+        if metrics.agrees or not case.tolerance.moves or not self._is_behind_int8(case.output):
+            return metrics
+        moves = self._moves(case.output)
+        return metrics if moves is None else moves.forgiving(metrics, case.tolerance)
+
+    def _is_behind_int8(self, output: str) -> bool:
+        return any(rounds_to_int8(self._graph.layers[n]) for n in self._graph.ancestors([output]))
+
+    def _moves(self, output: str) -> OwnMoves | None:
+        """None where the CPU does not come to an end, which its own case tells."""
+        if self._runs is None:
+            try:
+                self._runs = list(self._tried())
+            except (StepFailed, Unavailable):
+                self._runs = []
+        if not self._runs:
+            return None
+        still, *others = (made[output].array for made in self._runs)
+        return own_moves(still, others)
+
+    def _tried(self) -> Iterator[Made]:
+        usual = self._nets[self._job.trajectory]
+        made = self._run(usual)
+        yield made
+        yield self._run(self._nets.other(probes.plain_cpu(self._job)))
+        for draw in range(DRAWS):
+            inputs = {
+                blob: Blob.of(moved(value.array, draw)) if value.floating else value
+                for blob, value in self._inputs.items()
+            }
+            yield usual.run(inputs, made)

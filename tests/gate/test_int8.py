@@ -1,0 +1,89 @@
+"""Networks in int8: healthy ones are green, faults in them are not, and masks are found as in others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+import quantized
+from conftest import Gate, fresh_python
+
+OUTPUT = "noise::cpu-vs-vulkan::output:out0"
+RECORDED = "own::golden::output:out0"
+FP16 = "fp16-vs-fp32-vulkan"
+
+RECORD = """
+import os, sys
+import ncnn
+import numpy as np
+net = ncnn.Net()
+assert net.load_param(sys.argv[1] + ".param") == 0 and net.load_model(sys.argv[1] + ".bin") == 0
+values = np.load(sys.argv[2])
+extractor = net.create_extractor()
+extractor.input("in0", ncnn.Mat(values).clone())
+rc, out = extractor.extract("out0")
+assert rc == 0
+np.save(sys.argv[3], np.array(out))
+os._exit(0)
+"""
+
+
+def recorded(folder: Path, size: int = 16) -> None:
+    """A spec with the output that ncnn alone, on the CPU as users run it, makes of a file."""
+    values = np.random.RandomState(5).normal(size=(3, size, size)).astype(np.float32)
+    np.save(folder / "in.npy", values)
+    done = fresh_python(RECORD, str(folder / "net"), str(folder / "in.npy"), str(folder / "out.npy"))
+    assert done.returncode == 0, done.stderr
+    expect = "expect: {out0: {file: out.npy}}"
+    inputs = f"inputs:\n  own:\n    in0: {{file: in.npy}}\n    {expect}\n"
+    networks.spec(folder, f"{inputs}compare: [fp16-range]\n")
+
+
+@pytest.mark.parametrize("between", ["nothing", "split", "padding"])
+def test_a_chain_in_int8_is_green(gate: Gate, pytester: pytest.Pytester, between: str) -> None:
+    quantized.chain(pytester.path, between)
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan, {FP16}, fp16-range]\n")
+    run = gate("--ncnn-parity-accumulated")
+    assert run.ids("failed") == []
+    assert OUTPUT in run.ids("passed")
+    for name, case in run.cases.items():
+        assert case["accumulated_ended"] is None, name
+        if case["comparison"] == "cpu-vs-vulkan" and case["layer"] != "in0":
+            assert case["metrics"]["max_abs"] <= 1.0, name  # a step of int8, or nothing to speak of
+    skipped = run.cases["noise::fp16-range::conv1"]
+    assert skipped["message"] == "holds integers, which stay as they are"
+
+
+def test_a_deep_networks_output_may_move_as_it_does_on_the_cpu(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    quantized.deep(pytester.path, seed=0)
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    metrics, tolerance = (run.cases[OUTPUT][key] for key in ("metrics", "tolerance"))
+    assert metrics["scaled"] > 10 * tolerance["scaled"]
+    own = "tolerance: {outputs: {out0: {scaled: 0.001}}}"
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n{own}\n")
+    assert gate("-k", "output").ids("failed") == [OUTPUT]  # by a budget of one's own it is not
+
+
+@pytest.mark.parametrize("fault", quantized.FAULTS)
+def test_a_fault_against_a_recording_is_red(gate: Gate, pytester: pytest.Pytester, fault: str) -> None:
+    quantized.chain(pytester.path)
+    recorded(pytester.path)
+    assert RECORDED in gate().ids("passed")
+    quantized.chain(pytester.path, fault=quantized.Fault(fault, "depthwise", 3))
+    run = gate()
+    assert run.ids("failed") == [RECORDED]
+    assert run.cases[RECORDED]["cause"] == "conversion"
+
+
+def test_masks_are_found_around_a_chain_in_int8(gate: Gate, pytester: pytest.Pytester) -> None:
+    quantized.overflow(pytester.path)
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [{FP16}]\n")
+    fix = gate().fixes[FP16]
+    assert set(fix["masks"]) == {"large", "small"}
+    assert (fix["verified"], fix["minimal"]) == (True, True)
