@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
@@ -130,7 +131,7 @@ def _account(subject: Subject, session: Session, run: SpecRun, result: Result) -
         return _Account(_unreadable_recording(subject, result.evidence.unreadable))
     if result.outcome == "failed":
         return _failure(subject, session, run, result)
-    return _Account(case_text.plain(""))
+    return _Account(case_text.plain(wording.remark(result)))
 
 
 def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:

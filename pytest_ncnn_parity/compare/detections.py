@@ -89,6 +89,8 @@ def match(
     seen = Detections(metrics, len(theirs), len(ours), len(missing), len(extra), decided)
     if missing or extra:
         metrics = replace(metrics, agrees=False, failed=(str(seen), *metrics.failed))
+    elif not len(ours):
+        metrics = replace(metrics, forgiven=str(seen))
     return replace(seen, metrics=metrics)
 
 

@@ -43,6 +43,9 @@ class Conditioning:
     factor: float
 
 
+NO_EXCUSE = Conditioning(False, 0.0, float("inf"))
+
+
 def moved(array: Array, half: str | None, draw: int) -> Array:
     """`array` with each element moved by a unit in the last place of `half`, up or down by chance."""
     signs = np.random.default_rng((1, draw)).choice([-1.0, 1.0], array.shape)
@@ -78,7 +81,7 @@ class Moves:
         budget = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
         over = ~(error <= budget)
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
-            return Conditioning(False, 0.0, float("inf"))
+            return NO_EXCUSE
         factor = _factor(error, squares, over)
         excess = (error - budget)[over]
         own = np.sqrt(squares[over])

@@ -139,6 +139,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("nan", values.reference_makes_nan),
     ("storage-overflow", values.beyond_fp16),
     ("underflow", values.missed_by_a_reader),
+    ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),
     ("reference", values.reference_disagrees_with_itself),
     ("shader", values.shader_did_not_compile),

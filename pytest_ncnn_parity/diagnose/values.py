@@ -157,6 +157,13 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
     )
 
 
+def threshold_decides(failure: Failure) -> Explanation | None:
+    if not failure.evidence.threshold_decides:
+        return None
+    size = "the output has a variable size: rows whose score or overlap lies at a threshold come and go"
+    return _tried(failure, failure.seen, size)
+
+
 def another_result_each_time(failure: Failure) -> Explanation | None:
     if not failure.evidence.wrong("repeated"):
         return None

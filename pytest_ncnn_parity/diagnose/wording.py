@@ -51,5 +51,16 @@ def symptom(result: Result) -> str:
     return "holds what 16 bits cannot"
 
 
+def remark(result: Result) -> str:
+    """What is worth knowing of a case that passed, though not every element was within its budget."""
+    noise, metrics = result.evidence.noise, result.metrics
+    if noise is not None:
+        return (
+            f"rounding of terms that cancel: the error is {noise:.3g} times what the reference itself "
+            "moves by when its inputs move by a unit in the last place"
+        )
+    return "" if metrics is None else metrics.forgiven
+
+
 def number(value: float) -> str:
     return f"{value:.10g}"

@@ -116,9 +116,10 @@ class Evidence:
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
-    how many nan the reference itself made.
+    how many nan the reference itself made; detections that differ by rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
+    `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
     How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
     sample, or what makes a recording `unreadable`.
     Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), both sides run
@@ -148,6 +149,7 @@ class Evidence:
     distrust: Distrust | None = None
     trials: Mapping[str, Trial] = field(default_factory=dict)
     rounding: float | None = None
+    noise: float | None = None
 
     death: Death | None = None
     shader: str | None = None
@@ -161,6 +163,7 @@ class Evidence:
     unread: int = 0
     accumulated_ended: str | None = None
     growth: Growth | None = None
+    threshold_decides: bool = False
 
     def right(self, trial: str) -> bool:
         """Whether the trial so named was run, and came out right."""

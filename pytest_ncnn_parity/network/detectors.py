@@ -1,41 +1,39 @@
-"""The layers that list detections, and by which thresholds they choose them. Pure."""
+"""Layers that list what they detect: as many rows as there is to see, of which thresholds decide."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from typing import NamedTuple
 
 from pytest_ncnn_parity.compare.detections import Thresholds
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.param import Layer
 
-# of each operator the ids of score, overlap and count, with their defaults (load_param of each)
-_PARAMS: Mapping[str, tuple[tuple[str, float], tuple[str, float], tuple[str, int] | None]] = (
-    MappingProxyType(
-        {
-            "DetectionOutput": (("4", 0.5), ("1", 0.05), ("3", 100)),
-            "YoloDetectionOutput": (("2", 0.01), ("3", 0.45), None),
-            "Yolov3DetectionOutput": (("2", 0.01), ("3", 0.45), None),
-        }
-    )
-)
-COPIES = frozenset({"Split", "Noop"})
+
+class _Ids(NamedTuple):
+    """The ids of a layer's thresholds, and what ncnn takes where the .param has none."""
+
+    score: tuple[str, float]
+    overlap: tuple[str, float]
+    most: tuple[str, int] | None = None
+
+
+_YOLO = _Ids(("2", 0.01), ("3", 0.45))
+# src/layer/detectionoutput.cpp, yolodetectionoutput.cpp, yolov3detectionoutput.cpp
+_DETECTORS: Mapping[str, _Ids] = {
+    "DetectionOutput": _Ids(("4", 0.5), ("1", 0.05), ("3", 100)),
+    "YoloDetectionOutput": _YOLO,
+    "Yolov3DetectionOutput": _YOLO,
+}
+
+
+DETECTORS = frozenset(_DETECTORS)
 
 
 def thresholds(layer: Layer) -> Thresholds | None:
-    """By what `layer` chooses detections; None if it lists none."""
-    if layer.type not in _PARAMS:
+    """What `layer` keeps of what it detects; None of a layer that is no detector."""
+    ids = _DETECTORS.get(layer.type)
+    if ids is None:
         return None
-    (score, scores), (overlap, overlaps), most = _PARAMS[layer.type]
-    return Thresholds(
-        float(layer.params.get(score, scores)),
-        float(layer.params.get(overlap, overlaps)),
-        None if most is None else int(layer.params.get(*most)),
-    )
-
-
-def thresholds_of(graph: Graph, blob: str) -> Thresholds | None:
-    """By what the detections in `blob` were chosen; None if it holds something else."""
-    layer = graph.producer[blob]
-    while layer.type in COPIES:
-        layer = graph.producer[layer.inputs[0]]
-    return thresholds(layer)
+    score, overlap = (float(layer.params.get(name, default)) for name, default in ids[:2])
+    most = None if ids.most is None else int(layer.params.get(ids.most[0], ids.most[1]))
+    return Thresholds(score, overlap, most)

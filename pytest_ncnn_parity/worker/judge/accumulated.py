@@ -16,7 +16,7 @@ from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import refuse_misread
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
@@ -52,9 +52,11 @@ class Accumulated:
         inputs: Made,
         cases: Iterable[CaseSpec],
         refuse: Callable[[Net, Layer], None],
+        natures: Natures,
     ) -> None:
-        """`refuse` raises what keeps a layer from being run in a network."""
+        """`refuse` raises what keeps a layer from being run in a network; `natures` compare values."""
         self._refuse = refuse
+        self._natures = natures
         self._job = job
         self._graph = graph
         self._nets = nets
@@ -124,11 +126,10 @@ class Accumulated:
             for blob in layer.outputs:
                 self._compare(pair, blob, chains[pair.reference], chains[pair.candidate])
 
-    @staticmethod
-    def _compare(pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
+    def _compare(self, pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
         try:
             expected, made = ({blob: _value(chain, blob)} for chain in (reference, candidate))
-            metrics, _ = probes.worst(made, expected, pair.tolerance)
+            metrics, _ = self._natures.worst(made, expected, pair.tolerance, whole=True)
         except StepFailed as failed:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
         else:

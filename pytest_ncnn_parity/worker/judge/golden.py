@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
@@ -19,11 +19,13 @@ def judge(
     case: CaseSpec,
     output: Blob,
     plain: Callable[[], Blob] | None,
+    measure: Callable[[Array, Array], Metrics],
     forgiving: Callable[[Metrics], Metrics],
 ) -> Result:
     """`output` against the recording that stands for the reference of `case`.
 
     `plain` makes the output once more, as plainly as the CPU can compute: asked where they disagree.
+    `measure` compares two arrays.
     `forgiving` gives metrics back as agreeing where int8 rounds so.
     """
     assert case.golden is not None
@@ -35,12 +37,12 @@ def judge(
     if expected.shape != output.array.shape:
         evidence = replace(evidence, recorded_shape=expected.shape)
         return Result(case.id, "failed", evidence=evidence)
-    metrics = forgiving(compare(output.array, expected, case.tolerance))
+    metrics = forgiving(measure(output.array, expected))
     if metrics.agrees:
         return Result(case.id, "passed", metrics, evidence=evidence)
     if plain is not None:
         try:
-            trial = tried(WITHOUT_PLAIN, compare(plain().array, expected, case.tolerance))
+            trial = tried(WITHOUT_PLAIN, measure(plain().array, expected))
         except (StepFailed, Unavailable) as problem:
             trial = untried(WITHOUT_PLAIN, problem)
         evidence = replace(evidence, trials={"plain_cpu": trial})

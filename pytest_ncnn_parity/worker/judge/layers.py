@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+from pytest_ncnn_parity.compare.noise import DRAWS, MOST_OVERALL, NO_EXCUSE, Conditioning, Moves, moved
+from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
 from pytest_ncnn_parity.network.masks import loses_fp16
@@ -13,6 +15,7 @@ from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
@@ -79,6 +82,7 @@ class LayerJudge:
         shape_faults: ShapeFaults,
         limits: Fp16Range,
         underflows: Underflows,
+        natures: Natures,
     ) -> None:
         self._job = job
         self._graph = graph
@@ -89,6 +93,7 @@ class LayerJudge:
         self._shape_faults = shape_faults
         self._limits = limits
         self._underflows = underflows
+        self._natures = natures
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -155,10 +160,11 @@ class LayerJudge:
             case,
             self._runner(layer, execution.feed),
             self._again(layer, execution.feed),
+            self._measure(case),
         )
         try:
             outputs = self._run(candidate, layer, execution.feed)
-            metrics, blob = probes.worst(outputs, expected, case.tolerance)
+            metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
             evidence = replace(evidence, death=failed.death)
             if failed.death.kind == "shape" and self._job.probe:
@@ -170,6 +176,15 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
+        if not fault and is_default(case.tolerance):
+            noise = self._rounding(case, layer, execution.feed, outputs[blob], expected[blob], blob)
+            if noise.explains:
+                metrics = replace(metrics, agrees=True, used=noise.factor / MOST_OVERALL, failed=())
+                return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
+        decided = self._natures.threshold_decides(
+            blob, outputs[blob].array, expected[blob].array, case.tolerance
+        )
+        evidence = replace(evidence, threshold_decides=decided)
         if self._job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
@@ -180,13 +195,43 @@ class LayerJudge:
         """The result if every reader is right with the values as fp16 holds them."""
         evidence = replace(seen, unrepresentable=None)
         stored = {blob: value.stored() for blob, value in expected.items()}
-        metrics, blob = probes.worst(outputs, stored, case.tolerance)
+        metrics, blob = self._measure(case)(outputs, stored)
         evidence = replace(evidence, blob=blob)
         if metrics.agrees and not evidence.misread and not evidence.reference_nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._job.probe:
             evidence = probe.evidence(evidence, expected, stored)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _measure(self, case: CaseSpec) -> probes.Measure:
+        return lambda outputs, expected: self._natures.worst(
+            outputs, expected, case.tolerance, whole=False
+        )
+
+    def _rounding(
+        self, case: CaseSpec, layer: Layer, feed: str | None, output: Blob, expected: Blob, name: str
+    ) -> Conditioning:
+        """Whether an error is what rounding of the layer's inputs would be: of terms that cancel."""
+        fed = {blob: self._blobs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
+        shapes = output.array.shape == expected.array.shape
+        if not shapes or not output.floating or not all(value.floating for value in fed.values()):
+            return NO_EXCUSE
+        trajectory = self._nets[self._job.trajectory]
+        try:
+            moves = Moves(trajectory.run_layer(layer, fed)[name].array)
+            for draw in range(DRAWS):
+                values = {
+                    blob: Blob.of(moved(value.array, case.half, draw)) for blob, value in fed.items()
+                }
+                moves.add(trajectory.run_layer(layer, values)[name].array)
+        except (StepFailed, ValueError):  # as where the number of rows follows the values
+            return NO_EXCUSE
+        return moves.against(
+            output.array,
+            expected.array,
+            case.tolerance,
+            self._natures.scale(name, expected, case.tolerance),
+        )
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)
@@ -216,12 +261,12 @@ class LayerJudge:
             raise Skip("holds integers, which stay as they are")
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
-        metrics, blob = probes.worst(rounded, values, case.tolerance)
+        metrics, blob = self._measure(case)(rounded, values)
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
         evidence = self._with_facts(evidence, layer, blob, values[blob])
         if unheld is not None:
             stored = {b: value.stored() for b, value in values.items()}
-            kept, _ = probes.worst(rounded, stored, case.tolerance)
+            kept, _ = self._measure(case)(rounded, stored)
             outcome = "failed" if evidence.reference_nan or not kept.agrees else "passed"
             self._limits.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))

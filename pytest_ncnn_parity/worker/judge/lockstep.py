@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns, readers
+from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -42,7 +43,9 @@ class Lockstep:
             if case.layer is not None:
                 self._cases.setdefault(case.layer, []).append(case)
         followed = self._waiting if job.accumulated else ()
-        self._own = Accumulated(job, graph, nets, inputs, followed, self._refuse_hint)
+        outputs = [case.output for case in self._waiting if case.output is not None]
+        self._natures = Natures(graph, outputs, self._run_rounded)
+        self._own = Accumulated(job, graph, nets, inputs, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
         self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
@@ -60,6 +63,7 @@ class Lockstep:
             self._shape_faults,
             self._limits,
             self._underflows,
+            self._natures,
         )
 
     def results(self) -> Iterator[Result]:
@@ -113,6 +117,8 @@ class Lockstep:
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
                 wanted.update(self._read_downstream(outputs))
+        for number in self._natures.layers:  # of outputs that are to be judged by their parts
+            wanted.update(self._graph.layers[number].outputs)
         needed = self._graph.ancestors(wanted) | self._own.layers
         return [layer for layer in self._graph.layers if layer.number in needed]
 
@@ -149,6 +155,7 @@ class Lockstep:
                 self._limits.observe(outputs)
                 self._underflows.observe(outputs)
             self._shape_faults.observe(layer)
+            self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain has them as long as somebody reads them
             self._own.advance(layer, self._chain)
             cases = self._cases.get(layer.number, [])
@@ -186,7 +193,7 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, run, faults)
+        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, run, faults, self._natures)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that

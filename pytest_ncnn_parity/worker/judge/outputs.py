@@ -6,6 +6,8 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import partial
 
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
 from pytest_ncnn_parity.engine.steps import Step
@@ -13,6 +15,7 @@ from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8_outputs import Int8Outputs
+from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.pool import JobNets
@@ -38,12 +41,14 @@ class WholeRuns:
         inputs: Made,
         cases: Sequence[CaseSpec],
         shape_faults: ShapeFaults,
+        natures: Natures,
     ) -> None:
         self._job = job
         self._graph = graph
         self._nets = nets
         self._inputs = inputs
         self._shape_faults = shape_faults
+        self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
         # in running order: lightmode has dropped an earlier blob once a later one is made
         self.outputs = [blob for blob in graph.producer if blob in asked]
@@ -111,8 +116,8 @@ class WholeRuns:
         try:
             turns = [self._of(candidate, turn) for turn in range(self._job.repeats)]
             metrics, blob = max(
-                (probes.worst(outputs, expected, case.tolerance) for outputs in turns),
-                key=probes.badness,
+                (self._measured(case, outputs, expected) for outputs in turns),
+                key=badness,
             )
         except StepFailed as problem:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
@@ -122,6 +127,10 @@ class WholeRuns:
             metrics = self._int8.forgiving(case, metrics)
         if metrics.agrees and not value.nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
+        decided = self._natures.threshold_decides(
+            blob, turns[0][blob].array, value.array, case.tolerance
+        )
+        evidence = replace(evidence, threshold_decides=decided)
         if self._job.probe:
             probe = probes.Probe(
                 self._job,
@@ -129,9 +138,13 @@ class WholeRuns:
                 case,
                 lambda net: {blob: self._of(net)[blob] for blob in own},
                 lambda net: net.run(self._inputs, own),
+                lambda outputs, expected: self._measured(case, outputs, expected),
             )
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _measured(self, case: CaseSpec, outputs: Made, expected: Made) -> tuple[Metrics, str]:
+        return self._natures.worst(outputs, expected, case.tolerance, whole=True)
 
     def _golden(self, case: CaseSpec, net: Net) -> Result:
         output = str(case.output)
@@ -139,9 +152,12 @@ class WholeRuns:
         def plain() -> Blob:
             return self._nets.other(probes.plain_cpu(self._job)).run(self._inputs, [output])[output]
 
-        forgiving = partial(self._int8.forgiving, case)
+        def measure(candidate: Array, expected: Array) -> Metrics:
+            return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
+
         made = self._of(net)[output]
-        result = golden.judge(case, made, plain if self._job.probe else None, forgiving)
+        again = plain if self._job.probe else None
+        result = golden.judge(case, made, again, measure, partial(self._int8.forgiving, case))
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
-from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Made
 
 REPEATS = 2
 
@@ -29,11 +27,14 @@ PLAIN = {
 WITHOUT_PLAIN = "without packing, winograd and sgemm"
 
 
+Measure = Callable[[Made, Made], tuple[Metrics, str]]
+
+
 class Probe:
     """One failed case, tried otherwise.
 
     `run` takes the step in a network, or knows what it made of it already; `again` takes it once more:
-    it should give bit for bit what it gave.
+    it should give bit for bit what it gave. `measure` compares what was made with what should be.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Probe:
         case: CaseSpec,
         run: Callable[[Net], Made],
         again: Callable[[Net], Made],
+        measure: Measure,
     ) -> None:
         self._job = job
         self._nets = nets
         self._case = case
         self._run = run
         self._again = again
+        self._measure = measure
 
     def evidence(self, seen: Evidence, expected: Made, kept: Made | None = None) -> Evidence:
         """`seen` with how each relaxation of the candidate ends, against the values `expected`.
@@ -76,7 +79,7 @@ class Probe:
 
     def _tried(self, how: str, spec: NetSpec, expected: Made) -> Trial:
         try:
-            metrics, _ = worst(self._run(self._nets.other(spec)), expected, self._case.tolerance)
+            metrics, _ = self._measure(self._run(self._nets.other(spec)), expected)
         except (StepFailed, Unavailable) as problem:
             return untried(how, problem)
         return tried(how, metrics)
@@ -90,7 +93,7 @@ class Probe:
         for _ in range(REPEATS):
             try:
                 other = self._again(candidate)
-                metrics, _ = worst(other, first, self._case.tolerance)
+                metrics, _ = self._measure(other, first)
             except StepFailed as problem:
                 return {"repeated": untried(how, problem)}
             if any(other[blob].digest != first[blob].digest for blob in first):
@@ -105,7 +108,7 @@ class Probe:
         except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
             return {}
         try:
-            metrics, _ = worst(plain, usual, self._case.tolerance)
+            metrics, _ = self._measure(plain, usual)
         except StepFailed as other:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
@@ -118,7 +121,7 @@ class Probe:
         how = "in fp32 on the same device, against the CPU"
         try:
             right = self._run(self._nets[self._job.trajectory])
-            metrics, _ = worst(expected, right, self._case.tolerance)
+            metrics, _ = self._measure(expected, right)
         except (StepFailed, Unavailable) as problem:
             return {"fp32_on_device": untried(how, problem)}
         return {"fp32_on_device": tried(how, metrics)}
@@ -157,26 +160,3 @@ def untried(how: str, problem: StepFailed | Unavailable) -> Trial:
     """A trial that could not be run."""
     detail = f": {problem.death.detail}" if isinstance(problem, StepFailed) else ""
     return Trial(how, None, problem=f"{problem}{detail}")
-
-
-def worst(
-    outputs: Mapping[str, Blob], expected: Mapping[str, Blob], tolerance: Tolerance
-) -> tuple[Metrics, str]:
-    """The metrics of the blob that agrees least, and its name. Other shapes are a StepFailed."""
-    measured = []
-    for blob, reference in expected.items():
-        shape = outputs[blob].array.shape
-        if shape != reference.array.shape:
-            detail = f"shape {shape}, the reference's is {reference.array.shape}"
-            raise failed(Step("compare", name=blob), "shape", detail)
-        metrics = compare(outputs[blob].array, reference.array, tolerance)
-        if reference.int8 and outputs[blob].int8:
-            metrics = with_steps_forgiven(metrics, outputs[blob].array, reference.array, tolerance)
-        measured.append((metrics, blob))
-    return max(measured, key=badness)
-
-
-def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:
-    """Orders what `worst` gives: what agrees least comes last."""
-    metrics, _ = measured
-    return not metrics.agrees, metrics.least_scaled

@@ -11,6 +11,7 @@ from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import Unavailable, failed
@@ -59,6 +60,12 @@ class LoadedNet:
         self._load(model)
         # a name lookup in ncnn walks all blobs: look each up once
         self._index = {blob.name: i for i, blob in enumerate(self.net.blobs())}
+        self._detections = {
+            self.net.blobs()[top].name
+            for layer in self.net.layers()
+            if layer.type in DETECTORS
+            for top in layer.tops
+        }
         self._executions = Executions(self.net, spec, masks, self.device_name)
 
     def _check_available(self) -> None:
@@ -186,6 +193,8 @@ class LoadedNet:
         index = self._index[blob]
         with blamed(self._model, step):
             rc, mat = extractor.extract(index)
+        if rc == 0 and mat.empty() and blob in self._detections:
+            return Blob.of_nothing()
         if rc != 0 or mat.empty():
             raise failed(step, *limits.refused(f"extract {blob}", rc))
         if self._int8 is not None and blob in self._int8.blobs:

@@ -42,6 +42,11 @@ class Blob:
         """Of a Mat of int8, however it is packed."""
         return Blob(ncnn.convert_packing(packed, 1, _ONE_THREAD))
 
+    @staticmethod
+    def of_nothing() -> Blob:
+        """What a detector gives that detects nothing: no row of six numbers."""
+        return Blob(ncnn.Mat(), np.zeros((0, 6), np.float32))
+
     @property
     def digest(self) -> bytes:
         """Equal for equal shapes, types and bits."""
@@ -65,7 +70,7 @@ class Blob:
 
     def _measure(self) -> tuple[float, int, int]:
         if self._stats is None:
-            self._stats = self._walk() if self.floating else (0.0, 0, 0)
+            self._stats = self._walk() if self.floating and self.array.size else (0.0, 0, 0)
         return self._stats
 
     def _walk(self) -> tuple[float, int, int]:
@@ -113,12 +118,14 @@ class Blob:
 
         An upload is another matter: ncnn's cast makes subnormals 0 in the scalar part behind its SIMD.
         """
+        if not self.array.size:
+            return self
         with np.errstate(over="ignore"):
             return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
 
     def rounded(self, half: str | None) -> Blob:
         """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
-        if half is None or not self.floating:
+        if half is None or not self.floating or not self.array.size:
             return self
         if half not in self._rounded:
             there, back = (

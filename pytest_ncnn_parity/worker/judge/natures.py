@@ -1,0 +1,102 @@
+"""How values are compared, each by what is known of it: its scale, its parts, integers, detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from pytest_ncnn_parity.compare.detections import match
+from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
+from pytest_ncnn_parity.compare.judging import Array, judge
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Scale
+from pytest_ncnn_parity.compare.scales import scale_of
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.detectors import thresholds
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.parts import Parts
+from pytest_ncnn_parity.worker.failures import StepFailed, failed
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+
+class Natures:
+    """What is known of the values of one network. `run` runs a layer of it in fp32 on the CPU."""
+
+    def __init__(
+        self, graph: Graph, outputs: Iterable[str] | None, run: Callable[[Layer, Made], Made]
+    ) -> None:
+        self._graph = graph
+        self._run = run
+        self._parts = Parts(graph, outputs)
+
+    @property
+    def layers(self) -> set[int]:
+        """Numbers of the layers that must be stepped for their parts to be known."""
+        return self._parts.layers
+
+    def follow(self, layer: Layer, blobs: Made) -> None:
+        """Take note of what `layer` made: its inputs and outputs are among `blobs`."""
+        names = (*layer.inputs, *layer.outputs)
+        if layer.number not in self._parts.layers or any(blob not in blobs for blob in names):
+            return
+
+        def copy(labels: Mapping[str, Array]) -> Mapping[str, Array]:
+            values = {**{blob: blobs[blob] for blob in layer.inputs}}
+            values |= {blob: Blob.of(array) for blob, array in labels.items()}
+            try:
+                return {blob: value.array for blob, value in self._run(layer, values).items()}
+            except StepFailed:  # of labels the layer makes nothing: their parts are not known
+                return {}
+
+        self._parts.follow(layer, {blob: blobs[blob].array.shape for blob in names}, copy)
+
+    def worst(
+        self,
+        outputs: Mapping[str, Blob],
+        expected: Mapping[str, Blob],
+        tolerance: Tolerance,
+        whole: bool,
+    ) -> tuple[Metrics, str]:
+        """The metrics of the blob that agrees least, and its name. Other shapes are a StepFailed.
+
+        `whole`: they are outputs of a whole run, and not of a layer alone.
+        """
+        measured = []
+        for blob, reference in expected.items():
+            output = outputs[blob]
+            metrics = self.compare(blob, output.array, reference.array, tolerance, whole)
+            if reference.int8 and output.int8:
+                metrics = with_steps_forgiven(metrics, output.array, reference.array, tolerance)
+            measured.append((metrics, blob))
+        return max(measured, key=badness)
+
+    def compare(
+        self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance, whole: bool
+    ) -> Metrics:
+        """One value. What a detector lists is matched, whatever the number of rows."""
+        kept = thresholds(self._graph.producer[blob])
+        if kept is not None:
+            return match(candidate, reference, tolerance, kept).metrics
+        if candidate.shape != reference.shape:
+            detail = f"shape {candidate.shape}, the reference's is {reference.shape}"
+            raise failed(Step("compare", name=blob), "shape", detail)
+        nature = self._parts.nature(blob, reference.ndim)
+        return judge(candidate, reference, tolerance, nature, whole)
+
+    def threshold_decides(
+        self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance
+    ) -> bool:
+        """Whether two lists of detections differ by rows alone that lie at a threshold."""
+        kept = thresholds(self._graph.producer[blob])
+        return kept is not None and match(candidate, reference, tolerance, kept).thresholds_decide
+
+    def scale(self, blob: str, reference: Blob, tolerance: Tolerance) -> Scale:
+        """What the errors of a layer's value are measured by."""
+        nature = self._parts.nature(blob, reference.array.ndim)
+        return scale_of(reference.array, nature, tolerance.scaled, whole=False)
+
+
+def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:
+    """Orders metrics of blobs: what agrees least comes last."""
+    metrics, _ = measured
+    return not metrics.agrees, metrics.used
