@@ -143,6 +143,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("nondeterministic", values.another_result_each_time),
     ("reference", values.reference_disagrees_with_itself),
     ("shader", values.shader_did_not_compile),
+    ("device", values.int8_taken_for_something_else),
     ("device", values.wrong_in_fp32),
     ("device", values.fp32_is_wrong_as_well),
     ("device", values.packed_kernel_is_wrong),

@@ -194,6 +194,20 @@ def shader_did_not_compile(failure: Failure) -> Explanation | None:
     return Explanation(f"{failure.seen}; a shader did not compile", (f"stderr: {shader}",))
 
 
+def int8_taken_for_something_else(failure: Failure) -> Explanation | None:
+    blob, layer = failure.evidence.takes_int8, failure.case.layer
+    if blob is None or layer is None:
+        return None
+    return Explanation(
+        f"{failure.seen}; what it reads is int8",
+        (
+            f"{blob} comes from a layer that gives int8 to another: {layer.type} is in between, and its "
+            f"kernel on {failure.where} takes int8 for floats",
+            "ncnn2int8 puts none there but Split: quantize this network again",
+        ),
+    )
+
+
 def wrong_in_fp32(failure: Failure) -> Explanation | None:
     if failure.case.comparison.half is not None:
         return None

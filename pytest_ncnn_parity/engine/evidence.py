@@ -116,7 +116,8 @@ class Evidence:
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
-    how many nan the reference itself made; detections that differ by rows at a threshold alone.
+    the int8 value it takes though it does not compute in int8 (`takes_int8`), how many nan the reference
+    itself made; detections that differ by rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -144,6 +145,7 @@ class Evidence:
     misread: str | None = None
     unrepresentable: Unrepresentable | None = None
     underflow: Underflow | None = None
+    takes_int8: str | None = None
     reference_nan: int = 0
 
     distrust: Distrust | None = None

@@ -33,7 +33,10 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
         (folder / "layer.param").write_text(_alone(graph, layer), "utf-8")
         _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
-        for blob, value in values.items():
+        for blob, made in values.items():
+            value = nets.in_floats(layer, made)
+            if value is None:
+                return Isolated(problem=f"{blob} is int8, which one layer alone cannot be fed")
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
     except StepFailed as failed:
         return Isolated(problem=f"{failed.step} failed, too: {failed.death.detail}")

@@ -87,3 +87,21 @@ def test_masks_are_found_around_a_chain_in_int8(gate: Gate, pytester: pytest.Pyt
     fix = gate().fixes[FP16]
     assert set(fix["masks"]) == {"large", "small"}
     assert (fix["verified"], fix["minimal"]) == (True, True)
+
+
+def test_an_operator_that_takes_int8_for_floats_is_the_devices(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Concat on Vulkan does; the layer behind it, which can only run with it, is skipped."""
+    quantized.chain(pytester.path, "several")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    run = gate("--ncnn-parity-fix=off")
+    prefix = OUTPUT.partition("output")[0]
+    assert run.ids("failed") == [f"{prefix}concat", OUTPUT]
+    case = run.cases[f"{prefix}concat"]
+    assert case["cause"] == "device"
+    assert case["headline"].endswith("what it reads is int8")
+    assert run.ids("skipped") == [f"{prefix}dropout"]
+    assert (
+        "concat (Concat) makes it there, which fails itself" in run.cases[f"{prefix}dropout"]["message"]
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+import quantized
 from conftest import Gate
 from test_custom_layers import affine, project
 
@@ -156,3 +157,18 @@ def test_a_folder_that_cannot_be_made_is_told_at_the_start(
     assert run.result.ret == pytest.ExitCode.USAGE_ERROR
     where = pytester.path / "found"
     run.result.stderr.fnmatch_lines([f"*--ncnn-parity-repro={where}/deep: cannot be written: Not a*"])
+
+
+def test_a_layer_between_int8_is_fed_with_floats_for_the_same(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Without them its input would be quantized twice. Its last digits are made its fault here."""
+    quantized.chain(pytester.path)
+    tight = "tolerance: {layers: {conv2: {atol: 0.0}}}"
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n{tight}\n")
+    run = gate(*REPRO)
+    red = run.cases["noise::cpu-vs-vulkan::conv2"]
+    shown = script(Path(red["repro"]))
+    assert shown.returncode == 1, shown.stderr
+    mismatched, total = (red["metrics"][key] for key in ("mismatched", "total"))
+    assert f"out0: {mismatched} of {total} elements out of tolerance" in shown.stdout

@@ -37,6 +37,7 @@ class Lockstep:
         self._graph = graph
         self._inputs = inputs
         self._nets = nets
+        self._red: set[tuple[str, int]] = set()  # layers that failed, by comparison and number
         self._waiting = [case for case in job.cases if case.id not in job.done]
         self._cases: dict[int, list[CaseSpec]] = {}
         for case in self._waiting:
@@ -64,6 +65,7 @@ class Lockstep:
             self._limits,
             self._underflows,
             self._natures,
+            self._red,
         )
 
     def results(self) -> Iterator[Result]:
@@ -162,6 +164,8 @@ class Lockstep:
             for i, case in enumerate(cases):
                 result = self._guarded(case, self._judge.judge)
                 self._runs.forget(layer, cases[i + 1 :])
+                if result.outcome == "failed":
+                    self._red.add((case.comparison, layer.number))
                 if self._waits(case, layer, result):
                     held.append((case, layer, result))
                 else:

@@ -8,7 +8,7 @@ the layer that made them runs once more, in front of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
@@ -16,6 +16,8 @@ from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 LARGEST = 127
+
+OnVulkan = Callable[[Layer], bool]
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,30 @@ class Int8Values:
         scale = self.scales.get(layer.number, 0.0)
         return scale if scale > LARGEST / FP16_MAX else None
 
-    def fed(self, layer: Layer, values: Mapping[str, Blob], on_vulkan: Callable[[Layer], bool]) -> Made:
+    def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
+        """`value` as floats that `layer` takes for the same; None where int8 must be fed."""
+        if not value.int8:
+            return value
+        scale = self._exact_scale(layer)
+        return None if scale is None else value.dequantized(scale)
+
+    def fed(self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan) -> Made:
         """What to feed, by blob, so that `layer` alone gets `values`; `on_vulkan`: where layers run."""
+        fed, made_again = self._fed(layer, values, on_vulkan)
+        return {blob: value for blob, value in fed.items() if blob not in made_again}
+
+    def run_before(
+        self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan
+    ) -> Collection[Layer]:
+        """The layers that run in front of `layer`, for its inputs cannot be brought to where it runs."""
+        return list(self._fed(layer, values, on_vulkan)[1].values())
+
+    def _fed(
+        self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan
+    ) -> tuple[Made, Mapping[str, Layer]]:
+        """The values that one layer or another is fed with, and by whom others are made again."""
         fed: Made = {}
-        made_again: set[str] = set()
+        made_again: dict[str, Layer] = {}
         waiting = [layer]
         while waiting:
             reader = waiting.pop()
@@ -53,6 +75,6 @@ class Int8Values:
                 elif (scale := self._exact_scale(reader)) is not None:
                     fed[blob] = value.dequantized(scale)
                 elif blob not in made_again:
-                    made_again.add(blob)
+                    made_again[blob] = maker
                     waiting.append(maker)
-        return {blob: value for blob, value in fed.items() if blob not in made_again}
+        return fed, made_again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare.comparisons import Setup
@@ -18,6 +18,7 @@ from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
+from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,17 @@ class JobNets:
     def reads(self, layer: param.Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, in whichever network."""
         return self._pool.int8(self._job.models[0]).reads(layer)
+
+    def run_before(
+        self, net: Net, layer: param.Layer, values: Mapping[str, Blob]
+    ) -> Collection[param.Layer]:
+        """The layers that `net` runs again where it is to run `layer` alone on `values`."""
+        int8 = self._pool.int8(self._job.models[0])
+        return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
+
+    def in_floats(self, layer: param.Layer, value: Blob) -> Blob | None:
+        """`value`, which `layer` reads, as floats; None where there are none for it."""
+        return self._pool.int8(self._job.models[0]).in_floats(layer, value)
 
     def other(self, spec: NetSpec) -> Net:
         """A network the job does not name: one for evidence."""
