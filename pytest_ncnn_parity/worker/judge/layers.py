@@ -10,12 +10,12 @@ from pytest_ncnn_parity.compare.noise import DRAWS, MOST_OVERALL, NO_EXCUSE, Con
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
-from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -156,8 +156,8 @@ class LayerJudge:
         if alike and evidence.misread is None and evidence.unrepresentable is None:
             where = Evidence(execution=evidence.execution, device=evidence.device)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
-        self._refuse_behind_red(case, layer, (reference, candidate))
-        evidence = replace(evidence, takes_int8=self._takes_int8(layer))
+        refuse_behind_red(case, layer, (reference, candidate), self._nets, self._blobs, self._red)
+        evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))
         expected = self._run(reference, layer, execution.feed)
         probe = probes.Probe(
             self._job,
@@ -193,23 +193,6 @@ class LayerJudge:
         if self._job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
-
-    def _refuse_behind_red(self, case: CaseSpec, layer: Layer, nets: Iterable[Net]) -> None:
-        """Where a red layer runs again in front of this one, what comes out tells nothing of it."""
-        for net in nets:
-            for maker in self._nets.run_before(net, layer, self._blobs):
-                if (case.comparison, maker.number) in self._red:
-                    raise Skip(
-                        f"its int8 input cannot be fed on {net.label}: {maker.name} ({maker.type}) "
-                        "makes it there, which fails itself",
-                        Evidence(origin=maker.name),
-                    )
-
-    def _takes_int8(self, layer: Layer) -> str | None:
-        """The first int8 value that reaches `layer` though it is no operator that computes in int8."""
-        if computes_in_int8(layer):
-            return None
-        return next((blob for blob in layer.inputs if self._blobs[blob].int8), None)
 
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe

@@ -1,21 +1,51 @@
-"""Outputs behind int8 layers: whether their error is what they move by on the CPU itself."""
+"""Layers that read int8, and outputs behind int8 layers: what is no fault of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from pytest_ncnn_parity.compare.int8 import OwnMoves, moved, own_moves
 from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job
-from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.param import Graph
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 DRAWS = 2  # of inputs a little off; where the CPU computes alike packed and plain they alone tell
+
+
+def takes_int8(layer: Layer, values: Made) -> str | None:
+    """The first int8 value that reaches `layer` though it is no operator that computes in int8."""
+    if computes_in_int8(layer):
+        return None
+    return next((blob for blob in layer.inputs if values[blob].int8), None)
+
+
+def refuse_behind_red(
+    case: CaseSpec,
+    layer: Layer,
+    pair: Iterable[Net],
+    nets: JobNets,
+    values: Made,
+    red: Container[tuple[str, int]],
+) -> None:
+    """Skip where a red layer runs again in front of this one: what comes out tells nothing of it.
+
+    `red`: the layers that failed, by comparison and number.
+    """
+    for net in pair:
+        for maker in nets.run_before(net, layer, values):
+            if (case.comparison, maker.number) in red:
+                raise Skip(
+                    f"its int8 input cannot be fed on {net.label}: {maker.name} ({maker.type}) makes it "
+                    "there, which fails itself",
+                    Evidence(origin=maker.name),
+                )
 
 
 class Int8Outputs:
