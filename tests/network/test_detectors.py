@@ -4,7 +4,7 @@ import pytest
 from graphs import network
 
 from pytest_ncnn_parity.compare.detections import Thresholds
-from pytest_ncnn_parity.network.detectors import thresholds_of
+from pytest_ncnn_parity.network.detectors import thresholds
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,4 @@ from pytest_ncnn_parity.network.detectors import thresholds_of
     ],
 )
 def test_thresholds_stand_in_the_layer(line: str, expected: Thresholds | None) -> None:
-    assert thresholds_of(network(line), "out") == expected
-
-
-def test_copies_of_detections_are_detections() -> None:
-    graph = network("Yolov3DetectionOutput d in0 found 2=0.5", "Split s found one two")
-    assert thresholds_of(graph, "two") == Thresholds(0.5, 0.45)
-    assert thresholds_of(graph, "in0") is None
+    assert thresholds(network(line).layers[1]) == expected
