@@ -14,7 +14,12 @@ from pytest_ncnn_parity.diagnose.causes import CAUSES, RULES
 from pytest_ncnn_parity.spec import spec
 
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
+PAGES = sorted(
+    [
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
+    ]
+)
 
 
 def test_the_readme_tells_every_option_key_and_comparison() -> None:
@@ -48,3 +53,13 @@ def test_what_a_page_points_at_is_there(page: Path) -> None:
     for name, test in re.findall(r"(test_\w+\.py|…)(?:::(test_\w+))?", text):
         file = file if name == "…" else next((ROOT / "tests").rglob(name)).read_text("utf-8")
         assert not test or f"def {test}(" in file, f"{name}::{test}"
+
+
+def test_the_map_has_every_folder_and_every_module_beside_them() -> None:
+    package = ROOT / "pytest_ncnn_parity"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    page = (ROOT / "docs" / "how-it-works.md").read_text("utf-8")
+    table = page.partition("## Where everything is")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `([\w./]+)` \|", table, re.MULTILINE))
+    assert named == folders | modules
