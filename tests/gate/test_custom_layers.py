@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-import networks
-import numpy as np
 import pytest
 from conftest import Gate, fresh_python
-from network import Network
+from own_layers import OPS, affine, project
 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
@@ -22,52 +19,6 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
-
-OPS = """\
-    import ncnn
-    import numpy as np
-
-
-    class Affine(ncnn.Layer):
-        '''x * factor + bias; in fp16 nobody asks it to.'''
-
-        def __init__(self):
-            super().__init__()
-            self.one_blob_only = True
-
-        def load_param(self, params):
-            self.factor = params.get(0, 1.0)
-            return 0
-
-        def load_model(self, weights):
-            self.bias = np.array(weights.load(8, 1))
-            return 0
-
-        def forward(self, bottom, top, option):
-            made = np.array(bottom) * self.factor + self.bias
-            top.clone_from(ncnn.Mat(made), option.blob_allocator)
-            return 0
-
-
-    def register(net):
-        net.register_custom_layer("Affine", Affine, lambda layer: None)
-"""
-
-
-def affine(folder: Path, factor: str = "3.0") -> None:
-    """A layer of one's own between two that run on Vulkan."""
-    net = Network()
-    x = net.layer("Input", "in0", params="0=8")
-    x = net.layer("BinaryOp", "before", [x], params="0=0 1=1 2=0.25")
-    x = net.layer("Affine", "own", [x], params=f"0={factor}", weights=[np.ones(8)], flagged=False)
-    net.layer("BinaryOp", "after", [x], ["out0"], params="0=2 1=1 2=0.5")
-    net.write(folder / "net")
-
-
-def project(folder: Path, ops: str = OPS, setup: str = "nets.ops:register", compare: str = "") -> None:
-    (folder / "nets").mkdir()
-    (folder / "nets" / "ops.py").write_text(textwrap.dedent(ops), "utf-8")
-    networks.spec(folder, f"setup: {setup}\n{networks.NOISE}{compare}")
 
 
 def model(folder: Path) -> Model:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import quantized
 from conftest import Gate
-from test_custom_layers import affine, project
+from own_layers import affine, project
 
 pytestmark = pytest.mark.once
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_check import errors, plan
+from checked_specs import errors, plan
 
 from pytest_ncnn_parity.plan.recorded_type import holds_integers
 

@@ -1,41 +1,21 @@
-"""The HTML report as text: valid, whole, small, harmless. A browser's view of it is in the next room."""
+"""The HTML report as text: valid, whole, small, harmless. A browser shows it in test_html_browser."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 import documents
-import html5lib
-import networks
 import pytest
-from conftest import Gate
+from pages import XHTML, elements, parsed, text
 
 from pytest_ncnn_parity.report.html.columns import columns
 from pytest_ncnn_parity.report.html.page import render
 
 pytestmark = pytest.mark.once
-
-XHTML = "{http://www.w3.org/1999/xhtml}"
-
-
-def parsed(page: str) -> Element:
-    """The page's tree, without Bokeh's text. Raises on what is not HTML as the standard has it."""
-    before, start, rest = page.partition('id="library">')
-    return html5lib.HTMLParser(strict=True).parse(before + start + rest[rest.index("</script>") :])
-
-
-def elements(root: Element, name: str) -> list[Element]:
-    return list(root.iter(XHTML + name))
-
-
-def text(element: Element) -> str:
-    return " ".join(" ".join(element.itertext()).split())
 
 
 @pytest.mark.parametrize(
@@ -219,37 +199,3 @@ def test_numbers_stay_near_and_what_is_no_number_stays_a_word() -> None:
     assert model["cases"]["reference_absmax"] == [65504]
     assert model["cases"]["max_abs"] == [0.0001235]
     json.dumps(model, allow_nan=False)
-
-
-def test_the_option_writes_the_page(gate: Gate, pytester: pytest.Pytester) -> None:
-    networks.chain(pytester.path)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    pytester.makeini("[pytest]\nncnn_parity_html = out/report.html\n")
-    run = gate("-n", "1")
-    root = parsed((pytester.path / "out/report.html").read_text("utf-8"))
-    assert text(elements(root, "h1")[0]) == "All compared cases passed"
-    assert len(run.cases) == 5
-    assert [path.name for path in (pytester.path / "out").iterdir()] == ["report.html"]
-
-
-def test_a_page_that_cannot_be_written_is_an_error(pytester: pytest.Pytester) -> None:
-    networks.chain(pytester.path)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    (pytester.path / "taken").write_text("", "utf-8")
-    result = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-html=taken/report.html")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --ncnn-parity-html=*taken/report.html: cannot be written*"])
-
-
-def test_without_bokeh_the_option_is_refused_at_the_start(pytester: pytest.Pytester) -> None:
-    code = (
-        "import sys, importlib.util\n"
-        "find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *a: None if name == 'bokeh' else find(name, *a)\n"
-        "import pytest\n"
-        "sys.exit(pytest.main(['--ncnn-parity', *sys.argv[1:]]))\n"
-    )
-    result = pytester.run(sys.executable, "-c", code, "--ncnn-parity-html=x.html")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    error = "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
-    assert error in result.stderr.str()

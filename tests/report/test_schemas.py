@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from conftest import EXAMPLES, fresh_python
+from conftest import EXAMPLES
 
 from pytest_ncnn_parity.spec import spec, yaml12
 from pytest_ncnn_parity.spec.spec import SpecError
@@ -92,19 +91,3 @@ def test_what_the_plugin_refuses_the_editor_marks(tmp_path: Path, right: str, wr
     with pytest.raises(SpecError):
         spec.load(path)
     assert errors(text)
-
-
-@pytest.mark.parametrize("kind", ["spec", "report"])
-def test_the_option_prints_a_schema_and_nothing_else(kind: str) -> None:
-    made = fresh_python(f"import sys, pytest; sys.exit(pytest.main(['--ncnn-parity-schema={kind}']))")
-    assert (made.returncode, made.stderr) == (0, "")
-    found = json.loads(made.stdout)
-    jsonschema.Draft202012Validator.check_schema(found)
-    assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(found["required"]) >= ({"model", "inputs"} if kind == "spec" else {"schema", "models"})
-
-
-def test_one_thing_is_printed_at_a_time(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest("--ncnn-parity-schema=spec", "--ncnn-parity-init=net.param")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --ncnn-parity-init and --ncnn-parity-schema: ask for one*"])

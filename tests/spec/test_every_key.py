@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_spec import WHOLE
+from spec_texts import WHOLE
 
 from pytest_ncnn_parity.spec import spec, yaml12
 from pytest_ncnn_parity.spec.spec import SpecError

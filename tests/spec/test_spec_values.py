@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_spec import LEAST, errors
+from spec_texts import LEAST, errors
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999"])

@@ -115,6 +115,15 @@ def test_modules_are_neither_long_nor_tiny() -> None:
     assert tiny == SMALL.keys()
 
 
+def test_no_test_file_imports_from_another() -> None:
+    """What two of them share stands beside conftest.py."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            assert not [name for name in modules if name.startswith("test_")], path
+
+
 def test_what_crosses_between_folders_has_a_type() -> None:
     shared = {other for one in PATHS for other in inside(one) if folder(one) != folder(other)}
     untyped = {module for module in shared if any(map(says_any, signatures(tree(module))))}
