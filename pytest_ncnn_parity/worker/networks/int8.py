@@ -30,10 +30,16 @@ class Int8Values:
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, wherever it runs."""
-        wanted = dict.fromkeys(layer.inputs)
-        for blob in layer.inputs:
-            if blob in self.blobs and self._exact_scale(layer) is None:
-                wanted.update(dict.fromkeys(self.reads(self.graph.producer[blob])))
+        wanted: dict[str, None] = {}
+        made_again: set[str] = set()
+        waiting = [layer]
+        while waiting:
+            reader = waiting.pop()
+            wanted.update(dict.fromkeys(reader.inputs))
+            if self._exact_scale(reader) is None:
+                again = self.blobs.intersection(reader.inputs) - made_again
+                made_again |= again
+                waiting += [self.graph.producer[blob] for blob in again]
         return tuple(wanted)
 
     def _exact_scale(self, layer: Layer) -> float | None:
