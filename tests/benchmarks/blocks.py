@@ -15,8 +15,8 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
-sys.path.append(str(Path(__file__).parents[2] / "example_models"))
-from network import Network
+sys.path += [str(Path(__file__).parents[n] / folder) for n, folder in ((2, "example_models"), (1, ""))]
+from quantized import QuantizedNetwork
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ LARGE = 30.0  # from this size on values are brought down in steps: fp16 holds w
 SMALL_SIDE, LARGE_SIDE = 6, 20  # beyond these a block makes the picture larger or smaller
 
 
-class Trunk(Network):
+class Trunk(QuantizedNetwork):
     """A network, and the blob it grows from: `x`, of `channels` x `height` x `width`."""
 
     def __init__(self, rng: np.random.RandomState) -> None:
@@ -115,6 +115,33 @@ class Trunk(Network):
         weight = self.rng.normal(0, gain / np.sqrt(inputs), (out, inputs))
         self.channels, self.height, self.width = out, 1, 1
         return self.add("InnerProduct", "inner", f"0={out} 1=1 2={weight.size}", [weight, offset])
+
+    def in_int8(self, layers: int) -> list[str]:
+        """Convolutions in int8, each with int8 for the next; the last gives floats of a size near 1."""
+        scale, gain, inner = 127.0 / (4.0 * self.rms()), 1.0 / self.rms(), 127.0 / 4.0
+        names = []
+        for left in reversed(range(layers)):
+            self.count += 1
+            depthwise = bool(names) and self.rng.rand() < 0.5
+            out, read = (
+                (self.channels, 1) if depthwise else (int(self.rng.randint(6, 17)), self.channels)
+            )
+            kernel = 3 if depthwise else int(self.rng.choice([1, 3]))
+            weights = self.rng.normal(0, gain / np.sqrt(read * kernel**2), (out, read, kernel, kernel))
+            groups = f" 7={out}" if depthwise else ""
+            names.append(f"int8_{self.count}")
+            self.x = self.int8(
+                "ConvolutionDepthWise" if depthwise else "Convolution",
+                names[-1],
+                self.x,
+                weights,
+                f"1={kernel} 4={kernel // 2}{groups}",
+                scale,
+                inner if left else None,
+                1 if depthwise else 2,
+            )
+            self.channels, scale, gain = out, inner, 1.0
+        return names
 
     # -- layers without ----------------------------------------------------------------------------
 

@@ -277,6 +277,16 @@ def winograd(net: Trunk, hot: bool = True) -> set[str]:
     return {blamed}
 
 
+def int8(net: Trunk, hot: bool = True) -> set[str]:
+    """Values beyond fp16 that a chain in int8 reads, behind another chain in int8."""
+    net.in_int8(int(net.rng.randint(1, 4)))
+    net.activation()
+    made = _large(net, hot)
+    net.in_int8(int(net.rng.randint(1, 4)))
+    net.conv()
+    return {made}
+
+
 def healthy(net: Trunk, hot: bool = False) -> set[str]:
     """No fault: blocks, and two of those above with values well within fp16."""
     two(net, hot)
@@ -288,7 +298,7 @@ KINDS: Mapping[str, Callable[[Trunk], set[str]]] = MappingProxyType(
         plant.__name__: plant
         for plant in (
             storage, demodulation, cancelling, mean, softmax, underflow, two, branch, healthy,
-            winograd,  # last, for a kind's place is a part of its seeds
+            winograd, int8,  # last, for a kind's place is a part of its seeds
         )
     }
 )  # fmt: skip
