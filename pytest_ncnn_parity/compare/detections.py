@@ -72,7 +72,7 @@ class Detections:
 def match(
     candidate: Array, reference: Array, tolerance: Tolerance, thresholds: Thresholds
 ) -> Detections:
-    """Compare arrays of shape (n, 6), of which either may be empty.
+    """Compare arrays of shape (n, 6). An array of any other shape has nothing detected.
 
     A box is off by a share of its larger side, a score by one of 0.5; classes are the same or not.
     """
@@ -95,9 +95,9 @@ def match(
 
 
 def _rows(array: Array) -> Array:
-    if array.size and (array.ndim != 2 or array.shape[1] != COLUMNS):
-        raise ValueError(f"shape {array.shape}; expected rows of {COLUMNS} numbers")
-    return array.reshape(-1, COLUMNS).astype(np.float64)
+    if array.ndim == 2 and array.shape[1] == COLUMNS:
+        return array.astype(np.float64)
+    return np.empty((0, COLUMNS))  # YoloDetectionOutput that finds nothing leaves its input
 
 
 def _sizes(rows: Array) -> Array:

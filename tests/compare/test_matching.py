@@ -158,6 +158,11 @@ def test_what_is_not_finite_is_red(value: float) -> None:
         assert not detections.thresholds_decide
 
 
-def test_rows_of_another_length_are_no_detections() -> None:
-    with pytest.raises(ValueError, match=r"shape \(40, 5\); expected rows of 6 numbers"):
-        seen(scene()[:, :5], scene())
+def test_what_is_no_rows_is_nothing_detected() -> None:
+    layer_input = np.ones((6, 1, 2), np.float32)  # which YoloDetectionOutput leaves if it finds nothing
+    both = seen(2 * layer_input, layer_input)
+    assert both.metrics.agrees
+    assert (both.reference, both.candidate) == (0, 0)
+    one = seen(layer_input, scene(1))
+    assert not one.metrics.agrees
+    assert one.missing == 1
