@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from conftest import fresh_python
 
 ORACLES = '''
@@ -88,6 +91,12 @@ def count(fires):
     global fired, silent
     fired, silent = fired + fires, silent + (not fires)
 '''
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are written to the working directory, which must not be the project's."""
+    monkeypatch.chdir(tmp_path)
 
 
 def agrees(cases: str, at_least: int = 20) -> None:
