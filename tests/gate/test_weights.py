@@ -37,7 +37,7 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     each = 4 + 8 * 8 * 3 * 3 * 4 + 8 * 4  # flag, weights, bias
     spans = ((0, 0), (0, each), (each, 2 * each), (2 * each, 3 * each))
-    assert look(tmp_path) == Weights(spans, 3 * each)
+    assert look(tmp_path) == Weights(spans, 3 * each, int8_scales={})
     assert look(tmp_path).unread == 0
 
 
