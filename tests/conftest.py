@@ -123,7 +123,9 @@ def shared_model(pytester: pytest.Pytester) -> Callable[[str], None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "since_ncnn(version, reason): skip with an older ncnn, where the fact does not hold"
+        "markers",
+        "since_ncnn(version, reason, on=''): skip with an older ncnn, where the fact does not hold; "
+        "if `on` names a feature of processors, as /proc/cpuinfo does, then on such processors alone",
     )
     config.addinivalue_line(
         "markers", "once: long, and of no version's making: left out where the rest runs again"
@@ -133,8 +135,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("since_ncnn"):
         version, reason = marker.args
-        if metadata.version("ncnn") < version:
-            pytest.skip(f"ncnn before {version}: {reason}")
+        feature = marker.kwargs.get("on", "")
+        concerned = not feature or feature in processor_features()
+        if concerned and metadata.version("ncnn") < version:
+            pytest.skip(f"ncnn before {version}: {reason} {feature}".rstrip())
+
+
+def processor_features() -> set[str]:
+    """What Linux says that this processor has."""
+    told = Path("/proc/cpuinfo")
+    return set(told.read_text("utf-8").split()) if told.is_file() else set()
 
 
 def fresh_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -11,6 +11,7 @@ from conftest import Gate
 REDUCTIONS = [f"sum_{i}" for i in range(1, 16)]
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "its rsqrt has 14 bits", on="avx512f")
 def test_style_decoder_blames_the_15th_reduction_and_repairs_its_region(
     gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
 ) -> None:

@@ -15,6 +15,7 @@ LAYER_NORM = pytest.mark.since_ncnn("1.0.20260526", "a LayerNorm runs on the CPU
 ONLY_FP16 = f"compare: [{FP16}]\n"
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
     """Each sample shows another fault; the masks mend both."""
     networks.two_branches(pytester.path)
@@ -172,6 +173,7 @@ def test_a_wrong_kernel_is_gone_around(gate: Gate, pytester: pytest.Pytester) ->
     assert fix["alternatives"] == []
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, example: Callable[[str], Path]) -> None:
     spec = example("style_decoder")
     fixes = gate("-k", "fp16").fixes  # where a Reduction runs on the CPU, only the range minds its value

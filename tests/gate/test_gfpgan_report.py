@@ -67,6 +67,7 @@ def test_a_mask_on_the_reduction_alone_makes_its_blob_right_and_the_output_wrong
     assert seen["fp16-vs-fp32-vulkan::output:out0"][2] > 0.9
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_masks_on_the_region_make_the_output_right(report) -> None:
     seen = report("sum_15: 18, eps_15: 18, rsqrt_15: 18")
     assert [name for name, (outcome, *_) in seen.items() if outcome == "failed"] == []

@@ -42,6 +42,7 @@ def recorded(folder: Path, size: int = 16) -> None:
 
 
 @pytest.mark.parametrize("between", ["nothing", "split", "padding"])
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_chain_in_int8_is_green(gate: Gate, pytester: pytest.Pytester, between: str) -> None:
     quantized.chain(pytester.path, between)
     networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan, {FP16}, fp16-range]\n")
@@ -56,6 +57,7 @@ def test_a_chain_in_int8_is_green(gate: Gate, pytester: pytest.Pytester, between
     assert skipped["message"] == "holds integers, which stay as they are"
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_deep_networks_output_may_move_as_it_does_on_the_cpu(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_fault_against_a_recording_is_red(gate: Gate, pytester: pytest.Pyteste
     assert run.cases[RECORDED]["cause"] == "conversion"
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_masks_are_found_around_a_chain_in_int8(gate: Gate, pytester: pytest.Pytester) -> None:
     quantized.overflow(pytester.path)
     networks.spec(pytester.path, f"{networks.NOISE}compare: [{FP16}]\n")
@@ -89,6 +92,7 @@ def test_masks_are_found_around_a_chain_in_int8(gate: Gate, pytester: pytest.Pyt
     assert (fix["verified"], fix["minimal"]) == (True, True)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_an_operator_that_takes_int8_for_floats_is_the_devices(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -68,6 +68,7 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
     assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "it dies of the file")
 def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pytest.Pytester) -> None:
     """A Reduction as an old converter wrote it."""
     net = Network()

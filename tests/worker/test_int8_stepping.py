@@ -53,6 +53,7 @@ def confirm(code: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("between", quantized.BETWEEN)
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_stepping_is_bitwise_one_run(tmp_path: Path, between: str) -> None:
     """Whether values between layers come packed (of 8 channels) or not (of 6)."""
     for channels in (8, 6):
@@ -70,6 +71,7 @@ for name in ("net8", "net6"):
     confirm(code, tmp_path)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_other_terms_and_inner_products(tmp_path: Path) -> None:
     """8=101 and 102 of both convolutions, a scale for all groups or one for each; InnerProduct."""
     for terms in ((1, 1), (2, 2)):
@@ -88,6 +90,7 @@ for name in ("net1", "net2", "classifier"):
     confirm(code, tmp_path)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_choosing_the_net_by_layer_is_bitwise_the_masked_network(tmp_path: Path) -> None:
     """What a device does not take from the CPU is refused there as well; nothing is made up for it."""
     for between in ("split", "several"):
@@ -122,6 +125,7 @@ assert ran >= 6 and ran + refused == 10
     confirm(code, tmp_path)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_value_that_is_needed_in_int8_twice_is_made_again_once(tmp_path: Path) -> None:
     """A Concat of an int8 value and of what a layer that quantizes made of the same value."""
     quantized.concat_of_two(tmp_path)
@@ -160,6 +164,7 @@ def walked(graph, inputs):
 """
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_layers_alone_agree_but_for_a_step_here_and_there(tmp_path: Path) -> None:
     """On ten seeds: the CPU, plain and packed, and Vulkan."""
     for seed in range(10):
@@ -180,6 +185,7 @@ assert off  # or there is nothing to be said for it
     confirm(LAYERS + code, tmp_path)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_layer_with_a_fault_does_not_agree(tmp_path: Path) -> None:
     """In the channel that has the largest values; in one that is all zeros nothing is wrong."""
     layers = ("expand1", "depthwise1", "project1")

@@ -140,6 +140,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "it has no SDPA")
 def test_what_comes_out_is_what_ncnn_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     asked = fresh_python(ASK, json.dumps(LAYERS))
