@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -47,7 +48,7 @@ CPU_FP32 = Setup()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(ABC):
     """A reference, and what is held against it. Each kind of comparison is a class of its own.
 
     `kind` is the name that the worker knows it by. `candidate`: the setup that is judged, where one is.
@@ -63,9 +64,9 @@ class Comparison:
     masks_can_cure: ClassVar[bool] = True
 
     @property
+    @abstractmethod
     def precision(self) -> str:
         """The precision whose tolerance applies."""
-        raise NotImplementedError
 
     @property
     def half(self) -> str | None:
