@@ -28,35 +28,34 @@ class Session:
         self.fix = fix
         self.require_vulkan = require_vulkan
         self.repro = repro
-        self._runs: dict[str, SpecRun] = {}  # by the spec's path; a str, for a Path hashes slowly
+        self._runs: dict[str, SpecRun] = {}  # by the plan's name
         self._selected: dict[str, dict[str, list[Case]]] = {}
-        self._waiting: Counter[str] = Counter()  # by the spec's path: cases without a verdict
+        self._waiting: Counter[str] = Counter()  # by the plan's name: cases without a verdict
         self._reported: set[object] = set()
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Take note of a case that this session is going to run."""
-        path = str(plan.spec.path)
-        self._selected.setdefault(path, {}).setdefault(sample, []).append(case)
-        self._waiting[path] += 1
+        self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
+        self._waiting[plan.name] += 1
 
     def run(self, plan: Plan) -> SpecRun:
-        path = str(plan.spec.path)
-        if path not in self._runs:
+        if plan.name not in self._runs:
             for other in list(self._runs):
                 self._leave(other)
-            self._runs[path] = SpecRun(plan, self.settings, self._selected.get(path, {}))
-        return self._runs[path]
+            selected = self._selected.get(plan.name, {})
+            self._runs[plan.name] = SpecRun(plan, self.settings, selected)
+        return self._runs[plan.name]
 
-    def _leave(self, path: str) -> None:
+    def _leave(self, name: str) -> None:
         """One worker at a time: it holds networks and a GPU. And no results that nobody waits for."""
-        run = self._runs[path]
+        run = self._runs[name]
         run.finish()
-        if self._waiting[path] <= 0 or self.settings.share is not None:  # there they can be read again
-            del self._runs[path]
+        if self._waiting[name] <= 0 or self.settings.share is not None:  # there they can be read again
+            del self._runs[name]
 
     def concluded(self, plan: Plan) -> None:
         """Take note that a case of `plan` has its verdict."""
-        self._waiting[str(plan.spec.path)] -= 1
+        self._waiting[plan.name] -= 1
 
     def news(self, key: object) -> bool:
         """Whether `key` is asked about for the first time: what it stands for is reported once."""

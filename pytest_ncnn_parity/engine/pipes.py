@@ -7,6 +7,7 @@ import queue
 import selectors
 import subprocess
 import threading
+import time
 from typing import IO
 
 from pytest_ncnn_parity.engine.stderr import Stderr
@@ -15,6 +16,7 @@ CHUNK = 1 << 16
 PIPE = 1 << 20  # bytes: what a pipe holds at most without privileges
 MESSAGE = 1 << 26  # no message is as long
 POLL_SECONDS = 0.2
+GATHER_SECONDS = 0.002  # waking for each of ten thousand messages costs more than the messages do
 
 
 class Pump:
@@ -57,6 +59,7 @@ class Pump:
                 if self._stopped:
                     self._listen()
                     break
+                time.sleep(GATHER_SECONDS)
         self.stderr.end()
         self.lines.put(None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import select
@@ -16,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from pydantic_core import from_json
 
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityError
@@ -153,7 +154,7 @@ class WorkerProcess:
             self.kill()
             raise Died(self._death(code))
         try:
-            message: dict[str, Any] = json.loads(line)
+            message: dict[str, Any] = from_json(line)
         except ValueError:
             self.kill()
             shown = line[:200].decode("utf-8", "backslashreplace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import filelock
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import Engine, EngineError
@@ -109,8 +109,8 @@ class SharedSampleResults(SampleResults):
 
     def _learn(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
-        except json.JSONDecodeError:
+            message = from_json(line)
+        except ValueError:
             return  # the half line a killed leader left; its case is run again
         if "case" in message:
             result = self._adapter.validate_python(message["case"])

@@ -110,17 +110,18 @@ class SpecRun:
         cases = self.selected.get(sample, ())
         first = next(iter(self.selected), None) == sample
         job = jobs.judge(self.plan, sample, cases, self.settings.threads, first)
-        done = tuple(case.id for case in cases if case.id not in waiting)
+        left = dict.fromkeys(waiting)
+        done = tuple(case.id for case in cases if case.id not in left)
         job = replace(job, accumulated=self.settings.accumulated, done=done)
-        left = list(waiting)
         try:
             for result in self._engine.run(job):
-                left.remove(result.id)
+                del left[result.id]
                 yield result
         except EngineError as error:
-            yield Result(left[0], "failed", evidence=Evidence(error=self._placed(sample, error)))
-            for case_id in left[1:]:
-                reason = f"not run: the sample could not be run; {left[0]} tells why"
+            first_left, *others = left
+            yield Result(first_left, "failed", evidence=Evidence(error=self._placed(sample, error)))
+            for case_id in others:
+                reason = f"not run: the sample could not be run; {first_left} tells why"
                 yield Result(case_id, "skipped", reason=reason)
 
     def _placed(self, sample: str, error: EngineError) -> str:

@@ -91,6 +91,11 @@ class Plan:
         return self.graph.with_masks(self.spec.masks)
 
     @cached_property
+    def name(self) -> str:
+        """What a session knows the plan by: the path of its spec, as a str, which hashes fast."""
+        return str(self.spec.path)
+
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """The blobs that users take out, in running order: the network's outputs, or those chosen."""
         chosen = self.spec.outputs
@@ -202,7 +207,16 @@ class Plan:
         return dict(zip(self.compared, names, strict=True))
 
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
-        return default.updated(self.spec.tolerance.of_precision(comparison.precision).given())
+        key = (comparison.precision, default)
+        if key not in self._bases:
+            stated = self.spec.tolerance.of_precision(comparison.precision).given()
+            self._bases[key] = default.updated(stated)
+        return self._bases[key]
+
+    @cached_property
+    def _bases(self) -> dict[tuple[str | None, Tolerance], Tolerance]:
+        """Defaults as the spec changes them, by precision: each is asked for by many layers."""
+        return {}
 
     def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
         """What `layer`, or any layer nothing is said of, is allowed."""

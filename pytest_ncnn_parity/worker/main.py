@@ -58,8 +58,12 @@ class Server:
         self._pool = Pool(self._enter)
 
     def send(self, **message: Any) -> None:
-        self._out.write(strict_json.line(message) + "\n")
+        self._write(message)
         self._out.flush()
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        """Send `message` no later than the next native step begins, or the job ends."""
+        self._out.write(strict_json.line(message) + "\n")
 
     def _enter(self, step: Step) -> None:
         """Announce a native step, so that a death in it has a name; refuse one that killed before."""
@@ -110,7 +114,7 @@ class Server:
                 self.send(gpus=vulkan.versions())
             unread = self._pool.files.unread(job.models[0])
             noted = replace(result, evidence=replace(result.evidence, unread=unread))
-            self.send(case=encode_result(noted))
+            self._write({"case": encode_result(noted)})
 
     @staticmethod
     def _environment() -> dict[str, Any]:
@@ -121,13 +125,6 @@ class Server:
             "machine": platform.machine(),
             "system": platform.platform(),
         }
-
-
-def _told(error: Exception) -> str:
-    """An error that should not be, in one line."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(last.filename).name}:{last.lineno}"
-    return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
 
 
 def _in_one_line(error: Exception) -> str:
