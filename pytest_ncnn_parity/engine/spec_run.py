@@ -189,7 +189,7 @@ class SpecRun:
         Asked once for the network, of the first sample in which something is red: it takes a second
         worker, and two runs of the network in fp32 on the CPU.
         """
-        if not trust.depends_on_reference(case, result):
+        if not trust.depends_on_reference(result):
             return result
         doubtful = self.once("trust", "", list[int], lambda: self._look_for_doubt(sample))
         return trust.weighed(case, result, self.plan.masked, doubtful or ())

@@ -24,14 +24,16 @@ def doubtful_layers(graph: Graph, here: Mapping[str, str], there: Mapping[str, s
     ]
 
 
-def depends_on_reference(case: Case, result: Result) -> bool:
-    """Whether `result` is a failure that the CPU's fp32 values may have caused."""
+def depends_on_reference(result: Result) -> bool:
+    """Whether `result` is a failure that the CPU's fp32 values may have caused.
+
+    Of an output that is compared between two networks on Vulkan as well: whether it is right there
+    only the CPU can say.
+    """
     evidence, death = result.evidence, result.evidence.death
     died_before = death is not None and (death.in_loading or death.of_shapes)
-    if result.outcome != "failed" or evidence.error or evidence.unreadable or died_before:
-        return False
-    # a whole run of two networks on Vulkan has no value of the CPU in it; a layer's inputs are the CPU's
-    return case.output is None or not case.comparison.reference.on_vulkan
+    failed = result.outcome == "failed" and not evidence.error and not evidence.unreadable
+    return failed and not died_before
 
 
 def weighed(case: Case, result: Result, graph: Graph, doubtful: Sequence[int]) -> Result:

@@ -56,10 +56,14 @@ def levels_off(layer: Layer) -> bool:
     return _made(layer) is not None
 
 
-def softmax_axis(layer: Layer, dimensions: int) -> int:
-    """The axis, in numpy's order, along which a Softmax's output sums to one."""
-    axis = int(layer.params.get("0", "0"))
-    return axis + dimensions if axis < 0 else axis
+def softmax_axis(layer: Layer, dimensions: int) -> int | None:
+    """The axis, in numpy's order, along which a Softmax's output sums to one.
+
+    None where there is no such axis: ncnn then hands on what it gets.
+    """
+    axis = 0 if dimensions == 1 else int(layer.params.get("0", "0"))
+    axis += dimensions if axis < 0 else 0
+    return axis if 0 <= axis < dimensions else None
 
 
 def _made(layer: Layer) -> Scale | None:

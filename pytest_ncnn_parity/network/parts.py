@@ -79,8 +79,10 @@ class Parts:
         if scale is None:
             return Nature()
         maker = self._graph.producer[blob]
-        along = softmax_axis(maker, dimensions) if maker.type == "Softmax" else None
-        return Nature(scale.unit, sums_to_one=scale.sums_to_one, along=along)
+        if maker.type != "Softmax":
+            return Nature(scale.unit, sums_to_one=scale.sums_to_one)
+        along = softmax_axis(maker, dimensions)
+        return Nature() if along is None else Nature(scale.unit, sums_to_one=True, along=along)
 
     def _new(self, blob: str) -> int:
         scale = self._scales.get(blob)

@@ -140,3 +140,16 @@ def test_integers_are_known_as_such() -> None:
     assert parts.nature("c", 1) == Nature(integers="bits")
     assert parts.nature("out", 1) == Nature(integers="floats")
     assert parts.nature("words", 2) == Nature()
+
+
+@pytest.mark.parametrize(
+    ("params", "dimensions", "along"), [("0=-1", 3, 2), ("0=1", 3, 1), ("0=2", 1, 0)]
+)
+def test_a_softmax_sums_to_one_along_its_axis(params: str, dimensions: int, along: int) -> None:
+    nature = Parts(network(f"Softmax p in0 out {params} 1=1")).nature("out", dimensions)
+    assert nature == Nature(1.0, sums_to_one=True, along=along)
+
+
+def test_a_softmax_without_its_axis_is_of_no_scale() -> None:
+    """ncnn hands on what it gets where the value has no such axis."""
+    assert Parts(network("Softmax p in0 out 0=5 1=1")).nature("out", 3) == Nature()

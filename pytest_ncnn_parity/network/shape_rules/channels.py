@@ -1,7 +1,7 @@
 """Operators with one weight for each channel, or each element of a row.
 
-Sources: src/layer/batchnorm.cpp, scale.cpp, prelu.cpp, instancenorm.cpp, groupnorm.cpp, layernorm.cpp,
-rmsnorm.cpp.
+Sources: src/layer/batchnorm.cpp, scale.cpp, bias.cpp, prelu.cpp, normalize.cpp, instancenorm.cpp,
+groupnorm.cpp, layernorm.cpp, rmsnorm.cpp, quantize.cpp, dequantize.cpp, requantize.cpp.
 """
 
 from __future__ import annotations
@@ -23,6 +23,37 @@ def scale(layer: Layer, shapes: Sequence[Shape]) -> str:
     if size != UNSET:
         return _each(shapes[0], size)
     return _each(shapes[0], math.prod(shapes[1])) if len(shapes) > 1 else ""
+
+
+def bias(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Of a vector or a matrix ncnn adds the first bias to all."""
+    return "" if len(shapes[0]) < 3 else _each(shapes[0], number(layer, 0))
+
+
+def normalize(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """One factor is for all channels where the file says so."""
+    shared = number(layer, 1) or len(shapes[0]) < 3
+    return "" if shared else _each(shapes[0], number(layer, 3))
+
+
+def quantize(layer: Layer, shapes: Sequence[Shape]) -> str:
+    return _scales(layer, shapes[0], 0)
+
+
+def dequantize(layer: Layer, shapes: Sequence[Shape]) -> str:
+    return _scales(layer, shapes[0], 0, 1)
+
+
+def requantize(layer: Layer, shapes: Sequence[Shape]) -> str:
+    return _scales(layer, shapes[0], 0, 1, 2)
+
+
+def _scales(layer: Layer, shape: Shape, *keys: int) -> str:
+    """Scales and biases of int8; one is for all, and a vector has one."""
+    if len(shape) == 1:
+        return ""
+    problems = (_each(shape, size) for size in (number(layer, key) for key in keys) if size > 1)
+    return next(filter(None, problems), "")
 
 
 def prelu(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -1,7 +1,7 @@
 """Operators that multiply by matrices: what is summed over must be as long on both sides.
 
 Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, lstm.cpp, gru.cpp, rnn.cpp,
-multiheadattention.cpp, sdpa.cpp.
+multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.
 """
 
 from __future__ import annotations
@@ -39,9 +39,18 @@ def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
     if rows < 1 or number(layer, 1) < rows:
         return ""
     wanted = number(layer, 1) // rows
-    if shape[-1] == wanted:
-        return ""
-    return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for rows of {wanted}"
+    if shape[-1] != wanted:
+        return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for rows of {wanted}"
+    return _states(layer, shapes, (outputs, hidden))
+
+
+def _states(layer: Layer, shapes: Sequence[Shape], sizes: Sequence[int]) -> str:
+    """What is wrong with the states that the first step starts from: a row for each direction."""
+    directions = 2 if number(layer, 2) == 2 else 1
+    for state, size in zip(shapes[1:], sizes, strict=False):
+        if state[-1] != size or math.prod(state) < directions * size:
+            return f"gets {listed(shapes)}; its states are rows of {size}, {directions} of them"
+    return ""
 
 
 def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -91,9 +100,10 @@ def matrix(shape: Shape, turned: int | bool) -> tuple[int, int]:
 def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Query, key and value, each with as many columns as its weights have."""
     embed, size = number(layer, 0), number(layer, 2)
-    if embed < 1 or size < embed or number(layer, 7) or any(len(shape) != 2 for shape in shapes[:3]):
-        return ""
     blobs = len(shapes) - bool(number(layer, 5))
+    matrices = all(len(shape) == 2 for shape in shapes[:blobs])
+    if embed < 1 or size < embed or number(layer, 7) or blobs < 1 or not matrices:
+        return ""
     query, key, value = (shapes[min(i, blobs - 1)] for i in range(3))
     wanted = {"query": size // embed, "key": number(layer, 3, embed), "value": number(layer, 4, embed)}
     for (name, columns), shape in zip(wanted.items(), (query, key, value), strict=True):
@@ -101,10 +111,23 @@ def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
             return f"gets a {name} of {list(shape)}; its weights are for rows of {columns}"
     if key[0] != value[0]:
         return f"gets {listed(shapes[:3])}: key and value must have as many rows"
+    if number(layer, 5):
+        return _attention_mask(shapes[blobs], query, number(layer, 1, 1), key[0])
     return ""
 
 
-def sdpa(_: Layer, shapes: Sequence[Shape]) -> str:
+def _attention_mask(mask: Shape, query: Shape, heads: int, keys: int) -> str:
+    """A row for each query and a column for each key, once or for each head."""
+    queries = query[-2]
+    if mask[-2:] == (queries, keys) and (len(mask) == 2 or mask[0] in (1, heads)):
+        return ""
+    return (
+        f"gets a query of {list(query)} and a mask of {list(mask)}; with {counted(keys, 'key')} "
+        f"{[queries, keys]} or {[heads, queries, keys]} fits"
+    )
+
+
+def sdpa(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Scaled dot product attention: (heads, rows, columns) each."""
     if [len(shape) for shape in shapes[:3]] != [3, 3, 3]:
         return ""
@@ -116,4 +139,20 @@ def sdpa(_: Layer, shapes: Sequence[Shape]) -> str:
         return f"{inputs}; key and value must have as many heads and rows"
     if query[0] % key[0]:
         return f"{inputs}; the query's heads must be a multiple of the key's"
+    if number(layer, 5) and not number(layer, 7) and len(shapes) > 3:
+        return _attention_mask(shapes[3], query, query[0], key[1])
+    return ""
+
+
+def rotary_embed(_: Layer, shapes: Sequence[Shape]) -> str:
+    """Rows of cosines and sines, one for each row that is turned, of half as many columns."""
+    if len(shapes) != 3:
+        return ""
+    shape, *caches = shapes
+    rows, columns = (1, *shape)[-2:]
+    if columns % 2:
+        return f"gets {list(shape)}: rows of {columns} cannot be turned in pairs"
+    for cache in caches:
+        if cache[-1] != columns // 2 or (1, *cache)[-2] < rows:
+            return f"gets {listed(shapes)}; cosines and sines of at least {[rows, columns // 2]} fit"
     return ""

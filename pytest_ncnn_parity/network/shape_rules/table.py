@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.param import Layer
-from pytest_ncnn_parity.network.shape_rules import channels, pairs, products, views, windows
+from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
 from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape, Unreadable
 
 _DIMENSIONS = ("1D", "", "3D")
@@ -33,7 +33,16 @@ RULES: Mapping[str, Rule] = {
     "Reshape": views.reshape,
     "Crop": views.crop,
     "Slice": views.slices,
+    "CopyTo": views.copy_to,
     "Padding": views.padding,
+    "ShuffleChannel": views.shuffle_channel,
+    "GLU": views.glu,
+    "Softmax": views.softmax,
+    "Fold": gathered.fold,
+    "DeformableConv2D": gathered.deformable_convolution,
+    "GridSample": gathered.grid_sample,
+    "PSROIPooling": gathered.position_sensitive_pooling,
+    "Spectrogram": gathered.spectrogram,
     "PixelShuffle": views.pixel_shuffle,
     "InnerProduct": products.inner_product,
     "LSTM": products.recurrent,
@@ -43,8 +52,14 @@ RULES: Mapping[str, Rule] = {
     "Gemm": products.gemm,
     "MultiHeadAttention": products.multi_head_attention,
     "SDPA": products.sdpa,
+    "RotaryEmbed": products.rotary_embed,
     "BatchNorm": channels.batch_norm,
     "Scale": channels.scale,
+    "Bias": channels.bias,
+    "Normalize": channels.normalize,
+    "Quantize": channels.quantize,
+    "Dequantize": channels.dequantize,
+    "Requantize": channels.requantize,
     "PReLU": channels.prelu,
     "InstanceNorm": channels.instance_norm,
     "GroupNorm": channels.group_norm,

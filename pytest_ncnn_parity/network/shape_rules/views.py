@@ -1,4 +1,5 @@
-"""Operators that lay elements out anew: Reshape, Crop, Slice, Padding, PixelShuffle, Interp.
+"""Operators that lay elements out anew: Reshape, Crop, Slice, CopyTo, Padding, shuffles, Interp; and
+operators along one axis: GLU, Softmax.
 
 Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
 refuses another count of elements, another reads past its input.
@@ -17,6 +18,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
     cdhw,
     counted,
     decimal,
+    listed,
     number,
     numbers,
     refuse_expressions,
@@ -159,6 +161,59 @@ def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
             most = f"of {size} at most {size - 1} can be mirrored"
             return f"gets {list(shape)} and mirrors {widest} along {axis}; {most}"
     return ""
+
+
+def copy_to(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What is copied must lie inside of what it is copied to."""
+    if len(shapes) != 2 or shapes[0] == shapes[1]:
+        return ""
+    whole, part = shapes
+    if len(whole) != len(part):
+        return f"gets {listed(shapes)}, of different dimensions: one cannot be copied into the other"
+    for axis, (start, size, room) in enumerate(zip(_starts(layer, whole), part, whole, strict=True)):
+        if start < 0 or start + size > room:
+            return f"gets {listed(shapes)} and writes {start} to {start + size} along axis {axis}"
+    return ""
+
+
+def _starts(layer: Layer, shape: Shape) -> list[int]:
+    """Where along each axis a CopyTo starts."""
+    dims, starts = len(shape), numbers(layer, 9)
+    if not starts:
+        return _axes([number(layer, key) for key in (2, 13, 1, 0)], dims)
+    axes = numbers(layer, 11) or tuple(range(dims))
+    if len(starts) < len(axes) or not all(-dims <= axis < dims for axis in axes):
+        raise Unreadable("starts without axes")
+    at = [0] * dims
+    for axis, start in zip(axes, starts, strict=False):
+        if start != UNSET:
+            at[axis] = start if start >= 0 else shape[axis] + start
+    return at
+
+
+def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """ncnn refuses channels that no group divides."""
+    group, channels = number(layer, 0, 1), cdhw(shapes[0])[0]
+    if group < 1 or channels % group == 0:
+        return ""
+    return f"gets {list(shapes[0])}; for {group} groups it takes a multiple of {group} channels"
+
+
+def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """One half gates the other: of an odd size ncnn leaves out the last."""
+    shape, axis = shapes[0], number(layer, 0)
+    axis = 0 if len(shape) == 1 else axis
+    if not -len(shape) <= axis < len(shape) or shape[axis] % 2 == 0:
+        return ""
+    return f"gets {list(shape)} and halves axis {axis}, which is {shape[axis]} long"
+
+
+def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Along an axis that is not there the CPU does nothing, and Vulkan something else."""
+    shape, axis = shapes[0], number(layer, 0)
+    if len(shape) == 1 or -len(shape) <= axis < len(shape):
+        return ""
+    return f"gets {list(shape)}, which has no axis {axis}"
 
 
 def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -1,0 +1,96 @@
+"""Operators whose second input says where to read, or whose windows overlap on the way out.
+
+Sources: src/layer/fold.cpp, deformableconv2d.cpp, gridsample.cpp, psroipooling.cpp, spectrogram.cpp.
+Most of them assert nothing and read past an input that is too small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, Unreadable, cdhw, counted, number
+from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
+
+REFLECTED = 2  # the padding of a Spectrogram that mirrors what lies inside
+
+
+def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """A row for each element of each channel's window, a column for each place of the window."""
+    shape, windows = shapes[0], windows_of(layer, CONVOLVED)
+    width = number(layer, 20)
+    sizes = padded_plainly([width, number(layer, 21, width)], windows)
+    if len(shape) != 2 or any(s < w.extent for s, w in zip(sizes, windows, strict=True)):
+        return ""
+    places = math.prod((s - w.extent) // w.stride + 1 for s, w in zip(sizes, windows, strict=True))
+    kernel = math.prod(window.kernel for window in windows)
+    if shape[1] == places and shape[0] % kernel == 0:
+        return ""
+    return f"gets {list(shape)}; its windows take a multiple of {kernel} rows, each of {places}"
+
+
+def deformable_convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Two offsets for each element of the window, and a weight where there is a third input."""
+    if len(shapes) < 2 or any(len(shape) != 3 for shape in shapes):
+        return ""
+    shape, windows = shapes[0], windows_of(layer, CONVOLVED)
+    kernel = math.prod(window.kernel for window in windows)
+    outputs, weights = number(layer, 0), number(layer, 6)
+    if outputs < 1 or weights < 1:
+        return ""
+    wanted, rest = divmod(weights, outputs * kernel)
+    if rest or wanted != shape[0]:
+        return f"gets {list(shape)}, of {counted(shape[0], 'channel')}; its weights are for {wanted}"
+    padded = padded_plainly(list(reversed(shape[1:])), windows)
+    if any(s < w.extent for s, w in zip(padded, windows, strict=True)):
+        return f"gets {list(shape)}, in which its window does not fit, so nothing is left"
+    places = tuple(
+        (size - window.extent) // window.stride + 1
+        for size, window in reversed(list(zip(padded, windows, strict=True)))
+    )
+    wanted_inputs = {"offsets": [2 * kernel, *places], "weights": [kernel, *places]}
+    for (name, fitting), other in zip(wanted_inputs.items(), shapes[1:], strict=False):
+        if list(other) != fitting:
+            return f"gets {list(shape)} and {name} of {list(other)}; its window takes {fitting}"
+    return ""
+
+
+def grid_sample(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """The grid has a coordinate for each axis of the image, innermost or, permuted, outermost."""
+    if len(shapes) != 2 or len(shapes[0]) not in (3, 4) or len(shapes[1]) != len(shapes[0]):
+        return ""
+    image, grid = shapes
+    axis, wanted = 0 if number(layer, 3) else -1, len(image) - 1
+    if grid[axis] == wanted:
+        return ""
+    place = "first" if axis == 0 else "last"
+    return (
+        f"gets {list(image)} and a grid of {list(grid)}; its {place} axis holds coordinates, and there "
+        f"must be {wanted} of them"
+    )
+
+
+def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """PSROIPooling: a channel for each place of the pooled area, for each output."""
+    wanted = number(layer, 0, 7) * number(layer, 1, 7) * number(layer, 3)
+    channels = cdhw(shapes[0])[0]
+    if wanted < 1 or channels == wanted:
+        return ""
+    return f"gets {list(shapes[0])}, of {counted(channels, 'channel')}; it pools {wanted}"
+
+
+def spectrogram(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """At least one frame must fit into the signal and its padding."""
+    shape, frame = shapes[0], number(layer, 0)
+    if frame < 1:
+        raise Unreadable("a frame of no size")
+    samples, padding = shape[-1], frame // 2 if number(layer, 5, 1) == 1 else 0
+    if padding and number(layer, 6, REFLECTED) == REFLECTED and samples <= padding:
+        return (
+            f"gets {list(shape)} and mirrors {padding} samples at either end; of {samples} at most "
+            f"{samples - 1} can be mirrored"
+        )
+    if samples + 2 * padding >= frame:
+        return ""
+    return f"gets {list(shape)}: a frame of {frame} samples does not fit into {samples}"

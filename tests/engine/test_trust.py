@@ -1,0 +1,38 @@
+"""Which results depend on a CPU kernel that cannot be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plans
+import pytest
+
+from pytest_ncnn_parity.engine import trust
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.protocol import Result
+
+CONV = 2  # conv_1's number
+
+
+@pytest.mark.parametrize("comparison", [0, 1], ids=["cpu-vs-vulkan", "fp16-vs-fp32-vulkan"])
+def test_an_output_behind_it_is_doubted_whatever_it_is_compared_with(
+    comparison: int, tmp_path: Path
+) -> None:
+    plan = plans.loaded(tmp_path, "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan]\n")
+    cases = {case.name: case for case in plan.cases(plan.spec.comparisons[comparison])}
+    behind, beside = cases["output:out0"], cases["output:out1"]
+    red = Result(behind.id, "failed")
+    assert trust.depends_on_reference(red)
+    weighed = trust.weighed(behind, red, plan.masked, [CONV])
+    assert weighed.evidence.distrust is not None
+    assert weighed.evidence.distrust.layer == "conv_1"
+    assert (
+        trust.weighed(beside, Result(beside.id, "failed"), plan.masked, [CONV]).evidence.distrust is None
+    )
+
+
+def test_what_is_green_or_was_never_run_depends_on_nothing() -> None:
+    assert not trust.depends_on_reference(Result("x", "passed"))
+    assert not trust.depends_on_reference(Result("x", "failed", evidence=Evidence(error="no file")))
+    refused = Evidence(death=Death("misfit", "does not fit"))
+    assert not trust.depends_on_reference(Result("x", "failed", evidence=refused))
