@@ -75,6 +75,36 @@ def winograd(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
+# 3x3 convolutions that ncnn's Vulkan backend computes by winograd: (outputs, size of the weights)
+BY_WINOGRAD = ((16, 0.01), (18, 0.03), (32, 0.06))
+# and others, which it does not, or not with these parameters
+DIRECTLY = (
+    ("few", 15, 3, ""),
+    ("masked", 32, 3, "31=64"),
+    ("strided", 32, 3, "3=2"),
+    ("dilated", 32, 3, "2=2"),
+    ("wide", 32, 5, ""),
+)
+
+
+def convolutions_side_by_side(folder: Path, side: int, name: str = "net") -> None:
+    """Convolutions of one input of 32 x `side` x `side`, w0... by winograd and others that are not."""
+    rng = np.random.RandomState(side)
+    net = Network()
+    x = net.layer("Input", "in0", params=f"0={side} 1={side} 2=32")
+    taken = net.split(x, len(BY_WINOGRAD) + len(DIRECTLY))
+    kinds = [
+        *((f"w{i}", outputs, 3, "", size) for i, (outputs, size) in enumerate(BY_WINOGRAD)),
+        *((*kind, 0.03) for kind in DIRECTLY),
+    ]
+    for (layer, outputs, kernel, further, size), blob in zip(kinds, taken, strict=True):
+        count = outputs * 32 * kernel * kernel
+        weights = [rng.normal(0, size, (outputs, 32, kernel, kernel)), np.zeros(outputs)]
+        params = f"0={outputs} 1={kernel} 4={kernel // 2} 5=1 6={count} {further}".rstrip()
+        net.layer("Convolution", layer, [blob], [f"out_{layer}"], params=params, weights=weights)
+    net.write(folder / name)
+
+
 def two_branches(folder: Path, name: str = "net") -> None:
     """One input, two ways: `big` squares it, `small` does not; each overflows only for large inputs."""
     net = Network()

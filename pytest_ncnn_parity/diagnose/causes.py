@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.diagnose import deaths, error_growth, values
+from pytest_ncnn_parity.diagnose import deaths, error_growth, values, winograd
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
@@ -35,6 +35,11 @@ CAUSES = tuple(
             "accumulator-overflow",
             "inputs and result fit, a sum inside does not: right without fp16 arithmetic",
             "`31=1` on that layer",
+        ),
+        (
+            "winograd-overflow",
+            "inputs and result fit, what winograd's transforms make of them does not: right without it",
+            "`31=64` on that layer, which stays on the GPU",
         ),
         (
             "underflow",
@@ -138,6 +143,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("unsafe-mask", values.wrong_for_its_mask),
     ("nan", values.reference_makes_nan),
     ("storage-overflow", values.beyond_fp16),
+    ("winograd-overflow", winograd.beyond_fp16),
     ("underflow", values.missed_by_a_reader),
     ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),
@@ -147,7 +153,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("device", values.wrong_in_fp32),
     ("device", values.fp32_is_wrong_as_well),
     ("device", values.packed_kernel_is_wrong),
-    ("precision", values.winograd_explains_it),
+    ("winograd-overflow", winograd.overflows),
+    ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),
     ("precision", values.arithmetic_explains_it),
     ("nan", values.makes_nan),

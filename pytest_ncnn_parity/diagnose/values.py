@@ -161,7 +161,7 @@ def threshold_decides(failure: Failure) -> Explanation | None:
     if not failure.evidence.threshold_decides:
         return None
     size = "the output has a variable size: rows whose score or overlap lies at a threshold come and go"
-    return _tried(failure, failure.seen, size)
+    return tried(failure, failure.seen, size)
 
 
 def another_result_each_time(failure: Failure) -> Explanation | None:
@@ -223,57 +223,55 @@ def wrong_in_fp32(failure: Failure) -> Explanation | None:
 def fp32_is_wrong_as_well(failure: Failure) -> Explanation | None:
     if not failure.evidence.wrong("fp32_on_device"):
         return None
-    return _tried(failure, f"{failure.seen}; fp32 on the same device is wrong as well")
+    return tried(failure, f"{failure.seen}; fp32 on the same device is wrong as well")
 
 
 def packed_kernel_is_wrong(failure: Failure) -> Explanation | None:
     if not failure.evidence.right("without_packing"):
         return None
-    return _tried(failure, f"{failure.seen}; right without packing, so a packed kernel is wrong")
+    return tried(failure, f"{failure.seen}; right without packing, so a packed kernel is wrong")
 
 
-def winograd_explains_it(failure: Failure) -> Explanation | None:
-    if not failure.evidence.right("without_winograd"):
-        return None
-    cure = "31=64 on this layer takes winograd away and cures it"
-    return _tried(failure, f"{failure.seen}; winograd in fp16 explains it", cure)
+def collapsed(failure: Failure) -> bool:
+    """Whether the error is none that rounding makes."""
+    metrics = failure.metrics
+    return bool(metrics.nan + metrics.inf) or metrics.scaled >= COLLAPSED
 
 
 def sum_inside_overflows(failure: Failure) -> Explanation | None:
     metrics = failure.metrics
-    collapsed = metrics.nan + metrics.inf or metrics.scaled >= COLLAPSED
-    if not collapsed or not failure.evidence.right("without_arithmetic"):
+    if not collapsed(failure) or not failure.evidence.right("without_arithmetic"):
         return None
     fits = f"the true values end at {wording.number(metrics.reference_absmax)} and fit"
-    return _tried(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
+    return tried(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
 
 
 def arithmetic_explains_it(failure: Failure) -> Explanation | None:
     if not failure.evidence.right("without_arithmetic"):
         return None
     what = f"{failure.seen}; fp16 arithmetic explains it: right without"
-    return _tried(failure, what, *_of_output(failure))
+    return tried(failure, what, *_of_output(failure))
 
 
 def makes_nan(failure: Failure) -> Explanation | None:
-    return _tried(failure, failure.seen) if failure.metrics.nan else None
+    return tried(failure, failure.seen) if failure.metrics.nan else None
 
 
 def value_inside_overflows(failure: Failure) -> Explanation | None:
     if not failure.metrics.inf:
         return None
     inside = "its inputs and true outputs fit fp16; a value inside the layer does not"
-    return _tried(failure, failure.seen, inside)
+    return tried(failure, failure.seen, inside)
 
 
 def out_of_tolerance(failure: Failure) -> Explanation | None:
     rounding = failure.evidence.rounding or 0.0
     verdict = "explains" if rounding >= failure.metrics.scaled / 2 else "alone does not explain"
     line = f"rounding the true output to 16 bits gives scaled {rounding:.3g}: that {verdict} the error"
-    return _tried(failure, failure.seen, line, *_of_output(failure))
+    return tried(failure, failure.seen, line, *_of_output(failure))
 
 
-def _tried(failure: Failure, what: str, *lines: str) -> Explanation:
+def tried(failure: Failure, what: str, *lines: str) -> Explanation:
     """`what`, shown by `lines` and by all that was tried."""
     return Explanation(what, (*lines, *wording.trials(failure.evidence)))
 

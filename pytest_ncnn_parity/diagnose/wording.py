@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
@@ -54,6 +55,12 @@ def symptom(result: Result) -> str:
 def remark(result: Result) -> str:
     """What is worth knowing of a case that passed, though not every element was within its budget."""
     noise, metrics = result.evidence.noise, result.metrics
+    inside = result.evidence.inside
+    if inside is not None and inside.bound >= FP16_OVERFLOW:
+        return (
+            f"{inside.kernel}: {inside.what_is_bound} may pass {FP16_MAX:.0f} on the way: added up in "
+            f"an unlucky order, its terms make {inside.bound:.6g}; 31={inside.cure} avoids it"
+        )
     if noise is not None:
         return (
             f"rounding of terms that cancel: the error is {noise:.3g} times what the reference itself "

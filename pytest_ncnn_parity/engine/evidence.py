@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Step
 
 
@@ -62,6 +63,26 @@ class Unrepresentable:
 
 
 @dataclass(frozen=True)
+class Inside:
+    """The largest values inside a layer, which no blob shows, as its `kernel` on Vulkan computes them.
+
+    `stored`: the largest that it stores on the way; `bound`: what no sum reaches in between, in whatever
+    order its terms are added. In words, what has the value. `cure`: the mask that takes the kernel away.
+    """
+
+    kernel: str
+    cure: int
+    stored: float
+    what_is_stored: str
+    bound: float
+    what_is_bound: str
+
+    @property
+    def overflows(self) -> bool:
+        return self.stored >= FP16_OVERFLOW
+
+
+@dataclass(frozen=True)
 class Underflow:
     """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
 
@@ -115,9 +136,10 @@ class Evidence:
     the device `dropped`; `whole`: as a part of a run of the network; `predicted`: not run at all.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
-    What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, `underflow`,
-    the int8 value it takes though it does not compute in int8 (`takes_int8`), how many nan the reference
-    itself made; detections that differ by rows at a threshold alone.
+    What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, what is
+    `inside` the layer, `underflow`, the int8 value it takes though it does not compute in int8
+    (`takes_int8`), how many nan the reference itself made; detections that
+    differ by rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -144,6 +166,7 @@ class Evidence:
 
     misread: str | None = None
     unrepresentable: Unrepresentable | None = None
+    inside: Inside | None = None
     underflow: Underflow | None = None
     takes_int8: str | None = None
     reference_nan: int = 0

@@ -5,8 +5,6 @@ What each bit switches off: src/net.cpp, get_masked_option.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pytest_ncnn_parity.compare.comparisons import Setup
 
 NO_FP16_ARITHMETIC = 1
@@ -45,16 +43,3 @@ def strong_mask(candidate: Setup | None) -> int:
 def weak_mask(candidate: Setup | None) -> int | None:
     """The bit that takes fp16 arithmetic alone, where the candidate has it."""
     return NO_FP16_ARITHMETIC if candidate is not None and candidate.precision == "fp16" else None
-
-
-def winograd_mask(operator: str, params: Mapping[str, str]) -> int | None:
-    """The bit that takes winograd from an `operator` with `params`; None where it cannot use winograd.
-
-    It can with a 3x3 kernel, stride 1 and dilation 1. Whether it does is a matter of channels, device
-    and version (src/layer/*/convolution_*.cpp, create_pipeline).
-    """
-    if operator not in ("Convolution", "Convolution1D"):
-        return None
-    width, dilation, stride = (params.get(key, "1") for key in ("1", "2", "3"))
-    height = params.get("11", width)
-    return NO_WINOGRAD if (width, height, dilation, stride) == ("3", "3", "1", "1") else None

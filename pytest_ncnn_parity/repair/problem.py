@@ -9,6 +9,7 @@ from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.masks import NO_WINOGRAD
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
@@ -174,10 +175,16 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         diagnose(case, result).cause,
         died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
         without_arithmetic=evidence.right("without_arithmetic"),
-        without_winograd=evidence.right("without_winograd"),
+        without_winograd=evidence.right("without_winograd") or _cured_by(result, NO_WINOGRAD),
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
     )
+
+
+def _cured_by(result: Result, mask: int) -> bool:
+    """Whether `mask` takes away the kernel inside which a value was predicted to overflow."""
+    inside = result.evidence.inside
+    return inside is not None and inside.overflows and inside.cure == mask
 
 
 def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:

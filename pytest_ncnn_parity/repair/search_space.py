@@ -12,9 +12,9 @@ from pytest_ncnn_parity.network.masks import (
     NO_WINOGRAD,
     strong_mask,
     weak_mask,
-    winograd_mask,
 )
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.repair.problem import Fault, Profile
 from pytest_ncnn_parity.repair.search import Masks, Space
 
@@ -29,7 +29,9 @@ def space(
     """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values."""
     free = [n.number for n in graph.layers if n.type != "Input" and n.number not in profile.fp32]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
+    predicted = {f.layer.number for f in faults if f.without_winograd and candidate is None}
     light = {number: _light(graph.layers[number], profile, candidate) for number in free}
+    light |= {number: [NO_WINOGRAD] for number in predicted & light.keys()}
     return Space(
         layers=free,
         seed={number: mask for number, mask in sorted(seed.items()) if number in free},
@@ -54,18 +56,18 @@ def _light(layer: Layer, profile: Profile, candidate: Setup | None) -> list[int]
     """The masks that leave `layer` on its device and in its 16-bit format, the cheapest first.
 
     Without fp16 arithmetic (1) it computes in fp32 on values stored in fp16. Without winograd (64) it
-    multiplies up to five times as often; that is tried where its kernel may use winograd, and where its
-    blobs fit fp16, for otherwise it would be no cure.
+    multiplies up to four times as often, in fp16; that is tried where its kernel may use winograd, and
+    where its blobs fit fp16, for otherwise it would be no cure. Where either is one it is winograd that
+    goes: without arithmetic its transforms are still stored in fp16, and are as near to its end.
     """
     weak = weak_mask(candidate)
     masks = [] if weak is None else [weak]
-    winograd = winograd_mask(layer.type, layer.params)
-    if candidate is None or winograd is None or layer.mask & winograd:
+    if candidate is None or not may_use_winograd(layer):
         return masks
     blobs = (*layer.inputs, *layer.outputs)
     if candidate.half == "fp16" and any(profile.absmax.get(b, 0.0) >= FP16_OVERFLOW for b in blobs):
         return masks
-    return [winograd] if weak is None else [weak, winograd, weak | winograd]
+    return [NO_WINOGRAD] if weak is None else [NO_WINOGRAD, weak, weak | NO_WINOGRAD]
 
 
 def _starts(light: Mapping[int, Sequence[int]], candidate: Setup | None) -> Iterator[tuple[str, Masks]]:
@@ -102,10 +104,10 @@ def _seed(
     for fault in faults:
         if fault.cause == "storage-overflow":
             continue
-        if weak is not None and fault.without_arithmetic:
-            seed[fault.layer.number] = weak
-        elif fault.without_winograd:
+        if fault.without_winograd:
             seed[fault.layer.number] = NO_WINOGRAD
+        elif weak is not None and fault.without_arithmetic:
+            seed[fault.layer.number] = weak
     region = _region(graph, faults, profile)
     for layer in (*region, *_sensitive(graph, faults, profile, output_tolerance)):
         seed[layer.number] = seed.get(layer.number, 0) | full

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.document import DeviceRecord, Report
@@ -54,18 +54,29 @@ def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
 def headroom(cases: Sequence[CaseRecord]) -> str:
     """How far the largest value that fp16 is to hold is from its end; empty where none was seen."""
     reached = [
-        (float(case["metrics"]["reference_absmax"]), case["layer"])
+        reached
         for case in cases
         if case["metrics"] and case["layer"] and _in_fp16(case) and case["cause"] != "reference"
+        for reached in _reached(case)
     ]
     if not reached:
         return ""
-    value, layer = max(reached, key=lambda pair: pair[0])
-    reaches = f"{layer} reaches {value:.9g}"
+    value, reaches = max(reached, key=lambda pair: pair[0])
     if value > FP16_MAX:
         return f"none: {reaches}, and fp16 ends at {FP16_MAX:.0f}"
     left = FP16_MAX / value if value else math.inf
     return f"{left:.0f}x" if left > 100 else f"{left:.3g}x: {reaches} of {FP16_MAX:.0f}"
+
+
+def _reached(case: CaseRecord) -> Iterator[tuple[float, str]]:
+    """What is to be held in fp16 of the layer's values, and inside of it, in words as well."""
+    if case["metrics"] is not None:
+        value = float(case["metrics"]["reference_absmax"])
+        yield value, f"{case['layer']} reaches {value:.9g}"
+    inside = case.get("inside")
+    if inside is not None:
+        value = float(inside["stored"])
+        yield value, f"{case['layer']} reaches {value:.9g} in {inside['kernel']}"
 
 
 def _in_fp16(case: CaseRecord) -> bool:

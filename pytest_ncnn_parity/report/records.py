@@ -15,12 +15,14 @@ from pytest_ncnn_parity.base.strict_json import plain
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.case import (
     CaseRecord,
+    InsideRecord,
     Measured,
     MetricsRecord,
     Outcome,
@@ -84,6 +86,7 @@ def case_record(
         "metrics": None if result.metrics is None else _metrics(result.metrics),
         "accumulated": None if result.accumulated is None else _measured(result.accumulated),
         "accumulated_ended": evidence.accumulated_ended,
+        "inside": None if evidence.inside is None else _inside(evidence.inside),
         "tolerance": {
             "atol": case.tolerance.atol,
             "rtol": case.tolerance.rtol,
@@ -96,6 +99,16 @@ def case_record(
         "device": evidence.device,
         "dropped": list(evidence.dropped),
         "repro": repro,
+    }
+
+
+def _inside(inside: Inside) -> InsideRecord:
+    return {
+        "kernel": inside.kernel,
+        "stored": inside.stored,
+        "what_is_stored": inside.what_is_stored,
+        "bound": inside.bound,
+        "what_is_bound": inside.what_is_bound,
     }
 
 
@@ -126,6 +139,7 @@ def lost(nodeid: str, message: str) -> CaseRecord:
         "metrics": None,
         "accumulated": None,
         "accumulated_ended": None,
+        "inside": None,
         "tolerance": None,
         "golden": None,
         "execution": None,

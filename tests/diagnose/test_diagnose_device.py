@@ -1,6 +1,7 @@
 """Failures that are not a matter of 16 bits: devices, masks, shaders, deaths; and what outputs blame."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from failed_cases import (
@@ -9,6 +10,7 @@ from failed_cases import (
     FP32,
     ON_VULKAN,
     OUTPUT,
+    RANGE,
     RIGHT,
     SHIPPED,
     WRONG,
@@ -21,6 +23,8 @@ from failed_cases import (
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.wording import remark
+from pytest_ncnn_parity.engine.evidence import Evidence, Inside
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -53,6 +57,35 @@ def test_winograd_in_fp16_gives_the_mask_that_cures_it() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=RIGHT, without_winograd=RIGHT)
     assert headline(CONV, result).endswith("; winograd in fp16 explains it (precision)")
     assert "31=64 on this layer" in evidence(CONV, result)
+
+
+@pytest.mark.parametrize("candidate", [[float("inf"), 2.0], [float("nan"), 2.0], [9.0, 2.0]], ids=str)
+def test_what_overflows_in_winograd_is_named_after_it(candidate: list[float]) -> None:
+    result = failed(candidate, [1.0, 2.0], without_arithmetic=RIGHT, without_winograd=RIGHT)
+    assert headline(CONV, result).endswith("; right without winograd (winograd-overflow)")
+    assert "31=64 on this layer" in evidence(CONV, result)
+    neither = failed(candidate, [1.0, 2.0], without_arithmetic=RIGHT, without_winograd=WRONG)
+    assert headline(CONV, neither).endswith("; right without fp16 arithmetic (accumulator-overflow)")
+
+
+def test_of_an_output_no_layer_is_named_that_might_lose_winograd() -> None:
+    result = failed([float("nan"), 2.0], [1.0, 2.0], without_winograd=RIGHT, whole=True)
+    assert headline(OUTPUT, result).endswith("; right without winograd (winograd-overflow)")
+    assert "on this layer" not in evidence(OUTPUT, result)
+
+
+def test_an_overflow_in_winograd_is_predicted() -> None:
+    inside = Inside("winograd F(4,3)", 64, 80000.0, "the transform of its inputs", 9e4, "")
+    result = failed([1.0, 2.0], [1.0, 2.0], inside=inside, predicted=True)
+    of = case("conv_1", "Convolution", RANGE)
+    assert headline(of, result).endswith(
+        "winograd F(4,3): the transform of its inputs reaches 80000 > 65504: inf in fp16, predicted "
+        "(winograd-overflow)"
+    )
+    within = replace(inside, stored=60000.0)
+    passed = replace(result, outcome="passed", evidence=Evidence(inside=within))
+    assert "31=64 avoids it" in remark(passed)
+    assert remark(replace(passed, evidence=Evidence(inside=replace(within, bound=6e4)))) == ""
 
 
 def test_an_output_of_another_shape_is_the_devices() -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.network.masks import winograd_mask
 from pytest_ncnn_parity.network.param import Graph, parse, read
 
 MODELS = Path(__file__).parents[3] / "shared" / "models"
@@ -174,23 +173,3 @@ def test_a_real_model_parses_and_takes_a_patch(path: Path, tmp_path: Path) -> No
     assert {r.name for r in after.layers if r.mask & 18 == 18} >= set(masks)
     patched = apply(before.diff(after, "m.param"), "m.param", path.read_bytes(), tmp_path)
     assert patched == after.text.encode()
-
-
-@pytest.mark.parametrize(
-    ("line", "mask"),
-    [
-        ("Convolution 0=32 1=3 4=1", 64),
-        ("Convolution 0=32 1=3 11=3 2=1 12=1 3=1", 64),
-        ("Convolution1D 0=32 1=3", 64),
-        ("Convolution 0=32 1=1", None),
-        ("Convolution 0=32 1=3 11=1", None),
-        ("Convolution 0=32 1=3 2=2", None),
-        ("Convolution 0=32 1=3 3=2", None),
-        ("Convolution 0=32", None),
-        ("ConvolutionDepthWise 0=32 1=3 7=32", None),
-        ("Deconvolution 0=32 1=3", None),
-    ],
-)
-def test_which_layers_may_use_winograd(line: str, mask: int | None) -> None:
-    operator, *pairs = line.split()
-    assert winograd_mask(operator, dict(pair.split("=") for pair in pairs)) == mask

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from documents import case, metrics
 
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report import highlights
 
 ATOL = {"atol": 1.0, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}
@@ -49,4 +50,8 @@ def test_headroom_is_of_values_that_fp16_is_to_hold(largest: float, text: str) -
     held = case("a", metrics=metrics(0.001, largest))
     not_held: Any = case("b", "cpu-vs-vulkan", metrics=metrics(0.001, 1e9), execution="vulkan fp32")
     assert highlights.headroom([held, not_held]) == text
+    inside: Any = {"kernel": "winograd F(4,3)", "stored": 52403.2}
+    smaller = case("c", metrics=metrics(0.001, 0.5), inside=inside)
+    nearest = "1.25x: c reaches 52403.2 in winograd F(4,3) of 65504"
+    assert highlights.headroom([held, smaller]) == (text if largest > FP16_MAX else nearest)
     assert highlights.headroom([not_held]) == ""

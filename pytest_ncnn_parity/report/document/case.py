@@ -48,6 +48,16 @@ class ToleranceRecord(TypedDict):
     sqnr_db: float | None
 
 
+class InsideRecord(TypedDict):
+    """The largest values inside a layer, which no blob shows, in its kernel on Vulkan."""
+
+    kernel: str
+    stored: Annotated[Number, Field(description="the largest that it stores on the way")]
+    what_is_stored: str
+    bound: Annotated[Number, Field(description="what no sum exceeds, in whatever order it is added up")]
+    what_is_bound: str
+
+
 class PlaceRecord(TypedDict):
     """Where something stands in the spec, both from 1."""
 
@@ -98,6 +108,9 @@ class CaseRecord(TypedDict):
     golden: NotRequired[Annotated[str | None, Field(description="the recording it is held against")]]
     dropped: NotRequired[Annotated[list[str], Field(description="options the driver did not take")]]
     repro: NotRequired[Annotated[str | None, Field(description="where the fault is written down alone")]]
+    inside: NotRequired[
+        Annotated[InsideRecord | None, Field(description="fp16-range, where it is near to 65504")]
+    ]
     tolerance: Annotated[
         ToleranceRecord | None, Field(description="null: nothing but the node id is known")
     ]

@@ -10,10 +10,11 @@ from pytest_ncnn_parity.compare.noise import DRAWS, MOST_OVERALL, NO_EXCUSE, Con
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
-from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.natures import Natures
@@ -61,15 +62,6 @@ class LayerRuns:
         self._known.clear()
 
 
-def readers(graph: Graph, blob: str) -> Iterable[Layer]:
-    """The layers that compute with `blob`, also behind layers that only copy it."""
-    for layer in graph.consumers[blob]:
-        yield layer
-        if layer.type in COPYING:
-            for copy in layer.outputs:
-                yield from readers(graph, copy)
-
-
 class LayerJudge:
     """Judges the cases of the layer that the trajectory has just run."""
 
@@ -97,6 +89,7 @@ class LayerJudge:
         self._limits = limits
         self._underflows = underflows
         self._natures = natures
+        self._conversions = Conversions(graph, nets, chain.blobs, limits, underflows, self._measure)
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -104,7 +97,7 @@ class LayerJudge:
         self._shape_faults.refuse_lost(case, layer.outputs)
         self._refuse_lost(layer)
         self._refuse_empty(layer)
-        return {"pair": self._pair_case, "range": self._range}[case.kind](case, layer)
+        return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
 
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
         """In two setups; of an Input layer, what becoming 16 bits wide takes from its values."""
@@ -112,7 +105,7 @@ class LayerJudge:
         candidate = self._nets.of(case, case.candidate)
         reference = self._nets.of(case, case.reference)
         if layer.type == "Input":
-            return self._conversion(case, layer, candidate)
+            return self._conversions.judge(case, layer, candidate)
         return self._pair(case, layer, reference, candidate)
 
     def _refuse_lost(self, layer: Layer) -> None:
@@ -166,6 +159,7 @@ class LayerJudge:
             self._runner(layer, execution.feed),
             self._again(layer, execution.feed),
             self._measure(case),
+            may_use_winograd(layer),
         )
         try:
             outputs = self._run(candidate, layer, execution.feed)
@@ -175,7 +169,7 @@ class LayerJudge:
             if failed.death.kind == "shape" and self._job.probe:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
-        evidence = self._with_facts(evidence, layer, blob, expected[blob])
+        evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
         if evidence.unrepresentable is not None:
             self._limits.hold(case, self._saturated(case, evidence, outputs, expected, probe))
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
@@ -246,46 +240,3 @@ class LayerJudge:
 
     def _again(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
         return lambda net: net.run_layer(layer, self._blobs, feed)
-
-    def _range(self, case: CaseSpec, layer: Layer) -> Result:
-        """No candidate: can fp16 hold what the reference computes here?"""
-        taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
-        if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
-            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
-        if not loses_fp16(layer.mask):
-            self._limits.refuse_inputs(case.comparison, layer, None)
-            self._underflows.refuse_inputs(case.comparison, layer)
-        return self._conversion(case, layer, None)
-
-    def _conversion(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
-        """What the reference's own outputs lose by becoming 16 bits wide."""
-        if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
-            raise Skip("no layer takes it in 16 bits")
-        values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
-        if not values:
-            raise Skip("holds integers, which stay as they are")
-        unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
-        rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
-        metrics, blob = self._measure(case)(rounded, values)
-        evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
-        evidence = self._with_facts(evidence, layer, blob, values[blob])
-        if unheld is not None:
-            stored = {b: value.stored() for b, value in values.items()}
-            kept, _ = self._measure(case)(rounded, stored)
-            outcome = "failed" if evidence.reference_nan or not kept.agrees else "passed"
-            self._limits.hold(
-                case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
-            )
-        held = unheld is None and (candidate is None or metrics.agrees)
-        passed = held and not evidence.reference_nan
-        return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
-
-    def _with_facts(self, evidence: Evidence, layer: Layer, blob: str, reference: Blob) -> Evidence:
-        """`evidence` with the blob that was compared, and nan that the reference made of none."""
-        own_nan = reference.nan and not any(self._blobs[source].nan for source in layer.inputs)
-        return replace(
-            evidence,
-            blob=blob,
-            shape=reference.array.shape,
-            reference_nan=reference.nan if own_nan else 0,
-        )

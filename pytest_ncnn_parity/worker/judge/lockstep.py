@@ -15,8 +15,9 @@ from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
+from pytest_ncnn_parity.worker.judge.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
-from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns, readers
+from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults

@@ -12,6 +12,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
@@ -139,9 +140,13 @@ class WholeRuns:
                 lambda net: {blob: self._of(net)[blob] for blob in own},
                 lambda net: net.run(self._inputs, own),
                 lambda outputs, expected: self._measured(case, outputs, expected),
+                case.comparison not in red and self._may_use_winograd(case.output),
             )
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _may_use_winograd(self, output: str) -> bool:
+        return any(may_use_winograd(self._graph.layers[n]) for n in self._graph.ancestors([output]))
 
     def _measured(self, case: CaseSpec, outputs: Made, expected: Made) -> tuple[Metrics, str]:
         return self._natures.worst(outputs, expected, case.tolerance, whole=True)

@@ -35,6 +35,7 @@ class Probe:
 
     `run` takes the step in a network, or knows what it made of it already; `again` takes it once more:
     it should give bit for bit what it gave. `measure` compares what was made with what should be.
+    `winograd`: whether a layer of the step may use winograd, so that it is worth asking without.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Probe:
         run: Callable[[Net], Made],
         again: Callable[[Net], Made],
         measure: Measure,
+        winograd: bool,
     ) -> None:
         self._job = job
         self._nets = nets
@@ -52,6 +54,7 @@ class Probe:
         self._run = run
         self._again = again
         self._measure = measure
+        self._winograd = winograd
 
     def evidence(self, seen: Evidence, expected: Made, kept: Made | None = None) -> Evidence:
         """`seen` with how each relaxation of the candidate ends, against the values `expected`.
@@ -133,13 +136,14 @@ class Probe:
         if spec.precision == "fp16":
             storage = NetSpec(spec.model, spec.device, "fp16-storage", spec.options)
             yield "without_arithmetic", "without fp16 arithmetic", storage
-        if spec.device == "cpu" and spec.precision != "fp32":
-            for name, how, option in (
-                ("without_packing", "without packing", "use_packing_layout"),
-                ("without_winograd", "without winograd", "use_winograd_convolution"),
+        if spec.precision != "fp32":
+            for name, how, option, asked in (
+                ("without_packing", "without packing", "use_packing_layout", spec.device == "cpu"),
+                ("without_winograd", "without winograd", "use_winograd_convolution", self._winograd),
             ):
-                options = {**spec.options, option: False}
-                yield name, how, NetSpec(spec.model, spec.device, spec.precision, options)
+                if asked:
+                    options = {**spec.options, option: False}
+                    yield name, how, NetSpec(spec.model, spec.device, spec.precision, options)
         fp32 = NetSpec(spec.model, spec.device, "fp32", spec.options)
         if spec.precision != "fp32" and fp32 != reference:
             yield "fp32_on_device", "in fp32 on the same device", fp32

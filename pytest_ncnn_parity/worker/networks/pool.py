@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN, LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
@@ -44,6 +47,7 @@ class Pool:
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, param.Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
+        self._gains: dict[tuple[str, int, int], float] = {}
         self._registry = Registry(enter)
         self.files = CheckedFiles(self._registry, enter)
 
@@ -76,6 +80,19 @@ class Pool:
             scales = self.files.weights(model, graph).int8_scales
             self._int8[model] = Int8Values(graph, int8_blobs(graph), scales)
         return self._int8[model]
+
+    def convolution_weights(self, model: Model, layer: param.Layer) -> winograd.Array:
+        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
+        start, _ = self.files.weights(model, self.graph(model)).spans[layer.number]
+        inputs, outputs = channels(layer)
+        return read_floats(model.bin, start, 9 * inputs * outputs).reshape(outputs, inputs, 3, 3)
+
+    def gain(self, model: Model, layer: param.Layer, side: int) -> float:
+        """How many times its largest input any value inside a convolution by winograd can be."""
+        key = (model.bin, layer.number, side)
+        if key not in self._gains:
+            self._gains[key] = winograd.gain(self.convolution_weights(model, layer), side)
+        return self._gains[key]
 
     def get(self, job: Job, spec: NetSpec) -> Net:
         """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
@@ -134,6 +151,10 @@ class Pool:
             self._registry.abandon(net)
             raise
 
+    def starts_a_discrete_gpu(self) -> bool:
+        self._enter(START_VULKAN)
+        return vulkan.is_discrete(0)
+
     def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
         if isinstance(net, LoadedNet):
             self._registry.release(net.net)
@@ -185,6 +206,18 @@ class JobNets:
     def other(self, spec: NetSpec) -> Net:
         """A network the job does not name: one for evidence."""
         return self._pool.get(self._job, spec)
+
+    def convolution_weights(self, layer: param.Layer) -> winograd.Array:
+        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
+        return self._pool.convolution_weights(self._job.models[0], layer)
+
+    def gain(self, layer: param.Layer, side: int) -> float:
+        """How many times its largest input any value inside a convolution by winograd can be."""
+        return self._pool.gain(self._job.models[0], layer, side)
+
+    def on_a_discrete_gpu(self) -> bool:
+        """Whether the first Vulkan device is there, and is a discrete GPU."""
+        return self._pool.starts_a_discrete_gpu()
 
     def of(self, case: CaseSpec, number: int) -> Net:
         """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""

@@ -39,7 +39,13 @@ def takes_int8(index: int) -> bool:
     """Whether int8 can be brought to the device: where it shares the host's memory ncnn has no way
     (src/command.cpp, record_upload).
     """
-    return int(ncnn.get_gpu_info(index).type()) == DISCRETE
+    return is_discrete(index)
+
+
+def is_discrete(index: int) -> bool:
+    """Whether there is a device `index`, and it is a discrete GPU."""
+    there = index < ncnn.get_gpu_count()
+    return there and int(ncnn.get_gpu_info(index).type()) == DISCRETE
 
 
 def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:

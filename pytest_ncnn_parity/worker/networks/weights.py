@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import ncnn
+import numpy as np
+import numpy.typing as npt
 
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
@@ -167,6 +169,15 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
             return Weights(tuple(spans), reader.size, _int8_scales(file, graph, spans))
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
+
+
+def read_floats(path: str, start: int, count: int) -> npt.NDArray[np.float32]:
+    """`count` weights that a layer reads first, from byte `start` on, in whatever format they are."""
+    with Path(path).open("rb") as file:
+        file.seek(start)
+        reader = _Reader(file)  # kept alive here: ncnn keeps no reference
+        mat = ncnn.ModelBinFromDataReader(reader).load(count, 0)
+        return np.array(mat, np.float32)
 
 
 def _int8_scales(file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]) -> Mapping[int, float]:

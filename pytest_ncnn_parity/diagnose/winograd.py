@@ -1,0 +1,46 @@
+"""Rules for convolutions that ncnn computes by winograd: as predicted, and as a run without it shows."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.diagnose.values import collapsed, tried
+
+
+def beyond_fp16(failure: Failure) -> Explanation | None:
+    inside = failure.evidence.inside
+    if inside is None or not inside.overflows:
+        return None
+    return Explanation(
+        f"{inside.kernel}: {inside.what_is_stored} reaches {inside.stored:.6g} > {FP16_MAX:.0f}: inf in "
+        "fp16, predicted",
+        (
+            f"its results end at {wording.number(failure.metrics.reference_absmax)} and fit; ncnn's "
+            f"kernel on Vulkan computes by {inside.kernel} and keeps in fp16 what it makes on the way",
+            _without_winograd(failure),
+        ),
+    )
+
+
+def overflows(failure: Failure) -> Explanation | None:
+    if not collapsed(failure) or not failure.evidence.right("without_winograd"):
+        return None
+    fits = (
+        f"the true values end at {wording.number(failure.metrics.reference_absmax)} and fit; winograd "
+        "multiplies what it reads, and its transforms do not"
+    )
+    return tried(failure, f"{failure.seen}; right without winograd", fits, _without_winograd(failure))
+
+
+def explains_it(failure: Failure) -> Explanation | None:
+    if not failure.evidence.right("without_winograd"):
+        return None
+    what = f"{failure.seen}; winograd in fp16 explains it"
+    return tried(failure, what, _without_winograd(failure))
+
+
+def _without_winograd(failure: Failure) -> str:
+    if failure.evidence.whole:
+        return "31=64 takes winograd away from a layer: the search says from which"
+    return "31=64 on this layer takes winograd away and cures it"

@@ -1,0 +1,65 @@
+"""Which convolutions compute by winograd, and in tiles of what size. Pure."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
+from pytest_ncnn_parity.network.param import Layer
+
+LEAST_CHANNELS = 16  # in and out: convolution_vulkan.cpp, create_pipeline
+LARGE, SMALL = 4, 2  # outputs along a side of a tile: F(4,3) and F(2,3)
+
+
+def may_use_winograd(layer: Layer) -> bool:
+    """Whether some kernel of ncnn may compute `layer` by winograd, under the mask it has.
+
+    It may with a 3x3 kernel, stride 1 and dilation 1. Whether it does is a matter of channels, device
+    and version (src/layer/*/convolution_*.cpp, create_pipeline).
+    """
+    if layer.type not in ("Convolution", "Convolution1D") or layer.mask & NO_WINOGRAD:
+        return False
+    of_width = [layer.params.get(key, "1") for key in ("1", "2", "3")]
+    of_height = [
+        layer.params.get(key, same) for key, same in zip(("11", "12", "13"), of_width, strict=True)
+    ]
+    return of_width == of_height == ["3", "1", "1"]
+
+
+def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int | None:
+    """The side of the tiles in which ncnn's Vulkan kernel computes `layer` in fp16; None: in none.
+
+    `width` and `height` are those of its input with the padding. A `discrete` GPU takes small tiles for
+    more of the sizes than others (src/layer/vulkan/convolution_vulkan.cpp, forward).
+    """
+    if layer.type != "Convolution" or not may_use_winograd(layer):
+        return None
+    if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
+        return None
+    int8, dynamic = layer.params.get("8", "0"), layer.params.get("19", "0")
+    if int8 != "0" or dynamic != "0":
+        return None
+    inputs, outputs = channels(layer)
+    if min(inputs, outputs) < LEAST_CHANNELS:
+        return None
+    longest = max(width, height)
+    if discrete:
+        small = longest <= 18 or (min(width, height) >= 23 and longest <= 24)
+    else:
+        small = longest <= 12
+    return SMALL if small else LARGE
+
+
+def channels(layer: Layer) -> tuple[int, int]:
+    """The channels that a 3x3 convolution reads and gives, by the size of its weights."""
+    outputs = int(layer.params.get("0", "0"))
+    return (int(layer.params.get("6", "0")) // (9 * outputs) if outputs > 0 else 0), outputs
+
+
+def padding(layer: Layer) -> tuple[int, int, int, int]:
+    """What a 3x3 convolution of stride 1 adds above, below, left and right of its input."""
+    left = int(layer.params.get("4", "0"))
+    right = int(layer.params.get("15", left))
+    top = int(layer.params.get("14", left))
+    bottom = int(layer.params.get("16", top))
+    # negative ones stand for 'same' (src/layer/convolution.cpp, make_padding)
+    above, below, before, after = (1 if side < 0 else side for side in (top, bottom, left, right))
+    return above, below, before, after

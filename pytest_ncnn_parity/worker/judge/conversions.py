@@ -1,0 +1,98 @@
+"""What the reference's values lose in fp16, with nothing run on a device: predicted, or on an upload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.inside import Insides
+from pytest_ncnn_parity.worker.judge.probes import Measure
+from pytest_ncnn_parity.worker.judge.underflow import Underflows
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+
+def readers(graph: Graph, blob: str) -> Iterable[Layer]:
+    """The layers that compute with `blob`, also behind layers that only copy it."""
+    for layer in graph.consumers[blob]:
+        yield layer
+        if layer.type in COPYING:
+            for copy in layer.outputs:
+                yield from readers(graph, copy)
+
+
+def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blobs: Made) -> Evidence:
+    """`evidence` with the blob that was compared, and nan that the reference made of none."""
+    own_nan = reference.nan and not any(blobs[source].nan for source in layer.inputs)
+    return replace(
+        evidence,
+        blob=blob,
+        shape=reference.array.shape,
+        reference_nan=reference.nan if own_nan else 0,
+    )
+
+
+class Conversions:
+    """Judges the values that a layer of the trajectory made, and what is inside it. One per sample.
+
+    `measure` gives for a case what compares values.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        nets: JobNets,
+        blobs: Made,
+        limits: Fp16Range,
+        underflows: Underflows,
+        measure: Callable[[CaseSpec], Measure],
+    ) -> None:
+        self._graph = graph
+        self._blobs = blobs
+        self._limits = limits
+        self._underflows = underflows
+        self._measure = measure
+        self._insides = Insides(nets)
+
+    def predict(self, case: CaseSpec, layer: Layer) -> Result:
+        """No candidate: can fp16 hold what the reference computes here?"""
+        taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
+        if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
+            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
+        if not loses_fp16(layer.mask):
+            self._limits.refuse_inputs(case.comparison, layer, None)
+            self._underflows.refuse_inputs(case.comparison, layer)
+        return self.judge(case, layer, None)
+
+    def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
+        """What the reference's own outputs lose by becoming 16 bits wide."""
+        if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
+            raise Skip("no layer takes it in 16 bits")
+        values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
+        if not values:
+            raise Skip("holds integers, which stay as they are")
+        unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
+        rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
+        metrics, blob = self._measure(case)(rounded, values)
+        evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
+        evidence = with_facts(evidence, layer, blob, values[blob], self._blobs)
+        if candidate is None:
+            evidence = replace(evidence, inside=self._insides.of(layer, self._blobs))
+        at_fault = evidence.reference_nan or (evidence.inside and evidence.inside.overflows)
+        if unheld is not None:
+            stored = {b: value.stored() for b, value in values.items()}
+            kept, _ = self._measure(case)(rounded, stored)
+            outcome = "failed" if at_fault or not kept.agrees else "passed"
+            self._limits.hold(
+                case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
+            )
+        held = unheld is None and (candidate is None or metrics.agrees)
+        passed = held and not at_fault
+        return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
