@@ -142,6 +142,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
     ("nan", values.reference_makes_nan),
+    ("storage-overflow", values.integers_in_16_bits),
     ("storage-overflow", values.beyond_fp16),
     ("winograd-overflow", winograd.beyond_fp16),
     ("underflow", values.missed_by_a_reader),

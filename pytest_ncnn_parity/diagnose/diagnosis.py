@@ -63,6 +63,9 @@ class Failure:
         """The symptom, in words."""
         if self.result.metrics is not None:
             return wording.seen(self.result.metrics, self.where)
+        if self.evidence.recorded_shape is not None:
+            held = f"{self.case.golden} holds {self.evidence.recorded_shape}"
+            return f"{held}, the network gives {self.evidence.shape}"
         assert self.death is not None
         return f"{self.death.detail} on {self.side(self.death)}"
 

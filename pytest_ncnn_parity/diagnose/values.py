@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.network.integers import READ_INTEGERS
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 
 COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
@@ -19,14 +20,12 @@ CONVERSION = (
 
 
 def recorded_in_another_shape(failure: Failure) -> Explanation | None:
-    golden, recorded = failure.case.golden, failure.evidence.recorded_shape
-    if golden is None or recorded is None:
+    recorded, shape = failure.evidence.recorded_shape, failure.evidence.shape
+    if recorded is None:
         return None
-    shape = failure.evidence.shape
     batch = recorded == (1, *shape)
     hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
-    what = f"{golden} holds {recorded}, the network gives {shape}"
-    return Explanation(what, (*_before(failure), hint))
+    return Explanation(failure.seen, (*_before(failure), hint))
 
 
 def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
@@ -122,6 +121,17 @@ def reference_makes_nan(failure: Failure) -> Explanation | None:
         f"the fp32 reference itself makes {count} nan",
         ("none of its inputs holds nan: the model or its input is at fault, not the device",),
     )
+
+
+def integers_in_16_bits(failure: Failure) -> Explanation | None:
+    """ncnn casts what it brings to a device in 16 bits from floats, whatever it is (src/command.cpp)."""
+    layer = failure.case.layer
+    if layer is None or layer.type not in READ_INTEGERS or not failure.case.comparison.half:
+        return None
+    if not failure.evidence.right("fp32_on_device"):
+        return None
+    why = "it reads integers of 32 bits, which ncnn takes for floats and makes 16 bits of"
+    return tried(failure, f"{failure.seen}; {why}")
 
 
 def beyond_fp16(failure: Failure) -> Explanation | None:

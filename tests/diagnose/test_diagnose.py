@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from failed_cases import CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, headline
 
+from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine.evidence import Underflow, Unrepresentable
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Underflow, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.plan.cases import Case, Golden
 
 SUM = case("sum_249", "Reduction")
+GOLDEN = comparisons.Golden("golden", comparisons.CPU_FP32)
 
 
 def beyond(absmax: float, *readers: str, **more: Any) -> dict[str, Any]:
@@ -152,3 +155,32 @@ def test_an_attempt_that_could_not_be_made_accuses_nobody() -> None:
     result = failed([1.1, 2.0], [1.0, 2.0], without_arithmetic=UNTRIED, fp32_on_device=UNTRIED)
     assert diagnose(CONV, result).cause == "precision"
     assert "tried without fp16 arithmetic: no such option" in evidence(CONV, result)
+
+
+@pytest.mark.parametrize("candidate", [[math.nan, 1.0], [math.inf, 1.0], [0.0, 0.0]])
+def test_integers_that_are_cast_to_16_bits_are_told_of_whatever_becomes_of_them(
+    candidate: list[float],
+) -> None:
+    of = case("dequantize_1", "Dequantize")
+    result = failed(candidate, [2.0, 1.0], fp32_on_device=RIGHT)
+    assert "it reads integers of 32 bits" in headline(of, result)
+    assert diagnose(of, result).cause == "storage-overflow"
+    wrong_anyway = failed(candidate, [2.0, 1.0], fp32_on_device=WRONG)
+    assert diagnose(of, wrong_anyway).cause == "device"
+    floats = diagnose(CONV, failed([0.0, 0.0], [2.0, 1.0], fp32_on_device=RIGHT))
+    assert "integers" not in floats.what
+
+
+def test_a_recording_of_another_shape_is_told_though_the_reference_is_not_trusted() -> None:
+    """There is nothing to compare, so there are no metrics to tell of."""
+    recorded = Evidence(
+        distrust=Distrust("mha", "MultiHeadAttention"), shape=(2, 5), recorded_shape=(1, 2, 5)
+    )
+    of = Case(
+        "output:out0", GOLDEN, Tolerance(scaled=0.04), output="out0", golden=Golden("out.npz", "out0")
+    )
+    why = diagnose(of, Result("any", "failed", evidence=recorded))
+    assert why.cause == "reference"
+    assert "holds (1, 2, 5), the network gives (2, 5)" in why.what
+    plain = diagnose(of, Result("any", "failed", evidence=replace(recorded, distrust=None)))
+    assert plain.cause == "conversion"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from constructs.table import markdown
 
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.compare import comparisons
@@ -41,6 +42,13 @@ def test_the_readme_has_the_table_of_causes() -> None:
 
 def test_every_rule_has_its_cause_in_the_table() -> None:
     assert {name for name, _ in RULES} == {cause.name for cause in CAUSES}
+
+
+def test_the_page_of_constructs_has_the_table_that_is_tested() -> None:
+    """`python -m constructs.table` in tests/, with example_models/ on the path, writes the rows."""
+    page = (ROOT / "docs" / "constructs.md").read_text("utf-8")
+    shown = [line for line in page.splitlines() if line.startswith("|")]
+    assert shown[2:] == list(markdown())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
