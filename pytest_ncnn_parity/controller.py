@@ -14,7 +14,7 @@ from typing import Protocol
 from pytest_ncnn_parity.baseline import Baseline, BaselineError
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
-from pytest_ncnn_parity.report import counts, records, run_report, run_state, writer
+from pytest_ncnn_parity.report import counts, origin, records, run_report, run_state, writer
 from pytest_ncnn_parity.report.document.case import PlaceRecord
 from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.text import github, terminal
@@ -55,7 +55,9 @@ class Controller:
         self._rootdir = rootdir
         self._baseline = _baseline(options)
         versions = {"plugin": _own_version(), "pytest": pytest_version}
-        environment = run_report.environment(versions, options.shown(rootdir))
+        shown = options.shown(rootdir)
+        commit = origin.commit(rootdir) if options.reports else None  # git is asked where it is wanted
+        environment = run_report.environment(versions, shown, origin.host(), commit)
         self._report = run_report.RunReport(environment)
         self._files = writer.ReportFiles(writer.targets(options.reports))
         self._end = End()

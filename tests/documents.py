@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "system": "Linux",
     "plugin": "0.1.0",
     "pytest": "9.0.0",
+    "host": "runner-7",
+    "commit": "0123456789abcdef+",
     "options": {"fix": "suggest"},
     "devices": [{"name": "llvmpipe (LLVM 15.0.6, 256 bits)", "fp16": "1/1/1/1", "index": "0"}],
 }
@@ -33,6 +35,7 @@ def document(*models: dict[str, Any], **more: Any) -> Any:
     whole = {
         "schema": 1,
         "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 12.3,
         "complete": True,
         "stopped": None,
         "selected": count,

@@ -22,7 +22,12 @@ from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.run_state import RunState
 
 
-def environment(versions: Mapping[str, str], options: Mapping[str, OptionValue]) -> Environment:
+def environment(
+    versions: Mapping[str, str],
+    options: Mapping[str, OptionValue],
+    host: str | None = None,
+    commit: str | None = None,
+) -> Environment:
     """What is known before a worker has said anything: `versions` of plugin and pytest, and options."""
     return {
         "ncnn": None,
@@ -33,6 +38,8 @@ def environment(versions: Mapping[str, str], options: Mapping[str, OptionValue])
         "devices": [],
         "plugin": versions["plugin"],
         "pytest": versions["pytest"],
+        "host": host,
+        "commit": commit,
         "options": dict(options),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -26,6 +27,7 @@ class RunState:
     stopped: str | None = None
     ended: bool = False
     started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat("T", "seconds"))
+    _begin: float = field(default_factory=time.monotonic)
     _waiting: dict[str, set[str]] = field(default_factory=dict)  # node ids by spec
     _judged: set[str] = field(default_factory=set)
 
@@ -67,6 +69,7 @@ class RunState:
         reached = {spec_of(nodeid) for nodeid in self._judged}
         return {
             "started": self.started,
+            "seconds": round(time.monotonic() - self._begin, 1),
             "complete": self.ended and self.stopped is None,
             "stopped": self.stopped if self.ended or self.stopped else RUNNING,
             "selected": self.selected,

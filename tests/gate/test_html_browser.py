@@ -122,6 +122,16 @@ def test_what_is_no_number_is_drawn_at_the_edge(browser: Browser) -> None:
     }
     heights = dict(zip(drawn["name"], drawn["y"], strict=True))
     assert heights["broken"] == heights["odd"] > 0.05 > heights["fine"] > heights["left"] > 0
+    band = browser.run("return Bokeh.documents.flatMap((d) => d.roots())[0].left[0].ticker.ticks")
+    assert heights["left"] < min(band)
+    assert max(band) < heights["broken"]  # no tick stands beside what is no number
+    legend = (
+        browser.all("[data-chart=errors]")[0]
+        .find_element("xpath", "..")
+        .find_elements("class name", "key")
+    )
+    assert {key.text for key in legend} - {""} >= {"inf", "nan", "skipped, not compared"}
+    assert "failed" not in {key.text for key in legend}  # both that failed have marks of their own
     ranges = browser.points("ranges")
     marks = list(zip(ranges["name"], ranges["shape"], ranges["what"], strict=True))
     assert ("broken", "triangle", "largest of the candidate (noise): inf") in marks
@@ -201,3 +211,43 @@ def test_hostile_names_do_nothing(browser: Browser) -> None:
     assert browser.run("return document.images.length") == 0
     assert browser.run("return document.querySelectorAll('script').length") == 4
     assert browser.find("table.cases tr.details pre").text.startswith(documents.HOSTILE[:20])
+
+
+def test_the_matrix_folds_samples_and_leads_to_the_cases(browser: Browser) -> None:
+    browser.show(small())
+    rows = browser.all("[data-matrix] svg")
+    assert [row.get_attribute("aria-label") for row in rows] == [
+        "fp16-vs-fp32-vulkan: red: broken, odd",
+        "shipped: none is red",
+    ]
+    assert {part.get_attribute("class") for part in rows[0].find_elements("tag name", "path")} >= {
+        "failed",
+        "skipped",
+    }
+    width = rows[0].size["width"]
+    over_broken = ActionChains(browser.driver).move_to_element_with_offset(
+        rows[0], width * (1.5 / 5 - 0.5), 0
+    )
+    over_broken.perform()
+    assert browser.find("[data-under]").text.startswith("broken (")
+    over_broken.click().perform()
+    assert browser.column("layer or output") == ["broken"]
+    assert browser.run("return location.hash") == "#model-0?name=broken&comparison=fp16-vs-fp32-vulkan"
+
+
+def test_a_link_narrows_the_table(browser: Browser) -> None:
+    browser.show(small())
+    browser.run("location.hash = '#model-0?verdict=failed&name=od'")
+    browser.wait("document.querySelectorAll('table.cases tbody tr').length === 1")
+    assert browser.column("layer or output") == ["odd"]
+    assert browser.column("max |candidate|") == ["nan"]
+    browser.choose("verdict", "")
+    assert browser.run("return location.hash") == "#model-0?name=od"
+
+
+def test_the_command_that_runs_a_case_again_is_there(browser: Browser) -> None:
+    browser.show(small())
+    browser.find("table.cases button.open").click()
+    command = browser.find("table.cases tr.details code").text
+    assert command.startswith("pytest --ncnn-parity 'net.parity.yaml::noise::")
+    assert command.endswith("::broken'")

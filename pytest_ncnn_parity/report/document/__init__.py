@@ -49,6 +49,13 @@ class Environment(WorkerEnvironment):
 
     plugin: Annotated[str, Field(description="the version of pytest-ncnn-parity")]
     pytest: str
+    host: NotRequired[Annotated[str | None, Field(description="the machine's name")]]
+    commit: NotRequired[
+        Annotated[
+            str | None,
+            Field(description="what is checked out; '+' behind it: with changes to tracked files"),
+        ]
+    ]
     options: Annotated[
         dict[str, OptionValue],
         Field(
@@ -71,6 +78,7 @@ class RunRecord(TypedDict):
     """How the run went."""
 
     started: NotRequired[Annotated[str, Field(description="ISO 8601, UTC")]]
+    seconds: NotRequired[Annotated[float, Field(description="from its start to this report")]]
     complete: NotRequired[Annotated[bool, Field(description="every selected case has a verdict")]]
     stopped: NotRequired[Annotated[str | None, Field(description="why not")]]
     selected: NotRequired[Annotated[int, Field(description="cases")]]

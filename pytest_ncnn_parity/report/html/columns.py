@@ -24,6 +24,7 @@ METRICS = (
     "total",
     "reference_absmax",
     "candidate_absmax",
+    "used",
 )
 TOLERANCE = ("atol", "rtol", "scaled", "cosine", "sqnr_db")
 DIGITS = {"cosine": 7, "reference_absmax": 6, "candidate_absmax": 6}  # near 1, and near 65504
@@ -76,6 +77,8 @@ def _model(model: ModelRecord, strings: _Strings, messages: _Messages) -> dict[s
         "comparison": [strings.place(case["comparison"]) for case in cases],
         "cause": [strings.place(case["cause"]) for case in cases],
         "execution": [strings.place(case["execution"]) for case in cases],
+        "node": [strings.place(case["nodeid"].rpartition("::")[0]) for case in cases],
+        "item": [strings.place(case["nodeid"].rpartition("::")[2]) for case in cases],
     }
     for metric in METRICS:
         of_cases[metric] = [_metric(case, metric) for case in cases]

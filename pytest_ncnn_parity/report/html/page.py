@@ -15,7 +15,7 @@ from pytest_ncnn_parity.report.html.charts import charts
 from pytest_ncnn_parity.report.html.columns import columns
 from pytest_ncnn_parity.report.html.view import model_parts
 
-SCRIPTS = ("data.js", "table.js", "charts.js", "page.js")
+SCRIPTS = ("data.js", "table.js", "matrix.js", "charts.js", "page.js")
 
 
 def render(document: Report) -> str:

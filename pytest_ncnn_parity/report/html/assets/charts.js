@@ -4,6 +4,7 @@ const templates = JSON.parse(document.getElementById("charts").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const FP16_MAX = 65504;
 const FP16_LEAST = 2 ** -14;
+const MARKS = { x: "cross" };
 const NAMED = 5; // red layers with their names in the chart
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -17,19 +18,34 @@ function loadLibrary() {
   Bokeh.logger.set_level("warn");
 }
 
-/** What is inf or nan stands at the upper edge, what is 0 at the lower one: a log scale has neither. */
+/** A log scale of what is finite, between a band for inf and nan above and one for 0 below. */
 class Scale {
   constructor(values) {
-    const drawn = values.filter((value) => Number.isFinite(value) && value > 0);
-    this.least = Math.min(...drawn, 1) / 8;
-    this.most = Math.max(...drawn, this.least * 100) * 30;
-    this.low = this.least * 1.7;
-    this.high = this.most / 3;
+    const measured = values.filter((value) => value !== null && value !== undefined);
+    const drawn = measured.filter((value) => Number.isFinite(value) && value > 0);
+    const least = Math.min(...drawn, 1);
+    this.floor = Math.floor(Math.log10(least / 1.5));
+    this.ceiling = Math.ceil(Math.log10(Math.max(...drawn, least * 100) * 1.5));
+    this.zero = measured.some((value) => !(value > 0) && value <= 0);
+    this.inf = measured.some((value) => !Number.isFinite(value));
+    const band = 10 ** ((this.ceiling - this.floor) / 8);
+    this.least = 10 ** this.floor / (this.zero ? band : 1);
+    this.most = 10 ** this.ceiling * (this.inf ? band : 1);
+    this.low = this.zero ? this.least * Math.sqrt(band) : this.least;
+    this.high = this.inf ? this.most / Math.sqrt(band) : this.most;
   }
 
   y(value) {
     if (Number.isNaN(value) || Math.abs(value) === Infinity) return this.high;
     return value > 0 ? value : this.low;
+  }
+
+  /** Powers of ten, no more than eight. */
+  get ticks() {
+    const step = Math.max(1, Math.ceil((this.ceiling - this.floor) / 7));
+    const powers = [];
+    for (let power = this.floor; power <= this.ceiling; power += step) powers.push(10 ** power);
+    return powers;
   }
 }
 
@@ -131,7 +147,9 @@ class Charts {
   fillErrors(cases) {
     const { figure, source, target } = this.drawn.errors;
     const compared = cases.filter((c) => c.compared);
-    const scale = new Scale(compared.flatMap((c) => [c.error, c.allowed, c.accumulated]));
+    const tolerances = compared.map((c) => c.allowed || null); // a tolerance of 0 has no line
+    const aside = compared.length < cases.length ? [0] : []; // what was skipped stands where 0 does
+    const scale = new Scale([...compared.flatMap((c) => [c.error, c.accumulated]), ...aside, ...tolerances]);
     this.scaleTo(figure, scale);
     this.points("errors", cases.map((c) => this.errorPoint(c, scale)), scale);
     source("allowed").data = this.line(compared, (c) => c.allowed || scale.low);
@@ -142,6 +160,7 @@ class Charts {
     this.section.querySelector("[data-note]").textContent = accumulated.length
       ? ""
       : "accumulated: not measured; --ncnn-parity-accumulated does";
+    this.section.querySelector("[data-accumulated]").hidden = accumulated.length === 0;
     target.ariaLabel = this.summary("Error of each layer", cases);
   }
 
@@ -170,8 +189,6 @@ class Charts {
   }
 
   rangePoints(c, scale) {
-    // the largest of a candidate's finite values says nothing where others are inf or nan
-    const candidate = c.nan ? NaN : c.inf ? Infinity : c.candidate;
     const point = (who, value, shape, fill) => {
       const red = Math.abs(value) > FP16_MAX || Number.isNaN(value);
       const what = `largest of the ${who} (${c.sample}): ${shown(value, 6)}`;
@@ -180,7 +197,7 @@ class Charts {
       return { ...at, shape: beyond, size: red ? 10 : 5, fill: red ? "failed" : fill };
     };
     const own = point("reference", c.reference, "circle", "own");
-    return candidate === null ? [own] : [point("candidate", candidate, "diamond", "accumulated"), own];
+    return c.candidate === null ? [own] : [point("candidate", c.candidate, "diamond", "accumulated"), own];
   }
 
   points(kind, points, scale) {
@@ -194,6 +211,15 @@ class Charts {
       ...Object.fromEntries(Object.entries(columns).map(([name, of]) => [name, points.map(of)])),
     };
     this.nameRed(source("names"), figure, points);
+    this.explain(kind, points);
+  }
+
+  /** Show of the legend what is drawn. */
+  explain(kind, points) {
+    const marks = new Set(points.map((p) => (p.fill === "skipped" ? "hollow" : MARKS[p.shape] ?? p.shape)));
+    for (const key of this.drawn[kind].target.closest("figure").querySelectorAll(".legend .key[data-mark]")) {
+      key.hidden = !marks.has(key.dataset.mark);
+    }
   }
 
   nameRed(source, figure, points) {
@@ -222,8 +248,15 @@ class Charts {
 
   scaleTo(figure, scale) {
     figure.y_range.setv({ start: scale.least, end: scale.most });
+    figure.left[0].ticker.ticks = scale.ticks;
+    const bands = {
+      0: { y: scale.low, bottom: scale.least, top: 10 ** scale.floor, visible: scale.zero },
+      inf: { y: scale.high, bottom: 10 ** scale.ceiling, top: scale.most, visible: scale.inf },
+    };
     for (const part of figure.center) {
-      if (part.type === "Label") part.y = part.text === "0" ? scale.low : scale.high;
+      const { y, bottom, top, visible } = bands[part.text ?? part.name] ?? {};
+      if (part.type === "Label") part.setv({ y, visible });
+      if (part.type === "BoxAnnotation") part.setv({ bottom, top, visible, fill_color: colour("rule") });
     }
   }
 

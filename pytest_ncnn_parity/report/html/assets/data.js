@@ -10,6 +10,12 @@ function number(value) {
   return value === "inf" ? Infinity : value === "-inf" ? -Infinity : NaN;
 }
 
+/** The largest of the candidate's values: where some are inf or nan alone, not that of the others. */
+function largest(columns, i) {
+  if (columns.nan[i]) return NaN;
+  return columns.inf[i] ? Infinity : number(columns.candidate_absmax[i]);
+}
+
 /** One model's cases, each an object made when it is asked for. */
 class Cases {
   constructor(model) {
@@ -42,7 +48,8 @@ class Cases {
       error: number(columns.scaled[i]),
       accumulated: number(columns.accumulated[i]),
       reference,
-      candidate: number(columns.candidate_absmax[i]),
+      candidate: largest(columns, i),
+      used: number(columns.used[i]),
       allowed: scaled === null ? null : scaled + rtol + (atol && reference ? atol / reference : 0),
       tolerance: { atol, rtol, scaled, cosine, sqnr_db: sqnr },
       message: columns.message[i].map(textAt),
@@ -50,6 +57,7 @@ class Cases {
     for (const name of ["verdict", "cause", "comparison", "sample", "execution"]) {
       one[name] = textAt(columns[name][i]);
     }
+    one.nodeid = `${textAt(columns.node[i])}::${textAt(columns.item[i])}`;
     for (const name of ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"]) {
       one[name] = number(columns[name][i]);
     }
@@ -78,5 +86,11 @@ function element(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
+  return node;
+}
+
+function svgElement(name, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   return node;
 }

@@ -17,8 +17,17 @@ async function copy(button) {
   }
 }
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.addEventListener("click", () => copy(button));
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
+});
+
+const tables = new Map();
+
+/** What stands behind # in the address: a model, and what its table is narrowed to. */
+function follow() {
+  const [id, wanted] = decodeURI(location.hash).slice(1).split("?");
+  if (wanted) tables.get(id)?.open(wanted);
 }
 
 const waiting = new Map();
@@ -37,12 +46,17 @@ function begin(place) {
 
 for (const section of document.querySelectorAll("section.model")) {
   const cases = new Cases(data.models[Number(section.dataset.model)]);
-  const charts = new Charts(section, cases, new Table(section, cases));
+  const table = new Table(section, cases);
+  tables.set(section.id, table);
+  new Matrix(section, cases, table);
+  const charts = new Charts(section, cases, table);
   if (charts.empty) continue;
   const place = section.querySelector(".charts");
   waiting.set(place, charts);
   watcher.observe(place);
 }
 
+follow();
+addEventListener("hashchange", follow);
 addEventListener("beforeprint", () => [...waiting.keys()].forEach(begin));
 document.documentElement.dataset.ready = String(Math.round(performance.now()));

@@ -37,8 +37,14 @@ function order(a, b) {
   return rank(a) - rank(b);
 }
 
+/** The command that runs one case again. */
+function rerun(nodeid) {
+  return `pytest --ncnn-parity '${nodeid.replaceAll("'", "'\\''")}'`;
+}
+
 class Table {
   constructor(section, cases) {
+    this.section = section;
     this.cases = cases.all();
     this.form = section.querySelector("form.filters");
     this.status = section.querySelector("[data-shown]");
@@ -52,6 +58,27 @@ class Table {
     this.makeHead();
     this.listen();
     this.draw();
+  }
+
+  /** The part of the page's address that names this model, and what its table is narrowed to. */
+  get address() {
+    const wanted = [...new FormData(this.form)].filter(([, value]) => value);
+    return `#${this.section.id}${wanted.length ? `?${new URLSearchParams(wanted)}` : ""}`;
+  }
+
+  /** Narrow the table to what an address asks for. */
+  open(wanted) {
+    this.form.reset();
+    for (const [name, value] of new URLSearchParams(wanted)) {
+      if (this.form.elements.namedItem(name)) this.form.elements.namedItem(name).value = value;
+    }
+    this.shown = PAGE;
+    this.draw();
+    this.form.scrollIntoView({ block: "start" });
+  }
+
+  remember() {
+    history.replaceState(null, "", this.address);
   }
 
   /** Columns that have nothing to tell in this report are left out. */
@@ -85,6 +112,7 @@ class Table {
     const again = () => {
       this.shown = PAGE;
       this.draw();
+      this.remember();
     };
     this.form.addEventListener("input", again);
     this.form.addEventListener("reset", () => setTimeout(again));
@@ -101,12 +129,9 @@ class Table {
   }
 
   /** Show the cases of one layer or output. */
-  search(name) {
-    this.form.reset();
-    this.form.elements.name.value = name;
-    this.shown = PAGE;
-    this.draw();
-    this.form.scrollIntoView({ block: "start" });
+  search(name, comparison = "") {
+    this.open({ name, comparison });
+    this.remember();
   }
 
   matching() {
@@ -174,6 +199,10 @@ class Table {
       const terms = Object.entries(c.tolerance).filter(([, value]) => value);
       add("allowed", terms.map(([name, value]) => `${name} ${shown(value)}`).join(" · "));
     }
+    const id = `rerun-${this.section.dataset.model}-${c.index}`;
+    const button = element("button", { type: "button", "data-copy": id }, "Copy");
+    facts.append(element("dt", {}, "run again"));
+    facts.append(element("dd", {}, element("code", { id }, rerun(c.nodeid)), " ", button));
     const cell = element("td", { colspan: String(this.columns.length) }, facts);
     if (c.message.length) cell.append(element("pre", { class: "text" }, c.message.join("\n")));
     else if (c.verdict === "failed") add("message", "left out here for room; the JSON report has it");
