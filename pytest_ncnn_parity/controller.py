@@ -36,19 +36,23 @@ class PhaseReport(Protocol):
 
 @dataclass(frozen=True)
 class End:
-    """What makes a run fail that pytest itself would pass.
+    """What is wrong with a run that pytest itself would pass.
 
     `worse`: something is worse than in the baseline, and that was to fail. `nothing`: that nothing was
-    compared. `unwritten`: reports that could not be written.
+    compared, and `empty`: this fails the run. `unwritten`: reports that could not be written.
     """
 
     worse: bool = False
     nothing: str = ""
+    empty: bool = False
     unwritten: Sequence[str] = ()
 
 
 class Controller:
-    """The reports of a run, from its start to its end. OptionsError where there is no such baseline."""
+    """The reports of a run, from its start to its end. OptionsError where there is no such baseline.
+
+    A run that is neither started nor ended writes nothing and says nothing.
+    """
 
     def __init__(self, options: Options, rootdir: Path, pytest_version: str) -> None:
         self._options = options
@@ -60,14 +64,28 @@ class Controller:
         environment = run_report.environment(versions, shown, origin.host(), commit)
         self._report = run_report.RunReport(environment)
         self._files = writer.ReportFiles(writer.targets(options.reports))
-        self._end = End()
+        self._started = False
+        self._end: End | None = None
 
     def start(self) -> list[str]:
-        """Write reports that say nothing yet; what could not be written.
+        """Write reports that say nothing yet, unless that was done; what could not be written.
 
         No former run's are left then, and the places are sound.
         """
+        if self._started:
+            return []
+        self._started = True
         return self._files.write(self._report.document)
+
+    @property
+    def concerned(self) -> bool:
+        """Whether the run has anything to do with specs: cases to run, or errors in specs."""
+        return bool(self._report.state.selected or self._report.errors)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is cut short."""
+        return self._report.state.stopped is not None
 
     def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
         """Take a part of a spec that could not be collected; `place`: of the spec's first error."""
@@ -85,7 +103,10 @@ class Controller:
             return
         carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
         if report.outcome not in records.OUTCOMES:
-            return  # another plugin's word, such as "rerun": the verdict is still to come
+            # another plugin's word, such as "rerun": the verdict is still to come
+            if carried:
+                self._report.learn(report.nodeid, carried)
+            return
         outcome = records.OUTCOMES[report.outcome]
         case = carried.get("case")
         if case is None:
@@ -104,18 +125,22 @@ class Controller:
         """The run is cut short."""
         self._report.state.stop(why)
 
-    def end(self, typed: bool, places: Sequence[str], collected_only: bool) -> End:
+    def end(self, typed: bool, places: Sequence[str], narrowed: bool = False) -> End:
         """Nothing more will come: compare with the baseline, then write the reports.
 
-        `typed`: the gate was asked for on this command line. `places`: where specs were looked for.
+        `typed`: the gate was asked for on this command line, and not by an ini that holds for every run.
+        `places`: where specs were looked for. `narrowed`: tests were chosen one by one, so that a run
+        without a case may be one of other tests.
         """
         self._report.state.end()
+        nothing = counts.nothing_compared(self._report.document(), typed or not narrowed, places)
+        if not typed and not self.concerned:
+            self._end = End(nothing=nothing, empty=bool(nothing) and self._options.require_vulkan)
+            return self._end
         worse = self._compare()
         unwritten = self._files.write(self._report.document)
-        nothing = ""
-        if not collected_only:
-            nothing = counts.nothing_compared(self._report.document(), typed, places)
-        self._end = End(worse and self._options.baseline_fail, nothing, unwritten)
+        worse = worse and self._options.baseline_fail
+        self._end = End(worse, nothing, empty=bool(nothing), unwritten=unwritten)
         return self._end
 
     def _compare(self) -> bool:
@@ -124,26 +149,37 @@ class Controller:
             self._report.since = self._baseline.against(self._report.document(), self._rootdir)
         return bool(self._report.since["regressions"])
 
-    def sections(self, verbosity: int, width: int) -> Iterator[tuple[str, list[Line]]]:
-        """The summary for the terminal: titles, each with its lines."""
+    def sections(
+        self, verbosity: int, width: int, errors_above: bool = True
+    ) -> Iterator[tuple[str, list[Line]]]:
+        """The summary for the terminal: titles, each with its lines.
+
+        `errors_above`: pytest has said what is wrong with specs that were not collected.
+        """
+        if self._end is None:
+            return
         document = self._report.document()
-        yield "ncnn parity", list(terminal.summary(document, verbosity, width))
+        yield "ncnn parity", list(terminal.summary(document, verbosity, width, errors_above))
         yield "ncnn parity baseline", list(terminal.since_baseline(document, verbosity, width))
 
-    def remarks(self, environ: Mapping[str, str]) -> Iterator[Line]:
+    def remarks(self, environ: Mapping[str, str], annotated: bool = False) -> Iterator[Line]:
         """Lines after the summary: what failed the run, and what GitHub's runner reads in its log.
 
-        Writes the summary of the step that `environ` names.
+        Writes the summary of the step that `environ` names. `annotated`: red cases are already.
         """
+        if self._end is None:
+            return
         document = self._report.document()
         if self._end.nothing:
             yield f"WARNING: {self._end.nothing}", "yellow"
         for problem in self._end.unwritten:
             yield f"ERROR: {problem}", "red"
+        if not self._started and not self.concerned:
+            return
         problem = github.write_summary(document, environ)
         if problem:
             yield f"WARNING: {problem}", "yellow"
-        for line in github.annotated(document, environ, self._rootdir):
+        for line in github.annotated(document, environ, self._rootdir, annotated):
             yield line, ""
 
 

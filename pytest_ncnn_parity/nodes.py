@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import signal
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,7 @@ from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.verdict import Subject, Verdict, judge
 
 SESSION = pytest.StashKey[Session]()
-
-
-def select(session: Session, items: Iterable[pytest.Item]) -> None:
-    """Tell `session` which cases are going to run."""
-    for item in items:
-        if isinstance(item, CaseItem):
-            session.select(item.subject.plan, item.subject.sample, item.subject.case)
+MARKER = "ncnn_parity"
 
 
 class SpecFile(pytest.File):
@@ -36,6 +31,7 @@ class SpecFile(pytest.File):
     fault: Place | None = None
 
     def collect(self) -> Iterator[Sample]:
+        self.add_marker(MARKER)  # which every case below has as well
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)
@@ -46,8 +42,8 @@ class SpecFile(pytest.File):
             yield Sample.from_parent(self, name=printable(name), sample=name, plan=plan)
 
 
-class Sample(pytest.Collector):
-    """One named set of inputs."""
+class Sample(pytest.Class):
+    """One named set of inputs. It is a class to pytest: editors show those as branches of a tree."""
 
     def __init__(self, *, plan: Plan, sample: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,8 +58,8 @@ class Sample(pytest.Collector):
             )
 
 
-class ComparisonNode(pytest.Collector):
-    """One pair of setups."""
+class ComparisonNode(pytest.Class):
+    """One pair of setups. A class as well."""
 
     def __init__(
         self, *, plan: Plan, sample: str, comparison: comparisons.Comparison, **kwargs: Any
@@ -78,10 +74,10 @@ class ComparisonNode(pytest.Collector):
         cases = (
             self.plan.goldens(self.sample) if recorded else self.plan.cases(self.comparison, self.sample)
         )
-        path = ("inputs", self.sample, *(["expect"] if recorded else []))
-        line = self.plan.spec.line(*path)
+        path = ("inputs", self.sample)
         param_name = _relative(self.plan.spec.param, self.config.rootpath)
         for case in cases:
+            own = ("expect", str(case.output)) if recorded else ()
             item = CaseItem.from_parent(
                 self,
                 name=case.name,
@@ -89,7 +85,7 @@ class ComparisonNode(pytest.Collector):
                 sample=self.sample,
                 case=case,
                 param=param_name,
-                line=line,
+                line=self.plan.spec.line(*path, *own),
             )
             reason = self.plan.known(self.sample, case)
             if reason is not None:
@@ -97,12 +93,18 @@ class ComparisonNode(pytest.Collector):
             yield item
 
 
-class ParityFailure(Exception):
+class ParityFailure(AssertionError):
     """A case's verdict is 'failed'; the text is for the user."""
 
 
-class DeviceDenied(Exception):
+class DeviceDenied(AssertionError):
     """A device did not run what was asked of it; the text is for the user."""
+
+
+INTERRUPTED = (
+    "This limit ended the case while it waited for the run of its sample, which all cases of the sample "
+    "share. The other cases keep their verdicts."
+)
 
 
 class CaseItem(pytest.Item):
@@ -114,9 +116,16 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.subject = Subject(self.nodeid, plan, sample, case, param, line)
         self.verdict: Verdict | None = None
+        self._ran = False
 
     def runtest(self) -> None:
-        self.verdict = judge(self.subject, self.config.stash[SESSION])
+        session = self.config.stash[SESSION]
+        again, self._ran = self._ran, True
+        try:
+            self.verdict = judge(self.subject, session, again)
+        except pytest.fail.Exception as limit:  # another plugin's, in the middle of our work
+            session.interrupt(self.subject.plan, self.subject.sample)
+            raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
         self.user_properties += self.verdict.properties
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)
@@ -143,22 +152,58 @@ class CaseItem(pytest.Item):
         name = f"{self.subject.sample}::{self.subject.case.id}"
         return self.path, self.subject.line - 1, name
 
+    def carry(self, report: pytest.TestReport, verdict: Verdict) -> None:
+        """Let `report` carry `verdict`."""
+        self.verdict = None  # to be run again it needs another
+        vars(report)["ncnn_parity"] = verdict.carried
+        if report.skipped and isinstance(report.longrepr, tuple):
+            # the place of a skip is the spec's, not the line of ours that raised it
+            report.longrepr = (str(self.path), self.subject.line, verdict.text)
 
-def carry_fault(collector: pytest.Collector, report: pytest.CollectReport) -> None:
-    """Let pytest's `report` on a spec carry the place of its first error, from xdist's workers too."""
-    if isinstance(collector, SpecFile) and collector.fault is not None:
-        vars(report)["ncnn_parity_fault"] = vars(collector.fault)
 
+class NodeHooks:
+    """The hooks that know our nodes from others."""
 
-def carry(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Let pytest's `report` on a case carry its verdict to the process that writes ours."""
-    if not isinstance(item, CaseItem) or item.verdict is None:
-        return
-    verdict, item.verdict = item.verdict, None  # to be run again it needs another
-    vars(report)["ncnn_parity"] = verdict.carried
-    if report.skipped and isinstance(report.longrepr, tuple):
-        # the place of a skip is the spec's, not the line of ours that raised it
-        report.longrepr = (str(item.path), item.subject.line, verdict.text)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, None]:
+        """Let the report on a spec carry the place of its first error, from xdist's workers too."""
+        outcome = yield
+        if isinstance(collector, SpecFile) and collector.fault is not None:
+            vars(outcome.get_result())["ncnn_parity_fault"] = vars(collector.fault)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Take note of the cases that are going to run."""
+        for item in session.items:
+            if isinstance(item, CaseItem):
+                self._session.select(item.subject.plan, item.subject.sample, item.subject.case)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, None]:
+        """Let the report on a case carry its verdict to the process that writes ours."""
+        outcome = yield
+        if call.when == "call" and isinstance(item, CaseItem) and item.verdict is not None:
+            item.carry(outcome.get_result(), item.verdict)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Any:
+        """pytest-timeout's limit for one case, by a signal: its other method ends the whole process.
+
+        A sample's cases share one run. When it was interrupted once, what it takes is known, and the
+        next case must wait for all of it; from there on each step has our own limit alone.
+        """
+        if not isinstance(item, CaseItem):
+            return None
+        if self._session.was_interrupted(item.subject.plan, item.subject.sample):
+            return True
+        if settings.method != "signal" and hasattr(signal, "SIGALRM"):
+            by_signal = settings._replace(method="signal")
+            return item.ihook.pytest_timeout_set_timer(item=item, settings=by_signal)
+        return None
 
 
 def _relative(path: Path, root: Path) -> str:

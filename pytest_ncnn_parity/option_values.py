@@ -63,7 +63,12 @@ class _Reader:
                 return None
             return self._source.called_in / str(typed)
         configured = self._source.configured(option.ini)
-        return self._source.rootdir / str(configured) if configured else None
+        if not configured:
+            return None
+        if not isinstance(configured, str):
+            self._refuse(option, configured, "expected a path")
+            return None
+        return self._source.rootdir / configured
 
     def output(self, name: str) -> Path | None:
         """A path at which a file can be written, as far as can be told before."""

@@ -36,6 +36,11 @@ class Option:
         return f"ncnn_parity_{self.key}"
 
     @property
+    def takes_number(self) -> bool:
+        """Whether its value may be a number, which a TOML file writes without quotes."""
+        return self.metavar in {"N", "FACTOR", "SECONDS", "SIZE"}
+
+    @property
     def flag(self) -> str:
         return f"--ncnn-parity-{self.name}"
 
@@ -146,6 +151,17 @@ class Source:
     configured: Callable[[str], object]
     called_in: Path
     rootdir: Path
+
+    @property
+    def gate_typed(self) -> bool:
+        """Whether the gate was asked for on the command line: by its option, or by one of the table."""
+        names = ("ncnn_parity", *(option.ini for option in TABLE.values()))
+        return any(self.typed(name) is not None for name in names)
+
+    @property
+    def gate_wanted(self) -> bool:
+        """Whether the gate was asked for at all."""
+        return self.gate_typed or bool(self.configured("ncnn_parity"))
 
     def value(self, ini: str) -> object:
         """The command line's, or else the ini's."""

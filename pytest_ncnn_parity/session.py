@@ -32,6 +32,7 @@ class Session:
         self._selected: dict[str, dict[str, list[Case]]] = {}
         self._waiting: Counter[str] = Counter()  # by the plan's name: cases without a verdict
         self._reported: set[object] = set()
+        self._interrupted: set[tuple[str, str]] = set()  # a plan's name and a sample
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Take note of a case that this session is going to run."""
@@ -56,6 +57,14 @@ class Session:
     def concluded(self, plan: Plan) -> None:
         """Take note that a case of `plan` has its verdict."""
         self._waiting[plan.name] -= 1
+
+    def interrupt(self, plan: Plan, sample: str) -> None:
+        """Take note that a case of `sample` was interrupted while it was being judged."""
+        self._interrupted.add((plan.name, sample))
+
+    def was_interrupted(self, plan: Plan, sample: str) -> bool:
+        """Whether a case of `sample` was."""
+        return (plan.name, sample) in self._interrupted
 
     def news(self, key: object) -> bool:
         """Whether `key` is asked about for the first time: what it stands for is reported once."""

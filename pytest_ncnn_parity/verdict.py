@@ -77,13 +77,14 @@ class _Account:
     repro: str | None = None
 
 
-def judge(subject: Subject, session: Session) -> Verdict:
-    """Run the case as far as nobody has, and say what came of it.
+def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
+    """Run the case as far as nobody has, and say what came of it. `again`: run it once more.
 
     Raises EngineError where no worker can be started or spoken to.
     """
     run = session.run(subject.plan)
-    result = run.result(subject.sample, subject.case)
+    ask = run.result_of_rerun if again else run.result
+    result = ask(subject.sample, subject.case)
     denial = device_denial(result) if session.require_vulkan else None
     if denial is not None:
         result = replace(result, outcome="failed")
@@ -102,7 +103,8 @@ def judge(subject: Subject, session: Session) -> Verdict:
     )
     carried = _carried(subject, session, run, result, account.fix)
     carried["case"] = record
-    session.concluded(subject.plan)
+    if not again:
+        session.concluded(subject.plan)
     return Verdict(
         record["outcome"], record["message"], carried, records.properties(record), denial is not None
     )

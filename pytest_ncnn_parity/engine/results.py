@@ -45,7 +45,11 @@ class SampleResults:
         """Learn one more result, or that there are no more."""
         if self._stream is None:
             self._stream = self._fresh()
-        result = next(self._stream, None)
+        try:
+            result = next(self._stream, None)
+        except BaseException:  # interrupted: it can give no more, and the next who asks needs another
+            self._stream = None
+            raise
         if result is None:
             self._ended = True
         else:

@@ -73,6 +73,11 @@ class SpecRun:
         comparisons = self.plan.spec.comparisons
         return selected >= {case.id for one in comparisons for case in self.plan.cases(one, sample)}
 
+    def result_of_rerun(self, sample: str, case: Case) -> Result:
+        """The result of `case`, which is run once more, by itself."""
+        (result,) = self.judge(sample, [case])
+        return result
+
     def result(self, sample: str, case: Case) -> Result:
         """The result of `case`; its sample is run up to here if nobody has."""
         return self._weighed(sample, case, self._sample(sample).result(case.id))
@@ -240,13 +245,19 @@ class SpecRun:
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
         """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.
 
-        Where it raises, it is not called again here, and the others get None.
+        Where it raises, it is not called again here, and the others get None; unless another plugin, or
+        Ctrl-C, interrupted it.
         """
         key = (kind, name)
         if key not in self._once:
             self._once[key] = None
             shared = self.settings.share is not None
-            self._once[key] = self._shared(key, answer, work_out) if shared else work_out()
+            try:
+                self._once[key] = self._shared(key, answer, work_out) if shared else work_out()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    del self._once[key]
+                raise
         known: T | None = self._once[key]
         return known
 

@@ -50,10 +50,10 @@ def commonest_reason(skipped: Sequence[CaseRecord]) -> str:
     return reason if count == len(skipped) else f"{reason} ({count} of {len(skipped)} cases)"
 
 
-def nothing_compared(document: Report, typed: bool, places: Sequence[str]) -> str:
-    """What to say of a run that compared nothing at all; empty where something was, or was not wanted.
+def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> str:
+    """What to say of a run that compared nothing at all; empty where something was, or was not `wanted`.
 
-    `typed`: the gate was asked for on this command line, and not by an ini that holds for every run.
+    `places`: the paths in which specs were looked for.
     """
     if any(compared(case) for model in document["models"] for case in model["cases"]):
         return ""
@@ -61,7 +61,7 @@ def nothing_compared(document: Report, typed: bool, places: Sequence[str]) -> st
         return ""  # what went wrong is told elsewhere, and has its own exit status
     if document["selected"]:
         return f"nothing was compared: every case was skipped, {document['selected']} of them"
-    if typed:
+    if wanted:
         return (
             f"nothing was compared: no case was selected; looked for *{SUFFIX} in "
             f"{', '.join(places) or 'nothing'}"

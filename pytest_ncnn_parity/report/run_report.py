@@ -77,19 +77,24 @@ class RunReport:
         """
         case = carried["case"]
         nodeid = case["nodeid"]
-        spec = self._specs.setdefault(nodeid.partition("::")[0], _OfSpec())
+        spec = self.learn(nodeid, carried)
         before = spec.cases.get(nodeid)
         if before is None or before["outcome"] != "failed":
             spec.cases[nodeid] = case
+        return self.state.judged(nodeid)
+
+    def learn(self, nodeid: str, carried: Carried) -> _OfSpec:
+        """Take what came with a case beside its verdict."""
+        spec = self._specs.setdefault(nodeid.partition("::")[0], _OfSpec())
         spec.network = carried.get("network", spec.network)
         spec.fixes |= {fix["comparison"]: fix for fix in carried.get("fixes", ())}
         spec.masks += [notice for notice in carried.get("masks", ()) if notice not in spec.masks]
         spec.notes += [note for note in carried.get("notes", ()) if note not in spec.notes]
         if "environment" in carried:
-            self._learn(carried["environment"])
-        return self.state.judged(nodeid)
+            self._learn_environment(carried["environment"])
+        return spec
 
-    def _learn(self, worker: WorkerEnvironment) -> None:
+    def _learn_environment(self, worker: WorkerEnvironment) -> None:
         known = self.environment
         known["ncnn"] = worker["ncnn"] or known["ncnn"]
         known["numpy"] = worker["numpy"] or known["numpy"]
@@ -110,7 +115,7 @@ class RunReport:
             **self.state.record(),
             "errors": self.errors,
             "environment": self.environment,
-            "models": [_model(name, spec) for name, spec in self._specs.items()],
+            "models": [_model(name, spec) for name, spec in self._specs.items() if spec.cases],
             **self.since,
         }
 

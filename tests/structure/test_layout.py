@@ -15,7 +15,7 @@ PACKAGE = "pytest_ncnn_parity"
 FLOORS = """
 plugin
 nodes
-verdict controller
+verdict controller printed
 session option_values
 baseline
 options

@@ -46,7 +46,7 @@ class Reported:
         self.controller.select([CASE])
         for phase in phases:
             self.controller.take(phase)
-        self.end = self.controller.end(typed=True, places=["here"], collected_only=False)
+        self.end = self.controller.end(typed=True, places=["here"])
         self.document: dict[str, Any] = json.loads(path.read_text("utf-8"))
 
     @property
@@ -120,7 +120,7 @@ def test_a_report_that_cannot_be_written_any_more_is_said(tmp_path: Path) -> Non
     path = tmp_path / "called" / "report.json"
     path.unlink()
     path.mkdir()
-    (problem,) = run.controller.end(typed=True, places=[], collected_only=False).unwritten
+    (problem,) = run.controller.end(typed=True, places=[]).unwritten
     assert problem.startswith(f"--ncnn-parity-json={path}: cannot be written: ")
     assert (f"ERROR: {problem}", "red") in list(run.controller.remarks({}))
 

@@ -19,13 +19,18 @@ _MESSAGE_SHOWN = 3000  # characters
 Environ = Mapping[str, str]
 
 
-def annotated(document: Report, environ: Environ, root: Path) -> Iterator[str]:
-    """Lines for the log, where it is GitHub's. `root`: what the specs' paths are relative to."""
+def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = False) -> Iterator[str]:
+    """Lines for the log, where it is GitHub's. `root`: what the specs' paths are relative to.
+
+    `by_plugin`: another plugin annotates each case that failed, and nothing else.
+    """
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     if not document["complete"]:
         yield _line("error", str(document["stopped"]), title="ncnn parity: cut short")
-    errors = [_error(error) for error in document["errors"]] + list(_red(document))
+    errors = [_error(error) for error in document["errors"]]
+    if not by_plugin:
+        errors += _red(document)
     most = MOST_ANNOTATIONS - (not document["complete"])
     shown = errors if len(errors) <= most else errors[: most - 1]
     for place, message in shown:

@@ -20,11 +20,17 @@ Line = tuple[str, str]  # the style is a name of pytest's markup, or nothing
 SHOWN = {0: 3, 1: 10}  # red layers of a comparison by verbosity; from 2 on all
 
 
-def summary(document: Report, verbosity: int, width: int = 80) -> Iterator[Line]:
-    """What ran where, how it ended, and which masks repair it: the less, the lower `verbosity`."""
+def summary(
+    document: Report, verbosity: int, width: int = 80, errors_above: bool = True
+) -> Iterator[Line]:
+    """What ran where, how it ended, and which masks repair it: the less, the lower `verbosity`.
+
+    `errors_above`: the errors of specs that were not collected stand further up on the terminal.
+    """
     if not document["models"] and not document["errors"] and document["complete"]:
         return
-    lines = [_in_one_line(document)] if verbosity < 0 else _whole(document, verbosity)
+    whole = verbosity >= 0
+    lines = _whole(document, verbosity, errors_above) if whole else _brief(document, errors_above)
     for text, style in lines:
         for line in fitted(printable(text), width):
             yield line, style
@@ -35,6 +41,12 @@ def since_baseline(document: SinceBaseline, verbosity: int, width: int = 80) -> 
     for text in baseline_text.lines(document, verbosity):
         for line in fitted(printable(text), width, pasted=False):
             yield line, ""
+
+
+def _brief(document: Report, errors_above: bool) -> Iterator[Line]:
+    yield _in_one_line(document)
+    if not errors_above:
+        yield from _not_collected(document, errors_above)
 
 
 def _in_one_line(document: Report) -> Line:
@@ -49,7 +61,15 @@ def _in_one_line(document: Report) -> Line:
     return "; ".join(parts), _style(cases)
 
 
-def _whole(document: Report, verbosity: int) -> Iterator[Line]:
+def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
+    for error in document["errors"]:
+        where = ": its errors stand above" if errors_above else ""
+        yield f"NOT COLLECTED: {error['spec']}{where}", "red"
+        if not errors_above:
+            yield from ((f"  {line}", "red") for line in error["message"].splitlines())
+
+
+def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Line]:
     yield from _environment(document)
     if not document["complete"]:
         yield (
@@ -59,8 +79,7 @@ def _whole(document: Report, verbosity: int) -> Iterator[Line]:
         )
         if document["not_reached"]:
             yield f"not reached: {', '.join(document['not_reached'])}", "red"
-    for error in document["errors"]:
-        yield f"NOT COLLECTED: {error['spec']}: its errors stand above", "red"
+    yield from _not_collected(document, errors_above)
     for spec, why in counts.uncompared(document):
         yield f"NOTHING COMPARED in {spec}: {_first(why)}", "yellow"
     for model in document["models"]:

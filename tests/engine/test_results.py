@@ -1,0 +1,40 @@
+"""The results of a sample as they are asked for, also by those who come after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.results import SampleResults
+
+
+class Interrupted(BaseException):
+    """As Ctrl-C, or another plugin's time limit."""
+
+
+def test_who_comes_after_an_interruption_has_the_rest_run() -> None:
+    asked: list[list[str]] = []
+
+    def run(waiting: Sequence[str]) -> Iterator[Result]:
+        asked.append(list(waiting))
+        for case_id in waiting:
+            if case_id == "b" and len(asked) == 1:
+                raise Interrupted
+            yield Result(case_id, "passed")
+
+    results = SampleResults(["a", "b", "c"], run)
+    assert results.result("a").id == "a"
+    with pytest.raises(Interrupted):
+        results.result("b")
+    assert [results.result(case_id).id for case_id in "cba"] == ["c", "b", "a"]
+    assert asked == [["a", "b", "c"], ["b", "c"]]
+
+
+def test_a_case_without_a_result_is_an_error() -> None:
+    results = SampleResults(["a"], lambda _: iter(()))
+    for _ in range(2):
+        with pytest.raises(EngineError, match="no result for a"):
+            results.result("a")
