@@ -28,7 +28,7 @@ def judge(
     """Compare arrays of one shape. `whole`: outputs of a whole network, and not of a layer alone."""
     if nature.integers:
         candidate, reference = (_integers(array, nature) for array in (candidate, reference))
-        return compare(candidate, reference, Tolerance())
+        return replace(compare(candidate, reference, Tolerance()), integers=True)
     if nature is UNKNOWN and not whole:
         return compare(candidate, reference, tolerance)
     scale = scale_of(reference, nature, tolerance.scaled, whole)

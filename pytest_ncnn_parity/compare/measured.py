@@ -36,4 +36,5 @@ class Metrics:
     candidate: float  # there
     budget: float  # there
     failed: tuple[str, ...] = ()  # conditions that did not hold, as text
+    integers: bool = False  # whole numbers, which are right or wrong, and not near
     forgiven: str = ""  # what is out of tolerance and agrees all the same, in words

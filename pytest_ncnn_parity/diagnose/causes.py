@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.diagnose import deaths, error_growth, values, winograd
+from pytest_ncnn_parity.diagnose import deaths, error_growth, integers, values, winograd
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
@@ -154,6 +154,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("device", values.wrong_in_fp32),
     ("device", values.fp32_is_wrong_as_well),
     ("device", values.packed_kernel_is_wrong),
+    ("precision", integers.integers_in_16_bits),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),

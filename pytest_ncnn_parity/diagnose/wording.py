@@ -16,8 +16,9 @@ def seen(metrics: Metrics, where: str) -> str:
         if count:
             return f"{kind} on {where}, {count} of {metrics.total} elements"
     if metrics.mismatched:
+        off = whole(metrics.max_abs) if metrics.integers else f"{metrics.max_abs:.4g}"
         return (
-            f"off by {metrics.max_abs:.4g} on {where} (scaled {metrics.scaled:.3g}), "
+            f"off by {off} on {where} (scaled {metrics.scaled:.3g}), "
             f"{metrics.mismatched} of {metrics.total} elements"
         )
     return f"{'; '.join(metrics.failed)} on {where}"
@@ -67,6 +68,11 @@ def remark(result: Result) -> str:
             "moves by when its inputs move by a unit in the last place"
         )
     return "" if metrics is None else metrics.forgiven
+
+
+def whole(value: float) -> str:
+    """An integer that a float64 holds, all its digits."""
+    return f"{value:.0f}"
 
 
 def number(value: float) -> str:

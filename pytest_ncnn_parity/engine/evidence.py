@@ -99,6 +99,17 @@ class Underflow:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """A value that holds integers and is only handed on: as `bits` of their own, or as whole `floats`.
+
+    `word_reader`: the layer behind that looks up a row for each of them, `tok (Embed)`, if there is one.
+    """
+
+    held_as: str
+    word_reader: str | None = None
+
+
+@dataclass(frozen=True)
 class GrowthStep:
     """A layer that gives out a larger error than was put in: `before` and `after` as shares."""
 
@@ -137,9 +148,9 @@ class Evidence:
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, what is
-    `inside` the layer, `underflow`, the int8 value it takes though it does not compute in int8
-    (`takes_int8`), how many nan the reference itself made; detections that
-    differ by rows at a threshold alone.
+    `inside` the layer, `underflow`, that they are `integers`, the int8 value it takes though it does not
+    compute in int8 (`takes_int8`), how many nan the reference itself made; detections that differ by
+    rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -168,6 +179,7 @@ class Evidence:
     unrepresentable: Unrepresentable | None = None
     inside: Inside | None = None
     underflow: Underflow | None = None
+    integers: Integers | None = None
     takes_int8: str | None = None
     reference_nan: int = 0
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 
+BITS, FLOATS = "bits", "floats"  # how integers are held
+
 # src/layer: embed.cpp, dequantize.cpp and requantize.cpp take their input by `const int*`
 READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 _WORDS = "1"  # Embed's input_dim
@@ -41,13 +43,27 @@ def words(layer: Layer) -> int | None:
     return int(written) if written.isascii() and written.isdigit() and int(written) > 0 else None
 
 
+def integers(graph: Graph) -> dict[str, str]:
+    """The blobs that hold integers, and how: as `bits` of their own, or as `floats` that are whole."""
+    return {
+        **dict.fromkeys(whole_numbers(graph), FLOATS),
+        **dict.fromkeys(integer_bits(graph), BITS),
+    }
+
+
+def copying_integers(graph: Graph) -> frozenset[int]:
+    """Numbers of the layers that do nothing but hand on integers: a device may store these otherwise."""
+    held = integers(graph)
+    return frozenset(n.number for n in graph.layers if _copied(n) and held.keys() >= set(n.outputs))
+
+
 def integer_bits(graph: Graph) -> frozenset[str]:
     """The blobs whose 32 bits are integers: words for an Embed, places for a Crop, and copies of either.
 
     A device that stores them in 16 bits makes 0 of them all.
     """
     read = (blob for layer in graph.layers for blob in _read_as_integers(layer))
-    return _copies(graph, {_source(graph, blob) for blob in read})
+    return _copies(graph, {source for blob in read for source in _sources(graph, blob)})
 
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
@@ -67,19 +83,28 @@ def _read_as_integers(layer: Layer) -> Iterable[str]:
     return layer.inputs[1:] if layer.type == "Crop" and layer.params.get("0") == _FROM_INPUT else ()
 
 
-def _source(graph: Graph, blob: str) -> str:
-    """The blob that `blob` is a copy of."""
+def _sources(graph: Graph, blob: str) -> Iterator[str]:
+    """The blobs that `blob` is a copy of: several, where a Concat puts them side by side."""
     layer = graph.producer[blob]
-    while layer.type in COPYING and layer.inputs:
-        blob = layer.inputs[0]
-        layer = graph.producer[blob]
-    return blob
+    copied = _copied(layer)
+    if not copied:
+        yield blob
+    for source in copied:
+        yield from _sources(graph, source)
+
+
+def _copied(layer: Layer) -> tuple[str, ...]:
+    """What `layer` copies: the further inputs of a Reshape or Crop are no values but shapes."""
+    if layer.type not in COPYING:
+        return ()
+    return tuple(layer.inputs if layer.type == "Concat" else layer.inputs[:1])
 
 
 def _copies(graph: Graph, sources: set[str]) -> frozenset[str]:
     """`sources`, and what layers that only copy make of these alone."""
     held = set(sources)
     for layer in graph.layers:
-        if layer.type in COPYING and layer.inputs and layer.inputs[0] in held:
+        copied = _copied(layer)
+        if copied and held.issuperset(copied):
             held.update(layer.outputs)
     return frozenset(held)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.nature import Nature
-from pytest_ncnn_parity.network.integers import integer_bits, whole_numbers
+from pytest_ncnn_parity.network.integers import integers
 from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
 from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 
@@ -43,10 +43,7 @@ class Parts:
     def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
         self._graph = graph
         self._scales = natural_scales(graph)
-        self._integers = {
-            **dict.fromkeys(whole_numbers(graph), "floats"),
-            **dict.fromkeys(integer_bits(graph), "bits"),
-        }
+        self._integers = integers(graph)
         self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
         self._labels: dict[str, int | Array] = {}
         self._units: list[float] = [0.0]  # by label; 0 is what Padding adds

@@ -21,7 +21,8 @@ class Fault:
 
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
     right once fp16 arithmetic, or winograd, is off. `reader`: the layer that an underflow breaks.
-    `misread`: the input blob whose 16-bit values the layer takes for fp32.
+    `misread`: the input blob whose 16-bit values the layer takes for fp32. `integers`: it hands on
+    integers, which 16 bits do not keep.
     """
 
     layer: Layer
@@ -31,6 +32,7 @@ class Fault:
     without_winograd: bool = False
     reader: str | None = None
     misread: str | None = None
+    integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         without_winograd=evidence.right("without_winograd") or _cured_by(result, NO_WINOGRAD),
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
+        integers=evidence.integers is not None,
     )
 
 

@@ -104,7 +104,9 @@ def _seed(
     for fault in faults:
         if fault.cause == "storage-overflow":
             continue
-        if fault.without_winograd:
+        if fault.integers:
+            seed[fault.layer.number] = _off_device(candidate)
+        elif fault.without_winograd:
             seed[fault.layer.number] = NO_WINOGRAD
         elif weak is not None and fault.without_arithmetic:
             seed[fault.layer.number] = weak
@@ -112,6 +114,16 @@ def _seed(
     for layer in (*region, *_sensitive(graph, faults, profile, output_tolerance)):
         seed[layer.number] = seed.get(layer.number, 0) | full
     return seed
+
+
+def _off_device(candidate: Setup | None) -> int:
+    """The mask that takes a layer off Vulkan and no more: on most CPUs it keeps what it copies.
+
+    On any of them bf16 does not, which Split, Reshape and others store there as well.
+    """
+    if candidate is None or (candidate.on_vulkan and candidate.half == "fp16"):
+        return NO_VULKAN
+    return strong_mask(candidate)
 
 
 def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator[Layer]:
@@ -133,6 +145,7 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
             yield from _down_to(graph, fault.layer, fault.reader)
         elif fault.cause == "storage-overflow" or not (
             fault.died
+            or fault.integers
             or fault.without_arithmetic
             or fault.without_winograd
             or fault.cause == "unsafe-mask"

@@ -10,6 +10,7 @@ from pytest_ncnn_parity.base.errors import Place
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.diagnose.wording import whole
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
@@ -93,6 +94,12 @@ def _details(case: Case, result: Result) -> Iterator[str]:
 
 def _metrics(m: Metrics, evidence: Evidence, tolerance: Tolerance) -> Iterator[str]:
     where = f"{evidence.blob}{list(m.index)}"
+    if m.integers:
+        yield f"worst:    {where}: {whole(m.candidate)}, reference {whole(m.reference)}"
+        differ = f"{m.mismatched} of {m.total} {evidence.shape} differ"
+        yield f"metrics:  max_abs {whole(m.max_abs)}, {differ}"
+        yield "allowed:  nothing, for integers are right or wrong"
+        return
     yield (f"worst:    {where}: {_g(m.candidate)}, reference {_g(m.reference)}, budget {_g(m.budget)}")
     yield (
         f"metrics:  max_abs {_g(m.max_abs)}  scaled {_g(m.scaled)}  cosine "

@@ -12,6 +12,7 @@ from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.inside import Insides
+from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.probes import Measure
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -52,17 +53,21 @@ class Conversions:
         blobs: Made,
         limits: Fp16Range,
         underflows: Underflows,
+        integers: HeldIntegers,
         measure: Callable[[CaseSpec], Measure],
     ) -> None:
         self._graph = graph
         self._blobs = blobs
         self._limits = limits
         self._underflows = underflows
+        self._integers = integers
         self._measure = measure
         self._insides = Insides(nets)
 
     def predict(self, case: CaseSpec, layer: Layer) -> Result:
         """No candidate: can fp16 hold what the reference computes here?"""
+        if self._integers.makes(layer):
+            return self._integers.in_range(case, layer, self._blobs, self._measure(case))
         taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
+from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -76,6 +77,7 @@ class LayerJudge:
         limits: Fp16Range,
         underflows: Underflows,
         natures: Natures,
+        integers: HeldIntegers,
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that failed so far, by comparison and number
@@ -89,7 +91,10 @@ class LayerJudge:
         self._limits = limits
         self._underflows = underflows
         self._natures = natures
-        self._conversions = Conversions(graph, nets, chain.blobs, limits, underflows, self._measure)
+        self._conversions = Conversions(
+            graph, nets, chain.blobs, limits, underflows, integers, self._measure
+        )
+        self._integers = integers
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -151,18 +156,19 @@ class LayerJudge:
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         refuse_behind_red(case, layer, (reference, candidate), self._nets, self._blobs, self._red)
         evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))
-        expected = self._run(reference, layer, execution.feed)
+        feed = self._integers.feed(layer, execution.feed)
+        expected = self._run(reference, layer, feed)
         probe = probes.Probe(
             self._job,
             self._nets,
             case,
-            self._runner(layer, execution.feed),
-            self._again(layer, execution.feed),
+            self._runner(layer, feed),
+            self._again(layer, feed),
             self._measure(case),
             may_use_winograd(layer),
         )
         try:
-            outputs = self._run(candidate, layer, execution.feed)
+            outputs = self._run(candidate, layer, feed)
             metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
             evidence = replace(evidence, death=failed.death)
@@ -170,13 +176,14 @@ class LayerJudge:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
+        evidence = replace(evidence, integers=self._integers.of(layer, blob))
         if evidence.unrepresentable is not None:
             self._limits.hold(case, self._saturated(case, evidence, outputs, expected, probe))
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
-        if not fault and is_default(case.tolerance):
-            noise = self._rounding(case, layer, execution.feed, outputs[blob], expected[blob], blob)
+        if not fault and not metrics.integers and is_default(case.tolerance):
+            noise = self._rounding(case, layer, feed, outputs[blob], expected[blob], blob)
             if noise.explains:
                 metrics = replace(metrics, agrees=True, used=noise.factor / MOST_OVERALL, failed=())
                 return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
@@ -51,6 +52,7 @@ class Lockstep:
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
         self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
+        self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(job, nets)
         rounded = (self._run_rounded, self._tolerance)
@@ -66,6 +68,7 @@ class Lockstep:
             self._limits,
             self._underflows,
             self._natures,
+            self._integers,
             self._red,
         )
 
@@ -155,8 +158,8 @@ class Lockstep:
         held: list[tuple[CaseSpec, Layer, Result]] = []
         for layer, outputs in self._chain.steps():
             if fp16:
-                self._limits.observe(outputs)
-                self._underflows.observe(outputs)
+                self._limits.observe(self._integers.others(outputs))
+                self._underflows.observe(self._integers.others(outputs))
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain has them as long as somebody reads them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISIONS, Setup
@@ -31,7 +31,13 @@ def stores_half(setup: Setup, opt: Any, cpu_fp16: Sequence[bool], cpu_bf16: Sequ
     return any(getattr(opt, name, False) for name in names)
 
 
-def left_on_cpu(types: Sequence[str], on_vulkan: Sequence[bool], masks: Sequence[int]) -> bool:
-    """Whether no layer that computes runs on Vulkan, though no mask keeps any away from it."""
-    works = (there for kind, there in zip(types, on_vulkan, strict=True) if kind not in _NO_WORK)
+def left_on_cpu(
+    types: Sequence[str], on_vulkan: Sequence[bool], masks: Sequence[int], integers: Collection[int]
+) -> bool:
+    """Whether no layer that computes runs on Vulkan, though no mask keeps any away from it.
+
+    The layers, by number, that copy `integers` count as well: Vulkan may store these in 16 bits.
+    """
+    layers = enumerate(zip(types, on_vulkan, strict=True))
+    works = (there for n, (kind, there) in layers if kind not in _NO_WORK or n in integers)
     return not any(works) and not any(mask & NO_VULKAN for mask in masks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,12 +81,19 @@ def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
 
 
 class Executions:
-    """How every layer of a network that was just loaded runs.
+    """How every layer of a network that was just loaded runs; of `integers` see `left_on_cpu`.
 
     Unavailable is raised where ncnn made something else of the setup, so that nothing would be tested.
     """
 
-    def __init__(self, net: ncnn.Net, spec: NetSpec, masks: Sequence[int], device_name: str) -> None:
+    def __init__(
+        self,
+        net: ncnn.Net,
+        spec: NetSpec,
+        masks: Sequence[int],
+        device_name: str,
+        integers: Collection[int] = (),
+    ) -> None:
         self._opt = net.opt
         self._setup = Setup(spec.device, spec.precision, spec.options)
         self._masks = masks
@@ -96,9 +103,11 @@ class Executions:
         self._on_vulkan = [bool(net.opt.use_vulkan_compute and one.support_vulkan) for one in layers]
         self._cpu_fp16 = [one.support_fp16_storage and (arm or not (X86 or _ARM)) for one in layers]
         self._cpu_bf16 = [one.support_bf16_storage for one in layers]
-        self._refuse_another_setup([one.type for one in layers], device_name)
+        self._refuse_another_setup([one.type for one in layers], device_name, integers)
 
-    def _refuse_another_setup(self, types: Sequence[str], device_name: str) -> None:
+    def _refuse_another_setup(
+        self, types: Sequence[str], device_name: str, integers: Collection[int]
+    ) -> None:
         setup, opt = self._setup, self._opt
         if setup.on_vulkan and not opt.use_vulkan_compute:
             raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
@@ -109,7 +118,7 @@ class Executions:
                 f"{setup}: the device lacks it and ncnn dropped the option, so nothing would be tested",
                 setup.on_vulkan,
             )
-        if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks):
+        if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks, integers):
             raise Unavailable(
                 f"no layer runs on {device_name}: ncnn {ncnn.__version__} runs all of them on the "
                 "CPU, though no mask asks for it, so nothing would be tested",

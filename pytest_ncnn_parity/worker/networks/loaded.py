@@ -12,6 +12,7 @@ from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.detectors import DETECTORS
+from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import Unavailable, failed
@@ -66,7 +67,10 @@ class LoadedNet:
             if layer.type in DETECTORS
             for top in layer.tops
         }
-        self._executions = Executions(self.net, spec, masks, self.device_name)
+        graph = None if int8 is None else int8.graph
+        self._integers = frozenset() if graph is None else integer_bits(graph)
+        copying = () if graph is None else copying_integers(graph)
+        self._executions = Executions(self.net, spec, masks, self.device_name, copying)
 
     def _check_available(self) -> None:
         if self.setup.on_vulkan:
@@ -201,7 +205,7 @@ class LoadedNet:
             _, packed = extractor.extract(index, AS_IT_IS)
             if packed.elemsize == packed.elempack:  # a byte for each of them
                 return Blob.of_int8(packed)
-        return Blob(mat)
+        return Blob.of_integers(mat) if blob in self._integers else Blob(mat)
 
 
 def _on_vulkan(net: Net, layer: param.Layer) -> bool:

@@ -22,7 +22,7 @@ Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
 class Blob:
     """One value in host memory, with what is asked of it, each worked out once.
 
-    It is fp32, int32 that was fed so, or int8 where a network holds it in int8.
+    It is fp32, int32 where integers are read, or int8 where a network holds it in int8.
     """
 
     def __init__(self, mat: Any, array: Array | None = None) -> None:
@@ -41,6 +41,11 @@ class Blob:
     def of_int8(packed: Any) -> Blob:
         """Of a Mat of int8, however it is packed."""
         return Blob(ncnn.convert_packing(packed, 1, _ONE_THREAD))
+
+    @staticmethod
+    def of_integers(mat: Any) -> Blob:
+        """Of a Mat whose 32 bits are integers, which ncnn hands out as floats."""
+        return Blob(mat, np.ascontiguousarray(mat).view(np.int32))
 
     @staticmethod
     def of_nothing() -> Blob:
@@ -122,6 +127,10 @@ class Blob:
             return self
         with np.errstate(over="ignore"):
             return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
+
+    def stored_as_floats(self, half: str) -> Blob:
+        """These integers once `half` has kept their bits as those of a float."""
+        return Blob.of_integers(Blob(self.mat).rounded(half).mat)
 
     def rounded(self, half: str | None) -> Blob:
         """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""

@@ -1,0 +1,33 @@
+"""The rule for integers that a layer hands on, and that 16 bits do not keep."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.network.integers import BITS
+from pytest_ncnn_parity.network.masks import NO_STORAGE, NO_VULKAN
+
+WHOLE = {"fp16": 2**11, "bf16": 2**8}  # up to these, each integer is a value of the format
+
+
+def integers_in_16_bits(failure: Failure) -> Explanation | None:
+    held, half, layer = failure.evidence.integers, failure.case.comparison.half, failure.case.layer
+    if held is None or half is None or layer is None:
+        return None
+    was, became = (wording.whole(n) for n in (failure.metrics.reference, failure.metrics.candidate))
+    where = "in fp16, predicted" if failure.evidence.predicted else f"on {failure.where}"
+    what = f"holds integers, and {layer.type} stores them in 16 bits: {was} becomes {became} {where}"
+    if held.held_as == BITS:
+        why = f"{was} is not representable in {half}, which takes the bits of an integer for a float's"
+    else:
+        why = f"{was} is not representable in {half}, which holds integers up to {WHOLE[half]} exactly"
+    lines = [why]
+    if held.word_reader is not None:
+        lines.append(f"{held.word_reader} would look up the row of {became} in place of that of {was}")
+    candidate = failure.case.comparison.candidate
+    if candidate is None or candidate.on_vulkan:
+        lines.append(
+            f"31={NO_VULKAN} on this layer keeps it on the CPU, where integers stay as they are; on a "
+            f"CPU that stores {half} as well, as ARM's do, it takes {NO_VULKAN | NO_STORAGE[half]}"
+        )
+    return Explanation(what, (*lines, *wording.trials(failure.evidence)))
