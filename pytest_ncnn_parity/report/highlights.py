@@ -30,6 +30,8 @@ def share(case: CaseRecord) -> str:
     metrics, tolerance = case["metrics"], case["tolerance"]
     if metrics is None or tolerance is None:
         return ""
+    if metrics.get("integers"):
+        return f"off by {float(metrics['max_abs']):.0f}; integers are right or wrong"
     error = f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])}"
     return f"{error} of {_allowed(tolerance)} allowed"
 

@@ -173,6 +173,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
         "mismatched": metrics.mismatched,
         "total": metrics.total,
         "least_scaled": plain(metrics.least_scaled),
+        "integers": metrics.integers,
         "used": plain(metrics.used),
     }
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from failed_cases import CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, headline
+from failed_cases import BF16, CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, headline
 
 from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Underflow, Unrepresentable
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Integers, Underflow, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case, Golden
 
@@ -54,6 +54,40 @@ def test_storage_overflow_foreseen_without_a_device_says_so() -> None:
         "sum_249 (Reduction): fp32 reference 1803979.25 > 65504: inf in fp16, predicted "
         "(storage-overflow)"
     )
+
+
+def words(
+    candidate: list[float], reference: list[float], held: Integers, of: Case
+) -> tuple[str, tuple[str, ...]]:
+    result = failed(candidate, reference, integers=held)
+    diagnosis = diagnose(of, result)
+    assert diagnosis.cause == "precision"
+    return diagnosis.what, diagnosis.evidence
+
+
+def test_integers_that_16_bits_do_not_keep_are_told_with_all_their_digits() -> None:
+    held = Integers("bits", "tok (Embed)")
+    what, lines = words([0.0, 3.0], [1234567.0, 3.0], held, case("fork", "Split"))
+    assert "1234567 becomes 0" in what
+    assert "Split" in what
+    assert "tok (Embed)" in " ".join(lines)
+    assert "31=16" in " ".join(lines)
+    _, lines = words([0.0], [7.0], Integers("bits"), case("fork", "Split"))
+    assert "Embed" not in " ".join(lines)
+
+
+@pytest.mark.parametrize(("comparison", "last"), [(RANGE, "2048"), (BF16, "256")])
+def test_whole_floats_are_told_up_to_where_the_format_holds_them(
+    comparison: comparisons.Comparison, last: str
+) -> None:
+    of = case("fork", "Split", comparison)
+    _, lines = words([3000.0], [2999.0], Integers("floats"), of)
+    assert last in lines[0]
+
+
+def test_integers_that_fp32_on_the_device_loses_as_well_are_the_devices_fault() -> None:
+    result = failed([0.0], [7.0], integers=Integers("bits"), fp32_on_device=WRONG)
+    assert diagnose(case("fork", "Split"), result).cause == "device"
 
 
 def test_a_negative_overflow_does_not_claim_to_be_above_the_limit() -> None:

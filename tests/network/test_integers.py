@@ -8,6 +8,7 @@ import pytest
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.integers import (
     computing_readers,
+    copying_integers,
     integer_bits,
     integer_reader,
     whole_numbers,
@@ -75,6 +76,26 @@ def test_the_bits_that_an_embed_reads_are_integers_wherever_they_are_copied() ->
     )
     assert integer_bits(graph) == {"in0", "a", "b", "c", "row", "head", "tail", "out1"}
     assert whole_numbers(graph) == set()
+
+
+def test_words_that_are_put_side_by_side_are_all_integers() -> None:
+    graph = graphs.network(
+        "Split f in0 a b", "Sigmoid p b other", "Concat j a,other row", "Embed e row out0"
+    )
+    assert integer_bits(graph) == {"in0", "a", "other", "row", "b"}
+
+
+def test_what_is_beside_words_in_a_concat_is_no_copy_of_words_alone() -> None:
+    graph = graphs.network(
+        "Split f in0 a b c", "Embed e a words", "ReLU r words other", "Concat j b,other out0"
+    )
+    assert integer_bits(graph) == {"in0", "a", "b", "c"}
+
+
+def test_the_layers_that_hand_on_integers_do_nothing_else() -> None:
+    graph = graphs.network(*WORDS, "ReLU r out0 out1")
+    numbers = copying_integers(graph)
+    assert {graph.layers[n].name for n in numbers} == {"fork", "shape", "join", "crop"}
 
 
 def test_a_crop_reads_its_second_input_as_integers() -> None:

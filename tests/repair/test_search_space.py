@@ -56,6 +56,22 @@ def test_an_overflow_pulls_in_the_maker_and_every_reader() -> None:
     assert seed(graph, fault, total=2.25e6) == {"sum": 18, "rsqrt": 18}
 
 
+@pytest.mark.parametrize(
+    ("candidate", "mask"),
+    [
+        (VULKAN, 16),
+        (None, 16),
+        (Setup("vulkan", "bf16"), 20),
+        (Setup("cpu", "bf16"), 4),
+        (Setup("cpu", "fp16"), 2),
+    ],
+)
+def test_integers_are_mended_where_they_are_handed_on(candidate: Setup | None, mask: int) -> None:
+    graph = network("Split fork in0 a b", "Embed tok a x", "Embed pos b out0")
+    fault = Fault(graph.names["fork"], "precision", integers=True)
+    assert seed(graph, fault, candidate=candidate) == {"fork": mask}
+
+
 def test_a_region_goes_through_a_split_to_all_its_readers() -> None:
     graph = network(*DEMODULATION)
     fault = Fault(graph.names["scale"], "storage-overflow")

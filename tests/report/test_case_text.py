@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import plans
@@ -11,9 +12,11 @@ from failed_cases import CONV, ON_VULKAN, OUTPUT, failed
 
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.engine.evidence import Integers
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report.highlights import share
 from pytest_ncnn_parity.report.text import case_text
 
 RED = failed([math.inf, 1.0], [7e4, 1.0], blob="y", shape=(2,), **ON_VULKAN)
@@ -33,6 +36,19 @@ def test_a_failures_parts_are_its_text(case: Case) -> None:
     assert message.headline == diagnosis.what
     assert first == case_text.summary(case, diagnosis)
     assert first.endswith(f"{message.headline} ({diagnosis.cause})")
+
+
+def test_integers_are_printed_with_all_their_digits() -> None:
+    red = failed([0.0, 1.0], [1234567.0, 1.0], blob="y", shape=(2,), integers=Integers("bits"))
+    assert red.metrics is not None
+    red = replace(red, metrics=replace(red.metrics, integers=True))
+    text = said(CONV, red).text
+    assert "1234567" in text
+    assert "e+06" not in text
+    record = records.case_record("n", "s", CONV, red, diagnose(CONV, red), said(CONV, red), 3)
+    assert record["metrics"] is not None
+    assert record["metrics"]["integers"] is True
+    assert "1234567" in share(record)
 
 
 def test_the_record_of_a_case_has_them_as_fields() -> None:

@@ -33,6 +33,9 @@ class MetricsRecord(Measured):
     mismatched: Annotated[int, Field(description="elements out of tolerance")]
     total: int
     least_scaled: Annotated[Number, Field(description="the least 'scaled' that every element passes")]
+    integers: NotRequired[
+        Annotated[bool, Field(description="whole numbers: right or wrong, whatever the tolerance")]
+    ]
     used: NotRequired[
         Annotated[Number, Field(description="the largest error/budget of an element: 1 is all of it")]
     ]
