@@ -216,6 +216,7 @@ def _carried(
     if session.news((spec, "model")):
         carried["network"], unhashed = records.network_record(subject.plan, spec, subject.param)
         notes += unhashed
+        notes += [str(one) for one in subject.plan.overruled.values()]
     if notes:
         carried["notes"] = notes
     if session.news((spec, run.environment_size)):

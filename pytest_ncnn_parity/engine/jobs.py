@@ -163,7 +163,7 @@ def _inputs(plan: Plan, sample: str) -> dict[str, Mapping[str, Any]]:
     for blob, source in plan.spec.inputs[sample].items():
         plain = source.model_dump()
         if "shape" in plain and plain["shape"] is None:
-            plain["shape"] = list(plan.graph.shapes[blob])
+            plain["shape"] = list(plan.input_shape(blob))
         if "random" in plain:
             plain["low"], plain["high"] = source.bounds  # type: ignore[union-attr]
         for kind in ("file", "image"):

@@ -9,9 +9,10 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.input_shapes import at_odds
 from pytest_ncnn_parity.network.param import Graph, Layer
-from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
@@ -143,6 +144,48 @@ def mended(graph: Graph, blob: str, line: Shape) -> Shape | None:
     return next(
         (shape for shape in _others(graph, blob, line) if at_odds(graph, blob, shape) is None), None
     )
+
+
+@dataclass(frozen=True)
+class Overruled:
+    """An Input `line` that is at odds with the first weights that read the input, and what they take."""
+
+    blob: str
+    line: Shape
+    shape: Shape
+    misfit: Misfit
+
+    def __str__(self) -> str:
+        return printable(
+            f"the Input line of {self.blob} tells {list(self.line)}, which the weights do not take: "
+            f"{self.misfit}. So it is fed with {list(self.shape)}, unless the spec gives a 'shape'"
+        )
+
+
+def overruled(graph: Graph, blob: str) -> Overruled | None:
+    """What the weights take where they overrule the Input line of `blob`, which tells a shape.
+
+    Only the first layer that says what the input is does so, and by the number of channels, or the
+    length of rows, that its weights are for. A size that fits no layer behind is an error of the file.
+    """
+    line, telling = graph.shapes.get(blob), first_telling(graph, blob)
+    if line is None or telling is None:
+        return None
+    layer, kind = telling
+    misfit = flow(graph, {blob: line}, layer).misfit
+    if kind.counted is None or misfit is None or misfit.layer is not layer:
+        return None
+    count = _counted(graph, blob, kind, layer)
+    if count is None or (len(line) == len(kind.axes) and line[kind.counted] == count):
+        return None
+    fitting = [
+        shape
+        for shape in dict.fromkeys(_others(graph, blob, line))
+        if flow(graph, {blob: shape}, layer).misfit is None
+    ]
+    whole = (shape for shape in fitting if at_odds(graph, blob, shape) is None)
+    shape = next(whole, next(iter(fitting), None))
+    return None if shape is None else Overruled(blob, line, shape, misfit)
 
 
 def _others(graph: Graph, blob: str, line: Shape) -> Iterator[Shape]:

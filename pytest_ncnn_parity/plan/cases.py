@@ -15,6 +15,8 @@ from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
 from pytest_ncnn_parity.network import int8
 from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.shape_search import Overruled, overruled
+from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec
 
 
@@ -94,6 +96,26 @@ class Plan:
     def name(self) -> str:
         """What a session knows the plan by: the path of its spec, as a str, which hashes fast."""
         return str(self.spec.path)
+
+    @cached_property
+    def overruled(self) -> dict[str, Overruled]:
+        """By blob, the Input lines that give way to the weights, where a sample relies on them."""
+        relying = {
+            blob: None
+            for blobs in self.spec.inputs.values()
+            for blob, source in blobs.items()
+            if blob in self.graph.inputs
+            and isinstance(source, RandomSource | ConstantSource)
+            and source.shape is None
+        }
+        found = (overruled(self.graph, blob) for blob in relying)
+        return {one.blob: one for one in found if one is not None}
+
+    def input_shape(self, blob: str) -> tuple[int, ...]:
+        """What a sample that tells no shape feeds to `blob`: by the Input line, or by the weights."""
+        if blob in self.overruled:
+            return self.overruled[blob].shape
+        return self.graph.shapes[blob]
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pytest
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.param import Graph, parse
 from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shape_search import overruled
 
 
 def network(line: str, *layers: str) -> Graph:
@@ -68,6 +69,52 @@ def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
     )
     assert at_odds(graph, "in0", (3, 60, 60)).layer.name == "window"
     assert at_odds(graph, "in0", (3, 80, 80)) is None
+
+
+# -- an Input line that gives way -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "layer", "shape"),
+    [
+        ("0=3 1=12 2=12", CONVOLUTION, (3, 12, 12)),
+        ("0=12 1=12 2=4", CONVOLUTION, (3, 12, 12)),  # as of another network
+        ("0=3 1=12 2=20", "ConvolutionDepthWise dw 1 1 in0 out0 0=3 1=3 6=27 7=3", (3, 12, 20)),
+        ("0=3 1=12 2=12", "Deconvolution up 1 1 in0 out0 0=8 1=2 6=96", (3, 12, 12)),
+        ("0=80 1=100", "Convolution1D conv 1 1 in0 out0 0=8 1=3 6=2400", None),  # it fits
+        ("0=100 1=80", "Convolution1D conv 1 1 in0 out0 0=8 1=3 6=2400", (100, 80)),
+        ("0=40 1=80", "Convolution1D conv 1 1 in0 out0 0=8 1=3 6=2400", (100, 40)),
+        ("0=12", "InnerProduct fc 1 1 in0 out0 0=10 2=200", (20,)),
+        ("0=20 1=7", "Gemm gemm 1 1 in0 out0 4=0 5=1 6=1 7=0 8=8 9=20", None),  # rows of 20
+        ("0=7 1=20", "Gemm gemm 1 1 in0 out0 3=1 5=1 8=8 9=20", (7, 20)),
+        ("0=3 1=7", "Embed tok 1 1 in0 out0 0=4 1=100", None),  # any shape of words will do
+        ("0=4 1=4 2=3", "Convolution conv 1 1 in0 out0 0=2 1=5 6=150", None),  # too small, and said so
+        ("0=12 1=12 2=12", "Pooling pool 1 1 in0 out0 1=20", None),  # no weights
+    ],
+)
+def test_the_first_weights_tell_what_is_fed_where_the_line_does_not_fit(
+    line: str, layer: str, shape: tuple[int, ...] | None
+) -> None:
+    gives_way = overruled(network(line, layer), "in0")
+    assert (gives_way and gives_way.shape) == shape
+
+
+def test_layers_behind_the_first_weights_do_not_overrule_the_line() -> None:
+    """What does not fit there is told at that layer, and is an error of the file, or the wrong size."""
+    graph = network("0=12 1=12 2=3", CONVOLUTION, "InnerProduct fc 1 1 out0 out1 0=2 2=400")
+    assert at_odds(graph, "in0", (3, 12, 12)).layer.name == "fc"
+    assert overruled(graph, "in0") is None
+
+
+def test_each_of_two_inputs_gives_way_by_itself() -> None:
+    graph = network(
+        "0=3 1=12 2=12",
+        "Input in1 0 1 in1 0=3 1=8 2=8",
+        "Convolution a 1 1 in0 a 0=8 1=1 6=24",
+        "Convolution b 1 1 in1 b 0=8 1=1 6=24",
+        "Concat both 2 1 a b out0",
+    )
+    assert [overruled(graph, blob).shape for blob in graph.inputs] == [(3, 12, 12), (3, 8, 8)]
 
 
 # -- the flow of shapes --------------------------------------------------------------------------
