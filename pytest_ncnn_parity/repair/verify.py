@@ -29,13 +29,15 @@ class Verification:
     """Whether the outputs of a whole network are right.
 
     `how` says in a line what was run and what came of it. `ran`: it could be run. `outputs`: the errors
-    of those that were compared before one failed.
+    of those that were compared before one failed. `left_out`: samples that do not fit the network, with
+    masks or without.
     """
 
     holds: bool
     how: str
     ran: bool = True
     outputs: OutputErrors = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -94,7 +96,8 @@ def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySa
         )
     if not verification.holds:
         return verification
-    samples = f"{len(by_sample)} sample{'s' if len(by_sample) > 1 else ''}"
+    count = len(by_sample) - len(verification.left_out)
+    samples = f"{count} sample{'s' if count > 1 else ''}"
     ran = f"the patched network ran {samples} {REPEATS} times on {comparison.candidate}"
     return replace(verification, how=f"{ran}: {verification.how}")
 
@@ -116,8 +119,12 @@ def _outputs(cases: CasesBySample) -> dict[str, list[Case]]:
 def _outputs_right(
     by_sample: CasesBySample, judge: Callable[[str, Sequence[Case]], Sequence[Result]]
 ) -> Verification:
-    """Whether `judge` finds all outputs right; those that run as the reference does are."""
+    """Whether `judge` finds all outputs right; those that run as the reference does are.
+
+    A sample of which no output can be made, for what it feeds does not fit the network, proves nothing.
+    """
     right: list[tuple[Case, Result]] = []
+    left_out = []
     for sample, outputs in by_sample.items():
         cases = {case.id: case for case in outputs}
         try:
@@ -125,12 +132,24 @@ def _outputs_right(
         except EngineError as error:
             how = f"the network could not be run: {error}"
             return Verification(False, how, outputs=output_errors(right))
-        for result in results:
+        fitting = [result for result in results if not _does_not_fit(result)]
+        if not fitting:
+            left_out.append(sample)
+        for result in fitting:
             if result.outcome == "skipped" and not result.evidence.alike:
                 return Verification(False, f"not run: {result.reason}", ran=False)
             if result.outcome == "failed":
                 how = f"sample {sample}: {result.id.split('::')[1]} {symptom(result)}"
                 return Verification(False, how, outputs=output_errors(right))
             right.append((cases[result.id], result))
+    if not right:
+        return Verification(False, "not run: no sample fits the network", ran=False)
     errors = output_errors(right)
-    return Verification(True, f"outputs within {worst(errors) or 0.0:.3g}", outputs=errors)
+    how = f"outputs within {worst(errors) or 0.0:.3g}"
+    if left_out:
+        how += f"; left out, for it does not fit the network: {', '.join(left_out)}"
+    return Verification(True, how, outputs=errors, left_out=tuple(left_out))
+
+
+def _does_not_fit(result: Result) -> bool:
+    return result.evidence.death is not None and result.evidence.death.of_shapes

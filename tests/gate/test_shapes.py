@@ -244,3 +244,54 @@ def test_a_sample_that_does_not_fit_keeps_no_fix_from_the_others(
     assert run.cases["half::fp16-vs-fp32-vulkan::output:out0"]["outcome"] == "skipped"
     assert run.fixes["fp16-vs-fp32-vulkan"]["verified"]
     assert "view" not in run.fixes["fp16-vs-fp32-vulkan"]["masks"]
+
+
+def test_a_sample_that_does_not_fit_keeps_no_fix_from_its_proof(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    dense = [np.eye(16), np.zeros(16)]
+    x = net.layer("InnerProduct", "fc", [net.layer("Input", "in0")], None, "0=16 1=1 2=256", dense)
+    x = net.layer("BinaryOp", "big", [x], params="0=2 1=1 2=100000.0")
+    net.layer("BinaryOp", "back", [x], ["out0"], "0=2 1=1 2=0.00001")
+    net.write(pytester.path / "net")
+    samples = "fits: {in0: {constant: 5, shape: [16]}}, short: {in0: {constant: 5, shape: [12]}}"
+    networks.spec(pytester.path, f"inputs: {{{samples}}}\ncompare: [fp16-range, fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    causes = {name: run.cases[name]["cause"] for name in run.ids("failed")}
+    assert causes.pop("short::fp16-range::fc") == "shape"
+    assert causes.pop("short::fp16-vs-fp32-vulkan::fc") == "shape"
+    assert set(causes.values()) == {"storage-overflow"}
+    for comparison in ("fp16-range", "fp16-vs-fp32-vulkan"):
+        fix = run.fixes[comparison]
+        assert (fix["masks"], fix["verified"]) == ({"big": 18, "back": 18}, True)
+    assert "1 sample" in run.fixes["fp16-range"]["how"]
+    assert "short" in run.fixes["fp16-range"]["how"]
+
+
+def test_an_input_line_gives_way_to_the_weights_and_to_the_spec(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The order of old converters: [12, 12, 3] on the line, and weights for 3 channels."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=3 1=12 2=12")
+    conv = weights((4, 3, 3, 3), (4,))
+    net.layer("Convolution", "conv", [x], ["out0"], CONVOLUTION, conv)
+    net.write(pytester.path / "net")
+    samples = "line: {in0: {random: normal}}"
+    networks.spec(pytester.path, f"inputs: {{{samples}}}\n")
+    run = gate()
+    assert run.ids("failed") == []
+    assert "line::cpu-vs-vulkan::conv" in run.ids("passed")
+    (note,) = run.report["models"][0]["notes"]
+    assert "[12, 12, 3]" in note
+    assert "[3, 12, 12]" in note
+    assert note.split()[0] in run.output
+    networks.spec(
+        pytester.path,
+        "inputs: {as_told: {in0: {constant: 1, shape: [12, 12, 3]}}, "
+        "other: {in0: {constant: 1, shape: [3, 9, 20]}}}\n",
+    )
+    run = gate()
+    assert set(run.ids("failed")) == {f"as_told::{one}::conv" for one in COMPARISONS}
+    assert run.report["models"][0]["notes"] == []
