@@ -62,6 +62,7 @@ class Comparison(ABC):
     judges_outputs: ClassVar[bool] = True  # as well as layers
     of_recordings: ClassVar[bool] = False  # it is there for the samples that say what they expect
     masks_can_cure: ClassVar[bool] = True
+    judges_headroom: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -104,6 +105,7 @@ class Fp16Range(Comparison):
     """No candidate: can fp16 hold what the reference computes? Masks are run as `shipped`."""
 
     kind = "range"
+    judges_headroom = True
     judges_outputs = False
     precision = "fp16"
     half = "fp16"

@@ -19,6 +19,7 @@ class Tolerance:
     them, but only on the steep edges of a map of probabilities.
     Of int8 values `steps` of all may be off by one step. An output behind int8 layers may be off by
     `moves` times what it moves on the CPU itself: see `int8`.
+    `headroom`: by what factor a value must stay below 65504, where that is judged.
     """
 
     atol: float = 0.0
@@ -30,6 +31,7 @@ class Tolerance:
     edges: float = 0.0
     steps: float = 0.0
     moves: float = 0.0
+    headroom: float = 1.0
 
     def updated(self, given: Mapping[str, float]) -> Tolerance:
         """This tolerance with `given` laid over it.
@@ -38,7 +40,7 @@ class Tolerance:
         left standing beside it would loosen what the user tightened.
         """
         budget = {k: given[k] for k in ("atol", "rtol", "scaled") if k in given}
-        further = {k: given[k] for k in ("cosine", "sqnr_db", "share") if k in given}
+        further = {k: given[k] for k in ("cosine", "sqnr_db", "share", "headroom") if k in given}
         base = replace(self, **_NO_BUDGET) if budget else self
         return replace(base, **budget, **further)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.diagnose import deaths, error_growth, integers, values, winograd
+from pytest_ncnn_parity.diagnose import deaths, error_growth, headroom, integers, values, winograd
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
@@ -40,6 +40,11 @@ CAUSES = tuple(
             "winograd-overflow",
             "inputs and result fit, what winograd's transforms make of them does not: right without it",
             "`31=64` on that layer, which stays on the GPU",
+        ),
+        (
+            "headroom",
+            "fp16 holds the values, but with less room below 65504 than the spec's `headroom` asks for",
+            "the masks, scale the weights, or ask for less",
         ),
         (
             "underflow",
@@ -145,6 +150,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("storage-overflow", values.integers_in_16_bits),
     ("storage-overflow", values.beyond_fp16),
     ("winograd-overflow", winograd.beyond_fp16),
+    ("headroom", headroom.too_little),
     ("underflow", values.missed_by_a_reader),
     ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),

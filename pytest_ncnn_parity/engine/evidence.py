@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Step
 
 
@@ -81,6 +81,10 @@ class Inside:
     def overflows(self) -> bool:
         return self.stored >= FP16_OVERFLOW
 
+    def reaches(self, limit: float) -> bool:
+        """Whether it overflows, or may reach a `limit` that is below fp16's end."""
+        return self.overflows or (limit < FP16_MAX and self.bound >= limit)
+
 
 @dataclass(frozen=True)
 class Underflow:
@@ -147,10 +151,10 @@ class Evidence:
     the device `dropped`; `whole`: as a part of a run of the network; `predicted`: not run at all.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
-    What is wrong with its values: the input blob it `misread`, what is `unrepresentable`, what is
-    `inside` the layer, `underflow`, that they are `integers`, the int8 value it takes though it does not
-    compute in int8 (`takes_int8`), how many nan the reference itself made; detections that differ by
-    rows at a threshold alone.
+    What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
+    headroom that is asked for, `near` to it, what is `inside` the layer, `underflow`, that they are
+    `integers`, the int8 value it takes though it does not compute in int8 (`takes_int8`), how many nan
+    the reference itself made; detections that differ by rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -178,6 +182,7 @@ class Evidence:
     misread: str | None = None
     unrepresentable: Unrepresentable | None = None
     inside: Inside | None = None
+    near: Unrepresentable | None = None
     underflow: Underflow | None = None
     integers: Integers | None = None
     takes_int8: str | None = None

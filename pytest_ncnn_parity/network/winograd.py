@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
 from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import number
 
 LEAST_CHANNELS = 16  # in and out: convolution_vulkan.cpp, create_pipeline
 LARGE, SMALL = 4, 2  # outputs along a side of a tile: F(4,3) and F(2,3)
@@ -34,8 +35,7 @@ def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int
         return None
     if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
         return None
-    int8, dynamic = layer.params.get("8", "0"), layer.params.get("19", "0")
-    if int8 != "0" or dynamic != "0":
+    if number(layer, 8) or number(layer, 19):  # int8, or weights from an input
         return None
     inputs, outputs = channels(layer)
     if min(inputs, outputs) < LEAST_CHANNELS:
@@ -50,16 +50,15 @@ def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int
 
 def channels(layer: Layer) -> tuple[int, int]:
     """The channels that a 3x3 convolution reads and gives, by the size of its weights."""
-    outputs = int(layer.params.get("0", "0"))
-    return (int(layer.params.get("6", "0")) // (9 * outputs) if outputs > 0 else 0), outputs
+    outputs = number(layer, 0)
+    return (number(layer, 6) // (9 * outputs) if outputs > 0 else 0), outputs
 
 
 def padding(layer: Layer) -> tuple[int, int, int, int]:
     """What a 3x3 convolution of stride 1 adds above, below, left and right of its input."""
-    left = int(layer.params.get("4", "0"))
-    right = int(layer.params.get("15", left))
-    top = int(layer.params.get("14", left))
-    bottom = int(layer.params.get("16", top))
+    left = number(layer, 4)
+    right, top = number(layer, 15, left), number(layer, 14, left)
+    bottom = number(layer, 16, top)
     # negative ones stand for 'same' (src/layer/convolution.cpp, make_padding)
     above, below, before, after = (1 if side < 0 else side for side in (top, bottom, left, right))
     return above, below, before, after

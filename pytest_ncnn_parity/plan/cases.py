@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -246,11 +246,16 @@ class Plan:
         if layer is not None:
             default = OPERATORS.get((comparison.precision, int8.operator(layer)), default)
         tolerance = self._base(comparison, default)
+        headroom = self.spec.tolerance.headroom
+        if comparison.judges_headroom and headroom is not None:
+            tolerance = replace(tolerance, headroom=headroom)
         if layer is not None:
             for pattern, budget in self.spec.tolerance.layers.items():
                 if matches(pattern, layer):
                     tolerance = tolerance.updated(budget.given())
-        return tolerance
+        if tolerance.headroom == 1.0 or comparison.judges_headroom:
+            return tolerance
+        return replace(tolerance, headroom=1.0)
 
     def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
         tolerance = self._base(comparison, DEFAULTS[comparison.precision].output)

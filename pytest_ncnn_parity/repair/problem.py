@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.masks import NO_WINOGRAD
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_WINOGRAD
 from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
@@ -22,7 +23,8 @@ class Fault:
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
     right once fp16 arithmetic, or winograd, is off. `reader`: the layer that an underflow breaks.
     `misread`: the input blob whose 16-bit values the layer takes for fp32. `integers`: it hands on
-    integers, which 16 bits do not keep.
+    integers, which 16 bits do not keep. `near`: what it makes is nearer to fp16's end than the spec
+    allows.
     """
 
     layer: Layer
@@ -33,6 +35,7 @@ class Fault:
     reader: str | None = None
     misread: str | None = None
     integers: bool = False
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,18 +179,22 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         layer,
         diagnose(case, result).cause,
         died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
-        without_arithmetic=evidence.right("without_arithmetic"),
-        without_winograd=evidence.right("without_winograd") or _cured_by(result, NO_WINOGRAD),
+        without_arithmetic=evidence.right("without_arithmetic")
+        or _cured_by(case, result, NO_FP16_ARITHMETIC),
+        without_winograd=evidence.right("without_winograd") or _cured_by(case, result, NO_WINOGRAD),
+        near=evidence.near is not None,
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
         integers=evidence.integers is not None,
     )
 
 
-def _cured_by(result: Result, mask: int) -> bool:
-    """Whether `mask` takes away the kernel inside which a value was predicted to overflow."""
+def _cured_by(case: Case, result: Result, mask: int) -> bool:
+    """Whether `mask` takes away the kernel inside which a value comes too near to fp16's end."""
     inside = result.evidence.inside
-    return inside is not None and inside.overflows and inside.cure == mask
+    if inside is None or inside.cure != mask:
+        return False
+    return inside.reaches(FP16_MAX / case.tolerance.headroom)
 
 
 def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:

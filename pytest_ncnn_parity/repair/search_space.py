@@ -29,9 +29,11 @@ def space(
     """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values."""
     free = [n.number for n in graph.layers if n.type != "Input" and n.number not in profile.fp32]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
-    predicted = {f.layer.number for f in faults if f.without_winograd and candidate is None}
     light = {number: _light(graph.layers[number], profile, candidate) for number in free}
-    light |= {number: [NO_WINOGRAD] for number in predicted & light.keys()}
+    if candidate is None:
+        light |= {
+            number: [mask] for number, mask in seed.items() if mask in (NO_FP16_ARITHMETIC, NO_WINOGRAD)
+        }
     return Space(
         layers=free,
         seed={number: mask for number, mask in sorted(seed.items()) if number in free},
@@ -108,8 +110,8 @@ def _seed(
             seed[fault.layer.number] = _off_device(candidate)
         elif fault.without_winograd:
             seed[fault.layer.number] = NO_WINOGRAD
-        elif weak is not None and fault.without_arithmetic:
-            seed[fault.layer.number] = weak
+        elif fault.without_arithmetic and (weak is not None or candidate is None):
+            seed[fault.layer.number] = NO_FP16_ARITHMETIC
     region = _region(graph, faults, profile)
     for layer in (*region, *_sensitive(graph, faults, profile, output_tolerance)):
         seed[layer.number] = seed.get(layer.number, 0) | full
@@ -138,6 +140,9 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
                 yield graph.producer[blob]
                 yield from graph.consumers[blob]
     for fault in faults:
+        if fault.near:
+            yield fault.layer
+            yield from (reader for blob in fault.layer.outputs for reader in graph.consumers[blob])
         if fault.misread is not None:
             yield from (graph.producer[blob] for blob in fault.layer.inputs)
         elif fault.cause == "underflow":

@@ -93,6 +93,7 @@ def case_record(
             "scaled": case.tolerance.scaled,
             "cosine": case.tolerance.cosine,
             "sqnr_db": case.tolerance.sqnr_db,
+            "headroom": case.tolerance.headroom,
         },
         "golden": None if case.golden is None else str(case.golden),
         "execution": evidence.execution,

@@ -109,10 +109,19 @@ class Budget(Keys):
         return {key: value for key, value in self if value is not None}
 
 
+Headroom = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
+class LayerBudget(Budget):
+    """Of layers: their values, and what is inside them, must stay below 65504/`headroom`."""
+
+    headroom: Headroom | None = None
+
+
 class ToleranceKeys(Keys):
     """Budgets by precision, of recorded outputs, by layer (glob or type:Op) and by output.
 
-    Of the patterns, later ones lie over earlier.
+    Of the patterns, later ones lie over earlier. `headroom` is that of all layers, in fp16-range.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -123,8 +132,13 @@ class ToleranceKeys(Keys):
     fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
     bf16: Budget = Budget()
     golden: Budget = Budget()
-    layers: dict[str, Budget] = {}
+    headroom: Headroom | None = None
+    layers: dict[str, LayerBudget] = {}
     outputs: dict[str, Budget] = {}
+
+    @property
+    def asks_for_headroom(self) -> bool:
+        return self.headroom is not None or any(b.headroom is not None for b in self.layers.values())
 
     def of_precision(self, precision: str) -> Budget:
         budget: Budget = getattr(self, precision.replace("-", "_"))
@@ -193,5 +207,5 @@ SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]{1,100}$"), AfterValid
 assert {*PRECISIONS, GOLDEN.precision} == {
     field.alias or name
     for name, field in ToleranceKeys.model_fields.items()
-    if name not in ("layers", "outputs")
+    if name not in ("headroom", "layers", "outputs")
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
@@ -21,6 +21,7 @@ from pytest_ncnn_parity.spec.keys import (
     Function,
     Keys,
     Known,
+    LayerBudget,
     Mask,
     ModelFiles,
     Name,
@@ -99,6 +100,16 @@ class Spec(Keys):
             if names is not None and names.count(name) > 1:
                 raise ValueError(f"output {quoted(name)} stands twice")
         return names
+
+    @field_validator("tolerance")
+    @classmethod
+    def _headroom_is_judged(cls, tolerance: ToleranceKeys, info: ValidationInfo) -> ToleranceKeys:
+        compared = info.data.get("compare")
+        if compared is None or not tolerance.asks_for_headroom:
+            return tolerance
+        if not any(one.judges_headroom for item in compared for one in _expanded(item)):
+            raise ValueError("headroom is judged in fp16-range alone: add that to 'compare'")
+        return tolerance
 
     @property
     def inputs(self) -> dict[str, dict[str, Source]]:
@@ -231,6 +242,10 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
 
 
+def _budget_at(loc: yaml12.Path) -> type[Budget]:
+    return LayerBudget if loc[1:2] == ("layers",) else Budget
+
+
 def _fields_at(loc: yaml12.Path) -> set[str]:
     """The keys that may stand at `loc`."""
     classes: dict[str, list[type[BaseModel]]] = {
@@ -239,7 +254,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
         "compare": [OwnComparison, SetupKeys],
         "layers": [Selection],
         "known": [Known],
-        "tolerance": [ToleranceKeys] if len(loc) == 1 else [Budget],
+        "tolerance": [ToleranceKeys] if len(loc) == 1 else [_budget_at(loc)],
     }
     chosen = classes.get(str(loc[0]), []) if loc else [Spec]
     return {field.alias or name for c in chosen for name, field in c.model_fields.items()}

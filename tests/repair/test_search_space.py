@@ -167,7 +167,8 @@ def test_the_bits_are_those_the_candidate_has(setup: Setup | None) -> None:
     assert set(map(tuple, searched.light.values())) == {() if weak is None else (weak,)}
     assert named(graph, dict(searched.seed)) == {"conv": strong}
     cured = Fault(graph.names["conv"], "precision", without_arithmetic=True)
-    assert seed(graph, cured, candidate=setup) == ({} if weak is None else {"conv": weak})
+    predicted = setup is None  # there is no other run to ask: the prediction itself names the bit
+    assert seed(graph, cured, candidate=setup) == ({"conv": 1} if predicted or weak else {})
 
 
 # -- winograd ------------------------------------------------------------------------------------
@@ -213,6 +214,28 @@ def test_what_is_right_without_winograd_loses_just_that() -> None:
     assert seed(graph, either) == {"wide": 64}
     beyond = Fault(graph.names["wide"], "storage-overflow", without_winograd=True)
     assert seed(graph, beyond, a=1e5) == {"wide": 18, "strided": 18}
+
+
+def test_a_prediction_names_the_kernel_that_is_to_go() -> None:
+    graph = network(*CONVOLUTIONS)
+    wide, point = graph.names["wide"], graph.names["point"]
+    faults = [
+        Fault(wide, "winograd-overflow", without_winograd=True),
+        Fault(point, "headroom", without_arithmetic=True),
+    ]
+    assert seed(graph, *faults, candidate=None) == {"wide": 64, "point": 1}
+    lights = space(graph, *faults, candidate=None).light
+    assert {graph.layers[n].name: list(some) for n, some in lights.items()} == {
+        "wide": [64], "strided": [], "point": [1],
+    }  # fmt: skip
+
+
+def test_what_comes_too_near_takes_its_readers_along() -> None:
+    graph = network(*CONVOLUTIONS)
+    near = Fault(graph.names["wide"], "headroom", near=True)
+    assert seed(graph, near, candidate=None) == {"wide": 18, "strided": 18}
+    both = Fault(graph.names["wide"], "headroom", near=True, without_winograd=True)
+    assert seed(graph, both, candidate=None) == {"wide": 82, "strided": 18}
 
 
 def test_where_nothing_is_pointed_at_arithmetic_goes_first_and_then_winograd() -> None:

@@ -37,6 +37,7 @@ def test_every_key_of_the_design_is_accepted(tmp_path: Path) -> None:
         "sqnr_db": 30,
     }
     assert made.tolerance.layers["conv_1*"].given() == {"atol": 1e-3, "rtol": 1e-2}
+    assert (made.tolerance.headroom, made.tolerance.layers["type:Softmax"].headroom) == (2, 1.5)
     assert made.inputs["portrait"]["in0"].norm == [0.00784, 0.00784, 0.00784]
     assert made.masks == {"sum_249": 18}
     assert [entry.reason for entry in made.known] == ["llvmpipe only", "see above"]
@@ -86,8 +87,8 @@ def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> N
 def test_places_are_told_by_path(tmp_path: Path) -> None:
     made = load(tmp_path, WHOLE)
     assert made.line("inputs", "portrait") == 7
-    assert str(made.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:27:18"
-    assert str(made.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:27:9"
+    assert str(made.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:28:18"
+    assert str(made.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:28:9"
 
 
 # -- errors --------------------------------------------------------------------------------------

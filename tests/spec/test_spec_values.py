@@ -23,6 +23,26 @@ def test_a_budget_must_make_sense(budget: str, tmp_path: Path) -> None:
     assert "input should be" in found
 
 
+@pytest.mark.parametrize("value", ["0.5", "0", "-2", ".inf", ".nan", "high"])
+@pytest.mark.parametrize("where", ["headroom: {}", "layers: {{conv: {{headroom: {}}}}}"])
+def test_a_headroom_is_a_factor_of_one_and_more(where: str, value: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + f"tolerance: {{{where.format(value)}}}")
+    assert found.startswith("3:")
+    assert "headroom: input should be" in found
+
+
+@pytest.mark.parametrize("where", ["fp16: {headroom: 2}", "outputs: {out0: {headroom: 2}}"])
+def test_a_headroom_is_that_of_layers(where: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + f"tolerance: {{{where}}}")
+    assert "unknown key 'headroom'" in found
+
+
+@pytest.mark.parametrize("where", ["headroom: 2", "layers: {conv: {headroom: 2}}"])
+def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) -> None:
+    (found,) = errors(tmp_path, LEAST + f"compare: [shipped]\ntolerance: {{{where}}}")
+    assert found == "4:12: tolerance: headroom is judged in fp16-range alone: add that to 'compare'"
+
+
 @pytest.mark.parametrize(
     ("source", "error"),
     [

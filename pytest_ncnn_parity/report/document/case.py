@@ -49,6 +49,7 @@ class ToleranceRecord(TypedDict):
     scaled: float
     cosine: float | None
     sqnr_db: float | None
+    headroom: NotRequired[Annotated[float, Field(description="below 65504, in fp16-range; 1: none")]]
 
 
 class InsideRecord(TypedDict):

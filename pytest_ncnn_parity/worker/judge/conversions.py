@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.masks import loses_fp16
@@ -89,9 +90,14 @@ class Conversions:
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
         evidence = with_facts(evidence, layer, blob, values[blob], self._blobs)
         if candidate is None:
-            evidence = replace(evidence, inside=self._insides.of(layer, self._blobs))
-        at_fault = evidence.reference_nan or (evidence.inside and evidence.inside.overflows)
-        if unheld is not None:
+            evidence = self._near_the_end(evidence, layer, case.tolerance.headroom)
+        inside = evidence.inside
+        within = FP16_MAX / case.tolerance.headroom
+        near = evidence.near is not None or (inside is not None and inside.reaches(within))
+        at_fault = evidence.reference_nan or near
+        if (
+            unheld is not None
+        ):  # does no harm where readers are right with inf: no headroom is asked of it
             stored = {b: value.stored() for b, value in values.items()}
             kept, _ = self._measure(case)(rounded, stored)
             outcome = "failed" if at_fault or not kept.agrees else "passed"
@@ -101,3 +107,11 @@ class Conversions:
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
+
+    def _near_the_end(self, evidence: Evidence, layer: Layer, headroom: float) -> Evidence:
+        """`evidence` with what is inside the layer, and the value that comes too near to fp16's end."""
+        inside = self._insides.of(layer, self._blobs, headroom)
+        near = None
+        if headroom > 1.0 and evidence.unrepresentable is None:
+            near = self._limits.near(layer, FP16_MAX / headroom)
+        return replace(evidence, inside=inside, near=near)

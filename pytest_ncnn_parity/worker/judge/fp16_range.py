@@ -86,6 +86,20 @@ class Fp16Range:
                 return Unrepresentable(blob, self._absmax[blob], stored, readers)
         return None
 
+    def near(self, layer: Layer, limit: float) -> Unrepresentable | None:
+        """The largest of this layer's outputs from `limit` on, where its mask has fp16 hold it."""
+        largest = max(layer.outputs, key=lambda blob: self._blobs[blob].absmax, default=None)
+        if largest is None or self._blobs[largest].absmax < limit:
+            return None
+        names = tuple(
+            f"{reader.name} ({reader.type})"
+            for reader in self._graph.consumers[largest]
+            if reads_fp16(reader, None)
+        )
+        stored = stores_fp16(layer, None)
+        held = stored or names
+        return Unrepresentable(largest, self._blobs[largest].absmax, stored, names) if held else None
+
     def reads_beyond(self, layer: Layer) -> bool:
         """Whether an input of `layer` is beyond fp16."""
         return any(blob in self._absmax for blob in layer.inputs)

@@ -7,9 +7,16 @@ import numpy as np
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Inside
-from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_WINOGRAD
+from pytest_ncnn_parity.network.masks import (
+    NO_FP16_ARITHMETIC,
+    NO_VULKAN,
+    NO_WINOGRAD,
+    loses_fp16,
+)
 from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
+from pytest_ncnn_parity.worker.judge.accumulators import adds_up, largest_sum
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -22,28 +29,43 @@ class Insides:
     def __init__(self, nets: JobNets) -> None:
         self._nets = nets
 
-    def of(self, layer: Layer, blobs: Made) -> Inside | None:
-        """What is inside `layer`; None where it is known to be far from fp16's end, or not looked at."""
-        if layer.type != "Convolution" or not blobs[layer.inputs[0]].floating:
+    def of(self, layer: Layer, blobs: Made, headroom: float) -> Inside | None:
+        """What is inside `layer`; None where it is known to be far from fp16's end, or not looked at.
+
+        Sums of other kernels than winograd's are looked at where a `headroom` (above 1) is asked for.
+        """
+        if not adds_up(layer) or len(layer.inputs) != 1:
             return None
-        value = blobs[layer.inputs[0]].array
-        above, below, before, after = padding(layer)
-        if value.ndim != 3 or len(value) != channels(layer)[0]:
+        if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
-        height, width = value.shape[1] + above + below, value.shape[2] + before + after
-        side, other = (tile_on_vulkan(layer, width, height, discrete) for discrete in (False, True))
-        if side is None or other is None or not np.isfinite(value).all():
+        blob = blobs[layer.inputs[0]]
+        if not blob.floating or not blob.array.size or not np.isfinite(blob.array).all():
             return None
-        fill = float(layer.params.get("18", "0"))
-        edges = ((0, 0), (above, below), (before, after))
-        values = np.pad(value, edges, constant_values=fill)
-        inside = self._look(layer, values, side)
-        if inside is not None and side != other and self._nets.on_a_discrete_gpu():
-            return self._look(layer, values, other)
+        try:
+            inside = self._by_winograd(layer, blob.array, headroom)
+            if inside is None and headroom > 1.0 and not layer.mask & NO_FP16_ARITHMETIC:
+                inside = self._summed(layer, blob.array, headroom)
+        except Unreadable:
+            return None
         return inside
 
-    def _look(self, layer: Layer, values: winograd.Array, side: int) -> Inside | None:
-        limit = FP16_MAX / NEAR
+    def _by_winograd(self, layer: Layer, value: winograd.Array, headroom: float) -> Inside | None:
+        if layer.type != "Convolution" or value.ndim != 3 or len(value) != channels(layer)[0]:
+            return None
+        above, below, before, after = padding(layer)
+        height, width = value.shape[1] + above + below, value.shape[2] + before + after
+        side, other = (tile_on_vulkan(layer, width, height, discrete) for discrete in (False, True))
+        if side is None or other is None:
+            return None
+        edges = ((0, 0), (above, below), (before, after))
+        values = np.pad(value, edges, constant_values=decimal(layer, 18, 0.0))
+        inside = self._look(layer, values, side, headroom)
+        if inside is not None and side != other and self._nets.on_a_discrete_gpu():
+            return self._look(layer, values, other, headroom)
+        return inside
+
+    def _look(self, layer: Layer, values: winograd.Array, side: int, headroom: float) -> Inside | None:
+        limit = FP16_MAX / max(NEAR, headroom)
         most = self._nets.gain(layer, side) * max(values.max(), -values.min())
         if most < limit:
             return None
@@ -60,3 +82,9 @@ class Insides:
             seen.bound.size,
             seen.bound.what,
         )
+
+    def _summed(self, layer: Layer, value: winograd.Array, headroom: float) -> Inside | None:
+        bound = largest_sum(layer, value, lambda count: self._nets.weights(layer, count))
+        if bound < FP16_MAX / headroom:
+            return None
+        return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, 0.0, "", bound, "a sum inside")

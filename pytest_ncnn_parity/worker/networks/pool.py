@@ -83,9 +83,13 @@ class Pool:
 
     def convolution_weights(self, model: Model, layer: param.Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
-        start, _ = self.files.weights(model, self.graph(model)).spans[layer.number]
         inputs, outputs = channels(layer)
-        return read_floats(model.bin, start, 9 * inputs * outputs).reshape(outputs, inputs, 3, 3)
+        return self.weights(model, layer, 9 * inputs * outputs).reshape(outputs, inputs, 3, 3)
+
+    def weights(self, model: Model, layer: param.Layer, count: int) -> winograd.Array:
+        """The first `count` weights that `layer` reads."""
+        start, _ = self.files.weights(model, self.graph(model)).spans[layer.number]
+        return read_floats(model.bin, start, count)
 
     def gain(self, model: Model, layer: param.Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""
@@ -210,6 +214,10 @@ class JobNets:
     def convolution_weights(self, layer: param.Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
         return self._pool.convolution_weights(self._job.models[0], layer)
+
+    def weights(self, layer: param.Layer, count: int) -> winograd.Array:
+        """The first `count` weights that `layer` reads."""
+        return self._pool.weights(self._job.models[0], layer, count)
 
     def gain(self, layer: param.Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""

@@ -1,0 +1,63 @@
+"""How large a sum of products may become before its last term is added. Pure.
+
+In whatever order the terms are added, no sum of some of them exceeds the larger of all positive terms
+together and of all negative ones: half of what their magnitudes and the sum itself come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def of_products(values: Array, weights: Array) -> float:
+    """Of `values` (n, inputs) by `weights` (outputs, inputs)."""
+    sizes, sums = np.abs(values) @ np.abs(weights).T, values @ weights.T
+    return _largest(sizes, sums)
+
+
+def of_windows(
+    values: Array,
+    weights: Array | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    gap: Sequence[int],
+) -> float:
+    """Of a `kernel` (h, w) that slides over `values` (c, h, w), padded, with a `gap` (dilation).
+
+    `weights` are (outputs, c, h, w); without them each channel is summed up alone.
+    """
+    sizes = sums = np.zeros(())
+    counts = [
+        (size - step * (length - 1) - 1) // along + 1
+        for size, length, along, step in zip(values.shape[1:], kernel, stride, gap, strict=True)
+    ]
+    for y in range(kernel[0]):
+        for x in range(kernel[1]):
+            top, left = gap[0] * y, gap[1] * x
+            part = values[
+                :,
+                top : top + stride[0] * (counts[0] - 1) + 1 : stride[0],
+                left : left + stride[1] * (counts[1] - 1) + 1 : stride[1],
+            ]
+            if weights is None:
+                sizes, sums = sizes + np.abs(part), sums + part
+            else:
+                taken = weights[:, :, y, x]
+                sizes = sizes + np.tensordot(np.abs(taken), np.abs(part), 1)
+                sums = sums + np.tensordot(taken, part, 1)
+    return _largest(sizes, sums)
+
+
+def of_sums(terms: Array, axes: tuple[int, ...]) -> float:
+    """Of `terms` along `axes`."""
+    return _largest(np.abs(terms).sum(axes), terms.sum(axes))
+
+
+def _largest(sizes: Array, sums: Array) -> float:
+    return float(((sizes + np.abs(sums)) / 2).max(initial=0.0))

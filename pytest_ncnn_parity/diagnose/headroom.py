@@ -1,0 +1,31 @@
+"""The rule for values that fp16 holds, but with less room than the spec asks for."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+
+
+def too_little(failure: Failure) -> Explanation | None:
+    """Of a value and what is inside the layer the larger is told first."""
+    asked = failure.case.tolerance.headroom
+    limit = FP16_MAX / asked
+    near, inside = failure.evidence.near, failure.evidence.inside
+    largest, lines = 0.0, []
+    if near is not None:
+        largest = near.absmax
+        lines.append(f"{near.blob} reaches {near.absmax:.6g} in fp32")
+        if near.readers:
+            lines.append(f"read in fp16 by: {', '.join(near.readers)}")
+    if inside is not None and inside.reaches(limit):
+        largest = max(largest, inside.bound)
+        lines.append(
+            f"{inside.kernel}: {inside.what_is_bound} may reach {inside.bound:.6g}, with its terms "
+            f"in the worst order; 31={inside.cure} avoids it"
+        )
+    if not lines:
+        return None
+    what = f"{largest:.6g} leaves a headroom of {FP16_MAX / largest:.3g} below {FP16_MAX:.0f}"
+    if largest > FP16_MAX:
+        what = f"inside it a value may reach {largest:.6g} > {FP16_MAX:.0f}"
+    return Explanation(f"{what}; the spec asks for a headroom of {asked:g}", tuple(lines))

@@ -1,0 +1,102 @@
+"""`tolerance: {headroom: N}`: what comes near to fp16's end is red in fp16-range before it overflows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate, Run
+from network import Network
+
+RANGE = "fp16-range"
+OFF = f"compare: [{RANGE}]\n"
+
+
+def red(run: Run) -> dict[str, str]:
+    """The cause of each red case."""
+    return {name.split("::")[2]: run.cases[name]["cause"] for name in run.ids("failed")}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "names"),
+    [
+        ("", []),
+        ("tolerance: {headroom: 1}", []),
+        ("tolerance: {headroom: 1.6}", []),
+        ("tolerance: {headroom: 2}", ["up", "copy"]),
+        ("tolerance: {headroom: 2, layers: {up: {headroom: 1.5}, copy: {headroom: 1}}}", []),
+        ("tolerance: {layers: {up: {headroom: 2}}}", ["up"]),
+    ],
+)
+def test_a_value_within_the_factor_is_red_and_mended(
+    gate: Gate, pytester: pytest.Pytester, tolerance: str, names: list[str]
+) -> None:
+    """40000 of 65504, a factor of 1.64."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=12")
+    x = net.layer("BinaryOp", "up", [x], params="0=2 1=1 2=200.0")
+    x = net.layer("ReLU", "copy", [x])
+    net.layer("BinaryOp", "down", [x], ["out0"], "0=2 1=1 2=0.005")
+    net.write(pytester.path / "net")
+    sample = "inputs:\n  high: {in0: {constant: 200.0}}\n"
+    networks.spec(pytester.path, f"{sample}{OFF}{tolerance}\n")
+    run = gate()
+    assert red(run) == dict.fromkeys(names, "headroom")
+    if not names:
+        return
+    fix = run.fixes[RANGE]
+    masked = names if names == ["up"] else ["up", "copy", "down"]
+    assert fix["verified"]
+    assert set(masked) <= fix["masks"].keys() | {"copy"}
+    assert set(fix["masks"].values()) == {18}
+
+
+def test_winograd_counts_with_what_its_transforms_may_reach(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Inputs and results are 14 times below the end, and the transform of the inputs is not twice."""
+    networks.winograd(pytester.path)
+    sample = "inputs:\n  some: {in0: {random: normal, std: 1000}}\n"
+    networks.spec(pytester.path, f"{sample}{OFF}tolerance: {{headroom: 2}}\n")
+    run = gate()
+    assert red(run) == {"conv": "headroom"}
+    case = run.cases[f"some::{RANGE}::conv"]
+    assert case["tolerance"]["headroom"] == 2
+    assert case["inside"]["bound"] > 32752 > 4 * case["metrics"]["reference_absmax"]
+    fix = run.fixes[RANGE]
+    assert (fix["masks"], fix["verified"], fix["minimal"]) == ({"conv": 64}, True, True)
+
+
+def accumulating(folder: Path) -> None:
+    """Layers whose inputs and results are small, and whose sums are not."""
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=20 1=20 2=16")
+    averaged, pooled, meant, convolved, multiplied, few = net.split(x, 6)
+    net.layer("Pooling", "windows", [averaged], ["a"], "0=1 1=15 2=1 3=7 5=1 6=1")
+    net.layer("Pooling", "all", [pooled], ["b"], "0=1 4=1")
+    net.layer("Reduction", "mean", [meant], ["c"], "0=3 1=0 -23303=2,1,2 4=1 5=1")
+    weights = [rng.choice([-1.0, 1.0], (8, 16, 5, 5)), np.zeros(8)]
+    net.layer("Convolution", "conv", [convolved], ["d"], "0=8 1=5 4=2 5=1 6=3200", weights)
+    weights = [rng.choice([-0.1, 0.1], (8, 6400)), np.zeros(8)]
+    net.layer("InnerProduct", "dense", [multiplied], ["e"], "0=8 1=1 2=51200", weights)
+    net.layer("Pooling", "small", [few], ["f"], "0=1 1=2 2=2")
+    net.write(folder / "net")
+
+
+def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pytest.Pytester) -> None:
+    accumulating(pytester.path)
+    sample = "inputs:\n  some: {in0: {random: uniform, low: 150, high: 200}}\n"
+    networks.spec(pytester.path, f"{sample}{OFF}tolerance: {{headroom: 2}}\n")
+    run = gate()
+    layers = ["windows", "all", "mean", "conv", "dense"]
+    assert red(run) == dict.fromkeys(layers, "headroom")
+    for layer in layers:
+        inside = run.cases[f"some::{RANGE}::{layer}"]["inside"]
+        assert (inside["kernel"], inside["bound"] > 32752) == ("fp16 arithmetic", True)
+    fix = run.fixes[RANGE]
+    assert (fix["masks"], fix["verified"]) == (dict.fromkeys(layers, 1), True)
+    networks.spec(pytester.path, f"{sample}{OFF}")
+    assert red(gate()) == {}
