@@ -27,7 +27,6 @@ def judge(
 ) -> Metrics:
     """Compare arrays of one shape. `whole`: outputs of a whole network, and not of a layer alone."""
     if nature.integers:
-        candidate, reference = (_integers(array, nature) for array in (candidate, reference))
         return replace(compare(candidate, reference, Tolerance()), integers=True)
     if nature is UNKNOWN and not whole:
         return compare(candidate, reference, tolerance)
@@ -37,13 +36,6 @@ def judge(
         metrics = _with_sums(metrics, candidate, reference, tolerance, None if whole else nature.along)
     is_map = whole and nature.unit > 0.0
     return with_edges_forgiven(metrics, candidate, reference, tolerance, scale, is_map)
-
-
-def _integers(array: Array, nature: Nature) -> Array:
-    """`array` as the numbers it stands for, each of which float64 holds."""
-    if nature.integers == "bits":
-        array = np.ascontiguousarray(array).view(np.int32)
-    return array.astype(np.float64)
 
 
 def _with_sums(

@@ -17,8 +17,8 @@ class Nature:
     where there is none. A value that several layers made side by side has `parts`: an integer for each
     element, of a shape that broadcasts to the value's, and a natural scale for each such integer in
     `units`. `sums_to_one`: probabilities that add up to 1 along the axis `along`; of copies that axis is
-    not known (None), but their total is. `integers`: "bits" where the 32 bits of each element are one,
-    "floats" where floats hold them, and "" of any other value; they are right or wrong, and not near.
+    not known (None), but their total is. `integers`: whole numbers, of whatever type; they
+    are right or wrong, and not near.
     """
 
     unit: float = 0.0
@@ -26,7 +26,7 @@ class Nature:
     units: Mapping[int, float] = field(default_factory=dict)
     sums_to_one: bool = False
     along: int | None = None
-    integers: str = ""
+    integers: bool = False
 
 
 UNKNOWN = Nature()

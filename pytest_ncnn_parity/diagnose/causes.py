@@ -160,7 +160,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("device", values.wrong_in_fp32),
     ("device", values.fp32_is_wrong_as_well),
     ("device", values.packed_kernel_is_wrong),
-    ("precision", integers.integers_in_16_bits),
+    ("precision", integers.handed_on_in_16_bits),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),

@@ -10,7 +10,7 @@ from pytest_ncnn_parity.network.masks import NO_STORAGE, NO_VULKAN
 WHOLE = {"fp16": 2**11, "bf16": 2**8}  # up to these, each integer is a value of the format
 
 
-def integers_in_16_bits(failure: Failure) -> Explanation | None:
+def handed_on_in_16_bits(failure: Failure) -> Explanation | None:
     held, half, layer = failure.evidence.integers, failure.case.comparison.half, failure.case.layer
     if held is None or half is None or layer is None:
         return None

@@ -43,7 +43,7 @@ class Parts:
     def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
         self._graph = graph
         self._scales = natural_scales(graph)
-        self._integers = integers(graph)
+        self._integers = integers(graph).keys()
         self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
         self._labels: dict[str, int | Array] = {}
         self._units: list[float] = [0.0]  # by label; 0 is what Padding adds
@@ -67,7 +67,7 @@ class Parts:
     def nature(self, blob: str, dimensions: int) -> Nature:
         """What is known of the value of `blob`, which has so many dimensions."""
         if blob in self._integers:
-            return Nature(integers=self._integers[blob])
+            return Nature(integers=True)
         scale = self._scales.get(blob)
         labels = self._labels.get(blob)
         if isinstance(labels, np.ndarray):

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.compare.tolerance import (
 
 FP16 = DEFAULTS["fp16"].output
 PROBABILITY = Nature(1.0)
+INTEGERS = Nature(integers=True)
 SOFTMAX = Nature(1.0, sums_to_one=True, along=1)
 
 
@@ -171,22 +172,19 @@ def test_rows_of_nothing_are_no_probabilities() -> None:
 def test_integers_are_right_or_wrong(whole: bool) -> None:
     words = np.array([3, 99, 2**24 + 1], np.int32)
     near = np.array([3, 99, 2**24 + 2], np.int32)
-    bits = Nature(integers="bits")
-    stored = words.view(np.float32)  # as ncnn hands them out
-    assert judge(stored, words, FP16, bits, whole).agrees
-    metrics = judge(near.view(np.float32), stored, FP16, bits, whole)
-    assert not metrics.agrees
+    assert judge(words, words.astype(np.int64), FP16, INTEGERS, whole).agrees  # as recorded
+    metrics = judge(near, words, FP16, INTEGERS, whole)
+    assert (metrics.agrees, metrics.integers) == (False, True)
     assert (metrics.mismatched, metrics.index) == (1, (2,))
     assert (metrics.reference, metrics.candidate) == (2**24 + 1, 2**24 + 2)
-    lost = np.zeros(3, np.float32)  # what 16 bits make of them
-    assert judge(lost, stored, FP16, bits, whole).mismatched == 3
+    lost = np.zeros(3, np.int32)  # what 16 bits make of them
+    assert judge(lost, words, FP16, INTEGERS, whole).mismatched == 3
 
 
 def test_places_in_floats_are_right_or_wrong() -> None:
     places = np.array([120.0, 7.0], np.float32)
-    floats = Nature(integers="floats")
-    assert judge(places, places, FP16, floats).agrees
-    assert not judge(places + np.float32(1), places, FP16, floats).agrees
+    assert judge(places, places, FP16, INTEGERS).agrees
+    assert not judge(places + np.float32(1), places, FP16, INTEGERS).agrees
 
 
 def test_a_swish_that_fp16_makes_0_is_green_and_one_that_is_wrong_red() -> None:

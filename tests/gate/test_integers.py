@@ -60,9 +60,13 @@ def test_words_that_vulkan_stores_in_16_bits_are_red_where_it_does(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     two_readers(pytester.path, 3000, "net")
-    words = f"inputs: {{s: {{{drawn('a', 3000, 1)}, {drawn('b', 3000, 2)}}}}}\n"
-    networks.spec(pytester.path, words)
+    np.save(pytester.path / "a.npy", np.array([2999, 3, 1024, 0]))
+    np.save(pytester.path / "b.npy", np.array([7, 2048]))
+    np.save(pytester.path / "both.npy", np.array([2999, 3, 1024, 0, 7, 2048]))
+    sample = "{a: {file: a.npy}, b: {file: b.npy}, expect: {both: {file: both.npy}}}"
+    networks.spec(pytester.path, f"inputs: {{s: {sample}}}\n")
     run = gate()
+    assert run.cases["s::golden::output:both"]["outcome"] == "passed"
     outputs = {"output:out0", "output:out1"}
     red = {f"s::fp16-vs-fp32-vulkan::{name}" for name in {"both", "split_both"} | outputs}
     red |= {f"s::fp16-range::{name}" for name in ("both", "split_both")}

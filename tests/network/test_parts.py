@@ -137,8 +137,8 @@ def test_where_parts_end_in_an_output_its_makers_are_followed() -> None:
 def test_integers_are_known_as_such() -> None:
     graph = network("Split f in0 a b", "Embed e a words 0=8 1=100", "ArgMax m words out", "Noop n b c")
     parts = Parts(graph)
-    assert parts.nature("c", 1) == Nature(integers="bits")
-    assert parts.nature("out", 1) == Nature(integers="floats")
+    assert parts.nature("c", 1) == Nature(integers=True)
+    assert parts.nature("out", 1) == Nature(integers=True)
     assert parts.nature("words", 2) == Nature()
 
 
