@@ -38,11 +38,6 @@ def rounds_to_int8(layer: Layer) -> bool:
     return dynamic or computes_in_int8(layer) or gives_int8(layer)
 
 
-def operator(layer: Layer) -> str:
-    """The operator as tolerances know it: in int8 it is another one."""
-    return f"int8 {layer.type}" if computes_in_int8(layer) else layer.type
-
-
 def gives_int8(layer: Layer) -> bool:
     """Whether the outputs of `layer` are int8 whatever its inputs are."""
     return _term(layer) > _REQUANTIZES or layer.type in _GIVES_INT8

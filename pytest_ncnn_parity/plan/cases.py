@@ -13,7 +13,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
-from pytest_ncnn_parity.network import int8
+from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.network.shape_search import Overruled, overruled
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
@@ -244,7 +244,7 @@ class Plan:
         """What `layer`, or any layer nothing is said of, is allowed."""
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
-            default = OPERATORS.get((comparison.precision, int8.operator(layer)), default)
+            default = OPERATORS.get((comparison.precision, operator(layer)), default)
         tolerance = self._base(comparison, default)
         headroom = self.spec.tolerance.headroom
         if comparison.judges_headroom and headroom is not None:

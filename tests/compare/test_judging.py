@@ -203,6 +203,18 @@ def test_a_swish_that_fp16_makes_0_is_green_and_one_that_is_wrong_red() -> None:
         assert not judge(right * np.float32(1.1), right, swish).agrees
 
 
+@pytest.mark.parametrize("operator", ["UnaryOp rsqrt", "RMSNorm", "LayerNorm"])
+def test_a_reciprocal_of_12_bits_is_green_and_one_that_is_a_hundredth_off_red(operator: str) -> None:
+    right = 1 / np.sqrt(np.linspace(0.01, 3, 1000, dtype=np.float32))
+    bound = np.float32(1.5 * 2**-12)  # what Intel says of RSQRTPS
+    signs = np.where(np.arange(1000) % 2, bound, -bound)
+    allowed = OPERATORS["fp32", operator]
+    assert judge(right * (1 + signs), right, allowed).agrees
+    assert not judge(right * (1 + signs), right, DEFAULTS["fp32"].layer).agrees
+    assert not judge(right * np.float32(1.01), right, allowed).agrees
+    assert is_default(allowed)
+
+
 def test_a_budget_that_a_user_gives_is_told_from_a_default() -> None:
     layer = DEFAULTS["fp16"].layer
     assert is_default(layer)

@@ -52,6 +52,19 @@ def layer_norm_of_planes_and_rows(net: Draft) -> dict[str, Array]:
     return {"out0": planes, "out1": normalized(x, (2,), 1e-5) * over_row[0] + over_row[1]}
 
 
+@TABLE.row()
+def demodulated_weights(net: Draft) -> dict[str, Array]:
+    """As StyleGAN2 scales weights: each by the reciprocal root of the sum of its squares."""
+    x = net.feed(24, 16, 9)
+    a, b = net.split("in0", 2)
+    net.layer("UnaryOp", "square", [a], ["squares"], "0=4")
+    net.layer("Reduction", "sum", ["squares"], ["sums"], "0=0 1=0 -23303=1,2 4=1 5=1")
+    net.layer("BinaryOp", "eps", ["sums"], ["more"], "0=0 1=1 2=1e-8")
+    net.layer("UnaryOp", "rsqrt", ["more"], ["factor"], "0=6")
+    net.layer("BinaryOp", "scale", [b, "factor"], ["out0"], "0=2")
+    return {"out0": x / np.sqrt((x**2).sum(2, keepdims=True) + 1e-8)}
+
+
 # -- activations ---------------------------------------------------------------------------------------
 
 Function = Callable[[Array], Array]

@@ -6,9 +6,9 @@ from pytest_ncnn_parity.network.int8 import (
     computes_in_int8,
     gives_int8,
     int8_blobs,
-    operator,
     rounds_to_int8,
 )
+from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.network.param import Graph, Layer, parse
 
 

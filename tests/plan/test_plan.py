@@ -146,6 +146,19 @@ def test_an_operator_in_int8_is_another_one() -> None:
     assert tolerance(plan, "b") == DEFAULTS["fp32"].layer
 
 
+def test_a_reciprocal_root_has_a_tolerance_that_other_functions_have_not() -> None:
+    spec = Spec(model={"param": "n.param", "bin": "n.bin"}, inputs={"s": {"x0": {"random": "normal"}}})
+    lines = [
+        "Input in 0 1 x0",
+        "UnaryOp a 1 1 x0 x1 0=6",
+        "UnaryOp b 1 1 x1 x2 0=7",
+        "UnaryOp c 1 1 x2 x3",
+    ]
+    plan = Plan(spec, param.parse("\n".join(["7767517", "4 4", *lines]), "n.param"))
+    assert tolerance(plan, "a") == OPERATORS["fp32", "UnaryOp rsqrt"]
+    assert tolerance(plan, "b") == tolerance(plan, "c") == DEFAULTS["fp32"].layer
+
+
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:
     plan = load("tolerance: {fp32: {rtol: 0.5}, fp16: {atol: 0.25}}")
     assert tolerance(plan, "gelu_1") == Tolerance(rtol=0.5)

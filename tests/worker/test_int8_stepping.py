@@ -143,14 +143,14 @@ for spec in SETUPS:
 
 LAYERS = """
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS
-from pytest_ncnn_parity.network import int8
+from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.worker.judge.natures import Natures
 
 def worst(graph, outputs, expected, tolerance):
     return Natures(graph, None, None).worst(outputs, expected, tolerance, whole=False)
 
 def of_layer(layer):
-    return OPERATORS.get(("fp32", int8.operator(layer)), DEFAULTS["fp32"].layer)
+    return OPERATORS.get(("fp32", operator(layer)), DEFAULTS["fp32"].layer)
 
 def walked(graph, inputs):
     # each layer of the CPU, with the values that it reads and those that it makes
