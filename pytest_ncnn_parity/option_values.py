@@ -34,6 +34,7 @@ def read(source: Source) -> Options:
         fix_runs=math.ceil(reader.above_zero("fix-runs")),
         fix_seconds=reader.above_zero("fix-seconds"),
         repro=reader.folder("repro", used=True),
+        cache=reader.folder("cache", used=True),
         timeout=reader.above_zero("timeout"),
         memory=reader.size("memory"),
         accumulated=reader.flag("accumulated"),

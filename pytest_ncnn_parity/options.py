@@ -49,6 +49,12 @@ TABLE = {
     option.name: option
     for option in (
         *(Option(format_.name, "FILE", None, format_.help) for format_ in FORMATS.values()),
+        Option(
+            "cache",
+            "DIR",
+            None,
+            "keep verdicts in DIR, and where nothing that can change them has changed, do not run again",
+        ),
         Option("baseline", "FILE", None, "a saved JSON report: tell what is worse than in it"),
         Option(
             "baseline-factor",
@@ -124,11 +130,22 @@ class Options:
     fix_runs: int
     fix_seconds: float
     repro: Path | None
+    cache: Path | None
     timeout: float
     memory: int
     accumulated: bool
     require_vulkan: bool
     allow_outside: bool
+
+    @property
+    def judging(self) -> dict[str, str]:
+        """The values, by ini name, under which a verdict or what is measured beside it may be another.
+
+        Of the memory two digits: a share of the machine's is a little another after each start.
+        """
+        values = {option.key: vars(self)[option.key] for option in TABLE.values() if option.judges}
+        values |= {"memory": f"{self.memory:.1e}", "accumulated": self.accumulated}
+        return {name: str(value) for name, value in values.items()}
 
     def shown(self, root: Path) -> dict[str, str | float | bool | None]:
         """As a report holds them: plain values by ini name, paths in `root` relative to it."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -85,10 +86,13 @@ def session(
     `watch` is called with what is going on. `processes` share the machine's cores, and where there are
     several the folder `share` as well.
     """
+    own_threads = threads(processes)
+    judging = {**options.judging, "threads": str(own_threads)}
     settings = Settings(
         timeout=options.timeout,
         memory=options.memory,
-        threads=threads(processes),
+        threads=own_threads,
+        cache=None if options.cache is None else Cache(options.cache, judging),
         accumulated=options.accumulated,
         watch=watch,
         share=share,

@@ -213,6 +213,9 @@ def _carried(
     unread = result.evidence.unread
     if unread and session.news((spec, "unread")):
         notes.append(_unread(subject, unread))
+    cache = session.settings.cache
+    if cache is not None and cache.problem and session.news("cache"):
+        notes.append(cache.problem)
     if session.news((spec, "model")):
         carried["network"], unhashed = records.network_record(subject.plan, spec, subject.param)
         notes += unhashed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +151,16 @@ class Engine:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, while there is a worker."""
+        return None if self._worker is None else self._worker.pid
+
+    def learn(self, environment: Mapping[str, str], devices: Iterable[Mapping[str, str]]) -> None:
+        """Take what a worker of another process said of itself, and of the devices it found."""
+        self.environment = self.environment or dict(environment)
+        self.devices += [dict(device) for device in devices if device not in self.devices]
 
     def close(self) -> None:
         if self._worker is not None:

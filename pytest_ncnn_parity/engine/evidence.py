@@ -161,7 +161,8 @@ class Evidence:
     How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
     sample, or what makes a recording `unreadable`.
     Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), both sides run
-    `alike`, or the `death` of a layer upstream.
+    `alike`, or the `death` of a layer upstream. `lasting`: the model, the setups, ncnn and the processor
+    alone make it a skip.
     Beside it: bytes of the weights `unread`, and what the candidate's own run shows.
     """
 
@@ -201,6 +202,7 @@ class Evidence:
     no_vulkan: bool = False
     origin: str | None = None
     alike: bool = False
+    lasting: bool = False
 
     unread: int = 0
     accumulated_ended: str | None = None

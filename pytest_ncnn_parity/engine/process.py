@@ -114,6 +114,10 @@ class WorkerProcess:
             ) from None
         return environment
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send(self, job: Job, timeout: float) -> None:
         """Give it `job`. Raises Died where it does not take it within `timeout`."""
         assert self._process.stdin is not None

@@ -210,7 +210,8 @@ class Result:
     """What the worker found for one case.
 
     `reason` says why a case was skipped. `accumulated`: metrics of the same values in the candidate's
-    own run against those in the reference's, where that was asked for.
+    own run against those in the reference's, where that was asked for. `cached`: when it was found, in
+    UTC, where a former run has kept it.
     """
 
     id: str
@@ -219,6 +220,7 @@ class Result:
     reason: str | None = None
     evidence: Evidence = field(default_factory=Evidence)
     accumulated: Metrics | None = None
+    cached: str | None = None
 
 
 def decode_job(line: str) -> Job:

@@ -121,9 +121,7 @@ class SharedSampleResults(SampleResults):
             self.known[result.id] = result
         if "end" in message:
             self._ended = True
-            engine = self._engine
-            engine.environment = engine.environment or message["environment"]
-            engine.devices = engine.devices or message["devices"]
+            self._engine.learn(message["environment"], message["devices"])
 
 
 def _append(log: Any, message: dict[str, Any]) -> None:

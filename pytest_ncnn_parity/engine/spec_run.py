@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +16,12 @@ import filelock
 from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine import jobs, trust
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.process import OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
@@ -32,8 +35,8 @@ T = TypeVar("T")
 class Settings:
     """What the command line says about running. `share`: a folder that all xdist workers see.
 
-    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `watch` is
-    called with what is going on, again and again.
+    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `cache`:
+    where results of former runs are. `watch` is called with what is going on, again and again.
     """
 
     timeout: float
@@ -41,6 +44,7 @@ class Settings:
     memory: int | None = None
     accumulated: bool = False
     share: Path | None = None
+    cache: Cache | None = None
     watch: Callable[[str], None] = lambda _: None
 
 
@@ -60,6 +64,7 @@ class SpecRun:
         settings = self.settings
         self._engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
         self._engine.watch = self._watch
+        self._kept = KeptResults(settings.cache, self.plan, self._engine)
         self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
@@ -94,10 +99,11 @@ class SpecRun:
 
     def _sample(self, name: str) -> SampleResults:
         if name not in self._samples:
-            ids = [case.id for case in self.selected.get(name, ())]
+            cases = self.selected.get(name, ())
+            ids = [case.id for case in cases]
 
             def run(waiting: Sequence[str]) -> Iterator[Result]:
-                return self._run_selected(name, waiting)
+                return self._kept.run(name, cases, waiting, partial(self._run_selected, name))
 
             if self.settings.share is None:
                 self._samples[name] = SampleResults(ids, run)
@@ -113,8 +119,10 @@ class SpecRun:
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
         """Run the cases so identified. A job that cannot run fails the first, and skips the others."""
         cases = self.selected.get(sample, ())
-        first = next(iter(self.selected), None) == sample
-        job = jobs.judge(self.plan, sample, cases, self.settings.threads, first)
+        first = next(iter(self.selected), None)
+        # a first sample of which something was kept does not load all networks
+        tells = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
+        job = jobs.judge(self.plan, sample, cases, self.settings.threads, tells)
         left = dict.fromkeys(waiting)
         done = tuple(case.id for case in cases if case.id not in left)
         job = replace(job, accumulated=self.settings.accumulated, done=done)
@@ -241,6 +249,12 @@ class SpecRun:
     def _watch(self, step: Step) -> None:
         progress = step.progress(len(self.plan.graph.layers))
         self.settings.watch(f"{self._purpose}: {progress}" if self._purpose else progress)
+
+    def once_kept(self, kind: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
+        """As `once`; where all of the spec is selected, and its results are kept, this is as well."""
+        whole = all(map(self.has_selected_all, self.plan.spec.inputs))
+        kept = partial(self._kept.answer, kind, answer, work_out)
+        return self.once(kind, "", answer, kept if whole else work_out)
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
         """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.

@@ -62,7 +62,7 @@ def spare(run: SpecRun) -> list[Notice]:
     part of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends the
     search, they are those known by then.
     """
-    numbers = run.once("spare", "", list[int], lambda: _spare(run)) or ()
+    numbers = run.once_kept("spare", list[int], lambda: _spare(run)) or ()
     return [
         Notice(layer.name, layer.mask, "spare", "every comparison that ran stays right without it")
         for layer in masked(run.plan)

@@ -37,6 +37,16 @@ def compared(case: CaseRecord) -> bool:
     return case["outcome"] != "skipped" or case["known"]
 
 
+def from_cache(cases: Sequence[CaseRecord]) -> str:
+    """How many of the verdicts a former run has kept, and of when the oldest is; empty where none is."""
+    judged = sorted(when for case in cases if (when := case.get("cached")) is not None)
+    if not judged:
+        return ""
+    number = "all verdicts" if len(judged) == len(cases) else f"{len(judged)} of {len(cases)} verdicts"
+    oldest = judged[0].replace("T", " ").replace("+00:00", " UTC")
+    return f"{number} from the cache, the oldest of {oldest}; these cases were not run again"
+
+
 def uncompared(document: Report) -> Iterator[tuple[str, str]]:
     """Each spec in which nothing was compared, and why: its commonest reason."""
     for model in document["models"]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
 from typing_extensions import TypedDict
 
+from pytest_ncnn_parity.base import digests
 from pytest_ncnn_parity.base.errors import Place
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.base.strict_json import plain
@@ -100,6 +100,7 @@ def case_record(
         "device": evidence.device,
         "dropped": list(evidence.dropped),
         "repro": repro,
+        "cached": result.cached,
     }
 
 
@@ -147,6 +148,7 @@ def lost(nodeid: str, message: str) -> CaseRecord:
         "device": None,
         "dropped": [],
         "repro": None,
+        "cached": None,
     }
 
 
@@ -188,7 +190,7 @@ def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, li
     hashes, notes = {}, []
     for path, shown in files.items():
         try:
-            hashes[path] = _sha256(path)
+            hashes[path] = digests.of_file(path)
         except OSError as error:
             notes.append(f"{shown}: {error.strerror}, so the report has no hash of it")
     return _network(plan, spec, param, hashes), notes
@@ -237,14 +239,6 @@ def layer_record(layer: Layer, selected: bool) -> LayerRecord:
     }
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
-
-
 def worker_environment(
     versions: Mapping[str, str], devices: Sequence[Mapping[str, str]]
 ) -> WorkerEnvironment:
@@ -278,6 +272,7 @@ def properties(case: CaseRecord) -> list[tuple[str, str | float]]:
         "cause": case["cause"],
         "execution": case["execution"],
         "device": case["device"],
+        "cached": case.get("cached"),
     }
     values: dict[str, str | float] = {
         key: printable(text) for key, text in texts.items() if text is not None

@@ -82,6 +82,7 @@ class Spec(Keys):
     known: list[Known] = []
 
     _path: Path = PrivateAttr()
+    _text: str = PrivateAttr()
     _document: yaml12.Document = PrivateAttr()
 
     @field_validator("compare")
@@ -119,6 +120,11 @@ class Spec(Keys):
     @property
     def path(self) -> Path:
         return self._path
+
+    @property
+    def text(self) -> str:
+        """The file's, as it was read."""
+        return self._text
 
     @property
     def param(self) -> Path:
@@ -171,7 +177,8 @@ def load(path: Path, root: Path | None = None) -> Spec:
         problem = "a name here has characters that do not print; rename it"
         raise SpecError([(Where(shown, None), problem)])
     try:
-        document = yaml12.load(read_files.text(path, root, MOST_BYTES, "expected a spec in YAML"))
+        text = read_files.text(path, root, MOST_BYTES, "expected a spec in YAML")
+        document = yaml12.load(text)
     except read_files.Unreadable as error:
         raise SpecError([(Where(shown, error.place), error.what)]) from None
     except yaml12.YamlError as error:
@@ -181,6 +188,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
     except ValidationError as error:
         raise SpecError(_readable(error, shown, document)) from None
     spec._path = path.absolute()  # a worker has another working directory
+    spec._text = text
     spec._document = document
     return spec
 

@@ -15,11 +15,15 @@ class Skip(Exception):
 
 
 class Unavailable(Exception):
-    """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device."""
+    """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device.
 
-    def __init__(self, reason: str, no_vulkan: bool = False) -> None:
+    `lasting`: no driver or device could change it, but another ncnn or another processor.
+    """
+
+    def __init__(self, reason: str, no_vulkan: bool = False, lasting: bool = False) -> None:
         super().__init__(reason)
         self.no_vulkan = no_vulkan
+        self.lasting = lasting
 
 
 class StepFailed(Exception):

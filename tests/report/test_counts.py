@@ -45,3 +45,12 @@ def test_what_went_wrong_otherwise_is_another_matter(more: dict[str, Any]) -> No
 def test_no_case_is_news_only_where_the_gate_was_asked_for() -> None:
     assert "in models, more" in counts.nothing_compared(document(), True, ["models", "more"])
     assert counts.nothing_compared(document(), False, ["models"]) == ""
+
+
+def test_verdicts_from_the_cache_are_counted_with_the_oldest() -> None:
+    one = {**PASSED, "cached": "2026-11-26T02:30:00+00:00"}
+    other = {**PASSED, "cached": "2026-10-01T12:00:00+00:00"}
+    assert counts.from_cache([PASSED, {**PASSED, "cached": None}]) == counts.from_cache([]) == ""
+    assert counts.from_cache([one, other, PASSED]).startswith("2 of 3 verdicts from the cache")
+    assert counts.from_cache([one, other]).startswith("all verdicts from the cache")
+    assert "2026-10-01 12:00:00 UTC" in counts.from_cache([one, other])

@@ -23,6 +23,7 @@ report
 repair
 diagnose
 engine
+cache
 plan
 spec
 network

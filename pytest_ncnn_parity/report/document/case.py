@@ -115,6 +115,12 @@ class CaseRecord(TypedDict):
     inside: NotRequired[
         Annotated[InsideRecord | None, Field(description="fp16-range, where it is near to 65504")]
     ]
+    cached: NotRequired[
+        Annotated[
+            str | None,
+            Field(description="when it was judged, ISO 8601, UTC: by a former run, which has kept it"),
+        ]
+    ]
     tolerance: Annotated[
         ToleranceRecord | None, Field(description="null: nothing but the node id is known")
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_ncnn_parity.report.counts import Counts, commonest_reason, counted
+from pytest_ncnn_parity.report.counts import Counts, commonest_reason, counted, from_cache
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
@@ -25,11 +25,15 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class ModelPart:
-    """One spec's part of the page; `number` is its place in the document."""
+    """One spec's part of the page; `number` is its place in the document.
+
+    `cached`: what of it a former run has kept.
+    """
 
     number: int
     record: ModelRecord
     counts: Counts
+    cached: str
     comparisons: tuple[ComparisonRow, ...]
     red: RedCards
     fixes: tuple[FixCard, ...]
@@ -56,6 +60,7 @@ def _part(number: int, model: ModelRecord) -> ModelPart:
         number=number,
         record=model,
         counts=counted(model["cases"]),
+        cached=from_cache(model["cases"]),
         comparisons=tuple(_row(comparison, some) for comparison, some in cases.items()),
         red=red_cards(model),
         fixes=tuple(fix_cards(model["fixes"])),

@@ -80,6 +80,9 @@ def _table(models: Sequence[ModelRecord]) -> str:
 
 
 def _model(model: ModelRecord) -> Iterator[str]:
+    cached = counts.from_cache(model["cases"])
+    if cached:
+        yield f"{text(model['spec'])}: {text(cached)}\n"
     red = [case for case in model["cases"] if case["outcome"] == "failed"]
     if red:
         yield f"### Red in {text(model['spec'])}\n"

@@ -105,6 +105,9 @@ def _environment(document: Report) -> Iterator[Line]:
 def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
     cases = model["cases"]
     yield f"{model['spec']}: {_counts(cases)}", _style(cases)
+    cached = counts.from_cache(cases)
+    if cached:
+        yield f"  {cached}", ""
     headroom = highlights.headroom(cases)
     if headroom:
         yield f"  fp16 headroom: {headroom}", ""

@@ -20,6 +20,8 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
+LASTING = Evidence(lasting=True)
+
 
 def readers(graph: Graph, blob: str) -> Iterable[Layer]:
     """The layers that compute with `blob`, also behind layers that only copy it."""
@@ -71,7 +73,7 @@ class Conversions:
             return self._integers.in_range(case, layer, self._blobs, self._measure(case))
         taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
-            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32")
+            raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
         if not loses_fp16(layer.mask):
             self._limits.refuse_inputs(case.comparison, layer, None)
             self._underflows.refuse_inputs(case.comparison, layer)
@@ -80,10 +82,10 @@ class Conversions:
     def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
         """What the reference's own outputs lose by becoming 16 bits wide."""
         if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
-            raise Skip("no layer takes it in 16 bits")
+            raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
-            raise Skip("holds integers, which stay as they are")
+            raise Skip("holds integers, which stay as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         metrics, blob = self._measure(case)(rounded, values)

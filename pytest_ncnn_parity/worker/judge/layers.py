@@ -152,7 +152,7 @@ class LayerJudge:
         )
         alike = execution.where == "cpu" and execution == reference.execution(layer)
         if alike and evidence.misread is None and evidence.unrepresentable is None:
-            where = Evidence(execution=evidence.execution, device=evidence.device)
+            where = Evidence(execution=evidence.execution, device=evidence.device, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         refuse_behind_red(case, layer, (reference, candidate), self._nets, self._blobs, self._red)
         evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))

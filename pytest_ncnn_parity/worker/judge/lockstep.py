@@ -104,7 +104,7 @@ class Lockstep:
         except Skip as skip:
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         except Unavailable as lacking:
-            evidence = Evidence(no_vulkan=lacking.no_vulkan)
+            evidence = Evidence(no_vulkan=lacking.no_vulkan, lasting=lacking.lasting)
             return Result(case.id, "skipped", reason=str(lacking), evidence=evidence)
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))

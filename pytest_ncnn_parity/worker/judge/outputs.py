@@ -91,7 +91,7 @@ class WholeRuns:
                 return
         raise Skip(
             "every layer runs on the CPU in the same way on both sides: nothing would be tested",
-            Evidence(alike=True),
+            Evidence(alike=True, lasting=True),
         )
 
     def judge(self, case: CaseSpec, red: Container[str] = ()) -> Result:

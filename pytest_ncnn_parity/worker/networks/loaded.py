@@ -79,7 +79,8 @@ class LoadedNet:
         elif self.setup.half == "fp16" and X86:
             raise Unavailable(
                 f"ncnn on a {platform.machine()} CPU ignores fp16: the result is bit-identical to "
-                "fp32, so nothing would be tested; run this comparison on ARM, or on Vulkan"
+                "fp32, so nothing would be tested; run this comparison on ARM, or on Vulkan",
+                lasting=True,
             )
 
     def _device_index(self) -> int:
@@ -100,10 +101,10 @@ class LoadedNet:
             if hasattr(opt, flag):
                 setattr(opt, flag, wanted)
             elif wanted:
-                raise Unavailable(f"ncnn {ncnn.__version__} has no option {flag}")
+                raise Unavailable(f"ncnn {ncnn.__version__} has no option {flag}", lasting=True)
         for name, value in self.spec.options.items():
             if not hasattr(opt, name):
-                raise Unavailable(f"ncnn {ncnn.__version__} has no option {name}")
+                raise Unavailable(f"ncnn {ncnn.__version__} has no option {name}", lasting=True)
             try:
                 setattr(opt, name, value)
             except (AttributeError, TypeError):

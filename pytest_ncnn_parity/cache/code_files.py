@@ -1,0 +1,69 @@
+"""The files whose machine code a worker ran: interpreter, ncnn, numpy, Vulkan's loader, drivers, LLVM.
+
+Only a worker can tell which these are. So they are kept beside its verdicts, and looked at again before
+those are used: what a driver's package replaces is seen without a driver being started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ncnn_parity.base import digests
+
+_MAPS = "/proc/{}/maps"
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """A file as it was. `size` in bytes, `changed` in nanoseconds."""
+
+    path: str
+    size: int
+    changed: int
+    sha256: str
+
+
+def mapped(pid: int) -> list[CodeFile] | None:
+    """The files whose code the process `pid` has mapped; None where that cannot be known.
+
+    An empty list where the system does not show them at all, as macOS.
+    """
+    if not Path(_MAPS.format("self")).exists():
+        return []
+    try:
+        lines = Path(_MAPS.format(pid)).read_text("utf-8", "surrogateescape").splitlines()
+        paths = sorted({path for line in lines if (path := _executable(line))})
+        return [_identified(path) for path in paths]
+    except OSError:  # it has ended, or a file was replaced while it ran
+        return None
+
+
+def _executable(line: str) -> str:
+    """The file of an executable mapping; "" for memory without a file, and for devices."""
+    _, permissions, _, _, _, *path = line.split(None, 5)
+    if not path or "x" not in permissions or not path[0].startswith("/"):
+        return ""
+    return "" if path[0].startswith(("/dev/", "/memfd:", "/SYSV")) else path[0]
+
+
+def _identified(path: str) -> CodeFile:
+    status = Path(path).stat()
+    return CodeFile(path, status.st_size, status.st_mtime_ns, digests.of_file(Path(path)))
+
+
+def unchanged(files: Iterable[CodeFile]) -> bool:
+    """Whether all are as they were. Only where a time is another is a file read."""
+    return all(map(_unchanged, files))
+
+
+def _unchanged(file: CodeFile) -> bool:
+    path = Path(file.path)
+    try:
+        status = path.stat()
+        if status.st_size != file.size:
+            return False
+        return status.st_mtime_ns == file.changed or digests.of_file(path) == file.sha256
+    except (OSError, ValueError):
+        return False

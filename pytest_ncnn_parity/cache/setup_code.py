@@ -1,0 +1,64 @@
+"""The files of the project's own code that a spec's `setup` runs, as far as its text names them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+
+def files(function: str, folders: Sequence[Path]) -> list[Path]:
+    """The module of `function`, `package.module:name`, and all modules in `folders` that it imports.
+
+    Directly or through others, also where the import stands in a function. Not what is imported under a
+    name that is computed, and no file that the code reads.
+    """
+    waiting, seen = [function.partition(":")[0]], set[str]()
+    code: dict[Path, None] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for path in _modules(name, folders):
+            if path not in code:
+                code[path] = None
+                waiting += _imported(path, name)
+    return list(code)
+
+
+def packages() -> list[str]:
+    """What is installed, each as `name-version.dist-info`: setup code may import any of it."""
+    folders = [Path(folder) for folder in sys.path if folder]
+    return sorted({path.name for folder in folders for path in folder.glob("*.dist-info")})
+
+
+def _modules(name: str, folders: Sequence[Path]) -> Iterator[Path]:
+    """The files that are run to import `name`, of every folder that has such."""
+    steps = name.split(".")
+    for folder in folders:
+        for depth in range(1, len(steps) + 1):
+            stem = folder.joinpath(*steps[:depth])
+            names = [stem.with_name(stem.name + suffix) for suffix in (".py", *EXTENSION_SUFFIXES)]
+            yield from (path for path in (*names, stem / "__init__.py") if path.is_file())
+
+
+def _imported(path: Path, name: str) -> Iterator[str]:
+    """The dotted names that the module `name` at `path` may import."""
+    if path.suffix != ".py":
+        return
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return  # running it says so
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

@@ -1,0 +1,86 @@
+"""Texts under keys, each in a file of a folder. What is damaged or not ours counts as not there.
+
+A key is a mapping of parts. Files are written whole, so several processes may share the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_ncnn_parity.base import digests, strict_json, write_files
+from pytest_ncnn_parity.cache import code_files
+from pytest_ncnn_parity.cache.code_files import CodeFile
+
+SUFFIX = ".verdicts.json"
+MOST_SECONDS = 30 * 86400  # since it was used last
+MOST_BYTES = 256 << 20  # of all entries
+
+
+@dataclass(frozen=True)
+class _Entry:
+    parts: Mapping[str, str]
+    code: tuple[CodeFile, ...]
+    text: str
+
+
+@cache
+def _adapter() -> TypeAdapter[_Entry]:
+    return TypeAdapter(_Entry)
+
+
+class Store:
+    """The folder's entries. Those that nobody used for a month go, and the oldest beyond 256 MiB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pruned = False
+
+    def read(self, parts: Mapping[str, str]) -> str | None:
+        """The text kept under `parts`; None where there is none, or code that it came of has changed."""
+        path = self._path(parts)
+        try:
+            checksum, _, body = path.read_text("utf-8").partition("\n")
+            if checksum != digests.of_texts([body]):
+                return None
+            entry = _adapter().validate_json(body)
+        except (OSError, ValueError, ValidationError):
+            return None
+        if entry.parts != parts or not code_files.unchanged(entry.code):
+            return None
+        with suppress(OSError):  # it may be another's, or on a disk that cannot be written
+            os.utime(path)
+        return entry.text
+
+    def write(self, parts: Mapping[str, str], text: str, code: Sequence[CodeFile]) -> None:
+        """Keep `text` under `parts`. Raises OSError."""
+        body = strict_json.line(_Entry(parts, tuple(code), text))
+        write_files.write(f"{digests.of_texts([body])}\n{body}", self._path(parts))
+        if not self._pruned:
+            self._pruned = True
+            self._prune()
+
+    def _path(self, parts: Mapping[str, str]) -> Path:
+        name = digests.of_texts(text for part in sorted(parts.items()) for text in part)
+        return self._folder / f"{name[:40]}{SUFFIX}"
+
+    def _prune(self) -> None:
+        used: list[tuple[float, int, Path]] = []
+        for pattern in (f"*{SUFFIX}", f".*{SUFFIX}.*.new"):  # the latter a killed process has left
+            for path in self._folder.glob(pattern):
+                with suppress(OSError):  # another process has taken it away
+                    status = path.stat()
+                    used.append((status.st_mtime, status.st_size, path))
+        size, oldest = 0, time.time() - MOST_SECONDS
+        for when, own, path in sorted(used, reverse=True):
+            size += own
+            if size > MOST_BYTES or when < oldest:
+                with suppress(OSError):
+                    path.unlink()
