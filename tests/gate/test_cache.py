@@ -74,9 +74,9 @@ def cached(run: Run) -> set[str]:
 
 
 def unsaid(run: Run) -> dict[str, Any]:
-    """The report without the words that say what the cache had, and without when it started."""
+    """The report without the words that say what the cache had, and without when and how long it ran."""
     report = copy.deepcopy(run.report)
-    del report["started"]
+    del report["started"], report["seconds"]
     for model in report["models"]:
         for case in model["cases"]:
             del case["cached"]
