@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import filelock
-from pydantic import TypeAdapter
-
-from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine import jobs, trust
+from pytest_ncnn_parity.engine.answers import Answers
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.kept import KeptResults
@@ -68,7 +63,7 @@ class SpecRun:
         self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
-        self._once: dict[tuple[str, str], Any] = {}
+        self._answers = Answers(self.plan.name, settings.share)
 
     # -- the selected cases ----------------------------------------------------------------------
 
@@ -108,7 +103,7 @@ class SpecRun:
             if self.settings.share is None:
                 self._samples[name] = SampleResults(ids, run)
             else:
-                path = self._share_path("sample", name)
+                path = self._answers.path("sample", name)
                 self._samples[name] = SharedSampleResults(ids, run, path, self._engine)
         sample = self._samples[name]
         if self._running is not sample:
@@ -257,40 +252,8 @@ class SpecRun:
         return self.once(kind, "", answer, kept if whole else work_out)
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.
-
-        Where it raises, it is not called again here, and the others get None; unless another plugin, or
-        Ctrl-C, interrupted it.
-        """
-        key = (kind, name)
-        if key not in self._once:
-            self._once[key] = None
-            shared = self.settings.share is not None
-            try:
-                self._once[key] = self._shared(key, answer, work_out) if shared else work_out()
-            except BaseException as error:
-                if not isinstance(error, Exception):
-                    del self._once[key]
-                raise
-        known: T | None = self._once[key]
-        return known
-
-    def _shared(
-        self, key: tuple[str, str], answer: type[T], work_out: Callable[[], T | None]
-    ) -> T | None:
-        path = self._share_path(*key).with_suffix(".json")
-        with filelock.FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                fresh = path.with_suffix(".new")
-                fresh.write_text(strict_json.line(work_out()), "utf-8")
-                fresh.replace(path)
-            value = json.loads(path.read_text("utf-8"))
-            return None if value is None else TypeAdapter(answer).validate_python(value)
-
-    def _share_path(self, *key: str) -> Path:
-        assert self.settings.share is not None
-        name = sha256("\0".join([str(self.plan.spec.path), *key]).encode()).hexdigest()[:24]
-        return self.settings.share / name
+        """What `work_out` gives, an `answer`, worked out once: see `Answers.once`."""
+        return self._answers.once(kind, name, answer, work_out)
 
     def finish(self) -> None:
         """Finish what is running, then close."""

@@ -1,0 +1,62 @@
+"""What is worked out once for a spec, whoever asks for it: doubts, fixes, masks that are spare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import filelock
+from pydantic import TypeAdapter
+
+from pytest_ncnn_parity.base import strict_json
+
+T = TypeVar("T")
+
+
+class Answers:
+    """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any."""
+
+    def __init__(self, spec: str, share: Path | None) -> None:
+        self._spec = spec
+        self._share = share
+        self._known: dict[tuple[str, str], Any] = {}
+
+    def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
+        """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.
+
+        Where it raises, it is not called again here, and the others get None; unless another plugin, or
+        Ctrl-C, interrupted it.
+        """
+        key = (kind, name)
+        if key not in self._known:
+            self._known[key] = None
+            shared = self._share is not None
+            try:
+                self._known[key] = self._shared(key, answer, work_out) if shared else work_out()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    del self._known[key]
+                raise
+        known: T | None = self._known[key]
+        return known
+
+    def _shared(
+        self, key: tuple[str, str], answer: type[T], work_out: Callable[[], T | None]
+    ) -> T | None:
+        path = self.path(*key).with_suffix(".json")
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                fresh = path.with_suffix(".new")
+                fresh.write_text(strict_json.line(work_out()), "utf-8")
+                fresh.replace(path)
+            value = json.loads(path.read_text("utf-8"))
+            return None if value is None else TypeAdapter(answer).validate_python(value)
+
+    def path(self, *key: str) -> Path:
+        """A file's name, without suffix, in the folder that is shared."""
+        assert self._share is not None
+        name = sha256("\0".join([self._spec, *key]).encode()).hexdigest()[:24]
+        return self._share / name
