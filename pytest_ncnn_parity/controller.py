@@ -30,8 +30,6 @@ class PhaseReport(Protocol):
     def outcome(self) -> str: ...
     @property
     def longrepr(self) -> object: ...
-    @property
-    def longreprtext(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -204,4 +202,4 @@ def _reason(report: PhaseReport) -> str:
     """Why an item failed or was skipped: the last part of a skip's place and reason, or all of it."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2])
-    return report.longreprtext
+    return str(report.longrepr)  # without the line on an xdist worker that its text has

@@ -42,8 +42,19 @@ class SpecFile(pytest.File):
             yield Sample.from_parent(self, name=printable(name), sample=name, plan=plan)
 
 
-class Sample(pytest.Class):
-    """One named set of inputs. It is a class to pytest: editors show those as branches of a tree."""
+class Branch(pytest.Class):
+    """A class to pytest and other plugins, for editors show no other collector as a branch of a tree.
+
+    `obj` is the Python class that they expect behind it: empty, for its tests are in the spec.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.obj = type(self.name, (), {})
+
+
+class Sample(Branch):
+    """One named set of inputs."""
 
     def __init__(self, *, plan: Plan, sample: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,8 +69,8 @@ class Sample(pytest.Class):
             )
 
 
-class ComparisonNode(pytest.Class):
-    """One pair of setups. A class as well."""
+class ComparisonNode(Branch):
+    """One pair of setups."""
 
     def __init__(
         self, *, plan: Plan, sample: str, comparison: comparisons.Comparison, **kwargs: Any
@@ -124,8 +135,9 @@ class CaseItem(pytest.Item):
         try:
             self.verdict = judge(self.subject, session, again)
         except pytest.fail.Exception as limit:  # another plugin's, in the middle of our work
-            session.interrupt(self.subject.plan, self.subject.sample)
-            raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
+            if session.interrupt(self.subject.plan, self.subject.sample):
+                raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
+            self.verdict = judge(self.subject, session, again)  # it struck, and strikes but once
         self.user_properties += self.verdict.properties
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.cache.verdicts import Cache
@@ -59,9 +60,20 @@ class Session:
         """Take note that a case of `plan` has its verdict."""
         self._waiting[plan.name] -= 1
 
-    def interrupt(self, plan: Plan, sample: str) -> None:
-        """Take note that a case of `sample` was interrupted while it was being judged."""
+    def interrupt(self, plan: Plan, sample: str) -> bool:
+        """Take note that a case of `sample` was interrupted; whether it is the sample's first.
+
+        The first of all xdist workers' cases, for they wait for the same run.
+        """
+        first = not self.was_interrupted(plan, sample)
         self._interrupted.add((plan.name, sample))
+        if first and self.settings.share is not None:
+            name = sha256(f"interrupted\0{plan.name}\0{sample}".encode()).hexdigest()
+            try:
+                (self.settings.share / name).touch(exist_ok=False)
+            except FileExistsError:
+                return False
+        return first
 
     def was_interrupted(self, plan: Plan, sample: str) -> bool:
         """Whether a case of `sample` was."""

@@ -24,7 +24,6 @@ class Phase:
     outcome: str
     nodeid: str = CASE
     longrepr: object = None
-    longreprtext: str = ""
 
 
 def carrying(phase: Phase, outcome: str, message: str = "") -> Phase:
@@ -69,7 +68,7 @@ def test_a_verdict_is_taken_from_what_the_report_carries(tmp_path: Path) -> None
 
 def test_a_case_without_a_verdict_is_lost_and_says_why(tmp_path: Path) -> None:
     skipped = Phase("skipped", longrepr=("file", 3, "Skipped: by a marker"))
-    crashed = Phase("failed", nodeid=f"{CASE}_2", longreprtext="worker 'gw0' crashed")
+    crashed = Phase("failed", nodeid=f"{CASE}_2", longrepr="worker 'gw0' crashed")
     run = Reported(tmp_path, skipped, crashed)
     assert run.cases == [
         ("skipped", False, "Skipped: by a marker"),

@@ -54,3 +54,18 @@ def test_processes_share_the_cores(tmp_path: Path) -> None:
         for processes in (1, 10_000)
     )
     assert alone >= crowded == 1
+
+
+def test_the_first_interruption_of_a_sample_is_one_among_all_processes(tmp_path: Path) -> None:
+    one = plan(tmp_path / "one")
+    alone = started(tmp_path)
+    assert [alone.interrupt(one, sample) for sample in "aab"] == [True, False, True]
+    assert alone.was_interrupted(one, "a")
+    assert not alone.was_interrupted(one, "c")
+    gw0, gw1 = (
+        session(options(tmp_path), tmp_path, lambda _: None, processes=2, share=tmp_path) for _ in "01"
+    )
+    assert [gw0.interrupt(one, "a"), gw1.interrupt(one, "a"), gw1.interrupt(one, "b")] == [
+        *(True, False, True)
+    ]
+    assert gw1.was_interrupted(one, "a")
