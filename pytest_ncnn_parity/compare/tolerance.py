@@ -123,6 +123,7 @@ OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
 
 
 def is_default(tolerance: Tolerance) -> bool:
-    """Whether no user asked for just this budget of a layer: then a noise floor may soften it."""
-    defaults = (*(one.layer for one in DEFAULTS.values()), *OPERATORS.values())
+    """Whether no user asked for just this tolerance: then a noise floor may soften it."""
+    whole = [tolerance for one in DEFAULTS.values() for tolerance in (one.layer, one.output)]
+    defaults = (*whole, *OPERATORS.values())
     return tolerance in defaults

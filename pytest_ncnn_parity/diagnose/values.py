@@ -289,4 +289,11 @@ def tried(failure: Failure, what: str, *lines: str) -> Explanation:
 def _of_output(failure: Failure) -> tuple[str, ...]:
     if not failure.evidence.whole:
         return ()
-    return ("no layer judged here is wrong by itself: what 16 bits lose between layers adds up",)
+    lost = "no layer judged here is wrong by itself: what 16 bits lose between layers adds up"
+    if failure.evidence.noise is None:
+        return (lost,)
+    cancel = (
+        "terms cancel on the way: the error is what rounding every value to 16 bits makes of it, times "
+        f"{failure.evidence.noise:.3g}; keep the values that cancel in fp32"
+    )
+    return (lost, cancel)

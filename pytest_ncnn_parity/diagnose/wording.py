@@ -63,9 +63,10 @@ def remark(result: Result) -> str:
             f"an unlucky order, its terms make {inside.bound:.6g}; 31={inside.cure} avoids it"
         )
     if noise is not None:
+        what = "every value on the way moves" if result.evidence.whole else "its inputs move"
         return (
             f"rounding of terms that cancel: the error is {noise:.3g} times what the reference itself "
-            "moves by when its inputs move by a unit in the last place"
+            f"moves by when {what} by a unit in the last place"
         )
     return "" if metrics is None else metrics.forgiven
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.compare.noise import Conditioning
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
@@ -21,12 +22,14 @@ def judge(
     plain: Callable[[], Blob] | None,
     measure: Callable[[Array, Array], Metrics],
     forgiving: Callable[[Metrics], Metrics],
+    noise: Callable[[Array], Conditioning],
 ) -> Result:
     """`output` against the recording that stands for the reference of `case`.
 
     `plain` makes the output once more, as plainly as the CPU can compute: asked where they disagree.
     `measure` compares two arrays.
-    `forgiving` gives metrics back as agreeing where int8 rounds so.
+    `forgiving` gives metrics back as agreeing where int8 rounds so; `noise` says whether an error
+    against an array is what rounding of terms that cancel would be.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.array.shape)
@@ -40,6 +43,10 @@ def judge(
     metrics = forgiving(measure(output.array, expected))
     if metrics.agrees:
         return Result(case.id, "passed", metrics, evidence=evidence)
+    rounding = noise(expected)
+    if rounding.explains:
+        evidence = replace(evidence, noise=rounding.factor)
+        return Result(case.id, "passed", rounding.excused(metrics), evidence=evidence)
     if plain is not None:
         try:
             trial = tried(WITHOUT_PLAIN, measure(plain().array, expected))

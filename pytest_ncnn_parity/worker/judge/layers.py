@@ -6,8 +6,6 @@ from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from pytest_ncnn_parity.compare.noise import DRAWS, MOST_OVERALL, NO_EXCUSE, Conditioning, Moves, moved
-from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
 from pytest_ncnn_parity.network.param import Graph, Layer
@@ -19,11 +17,12 @@ from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.pool import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
@@ -91,6 +90,7 @@ class LayerJudge:
         self._limits = limits
         self._underflows = underflows
         self._natures = natures
+        self._rounding = LayerRounding(self._run_rounded, natures)
         self._conversions = Conversions(
             graph, nets, chain.blobs, limits, underflows, integers, self._measure
         )
@@ -182,10 +182,11 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
-        if not fault and not metrics.integers and is_default(case.tolerance):
-            noise = self._rounding(case, layer, feed, outputs[blob], expected[blob], blob)
+        if not fault and not metrics.integers:
+            fed = {b: self._blobs[b].rounded(feed) for b in dict.fromkeys(layer.inputs)}
+            noise = self._rounding.of(case, layer, fed, outputs, expected, blob)
             if noise.explains:
-                metrics = replace(metrics, agrees=True, used=noise.factor / MOST_OVERALL, failed=())
+                metrics = noise.excused(metrics)
                 return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
@@ -214,30 +215,8 @@ class LayerJudge:
             outputs, expected, case.tolerance, whole=False
         )
 
-    def _rounding(
-        self, case: CaseSpec, layer: Layer, feed: str | None, output: Blob, expected: Blob, name: str
-    ) -> Conditioning:
-        """Whether an error is what rounding of the layer's inputs would be: of terms that cancel."""
-        fed = {blob: self._blobs[blob].rounded(feed) for blob in dict.fromkeys(layer.inputs)}
-        shapes = output.array.shape == expected.array.shape
-        if not shapes or not output.floating or not all(value.floating for value in fed.values()):
-            return NO_EXCUSE
-        trajectory = self._nets[self._job.trajectory]
-        try:
-            moves = Moves(trajectory.run_layer(layer, fed)[name].array)
-            for draw in range(DRAWS):
-                values = {
-                    blob: Blob.of(moved(value.array, case.half, draw)) for blob, value in fed.items()
-                }
-                moves.add(trajectory.run_layer(layer, values)[name].array)
-        except (StepFailed, ValueError):  # as where the number of rows follows the values
-            return NO_EXCUSE
-        return moves.against(
-            output.array,
-            expected.array,
-            case.tolerance,
-            self._natures.scale(name, expected, case.tolerance),
-        )
+    def _run_rounded(self, layer: Layer, values: Made) -> Made:
+        return self._nets[self._job.trajectory].run_layer(layer, values)
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)

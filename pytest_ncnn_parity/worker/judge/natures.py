@@ -90,10 +90,14 @@ class Natures:
         kept = thresholds(self._graph.producer[blob])
         return kept is not None and match(candidate, reference, tolerance, kept).thresholds_decide
 
-    def scale(self, blob: str, reference: Blob, tolerance: Tolerance) -> Scale:
-        """What the errors of a layer's value are measured by."""
-        nature = self._parts.nature(blob, reference.array.ndim)
-        return scale_of(reference.array, nature, tolerance.scaled, whole=False)
+    def is_listed(self, blob: str) -> bool:
+        """Whether `blob` is a list of detections, which are matched."""
+        return thresholds(self._graph.producer[blob]) is not None
+
+    def scale(self, blob: str, reference: Array, tolerance: Tolerance, whole: bool) -> Scale:
+        """What the errors of a value are measured by; `whole` as in `worst`."""
+        nature = self._parts.nature(blob, reference.ndim)
+        return scale_of(reference, nature, tolerance.scaled, whole)
 
 
 def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:

@@ -1,0 +1,105 @@
+"""Whether an error is what rounding would be: the reference is asked how far it moves by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.compare.noise import DRAWS, NO_EXCUSE, Conditioning, Moves, moved
+from pytest_ncnn_parity.compare.tolerance import is_default
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
+
+Run = Callable[[Layer, Made], Made]
+
+
+class LayerRounding:
+    """Of one layer: its inputs move by a unit in the last place. `run` runs it in the trajectory."""
+
+    def __init__(self, run: Run, natures: Natures) -> None:
+        self._run = run
+        self._natures = natures
+
+    def of(
+        self, case: CaseSpec, layer: Layer, inputs: Made, outputs: Made, expected: Made, name: str
+    ) -> Conditioning:
+        """What the error of the blob `name` is, where `layer` was fed with `inputs`."""
+        output, reference = outputs[name], expected[name]
+        comparable = output.array.shape == reference.array.shape and output.floating
+        if not is_default(case.tolerance) or not comparable:
+            return NO_EXCUSE
+        if not all(value.floating for value in inputs.values()):
+            return NO_EXCUSE
+        try:
+            moves = Moves(self._run(layer, inputs)[name].array)
+            if not moves.repeats(self._run(layer, inputs)[name].array):
+                return NO_EXCUSE
+            for draw in range(DRAWS):
+                values = {blob: _moved(blob, value, case.half, draw) for blob, value in inputs.items()}
+                moves.add(self._run(layer, values)[name].array)
+        except (StepFailed, ValueError):  # as where the number of rows follows the values
+            return NO_EXCUSE
+        scale = self._natures.scale(name, reference.array, case.tolerance, whole=False)
+        return moves.against(output.array, reference.array, case.tolerance, scale)
+
+
+class OutputRounding:
+    """Of a whole run: what is fed and what each layer makes moves by a unit in the last place.
+
+    What only copies values rounds nothing. `run` runs a layer of the trajectory.
+    """
+
+    def __init__(
+        self, graph: Graph, inputs: Made, outputs: Sequence[str], run: Run, natures: Natures
+    ) -> None:
+        self._graph = graph
+        self._inputs = inputs
+        self._outputs = outputs
+        self._run = run
+        self._natures = natures
+        self._moves: dict[str | None, Mapping[str, Moves]] = {}  # by the candidate's 16-bit format
+
+    def of(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Conditioning:
+        """What the error of the output `name` is against `reference`, an fp32 run's or a recording."""
+        comparable = output.array.shape == reference.shape and output.floating
+        if not is_default(case.tolerance) or not comparable or self._natures.is_listed(name):
+            return NO_EXCUSE
+        if case.half not in self._moves:
+            self._moves[case.half] = self._gathered(case.half)
+        moves = self._moves[case.half].get(name)
+        if moves is None:
+            return NO_EXCUSE
+        scale = self._natures.scale(name, reference, case.tolerance, whole=True)
+        return moves.against(output.array, reference, case.tolerance, scale)
+
+    def _gathered(self, half: str | None) -> Mapping[str, Moves]:
+        try:
+            moves = {name: Moves(array) for name, array in self._answers(half, None).items()}
+            again = self._answers(half, None)
+            moves = {name: one for name, one in moves.items() if one.repeats(again[name])}
+            for draw in range(DRAWS):
+                answers = self._answers(half, draw)
+                for name, one in moves.items():
+                    one.add(answers[name])
+        except (StepFailed, ValueError):  # it cannot be stepped, or shapes follow the values
+            return {}
+        return moves
+
+    def _answers(self, half: str | None, draw: int | None) -> Mapping[str, Array]:
+        """The outputs of one run, in which values moved if there is a `draw`."""
+        blobs: Made = {}
+        for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
+            made = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
+            if draw is not None and layer.type not in COPYING:
+                made = {blob: _moved(blob, value, half, draw) for blob, value in made.items()}
+            blobs.update(made)
+        return {name: blobs[name].array for name in self._outputs}
+
+
+def _moved(name: str, value: Blob, half: str | None, draw: int) -> Blob:
+    """`value` moved; integers, and what stays int8, are exact."""
+    return Blob.of(moved(value.array, half, draw, name)) if value.floating else value
