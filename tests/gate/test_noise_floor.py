@@ -12,7 +12,7 @@ from network import Network
 
 CHANNELS, PLACES, OUTPUTS = 64, 36, 6
 SEEDS = range(2)
-LARGE = 1e4  # times what the terms add up to
+LARGE = 3e4  # times what the terms add up to
 
 
 def weights(seed: int, wrong: float = 0.0) -> np.ndarray:
