@@ -156,7 +156,10 @@ class Pool:
             raise
 
     def starts_a_discrete_gpu(self) -> bool:
-        self._enter(START_VULKAN)
+        try:
+            self._enter(START_VULKAN)
+        except StepFailed:  # a driver that killed a worker: comparisons on the device tell of it
+            return False
         return vulkan.is_discrete(0)
 
     def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
