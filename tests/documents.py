@@ -68,6 +68,7 @@ def model(cases: list[dict[str, Any]], layers: list[dict[str, Any]], **more: Any
         "fixes": [],
         "masks": [],
         "notes": [],
+        "input_doubt": [],
         **more,
     }
 

@@ -39,6 +39,8 @@ def with_edges_forgiven(
     """
     is_map = is_map and reference.ndim == 3 and min(reference.shape[1:]) >= LEAST_SIDE
     share = max(tolerance.share, tolerance.edges if is_map else 0.0)
+    if share:
+        metrics = replace(metrics, also_allowed=_in_words(tolerance, is_map))
     if not metrics.mismatched or not np.isfinite(metrics.max_abs):
         return metrics
     if metrics.mismatched > share * metrics.total or metrics.used > MOST_OVER:
@@ -56,6 +58,14 @@ def with_edges_forgiven(
         f"by up to {metrics.used:.2g} times: {where}"
     )
     return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
+
+
+def _in_words(tolerance: Tolerance, is_map: bool) -> str:
+    """What `with_edges_forgiven` lets pass."""
+    some = [f"share {tolerance.share:g} of the elements anywhere"] if tolerance.share else []
+    if is_map and tolerance.edges > tolerance.share:
+        some.append(f"share {tolerance.edges:g} of the elements on edges of the map")
+    return f"{' and '.join(some)} up to {MOST_OVER:g} times beyond, at sqnr {LEAST_SQNR_DB:g} dB or more"
 
 
 def _on_edges(candidate: Array, reference: Array, budget: Array) -> bool:

@@ -36,6 +36,9 @@ def with_steps_forgiven(
     metrics: Metrics, candidate: Array, reference: Array, tolerance: Tolerance
 ) -> Metrics:
     """`metrics` of int8 arrays as agreeing, where no more than a few elements are off, by one step."""
+    if tolerance.steps:
+        allowed = f"share {tolerance.steps:g} of the int8 values, or one of them, off by one step"
+        metrics = replace(metrics, also_allowed=allowed)
     if not metrics.mismatched or metrics.max_abs > 1.0 or len(metrics.failed) > 1:
         return metrics
     off = int(np.count_nonzero(candidate != reference))
@@ -57,6 +60,8 @@ class OwnMoves:
 
     def forgiving(self, metrics: Metrics, tolerance: Tolerance) -> Metrics:
         """`metrics` as agreeing, where the output's error is like these moves."""
+        if tolerance.moves:
+            metrics = replace(metrics, also_allowed=self._in_words(tolerance))
         too_far = metrics.scaled > min(MOST_MOVED, MOST_ELEMENT * self.scaled)
         if not metrics.mismatched or len(metrics.failed) > 1 or not tolerance.moves or too_far:
             return metrics
@@ -67,6 +72,15 @@ class OwnMoves:
             f"so: computed otherwise on the CPU, this output moves by {self.scaled:.3g} (scaled) as well"
         )
         return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
+
+    def _in_words(self, tolerance: Tolerance) -> str:
+        """What `forgiving` lets pass."""
+        most = min(MOST_MOVED, MOST_ELEMENT * self.scaled)
+        least = self.sqnr_db - 20.0 * math.log10(tolerance.moves)
+        return (
+            f"scaled {most:.3g} at sqnr {least:.3g} dB or more, for int8 moves this output by "
+            f"{self.scaled:.3g} on the CPU as well"
+        )
 
 
 def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves:

@@ -38,3 +38,4 @@ class Metrics:
     failed: tuple[str, ...] = ()  # conditions that did not hold, as text
     integers: bool = False  # whole numbers, which are right or wrong, and not near
     forgiven: str = ""  # what is out of tolerance and agrees all the same, in words
+    also_allowed: str = ""  # what might have been out of tolerance, in words: the rule that was applied

@@ -33,7 +33,10 @@ def share(case: CaseRecord) -> str:
     if metrics.get("integers"):
         return f"off by {float(metrics['max_abs']):.0f}; integers are right or wrong"
     error = f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])}"
-    return f"{error} of {_allowed(tolerance)} allowed"
+    allowed = f"{error} of {_allowed(tolerance)} allowed"
+    if case["outcome"] == "passed" and metrics["mismatched"] and case["message"]:
+        return f"{allowed}; {case['message']}"
+    return allowed
 
 
 def _allowed(tolerance: ToleranceRecord) -> str:

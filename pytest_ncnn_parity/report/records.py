@@ -19,6 +19,7 @@ from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.param import MASK_ID, Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.report import input_doubt
 from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.case import (
     CaseRecord,
@@ -178,6 +179,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
         "least_scaled": plain(metrics.least_scaled),
         "integers": metrics.integers,
         "used": plain(metrics.used),
+        "also_allowed": metrics.also_allowed,
     }
 
 
@@ -211,6 +213,7 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
         "comparisons": [
             comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]
         ],
+        "noise": input_doubt.noise(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
     }
 

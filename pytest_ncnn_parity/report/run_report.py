@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.report import input_doubt
 from pytest_ncnn_parity.report.document import (
     SCHEMA,
     CollectionError,
@@ -124,6 +125,7 @@ def _model(name: str, spec: _OfSpec) -> ModelRecord:
     network = spec.network or _unknown(name)
     return {
         **network,
+        "input_doubt": input_doubt.lines(network, spec.cases.values()),
         "cases": _with_types(spec.cases.values(), network),
         "fixes": list(spec.fixes.values()),
         "masks": spec.masks,
@@ -143,6 +145,7 @@ def _unknown(spec: str) -> NetworkRecord:
         "bin_sha256": None,
         "samples": [],
         "comparisons": [],
+        "noise": {},
         "layers": [],
     }
 

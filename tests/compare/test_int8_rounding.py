@@ -29,6 +29,9 @@ def test_a_few_values_may_be_off_by_one_step() -> None:
         assert judged(most, by).forgiven == f"{most} of 5000 int8 values are off by one step"
     assert not judged(most + 1).agrees
     assert not judged(1, 2).agrees
+    red = judged(most + 1)
+    assert red.also_allowed == "share 0.01 of the int8 values, or one of them, off by one step"
+    assert judged(1, tolerance=LAYER.updated({"scaled": 1e-4})).also_allowed == "", "as a user asked"
 
 
 def test_one_step_is_forgiven_where_a_share_of_the_values_is_less_than_one() -> None:

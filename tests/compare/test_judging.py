@@ -125,6 +125,19 @@ def test_a_share_that_the_user_grants_holds_for_any_value() -> None:
     assert not judge(candidate, reference, granted, whole=True).agrees
 
 
+def test_what_may_be_out_of_tolerance_is_said_where_that_rule_was_applied() -> None:
+    reference = text_map()
+    on_edges = f"share {EDGES:g} of the elements on edges of the map up to 5 times beyond, at sqnr 33 dB"
+    candidate = reference + 0.2
+    assert (
+        judge(candidate, reference, FP16, PROBABILITY, whole=True).also_allowed == f"{on_edges} or more"
+    )
+    assert judge(candidate, reference, FP16, UNKNOWN, whole=True).also_allowed == "", "no map"
+    granted = FP16.updated({"share": 0.01})
+    said = judge(candidate, reference, granted, whole=True).also_allowed
+    assert said.startswith("share 0.01 of the elements anywhere up to")
+
+
 def stuck(logits: np.ndarray) -> np.ndarray:
     """A Softmax whose sum is kept in fp16, term by term."""
     powers = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float16)

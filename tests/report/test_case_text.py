@@ -51,6 +51,18 @@ def test_integers_are_printed_with_all_their_digits() -> None:
     assert "1234567" in share(record)
 
 
+def test_what_might_have_been_out_of_tolerance_is_told_beside_the_tolerance() -> None:
+    assert RED.metrics is not None
+    also = "share 0.01 of the elements anywhere"
+    red = replace(RED, metrics=replace(RED.metrics, also_allowed=also))
+    message = said(CONV, red)
+    assert len(message.details) == len(said(CONV, RED).details) + 1
+    assert also in message.details[-1]
+    record = records.case_record("n", "s", CONV, red, diagnose(CONV, red), message, 3)
+    assert record["metrics"] is not None
+    assert record["metrics"]["also_allowed"] == also
+
+
 def test_the_record_of_a_case_has_them_as_fields() -> None:
     message = said(CONV, RED).ending("repro: here")
     record = records.case_record(

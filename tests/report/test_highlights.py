@@ -38,6 +38,14 @@ def test_share_names_what_is_allowed(tolerance: dict[str, float], allowed: str) 
     assert highlights.share({**one, "tolerance": {**one["tolerance"], **tolerance}}).endswith(allowed)
 
 
+def test_what_passed_out_of_tolerance_says_why() -> None:
+    why = "3 of 5000 int8 values are off by one step"
+    passed = case("a", metrics=metrics(0.06, mismatched=3), message=why)
+    assert highlights.share(passed).endswith(f"0.05 allowed; {why}")
+    assert highlights.share({**passed, "metrics": metrics(0.04)}).endswith("0.05 allowed")
+    assert highlights.share({**passed, "outcome": "failed"}).endswith("0.05 allowed")
+
+
 @pytest.mark.parametrize(
     ("largest", "text"),
     [

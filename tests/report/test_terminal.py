@@ -15,7 +15,9 @@ def plain(document: dict[str, Any], verbosity: int, width: int = 80) -> list[str
 
 
 def case(number: int, outcome: str, **other: Any) -> dict[str, Any]:
-    metrics = {"max_abs": 1.0, "scaled": 0.01, "used": 0.02 * number, "reference_absmax": 2.0}
+    metrics = {
+        "max_abs": 1.0, "scaled": 0.01, "used": 0.02 * number, "reference_absmax": 2.0, "mismatched": 0,
+    }  # fmt: skip
     return {
         "nodeid": f"a::s::shipped::l{number}", "sample": "s", "comparison": "shipped",
         "layer": f"l{number}", "output": None, "outcome": outcome, "known": False, "cause": None,

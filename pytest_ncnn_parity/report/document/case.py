@@ -39,6 +39,11 @@ class MetricsRecord(Measured):
     used: NotRequired[
         Annotated[Number, Field(description="the largest error/budget of an element: 1 is all of it")]
     ]
+    also_allowed: NotRequired[
+        Annotated[
+            str, Field(description="what might be out of tolerance and agree all the same, in words")
+        ]
+    ]
 
 
 class ToleranceRecord(TypedDict):

@@ -50,6 +50,12 @@ class NetworkRecord(TypedDict):
     comparisons: NotRequired[
         Annotated[list[ComparisonRecord], Field(description="all of the spec, run or not")]
     ]
+    noise: NotRequired[
+        Annotated[
+            dict[str, dict[str, list[int]]],
+            Field(description="samples of nothing but random: normal or uniform; their shapes by blob"),
+        ]
+    ]
     layers: list[LayerRecord]
 
 
@@ -60,3 +66,9 @@ class ModelRecord(NetworkRecord):
     fixes: list[FixRecord]
     masks: list[MaskNotice]
     notes: NotRequired[list[str]]
+    input_doubt: NotRequired[
+        Annotated[
+            list[str],
+            Field(description="where it is red on noise alone: what to feed first, else no lines"),
+        ]
+    ]

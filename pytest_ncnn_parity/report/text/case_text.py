@@ -107,6 +107,8 @@ def _metrics(m: Metrics, evidence: Evidence, tolerance: Tolerance) -> Iterator[s
         f"{m.total} {evidence.shape}"
     )
     yield f"allowed:  {_allowed(tolerance)}; {_least(m.least_scaled, tolerance)}"
+    if m.also_allowed:
+        yield f"also:     {m.also_allowed}"
 
 
 def _allowed(tolerance: Tolerance) -> str:

@@ -86,6 +86,8 @@ def _model(model: ModelRecord) -> Iterator[str]:
     red = [case for case in model["cases"] if case["outcome"] == "failed"]
     if red:
         yield f"### Red in {text(model['spec'])}\n"
+    if doubt := model.get("input_doubt", []):
+        yield f"**{text(doubt[0])}**\n\n{block(chr(10).join(doubt[1:]), 'yaml')}\n"
     for case in red[:_RED_SHOWN]:
         who = f"{case['sample']}, {case['comparison']}"
         yield f"- {text(_first(case['message']))} ({text(who)})"
@@ -94,7 +96,10 @@ def _model(model: ModelRecord) -> Iterator[str]:
     yield from (f"- {text(note)}" for note in model["notes"])
     for fix in model["fixes"]:
         title = f"Fix for {fix['comparison']} ({fix_text.mark(fix)})" if fix["lines"] else "No fix"
-        yield f"\n#### {text(title)}\n\n{text(fix['how'])}\n"
+        yield f"\n#### {text(title)}\n"
+        if (option := fix_text.simpler(fix)) is not None:
+            yield f"**{text(fix_text.right(option))}**; or, by {len(fix['lines'])} masks:\n"
+        yield f"{text(fix['how'])}\n"
         yield from (f"- {text(note)}" for note in fix["notes"])
         if fix["patch"]:
             yield "\n" + block(fix["patch"], "diff")

@@ -108,6 +108,7 @@ def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
     cached = counts.from_cache(cases)
     if cached:
         yield f"  {cached}", ""
+    yield from ((f"  {line}", "yellow") for line in model.get("input_doubt", ()))
     headroom = highlights.headroom(cases)
     if headroom:
         yield f"  fp16 headroom: {headroom}", ""

@@ -1,0 +1,70 @@
+"""Where a network is red on noise alone: that the input may be at fault, and how to feed a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.document.model import NetworkRecord
+from pytest_ncnn_parity.spec import yaml12
+from pytest_ncnn_parity.spec.sources import RandomSource
+
+# what values unlike real ones may bring about; a crash or a wrong kernel is a fault on noise as well
+BY_VALUES = frozenset(
+    ["storage-overflow", "accumulator-overflow", "winograd-overflow", "underflow", "nan", "precision"]
+)
+
+
+def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
+    """The samples that are fed with nothing but noise: the shape of each input by its blob."""
+    shapes: dict[str, dict[str, list[int]]] = {}
+    for sample, blobs in plan.spec.inputs.items():
+        drawn = {
+            blob: list(source.shape or plan.input_shape(blob))
+            for blob, source in blobs.items()
+            if isinstance(source, RandomSource) and source.random in ("normal", "uniform")
+        }
+        if len(drawn) == len(blobs):
+            shapes[sample] = drawn
+    return shapes
+
+
+def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:
+    """What is to be said first of what is red; nothing where real input is red as well."""
+    noise = network.get("noise", {})
+    red = [case for case in cases if case["outcome"] == "failed"]
+    doubtful = [case for case in red if case["cause"] in BY_VALUES]
+    if not doubtful or any(case["sample"] not in noise for case in red):
+        return []
+    samples = dict.fromkeys(case["sample"] for case in doubtful)
+    return [printable(line) for line in _lines(noise[next(iter(samples))], list(samples), doubtful)]
+
+
+def _lines(
+    shapes: dict[str, list[int]], samples: Collection[str], red: Collection[CaseRecord]
+) -> Iterator[str]:
+    which = f"sample{'s' * (len(samples) > 1)} {', '.join(samples)}"
+    yield (
+        f"the input may be at fault: red on random numbers only ({which}), which are unlike what "
+        f"the network was trained on{_blown_up(red)}; first feed something real, as in:"
+    )
+    smooth = (
+        (blob, f"{{random: smooth, shape: {shape}, low: 0, high: 1}}") for blob, shape in shapes.items()
+    )
+    yield _sample("smooth", smooth) + "  # a photograph's spectrum; low and high as in training"
+    yield _sample("picture", ((blob, "{image: picture.png}") for blob in shapes)) + "  # or a picture"
+    yield _sample("recorded", ((blob, "{file: recorded.npy}") for blob in shapes)) + "  # or an array"
+
+
+def _sample(name: str, sources: Iterator[tuple[str, str]]) -> str:
+    return f"  {name}: {{{', '.join(f'{yaml12.quoted(blob)}: {source}' for blob, source in sources)}}}"
+
+
+def _blown_up(red: Collection[CaseRecord]) -> str:
+    """How large values became that started as noise, if beyond what fp16 holds."""
+    measured = [case["metrics"] for case in red if case["metrics"] is not None]
+    largest = max((float(metrics["reference_absmax"]) for metrics in measured), default=0.0)
+    return f" (values reach {largest:.3g})" if largest > FP16_MAX else ""
