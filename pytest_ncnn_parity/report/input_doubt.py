@@ -49,14 +49,15 @@ def _lines(
     which = f"sample{'s' * (len(samples) > 1)} {', '.join(samples)}"
     yield (
         f"the input may be at fault: red on random numbers only ({which}), which are unlike what "
-        f"the network was trained on{_blown_up(red)}; first feed something real, as in:"
+        f"the network was trained on{_blown_up(red)}; first feed something real, or like it "
+        "in spectrum and range (low, high), as one of:"
     )
     smooth = (
         (blob, f"{{random: smooth, shape: {shape}, low: 0, high: 1}}") for blob, shape in shapes.items()
     )
-    yield _sample("smooth", smooth) + "  # a photograph's spectrum; low and high as in training"
-    yield _sample("picture", ((blob, "{image: picture.png}") for blob in shapes)) + "  # or a picture"
-    yield _sample("recorded", ((blob, "{file: recorded.npy}") for blob in shapes)) + "  # or an array"
+    yield _sample("smooth", smooth)
+    yield _sample("picture", ((blob, "{image: picture.png}") for blob in shapes))
+    yield _sample("recorded", ((blob, "{file: recorded.npy}") for blob in shapes))
 
 
 def _sample(name: str, sources: Iterator[tuple[str, str]]) -> str:
