@@ -12,7 +12,7 @@ from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.engine.evidence import Death, Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report.text import case_text
 

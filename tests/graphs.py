@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.network.param import Graph, parse
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.param import parse
 
 # x*1500 -> Split -> Reduction sumsq -> rsqrt -> mul, the case of GFPGAN
 DEMODULATION = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.report import document
 from pytest_ncnn_parity.report.records import layer_record
 

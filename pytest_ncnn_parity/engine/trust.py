@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Case
 
 

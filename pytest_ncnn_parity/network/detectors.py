@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pytest_ncnn_parity.compare.detections import Thresholds
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 
 
 class _Ids(NamedTuple):

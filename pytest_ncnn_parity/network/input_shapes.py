@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.network import shapes
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 
 

@@ -7,7 +7,7 @@ it may be.
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 
 # operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
 # parameter that says so (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp)

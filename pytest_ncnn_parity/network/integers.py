@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 
 BITS, FLOATS = "bits", "floats"  # how integers are held
 

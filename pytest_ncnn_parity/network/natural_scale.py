@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 
 # They level off towards their bounds. Not so Swish, HardSwish, GELU, LogSoftmax; and not Clip, within
 # whose bounds values are as they were: a small one that is wrong is as wrong as without it.

@@ -7,8 +7,8 @@ A kind is added here, its tolerance in `compare/tolerance.py`.
 
 from __future__ import annotations
 
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
-from pytest_ncnn_parity.network.param import Layer
 
 RSQRT = "UnaryOp rsqrt"
 _FUNCTIONS = {"6": RSQRT}  # by op_type, src/layer/unaryop.h

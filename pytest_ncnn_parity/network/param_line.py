@@ -57,6 +57,20 @@ def pairs(line: str, before: int) -> list[re.Match[str]]:
     return list(_PAIR.finditer(line, start))
 
 
+def with_mask(line: str, before: int, mask: int) -> str:
+    """The layer line `line`, whose first `before` words are no pairs, with `mask`; all else stays.
+
+    Of several `31=` ncnn takes the last, so that one is edited.
+    """
+    body = line.rstrip(SPACE)
+    tail = line[len(body) :]
+    present = [pair for pair in pairs(body, before) if pair[1] == MASK_ID]
+    if present:
+        start, end = present[-1].span(2)
+        return f"{body[:start]}{mask}{body[end:]}{tail}"
+    return f"{body} {MASK_ID}={mask}{tail}"
+
+
 def layer(line: str, problems: list[str]) -> Fields | None:
     """The layer that `line` describes, or None where it describes none.
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.nature import Nature
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.integers import integers
 from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]

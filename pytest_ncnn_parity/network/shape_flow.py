@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_rules.table import unfit

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import permutations
 
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds
-from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 from pytest_ncnn_parity.network.shape_rules.reading import Shape

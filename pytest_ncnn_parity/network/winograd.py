@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
-from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import number
 
 LEAST_CHANNELS = 16  # in and out: convolution_vulkan.cpp, create_pipeline

@@ -13,8 +13,8 @@ from pathlib import Path
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operators import operator
-from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.network.shape_search import Overruled, overruled
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec

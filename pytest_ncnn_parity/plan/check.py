@@ -11,7 +11,7 @@ from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan import check_inputs
 from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
 from pytest_ncnn_parity.plan.check_inputs import some

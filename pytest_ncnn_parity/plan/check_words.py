@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.network import integers
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.plan import recorded_type
 from pytest_ncnn_parity.spec.sources import (
     ConstantSource,

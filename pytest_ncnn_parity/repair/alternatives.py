@@ -11,8 +11,8 @@ from statistics import median
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.masks import NO_WINOGRAD, weak_mask
-from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair.cost import Cost, cost
 from pytest_ncnn_parity.repair.outputs import worst
 from pytest_ncnn_parity.repair.search import Masks

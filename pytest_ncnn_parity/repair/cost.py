@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 
 
 @dataclass(frozen=True)

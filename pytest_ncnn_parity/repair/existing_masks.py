@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
     NO_BF16_STORAGE,
     NO_FP16_ARITHMETIC,
@@ -14,7 +15,6 @@ from pytest_ncnn_parity.network.masks import (
     NO_VULKAN,
     unsafe_on_vulkan,
 )
-from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.search import Spent, ddmin
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_ncnn_parity.base import write_files
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.search import Masks
 

@@ -10,8 +10,8 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_WINOGRAD
-from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
     NO_VULKAN,
@@ -13,7 +14,6 @@ from pytest_ncnn_parity.network.masks import (
     strong_mask,
     weak_mask,
 )
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.repair.problem import Fault, Profile
 from pytest_ncnn_parity.repair.search import Masks, Space

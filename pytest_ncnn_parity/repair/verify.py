@@ -13,7 +13,7 @@ from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors, worst
 from pytest_ncnn_parity.repair.patch import patched

@@ -17,7 +17,8 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.network.param import MASK_ID, Layer
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param_line import MASK_ID
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report import input_doubt
 from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment

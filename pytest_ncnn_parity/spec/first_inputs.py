@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import cut
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
-from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_search import (
     PICTURE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.first_inputs import FirstInput, first_inputs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ncnn
 
 from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made

@@ -8,7 +8,9 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.engine.protocol import Isolate, Isolated, Job
-from pytest_ncnn_parity.network.param import MAGIC, SHAPE_HINT_ID, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.param import MAGIC
+from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles

@@ -33,7 +33,7 @@ from pytest_ncnn_parity.engine.protocol import (
     encode_result,
 )
 from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.fingerprint import fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pytest_ncnn_parity.engine.protocol import Job, Timing
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_ncnn_parity.baseline.match import match
 from pytest_ncnn_parity.baseline.reported import ReportedNetwork
-from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network import param, param_line
 
 Layers = Sequence[dict[str, Any]]
 
@@ -129,7 +129,7 @@ def test_twins_in_another_order_are_told_apart_by_what_reads_them() -> None:
 
 def test_shape_hints_and_masks_are_no_part_of_a_layer() -> None:
     old = lines(*graphs.CHAIN)
-    hint = f"{param.SHAPE_HINT_ID}=4,1,8,0,0"
+    hint = f"{param_line.SHAPE_HINT_ID}=4,1,8,0,0"
     new = [{**layer, "params": hint, "mask": 18} for layer in renumbered(old)]
     pairs = match(ReportedNetwork(old), ReportedNetwork(new))
     assert {matched_by for _, matched_by in pairs.values()} == {"structure"}

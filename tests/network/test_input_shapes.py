@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
-from pytest_ncnn_parity.network.param import Graph, parse
+from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.network.shape_search import overruled
 

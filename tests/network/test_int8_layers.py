@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (
     computes_in_int8,
     gives_int8,
@@ -9,7 +10,7 @@ from pytest_ncnn_parity.network.int8 import (
     rounds_to_int8,
 )
 from pytest_ncnn_parity.network.operators import operator
-from pytest_ncnn_parity.network.param import Graph, Layer, parse
+from pytest_ncnn_parity.network.param import parse
 
 
 def network(*lines: str) -> Graph:

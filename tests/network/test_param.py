@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.param import Graph, ParamError, parse, read
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.param import ParamError, parse, read
 
 RESIDUAL = """\
 7767517
@@ -35,7 +35,7 @@ def network(*lines: str, counts: str = "") -> Graph:
     return parse("\n".join(("7767517", counts, *lines, "")), "net.param")
 
 
-def names(layers: list[param.Layer]) -> list[str]:
+def names(layers: list[Layer]) -> list[str]:
     return [layer.name for layer in layers]
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.network.param import Graph, parse, read
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.param import parse, read
 
 MODELS = Path(__file__).parents[3] / "shared" / "models"
 

@@ -11,7 +11,7 @@ import pytest
 from graphs import network
 
 from pytest_ncnn_parity.compare.nature import Nature
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parts import Parts
 
 Array = npt.NDArray[np.float32]

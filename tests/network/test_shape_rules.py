@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.network.param import Layer, parse
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
 from pytest_ncnn_parity.network.shape_rules.table import RULES, unfit
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pytest_ncnn_parity.network.param import Layer, parse
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.winograd import may_use_winograd, padding, tile_on_vulkan
 
 

@@ -6,7 +6,8 @@ import pytest
 from graphs import CHAIN, RESIDUAL, network
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.network.param import Graph, parse
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.cost import Cost, cost, crossings
 from pytest_ncnn_parity.repair.problem import Profile

@@ -6,8 +6,8 @@ import pytest
 from graphs import CHAIN, COPIED, DEMODULATION, RESIDUAL, network
 
 from pytest_ncnn_parity.compare.comparisons import Setup
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.masks import strong_mask, unsafe_on_vulkan, weak_mask
-from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.problem import Fault, Profile
 from pytest_ncnn_parity.repair.search import Space

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import SHARED
 
-from pytest_ncnn_parity.network.param import Graph, parse, read
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.param import parse, read
 from pytest_ncnn_parity.network.shape_search import known_shape
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import pnnx_files, spec, starter

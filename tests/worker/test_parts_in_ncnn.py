@@ -12,7 +12,7 @@ from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parts import Parts
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

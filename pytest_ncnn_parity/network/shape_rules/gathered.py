@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, Unreadable, cdhw, counted, number
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_ncnn_parity.base.errors import quoted
-from pytest_ncnn_parity.network.param import SHAPE_HINT_ID, Layer
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 CURE = (

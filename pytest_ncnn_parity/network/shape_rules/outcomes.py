@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.moved import MOVED
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.network.shape_rules.products import matrix

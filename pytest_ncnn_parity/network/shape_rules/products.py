@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted, listed, number
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 
 Shape = tuple[int, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, number
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,

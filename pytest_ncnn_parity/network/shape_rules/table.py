@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.base.errors import quoted
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
 from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape, Unreadable
 

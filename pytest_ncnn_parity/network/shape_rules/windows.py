@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, counted, number
 
 SAME = (UNSET, UNSET - 1)  # pads that say: as many as make the output as large as the input

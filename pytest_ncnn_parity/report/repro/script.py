@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 

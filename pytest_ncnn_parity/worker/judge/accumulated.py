@@ -14,7 +14,7 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import refuse_misread

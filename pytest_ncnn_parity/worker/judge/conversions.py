@@ -8,8 +8,8 @@ from dataclasses import replace
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.inside import Insides

@@ -14,8 +14,8 @@ from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

@@ -7,13 +7,13 @@ import numpy as np
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Inside
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
     NO_VULKAN,
     NO_WINOGRAD,
     loses_fp16,
 )
-from pytest_ncnn_parity.network.param import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import adds_up, largest_sum

@@ -8,8 +8,8 @@ from pytest_ncnn_parity.compare.int8 import OwnMoves, moved, own_moves
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
-from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.networks.execution import Net

@@ -9,6 +9,7 @@ import ncnn
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence, Integers
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import (
     BITS,
     READ_INTEGERS,
@@ -17,7 +18,6 @@ from pytest_ncnn_parity.network.integers import (
     integers,
 )
 from pytest_ncnn_parity.network.masks import NO_VULKAN
-from pytest_ncnn_parity.network.param import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated

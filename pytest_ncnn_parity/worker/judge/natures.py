@@ -13,7 +13,7 @@ from pytest_ncnn_parity.compare.scales import scale_of
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.detectors import thresholds
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.parts import Parts
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

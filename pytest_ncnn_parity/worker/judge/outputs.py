@@ -12,7 +12,7 @@ from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.param import Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes

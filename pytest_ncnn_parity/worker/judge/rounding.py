@@ -8,7 +8,7 @@ from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import DRAWS, NO_EXCUSE, Conditioning, Moves, moved
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.protocol import CaseSpec
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.param import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
 from pytest_ncnn_parity.worker.networks.execution import Net

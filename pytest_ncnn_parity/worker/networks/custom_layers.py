@@ -17,7 +17,7 @@ from pytest_ncnn_parity.base.errors import guess
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.param import Graph
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
 _OURS = Path(__file__).resolve().parents[2]

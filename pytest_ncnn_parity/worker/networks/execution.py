@@ -12,7 +12,8 @@ import ncnn
 
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
-from pytest_ncnn_parity.network import masks, param
+from pytest_ncnn_parity.network import masks
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -50,16 +51,16 @@ class Net(Protocol):
     @property
     def dropped(self) -> tuple[str, ...]: ...
 
-    def execution(self, layer: param.Layer) -> Execution: ...
+    def execution(self, layer: Layer) -> Execution: ...
 
     def run_layer(
-        self, layer: param.Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
     ) -> Made: ...
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
 
 
-def misread(net: Net, layer: param.Layer, graph: param.Graph) -> str | None:
+def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
     """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
 
     convert_layout casts back only where the layer's masked options still ask for the format. The
@@ -125,13 +126,13 @@ class Executions:
                 True,
             )
 
-    def of(self, layer: param.Layer) -> Execution:
+    def of(self, layer: Layer) -> Execution:
         """How `layer` runs here (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
         if layer.number not in self._known:
             self._known[layer.number] = self._execution(layer)
         return self._known[layer.number]
 
-    def _execution(self, layer: param.Layer) -> Execution:
+    def _execution(self, layer: Layer) -> Execution:
         opt, mask = self._opt, self._masks[layer.number]
         vulkan = self._on_vulkan[layer.number]
         net_storage = self._net_storage(vulkan)

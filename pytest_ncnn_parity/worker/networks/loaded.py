@@ -10,8 +10,8 @@ import ncnn
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.detectors import DETECTORS
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker import limits
@@ -132,13 +132,13 @@ class LoadedNet:
     def device_name(self) -> str:
         return vulkan.name(self._device_index()) if self.setup.on_vulkan else "cpu"
 
-    def execution(self, layer: param.Layer) -> Execution:
+    def execution(self, layer: Layer) -> Execution:
         """How `layer` runs here, as read back."""
         return self._executions.of(layer)
 
     def run_layer(
         self,
-        layer: param.Layer,
+        layer: Layer,
         inputs: Mapping[str, Blob],
         feed: str | None = None,
         own: bool = False,
@@ -158,7 +158,7 @@ class LoadedNet:
         fed = {blob: value.rounded(feed) for blob, value in values.items()}
         return self._run(step, fed, layer.outputs)
 
-    def _refuse_upload(self, step: Step, layer: param.Layer, values: Mapping[str, Blob]) -> None:
+    def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
         """Not let ncnn upload int8 where it cannot: it goes on without the value, and may crash."""
         int8 = next((blob for blob, value in values.items() if value.int8), None)
         if int8 is None or not _on_vulkan(self, layer) or vulkan.takes_int8(self._device_index()):
@@ -166,7 +166,7 @@ class LoadedNet:
         detail = f"{int8} is int8 from the CPU, which ncnn cannot upload to {self.device_name}"
         raise failed(step, "refused", detail)
 
-    def _refuse_misfit(self, step: Step, layer: param.Layer, inputs: Mapping[str, Blob]) -> None:
+    def _refuse_misfit(self, step: Step, layer: Layer, inputs: Mapping[str, Blob]) -> None:
         """Not run what does not fit: ncnn may corrupt the worker's memory. Project's own layers may."""
         if isinstance(self.net, CustomNet) and layer.type in self.net.registered:
             return
@@ -209,5 +209,5 @@ class LoadedNet:
         return Blob.of_integers(mat) if blob in self._integers else Blob(mat)
 
 
-def _on_vulkan(net: Net, layer: param.Layer) -> bool:
+def _on_vulkan(net: Net, layer: Layer) -> bool:
     return net.execution(layer).where == "vulkan"

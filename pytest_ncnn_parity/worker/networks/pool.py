@@ -10,6 +10,7 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
@@ -45,7 +46,7 @@ class Pool:
         self._enter = enter
         self._cache = StepCache()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
-        self._graphs: dict[Model, param.Graph] = {}
+        self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
         self._gains: dict[tuple[str, int, int], float] = {}
         self._registry = Registry(enter)
@@ -65,7 +66,7 @@ class Pool:
         else:
             self._cache.close()
 
-    def graph(self, model: Model) -> param.Graph:
+    def graph(self, model: Model) -> Graph:
         """The network of `model`, as its text has it."""
         if model not in self._graphs:
             self._graphs[model] = (
@@ -81,17 +82,17 @@ class Pool:
             self._int8[model] = Int8Values(graph, int8_blobs(graph), scales)
         return self._int8[model]
 
-    def convolution_weights(self, model: Model, layer: param.Layer) -> winograd.Array:
+    def convolution_weights(self, model: Model, layer: Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
         inputs, outputs = channels(layer)
         return self.weights(model, layer, 9 * inputs * outputs).reshape(outputs, inputs, 3, 3)
 
-    def weights(self, model: Model, layer: param.Layer, count: int) -> winograd.Array:
+    def weights(self, model: Model, layer: Layer, count: int) -> winograd.Array:
         """The first `count` weights that `layer` reads."""
         start, _ = self.files.weights(model, self.graph(model)).spans[layer.number]
         return read_floats(model.bin, start, count)
 
-    def gain(self, model: Model, layer: param.Layer, side: int) -> float:
+    def gain(self, model: Model, layer: Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""
         key = (model.bin, layer.number, side)
         if key not in self._gains:
@@ -195,18 +196,16 @@ class JobNets:
             self._found[number] = self._pool.get(self._job, self._job.nets[number])
         return self._found[number]
 
-    def reads(self, layer: param.Layer) -> tuple[str, ...]:
+    def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, in whichever network."""
         return self._pool.int8(self._job.models[0]).reads(layer)
 
-    def run_before(
-        self, net: Net, layer: param.Layer, values: Mapping[str, Blob]
-    ) -> Collection[param.Layer]:
+    def run_before(self, net: Net, layer: Layer, values: Mapping[str, Blob]) -> Collection[Layer]:
         """The layers that `net` runs again where it is to run `layer` alone on `values`."""
         int8 = self._pool.int8(self._job.models[0])
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
 
-    def in_floats(self, layer: param.Layer, value: Blob) -> Blob | None:
+    def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
         """`value`, which `layer` reads, as floats; None where there are none for it."""
         return self._pool.int8(self._job.models[0]).in_floats(layer, value)
 
@@ -214,15 +213,15 @@ class JobNets:
         """A network the job does not name: one for evidence."""
         return self._pool.get(self._job, spec)
 
-    def convolution_weights(self, layer: param.Layer) -> winograd.Array:
+    def convolution_weights(self, layer: Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
         return self._pool.convolution_weights(self._job.models[0], layer)
 
-    def weights(self, layer: param.Layer, count: int) -> winograd.Array:
+    def weights(self, layer: Layer, count: int) -> winograd.Array:
         """The first `count` weights that `layer` reads."""
         return self._pool.weights(self._job.models[0], layer, count)
 
-    def gain(self, layer: param.Layer, side: int) -> float:
+    def gain(self, layer: Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""
         return self._pool.gain(self._job.models[0], layer, side)
 

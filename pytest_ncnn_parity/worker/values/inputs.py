@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
-from pytest_ncnn_parity.network.param import Graph
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
-from pytest_ncnn_parity.network.param import Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
