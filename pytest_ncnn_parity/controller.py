@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pytest_ncnn_parity.baseline import Baseline, BaselineError
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.report import counts, origin, records, run_report, run_state, writer
@@ -19,6 +18,9 @@ from pytest_ncnn_parity.report.document.case import PlaceRecord
 from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.text import github, terminal
 from pytest_ncnn_parity.report.text.terminal import Line
+
+if TYPE_CHECKING:
+    from pytest_ncnn_parity.baseline import Baseline
 
 
 class PhaseReport(Protocol):
@@ -185,6 +187,8 @@ def _baseline(options: Options) -> Baseline | None:
     """Read before anything runs: a run may write its own report over the baseline."""
     if options.baseline is None:
         return None
+    from pytest_ncnn_parity.baseline import Baseline, BaselineError  # noqa: PLC0415 - most runs have none
+
     try:
         return Baseline(options.baseline, options.baseline_factor)
     except BaselineError as error:

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-import filelock
 from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
@@ -46,6 +45,8 @@ class Answers:
     def _shared(
         self, key: tuple[str, str], answer: type[T], work_out: Callable[[], T | None]
     ) -> T | None:
+        import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
+
         path = self.path(*key).with_suffix(".json")
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.exists():

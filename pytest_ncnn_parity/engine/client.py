@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,14 @@ __all__ = ["Engine", "EngineError"]
 
 MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
 
-_RESULT = TypeAdapter(Result)  # made once: it is asked for each case
 
 T = TypeVar("T")
+
+
+@cache
+def _results() -> TypeAdapter[Result]:
+    """Made once, where a worker runs: it takes as long as a hundred cases."""
+    return TypeAdapter(Result)
 
 
 class Engine:
@@ -82,7 +88,7 @@ class Engine:
                 worker.send(_left(job, done, dead), self.timeout)
                 for message in self._heard(worker):
                     if "case" in message:
-                        result = _decoded(_RESULT, message["case"])
+                        result = _decoded(_results(), message["case"])
                         done.append(result.id)
                         self._learn(worker)
                         yield _with_stderr(result, worker)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cache
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +36,9 @@ class Kept:
     devices: tuple[Mapping[str, str], ...]
 
 
-_KEPT = TypeAdapter(Kept)
+@cache
+def _adapter() -> TypeAdapter[Kept]:
+    return TypeAdapter(Kept)
 
 
 def may_be_kept(result: Result) -> bool:
@@ -120,7 +123,7 @@ class KeptResults:
 
     def _learn(self, key: tuple[str, str], text: str) -> None:
         try:
-            kept = _KEPT.validate_json(text)
+            kept = _adapter().validate_json(text)
         except ValidationError:
             return  # as if there were none
         if all(map(may_be_kept, kept.results)):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 
@@ -70,7 +69,10 @@ class SharedSampleResults(SampleResults):
     """
 
     def __init__(self, case_ids: Sequence[str], run: Run, path: Path, engine: Engine) -> None:
+        import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
+
         super().__init__(case_ids, run)
+        self._busy = filelock.Timeout
         self._engine = engine
         self._log = path.with_suffix(".jsonl")
         self._lock = filelock.FileLock(path.with_suffix(".lock"))
@@ -86,7 +88,7 @@ class SharedSampleResults(SampleResults):
                 self._read()
                 if not self._ended:
                     self._lead()
-        except filelock.Timeout:
+        except self._busy:
             time.sleep(POLL_SECONDS)
         self._read()
 
