@@ -34,18 +34,22 @@ def mapped(pid: int) -> list[CodeFile] | None:
         return []
     try:
         lines = Path(_MAPS.format(pid)).read_text("utf-8", "surrogateescape").splitlines()
-        paths = sorted({path for line in lines if (path := _executable(line))})
+        paths = sorted({path for line in lines if (path := executable(line))})
         return [_identified(path) for path in paths]
     except OSError:  # it has ended, or a file was replaced while it ran
         return None
 
 
-def _executable(line: str) -> str:
-    """The file of an executable mapping; "" for memory without a file, and for devices."""
+def executable(line: str) -> str:
+    """The file of an executable mapping; "" for memory without a file, devices, and generated code.
+
+    Drivers and libffi keep the latter in files that they delete at once. A deleted library was replaced.
+    """
     _, permissions, _, _, _, *path = line.split(None, 5)
     if not path or "x" not in permissions or not path[0].startswith("/"):
         return ""
-    return "" if path[0].startswith(("/dev/", "/memfd:", "/SYSV")) else path[0]
+    generated = path[0].endswith(" (deleted)") and ".so" not in path[0]
+    return "" if generated or path[0].startswith(("/dev/", "/memfd:", "/SYSV")) else path[0]
 
 
 def _identified(path: str) -> CodeFile:

@@ -139,6 +139,24 @@ def test_the_code_of_a_process_is_known() -> None:
     assert code_files.unchanged(files)
 
 
+@pytest.mark.parametrize(
+    ("mapping", "path"),
+    [
+        ("7f01-7f02 r-xp 00000000 fe:00 260131  /usr/lib/libvulkan.so.1", "/usr/lib/libvulkan.so.1"),
+        ("7f01-7f02 r-xp 00000000 fe:00 260131  /opt/a b/driver.so", "/opt/a b/driver.so"),
+        ("7f01-7f02 r-xp 00000000 fe:00 26  /usr/lib/gone.so (deleted)", "/usr/lib/gone.so (deleted)"),
+        ("7f01-7f02 rwxs 00000000 fe:00 26  /tmp/.glAbCd12 (deleted)", ""),
+        ("7f01-7f02 r-xs 00000000 00:01 26  /memfd:/.glAbCd12 (deleted)", ""),
+        ("7f01-7f02 rwxs 00000000 00:06 26  /dev/nvidiactl", ""),
+        ("7f01-7f02 r--p 00000000 fe:00 26  /usr/lib/locale/locale-archive", ""),
+        ("7f01-7f02 rwxp 00000000 00:00 0", ""),
+        ("7f01-7f02 r-xp 00000000 00:00 0  [vdso]", ""),
+    ],
+)
+def test_which_mappings_are_code_of_a_file(mapping: str, path: str) -> None:
+    assert code_files.executable(mapping) == path
+
+
 def test_of_a_process_that_has_ended_the_code_is_not_known() -> None:
     if Path("/proc/self/maps").exists():
         assert code_files.mapped(2**22 + 1) is None
