@@ -1,4 +1,8 @@
-"""The limits of IEEE 754 binary16, the format behind every fp16 setup."""
+"""The limits of IEEE 754 binary16, the format behind every fp16 setup.
+
+A module of its own, though a small one: diagnosis, reports and the worker need these numbers, and
+nothing else of what is compared here.
+"""
 
 from __future__ import annotations
 

@@ -6,10 +6,9 @@ import ncnn
 
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import fed, walk
+from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
 def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, str]:
@@ -19,17 +18,8 @@ def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str
     it makes has no digest, nor has what lies behind it.
     """
     trajectory = nets[job.trajectory]
-    blobs: Made = {}
     digests: dict[str, str] = {}
-    for layer in walk(graph.running(job.outputs), blobs):
-        if layer.type == "Input":
-            outputs = fed(layer, inputs)
-        else:
-            try:
-                outputs = trajectory.run_layer(layer, blobs)
-            except StepFailed:
-                break
-        blobs.update(outputs)
+    for layer, outputs in stepped(graph.running(job.outputs), inputs, {}, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
             digests.update({blob: value.digest.hex() for blob, value in outputs.items()})

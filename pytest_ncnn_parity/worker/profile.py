@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.graph import COPYING, Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import fed, walk
+from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
 def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfile:
@@ -26,18 +26,13 @@ def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfil
     blobs: Made = {}
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
-    for layer in walk(graph.running(job.outputs), blobs):
-        if layer.type == "Input":
-            outputs = fed(layer, inputs)
-        else:
+    for layer, outputs in stepped(graph.running(job.outputs), inputs, blobs, trajectory.run_layer):
+        if layer.type != "Input" and layer.type not in COPYING:
             try:
-                outputs = trajectory.run_layer(layer, blobs)
-                if layer.type not in COPYING:
-                    rounded = trajectory.run_layer(layer, blobs, half)
-                    sensitivity[layer.number] = _distance(rounded, outputs)
+                rounded = trajectory.run_layer(layer, blobs, half)
             except StepFailed:
                 break
-        blobs.update(outputs)
+            sensitivity[layer.number] = _distance(rounded, outputs)
         absmax.update({name: blob.absmax for name, blob in outputs.items()})
     runs = []
     for number in range(len(job.nets)):

@@ -1,4 +1,8 @@
-"""Lines fitted to a terminal's width."""
+"""Lines fitted to a terminal's width.
+
+A module of its own, though a small one: pytest's nodes fit a case's failure with it and the terminal
+report its summary, and neither may import the other.
+"""
 
 from __future__ import annotations
 

@@ -33,6 +33,22 @@ def fed(layer: Layer, inputs: Mapping[str, Blob]) -> Made:
     return {blob: inputs[blob] for blob in layer.outputs if blob in inputs}
 
 
+def stepped(
+    layers: Sequence[Layer], inputs: Made, blobs: Made, run: Callable[[Layer, Made], Made]
+) -> Iterator[tuple[Layer, Made]]:
+    """Each of `layers` with its outputs, in running order, until the first that cannot be run.
+
+    `blobs`, empty at first, holds what the layer at hand reads; `run` gives the outputs of a layer.
+    """
+    for layer in walk(layers, blobs):
+        try:
+            outputs = fed(layer, inputs) if layer.type == "Input" else run(layer, blobs)
+        except StepFailed:
+            return
+        yield layer, outputs
+        blobs.update(outputs)
+
+
 class Chain:
     """A network that is fed with what it made itself.
 
