@@ -113,8 +113,8 @@ class DeviceDenied(AssertionError):
 
 
 INTERRUPTED = (
-    "This limit ended the case while it waited for the run of its sample, which all cases of the sample "
-    "share. The other cases keep their verdicts."
+    "This limit ended the case while it waited for the run of its sample, which\n"
+    "all cases of the sample share. The other cases keep their verdicts."
 )
 
 
