@@ -1,6 +1,6 @@
 """The table of causes: for each its name, when it is the one, what it means, and what to do.
 
-To add a cause, add a row, and a rule that reads what a probe of the worker found.
+To add a cause, add a row to `CAUSES`, and one to `RULES` that reads what a probe of the worker tells.
 """
 
 from __future__ import annotations
@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.diagnose import deaths, error_growth, headroom, integers, values, winograd
-from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule
+from pytest_ncnn_parity.diagnose import (
+    deaths,
+    error_growth,
+    headroom,
+    integers,
+    recordings,
+    reference,
+    values,
+    winograd,
+)
+from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule, when_right, when_wrong
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 
@@ -128,38 +137,38 @@ CAUSES = tuple(
 RULES: tuple[tuple[str, Rule], ...] = (
     ("load", deaths.files_at_fault),
     ("crash", deaths.project_code_raised),
-    ("reference", values.reference_reads_unwritten_memory),
+    ("reference", reference.reads_unwritten_memory),
     ("timeout", deaths.out_of_time),
     ("memory", deaths.out_of_memory),
     ("unsafe-mask", deaths.not_run_for_its_mask),
     ("shape", deaths.inputs_do_not_fit),
     ("shape", deaths.hint_at_odds),
-    ("reference", values.plain_reference_has_another_shape),
+    ("reference", reference.has_another_shape_when_plain),
     ("device", deaths.another_shape),
     ("unsafe-mask", deaths.died_of_its_mask),
     ("shader", deaths.died_of_a_shader),
     ("load", deaths.refused_to_load),
     ("crash", deaths.refused),
     ("crash", deaths.died),
-    ("conversion", values.recorded_in_another_shape),
-    ("reference", values.plain_cpu_gives_the_recording),
-    ("conversion", values.not_what_was_recorded),
+    ("conversion", recordings.recorded_in_another_shape),
+    ("reference", recordings.plain_cpu_gives_the_recording),
+    ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
-    ("nan", values.reference_makes_nan),
-    ("storage-overflow", values.integers_in_16_bits),
+    ("nan", reference.makes_nan),
+    ("storage-overflow", integers.read_in_16_bits),
     ("storage-overflow", values.beyond_fp16),
     ("winograd-overflow", winograd.beyond_fp16),
     ("headroom", headroom.too_little),
     ("underflow", values.missed_by_a_reader),
     ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),
-    ("reference", values.reference_disagrees_with_itself),
+    ("reference", reference.disagrees_with_itself),
     ("shader", values.shader_did_not_compile),
     ("device", values.int8_taken_for_something_else),
     ("device", values.wrong_in_fp32),
-    ("device", values.fp32_is_wrong_as_well),
-    ("device", values.packed_kernel_is_wrong),
+    ("device", when_wrong("fp32_on_device", "fp32 on the same device is wrong as well")),
+    ("device", when_right("without_packing", "right without packing, so a packed kernel is wrong")),
     ("precision", integers.handed_on_in_16_bits),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),

@@ -14,6 +14,8 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.masks import unsafe_on_vulkan
 from pytest_ncnn_parity.plan.cases import Case
 
+COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -54,6 +56,12 @@ class Failure:
         return self.result.metrics
 
     @property
+    def collapsed(self) -> bool:
+        """Whether the error is none that rounding makes."""
+        metrics = self.metrics
+        return bool(metrics.nan + metrics.inf) or metrics.scaled >= COLLAPSED
+
+    @property
     def where(self) -> str:
         """The setup that failed."""
         return str(self.case.comparison.candidate or "fp16")
@@ -87,3 +95,22 @@ class Failure:
 
 
 Rule = Callable[[Failure], Explanation | None]
+
+
+def with_trials(failure: Failure, what: str, *lines: str) -> Explanation:
+    """`what`, shown by `lines` and by all that was tried."""
+    return Explanation(what, (*lines, *wording.trials(failure.evidence)))
+
+
+def when_right(trial: str, what: str) -> Rule:
+    """The rule that applies where the trial so named ended right; `what` says what that shows."""
+    return lambda failure: (
+        with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.right(trial) else None
+    )
+
+
+def when_wrong(trial: str, what: str) -> Rule:
+    """The rule that applies where the trial so named ended wrong; `what` says what that shows."""
+    return lambda failure: (
+        with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.wrong(trial) else None
+    )

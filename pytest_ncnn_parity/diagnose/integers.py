@@ -1,13 +1,24 @@
-"""The rule for integers that a layer hands on, and that 16 bits do not keep."""
+"""Rules for integers that 16 bits do not keep: those that a layer reads, and those that it hands on."""
 
 from __future__ import annotations
 
 from pytest_ncnn_parity.diagnose import wording
-from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
-from pytest_ncnn_parity.network.integers import BITS
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
+from pytest_ncnn_parity.network.integers import BITS, READ_INTEGERS
 from pytest_ncnn_parity.network.masks import NO_STORAGE, NO_VULKAN
 
 WHOLE = {"fp16": 2**11, "bf16": 2**8}  # up to these, each integer is a value of the format
+
+
+def read_in_16_bits(failure: Failure) -> Explanation | None:
+    """ncnn casts what it brings to a device in 16 bits from floats, whatever it is (src/command.cpp)."""
+    layer = failure.case.layer
+    if layer is None or layer.type not in READ_INTEGERS or not failure.case.comparison.half:
+        return None
+    if not failure.evidence.right("fp32_on_device"):
+        return None
+    why = "it reads integers of 32 bits, which ncnn takes for floats and makes 16 bits of"
+    return with_trials(failure, f"{failure.seen}; {why}")
 
 
 def handed_on_in_16_bits(failure: Failure) -> Explanation | None:
@@ -30,4 +41,4 @@ def handed_on_in_16_bits(failure: Failure) -> Explanation | None:
             f"31={NO_VULKAN} on this layer keeps it on the CPU, where integers stay as they are; on a "
             f"CPU that stores {half} as well, as ARM's do, it takes {NO_VULKAN | NO_STORAGE[half]}"
         )
-    return Explanation(what, (*lines, *wording.trials(failure.evidence)))
+    return with_trials(failure, what, *lines)

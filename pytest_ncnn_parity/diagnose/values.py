@@ -2,94 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
-from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
-from pytest_ncnn_parity.network.integers import READ_INTEGERS
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.network.masks import NO_VULKAN
-
-COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
-CONVERSION = (
-    "the conversion, the input or its preprocessing differs from what was recorded; no mask can mend it"
-)
-
-
-# -- against a recording ---------------------------------------------------------------------------
-
-
-def recorded_in_another_shape(failure: Failure) -> Explanation | None:
-    recorded, shape = failure.evidence.recorded_shape, failure.evidence.shape
-    if recorded is None:
-        return None
-    batch = recorded == (1, *shape)
-    hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
-    return Explanation(failure.seen, (*_before(failure), hint))
-
-
-def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
-    if failure.case.golden is None or not failure.evidence.right("plain_cpu"):
-        return None
-    right = "without packing, winograd and sgemm the CPU gives what was recorded"
-    why = f"{right}: a CPU kernel is wrong, or terms cancel"
-    return Explanation(_unlike_golden(failure), (*_before(failure), why))
-
-
-def not_what_was_recorded(failure: Failure) -> Explanation | None:
-    if failure.case.golden is None:
-        return None
-    evidence = (*_before(failure), CONVERSION, *wording.trials(failure.evidence))
-    return Explanation(_unlike_golden(failure), evidence)
-
-
-def _before(failure: Failure) -> Iterator[str]:
-    """Where the recordings of blobs before this one begin to differ, if there are any."""
-    unlike, alike = failure.evidence.unlike_before, failure.evidence.alike_before
-    if unlike is not None:
-        yield f"{unlike} is the first that differs from its recording: look there"
-    elif alike is not None:
-        yield f"the first that differs: {alike} before it is as recorded, so look between them"
-
-
-def _unlike_golden(failure: Failure) -> str:
-    return f"{failure.seen}; not what {failure.case.golden} holds"
-
-
-# -- whether the reference can be trusted ----------------------------------------------------------
-
-
-def reference_reads_unwritten_memory(failure: Failure) -> Explanation | None:
-    distrust = failure.evidence.distrust
-    if distrust is None:
-        return None
-    kernel = f"{distrust.layer} ({distrust.type})"
-    own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
-    what = "the CPU's kernel reads memory that nobody wrote"
-    if not own:
-        what = f"the reference depends on {kernel}, whose CPU kernel reads memory that nobody wrote"
-    agrees = failure.result.metrics is not None and failure.result.metrics.agrees
-    return Explanation(
-        what if agrees else f"{failure.seen}; {what}",
-        (
-            f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
-            "same inputs",
-            "the device is not to blame, and no mask can cure it: report the kernel to ncnn",
-        ),
-    )
-
-
-def plain_reference_has_another_shape(failure: Failure) -> Explanation | None:
-    plain = failure.evidence.trials.get("plain_cpu")
-    if plain is None or not plain.problem:
-        return None
-    return Explanation(
-        f"{failure.seen}; the CPU in fp32 does not agree with itself on the shape",
-        (f"{plain.how} the CPU makes another: {plain.problem}; a CPU kernel is wrong",),
-    )
-
-
-# -- what the values themselves show ---------------------------------------------------------------
 
 
 def misreads_16_bits(failure: Failure) -> Explanation | None:
@@ -111,27 +27,6 @@ def wrong_for_its_mask(failure: Failure) -> Explanation | None:
         f"{failure.seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
         (f"31={mask} without 16: the shader reads fp16 bytes as fp32. Write {mask | NO_VULKAN}",),
     )
-
-
-def reference_makes_nan(failure: Failure) -> Explanation | None:
-    count = failure.evidence.reference_nan
-    if not count or failure.evidence.wrong("fp32_on_device"):
-        return None
-    return Explanation(
-        f"the fp32 reference itself makes {count} nan",
-        ("none of its inputs holds nan: the model or its input is at fault, not the device",),
-    )
-
-
-def integers_in_16_bits(failure: Failure) -> Explanation | None:
-    """ncnn casts what it brings to a device in 16 bits from floats, whatever it is (src/command.cpp)."""
-    layer = failure.case.layer
-    if layer is None or layer.type not in READ_INTEGERS or not failure.case.comparison.half:
-        return None
-    if not failure.evidence.right("fp32_on_device"):
-        return None
-    why = "it reads integers of 32 bits, which ncnn takes for floats and makes 16 bits of"
-    return tried(failure, f"{failure.seen}; {why}")
 
 
 def beyond_fp16(failure: Failure) -> Explanation | None:
@@ -171,7 +66,7 @@ def threshold_decides(failure: Failure) -> Explanation | None:
     if not failure.evidence.threshold_decides:
         return None
     size = "the output has a variable size: rows whose score or overlap lies at a threshold come and go"
-    return tried(failure, failure.seen, size)
+    return with_trials(failure, failure.seen, size)
 
 
 def another_result_each_time(failure: Failure) -> Explanation | None:
@@ -181,19 +76,6 @@ def another_result_each_time(failure: Failure) -> Explanation | None:
     return Explanation(
         f"{failure.seen}; run again on the same inputs it gives something else",
         (f"two runs differ by scaled {scaled:.3g}",),
-    )
-
-
-def reference_disagrees_with_itself(failure: Failure) -> Explanation | None:
-    plain = failure.evidence.trials.get("plain_cpu")
-    if plain is None:
-        return None
-    return Explanation(
-        f"{failure.seen}; the CPU in fp32 does not agree with itself here",
-        (
-            f"without packing, winograd and sgemm it is off by scaled {plain.scaled:.3g}: terms "
-            "cancel, or a CPU kernel is wrong",
-        ),
     )
 
 
@@ -230,60 +112,37 @@ def wrong_in_fp32(failure: Failure) -> Explanation | None:
 # -- a 16-bit candidate whose reference values fit the format --------------------------------------
 
 
-def fp32_is_wrong_as_well(failure: Failure) -> Explanation | None:
-    if not failure.evidence.wrong("fp32_on_device"):
-        return None
-    return tried(failure, f"{failure.seen}; fp32 on the same device is wrong as well")
-
-
-def packed_kernel_is_wrong(failure: Failure) -> Explanation | None:
-    if not failure.evidence.right("without_packing"):
-        return None
-    return tried(failure, f"{failure.seen}; right without packing, so a packed kernel is wrong")
-
-
-def collapsed(failure: Failure) -> bool:
-    """Whether the error is none that rounding makes."""
-    metrics = failure.metrics
-    return bool(metrics.nan + metrics.inf) or metrics.scaled >= COLLAPSED
-
-
 def sum_inside_overflows(failure: Failure) -> Explanation | None:
     metrics = failure.metrics
-    if not collapsed(failure) or not failure.evidence.right("without_arithmetic"):
+    if not failure.collapsed or not failure.evidence.right("without_arithmetic"):
         return None
     fits = f"the true values end at {wording.number(metrics.reference_absmax)} and fit"
-    return tried(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
+    return with_trials(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
 
 
 def arithmetic_explains_it(failure: Failure) -> Explanation | None:
     if not failure.evidence.right("without_arithmetic"):
         return None
     what = f"{failure.seen}; fp16 arithmetic explains it: right without"
-    return tried(failure, what, *_of_output(failure))
+    return with_trials(failure, what, *_of_output(failure))
 
 
 def makes_nan(failure: Failure) -> Explanation | None:
-    return tried(failure, failure.seen) if failure.metrics.nan else None
+    return with_trials(failure, failure.seen) if failure.metrics.nan else None
 
 
 def value_inside_overflows(failure: Failure) -> Explanation | None:
     if not failure.metrics.inf:
         return None
     inside = "its inputs and true outputs fit fp16; a value inside the layer does not"
-    return tried(failure, failure.seen, inside)
+    return with_trials(failure, failure.seen, inside)
 
 
 def out_of_tolerance(failure: Failure) -> Explanation | None:
     rounding = failure.evidence.rounding or 0.0
     verdict = "explains" if rounding >= failure.metrics.scaled / 2 else "alone does not explain"
     line = f"rounding the true output to 16 bits gives scaled {rounding:.3g}: that {verdict} the error"
-    return tried(failure, failure.seen, line, *_of_output(failure))
-
-
-def tried(failure: Failure, what: str, *lines: str) -> Explanation:
-    """`what`, shown by `lines` and by all that was tried."""
-    return Explanation(what, (*lines, *wording.trials(failure.evidence)))
+    return with_trials(failure, failure.seen, line, *_of_output(failure))
 
 
 def _of_output(failure: Failure) -> tuple[str, ...]:

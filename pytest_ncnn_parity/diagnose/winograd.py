@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
-from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
-from pytest_ncnn_parity.diagnose.values import collapsed, tried
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 
 
 def beyond_fp16(failure: Failure) -> Explanation | None:
@@ -24,20 +23,22 @@ def beyond_fp16(failure: Failure) -> Explanation | None:
 
 
 def overflows(failure: Failure) -> Explanation | None:
-    if not collapsed(failure) or not failure.evidence.right("without_winograd"):
+    if not failure.collapsed or not failure.evidence.right("without_winograd"):
         return None
     fits = (
         f"the true values end at {wording.number(failure.metrics.reference_absmax)} and fit; winograd "
         "multiplies what it reads, and its transforms do not"
     )
-    return tried(failure, f"{failure.seen}; right without winograd", fits, _without_winograd(failure))
+    return with_trials(
+        failure, f"{failure.seen}; right without winograd", fits, _without_winograd(failure)
+    )
 
 
 def explains_it(failure: Failure) -> Explanation | None:
     if not failure.evidence.right("without_winograd"):
         return None
     what = f"{failure.seen}; winograd in fp16 explains it"
-    return tried(failure, what, _without_winograd(failure))
+    return with_trials(failure, what, _without_winograd(failure))
 
 
 def _without_winograd(failure: Failure) -> str:

@@ -1,0 +1,49 @@
+"""Rules for outputs that are compared with what was recorded of the model elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+
+CONVERSION = (
+    "the conversion, the input or its preprocessing differs from what was recorded; no mask can mend it"
+)
+
+
+def recorded_in_another_shape(failure: Failure) -> Explanation | None:
+    recorded, shape = failure.evidence.recorded_shape, failure.evidence.shape
+    if recorded is None:
+        return None
+    batch = recorded == (1, *shape)
+    hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
+    return Explanation(failure.seen, (*_before(failure), hint))
+
+
+def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
+    if failure.case.golden is None or not failure.evidence.right("plain_cpu"):
+        return None
+    right = "without packing, winograd and sgemm the CPU gives what was recorded"
+    why = f"{right}: a CPU kernel is wrong, or terms cancel"
+    return Explanation(_unlike_golden(failure), (*_before(failure), why))
+
+
+def not_what_was_recorded(failure: Failure) -> Explanation | None:
+    if failure.case.golden is None:
+        return None
+    evidence = (*_before(failure), CONVERSION, *wording.trials(failure.evidence))
+    return Explanation(_unlike_golden(failure), evidence)
+
+
+def _before(failure: Failure) -> Iterator[str]:
+    """Where the recordings of blobs before this one begin to differ, if there are any."""
+    unlike, alike = failure.evidence.unlike_before, failure.evidence.alike_before
+    if unlike is not None:
+        yield f"{unlike} is the first that differs from its recording: look there"
+    elif alike is not None:
+        yield f"the first that differs: {alike} before it is as recorded, so look between them"
+
+
+def _unlike_golden(failure: Failure) -> str:
+    return f"{failure.seen}; not what {failure.case.golden} holds"

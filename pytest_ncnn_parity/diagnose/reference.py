@@ -1,0 +1,58 @@
+"""Rules for a reference that cannot be trusted: then no device is blamed, and no mask is a cure."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+
+
+def reads_unwritten_memory(failure: Failure) -> Explanation | None:
+    distrust = failure.evidence.distrust
+    if distrust is None:
+        return None
+    kernel = f"{distrust.layer} ({distrust.type})"
+    own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
+    what = "the CPU's kernel reads memory that nobody wrote"
+    if not own:
+        what = f"the reference depends on {kernel}, whose CPU kernel reads memory that nobody wrote"
+    agrees = failure.result.metrics is not None and failure.result.metrics.agrees
+    return Explanation(
+        what if agrees else f"{failure.seen}; {what}",
+        (
+            f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
+            "same inputs",
+            "the device is not to blame, and no mask can cure it: report the kernel to ncnn",
+        ),
+    )
+
+
+def has_another_shape_when_plain(failure: Failure) -> Explanation | None:
+    plain = failure.evidence.trials.get("plain_cpu")
+    if plain is None or not plain.problem:
+        return None
+    return Explanation(
+        f"{failure.seen}; the CPU in fp32 does not agree with itself on the shape",
+        (f"{plain.how} the CPU makes another: {plain.problem}; a CPU kernel is wrong",),
+    )
+
+
+def makes_nan(failure: Failure) -> Explanation | None:
+    count = failure.evidence.reference_nan
+    if not count or failure.evidence.wrong("fp32_on_device"):
+        return None
+    return Explanation(
+        f"the fp32 reference itself makes {count} nan",
+        ("none of its inputs holds nan: the model or its input is at fault, not the device",),
+    )
+
+
+def disagrees_with_itself(failure: Failure) -> Explanation | None:
+    plain = failure.evidence.trials.get("plain_cpu")
+    if plain is None:
+        return None
+    return Explanation(
+        f"{failure.seen}; the CPU in fp32 does not agree with itself here",
+        (
+            f"without packing, winograd and sgemm it is off by scaled {plain.scaled:.3g}: terms "
+            "cancel, or a CPU kernel is wrong",
+        ),
+    )
