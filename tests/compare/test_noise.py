@@ -130,3 +130,28 @@ def test_inputs_move_by_one_unit_in_the_last_place_up_or_down() -> None:
         assert 0.4 < (ratio > 0).mean() < 0.6
     assert moved(values, "fp16", 0).dtype == np.float32
     np.testing.assert_array_equal(moved(np.array([0.0, np.inf]), "fp16", 0), [0.0, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("error", "moves", "excused"),
+    [
+        (0.001, 0.004, True),  # one element beyond its budget, by what rounding alone makes
+        (0.006, 0.004, False),  # by more than that
+        (0.1, 0.2, False),  # all of it is rounding, and nothing is right
+    ],
+)
+def test_an_output_in_16_bits_is_excused_only_where_it_is_nearly_right(
+    error: float, moves: float, excused: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.uniform(0.2, 1, (1, 2000))
+    candidate = reference + rng.normal(0, error, reference.shape)
+    candidate[0, 7] = reference[0, 7] + 0.09
+    asked = Moves(reference)
+    for draw in range(DRAWS):
+        asked.add(reference + np.random.default_rng(draw + 1).normal(0, moves, reference.shape))
+    output = DEFAULTS["fp16"].output
+    metrics = judge(candidate, reference, output)
+    assert not metrics.agrees
+    seen = asked.against(candidate, reference, output, 1.0)
+    assert seen.is_inherent(metrics) == excused
