@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
-from pytest_ncnn_parity.report import counts, origin, records, run_report, run_state, writer
+from pytest_ncnn_parity.report import case_records, counts, origin, run_report, run_state, writer
+from pytest_ncnn_parity.report.case_records import Carried
 from pytest_ncnn_parity.report.document.case import PlaceRecord
-from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.text import github, terminal
 from pytest_ncnn_parity.report.text.terminal import Line
+from pytest_ncnn_parity.spec import SUFFIX
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
@@ -90,7 +91,7 @@ class Controller:
     def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
         """Take a part of a spec that could not be collected; `place`: of the spec's first error."""
         spec, _, _ = nodeid.partition("::")
-        if spec.endswith(run_state.SUFFIX):
+        if spec.endswith(SUFFIX):
             self._report.error(spec, message, place)
 
     def select(self, nodeids: Iterable[str]) -> None:
@@ -102,17 +103,17 @@ class Controller:
         if run_state.spec_of(report.nodeid) is None:
             return
         carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
-        if report.outcome not in records.OUTCOMES:
+        if report.outcome not in case_records.OUTCOMES:
             # another plugin's word, such as "rerun": the verdict is still to come
             if carried:
                 self._report.learn(report.nodeid, carried)
             return
-        outcome = records.OUTCOMES[report.outcome]
+        outcome = case_records.OUTCOMES[report.outcome]
         case = carried.get("case")
         if case is None:
             if outcome == "passed":
                 return  # a setup or a teardown
-            case = records.lost(report.nodeid, _reason(report))
+            case = case_records.lost(report.nodeid, _reason(report))
         elif outcome == "failed" and case["outcome"] == "passed":  # known, but it passes: strict
             text = str(report.longrepr)
             headline, *notes = text.split("\n")

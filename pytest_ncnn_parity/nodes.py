@@ -14,6 +14,7 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.text.line_width import fitted
@@ -22,7 +23,6 @@ from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.verdict import Subject, Verdict, judge
 
 SESSION = pytest.StashKey[Session]()
-MARKER = "ncnn_parity"
 
 
 class SpecFile(pytest.File):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pytest_ncnn_parity.report.formats import FORMATS
 
+MARKER = "ncnn_parity"  # every case has it, for -m
+
 
 @dataclass(frozen=True)
 class Option:

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
-from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report import case_records, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
@@ -62,7 +62,7 @@ class Verdict:
 
     outcome: Outcome
     text: str
-    carried: records.Carried
+    carried: case_records.Carried
     properties: Sequence[tuple[str, str | float]]
     device_denied: bool = False
 
@@ -91,7 +91,7 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
         account = _Account(case_text.plain(denial))
     else:
         account = _account(subject, session, run, result)
-    record = records.case_record(
+    record = case_records.case_record(
         subject.nodeid,
         subject.sample,
         subject.case,
@@ -106,7 +106,11 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
     if not again:
         session.concluded(subject.plan)
     return Verdict(
-        record["outcome"], record["message"], carried, records.properties(record), denial is not None
+        record["outcome"],
+        record["message"],
+        carried,
+        case_records.properties(record),
+        denial is not None,
     )
 
 
@@ -201,9 +205,9 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
 
 def _carried(
     subject: Subject, session: Session, run: SpecRun, result: Result, fix: FixRecord | None
-) -> records.Carried:
+) -> case_records.Carried:
     """What is new beside the case itself, of its spec or of the run."""
-    carried: records.Carried = {}
+    carried: case_records.Carried = {}
     spec = subject.spec
     if fix is not None and session.news((spec, fix["comparison"])):
         carried["fixes"] = [fix]
@@ -217,13 +221,13 @@ def _carried(
     if cache is not None and cache.problem and session.news("cache"):
         notes.append(cache.problem)
     if session.news((spec, "model")):
-        carried["network"], unhashed = records.network_record(subject.plan, spec, subject.param)
+        carried["network"], unhashed = network_records.network_record(subject.plan, spec, subject.param)
         notes += unhashed
         notes += [str(one) for one in subject.plan.overruled.values()]
     if notes:
         carried["notes"] = notes
     if session.news((spec, run.environment_size)):
-        carried["environment"] = records.worker_environment(run.versions, run.devices)
+        carried["environment"] = network_records.worker_environment(run.versions, run.devices)
     return carried
 
 

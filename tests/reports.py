@@ -10,7 +10,7 @@ import jsonschema
 
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.report import document
-from pytest_ncnn_parity.report.records import layer_record
+from pytest_ncnn_parity.report.network_records import layer_record
 
 ENVIRONMENT = {
     "ncnn": "1.0.20260526",

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
-from pytest_ncnn_parity.report.run_state import SUFFIX
+from pytest_ncnn_parity.spec import SUFFIX
 
 
 class Counts(TypedDict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report import input_doubt
+from pytest_ncnn_parity.report.case_records import Carried
 from pytest_ncnn_parity.report.document import (
     SCHEMA,
     CollectionError,
@@ -19,7 +20,6 @@ from pytest_ncnn_parity.report.document.case import CaseRecord, PlaceRecord
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import ModelRecord, NetworkRecord
 from pytest_ncnn_parity.report.document.regression import SinceBaseline
-from pytest_ncnn_parity.report.records import Carried
 from pytest_ncnn_parity.report.run_state import RunState
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from pytest_ncnn_parity.report.document import RunRecord
-
-SUFFIX = ".parity.yaml"
+from pytest_ncnn_parity.spec import SUFFIX
 
 RUNNING = "this was written while the run went on: if it is over, it was killed or it crashed"
 

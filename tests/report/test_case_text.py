@@ -15,7 +15,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.evidence import Integers
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
-from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report import case_records
 from pytest_ncnn_parity.report.highlights import share
 from pytest_ncnn_parity.report.text import case_text
 
@@ -45,7 +45,7 @@ def test_integers_are_printed_with_all_their_digits() -> None:
     text = said(CONV, red).text
     assert "1234567" in text
     assert "e+06" not in text
-    record = records.case_record("n", "s", CONV, red, diagnose(CONV, red), said(CONV, red), 3)
+    record = case_records.case_record("n", "s", CONV, red, diagnose(CONV, red), said(CONV, red), 3)
     assert record["metrics"] is not None
     assert record["metrics"]["integers"] is True
     assert "1234567" in share(record)
@@ -58,14 +58,14 @@ def test_what_might_have_been_out_of_tolerance_is_told_beside_the_tolerance() ->
     message = said(CONV, red)
     assert len(message.details) == len(said(CONV, RED).details) + 1
     assert also in message.details[-1]
-    record = records.case_record("n", "s", CONV, red, diagnose(CONV, red), message, 3)
+    record = case_records.case_record("n", "s", CONV, red, diagnose(CONV, red), message, 3)
     assert record["metrics"] is not None
     assert record["metrics"]["also_allowed"] == also
 
 
 def test_the_record_of_a_case_has_them_as_fields() -> None:
     message = said(CONV, RED).ending("repro: here")
-    record = records.case_record(
+    record = case_records.case_record(
         "a.parity.yaml::s::shipped::conv_1", "s", CONV, RED, diagnose(CONV, RED), message, 3, "here"
     )
     assert record["message"].endswith("\n  repro: here")
@@ -80,7 +80,7 @@ def test_the_record_of_a_case_has_them_as_fields() -> None:
 
 def test_names_in_the_parts_are_printable() -> None:
     message = case_text.Message("a\x1b\nb", "a\x1b", ("d\x1b",), ("e\x1b",))
-    record = records.case_record("n::s::c::l", "s", CONV, RED, None, message, 1)
+    record = case_records.case_record("n::s::c::l", "s", CONV, RED, None, message, 1)
     texts = [record["message"].replace("\n", ""), record["headline"], *record["details"]]
     assert all(text.isprintable() for text in [*texts, *record["evidence"]])
 
@@ -90,7 +90,7 @@ def test_a_fault_of_the_spec_tells_its_place(tmp_path: Path) -> None:
     message = case_text.of_files(Diagnosis("load", "too short", ("ends at byte 9",)), where)
     assert message.text == f"{tmp_path}/net.parity.yaml:1:32: too short\nends at byte 9"
     assert (message.headline, message.evidence) == ("too short", ("ends at byte 9",))
-    assert records.place_record(message.place) == {"line": 1, "column": 32}
+    assert case_records.place_record(message.place) == {"line": 1, "column": 32}
 
 
 def test_what_has_no_parts_has_its_first_line() -> None:

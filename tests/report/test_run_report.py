@@ -9,7 +9,7 @@ import pytest
 import reports
 from reports import assert_valid
 
-from pytest_ncnn_parity.report import records, run_report
+from pytest_ncnn_parity.report import case_records, network_records, run_report
 from pytest_ncnn_parity.report.run_report import RunReport
 
 SPEC = "net.parity.yaml"
@@ -26,7 +26,7 @@ def report() -> RunReport:
 
 
 def carried(name: str, outcome: str = "passed", **more: Any) -> Any:
-    case = records.lost(f"{SPEC}::noise::shipped::{name}", "why")
+    case = case_records.lost(f"{SPEC}::noise::shipped::{name}", "why")
     return {"case": {**case, "outcome": outcome}, **more}
 
 
@@ -76,7 +76,7 @@ def test_the_network_may_come_with_a_later_case(report: RunReport) -> None:
 
 def test_what_a_worker_does_not_tell_is_not_unlearned(report: RunReport) -> None:
     report.take(carried("a", environment=WORKER))
-    report.take(carried("b", environment=records.worker_environment({}, [])))
+    report.take(carried("b", environment=network_records.worker_environment({}, [])))
     assert report.document()["environment"]["numpy"] == "2.0"
 
 

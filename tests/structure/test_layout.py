@@ -91,7 +91,8 @@ def folder(module: str) -> Path:
 
 
 def test_pytest_is_known_to_the_plugin_and_its_nodes_and_ncnn_to_the_worker() -> None:
-    assert users("pytest") | users("_pytest") | users("pluggy") == {"plugin", "nodes"}
+    knowing = users("pytest") | users("_pytest") | users("pluggy")
+    assert {room(module) for module in knowing} == {"plugin", "nodes"}
     assert {room(module) for module in users("ncnn")} == {"worker"}
 
 

@@ -12,7 +12,7 @@ from given_options import options
 
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.option_values import OptionsError
-from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report import case_records
 
 CASE = "net.parity.yaml::noise::shipped::conv_1"
 
@@ -28,7 +28,7 @@ class Phase:
 
 def carrying(phase: Phase, outcome: str, message: str = "") -> Phase:
     """`phase` with a verdict on its case."""
-    case = {**records.lost(phase.nodeid, message), "outcome": outcome}
+    case = {**case_records.lost(phase.nodeid, message), "outcome": outcome}
     vars(phase)["ncnn_parity"] = {"case": case}
     return phase
 

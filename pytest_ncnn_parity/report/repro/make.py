@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
-from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report import network_records
 from pytest_ncnn_parity.report.repro import script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 
@@ -67,7 +67,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         isolated = run.isolate(failed.sample, failed.case, fresh)
         if isolated.problem:
             return Repro(None, failed.sample, isolated.problem)
-        environment = records.worker_environment(run.versions, run.devices)
+        environment = network_records.worker_environment(run.versions, run.devices)
         text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run

@@ -1,4 +1,4 @@
-"""The network and the environment as the report holds them."""
+"""The network as the report holds it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import plans
 
-from pytest_ncnn_parity.report import records
+from pytest_ncnn_parity.report import network_records
 
 
 def test_hashes_are_of_the_files_bytes(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     for name in ("net.param", "net.bin"):
         (tmp_path / name).write_bytes(name.encode())
-    network, notes = records.network_record(plan, "net.parity.yaml", "net.param")
+    network, notes = network_records.network_record(plan, "net.parity.yaml", "net.param")
     assert network["bin_sha256"] == sha256(b"net.bin").hexdigest()
     assert network["param_sha256"] == sha256(b"net.param").hexdigest()
     assert notes == []
@@ -23,13 +23,13 @@ def test_hashes_are_of_the_files_bytes(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_has_no_hash_and_a_note(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     (tmp_path / "net.param").write_bytes(b"")
-    network, notes = records.network_record(plan, "models/net.parity.yaml", "models/net.param")
+    network, notes = network_records.network_record(plan, "models/net.parity.yaml", "models/net.param")
     assert (network["bin_sha256"], len(str(network["param_sha256"]))) == (None, 64)
     assert notes == ["net.bin: No such file or directory, so the report has no hash of it"]
 
 
 def test_a_layers_parameters_stand_without_its_mask(tmp_path: Path) -> None:
-    network, _ = records.network_record(plans.loaded(tmp_path, "masks: {gelu_1: 2}\n"), "s", "p")
+    network, _ = network_records.network_record(plans.loaded(tmp_path, "masks: {gelu_1: 2}\n"), "s", "p")
     conv, gelu = network["layers"][2:4]
     assert (conv["params"], conv["mask"], conv["line"]) == ("0=8 1=1 6=24", 1, 5)
     assert (gelu["params"], gelu["mask"]) == ("", 2), "the spec's masks in it"
@@ -37,15 +37,7 @@ def test_a_layers_parameters_stand_without_its_mask(tmp_path: Path) -> None:
 
 def test_the_layers_that_the_spec_selects(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path, 'layers: {include: ["*_1"]}\n')
-    network, _ = records.network_record(plan, "s", "p")
+    network, _ = network_records.network_record(plan, "s", "p")
     assert [layer["name"] for layer in network["layers"] if layer["selected"]] == [
         "conv_1", "gelu_1", "prob_1",
     ]  # fmt: skip
-
-
-def test_a_lost_case_is_told_by_its_node_id() -> None:
-    layer = records.lost("a.parity.yaml::noise::shipped::stage::conv", "worker died\nmore")
-    output = records.lost("a.parity.yaml::noise::shipped::output:out0", "worker died")
-    assert (layer["sample"], layer["comparison"], layer["layer"]) == ("noise", "shipped", "stage::conv")
-    assert (output["layer"], output["output"]) == (None, "out0")
-    assert layer["headline"] == "worker died"

@@ -1,0 +1,119 @@
+"""What pytest loads: the options, and which hooks a run has. Light, for every run of pytest loads it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity import options
+from pytest_ncnn_parity.options import MARKER
+from pytest_ncnn_parity.spec import SUFFIX
+
+# a TOML file may hold a number as such; before 9.2 an option of pytest's has but one type
+TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("ncnn-parity", "ncnn-parity")
+    group.addoption(
+        "--ncnn-parity-init",
+        metavar="MODEL.param",
+        help=f"print a first spec for a model, to be saved as NAME{SUFFIX}, and exit",
+    )
+    group.addoption(
+        "--ncnn-parity-schema",
+        choices=("spec", "report"),
+        help="print the JSON Schema of specs, for editors, or of the JSON report, and exit",
+    )
+    collect = f"collect *{SUFFIX}: compare ncnn models layer by layer"
+    group.addoption(
+        "--ncnn-parity", action="store_true", default=None, help=f"{collect} (ini: ncnn_parity)"
+    )
+    parser.addini("ncnn_parity", collect, type="bool", default=False)
+    for option in options.TABLE.values():
+        if option.metavar is None:
+            text = f"{option.help} (ini: {option.ini})"
+            group.addoption(option.flag, action="store_true", default=None, help=text)
+            parser.addini(option.ini, option.help, type="bool", default=False)
+        else:
+            text = f"{option.help} (ini: {option.ini}, default: {option.default or 'none'})"
+            text = text.replace("%", "%%")
+            group.addoption(option.flag, default=None, metavar=option.metavar, help=text)
+            kind: Any = TEXT_OR_NUMBER if option.takes_number else "string"
+            parser.addini(option.ini, option.help, type=kind, default=option.default)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Print what was asked for, and nothing else, in place of a run."""
+    model, schema = (config.getoption(f"ncnn_parity_{name}") for name in ("init", "schema"))
+    if model is None and schema is None:
+        return None
+    from pytest_ncnn_parity.option_values import OptionsError
+    from pytest_ncnn_parity.printed import printed
+
+    try:
+        text = printed(model, schema, config.invocation_params.dir)
+    except OptionsError as error:
+        raise pytest.UsageError(str(error)) from None
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
+    return pytest.ExitCode.OK
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{MARKER}: a layer or an output of a network, from *{SUFFIX}")
+
+    def configured(name: str) -> object:
+        try:
+            return config.getini(name)
+        except TypeError as error:
+            raise pytest.UsageError(f"{error}; this version of pytest wants it in quotes") from None
+        except ValueError as error:
+            raise pytest.UsageError(f"config option {name!r}: {error}") from None
+
+    source = options.Source(config.getoption, configured, config.invocation_params.dir, config.rootpath)
+    if not source.gate_wanted:
+        config.pluginmanager.register(HintingHooks(), "ncnn_parity_hinting")
+        return
+    from pytest_ncnn_parity.option_values import OptionsError, read
+    from pytest_ncnn_parity.plugin.reporting import ReportingHooks
+    from pytest_ncnn_parity.plugin.running import RunningHooks
+
+    try:
+        asked = read(source)
+        if not hasattr(config, "workerinput"):
+            reporting = ReportingHooks(config, asked, source.gate_typed)
+            config.pluginmanager.register(reporting, "ncnn_parity_reporting")
+    except OptionsError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(RunningHooks(config, asked), "ncnn_parity_running")
+
+
+class HintingHooks:
+    """The hooks of a run without the gate that is given specs: how they are run."""
+
+    def __init__(self) -> None:
+        self._specs = 0
+
+    def pytest_collect_file(self, file_path: Path) -> None:
+        self._specs += file_path.name.endswith(SUFFIX)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_collection(self) -> Generator[None, Any, None]:
+        outcome = yield
+        error = outcome.excinfo[1] if outcome.excinfo else None
+        if self._specs and isinstance(error, pytest.UsageError):
+            error.args = (*error.args, self._hint)
+
+    def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:
+        if self._specs and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            terminalreporter.write_line(f"ncnn parity: {self._hint}", yellow=True)
+
+    @property
+    def _hint(self) -> str:
+        return f"to run *{SUFFIX} give --ncnn-parity, or set ncnn_parity = true in the ini"

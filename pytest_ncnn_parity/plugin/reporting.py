@@ -1,0 +1,123 @@
+"""The hooks of the process that reports: the only one, or the one that has xdist's workers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity import options
+from pytest_ncnn_parity.controller import Controller
+from pytest_ncnn_parity.options import MARKER
+from pytest_ncnn_parity.spec import SUFFIX
+
+HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")  # by -p it has another name
+RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
+CHOOSE = "keyword markexpr deselect lf stepwise".split()
+
+
+class ReportingHooks:
+    """The hooks of the process that reports: the only one, or the one that has xdist's workers."""
+
+    def __init__(self, config: pytest.Config, asked: options.Options, typed: bool) -> None:
+        self._config = config
+        # whoever leaves the cases out by their marker wants none
+        self._typed = typed and MARKER not in config.getoption("markexpr", "")
+        self._controller = Controller(asked, config.rootpath, pytest.__version__)
+        self._share: tempfile.TemporaryDirectory[str] | None = None
+        self._begun = False
+        self._narrowed = False
+
+    @property
+    def _runs_nothing(self) -> bool:
+        return any(self._config.getoption(name, None) for name in RUN_NOTHING)
+
+    def pytest_sessionstart(self) -> None:
+        self._start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        self._begun = not self._runs_nothing
+        self._start()
+
+    def _start(self) -> None:
+        """Write the reports for the first time; where the ini alone wants them, once cases will run."""
+        concerned = self._begun and self._controller.concerned
+        if concerned or (self._typed and not self._runs_nothing):
+            problems = self._controller.start()
+            if problems:
+                raise pytest.UsageError("\n".join(problems))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give every xdist worker one folder in which they tell each other results."""
+        if self._share is None:
+            self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
+            self._config.add_cleanup(self._share.cleanup)
+        node.workerinput["ncnn_parity_share"] = self._share.name
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._controller.not_collected(
+                report.nodeid, report.longreprtext, vars(report).get("ncnn_parity_fault")
+            )
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self._narrowed |= any(item.path.name.endswith(SUFFIX) for item in items)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._controller.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        self._controller.select(ids)
+        self._start()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._controller.take(report)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
+        self._controller.stop(str(excinfo.value) or "interrupted")
+
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._controller.stop(f"internal error of pytest: {excinfo.exconly()}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        why = session.shouldfail or session.shouldstop
+        if why:
+            self._controller.stop(str(why))
+        if self._runs_nothing or not (self._begun or self._controller.stopped):
+            return
+        end = self._controller.end(self._typed, self._config.args, self._narrowed or self._chosen)
+        if end.worse and session.exitstatus in HARMLESS:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if end.unwritten:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif end.empty and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether tests were chosen one by one, and not by folders."""
+        called_in = self._config.invocation_params.dir
+        files = not all((called_in / place).is_dir() for place in self._config.args)
+        return files or any(self._config.getoption(name, None) for name in CHOOSE)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        verbosity = self._config.option.verbose
+        width = self._config.get_terminal_writer().fullwidth
+        above = self._config.option.tbstyle != "no"
+        for title, lines in self._controller.sections(verbosity, width, above):
+            if lines and verbosity >= 0:
+                terminalreporter.section(title)
+            for text, style in lines:
+                terminalreporter.write_line(text, **({style: True} if style else {}))
+        annotated = any(map(self._config.pluginmanager.hasplugin, ANNOTATES))
+        for text, style in self._controller.remarks(os.environ, annotated):
+            terminalreporter.write_line(text, **({style: True} if style else {}))

@@ -1,0 +1,75 @@
+"""The hooks of every process that collects and runs cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity import options
+from pytest_ncnn_parity.base import sigterm
+from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
+from pytest_ncnn_parity.report.text import progress
+from pytest_ncnn_parity.report.text.progress import Progress
+from pytest_ncnn_parity.session import session
+from pytest_ncnn_parity.spec import SUFFIX
+
+
+class RunningHooks:
+    """The hooks of every process that collects and runs cases."""
+
+    def __init__(self, config: pytest.Config, asked: options.Options) -> None:
+        self._config = config
+        self._progress: Progress | None = None
+        xdist: dict[str, Any] = getattr(config, "workerinput", {})
+        share = xdist.get("ncnn_parity_share")
+        processes = int(xdist.get("workercount", 1))
+        self._session = session(
+            asked, config.rootpath, self._show, processes, None if share is None else Path(share)
+        )
+        config.stash[SESSION] = self._session
+        config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
+        config.add_cleanup(sigterm.on_sigterm())
+        config.add_cleanup(self._session.close)
+
+    def pytest_sessionstart(self) -> None:
+        self._progress = _progress(self._config)
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
+        if not file_path.name.endswith(SUFFIX):
+            return None
+        return SpecFile.from_parent(parent, path=file_path)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self) -> None:
+        self._show_nothing()
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self._show_nothing()
+
+    def pytest_internalerror(self) -> None:
+        self._show_nothing()
+
+    def _show(self, work: str) -> None:
+        if self._progress is not None:
+            self._progress.say(work)
+
+    def _show_nothing(self) -> None:
+        if self._progress is not None:
+            self._progress.clear()
+
+
+def _progress(config: pytest.Config) -> Progress | None:
+    """None in a log, with -q, and in xdist's workers."""
+    if config.getoption("verbose", 0) < 0 or not config.pluginmanager.has_plugin("terminalreporter"):
+        return None
+    terminal = config.get_terminal_writer()
+
+    def room() -> int:
+        return terminal.fullwidth - terminal.width_of_current_line % terminal.fullwidth - 1
+
+    line = progress.on_terminal(room)
+    if line is not None:
+        config.add_cleanup(line.close)
+    return line

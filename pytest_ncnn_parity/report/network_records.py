@@ -1,0 +1,98 @@
+"""The network under test, and the worker that ran it, as the JSON report holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_ncnn_parity.base import digests
+from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param_line import MASK_ID
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.report import input_doubt
+from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment
+from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
+
+
+def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, list[str]]:
+    """The files of a spec by their hashes, and the network under test: what baselines compare.
+
+    With it a note for each file that cannot be read any more.
+    """
+    files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
+    hashes, notes = {}, []
+    for path, shown in files.items():
+        try:
+            hashes[path] = digests.of_file(path)
+        except OSError as error:
+            notes.append(f"{shown}: {error.strerror}, so the report has no hash of it")
+    return _network(plan, spec, param, hashes), notes
+
+
+def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> NetworkRecord:
+    selected = {layer.number for layer in plan.layers}
+    recorded = [GOLDEN] if any(sample.expect for sample in plan.spec.samples.values()) else []
+    return {
+        "spec": spec,
+        "param": param,
+        "bin": plan.spec.model.bin,
+        "setup": plan.spec.setup,
+        "spec_sha256": hashes.get(plan.spec.path),
+        "param_sha256": hashes.get(plan.spec.param),
+        "bin_sha256": hashes.get(plan.spec.bin),
+        "samples": list(plan.spec.inputs),
+        "comparisons": [
+            comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]
+        ],
+        "noise": input_doubt.noise(plan),
+        "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
+    }
+
+
+def comparison_record(comparison: Comparison) -> ComparisonRecord:
+    """A comparison of the spec, or the one with recorded outputs."""
+    return {
+        "name": comparison.name,
+        "reference": comparison.reference_name,
+        "candidate": None if comparison.candidate is None else str(comparison.candidate),
+        "half": comparison.half,
+    }
+
+
+def layer_record(layer: Layer, selected: bool) -> LayerRecord:
+    """A layer of the network under test; `params` are those of its line but the mask."""
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "line": layer.line,
+        "inputs": list(layer.inputs),
+        "outputs": list(layer.outputs),
+        "mask": layer.mask,
+        "params": " ".join(f"{k}={v}" for k, v in layer.params.items() if k != MASK_ID),
+        "selected": selected,
+    }
+
+
+def worker_environment(
+    versions: Mapping[str, str], devices: Sequence[Mapping[str, str]]
+) -> WorkerEnvironment:
+    """What a worker said of itself, as far as it did; the devices as ncnn named them."""
+    return {
+        "ncnn": versions.get("ncnn"),
+        "numpy": versions.get("numpy"),
+        "python": versions.get("python"),
+        "machine": versions.get("machine"),
+        "system": versions.get("system"),
+        "devices": [_device(device) for device in devices],
+    }
+
+
+def _device(device: Mapping[str, str]) -> DeviceRecord:
+    return {
+        "index": device["index"],
+        "name": device["name"],
+        "driver": device.get("driver"),
+        "api": device.get("api"),
+        "fp16": device["fp16"],
+    }
