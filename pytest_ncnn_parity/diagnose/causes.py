@@ -25,7 +25,7 @@ from pytest_ncnn_parity.plan.cases import Case
 
 @dataclass(frozen=True)
 class Cause:
-    """`meaning` and `remedy` are what README's table says of it."""
+    """`meaning` and `remedy` are what docs/causes.md says of it."""
 
     name: str
     meaning: str

@@ -14,7 +14,6 @@ from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.diagnose.causes import CAUSES, RULES
 from pytest_ncnn_parity.spec import spec
 
-README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted(
     [
         *(ROOT / "docs").glob("*.md"),
@@ -23,21 +22,35 @@ PAGES = sorted(
 )
 
 
-def test_the_readme_tells_every_option_key_and_comparison() -> None:
-    table = README.partition("## Options")[2]
-    assert [o.flag for o in options.TABLE.values() if f"`{o.flag}" not in table] == []
-    keys = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def test_the_page_of_options_has_every_option() -> None:
+    rows = re.findall(r"^\| `(--ncnn-parity[\w-]*)", page("options"), re.MULTILINE)
+    gate = ["--ncnn-parity-init", "--ncnn-parity-schema", "--ncnn-parity"]
+    assert sorted(rows) == sorted([*gate, *(option.flag for option in options.TABLE.values())])
+
+
+def test_the_page_of_the_spec_has_every_key_and_comparison() -> None:
+    keys = re.search(r"```yaml\n(.*?)```", page("spec"), re.DOTALL)
     assert keys is not None
     assert set(re.findall(r"^(\w+):", keys[1], re.MULTILINE)) == {
         field.alias or name for name, field in spec.Spec.model_fields.items()
     }
-    assert [name for name in comparisons.BUILT_IN if f"`{name}`" not in README] == []
+    assert [name for name in comparisons.BUILT_IN if f"| `{name}` |" not in page("spec")] == []
 
 
-def test_the_readme_has_the_table_of_causes() -> None:
-    section = README.partition("## Causes")[2].partition("## Masks")[0]
+def test_the_page_of_causes_has_the_table_of_causes() -> None:
     rows = [f"| `{cause.name}` | {cause.meaning} | {cause.remedy} |" for cause in CAUSES]
-    assert [line for line in section.splitlines() if line.startswith("| `")] == rows
+    assert [line for line in page("causes").splitlines() if line.startswith("| `")] == rows
+
+
+def test_the_readme_is_short_and_has_both_commands() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) < 110
+    (commands,) = re.findall(r"## Two commands\n.*?```sh\n(.*?)```", readme, re.DOTALL)
+    assert [line.split()[0] for line in commands.splitlines()] == ["example_models/run", "tests/run"]
 
 
 def test_every_rule_has_its_cause_in_the_table() -> None:
@@ -46,16 +59,15 @@ def test_every_rule_has_its_cause_in_the_table() -> None:
 
 def test_the_page_of_constructs_has_the_table_that_is_tested() -> None:
     """`python -m constructs.table` in tests/, with example_models/ on the path, writes the rows."""
-    page = (ROOT / "docs" / "constructs.md").read_text("utf-8")
-    shown = [line for line in page.splitlines() if line.startswith("|")]
+    shown = [line for line in page("constructs").splitlines() if line.startswith("|")]
     assert shown[2:] == list(markdown())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_points_at_is_there(page: Path) -> None:
-    text = page.read_text("utf-8")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_a_page_points_at_is_there(path: Path) -> None:
+    text = path.read_text("utf-8")
     links = re.findall(r"\]\(([^)#]+)\)", text)
-    missing = [one for one in links if "://" not in one and not (page.parent / one).exists()]
+    missing = [one for one in links if "://" not in one and not (path.parent / one).exists()]
     assert missing == []
     file = ""
     for name, test in re.findall(r"(test_\w+\.py|…)(?:::(test_\w+))?", text):
@@ -67,7 +79,6 @@ def test_the_map_has_every_folder_and_every_module_beside_them() -> None:
     package = ROOT / "pytest_ncnn_parity"
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
-    page = (ROOT / "docs" / "how-it-works.md").read_text("utf-8")
-    table = page.partition("## Where everything is")[2].partition("\n## ")[0]
+    table = page("how-it-works").partition("## Where everything is")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([\w./]+)` \|", table, re.MULTILINE))
     assert named == folders | modules
