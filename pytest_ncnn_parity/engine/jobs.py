@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.engine.inputs import (
+    ConstantInput,
+    ImageInput,
+    Input,
+    NormalInput,
+    RangeInput,
+    Recording,
+)
 from pytest_ncnn_parity.engine.protocol import (
     CaseSpec,
     Isolate,
@@ -15,10 +22,10 @@ from pytest_ncnn_parity.engine.protocol import (
     MeasureTime,
     Model,
     NetSpec,
-    Recording,
     TakeFingerprint,
 )
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.spec.sources import ConstantSource, FileSource, RandomSource, Source
 
 
 @dataclass
@@ -158,16 +165,25 @@ def _model(plan: Plan) -> Model:
     return Model(str(spec.param), str(spec.bin), text, spec.setup, folders)
 
 
-def _inputs(plan: Plan, sample: str) -> dict[str, Mapping[str, Any]]:
-    sources: dict[str, Mapping[str, Any]] = {}
-    for blob, source in plan.spec.inputs[sample].items():
-        plain = source.model_dump()
-        if "shape" in plain and plain["shape"] is None:
-            plain["shape"] = list(plan.input_shape(blob))
-        if "random" in plain:
-            plain["low"], plain["high"] = source.bounds  # type: ignore[union-attr]
-        for kind in ("file", "image"):
-            if kind in plain:
-                plain[kind] = str(plan.spec.path.parent / plain[kind])
-        sources[blob] = plain
-    return sources
+def _inputs(plan: Plan, sample: str) -> dict[str, Input]:
+    return {blob: _input(plan, blob, source) for blob, source in plan.spec.inputs[sample].items()}
+
+
+def _input(plan: Plan, blob: str, source: Source) -> Input:
+    """`source` with what the spec leaves open: the shape of what is made, the folder of what is read."""
+    folder = plan.spec.path.parent
+    if isinstance(source, FileSource):
+        return Recording(str(folder / source.file), source.key)
+    if isinstance(source, RandomSource | ConstantSource):
+        shape = tuple(source.shape or plan.input_shape(blob))
+        if isinstance(source, ConstantSource):
+            return ConstantInput(source.constant, shape)
+        low, high = source.bounds
+        if source.random == "normal":
+            return NormalInput(shape, source.seed, source.mean, source.std, low, high)
+        assert low is not None  # nor is the other: they have defaults, or are asked for
+        assert high is not None
+        return RangeInput(source.random, shape, source.seed, low, high)
+    mean, norm = (None if given is None else tuple(given) for given in (source.mean, source.norm))
+    size = None if source.size is None else (source.size[0], source.size[1])
+    return ImageInput(str(folder / source.image), source.color, size, mean, norm)

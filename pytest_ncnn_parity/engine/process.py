@@ -99,14 +99,14 @@ class WorkerProcess:
         self._pump = Pump(self._process)
         self.stderr = self._pump.stderr
         try:
-            self.environment: dict[str, Any] = self._greeting()
+            self.environment: dict[str, str] = self._greeting()
         except BaseException:
             self.kill()
             raise
 
-    def _greeting(self) -> dict[str, Any]:
+    def _greeting(self) -> dict[str, str]:
         try:
-            environment: dict[str, Any] = self._next(STARTUP_SECONDS)["environment"]
+            environment: dict[str, str] = self._next(STARTUP_SECONDS)["environment"]
         except Died as died:
             raise EngineError(
                 f"the worker did not start ({died.death.detail}); is ncnn installed for "

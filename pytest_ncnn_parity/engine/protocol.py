@@ -23,6 +23,14 @@ from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.inputs import (
+    ConstantInput,
+    ImageInput,
+    Input,
+    NormalInput,
+    RangeInput,
+    Recording,
+)
 from pytest_ncnn_parity.engine.steps import Step
 
 OUT_OF_MEMORY = 71  # a worker's exit status where Python was given no memory
@@ -58,14 +66,6 @@ class NetSpec:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """An array in a file: .npy, or under `key` in an .npz."""
-
-    file: str
-    key: str | None = None
-
-
-@dataclass(frozen=True)
 class CaseSpec:
     """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
 
@@ -89,9 +89,9 @@ class CaseSpec:
 class Job:
     """One sample: what to feed, what to load. Each kind of job says what to do with it.
 
-    `inputs` are the sources by blob, as the spec has them; `outputs`: the blobs that a run of the whole
-    is for. `trajectory` is the net whose values feed
-    every layer case. `dead`: native steps that ended a worker before; they are not tried again.
+    `inputs`: what is fed, by blob; `outputs`: the blobs that a run of the whole network is for.
+    `trajectory` is the net whose values feed every layer case. `dead`: native steps that ended a worker
+    before; they are not tried again.
     """
 
     kind: ClassVar[str]
@@ -99,7 +99,7 @@ class Job:
     models: tuple[Model, ...]
     nets: tuple[NetSpec, ...]
     trajectory: int
-    inputs: Mapping[str, Mapping[str, Any]]
+    inputs: Mapping[str, Input]
     threads: int
     dead: tuple[Death, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -231,6 +231,7 @@ def decode_job(line: str) -> Job:
     ]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
+    raw["inputs"] = {blob: _input(one) for blob, one in raw["inputs"].items()}
     raw["dead"] = tuple(_death(death) for death in raw["dead"])
     raw["outputs"] = tuple(raw["outputs"])
     if kind is Judge:
@@ -247,6 +248,19 @@ def decode_job(line: str) -> Job:
 def _case(raw: Mapping[str, Any]) -> CaseSpec:
     golden = None if raw["golden"] is None else Recording(**raw["golden"])
     return CaseSpec(**{**raw, "tolerance": Tolerance(**raw["tolerance"]), "golden": golden})
+
+
+def _input(raw: Mapping[str, Any]) -> Input:
+    if "file" in raw:
+        return Recording(**raw)
+    plain: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in raw.items()
+    }
+    if "image" in raw:
+        return ImageInput(**plain)
+    if "constant" in raw:
+        return ConstantInput(**plain)
+    return RangeInput(**plain) if "random" in raw else NormalInput(**plain)
 
 
 def _death(raw: Mapping[str, Any]) -> Death:

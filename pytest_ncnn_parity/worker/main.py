@@ -117,7 +117,7 @@ class Server:
             self._write({"case": encode_result(noted)})
 
     @staticmethod
-    def _environment() -> dict[str, Any]:
+    def _environment() -> dict[str, str]:
         return {
             "ncnn": ncnn.__version__,
             "numpy": np.__version__,

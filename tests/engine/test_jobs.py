@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from plans import loaded
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Setup
 from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.inputs import (
+    ConstantInput,
+    ImageInput,
+    Input,
+    NormalInput,
+    RangeInput,
+    Recording,
+)
 from pytest_ncnn_parity.engine.protocol import Job, Judge, NetSpec, decode_job
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import sources
@@ -74,15 +83,17 @@ def test_only_the_first_sample_tells_of_a_load_that_failed(load: Load) -> None:
 
 
 def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
-    def fed(plan: Plan, sample: str) -> dict[str, object]:
-        return dict(jobs.judge(plan, sample, [], threads=1, first=True).inputs["in0"])
+    def fed(plan: Plan, sample: str) -> Input:
+        return jobs.judge(plan, sample, [], threads=1, first=True).inputs["in0"]
 
-    assert fed(load(), "noise")["shape"] == [3, 16, 32]  # from the Input line
-    assert fed(load(), "flat")["shape"] == [3, 8, 8]
+    noise = fed(load(), "noise")
+    assert isinstance(noise, NormalInput)
+    assert noise.shape == (3, 16, 32)  # from the Input line
+    assert fed(load(), "flat") == ConstantInput(1.0, (3, 8, 8))
     sample = sources.Sample.model_validate({"in0": {"file": "a.npy"}})
     recorded = load().spec.model_copy(update={"samples": {"s": sample}})
     recorded._path = tmp_path / "net.parity.yaml"
-    assert fed(Plan(recorded, load().graph), "s")["file"] == f"{tmp_path}/a.npy"
+    assert fed(Plan(recorded, load().graph), "s") == Recording(f"{tmp_path}/a.npy")
 
 
 # -- trying masks --------------------------------------------------------------------------------
@@ -151,3 +162,15 @@ def test_a_job_survives_the_pipe(load: Load) -> None:
         jobs.time(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
     ):
         assert decode_job(job.encode()) == job
+
+
+def test_whatever_is_fed_crosses_the_pipe(load: Load) -> None:
+    fed = {
+        "normal": NormalInput((3, 4), 7, 0.5, 2.0, low=-1.0),
+        "range": RangeInput("integers", (5,), 1, 0.0, 9.0),
+        "constant": ConstantInput(0.1, (2, 2)),
+        "file": Recording("a.npz", "key"),
+        "image": ImageInput("a.png", "bgr", (640, 480), (1.0, 2.0, 3.0)),
+    }
+    job = replace(jobs.judge(load(), "noise", [], threads=1, first=True), inputs=fed)
+    assert decode_job(job.encode()) == job

@@ -16,19 +16,20 @@ import pytest
 from conftest import Gate
 from PIL import Image
 
+from pytest_ncnn_parity.engine.inputs import ImageInput, Input, Recording
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS
 from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
-def fed(source: dict[str, Any], line: tuple[int, ...] = ()) -> np.ndarray:
+def fed(source: Input, line: tuple[int, ...] = ()) -> np.ndarray:
     """What a network is fed with whose Input line tells the shape `line`."""
     sizes = " ".join(f"{key}={size}" for key, size in zip((0, 1, 2), reversed(line), strict=False))
     text = f"7767517\n2 2\nInput in0 0 1 in0 {sizes}\nReLU relu 1 1 in0 out0\n"
     return arrays({"in0": source}, parse(text, "net.param"))["in0"]
 
 
-def problem(source: dict[str, Any], line: tuple[int, ...] = ()) -> str:
+def problem(source: Input, line: tuple[int, ...] = ()) -> str:
     with pytest.raises(InputErrors) as caught:
         fed(source, line)
     return str(caught.value)
@@ -77,7 +78,7 @@ WHOLE = header((8,)) + bytes(32)
 def test_a_file_that_is_no_array(name: str, raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(raw)
-    found = problem({"file": str(path), "key": None})
+    found = problem(Recording(str(path)))
     assert re.match(rf"{path}: (cannot be read as .npy or .npz without pickles|dtype object)", found)
     assert "\n" not in found
 
@@ -92,7 +93,7 @@ def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(tmp_path: Path) ->
         for _ in range(0, 8 * MOST_ELEMENTS, 1 << 24):
             member.write(bytes(1 << 24))
     assert path.stat().st_size < 2 << 20
-    found = problem({"file": str(path), "key": None})
+    found = problem(Recording(str(path)))
     assert "unpacks to 1073741952 bytes; expected at most 1073741824" in found
 
 
@@ -101,7 +102,7 @@ def test_a_sparse_file_is_not_read_whole(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(header((10**11,)))
         file.truncate(1 << 40)
-    assert "has 100000000000 elements; expected at most 134217728" in problem({"file": str(path)})
+    assert "has 100000000000 elements; expected at most 134217728" in problem(Recording(str(path)))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_sparse_file_is_not_read_whole(tmp_path: Path) -> None:
 )
 def test_values_that_nothing_can_be_tested_with(values: Any, said: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", values)
-    assert re.search(said, problem({"file": str(tmp_path / "x.npy")}))
+    assert re.search(said, problem(Recording(str(tmp_path / "x.npy"))))
 
 
 @pytest.mark.parametrize(
@@ -138,12 +139,12 @@ def test_a_shape_that_the_network_does_not_take(
     shape: tuple[int, ...], line: tuple[int, ...], said: str, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
-    assert said in problem({"file": str(tmp_path / "x.npy")}, line)
+    assert said in problem(Recording(str(tmp_path / "x.npy")), line)
 
 
 def test_another_height_and_width_are_no_error(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((3, 5, 7), np.float32))
-    source = {"file": str(tmp_path / "x.npy")}
+    source = Recording(str(tmp_path / "x.npy"))
     assert fed(source, (3, 8, 8)).shape == (3, 5, 7)
 
 
@@ -160,16 +161,12 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-def image(path: Path, **keys: Any) -> dict[str, Any]:
-    return {"image": str(path), "color": "rgb", "size": None, "mean": None, "norm": None, **keys}
-
-
 @pytest.mark.parametrize(
     "raw", [b"", b"no image", png(0, 8), png(8, 0), png(8, 8), png(60_000, 60_000), png(9_000, 9_000)]
 )
 def test_a_file_that_is_no_image(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(raw)
-    found = problem(image(tmp_path / "x.png"))
+    found = problem(ImageInput(str(tmp_path / "x.png")))
     assert re.match(rf"{tmp_path}/x\.png: (cannot be read as an image: |shape .* elements)", found)
 
 
@@ -177,7 +174,7 @@ def test_a_file_that_is_no_image(raw: bytes, tmp_path: Path) -> None:
 def test_deep_pixels_would_be_clipped(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "x.tiff")
     assert f"pixels of mode {mode}; expected 8 bits. Save it as .npy" in problem(
-        image(tmp_path / "x.tiff")
+        ImageInput(str(tmp_path / "x.tiff"))
     )
 
 
@@ -187,7 +184,7 @@ def test_every_image_of_8_bits_has_the_channels_of_its_color(
     mode: str, color: str, tmp_path: Path
 ) -> None:
     Image.new("RGBA", (5, 4), (255, 255, 255, 0)).convert(mode).save(tmp_path / "x.tiff")
-    assert fed(image(tmp_path / "x.tiff", color=color)).shape == (1 if color == "gray" else 3, 4, 5)
+    assert fed(ImageInput(str(tmp_path / "x.tiff"), color)).shape == (1 if color == "gray" else 3, 4, 5)
 
 
 # -- as the user sees it -------------------------------------------------------------------------
@@ -198,7 +195,7 @@ def test_all_inputs_of_a_sample_are_told_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([np.nan]))
     (tmp_path / "b\x1b.npy").write_bytes(b"")
     sources = {
-        name: {"file": str(tmp_path / file)} for name, file in (("a", "a.npy"), ("b", "b\x1b.npy"))
+        name: Recording(str(tmp_path / file)) for name, file in (("a", "a.npy"), ("b", "b\x1b.npy"))
     }
     with pytest.raises(InputErrors) as caught:
         arrays(sources, graph)

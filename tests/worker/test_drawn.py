@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import pytest
 
+from pytest_ncnn_parity.engine.inputs import NormalInput, RangeInput
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 
-def values(random: str, *shape: int, **keys: Any) -> np.ndarray:
-    defaults = {"seed": 0, "mean": 0.0, "std": 1.0, "low": 0.0, "high": 1.0}
-    return drawn({"random": random, "shape": list(shape), **defaults, **keys})
+def values(random: str, *shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    if random == "normal":
+        return drawn(NormalInput(shape, seed, 0.0, 1.0, low, high))
+    return drawn(RangeInput(random, shape, seed, low, high))
 
 
 def slope(power: np.ndarray, frequency: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from network import Network
 from PIL import Image
 
 from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.inputs import ConstantInput, Input, RangeInput, Recording
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec as specs
 from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
@@ -71,15 +72,15 @@ def test_npy_of_any_float_becomes_float32(tmp_path: Path, dtype: str) -> None:
 )
 @pytest.mark.parametrize(
     "source",
-    [{"file": "x.npy"}, {"random": "integers", "low": 3.0, "high": 3.0, "shape": [8], "seed": 0}],
+    [Recording("x.npy"), RangeInput("integers", (8,), 0, 3.0, 3.0)],
 )
 def test_integers_are_fed_as_such_to_who_reads_integers(
-    readers: tuple[str, ...], dtype: type, source: dict[str, Any], tmp_path: Path
+    readers: tuple[str, ...], dtype: type, source: Input, tmp_path: Path
 ) -> None:
     """ncnn reads 32 bits as what it wants: a word is no float, and a pixel no integer."""
     np.save(tmp_path / "x.npy", np.full(8, 3, np.int64))
-    if "file" in source:
-        source = {"file": str(tmp_path / "x.npy")}
+    if isinstance(source, Recording):
+        source = Recording(str(tmp_path / "x.npy"))
     fed = arrays({"in0": source}, graphs.network(*readers))["in0"]
     assert fed.dtype == dtype
     assert fed.tolist() == [3] * 8
@@ -89,7 +90,7 @@ def test_integers_are_fed_as_such_to_who_reads_integers(
     ("reader", "dtype"), [("Embed", np.int32), ("ReLU", np.float32), ("OfMyOwn", np.float32)]
 )
 def test_a_constant_is_an_integer_for_an_embed_alone(reader: str, dtype: type) -> None:
-    fed = arrays({"in0": {"constant": 3.0, "shape": [8]}}, graphs.network(f"{reader} l in0 out0"))["in0"]
+    fed = arrays({"in0": ConstantInput(3.0, (8,))}, graphs.network(f"{reader} l in0 out0"))["in0"]
     assert fed.dtype == dtype
     assert fed.tolist() == [3] * 8
 
@@ -135,7 +136,7 @@ def test_arrays_that_cannot_be_fed(tmp_path: Path, values: np.ndarray, told: str
 def test_one_channel_of_a_volume_is_no_batch(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((1, 3, 4, 4)))
     fed = arrays(
-        {"in0": {"file": str(tmp_path / "x.npy")}}, graphs.network("Convolution3D conv in0 out0")
+        {"in0": Recording(str(tmp_path / "x.npy"))}, graphs.network("Convolution3D conv in0 out0")
     )
     assert fed["in0"].shape == (1, 3, 4, 4)
 

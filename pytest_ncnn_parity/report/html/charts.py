@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bokeh.embed import json_item
 from bokeh.models import (
     BasicTicker,
@@ -23,7 +21,7 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_NORMAL
 POINTS = "x y size shape fill line name what".split()
 
 
-def charts() -> dict[str, Any]:
+def charts() -> dict[str, object]:
     """Bokeh's JSON of both charts, by name: `errors` and `ranges`."""
     return {"errors": json_item(_errors()), "ranges": json_item(_ranges())}
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
 from string import Template
-from typing import Any
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
@@ -57,7 +56,7 @@ def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> 
     ]
 
 
-def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, Any]:
+def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, object]:
     case, comparison = failed.case, failed.case.comparison
     return {
         "INPUTS": dict(isolated.inputs),

@@ -34,7 +34,7 @@ def judge(
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.array.shape)
     try:
-        expected = recorded(vars(case.golden))
+        expected = recorded(case.golden)
     except InputError as error:
         return Result(case.id, "failed", evidence=Evidence(unreadable=str(error)))
     if expected.shape != output.array.shape:

@@ -6,45 +6,45 @@ values alone: these are rounded alike everywhere, which sums, powers and Fourier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pytest_ncnn_parity.engine.inputs import NormalInput, RangeInput
 
 Array = npt.NDArray[Any]
 
 COLOUR = 0.25  # how far a channel goes ways of its own: channels correlate by 1 / (1 + COLOUR**2) = 0.94
 
 
-def drawn(source: Mapping[str, Any]) -> Array:
-    """The values of a `random` source: float64, or int64 of `integers`."""
-    make: dict[str, Callable[[Mapping[str, Any], np.random.RandomState], Array]] = {
-        "normal": _normal,
-        "uniform": _uniform,
-        "smooth": _smooth,
-        "integers": _integers,
-    }
-    return make[source["random"]](source, np.random.RandomState(source["seed"]))
+def drawn(given: NormalInput | RangeInput) -> Array:
+    """The values of a random input: float64, or int64 of `integers`."""
+    state = np.random.RandomState(given.seed)
+    if isinstance(given, NormalInput):
+        return _normal(given, state)
+    draw = {"uniform": _uniform, "smooth": _smooth, "integers": _integers}[given.random]
+    return draw(given, state)
 
 
-def _normal(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
-    values: Array = state.normal(source["mean"], source["std"], source["shape"])
-    low, high = source["low"], source["high"]
+def _normal(given: NormalInput, state: np.random.RandomState) -> Array:
+    values: Array = state.normal(given.mean, given.std, given.shape)
+    low, high = given.low, given.high
     return values if low is None and high is None else np.clip(values, low, high)
 
 
-def _uniform(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
-    return np.asarray(state.uniform(source["low"], source["high"], source["shape"]))
+def _uniform(given: RangeInput, state: np.random.RandomState) -> Array:
+    return np.asarray(state.uniform(given.low, given.high, given.shape))
 
 
-def _integers(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+def _integers(given: RangeInput, state: np.random.RandomState) -> Array:
     # one width everywhere: the stream depends on it
-    low, high = int(source["low"]), int(source["high"])
-    return np.asarray(state.randint(low, high + 1, source["shape"], np.int64))
+    low, high = int(given.low), int(given.high)
+    return np.asarray(state.randint(low, high + 1, given.shape, np.int64))
 
 
-def _smooth(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
+def _smooth(given: RangeInput, state: np.random.RandomState) -> Array:
     """Noise with as much power in every octave as in any other, from `low` to `high`.
 
     Over two axes that is an amplitude of 1/f, which photographs have (Field 1987, "Relations between the
@@ -56,7 +56,7 @@ def _smooth(source: Mapping[str, Any], state: np.random.RandomState) -> Array:
 
     At the end the contrast is raised as a camera does it: tones lie closer than in pictures else.
     """
-    shape, low, high = source["shape"], source["low"], source["high"]
+    shape, low, high = given.shape, given.low, given.high
     fields, space = (1 + shape[0], shape[1:]) if len(shape) > 2 else (1, shape)
     octaves = [2]  # in elements between the points that are drawn: the shortest wave has about 4
     while 2 * octaves[-1] <= max(space):

@@ -1,8 +1,9 @@
-"""A sample's sources -> arrays, in the worker."""
+"""The inputs of a job -> arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, Recording
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
@@ -33,13 +35,13 @@ class InputErrors(Exception):
         self.problems = dict(problems)
 
 
-def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, Array]:
+def arrays(inputs: Mapping[str, Input], graph: Graph) -> dict[str, Array]:
     """The arrays of all inputs, by blob; InputErrors tells of every one that cannot be fed."""
     fed: dict[str, Array] = {}
     problems: dict[str, str] = {}
-    for blob, source in sources.items():
+    for blob, given in inputs.items():
         try:
-            fed[blob] = _fed(source, graph, blob)
+            fed[blob] = _fed(given, graph, blob)
         except InputError as error:
             problems[blob] = printable(str(error))
     if problems:
@@ -47,20 +49,26 @@ def arrays(sources: Mapping[str, Mapping[str, Any]], graph: Graph) -> dict[str, 
     return fed
 
 
-def _fed(source: Mapping[str, Any], graph: Graph, blob: str) -> Array:
+def _fed(given: Input, graph: Graph, blob: str) -> Array:
     """The C-contiguous array that `blob` is fed with: int32 for who reads integers, or float32."""
-    if "constant" in source and integer_reader(graph, blob) is not None:
-        source = {**source, "constant": int(source["constant"])}
-    kind = next(k for k in ("random", "constant", "file", "image") if k in source)
-    read = {"random": drawn, "constant": _constant, "file": recorded, "image": _image}[kind]
-    values = read(source)
+    if isinstance(given, ConstantInput) and integer_reader(graph, blob) is not None:
+        given = replace(given, constant=int(given.constant))
+    values = _values(given)
     whole = np.issubdtype(values.dtype, np.integer)
-    unfit = _beyond_32_bits(values) if whole else _infinite(values, minus=kind == "file")
+    unfit = _beyond_32_bits(values) if whole else _infinite(values, minus=isinstance(given, Recording))
     problem = misfit(graph, blob, values.shape) or unfit
     if problem:
-        raise InputError(f"{source[kind]}: {problem}")
+        raise InputError(f"{given}: {problem}")
     integers = whole and _takes_integers(graph, blob)
     return np.ascontiguousarray(values, np.int32 if integers else np.float32)
+
+
+def _values(given: Input) -> Array:
+    if isinstance(given, Recording):
+        return recorded(given)
+    if isinstance(given, ImageInput):
+        return _image(given)
+    return _constant(given) if isinstance(given, ConstantInput) else drawn(given)
 
 
 def _takes_integers(graph: Graph, blob: str) -> bool:
@@ -101,14 +109,14 @@ def _first(values: Array, wrong: Array, what: str) -> str:
     return f"{which}: {values[place]}: {what}"
 
 
-def _constant(source: Mapping[str, Any]) -> Array:
-    value = source["constant"]
-    return np.full(source["shape"], value, np.int64 if isinstance(value, int) else np.float32)
+def _constant(given: ConstantInput) -> Array:
+    value = given.constant
+    return np.full(given.shape, value, np.int64 if isinstance(value, int) else np.float32)
 
 
-def recorded(source: Mapping[str, Any]) -> Array:
+def recorded(given: Recording) -> Array:
     """The array in a .npy, or under the key in an .npz, as it is."""
-    path, key = source["file"], source.get("key")
+    path, key = given.file, given.key
     try:
         with Path(path).open("rb") as file:
             packed = file.read(2) == b"PK"
@@ -154,9 +162,9 @@ def _one_line(error: Exception) -> str:
 _DEEP = ("I", "F")
 
 
-def _image(source: Mapping[str, Any]) -> Array:
+def _image(given: ImageInput) -> Array:
     """Pixels as ncnn's Mat::from_pixels and substract_mean_normalize make them: (x - mean) * norm."""
-    path = source["image"]
+    path = given.image
     try:
         from PIL import Image  # noqa: PLC0415 - an extra
     except ImportError:
@@ -170,18 +178,18 @@ def _image(source: Mapping[str, Any]) -> Array:
                 raise InputError(f"{path}: pixels of mode {mode}; expected 8 bits. Save it as .npy")
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
-            image = opened.convert("L" if source["color"] == "gray" else "RGB")
-        if source["size"] is not None:
-            image = image.resize(tuple(source["size"]), Image.Resampling.BILINEAR)
+            image = opened.convert("L" if given.color == "gray" else "RGB")
+        if given.size is not None:
+            image = image.resize(given.size, Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.float32)
     except InputError:
         raise
     except Exception as error:  # whatever Pillow and its decoders say of a file that is no image
         raise InputError(f"{path}: cannot be read as an image: {_one_line(error)}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    if source["color"] == "bgr":
+    if given.color == "bgr":
         planes = planes[::-1]
-    mean = np.array(source["mean"] or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
-    norm = np.array(source["norm"] or [1.0] * len(planes), np.float32).reshape(-1, 1, 1)
+    mean = np.array(given.mean or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
+    norm = np.array(given.norm or [1.0] * len(planes), np.float32).reshape(-1, 1, 1)
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes of it is judged with all sources
         return np.asarray((planes - mean) * norm)
