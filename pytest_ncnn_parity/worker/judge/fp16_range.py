@@ -169,24 +169,30 @@ class Fp16Range:
                 return False
         return True
 
-    def _does_harm(self, comparison: str, blob: str, candidate: Net | None) -> bool:
-        """Whether somebody is wrong, near or far, with what fp16 makes of `blob`."""
-        maker = self._graph.producer[blob]
-        readers = [
-            reader
-            for reader in self._graph.consumers[blob]
-            if stores_fp16(maker, candidate) or reads_fp16(reader, candidate)
-        ]
-        if not self._graph.consumers[blob]:
-            return True  # it is an output of the network
-        return any(self._breaks(comparison, reader, candidate) for reader in readers)
+    def _does_harm(
+        self, comparison: str, blob: str, candidate: Net | None, was_stored: bool = False
+    ) -> bool:
+        """Whether somebody is wrong, near or far, with what fp16 makes of `blob`.
 
-    def _breaks(self, comparison: str, reader: Layer, candidate: Net | None) -> bool:
-        key = self._key(comparison, reader, candidate)
-        if reader.type not in COPYING and not self._right.get(key, False):
+        `was_stored`: it is a copy of what was in fp16 already, wherever the copy is kept.
+        """
+        stored = was_stored or stores_fp16(self._graph.producer[blob], candidate)
+        readers = self._graph.consumers[blob]
+        if not readers:
+            return True  # it is an output of the network
+        return any(
+            self._breaks(comparison, reader, candidate, stored)
+            for reader in readers
+            if stored or reads_fp16(reader, candidate)
+        )
+
+    def _breaks(self, comparison: str, reader: Layer, candidate: Net | None, stored: bool) -> bool:
+        copies = reader.type in COPYING
+        if not copies and not self._right.get(self._key(comparison, reader, candidate), False):
             return True
+        was_stored = copies and (stored or reads_fp16(reader, candidate))
         beyond = (blob for blob in reader.outputs if blob in self._absmax)
-        return any(self._does_harm(comparison, blob, candidate) for blob in beyond)
+        return any(self._does_harm(comparison, blob, candidate, was_stored) for blob in beyond)
 
     def hold(self, case: CaseSpec, otherwise: Result) -> None:
         """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -75,6 +76,7 @@ class LayerJudge:
         shape_faults: ShapeFaults,
         limits: Fp16Range,
         underflows: Underflows,
+        own_values: OwnValues,
         natures: Natures,
         integers: HeldIntegers,
         red: Container[tuple[str, int]],
@@ -89,6 +91,7 @@ class LayerJudge:
         self._shape_faults = shape_faults
         self._limits = limits
         self._underflows = underflows
+        self._own_values = own_values
         self._natures = natures
         self._rounding = LayerRounding(self._run_rounded, natures)
         self._conversions = Conversions(
@@ -178,7 +181,10 @@ class LayerJudge:
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
         evidence = replace(evidence, integers=self._integers.of(layer, blob))
         if evidence.unrepresentable is not None:
-            self._limits.hold(case, self._saturated(case, evidence, outputs, expected, probe))
+            saturated = self._saturated(case, evidence, outputs, expected, probe)
+            self._limits.hold(case, saturated)
+            if saturated.outcome == "failed":
+                self._own_values.keep(case, outputs)
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)

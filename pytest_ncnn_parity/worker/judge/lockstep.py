@@ -21,6 +21,7 @@ from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
+from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -58,6 +59,7 @@ class Lockstep:
         rounded = (self._run_rounded, self._tolerance)
         self._limits = Fp16Range(graph, self._chain.blobs, *rounded)
         self._underflows = Underflows(graph, nets, self._chain.blobs, *rounded)
+        self._own_values = OwnValues(graph, self._chain.blobs, *rounded)
         self._judge = LayerJudge(
             job,
             graph,
@@ -67,6 +69,7 @@ class Lockstep:
             self._shape_faults,
             self._limits,
             self._underflows,
+            self._own_values,
             self._natures,
             self._integers,
             self._red,
@@ -179,10 +182,12 @@ class Lockstep:
                 candidate = None if number is None else self._nets[number]
                 self._limits.look(comparison, layer, candidate)
             self._underflows.look(layer, waiting)
+            self._own_values.look(layer)
             self._runs.clear()
         for case, layer, result in held:
             candidate = None if case.candidate is None else self._nets[case.candidate]
             settled = self._limits.settled(case, layer, result, candidate)
+            settled = self._own_values.settled(case, layer, settled)
             yield self._own.added(case, self._underflows.settled(case, layer, settled))
 
     def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
