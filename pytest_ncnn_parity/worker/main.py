@@ -39,6 +39,7 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.fingerprint import fingerprint
 from pytest_ncnn_parity.worker.isolate import isolate
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN
 from pytest_ncnn_parity.worker.networks.pool import JobNets, Pool
@@ -108,7 +109,7 @@ class Server:
     def _judge(self, job: Judge, graph: Graph, inputs: Made, nets: JobNets) -> None:
         if job.masks is not None:
             graph = graph.remasked(job.masks)
-        for result in Lockstep(job, graph, inputs, nets).results():
+        for result in Lockstep(Sample(job, graph, inputs, nets)).results():
             if self._vulkan and not self._drivers_sent:
                 self._drivers_sent = True
                 self.send(gpus=vulkan.versions())

@@ -13,13 +13,13 @@ from functools import cached_property
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import refuse_misread
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -46,10 +46,7 @@ class Accumulated:
 
     def __init__(
         self,
-        job: Judge,
-        graph: Graph,
-        nets: JobNets,
-        inputs: Made,
+        sample: Sample,
         cases: Iterable[CaseSpec],
         refuse: Callable[[Net, Layer], None],
         natures: Natures,
@@ -57,17 +54,14 @@ class Accumulated:
         """`refuse` raises what keeps a layer from being run in a network; `natures` compare values."""
         self._refuse = refuse
         self._natures = natures
-        self._job = job
-        self._graph = graph
-        self._nets = nets
-        self._inputs = inputs
+        self._sample = sample
         self._pairs: dict[str, _Pair] = {}
         for case in cases:
             if case.kind == "pair" and case.candidate is not None:
-                tolerance = job.defaults[case.comparison]
+                tolerance = sample.job.defaults[case.comparison]
                 pair = _Pair(case.reference, case.candidate, tolerance)
                 pair = self._pairs.setdefault(case.comparison, pair)
-                pair.layers |= graph.ancestors(self._blobs(case))
+                pair.layers |= sample.graph.ancestors(self._blobs(case))
 
     @property
     def layers(self) -> set[int]:
@@ -78,7 +72,7 @@ class Accumulated:
         if case.output is not None:
             return (case.output,)
         assert case.layer is not None
-        return self._graph.layers[case.layer].outputs
+        return self._sample.graph.layers[case.layer].outputs
 
     @cached_property
     def _chains(self) -> dict[int, Chain]:
@@ -86,10 +80,10 @@ class Accumulated:
         wanted: dict[int, set[int]] = {}
         loaded: dict[int, Net] = {}
         for pair in self._pairs.values():
-            numbers = {pair.reference, pair.candidate} - {self._job.trajectory}
+            numbers = {pair.reference, pair.candidate} - {self._sample.job.trajectory}
             try:
                 for number in numbers:
-                    loaded[number] = self._nets[number]
+                    loaded[number] = self._sample.nets[number]
             except (StepFailed, Unavailable) as problem:  # there are cases that tell of it
                 pair.ended = str(problem)
                 continue
@@ -99,12 +93,12 @@ class Accumulated:
 
     def _chain(self, net: Net, layers: set[int]) -> Chain:
         def run(layer: Layer, blobs: Made) -> Made:
-            refuse_misread(net, layer, self._graph)
+            refuse_misread(net, layer, self._sample.graph)
             self._refuse(net, layer)
             return net.run_layer(layer, blobs, own=True)
 
-        own = [layer for layer in self._graph.layers if layer.number in layers]
-        return Chain(own, self._inputs, run, reads=self._nets.reads)
+        own = [layer for layer in self._sample.graph.layers if layer.number in layers]
+        return Chain(own, self._sample.inputs, run, reads=self._sample.nets.reads)
 
     @cached_property
     def _steps(self) -> dict[int, Iterator[tuple[Layer, Made]]]:
@@ -112,14 +106,14 @@ class Accumulated:
 
     def advance(self, layer: Layer, trajectory: Chain) -> None:
         """Run `layer`, which the trajectory has just run, in every network it is wanted of."""
-        chains = {self._job.trajectory: trajectory, **self._chains}
+        chains = {self._sample.job.trajectory: trajectory, **self._chains}
         pairs = [
             pair
             for pair in self._pairs.values()
             if layer.number in pair.layers and {pair.reference, pair.candidate} <= chains.keys()
         ]
         for number in {n for pair in pairs for n in (pair.reference, pair.candidate)}:
-            if number != self._job.trajectory:
+            if number != self._sample.job.trajectory:
                 stepped, _ = next(self._steps[number])
                 assert stepped is layer
         for pair in pairs:
@@ -152,8 +146,8 @@ class Accumulated:
     def _growth(self, pair: _Pair, output: str) -> Growth:
         """Where the error of `output` grows: the layers that give out more than was put in."""
         steps = []
-        for number in sorted(self._graph.ancestors([output])):
-            layer = self._graph.layers[number]
+        for number in sorted(self._sample.graph.ancestors([output])):
+            layer = self._sample.graph.layers[number]
             before, after = (
                 max((pair.errors[b].scaled for b in blobs if b in pair.errors), default=0.0)
                 for blobs in (layer.inputs, layer.outputs)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from pytest_ncnn_parity.compare.int8 import OwnMoves, moved, own_moves
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -54,13 +55,8 @@ class Int8Outputs:
     `run` gives what a network makes of the sample.
     """
 
-    def __init__(
-        self, job: Job, graph: Graph, nets: JobNets, inputs: Made, run: Callable[[Net], Made]
-    ) -> None:
-        self._job = job
-        self._graph = graph
-        self._nets = nets
-        self._inputs = inputs
+    def __init__(self, sample: Sample, run: Callable[[Net], Made]) -> None:
+        self._sample = sample
         self._run = run
         self._runs: list[Made] | None = None  # the usual one, and those that should be like it
 
@@ -73,7 +69,9 @@ class Int8Outputs:
         return metrics if moves is None else moves.forgiving(metrics, case.tolerance)
 
     def _is_behind_int8(self, output: str) -> bool:
-        return any(rounds_to_int8(self._graph.layers[n]) for n in self._graph.ancestors([output]))
+        return any(
+            rounds_to_int8(self._sample.graph.layers[n]) for n in self._sample.graph.ancestors([output])
+        )
 
     def _moves(self, output: str) -> OwnMoves | None:
         """None where the CPU does not come to an end, which its own case tells."""
@@ -88,13 +86,13 @@ class Int8Outputs:
         return own_moves(still, others)
 
     def _tried(self) -> Iterator[Made]:
-        usual = self._nets[self._job.trajectory]
+        usual = self._sample.trajectory
         made = self._run(usual)
         yield made
-        yield self._run(self._nets.other(probes.plain_cpu(self._job)))
+        yield self._run(self._sample.nets.other(probes.plain_cpu(self._sample.job)))
         for draw in range(DRAWS):
             inputs = {
                 blob: Blob.of(moved(value.array, draw)) if value.floating else value
-                for blob, value in self._inputs.items()
+                for blob, value in self._sample.inputs.items()
             }
             yield usual.run(inputs, made)

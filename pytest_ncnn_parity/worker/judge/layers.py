@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
@@ -19,10 +19,10 @@ from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
-from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -30,9 +30,8 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 class LayerRuns:
     """What networks made of the layer at hand, each once for all the comparisons that want it."""
 
-    def __init__(self, job: Judge, nets: JobNets) -> None:
-        self._job = job
-        self._nets = nets
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
     def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
@@ -54,8 +53,10 @@ class LayerRuns:
         for case in waiting:
             if case.candidate is not None:
                 with suppress(StepFailed, Unavailable):
-                    feed = self._nets[case.candidate].execution(layer).feed
-                    wanted |= {(self._job.nets[n], feed) for n in (case.reference, case.candidate)}
+                    feed = self._sample.nets[case.candidate].execution(layer).feed
+                    wanted |= {
+                        (self._sample.job.nets[n], feed) for n in (case.reference, case.candidate)
+                    }
         self._known = {key: outputs for key, outputs in self._known.items() if key in wanted}
 
     def clear(self) -> None:
@@ -68,9 +69,7 @@ class LayerJudge:
 
     def __init__(
         self,
-        job: Judge,
-        graph: Graph,
-        nets: JobNets,
+        sample: Sample,
         chain: Chain,
         runs: LayerRuns,
         shape_faults: ShapeFaults,
@@ -82,9 +81,7 @@ class LayerJudge:
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that failed so far, by comparison and number
-        self._job = job
-        self._graph = graph
-        self._nets = nets
+        self._sample = sample
         self._chain = chain
         self._blobs = chain.blobs
         self._runs = runs
@@ -93,15 +90,15 @@ class LayerJudge:
         self._underflows = underflows
         self._own_values = own_values
         self._natures = natures
-        self._rounding = LayerRounding(self._run_rounded, natures)
+        self._rounding = LayerRounding(sample.run_reference, natures)
         self._conversions = Conversions(
-            graph, nets, chain.blobs, limits, underflows, integers, self._measure
+            sample.graph, sample.nets, chain.blobs, limits, underflows, integers, self._measure
         )
         self._integers = integers
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
-        layer = self._graph.layers[case.layer]
+        layer = self._sample.graph.layers[case.layer]
         self._shape_faults.refuse_lost(case, layer.outputs)
         self._refuse_lost(layer)
         self._refuse_empty(layer)
@@ -110,8 +107,8 @@ class LayerJudge:
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
         """In two setups; of an Input layer, what becoming 16 bits wide takes from its values."""
         assert case.candidate is not None
-        candidate = self._nets.of(case, case.candidate)
-        reference = self._nets.of(case, case.reference)
+        candidate = self._sample.nets.of(case, case.candidate)
+        reference = self._sample.nets.of(case, case.reference)
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         return self._pair(case, layer, reference, candidate)
@@ -150,20 +147,20 @@ class LayerJudge:
             self._underflows.refuse_inputs(case.comparison, layer)
         evidence = replace(
             evidence,
-            misread=misread(candidate, layer, self._graph),
+            misread=misread(candidate, layer, self._sample.graph),
             unrepresentable=self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None,
         )
         alike = execution.where == "cpu" and execution == reference.execution(layer)
         if alike and evidence.misread is None and evidence.unrepresentable is None:
             where = Evidence(execution=evidence.execution, device=evidence.device, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
-        refuse_behind_red(case, layer, (reference, candidate), self._nets, self._blobs, self._red)
+        refuse_behind_red(case, layer, (reference, candidate), self._sample.nets, self._blobs, self._red)
         evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))
         feed = self._integers.feed(layer, execution.feed)
         expected = self._run(reference, layer, feed)
         probe = probes.Probe(
-            self._job,
-            self._nets,
+            self._sample.job,
+            self._sample.nets,
             case,
             self._runner(layer, feed),
             self._again(layer, feed),
@@ -175,7 +172,7 @@ class LayerJudge:
             metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
             evidence = replace(evidence, death=failed.death)
-            if failed.death.kind == "shape" and self._job.probe:
+            if failed.death.kind == "shape" and self._sample.job.probe:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
@@ -198,7 +195,7 @@ class LayerJudge:
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
         evidence = replace(evidence, threshold_decides=decided)
-        if self._job.probe and (not metrics.agrees or evidence.reference_nan):
+        if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
 
@@ -212,7 +209,7 @@ class LayerJudge:
         evidence = replace(evidence, blob=blob)
         if metrics.agrees and not evidence.misread and not evidence.reference_nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
-        if self._job.probe:
+        if self._sample.job.probe:
             evidence = probe.evidence(evidence, expected, stored)
         return Result(case.id, "failed", metrics, evidence=evidence)
 
@@ -220,9 +217,6 @@ class LayerJudge:
         return lambda outputs, expected: self._natures.worst(
             outputs, expected, case.tolerance, whole=False
         )
-
-    def _run_rounded(self, layer: Layer, values: Made) -> Made:
-        return self._nets[self._job.trajectory].run_layer(layer, values)
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)

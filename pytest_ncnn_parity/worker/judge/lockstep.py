@@ -10,8 +10,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
@@ -22,10 +22,10 @@ from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -35,11 +35,9 @@ FAR = 3  # layers that a value beyond fp16 is followed past a selected one
 class Lockstep:
     """Runs the cases of one job, and yields each result as soon as it stands."""
 
-    def __init__(self, job: Judge, graph: Graph, inputs: Made, nets: JobNets) -> None:
-        self._job = job
-        self._graph = graph
-        self._inputs = inputs
-        self._nets = nets
+    def __init__(self, sample: Sample) -> None:
+        job, graph, nets = sample.job, sample.graph, sample.nets
+        self._sample = sample
         self._red: set[tuple[str, int]] = set()  # layers that failed, by comparison and number
         self._waiting = [case for case in job.cases if case.id not in job.done]
         self._cases: dict[int, list[CaseSpec]] = {}
@@ -48,22 +46,20 @@ class Lockstep:
                 self._cases.setdefault(case.layer, []).append(case)
         followed = self._waiting if job.accumulated else ()
         outputs = [case.output for case in self._waiting if case.output is not None]
-        self._natures = Natures(graph, outputs, self._run_rounded)
-        self._own = Accumulated(job, graph, nets, inputs, followed, self._refuse_hint, self._natures)
+        self._natures = Natures(graph, outputs, sample.run_reference)
+        self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
-        self._chain = Chain(self._layers, inputs, self._run_trajectory, kept, nets.reads)
+        self._chain = Chain(self._layers, sample.inputs, self._run_trajectory, kept, nets.reads)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
-        self._runs = LayerRuns(job, nets)
-        rounded = (self._run_rounded, self._tolerance)
+        self._runs = LayerRuns(sample)
+        rounded = (sample.run_reference, self._tolerance)
         self._limits = Fp16Range(graph, self._chain.blobs, *rounded)
         self._underflows = Underflows(graph, nets, self._chain.blobs, *rounded)
         self._own_values = OwnValues(graph, self._chain.blobs, *rounded)
         self._judge = LayerJudge(
-            job,
-            graph,
-            nets,
+            sample,
             self._chain,
             self._runs,
             self._shape_faults,
@@ -79,7 +75,7 @@ class Lockstep:
         """The results of all cases not done yet."""
         try:
             if self._layers:
-                self._nets[self._job.trajectory]
+                self._sample.nets[self._sample.job.trajectory]
         except StepFailed:
             for case in self._waiting:
                 yield self._guarded(case, self._nothing_loaded)
@@ -93,7 +89,7 @@ class Lockstep:
         yield from self._outputs(red)
 
     def _nothing_loaded(self, case: CaseSpec) -> Result:
-        self._nets.of(case, self._job.trajectory)
+        self._sample.nets.of(case, self._sample.job.trajectory)
         raise AssertionError("a network that did not load is loaded")
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
@@ -119,31 +115,33 @@ class Lockstep:
         memory: what shapes do not show beforehand, steps do. Where masks are tried, both were seen.
         """
         wanted: set[str] = set()
-        if self._job.masks is None:
+        if self._sample.job.masks is None:
             wanted.update(self._doubtful_outputs())
         for number, cases in self._cases.items():
-            outputs = self._graph.layers[number].outputs
+            outputs = self._sample.graph.layers[number].outputs
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
                 wanted.update(self._read_downstream(outputs))
         for number in self._natures.layers:  # of outputs that are to be judged by their parts
-            wanted.update(self._graph.layers[number].outputs)
-        needed = self._graph.ancestors(wanted) | self._own.layers
-        return [layer for layer in self._graph.layers if layer.number in needed]
+            wanted.update(self._sample.graph.layers[number].outputs)
+        needed = self._sample.graph.ancestors(wanted) | self._own.layers
+        return [layer for layer in self._sample.graph.layers if layer.number in needed]
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
         """What the readers of `blobs` make, and theirs: a value that fp16 cannot hold may pass on."""
         reached = set(blobs)
         for _ in range(FAR):
-            for reader in [reader for blob in reached for reader in readers(self._graph, blob)]:
+            for reader in [reader for blob in reached for reader in readers(self._sample.graph, blob)]:
                 reached.update(reader.outputs)
         return reached
 
     def _doubtful_outputs(self) -> set[str]:
         """Outputs of which the file and the shapes that are fed do not show that all fits on the way."""
         outputs = {case.output for case in self._waiting if case.output is not None}
-        shapes = flow(self._graph, {b: value.array.shape for b, value in self._inputs.items()}).shapes
-        return outputs if self._graph.hints else outputs - shapes.keys()
+        shapes = flow(
+            self._sample.graph, {b: value.array.shape for b, value in self._sample.inputs.items()}
+        ).shapes
+        return outputs if self._sample.graph.hints else outputs - shapes.keys()
 
     def _refuse_hint(self, net: Net, layer: Layer) -> None:
         problem = self._shape_faults.of_hint(net, layer)
@@ -151,13 +149,10 @@ class Lockstep:
             raise problem
 
     def _run_trajectory(self, layer: Layer, blobs: Made) -> Made:
-        return self._runs.run(self._nets[self._job.trajectory], layer, blobs, None)
-
-    def _run_rounded(self, layer: Layer, values: Made) -> Made:
-        return self._nets[self._job.trajectory].run_layer(layer, values)
+        return self._runs.run(self._sample.trajectory, layer, blobs, None)
 
     def _step_through(self) -> Iterator[Result]:
-        fp16 = any(case.half == "fp16" for case in self._job.cases)
+        fp16 = any(case.half == "fp16" for case in self._sample.job.cases)
         held: list[tuple[CaseSpec, Layer, Result]] = []
         for layer, outputs in self._chain.steps():
             if fp16:
@@ -179,13 +174,13 @@ class Lockstep:
                     yield result
             waiting = [case for case, _, _ in held]
             for comparison, number in {case.comparison: case.candidate for case in waiting}.items():
-                candidate = None if number is None else self._nets[number]
+                candidate = None if number is None else self._sample.nets[number]
                 self._limits.look(comparison, layer, candidate)
             self._underflows.look(layer, waiting)
             self._own_values.look(layer)
             self._runs.clear()
         for case, layer, result in held:
-            candidate = None if case.candidate is None else self._nets[case.candidate]
+            candidate = None if case.candidate is None else self._sample.nets[case.candidate]
             settled = self._limits.settled(case, layer, result, candidate)
             settled = self._own_values.settled(case, layer, settled)
             yield self._own.added(case, self._underflows.settled(case, layer, settled))
@@ -199,17 +194,17 @@ class Lockstep:
 
     def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
         own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
-        return next(own, self._job.defaults[comparison])
+        return next(own, self._sample.job.defaults[comparison])
 
     def _outputs(self, red: Container[str]) -> Iterator[Result]:
         """`red`: the comparisons in which a layer failed."""
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._job, self._graph, self._nets, self._inputs, run, faults, self._natures)
+        whole = WholeRuns(self._sample, run, faults, self._natures)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that
-            whole.know(self._job.nets[self._job.trajectory], blobs)
+            whole.know(self._sample.job.nets[self._sample.job.trajectory], blobs)
         for case in waiting:
             yield self._guarded(case, lambda case: whole.judge(case, red))

@@ -10,7 +10,7 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, NetSpec, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
@@ -19,9 +19,9 @@ from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
+from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
-from pytest_ncnn_parity.worker.networks.pool import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -38,30 +38,23 @@ class WholeRuns:
 
     def __init__(
         self,
-        job: Judge,
-        graph: Graph,
-        nets: JobNets,
-        inputs: Made,
+        sample: Sample,
         cases: Sequence[CaseSpec],
         shape_faults: ShapeFaults,
         natures: Natures,
     ) -> None:
-        self._job = job
-        self._graph = graph
-        self._nets = nets
-        self._inputs = inputs
+        self._sample = sample
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
         # in running order: lightmode has dropped an earlier blob once a later one is made
-        self.outputs = [blob for blob in graph.producer if blob in asked]
+        self.outputs = [blob for blob in sample.graph.producer if blob in asked]
         self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
         self._as_recorded: dict[str, bool] = {}  # in running order, the blobs held against recordings
-        self._int8 = Int8Outputs(job, graph, nets, inputs, self._of)
-        self._rounding = OutputRounding(graph, inputs, self.outputs, self._run_rounded, natures)
-
-    def _run_rounded(self, layer: Layer, values: Made) -> Made:
-        return self._nets[self._job.trajectory].run_layer(layer, values)
+        self._int8 = Int8Outputs(sample, self._of)
+        self._rounding = OutputRounding(
+            sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
+        )
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Take `blobs` for what a run of `spec` would give."""
@@ -72,9 +65,9 @@ class WholeRuns:
         if (net.spec, turn) not in self._runs:
             try:
                 if not net.spec.model:  # a patched file's masks are not known, and were tried before
-                    for layer in self._graph.layers:
-                        refuse_misread(net, layer, self._graph)
-                self._runs[net.spec, turn] = net.run(self._inputs, self.outputs)
+                    for layer in self._sample.graph.layers:
+                        refuse_misread(net, layer, self._sample.graph)
+                self._runs[net.spec, turn] = net.run(self._sample.inputs, self.outputs)
             except StepFailed as problem:
                 self._runs[net.spec, turn] = problem
         outputs = self._runs[net.spec, turn]
@@ -89,8 +82,8 @@ class WholeRuns:
         """
         if candidate.spec.mixed or candidate.spec.model:
             return
-        for number in self._graph.ancestors([output]):
-            layer = self._graph.layers[number]
+        for number in self._sample.graph.ancestors([output]):
+            layer = self._sample.graph.layers[number]
             execution = candidate.execution(layer)
             same = execution.where == "cpu" and execution == reference.execution(layer)
             if layer.type != "Input" and not same:
@@ -105,8 +98,8 @@ class WholeRuns:
         assert case.output is not None
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
-        candidate = self._nets.of(case, case.candidate)
-        reference = self._nets.of(case, case.reference)
+        candidate = self._sample.nets.of(case, case.candidate)
+        reference = self._sample.nets.of(case, case.reference)
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         if case.kind == "golden":
             return self._golden(case, candidate)
@@ -121,7 +114,7 @@ class WholeRuns:
         own = [case.output]
         expected = {case.output: self._of(reference)[case.output]}
         try:
-            turns = [self._of(candidate, turn) for turn in range(self._job.repeats)]
+            turns = [self._of(candidate, turn) for turn in range(self._sample.job.repeats)]
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
         except StepFailed as problem:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
@@ -133,7 +126,7 @@ class WholeRuns:
         if metrics.agrees and not value.nan:
             return Result(case.id, "passed", metrics, evidence=evidence)
         # what 16 bits lose is what users get, and masks cure it: of a whole run that is no excuse
-        asked = self._job.probe or case.half is None or is_nearly_right(metrics)
+        asked = self._sample.job.probe or case.half is None or is_nearly_right(metrics)
         if case.comparison not in red and asked and not metrics.integers:
             noise = self._rounding.of(case, blob, outputs[blob], value.array)
             evidence = replace(evidence, noise=noise.factor if noise.explains else None)
@@ -142,13 +135,13 @@ class WholeRuns:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
-        if self._job.probe:
+        if self._sample.job.probe:
             probe = probes.Probe(
-                self._job,
-                self._nets,
+                self._sample.job,
+                self._sample.nets,
                 case,
                 lambda net: {blob: self._of(net)[blob] for blob in own},
-                lambda net: net.run(self._inputs, own),
+                lambda net: net.run(self._sample.inputs, own),
                 lambda outputs, expected: self._measured(case, outputs, expected),
                 case.comparison not in red and self._may_use_winograd(case.output),
             )
@@ -156,7 +149,10 @@ class WholeRuns:
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _may_use_winograd(self, output: str) -> bool:
-        return any(may_use_winograd(self._graph.layers[n]) for n in self._graph.ancestors([output]))
+        return any(
+            may_use_winograd(self._sample.graph.layers[n])
+            for n in self._sample.graph.ancestors([output])
+        )
 
     def _measured(self, case: CaseSpec, outputs: Made, expected: Made) -> tuple[Metrics, str]:
         return self._natures.worst(outputs, expected, case.tolerance, whole=True)
@@ -165,13 +161,15 @@ class WholeRuns:
         output = str(case.output)
 
         def plain() -> Blob:
-            return self._nets.other(probes.plain_cpu(self._job)).run(self._inputs, [output])[output]
+            return self._sample.nets.other(probes.plain_cpu(self._sample.job)).run(
+                self._sample.inputs, [output]
+            )[output]
 
         def measure(candidate: Array, expected: Array) -> Metrics:
             return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
 
         made = self._of(net)[output]
-        again = plain if self._job.probe else None
+        again = plain if self._sample.job.probe else None
 
         def noise(expected: Array) -> Conditioning:
             return NO_EXCUSE if case.half else self._rounding.of(case, output, made, expected)
@@ -185,11 +183,11 @@ class WholeRuns:
 
     def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
         """`evidence` with the recorded blobs upstream between which something goes wrong."""
-        ancestors = self._graph.ancestors([output])
+        ancestors = self._sample.graph.ancestors([output])
         before = [
             blob
             for blob in self._as_recorded
-            if blob != output and self._graph.producer[blob].number in ancestors
+            if blob != output and self._sample.graph.producer[blob].number in ancestors
         ]
         alike = [blob for blob in before if self._as_recorded[blob]]
         unlike = [blob for blob in before if not self._as_recorded[blob]]
