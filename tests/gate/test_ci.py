@@ -108,7 +108,11 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text("u
 
 
 def test_the_workflows_in_the_docs() -> None:
-    actions, cached, gitlab = (yaml.safe_load(block) for block in BLOCKS)
+    with_action, actions, cached, gitlab, _ = (yaml.safe_load(block) for block in BLOCKS)
+    own = with_action["jobs"]["gate"]["steps"][-1]
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))["inputs"]
+    assert "/pytest-ncnn-parity@v" in own["uses"]
+    assert own["with"].keys() <= inputs.keys()
     steps = actions["jobs"]["gate"]["steps"]
     runs = [step["run"] for step in steps if "run" in step]
     assert all(("run" in step) != ("uses" in step) for step in steps)
