@@ -41,9 +41,7 @@ def beyond_fp16(failure: Failure) -> Explanation | None:
     if failure.evidence.predicted:
         what = f"fp32 reference {largest} {limit}: inf in fp16, predicted"
     elif metrics.inf + metrics.nan:
-        value = abs(metrics.reference)
-        shown = wording.number(value) if value > FP16_MAX else largest
-        what = f"{failure.seen}; fp32 reference {shown} {limit}"
+        what = f"{failure.seen}; fp32 reference {largest} {limit}"
     else:
         what = f"{largest} {limit} is finite here ({failure.evidence.execution}) and inf to its readers"
     return Explanation(what, tuple(lines))

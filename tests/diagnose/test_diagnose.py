@@ -30,8 +30,8 @@ def test_storage_overflow_is_told_as_the_gfpgan_report_wants_it() -> None:
     )
     assert headline(SUM, result) == (
         "sum_249 (Reduction): inf on vulkan fp16, 2 of 2 elements; "
-        "fp32 reference 1803979.25 > 65504 (storage-overflow)"
-    )
+        "fp32 reference 2963884 > 65504 (storage-overflow)"
+    ), "one number in both places: the largest"
     assert diagnose(SUM, result).evidence == (
         "249 reaches 2963884 in fp32; fp16 ends at 65504",
         "read in fp16 by: rsqrt_1 (UnaryOp)",

@@ -83,6 +83,21 @@ def test_a_run_cut_short_and_one_that_compared_nothing() -> None:
     ]
 
 
+def test_one_fix_for_several_comparisons_stands_once_in_the_summary() -> None:
+    report = document([case(1)], patch="+x 31=18")
+    (fix,) = report["models"][0]["fixes"]
+    other = {**fix, "comparison": "fp16-range"}
+    unproven = [{**other, "verified": False, "comparison": name} for name in ("a", "b")]
+    report["models"][0]["fixes"] = [fix, other, *unproven]
+    text = markdown.summary(report, 100_000)
+    assert re.findall(r"(?m)^#### (.*)$", text.replace("&#45;", "-").replace("&#44;", ",")) == [
+        "Fix for shipped, fp16-range &#40;verified, minimal&#41;",
+        "Fix for a &#40;NOT verified&#41;",
+        "Fix for b &#40;NOT verified&#41;",
+    ]
+    assert text.count("```diff") == 3
+
+
 def test_a_summary_stays_under_githubs_limit(tmp_path: Path) -> None:
     report = document(*([case(n)] for n in range(300)), patch="+ä" * 5000)
     path = tmp_path / "summary.md"

@@ -63,3 +63,12 @@ def test_headroom_is_of_values_that_fp16_is_to_hold(largest: float, text: str) -
     nearest = "1.25x: c reaches 52403.2 in winograd F(4,3) of 65504"
     assert highlights.headroom([held, smaller]) == (text if largest > FP16_MAX else nearest)
     assert highlights.headroom([not_held]) == ""
+
+
+def test_headroom_has_the_number_that_the_range_of_the_layer_has() -> None:
+    """The device's own fp32 differs in the last digits, and a layer with two largest values puzzles."""
+    on_device = case("a", metrics=metrics("inf", 70001.0))
+    in_range = case("a", "fp16-range", metrics=metrics("inf", 70000.0))
+    other_sample: Any = {**on_device, "sample": "other"}
+    assert "a reaches 70000," in highlights.headroom([on_device, in_range])
+    assert "a reaches 70001," in highlights.headroom([on_device, in_range, other_sample])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.spec import yaml12
@@ -50,6 +50,15 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     if not brief:
         yield from _price(fix)
     yield from (f"  written: {path}" for path in fix["written"])
+
+
+def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecord]]:
+    """Verified fixes of the same lines together, all others alone; `apart`: each alone."""
+    groups: dict[object, list[FixRecord]] = {}
+    for fix in fixes:
+        same = fix["verified"] and not apart
+        groups.setdefault(tuple(fix["lines"]) if same else fix["comparison"], []).append(fix)
+    return list(groups.values())
 
 
 def simpler(fix: FixRecord) -> AlternativeRecord | None:

@@ -94,8 +94,10 @@ def _model(model: ModelRecord) -> Iterator[str]:
     if len(red) > _RED_SHOWN:
         yield f"- and {len(red) - _RED_SHOWN} more"
     yield from (f"- {text(note)}" for note in model["notes"])
-    for fix in model["fixes"]:
-        title = f"Fix for {fix['comparison']} ({fix_text.mark(fix)})" if fix["lines"] else "No fix"
+    for fixes in fix_text.alike(model["fixes"]):
+        fix = fixes[0]
+        comparisons = ", ".join(one["comparison"] for one in fixes)
+        title = f"Fix for {comparisons} ({fix_text.mark(fix)})" if fix["lines"] else "No fix"
         yield f"\n#### {text(title)}\n"
         if (option := fix_text.simpler(fix)) is not None:
             yield f"**{text(fix_text.right(option))}**; or, by {len(fix['lines'])} masks:\n"

@@ -122,11 +122,7 @@ def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
     for notice in model["masks"]:
         mask = f"31={notice['mask']} on {notice['layer']}"
         yield f"  {notice['kind']} mask: {mask}: {notice['what']}", "yellow"
-    alike: dict[object, list[FixRecord]] = {}
-    for fix in model["fixes"]:
-        brief = verbosity < 1 and fix["verified"]
-        alike.setdefault(tuple(fix["lines"]) if brief else fix["comparison"], []).append(fix)
-    for fixes in alike.values():
+    for fixes in fix_text.alike(model["fixes"], apart=verbosity > 0):
         yield from _fix(fixes, model["spec"], verbosity)
 
 
