@@ -148,3 +148,6 @@ def spec(folder: Path, text: str, name: str = "net") -> Path:
 
 
 NOISE = "inputs:\n  noise: {in0: {random: normal}}\n"
+
+# a layer's name in a .param: no blanks, anything else
+HOSTILE = "a\x1b[31m\x07\u202e\u2028`|*<script>alert(1)</script>&\"'%0A::error::x##[error]@all]]>"

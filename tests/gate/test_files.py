@@ -12,7 +12,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
-from conftest import Gate
+from conftest import Gate, fresh_python
 
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec
@@ -182,3 +182,17 @@ def test_collection_ends_where_pipes_and_links_lie_about(gate: Gate, pytester: p
     named = pytester.runpytest_subprocess("--ncnn-parity", "pipe.parity.yaml")
     # an older pytest fails an assertion of its own
     assert named.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_a_document_of_any_depth_is_an_error_and_no_crash(depth: int) -> None:
+    """In a process of its own: a parser that recurses in C takes the whole of pytest along."""
+    code = (
+        "from pytest_ncnn_parity.spec import yaml12\n"
+        f"try: yaml12.load('[' * {depth} + ']' * {depth})\n"
+        "except yaml12.YamlError as error: print(error.problems[0][1])\n"
+    )
+    ran = fresh_python(code)
+    assert ran.returncode == 0
+    # libyaml's own limit comes first where it has one
+    assert "too large or too deep" in ran.stdout or "exceeded maximum nesting depth" in ran.stdout

@@ -1,17 +1,13 @@
-"""Masks put onto a .param: only the masked line changes, and git takes the patch."""
+"""Masks put onto a .param: only the masked line changes."""
 
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.param import parse, read
-
-MODELS = Path(__file__).parents[3] / "shared" / "models"
+from pytest_ncnn_parity.network.param import parse
 
 
 def masked_line(line: str, mask: int, name: str = "relu") -> str:
@@ -127,50 +123,9 @@ def test_masks_put_on_one_after_the_other_are_or_ed(text: str, first: int, secon
 # -- patches -------------------------------------------------------------------------------------
 
 
-def apply(patch: str, name: str, before: bytes, folder: Path) -> bytes:
-    """What `git apply` makes of the file `name`."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(before)
-    subprocess.run(
-        ["git", "-c", "core.autocrlf=false", "apply", "-"],
-        cwd=folder,
-        input=patch.encode(),
-        check=True,
-    )
-    return path.read_bytes()
-
-
 CHAIN = "7767517\n3 3\nInput in0 0 1 in0\nReLU a 1 1 in0 x 31=1\nReLU b 1 1 x y\n"
-
-
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-@pytest.mark.parametrize("end", ["", "\n"])
-@pytest.mark.parametrize("masks", [{"in0": 1}, {"a": 18}, {"b": 18}, {"a": 2, "b": 1}])
-@pytest.mark.parametrize("name", ["net.param", "models/my net.param", "modèle.param"])
-def test_git_applies_the_patch(
-    name: str, masks: dict[str, int], end: str, newline: str, tmp_path: Path
-) -> None:
-    text = (CHAIN.rstrip("\n") + end).replace("\n", newline)
-    before = parse(text, name)
-    after = before.with_masks(masks)
-    patched = apply(before.diff(after, name), name, text.encode(), tmp_path)
-    assert patched == after.text.encode()
 
 
 def test_nothing_changed_makes_no_patch() -> None:
     graph = parse(CHAIN, "net.param")
     assert graph.diff(graph.with_masks({}), "net.param") == ""
-
-
-@pytest.mark.skipif(not MODELS.is_dir(), reason="the real models lie in ../shared/models")
-@pytest.mark.parametrize("path", sorted(MODELS.rglob("*.param")), ids=lambda p: Path(str(p)).stem)
-def test_a_real_model_parses_and_takes_a_patch(path: Path, tmp_path: Path) -> None:
-    before = read(str(path))
-    computing = [layer for layer in before.layers if layer.type not in ("Input", "Split")]
-    masks = {layer.name: 18 for layer in computing[::3]}
-    after = before.with_masks(masks)
-    assert before.text.encode() == path.read_bytes()
-    assert {r.name for r in after.layers if r.mask & 18 == 18} >= set(masks)
-    patched = apply(before.diff(after, "m.param"), "m.param", path.read_bytes(), tmp_path)
-    assert patched == after.text.encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import plans
@@ -37,20 +35,6 @@ def test_the_patched_network_is_the_one_that_was_tried(plan: Plan, tmp_path: Pat
     patch = make_patch(plan, {GELU: 18}, tmp_path)
     assert patch.patched == network.text
     assert "31=65" not in patch.diff
-
-
-def test_git_applies_the_diff_from_the_top_of_the_repository(tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "small"
-    folder.mkdir(parents=True)
-    (tmp_path / ".git").mkdir()
-    plan = plans.loaded(folder)
-    (folder / "net.param").write_text(plans.NETWORK, "utf-8")
-    patch = make_patch(plan, {CONV: 18, GELU: 1}, folder)
-    shutil.rmtree(tmp_path / ".git")
-    (tmp_path / "fix.patch").write_text(patch.diff, "utf-8")
-    subprocess.run(["git", "apply", "fix.patch"], cwd=tmp_path, check=True)
-    lines = (folder / "net.param").read_text("utf-8").splitlines()
-    assert [line for line in lines if line in patch.after] == list(patch.after)
 
 
 def test_outside_of_a_repository_the_diff_is_for_the_root(tmp_path: Path) -> None:

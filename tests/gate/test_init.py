@@ -1,0 +1,79 @@
+"""--ncnn-parity-init: a first spec for a model, printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import pytest
+from conftest import Gate, fresh_python
+
+INIT = (sys.executable, "-m", "pytest", "--ncnn-parity-init")
+
+
+def printed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*INIT, *arguments], cwd=folder, capture_output=True, check=False)
+
+
+def test_what_it_prints_is_a_spec_that_runs(
+    gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
+) -> None:
+    path = example("accumulate")
+    made = printed(pytester.path, "accumulate.param")
+    assert (made.returncode, made.stderr) == (0, b"")
+    path.write_bytes(made.stdout)
+    run = gate("-k", "fp16-range", "--ncnn-parity-fix=off")
+    assert run.result.ret == 0
+    assert len(run.ids("passed", "fp16-range")) > 3
+
+
+def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
+    gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
+) -> None:
+    path = example("digits")
+    path.write_bytes(printed(pytester.path, "digits.param").stdout)
+    run = gate()
+    assert run.result.ret == pytest.ExitCode.INTERRUPTED
+    run.result.stdout.fnmatch_lines(
+        [
+            "*digits.parity.yaml:16:55: inputs.noise.in0.shape.1: * valid integer; found 'HEIGHT'",
+            "*digits.parity.yaml:16:63: inputs.noise.in0.shape.2: * valid integer; found 'WIDTH'",
+        ]
+    )
+    assert "shape: [1, HEIGHT, WIDTH]" in path.read_text("utf-8")  # 1: the convolution's weights say so
+    assert "It may be a picture" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("missing.param", None, b"missing.param: does not exist"),
+        ("net.onnx", b"\x08\x07\x12", b"net.onnx:1: expected the magic number 7767517"),
+        ("net.param", b"7767517\n5 5\nInput in0 0 1 in0\n", b"net.param:2: 5 layers announced, 1 found"),
+        ("net.param", b"7767517\n\xff", b"net.param:2:1: not UTF-8 text"),
+    ],
+)
+def test_a_model_that_cannot_be_is_a_usage_error(
+    tmp_path: Path, name: str, content: bytes | None, told: bytes
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    made = printed(tmp_path, name)
+    assert (made.returncode, made.stdout) == (pytest.ExitCode.USAGE_ERROR, b"")
+    assert b"ERROR: --ncnn-parity-init: " + told in made.stderr
+    assert b"Traceback" not in made.stderr
+
+
+def test_it_imports_neither_ncnn_nor_numpy(tmp_path: Path) -> None:
+    networks.chain(tmp_path)
+    code = (
+        "import sys, pytest\n"
+        "sys.modules['ncnn'] = sys.modules['numpy'] = None\n"
+        "sys.exit(pytest.main(['--ncnn-parity-init', sys.argv[1], '-p', 'no:hypothesispytest']))\n"
+    )
+    made = fresh_python(code, str(tmp_path / "net.param"))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert "in0: {random: normal}" in made.stdout
