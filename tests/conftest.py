@@ -35,8 +35,8 @@ class Run:
     @property
     def cases(self) -> dict[str, dict[str, Any]]:
         """Cases by node id without the file: `sample::comparison::name`."""
-        found = (case for model in self.report["models"] for case in model["cases"])
-        return {case["nodeid"].partition("::")[2]: case for case in found}
+        cases = (case for model in self.report["models"] for case in model["cases"])
+        return {case["nodeid"].partition("::")[2]: case for case in cases}
 
     def ids(self, outcome: str, comparison: str = "") -> list[str]:
         return [
@@ -88,9 +88,9 @@ def gate(pytester: pytest.Pytester) -> Gate:
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
         if not report.exists():
             return Run(result, {})
-        found = json.loads(report.read_text("utf-8"))
-        assert document.problem(found) is None
-        return Run(result, found)
+        parsed = json.loads(report.read_text("utf-8"))
+        assert document.problem(parsed) is None
+        return Run(result, parsed)
 
     return run
 
@@ -143,8 +143,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def processor_features() -> set[str]:
     """What Linux says that this processor has."""
-    told = Path("/proc/cpuinfo")
-    return set(told.read_text("utf-8").split()) if told.is_file() else set()
+    cpuinfo = Path("/proc/cpuinfo")
+    return set(cpuinfo.read_text("utf-8").split()) if cpuinfo.is_file() else set()
 
 
 def fresh_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -69,8 +69,8 @@ def save(picture: Image.Image, name: str) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         with contextmanager(chromium.start)(folder) as browser:
             browser.show(report(folder), width=WIDTH)
             sharp = {"width": WIDTH, "height": 900, "deviceScaleFactor": SCALE, "mobile": False}

@@ -131,8 +131,8 @@ def closed(schema: Any) -> Any:
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: closed(part) for key, part in schema.items()}
-    return {**made, "additionalProperties": False} if "properties" in schema else made
+    strict = {key: closed(part) for key, part in schema.items()}
+    return {**strict, "additionalProperties": False} if "properties" in schema else strict
 
 
 STRICT = jsonschema.Draft202012Validator(closed(document.schema()))

@@ -30,15 +30,15 @@ class Command:
 
 def commands(markdown: str) -> list[Command]:
     """The commands of all ```console blocks, in order: a line that starts with `$ ` is one."""
-    found: list[Command] = []
+    commands: list[Command] = []
     for block in re.findall(r"^```console\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             text, _, output = part.partition("\n")
             while text.endswith("\\"):
                 more, _, output = output.partition("\n")
                 text = text[:-1] + more.lstrip("> ")
-            found.append(Command(text, output))
-    return found
+            commands.append(Command(text, output))
+    return commands
 
 
 def run(command: Command, folder: Path) -> str:

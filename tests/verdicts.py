@@ -34,7 +34,7 @@ def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[st
     cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
     settings = Settings(timeout, threads(1), memory)
     run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
-    found = {}
+    by_case = {}
     try:
         for sample in asked.spec.inputs:
             for case in cases:
@@ -47,12 +47,12 @@ def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[st
                     why = diagnose(case, result)
                     text = "\n".join([why.what, *why.evidence])
                     verdict = Verdict("failed", why.cause, text)
-                found[f"{sample}::{case.id}"] = verdict
+                by_case[f"{sample}::{case.id}"] = verdict
     finally:
         run.close()
-    return found
+    return by_case
 
 
-def failed(found: dict[str, Verdict]) -> dict[str, str | None]:
+def failed(by_case: dict[str, Verdict]) -> dict[str, str | None]:
     """The causes of what failed."""
-    return {name: verdict.cause for name, verdict in found.items() if verdict.outcome == "failed"}
+    return {name: verdict.cause for name, verdict in by_case.items() if verdict.outcome == "failed"}

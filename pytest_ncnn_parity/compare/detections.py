@@ -65,8 +65,8 @@ class Detections:
         if not self.missing and not self.extra:
             return counts if self.reference != self.candidate else f"{self.candidate} detections"
         alone = f"{self.missing} of the reference's missing, {self.extra} too many"
-        told = "a threshold decides" if self.thresholds_decide else f"{self.decided} at a threshold"
-        return f"{counts} ({alone}; {told})"
+        sentence = "a threshold decides" if self.thresholds_decide else f"{self.decided} at a threshold"
+        return f"{counts} ({alone}; {sentence})"
 
 
 def match(

@@ -117,8 +117,10 @@ class Inside:
 
 def _kernels(weights: Array, tiles: Tiles) -> Array:
     """U, (places, o, c)."""
-    made: Array = np.einsum("ia,ocab,jb->ijoc", tiles.weights, weights, tiles.weights, optimize=True)
-    flat: Array = made.reshape(-1, *weights.shape[:2])
+    transformed: Array = np.einsum(
+        "ia,ocab,jb->ijoc", tiles.weights, weights, tiles.weights, optimize=True
+    )
+    flat: Array = transformed.reshape(-1, *weights.shape[:2])
     return flat.astype(np.float32)
 
 

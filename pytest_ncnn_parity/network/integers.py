@@ -68,13 +68,13 @@ def integer_bits(graph: Graph) -> frozenset[str]:
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
     """The blobs of floats that can only be whole: places that an ArgMax tells, and copies of them."""
-    told = {
+    known = {
         blob
         for layer in graph.layers
         if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"  # without the values
         for blob in layer.outputs
     }
-    return _copies(graph, told)
+    return _copies(graph, known)
 
 
 def _read_as_integers(layer: Layer) -> Iterable[str]:

@@ -108,8 +108,8 @@ class Plan:
             and isinstance(source, RandomSource | ConstantSource)
             and source.shape is None
         }
-        found = (overruled(self.graph, blob) for blob in relying)
-        return {one.blob: one for one in found if one is not None}
+        notes = (overruled(self.graph, blob) for blob in relying)
+        return {one.blob: one for one in notes if one is not None}
 
     def input_shape(self, blob: str) -> tuple[int, ...]:
         """What a sample that tells no shape feeds to `blob`: by the Input line, or by the weights."""

@@ -35,8 +35,8 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
         (folder / "layer.param").write_text(_alone(graph, layer), "utf-8")
         _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
-        for blob, made in values.items():
-            value = nets.in_floats(layer, made)
+        for blob, fed in values.items():
+            value = nets.in_floats(layer, fed)
             if value is None:
                 return Isolated(problem=f"{blob} is int8, which one layer alone cannot be fed")
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))

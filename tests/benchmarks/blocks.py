@@ -68,9 +68,9 @@ class Trunk(QuantizedNetwork):
             net.load_model(f"{folder}/grown.bin")
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(self._sample).clone())
-        code, made = extractor.extract(self.x)
+        code, output = extractor.extract(self.x)
         assert code == 0, f"{self.x}: extract returned {code}"
-        return float(np.sqrt(np.mean(np.square(np.array(made, np.float64)))))
+        return float(np.sqrt(np.mean(np.square(np.array(output, np.float64)))))
 
     # -- layers with weights -----------------------------------------------------------------------
 
@@ -238,9 +238,9 @@ class Trunk(QuantizedNetwork):
         planes = self.add("Reshape", "planes", f"0=1 1=1 2={n}", inputs=[for_x])
         self.add("BinaryOp", "style_x", "0=2", inputs=[x, planes])
         params = f"0={out} 1=3 4=1 5=0 6={weight.size}"
-        made = self.add("Convolution", "conv", params, [weight])
+        filtered = self.add("Convolution", "conv", params, [weight])
         self.channels, self.height, self.width = out, height, width
-        self.add("BinaryOp", "demodulate", "0=2", inputs=[made, column])
+        self.add("BinaryOp", "demodulate", "0=2", inputs=[filtered, column])
         return total
 
     def grow(self, blocks: int) -> None:

@@ -34,13 +34,13 @@ def run(net: ncnn.Net, blob: str, array: np.ndarray) -> dict[str, np.ndarray]:
     """All blobs of one run."""
     extractor = net.create_extractor()
     extractor.input(blob, ncnn.Mat(array).clone())
-    found = {}
+    outputs = {}
     for each in net.blobs():
         code, mat = extractor.extract(each.name)
         if code:
             sys.exit(f"{each.name}: extract returned {code}")
-        found[each.name] = np.array(mat)
-    return found
+        outputs[each.name] = np.array(mat)
+    return outputs
 
 
 def compare(name: str, blob: str, reference: np.ndarray, candidate: np.ndarray) -> bool:

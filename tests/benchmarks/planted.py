@@ -56,14 +56,14 @@ def _large(net: Trunk, hot: bool) -> str:
 
 def storage(net: Trunk, hot: bool = True) -> set[str]:
     """A convolution makes values fp16 cannot hold, and the next ones bring them back."""
-    made = _large(net, hot)
+    large = _large(net, hot)
     if net.rng.rand() < 0.4:
         net.add("ReLU", "relu")
     if net.rng.rand() < 0.4:
         net.parallel()
     else:
         net.conv()
-    return {made}
+    return {large}
 
 
 def demodulation(net: Trunk, hot: bool = True) -> set[str]:
@@ -95,10 +95,10 @@ def cancelling(net: Trunk, hot: bool = True) -> set[str]:
     net.conv(n, 1, size=6.0, bias=bias)
     out = int(net.rng.randint(8, 17))
     weight = _opposed(net, out, bias, hot)
-    made = net.add("Convolution", "long", f"0={out} 1=1 5=1 6={weight.size}", [weight, np.zeros(out)])
+    summed = net.add("Convolution", "long", f"0={out} 1=1 5=1 6={weight.size}", [weight, np.zeros(out)])
     net.channels = out
     net.conv()
-    return {made}
+    return {summed}
 
 
 def _cancelling_inner(net: Trunk, hot: bool) -> str:
@@ -110,11 +110,11 @@ def _cancelling_inner(net: Trunk, hot: bool) -> str:
     out, side = int(net.rng.randint(4, 9)), int(net.rng.randint(4, 7))
     weight = _opposed(net, out * side**2, np.repeat(bias, 64), hot)
     params = f"0={len(weight)} 1=1 2={weight.size}"
-    made = net.add("InnerProduct", "long", params, [weight, np.zeros(len(weight))])
+    summed = net.add("InnerProduct", "long", params, [weight, np.zeros(len(weight))])
     net.channels, net.height, net.width = out, side, side
     net.add("Reshape", "picture", f"0={side} 1={side} 2={out}")
     net.conv()
-    return made
+    return summed
 
 
 def _opposed(net: Trunk, out: int, mean: np.ndarray, hot: bool) -> np.ndarray:
@@ -146,10 +146,10 @@ def _mean_of_all(net: Trunk, hot: bool) -> str:
     n = int(net.rng.randint(6, 13))
     net.conv(n, size=level / 4, bias=level * net.rng.uniform(0.8, 1.2, n))
     kept, net.x = net.fork(2)
-    made = net.add("Reduction", "mean", "0=3 1=0 -23303=2,1,2 4=1 5=1")
-    net.add("BinaryOp", "centre", "0=1", inputs=[kept, made])
+    mean = net.add("Reduction", "mean", "0=3 1=0 -23303=2,1,2 4=1 5=1")
+    net.add("BinaryOp", "centre", "0=1", inputs=[kept, mean])
     net.conv()
-    return made
+    return mean
 
 
 def _mean_of_windows(net: Trunk, hot: bool) -> str:
@@ -159,10 +159,10 @@ def _mean_of_windows(net: Trunk, hot: bool) -> str:
     n = int(net.rng.randint(6, 13))
     net.conv(n, size=level / 4, bias=level * net.rng.uniform(0.8, 1.2, n))
     stride = int(net.rng.randint(2, 5))
-    made = net.add("Pooling", "average", f"0=1 1={kernel} 2={stride} 5=1")
+    average = net.add("Pooling", "average", f"0=1 1={kernel} 2={stride} 5=1")
     net.height, net.width = ((side - kernel) // stride + 1 for side in (net.height, net.width))
     net.conv()
-    return made
+    return average
 
 
 def softmax(net: Trunk, hot: bool = True) -> set[str]:
@@ -174,13 +174,13 @@ def softmax(net: Trunk, hot: bool = True) -> set[str]:
     heads = 1 if net.rng.rand() < 0.5 else n
     net.conv(heads, 1, size=0.02)
     net.add("Reshape", "places", f"0={places} 1={heads}")
-    made = net.add("Softmax", "softmax", "0=1 1=1")
+    softmax = net.add("Softmax", "softmax", "0=1 1=1")
     net.add("BinaryOp", "times", f"0=2 1=1 2={places}.0")
     weights = net.add("Reshape", "map", f"0={net.width} 1={net.height} 2={heads}")
     net.channels = n
     net.add("BinaryOp", "attend", "0=2", inputs=[kept, weights])
     net.conv()
-    return {made}
+    return {softmax}
 
 
 def underflow(net: Trunk, hot: bool = True) -> set[str]:
@@ -194,11 +194,11 @@ def underflow(net: Trunk, hot: bool = True) -> set[str]:
     if net.rng.rand() < 0.5:
         net.add("UnaryOp", "square", "0=4")
         net.add("Reduction", "mean", "0=3 1=0 -23303=2,1,2 4=1 5=1")
-    made = net.add("BinaryOp", "eps", f"0=0 1=1 2={epsilon}")
+    shifted = net.add("BinaryOp", "eps", f"0=0 1=1 2={epsilon}")
     factor = net.add("UnaryOp", "rsqrt", "0=6")
     net.add("BinaryOp", "normalise", "0=2", inputs=[kept, factor])
     net.conv()
-    return {made}
+    return {shifted}
 
 
 def two(net: Trunk, hot: bool = True) -> set[str]:
@@ -218,7 +218,7 @@ def branch(net: Trunk, hot: bool = True) -> set[str]:
 
 
 def _read_by_three(net: Trunk, hot: bool) -> str:
-    made = _large(net, hot)
+    large = _large(net, hot)
     for_conv, for_depthwise, for_relu = net.fork(3)
     net.x = for_conv
     left = net.conv(size=20.0)
@@ -230,26 +230,26 @@ def _read_by_three(net: Trunk, hot: bool) -> str:
     third = net.conv(size=20.0)
     net.add("BinaryOp", "add", "0=0", inputs=[both, third])
     net.conv()
-    return made
+    return large
 
 
 def _concatenated(net: Trunk, hot: bool) -> str:
     around, net.x = net.fork(2)
     before = net.channels
-    made = _large(net, hot)
+    large = _large(net, hot)
     net.channels += before
-    net.add("Concat", "concat", "0=0", inputs=[made, around])
+    net.add("Concat", "concat", "0=0", inputs=[large, around])
     net.conv(int(net.rng.randint(6, 13)), 1)
-    return made
+    return large
 
 
 def _added(net: Trunk, hot: bool) -> str:
     net.conv(int(net.rng.randint(6, 13)), size=float(net.rng.uniform(100, 400)))
     around, net.x = net.fork(2)
-    made = net.conv(size=_beyond(net, hot) / PEAK)
-    net.add("BinaryOp", "add", "0=0", inputs=[made, around])
+    large = net.conv(size=_beyond(net, hot) / PEAK)
+    net.add("BinaryOp", "add", "0=0", inputs=[large, around])
     net.conv()
-    return made
+    return large
 
 
 def _multiplied(net: Trunk, hot: bool) -> str:
@@ -260,9 +260,9 @@ def _multiplied(net: Trunk, hot: bool) -> str:
     left = net.conv(size=size)
     net.x = for_right
     right = net.conv(size=size)
-    made = net.add("BinaryOp", "product", "0=2", inputs=[left, right])
+    product = net.add("BinaryOp", "product", "0=2", inputs=[left, right])
     net.conv()
-    return made
+    return product
 
 
 def winograd(net: Trunk, hot: bool = True) -> set[str]:
@@ -281,10 +281,10 @@ def int8(net: Trunk, hot: bool = True) -> set[str]:
     """Values beyond fp16 that a chain in int8 reads, behind another chain in int8."""
     net.in_int8(int(net.rng.randint(1, 4)))
     net.activation()
-    made = _large(net, hot)
+    large = _large(net, hot)
     net.in_int8(int(net.rng.randint(1, 4)))
     net.conv()
-    return {made}
+    return {large}
 
 
 def healthy(net: Trunk, hot: bool = False) -> set[str]:

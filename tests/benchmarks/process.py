@@ -101,8 +101,8 @@ def alternate(ours: Callable[[], T], theirs: Callable[[], T], rounds: int) -> tu
     theirs_found: list[T] = []
     sides = [(ours, ours_found), (theirs, theirs_found)]
     for i in range(rounds):
-        for measure, found in sides if i % 2 == 0 else reversed(sides):
-            found.append(measure())
+        for measure, times in sides if i % 2 == 0 else reversed(sides):
+            times.append(measure())
     return ours_found, theirs_found
 
 

@@ -91,8 +91,8 @@ def soak(folder: Path, specs: int) -> Soaked:
         wrong.append(f"exit status {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     else:
         wrong += _wrong_verdicts(json.loads((folder / "report.json").read_text("utf-8")), specs)
-    told = (folder / "memory.txt").read_text("utf-8").split()
-    return Soaked(tuple(wrong), tuple(map(int, told)), seconds)
+    kib = (folder / "memory.txt").read_text("utf-8").split()
+    return Soaked(tuple(wrong), tuple(map(int, kib)), seconds)
 
 
 def crashes(number: int) -> bool:
@@ -117,15 +117,15 @@ def main() -> int:
     parser.add_argument("--specs", type=int, default=200)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-soak-") as folder:
-        found = soak(Path(folder), asked.specs)
-    first, middle, last = found.kib[0], found.kib[len(found.kib) // 2], found.kib[-1]
+        soaked = soak(Path(folder), asked.specs)
+    first, middle, last = soaked.kib[0], soaked.kib[len(soaked.kib) // 2], soaked.kib[-1]
     print(
-        f"{asked.specs} specs in {found.seconds:.0f} s; pytest held {first} KiB after the first, "
-        f"{middle} after half, {last} after the last: {found.growth:.1f} KiB a spec"
+        f"{asked.specs} specs in {soaked.seconds:.0f} s; pytest held {first} KiB after the first, "
+        f"{middle} after half, {last} after the last: {soaked.growth:.1f} KiB a spec"
     )
-    for what in found.wrong:
+    for what in soaked.wrong:
         print(what, file=sys.stderr)
-    return 1 if found.wrong else 0
+    return 1 if soaked.wrong else 0
 
 
 if __name__ == "__main__":

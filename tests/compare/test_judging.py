@@ -53,8 +53,8 @@ def test_a_few_pixels_at_edges_may_be_off() -> None:
     metrics = judge(candidate, reference, FP16, PROBABILITY, whole=True)
     assert metrics.agrees
     assert metrics.mismatched == 25
-    told = "25 of 25600 elements are out of tolerance, by up to 2.3 times: on edges of the map"
-    assert metrics.forgiven == told
+    sentence = "25 of 25600 elements are out of tolerance, by up to 2.3 times: on edges of the map"
+    assert metrics.forgiven == sentence
     assert metrics.max_abs == pytest.approx(0.18)
 
 

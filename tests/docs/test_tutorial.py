@@ -17,9 +17,9 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 def test_every_command_of_the_tutorial_prints_what_it_says(tmp_path: Path) -> None:
     for suffix in (".param", ".bin"):
         shutil.copy(EXAMPLES / "style_decoder" / f"style_decoder{suffix}", tmp_path / f"decoder{suffix}")
-    found = transcript.commands(TUTORIAL.read_text("utf-8"))
-    assert len(found) >= 8
-    for command in found:
+    commands = transcript.commands(TUTORIAL.read_text("utf-8"))
+    assert len(commands) >= 8
+    for command in commands:
         printed = transcript.run(command, tmp_path)
         assert command.pattern().fullmatch(printed), f"$ {command.text}\n{printed}"
 

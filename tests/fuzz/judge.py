@@ -127,9 +127,9 @@ def collected(folder: Path, wrong: int) -> None:
     code, printed = run(folder, "--collect-only", "-q", seconds=600)
     if code != (2 if wrong else 0) and not (code == 5 and not wrong):
         raise Find(f"{folder}: exit status {code} with {wrong} wrong specs:\n{printed[-2000:]}")
-    found = len(re.findall(r"^ERROR .*\.parity\.yaml", printed, re.MULTILINE))
-    if found != wrong:
-        raise Find(f"{folder}: {found} of {wrong} wrong specs are told")
+    refused = len(re.findall(r"^ERROR .*\.parity\.yaml", printed, re.MULTILINE))
+    if refused != wrong:
+        raise Find(f"{folder}: {refused} of {wrong} wrong specs are told")
 
 
 def verdicts(folder: Path, seconds: float) -> Counter[str]:
@@ -141,14 +141,14 @@ def verdicts(folder: Path, seconds: float) -> Counter[str]:
         raise Find(f"{folder}: exit status {code}:\n{printed[-2000:]}")
     cases = [case for model in _strict(report)["models"] for case in model["cases"]]
     _compared(cases)
-    told = Counter(case["outcome"] for case in cases)
+    outcomes = Counter(case["outcome"] for case in cases)
     printed_counts = {
         word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped)", printed)
     }
-    if {k: v for k, v in told.items() if v} != printed_counts:
-        raise Find(f"{folder}: pytest counts {printed_counts}, the report {dict(told)}")
+    if {k: v for k, v in outcomes.items() if v} != printed_counts:
+        raise Find(f"{folder}: pytest counts {printed_counts}, the report {dict(outcomes)}")
     causes = Counter(f"failed: {case['cause']}" for case in cases if case["outcome"] == "failed")
-    return told + causes
+    return outcomes + causes
 
 
 def _strict(path: Path) -> Any:

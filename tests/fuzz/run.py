@@ -28,7 +28,7 @@ PER_RUN = 20  # specs that one pytest runs
 
 def drawn(count: int, number: int, healthy: list[tuple[bytes, bytes]]) -> list[mutate.Made]:
     """`count` examples from the seed `number`."""
-    found: list[mutate.Made] = []
+    examples: list[mutate.Made] = []
 
     @seed(number)
     @settings(
@@ -39,11 +39,11 @@ def drawn(count: int, number: int, healthy: list[tuple[bytes, bytes]]) -> list[m
         suppress_health_check=list(HealthCheck),
     )
     @given(mutate.examples(healthy))
-    def draw(made: mutate.Made) -> None:
-        found.append(made)
+    def draw(example: mutate.Made) -> None:
+        examples.append(example)
 
     draw()
-    return found
+    return examples
 
 
 class Fuzz:
@@ -59,22 +59,22 @@ class Fuzz:
         with tempfile.TemporaryDirectory(prefix="ncnn-parity-fuzz-") as name:
             folder = Path(name)
             judge.beside(folder)
-            for made in examples:
-                path = made.write(folder)
+            for example in examples:
+                path = example.write(folder)
                 try:
                     outcome = judge.collect(path, folder)
                 except Exception as error:  # any: to be told of as a find
                     outcome = "find"
-                    self._found(f"{type(error).__name__}: {error}", [made])
+                    self._found(f"{type(error).__name__}: {error}", [example])
                 self.counts[f"collect: {outcome}"] += 1
-                yield made, outcome
+                yield example, outcome
 
     def in_pytest(self, examples: list[tuple[mutate.Made, str]]) -> None:
         """Collect examples in pytest processes, many in each."""
         for start in range(0, len(examples), PER_PROCESS):
             part = examples[start : start + PER_PROCESS]
             wrong = sum(outcome == "refused" for _, outcome in part)
-            self._ask([made for made, _ in part], partial(judge.collected, wrong=wrong))
+            self._ask([example for example, _ in part], partial(judge.collected, wrong=wrong))
             self.counts["collected by pytest"] += len(part)
 
     def engine(self, examples: list[mutate.Made]) -> None:
@@ -88,11 +88,11 @@ class Fuzz:
     def _ask(self, part: list[mutate.Made], ask: Callable[[Path], None]) -> None:
         """Ask of examples in one folder, each in its own of that."""
         with tempfile.TemporaryDirectory(prefix="ncnn-parity-fuzz-") as name:
-            for number, made in enumerate(part):
+            for number, example in enumerate(part):
                 own = Path(name) / f"n{number}"
                 own.mkdir()
                 judge.beside(own)
-                made.write(own)
+                example.write(own)
             try:
                 ask(Path(name))
             except judge.Find as find:
@@ -101,10 +101,10 @@ class Fuzz:
     def _found(self, what: str, examples: list[mutate.Made]) -> None:
         self.finds.append(what)
         print(f"FIND {len(self.finds)}: {what}", flush=True)
-        for number, made in enumerate(examples if self._keep else ()):
+        for number, example in enumerate(examples if self._keep else ()):
             folder = self._keep / f"find-{len(self.finds)}" / str(number)  # type: ignore[operator]
             folder.mkdir(parents=True, exist_ok=True)
-            made.write(folder)
+            example.write(folder)
 
 
 def main() -> int:
@@ -121,7 +121,7 @@ def main() -> int:
     for number in range(asked.first, asked.first + asked.seeds):
         judged = list(fuzz.collect(drawn(asked.collect, number, healthy)))
         fuzz.in_pytest(judged[: len(judged) // 5])
-        runnable = [made for made, outcome in judged if outcome == "planned"]
+        runnable = [example for example, outcome in judged if outcome == "planned"]
         fuzz.engine(runnable[: asked.engine])
     for name, count in sorted(fuzz.counts.items()):
         print(f"{count:6} {name}")

@@ -63,12 +63,12 @@ def test_one_layer_that_amplifies_is_named(gate: Gate, pytester: pytest.Pytester
     assert case["accumulated"]["scaled"] > 0.08
     before = run.cases[f"noise::{FP16}::scale"]["accumulated"]["scaled"]
     after = case["accumulated"]["scaled"]
-    told = f"error grows from {before:.3g} to {after:.3g} at subtract (BinaryOp)"
-    assert told in run.cases[f"noise::{FP16}::output:out0"]["message"]
+    line = f"error grows from {before:.3g} to {after:.3g} at subtract (BinaryOp)"
+    assert line in run.cases[f"noise::{FP16}::output:out0"]["message"]
     assert run.cases["noise::cpu-vs-vulkan::subtract"]["accumulated"]["scaled"] < 1e-3
 
     alone = gate("--ncnn-parity-fix=off", "-k", "output")
-    assert told in alone.cases[f"noise::{FP16}::output:out0"]["message"]
+    assert line in alone.cases[f"noise::{FP16}::output:out0"]["message"]
     spread = gate("--ncnn-parity-fix=off", "-n", "2")
     assert {n: c["accumulated"] for n, c in spread.cases.items()} == {
         n: c["accumulated"] for n, c in run.cases.items()

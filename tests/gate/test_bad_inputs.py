@@ -42,11 +42,11 @@ def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
 
 
 def archived(**members: bytes) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, raw in members.items():
             archive.writestr(f"{name}.npy", raw)
-    return made.getvalue()
+    return packed.getvalue()
 
 
 HUGE = header((10**12,))
@@ -78,9 +78,9 @@ WHOLE = header((8,)) + bytes(32)
 def test_a_file_that_is_no_array(name: str, raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(raw)
-    found = problem(Recording(str(path)))
-    assert re.match(rf"{path}: (cannot be read as .npy or .npz without pickles|dtype object)", found)
-    assert "\n" not in found
+    message = problem(Recording(str(path)))
+    assert re.match(rf"{path}: (cannot be read as .npy or .npz without pickles|dtype object)", message)
+    assert "\n" not in message
 
 
 def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(tmp_path: Path) ->
         for _ in range(0, 8 * MOST_ELEMENTS, 1 << 24):
             member.write(bytes(1 << 24))
     assert path.stat().st_size < 2 << 20
-    found = problem(Recording(str(path)))
-    assert "unpacks to 1073741952 bytes; expected at most 1073741824" in found
+    message = problem(Recording(str(path)))
+    assert "unpacks to 1073741952 bytes; expected at most 1073741824" in message
 
 
 def test_a_sparse_file_is_not_read_whole(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def png(width: int, height: int) -> bytes:
 )
 def test_a_file_that_is_no_image(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(raw)
-    found = problem(ImageInput(str(tmp_path / "x.png")))
-    assert re.match(rf"{tmp_path}/x\.png: (cannot be read as an image: |shape .* elements)", found)
+    message = problem(ImageInput(str(tmp_path / "x.png")))
+    assert re.match(rf"{tmp_path}/x\.png: (cannot be read as an image: |shape .* elements)", message)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])

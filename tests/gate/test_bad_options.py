@@ -32,13 +32,13 @@ def test_nothing_runs_with_a_wrong_option(pytester: pytest.Pytester) -> None:
 def test_every_wrong_option_is_told_at_once(pytester: pytest.Pytester) -> None:
     for word in ("", "soon", "-1", "0", "nan", "inf", "1e9"):
         wrong = [f"--ncnn-parity-{name}={word}" for name in NUMBERS]
-        found = refused(pytester, *wrong, "--ncnn-parity-fix=perhaps", "--ncnn-parity-json=")
-        assert {line.partition(": ")[0] for line in found} == {
+        reported = refused(pytester, *wrong, "--ncnn-parity-fix=perhaps", "--ncnn-parity-json=")
+        assert {line.partition(": ")[0] for line in reported} == {
             *wrong,
             "--ncnn-parity-fix=perhaps",
             "--ncnn-parity-json=",
         }
-        assert all(": expected " in line and "(ini: ncnn_parity_" in line for line in found)
+        assert all(": expected " in line and "(ini: ncnn_parity_" in line for line in reported)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_report_that_cannot_be_written_is_told_before_the_run(
     pytester.mkdir("folder")
     pytester.makefile("", file="")
     os.mkfifo(pytester.path / "pipe")
-    (found,) = refused(pytester, f"--ncnn-parity-json={path}")
-    assert said in found
+    (refusal,) = refused(pytester, f"--ncnn-parity-json={path}")
+    assert said in refusal
     assert (pytester.path / "file").read_text() == ""
 
 
@@ -73,8 +73,8 @@ def test_a_folder_for_fixes_that_cannot_be_made_is_told_before_the_run(
     path: str, pytester: pytest.Pytester
 ) -> None:
     pytester.makefile("", file="")
-    (found,) = refused(pytester, "--ncnn-parity-fix=write", f"--ncnn-parity-dir={path}")
-    assert "expected a path" in found or "cannot be written: Not a directory" in found
+    (refusal,) = refused(pytester, "--ncnn-parity-fix=write", f"--ncnn-parity-dir={path}")
+    assert "expected a path" in refusal or "cannot be written: Not a directory" in refusal
 
 
 def test_nothing_is_made_by_asking(pytester: pytest.Pytester) -> None:
@@ -86,5 +86,5 @@ def test_nothing_is_made_by_asking(pytester: pytest.Pytester) -> None:
         *("--ncnn-parity-fix=write", "--ncnn-parity-dir=a/b"),
     )
     assert result.ret == 0
-    made = {p.name for p in set(pytester.path.rglob("*")) - before} - {"stdout", "stderr"}
-    assert not {name for name in made if not name.startswith("runpytest")}
+    written = {p.name for p in set(pytester.path.rglob("*")) - before} - {"stdout", "stderr"}
+    assert not {name for name in written if not name.startswith("runpytest")}

@@ -42,12 +42,12 @@ def export_anew(path: Path) -> None:
             lines.append(f"Noop keep_0 1 1 {inputs[0]} 99")
             inputs[0] = "99"
         names = [*inputs, *(blobs[blob] for blob in layer.outputs)]
-        told = [f"{key}={value}" for key, value in layer.params.items()]
+        params = [f"{key}={value}" for key, value in layer.params.items()]
         if layer.type == "Softmax":
-            told.append("31=16")  # off the GPU
+            params.append("31=16")  # off the GPU
         name = f"l{layer.number + 1}"
         counts = f"{len(layer.inputs)} {len(layer.outputs)}"
-        lines.append(" ".join([layer.type, name, counts, *names, *told]))
+        lines.append(" ".join([layer.type, name, counts, *names, *params]))
     path.write_text("\n".join(["7767517", *lines, ""]), "utf-8")
 
 
@@ -122,7 +122,7 @@ WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "basel
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "cannot be read: No such file or directory. Save one with --ncnn-parity-json=FILE"),
         (b"\xff{}", "is not UTF-8 text: invalid start byte at byte 0. Save one*"),
@@ -139,7 +139,7 @@ WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "basel
     ],
 )
 def test_a_file_that_is_no_report_is_one_error_before_anything_runs(
-    pytester: pytest.Pytester, content: bytes | None, told: str
+    pytester: pytest.Pytester, content: bytes | None, message: str
 ) -> None:
     networks.chain(pytester.path)
     networks.spec(pytester.path, networks.NOISE)
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_report_is_one_error_before_anything_runs(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     errors = [line for line in result.errlines if line.startswith("ERROR: ")]
     assert len(errors) == 1
-    pattern = re.escape(f"ERROR: --ncnn-parity-baseline={pytester.path / 'saved.json'}: {told}")
+    pattern = re.escape(f"ERROR: --ncnn-parity-baseline={pytester.path / 'saved.json'}: {message}")
     assert re.fullmatch(pattern.replace(r"\*", ".*"), errors[0])
     assert result.stdout.str() == ""
 

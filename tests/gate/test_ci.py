@@ -92,13 +92,13 @@ def test_a_summary_that_cannot_be_written_is_said(
 def test_junit_properties(gate: Gate, pytester: pytest.Pytester, red: None) -> None:
     gate("--junitxml=junit.xml", "--ncnn-parity-fix=off")
     root = ET.parse(pytester.path / "junit.xml").getroot()
-    found = {
+    reported = {
         (str(case.get("classname")), case.get("name")): {
             p.get("name"): p.get("value") for p in case.iter("property")
         }
         for case in root.iter("testcase")
     }
-    (relu,) = (p for (_, name), p in found.items() if name == "relu" and "ncnn_parity_device" in p)
+    (relu,) = (p for (_, name), p in reported.items() if name == "relu" and "ncnn_parity_device" in p)
     assert relu["ncnn_parity_type"] == "ReLU"
     assert float(str(relu["ncnn_parity_allowed_scaled"])) == 0.05
     assert float(str(relu["ncnn_parity_reference_absmax"])) == 0.0

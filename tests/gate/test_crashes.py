@@ -40,17 +40,17 @@ def test_a_crash_while_loading_is_one_failure(
     """Two samples want the network; it is loaded, and dies, once."""
     faulty_driver.install(monkeypatch, tmp_path, f"{call}:{number:d}", once=False)
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
-    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    judged = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "crash"}
     assert faulty_driver.times_it_happened(tmp_path) == 1
-    text = found["s0::cpu-vs-vulkan::c1"].text
+    text = judged["s0::cpu-vs-vulkan::c1"].text
     assert text.startswith(f"killed by {number.name} on vulkan fp32\nin: load on vulkan fp32")
     for sample in ("s0", "s1"):
         for name in ("c2", "c3", "output:c3"):
-            skipped = found[f"{sample}::cpu-vs-vulkan::{name}"]
+            skipped = judged[f"{sample}::cpu-vs-vulkan::{name}"]
             assert (skipped.outcome, "could not load on" in skipped.text) == ("skipped", True)
             if name in ("c2", "c3"):
-                assert found[f"{sample}::fp16-range::{name}"].outcome == "passed"
+                assert judged[f"{sample}::fp16-range::{name}"].outcome == "passed"
 
 
 def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
@@ -74,10 +74,10 @@ def test_a_crash_while_extracting_costs_one_case(
 ) -> None:
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:{number:d}")
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
-    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
-    assert f"killed by {number.name}" in found["s0::cpu-vs-vulkan::c1"].text
-    others = {name: v.outcome for name, v in found.items() if v.outcome == "passed"}
+    judged = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert f"killed by {number.name}" in judged["s0::cpu-vs-vulkan::c1"].text
+    others = {name: v.outcome for name, v in judged.items() if v.outcome == "passed"}
     wanted = {f"{s}::cpu-vs-vulkan::{name}" for s in ("s0", "s1") for name in LAYERS}
     assert others.keys() >= wanted - {"s0::cpu-vs-vulkan::c1"}
 
@@ -85,9 +85,9 @@ def test_a_crash_while_extracting_costs_one_case(
 def test_a_worker_that_just_exits_is_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:exit")
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path))
-    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "crash"}
-    assert "exit status 7" in found["s0::cpu-vs-vulkan::c1"].text
+    judged = verdicts.of(verdicts.plan(tmp_path))
+    assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "crash"}
+    assert "exit status 7" in judged["s0::cpu-vs-vulkan::c1"].text
 
 
 def test_where_every_step_kills_it_ends_soon_and_no_case_is_lost(
@@ -96,13 +96,13 @@ def test_where_every_step_kills_it_ends_soon_and_no_case_is_lost(
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:11", once=False)
     monkeypatch.setattr("pytest_ncnn_parity.engine.client.MAX_DEATHS", 3)
     networks.chain(tmp_path, 9)
-    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
-    died = {name: v for name, v in found.items() if v.outcome == "failed"}
-    assert list(verdicts.failed(found).values()) == ["crash"] * 3 + [None] * 2
+    judged = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=2))
+    died = {name: v for name, v in judged.items() if v.outcome == "failed"}
+    assert list(verdicts.failed(judged).values()) == ["crash"] * 3 + [None] * 2
     for verdict in list(died.values())[3:]:
         assert "the worker died 4 times with this model" in verdict.text
-    assert {v.outcome for name, v in found.items() if name not in died} <= {"skipped", "passed"}
-    assert "l4 tells why" in found["s0::cpu-vs-vulkan::output:l9"].text
+    assert {v.outcome for name, v in judged.items() if name not in died} <= {"skipped", "passed"}
+    assert "l4 tells why" in judged["s0::cpu-vs-vulkan::output:l9"].text
 
 
 def test_parameters_that_make_ncnn_divide_by_zero(tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_parameters_that_make_ncnn_divide_by_zero(tmp_path: Path) -> None:
     x = net.layer("ReLU", "relu", [x])
     net.layer("LSTM", "lstm", [x], ["out0"], "0=0 1=64 2=0", [range(64)] * 3)
     net.write(tmp_path / "net")
-    found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range, cpu-vs-vulkan]", samples=2))
-    assert len(verdicts.failed(found)) == 1
-    ((name, cause),) = verdicts.failed(found).items()
+    judged = verdicts.of(verdicts.plan(tmp_path, "[fp16-range, cpu-vs-vulkan]", samples=2))
+    assert len(verdicts.failed(judged)) == 1
+    ((name, cause),) = verdicts.failed(judged).items()
     assert cause in ("crash", "load")
-    assert cause == "load" or "killed by SIGFPE" in found[name].text
-    assert {v.outcome for other, v in found.items() if other != name} == {"skipped"}
+    assert cause == "load" or "killed by SIGFPE" in judged[name].text
+    assert {v.outcome for other, v in judged.items() if other != name} == {"skipped"}
 
 
 def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path) -> None:
@@ -128,11 +128,11 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
     x = net.layer("Padding", "hostile", [x], params="0=-100 1=-100 2=-100 3=-100")
     net.layer("ReLU", "behind", [x], ["out0"])
     net.write(tmp_path / "net")
-    found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"))
-    assert verdicts.failed(found) == {"s0::fp16-range::hostile": "crash"}
-    assert "killed by SIGSEGV on cpu fp32, the reference" in found["s0::fp16-range::hostile"].text
-    assert found["s0::fp16-range::relu"].outcome == "passed"
-    assert "hostile on cpu fp32 failed" in found["s0::fp16-range::behind"].text
+    judged = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"))
+    assert verdicts.failed(judged) == {"s0::fp16-range::hostile": "crash"}
+    assert "killed by SIGSEGV on cpu fp32, the reference" in judged["s0::fp16-range::hostile"].text
+    assert judged["s0::fp16-range::relu"].outcome == "passed"
+    assert "hostile on cpu fp32 failed" in judged["s0::fp16-range::behind"].text
 
 
 def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
@@ -159,13 +159,13 @@ def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) 
 
 def _worker_of(pid: int) -> int:
     for _ in range(200):
-        found = subprocess.run(
+        listed = subprocess.run(
             ["pgrep", "-P", str(pid), "-f", "worker.main"],
             capture_output=True,
             text=True,
             check=False,
         ).stdout.split()
-        if found:
-            return int(found[0])
+        if listed:
+            return int(listed[0])
         time.sleep(0.05)
     raise AssertionError("no worker was started")

@@ -73,12 +73,12 @@ def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
     """Older bindings register ten layers in a process: what is done with gives its place back."""
     affine(tmp_path)
     project(tmp_path)
-    made = model(tmp_path)
-    graph = param.read(made.param)
+    custom = model(tmp_path)
+    graph = param.read(custom.param)
     registry = Registry(print)
     for _ in range(30):
-        net = registry.net(made, graph)
-        loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), made, graph.masks, 1, print, net=net)
+        net = registry.net(custom, graph)
+        loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), custom, graph.masks, 1, print, net=net)
         assert [layer.type for layer in loaded.net.layers()][2] == "Affine"
         registry.release(loaded.net)
 
@@ -106,8 +106,8 @@ except Unavailable as full:
 """,
         str(tmp_path),
     )
-    told = "cannot register what nets.ops:register wants for one more network"
-    assert shown.stdout == "all\n" or (shown.stdout.startswith("10 ncnn") and told in shown.stdout)
+    message = "cannot register what nets.ops:register wants for one more network"
+    assert shown.stdout == "all\n" or (shown.stdout.startswith("10 ncnn") and message in shown.stdout)
 
 
 FAULTS = {
@@ -160,10 +160,10 @@ def test_what_goes_wrong_in_it_is_the_users(tmp_path: Path, fault: str) -> None:
     ops, message, line = FAULTS[fault]
     affine(tmp_path)
     project(tmp_path, ops)
-    told = problem(tmp_path)
-    assert message in told.splitlines()[0]
-    assert line in told
-    assert "pytest_ncnn_parity/" not in told
+    reported = problem(tmp_path)
+    assert message in reported.splitlines()[0]
+    assert line in reported
+    assert "pytest_ncnn_parity/" not in reported
 
 
 def test_and_is_told_once_at_its_key(gate: Gate, pytester: pytest.Pytester) -> None:

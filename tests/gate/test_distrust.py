@@ -46,7 +46,7 @@ def noisy(folder: Path, size: float) -> Plan:
     return check.plan(specs.load(networks.spec(folder, text)), project=folder)
 
 
-def told(plan: Plan) -> dict[str, tuple[str, str]]:
+def causes_and_texts(plan: Plan) -> dict[str, tuple[str, str]]:
     """Cause and what is said, of the failed cases of the first comparison."""
     engine = Engine(60.0)
     cases: dict[str, Case] = {case.id: case for case in plan.cases(plan.spec.comparisons[0])}
@@ -55,24 +55,24 @@ def told(plan: Plan) -> dict[str, tuple[str, str]]:
         results = list(engine.run(job))
     finally:
         engine.close()
-    found = {}
+    by_case = {}
     for result in results:
         if result.outcome == "failed":
             diagnosis = diagnose(cases[result.id], result)
             text = "\n".join([diagnosis.what, *diagnosis.evidence])
-            found[cases[result.id].name] = (diagnosis.cause, text)
-    return found
+            by_case[cases[result.id].name] = (diagnosis.cause, text)
+    return by_case
 
 
 def test_a_network_that_gives_something_else_each_time_is_nondeterministic(tmp_path: Path) -> None:
-    cause, text = told(noisy(tmp_path, 1.0))["output:out0"]
+    cause, text = causes_and_texts(noisy(tmp_path, 1.0))["output:out0"]
     assert cause == "nondeterministic"
     assert "run again on the same inputs it gives something else" in text
     assert "two runs differ by scaled" in text
 
 
 def test_noise_within_the_tolerance_is_no_failure(tmp_path: Path) -> None:
-    assert told(noisy(tmp_path, 1e-6)) == {}
+    assert causes_and_texts(noisy(tmp_path, 1e-6)) == {}
 
 
 def cancelling(folder: Path) -> Plan:
@@ -94,14 +94,14 @@ def cancelling(folder: Path) -> Plan:
 
 def test_terms_that_cancel_in_fp32_are_nobodys_fault(tmp_path: Path) -> None:
     """Layer and output are off by no more than rounding explains, which no device does otherwise."""
-    assert told(cancelling(tmp_path)) == {}
+    assert causes_and_texts(cancelling(tmp_path)) == {}
 
 
 def test_a_sound_reference_is_not_blamed_for_a_fault_of_the_candidate(tmp_path: Path) -> None:
     networks.underflow(tmp_path)
     text = "inputs:\n  zeros: {in0: {constant: -1}}\ncompare: [fp16-vs-fp32-vulkan]\n"
     plan = check.plan(specs.load(networks.spec(tmp_path, text)))
-    assert {cause for cause, _ in told(plan).values()} <= {
+    assert {cause for cause, _ in causes_and_texts(plan).values()} <= {
         "underflow",
         "nan",
         "storage-overflow",

@@ -17,10 +17,10 @@ COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]"
 def skipped_for(folder: Path) -> str:
     """The one reason for which all Vulkan cases are skipped; what needs no GPU has passed."""
     networks.convolution(folder)
-    found = verdicts.of(verdicts.plan(folder, COMPARE))
-    assert verdicts.failed(found) == {}
-    assert {v.outcome for name, v in found.items() if "fp16-range" in name} == {"passed"}
-    (reason,) = {v.text for name, v in found.items() if "fp16-range" not in name}
+    judged = verdicts.of(verdicts.plan(folder, COMPARE))
+    assert verdicts.failed(judged) == {}
+    assert {v.outcome for name, v in judged.items() if "fp16-range" in name} == {"passed"}
+    (reason,) = {v.text for name, v in judged.items() if "fp16-range" not in name}
     return reason
 
 
@@ -72,14 +72,14 @@ def test_where_no_driver_is_installed_the_way_to_one_is_told(tmp_path: Path) -> 
 
 def test_an_installed_driver_that_lacks_a_library_is_named(tmp_path: Path) -> None:
     manifest = faulty_driver.manifest(tmp_path, "libNoSuchDriver.so.0")
-    told = why_none({}, tmp_path)
-    assert told.startswith(f"{manifest}, whose library cannot be loaded: libNoSuchDriver.so.0")
-    assert told.endswith("the installed drivers have no device here")
+    message = why_none({}, tmp_path)
+    assert message.startswith(f"{manifest}, whose library cannot be loaded: libNoSuchDriver.so.0")
+    assert message.endswith("the installed drivers have no device here")
 
 
 def test_what_leaves_no_driver_of_those_installed_is_told() -> None:
-    told = why_none({"VK_LOADER_DRIVERS_DISABLE": "*"})
-    assert told == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"
+    message = why_none({"VK_LOADER_DRIVERS_DISABLE": "*"})
+    assert message == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"
 
 
 @pytest.mark.parametrize(
@@ -96,15 +96,15 @@ def test_a_driver_that_dies_as_it_starts_is_one_failure_for_each_setup(
     """However many samples there are, it is tried once."""
     faulty_driver.install(monkeypatch, tmp_path, fault, once=False)
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=3), timeout=5)
+    judged = verdicts.of(verdicts.plan(tmp_path, COMPARE, samples=3), timeout=5)
     assert faulty_driver.times_it_happened(tmp_path) == 1
     cause = "timeout" if "hang" in fault else "crash"
-    assert verdicts.failed(found) == {
+    assert verdicts.failed(judged) == {
         "s0::cpu-vs-vulkan::c1": cause,
         "s0::fp16-vs-fp32-vulkan::in0": cause,
     }
-    assert found["s0::cpu-vs-vulkan::c1"].text.startswith(f"{end} on vulkan fp32\nin: start Vulkan")
-    for name, verdict in found.items():
+    assert judged["s0::cpu-vs-vulkan::c1"].text.startswith(f"{end} on vulkan fp32\nin: start Vulkan")
+    for name, verdict in judged.items():
         if "fp16-range" in name:
             assert verdict.outcome == "passed"
 
@@ -125,7 +125,7 @@ def test_where_vulkan_is_required_its_absence_is_red(
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     own = "{name: other, reference: {device: cpu}, candidate: {device: 'vulkan:7'}}"
-    found = verdicts.of(verdicts.plan(tmp_path, f"[{own}, fp16-range]"))
-    assert verdicts.failed(found) == {}
-    assert "no Vulkan device 7: there is 0 (" in found["s0::other::c1"].text
-    assert found["s0::fp16-range::c1"].outcome == "passed"
+    judged = verdicts.of(verdicts.plan(tmp_path, f"[{own}, fp16-range]"))
+    assert verdicts.failed(judged) == {}
+    assert "no Vulkan device 7: there is 0 (" in judged["s0::other::c1"].text
+    assert judged["s0::fp16-range::c1"].outcome == "passed"

@@ -162,10 +162,10 @@ def test_sigterm_is_left_to_who_took_it_before(hanging: Path) -> None:
 
 def test_many_specs_with_crashes_in_between(tmp_path: Path) -> None:
     """`python tests/benchmarks/soak.py` does it with 200."""
-    found = soak.soak(tmp_path, 12)
-    assert found.wrong == ()
-    assert len(found.kib) == 12
-    assert found.growth < 15 * soak.CASES, "KiB a spec: no more than pytest keeps of a report"
+    soaked = soak.soak(tmp_path, 12)
+    assert soaked.wrong == ()
+    assert len(soaked.kib) == 12
+    assert soaked.growth < 15 * soak.CASES, "KiB a spec: no more than pytest keeps of a report"
 
 
 def test_results_that_nobody_waits_for_are_let_go(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def errors(path: Path) -> list[str]:
 def test_a_spec_that_is_no_file(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "net.parity.yaml"
     place(kind, path)
-    (found,) = errors(path)
-    assert found.startswith(f"{path}: {SAID[kind]}")
+    (error,) = errors(path)
+    assert error.startswith(f"{path}: {SAID[kind]}")
 
 
 @pytest.mark.parametrize("kind", SAID)
@@ -67,8 +67,8 @@ def test_each_file_that_a_spec_names_is_told_with_its_place(kind: str, tmp_path:
     path = networks.spec(tmp_path, text)
     for name in ("net.param", "net.bin", "x.npy", "x.png"):
         place(kind, tmp_path / name)
-    told = [error.replace(f"{tmp_path}/", "").partition(SAID[kind])[0] for error in errors(path)]
-    assert told == [
+    places = [error.replace(f"{tmp_path}/", "").partition(SAID[kind])[0] for error in errors(path)]
+    assert places == [
         "net.parity.yaml:1:16: model file net.param ",
         "net.parity.yaml:1:32: weights file net.bin ",
         "net.parity.yaml:3:7: inputs.a.in0: x.npy ",
@@ -91,10 +91,10 @@ def test_a_name_that_no_file_has(name: str, said: str, tmp_path: Path) -> None:
     networks.chain(tmp_path)
     path = networks.spec(tmp_path, networks.NOISE)
     path.write_text(path.read_text().replace("net.bin", f'"{name}"'))
-    (found,) = errors(path)
-    assert re.match(rf"{path}:1:32: ", found)
-    assert said in found
-    assert found.isprintable()
+    (error,) = errors(path)
+    assert re.match(rf"{path}:1:32: ", error)
+    assert said in error
+    assert error.isprintable()
 
 
 @contextmanager
@@ -117,8 +117,8 @@ def test_a_file_that_may_not_be_read() -> None:
         path = networks.spec(folder, networks.NOISE)
         (folder / "net.bin").chmod(0)
         with unprivileged():
-            (found,) = errors(path)
-        assert found == f"{path}:1:32: weights file {folder}/net.bin cannot be read: permission denied"
+            (error,) = errors(path)
+        assert error == f"{path}:1:32: weights file {folder}/net.bin cannot be read: permission denied"
         path.chmod(0)
         with unprivileged():
             assert errors(path) == [f"{path}: cannot be read: permission denied"]
@@ -139,16 +139,16 @@ def test_a_file_that_may_not_be_read() -> None:
 def test_a_spec_that_is_no_text(raw: bytes, said: str, tmp_path: Path) -> None:
     path = tmp_path / "net.parity.yaml"
     path.write_bytes(raw)
-    (found,) = errors(path)
-    assert found.startswith(f"{path}{said}")
+    (error,) = errors(path)
+    assert error.startswith(f"{path}{said}")
 
 
 def test_a_param_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     networks.chain(tmp_path)
     with (tmp_path / "net.param").open("ab") as file:
         file.truncate(1 << 40)  # sparse
-    (found,) = errors(networks.spec(tmp_path, networks.NOISE))
-    assert "net.param: larger than 16 MiB; expected a text .param file" in found
+    (error,) = errors(networks.spec(tmp_path, networks.NOISE))
+    assert "net.param: larger than 16 MiB; expected a text .param file" in error
 
 
 @pytest.mark.parametrize("way", ["crlf", "mark", "tabs"])

@@ -28,7 +28,7 @@ INPUT = np.linspace(-1, 1, 8, dtype=np.float32)
 def chain(pytester: pytest.Pytester) -> Callable[..., None]:
     """A network that adds 0.5 to 8 values, with `array` for the recording of its output."""
 
-    def made(array: np.ndarray, text: str = "", keys: str = "file: out.npy") -> None:
+    def recorded_as(array: np.ndarray, text: str = "", keys: str = "file: out.npy") -> None:
         networks.chain(pytester.path, 2)
         np.save(pytester.path / "in.npy", INPUT)
         np.save(pytester.path / "out.npy", array)
@@ -36,7 +36,7 @@ def chain(pytester: pytest.Pytester) -> Callable[..., None]:
         inputs = f"inputs:\n  recorded:\n    in0: {{file: in.npy}}\n    {expect}\n"
         networks.spec(pytester.path, f"{inputs}compare: [fp16-range]\n{text}")
 
-    return made
+    return recorded_as
 
 
 # -- a run ---------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def planned(folder: Path, expect: str, more: str = "", blob: str = "l2") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("expect", "more", "told"),
+    ("expect", "more", "message"),
     [
         ("{fil: out.npy}", "", "3:41: unknown key 'fil'; did you mean 'file'"),
         ("{random: normal}", "", "3:41: unknown key 'random'"),
@@ -248,8 +248,10 @@ def planned(folder: Path, expect: str, more: str = "", blob: str = "l2") -> Any:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(expect: str, more: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_what_is_wrong_is_told_with_its_place(
+    expect: str, more: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=message):
         planned(tmp_path, expect, more)
 
 

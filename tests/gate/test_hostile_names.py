@@ -22,7 +22,7 @@ def hostile(pytester: pytest.Pytester) -> None:
     networks.chain(pytester.path)
     text = (pytester.path / "net.param").read_text("utf-8")
     text = text.replace("2=0.25", "2=30.0")  # what goes in fits fp16, what l1 makes does not
-    renamed = re.sub(r"(?m)^(BinaryOp\s+)l1 ", lambda found: found.group(1) + HOSTILE + " ", text)
+    renamed = re.sub(r"(?m)^(BinaryOp\s+)l1 ", lambda match: match.group(1) + HOSTILE + " ", text)
     assert HOSTILE in renamed
     (pytester.path / "net.param").write_text(renamed, "utf-8")
     networks.spec(pytester.path, RED)
@@ -50,9 +50,9 @@ def test_hostile_names_in_every_report(
     assert "##[" not in run.output
 
     root = ET.parse(pytester.path / "junit.xml").getroot()
-    (found,) = root.iter("testcase")
-    assert "<script>" in str(found.get("name")), "as text, for the parser gives it back"
-    assert r"\x1b" in str(found.get("name"))
+    (testcase,) = root.iter("testcase")
+    assert "<script>" in str(testcase.get("name")), "as text, for the parser gives it back"
+    assert r"\x1b" in str(testcase.get("name"))
 
     html = MarkdownIt().enable("table").render((pytester.path / "summary.md").read_text("utf-8"))
     assert "<script>" not in html

@@ -22,9 +22,9 @@ def test_what_it_prints_is_a_spec_that_runs(
     gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
 ) -> None:
     path = example("accumulate")
-    made = printed(pytester.path, "accumulate.param")
-    assert (made.returncode, made.stderr) == (0, b"")
-    path.write_bytes(made.stdout)
+    process = printed(pytester.path, "accumulate.param")
+    assert (process.returncode, process.stderr) == (0, b"")
+    path.write_bytes(process.stdout)
     run = gate("-k", "fp16-range", "--ncnn-parity-fix=off")
     assert run.result.ret == 0
     assert len(run.ids("passed", "fp16-range")) > 3
@@ -48,7 +48,7 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("missing.param", None, b"missing.param: does not exist"),
         ("net.onnx", b"\x08\x07\x12", b"net.onnx:1: expected the magic number 7767517"),
@@ -57,14 +57,14 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
     ],
 )
 def test_a_model_that_cannot_be_is_a_usage_error(
-    tmp_path: Path, name: str, content: bytes | None, told: bytes
+    tmp_path: Path, name: str, content: bytes | None, message: bytes
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    made = printed(tmp_path, name)
-    assert (made.returncode, made.stdout) == (pytest.ExitCode.USAGE_ERROR, b"")
-    assert b"ERROR: --ncnn-parity-init: " + told in made.stderr
-    assert b"Traceback" not in made.stderr
+    process = printed(tmp_path, name)
+    assert (process.returncode, process.stdout) == (pytest.ExitCode.USAGE_ERROR, b"")
+    assert b"ERROR: --ncnn-parity-init: " + message in process.stderr
+    assert b"Traceback" not in process.stderr
 
 
 def test_it_imports_neither_ncnn_nor_numpy(tmp_path: Path) -> None:
@@ -74,6 +74,6 @@ def test_it_imports_neither_ncnn_nor_numpy(tmp_path: Path) -> None:
         "sys.modules['ncnn'] = sys.modules['numpy'] = None\n"
         "sys.exit(pytest.main(['--ncnn-parity-init', sys.argv[1], '-p', 'no:hypothesispytest']))\n"
     )
-    made = fresh_python(code, str(tmp_path / "net.param"))
-    assert (made.returncode, made.stderr) == (0, "")
-    assert "in0: {random: normal}" in made.stdout
+    process = fresh_python(code, str(tmp_path / "net.param"))
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "in0: {random: normal}" in process.stdout

@@ -54,9 +54,9 @@ def test_what_a_worker_started_ends_with_it(
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:{what}")
     networks.convolution(tmp_path)
     start = time.monotonic()
-    found = verdicts.of(verdicts.plan(tmp_path), timeout=6)
-    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": cause}
-    assert found["s0::cpu-vs-vulkan::c2"].outcome == "passed"
+    judged = verdicts.of(verdicts.plan(tmp_path), timeout=6)
+    assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": cause}
+    assert judged["s0::cpu-vs-vulkan::c2"].outcome == "passed"
     assert left_in(own_temporary_folder) == []
     if what == "orphan":
         assert time.monotonic() - start < 60, "it was not waited for"
@@ -77,9 +77,9 @@ def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
 def test_a_worker_that_fills_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:fill")
     networks.convolution(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path), memory=700 * MIB)
-    assert verdicts.failed(found) == {"s0::cpu-vs-vulkan::c1": "memory"}
-    text = found["s0::cpu-vs-vulkan::c1"].text
+    judged = verdicts.of(verdicts.plan(tmp_path), memory=700 * MIB)
+    assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "memory"}
+    text = judged["s0::cpu-vs-vulkan::c1"].text
     assert text.startswith("out of memory on vulkan fp32: ")
     assert "it may hold 700 MiB (--ncnn-parity-memory)" in text
 
@@ -97,13 +97,13 @@ def growing(folder: Path) -> None:
 
 def test_a_layer_that_wants_more_than_there_may_be(tmp_path: Path) -> None:
     growing(tmp_path)
-    found = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"), memory=600 * MIB)
-    (name,) = verdicts.failed(found)
+    judged = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"), memory=600 * MIB)
+    (name,) = verdicts.failed(judged)
     assert name in ("s0::fp16-range::large", "s0::fp16-range::larger")
-    assert found[name].cause == "memory", found[name]
-    assert "600 MiB (--ncnn-parity-memory)" in found[name].text
-    assert found["s0::fp16-range::small"].outcome == "passed"
-    assert found["s0::fp16-range::behind"].outcome == "skipped"
+    assert judged[name].cause == "memory", judged[name]
+    assert "600 MiB (--ncnn-parity-memory)" in judged[name].text
+    assert judged["s0::fp16-range::small"].outcome == "passed"
+    assert judged["s0::fp16-range::behind"].outcome == "skipped"
 
 
 def test_a_flood_on_both_outputs_neither_fills_memory_nor_tears_messages(
@@ -114,36 +114,36 @@ def test_a_flood_on_both_outputs_neither_fills_memory_nor_tears_messages(
     networks.convolution(tmp_path)
     asked = verdicts.plan(tmp_path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = verdicts.of(asked)
+    judged = verdicts.of(asked)
     assert (tmp_path / "it_happened").exists()
-    assert verdicts.failed(found) == {}
-    assert found["s0::cpu-vs-vulkan::c1"].outcome == "passed"
+    assert verdicts.failed(judged) == {}
+    assert judged["s0::cpu-vs-vulkan::c1"].outcome == "passed"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10  # KiB
     assert left_in(own_temporary_folder) == []
 
 
 def test_of_what_is_said_the_beginning_and_the_end_are_kept() -> None:
-    told = Stderr()
-    told.feed(b"first\n\x1estep one\n")
+    stderr = Stderr()
+    stderr.feed(b"first\n\x1estep one\n")
     for _ in range(100):
-        told.feed(b"x" * 5000)
-    told.feed(b"\ncreate_shader_module failed\n\x1estep two\nstd::bad_alloc\nlast")
-    told.end()
-    assert len(told.text()) < HEAD + TAIL + 100
-    assert told.text().startswith("first\nxxx")
-    assert "bytes left out]" in told.text()
-    assert told.text().endswith("create_shader_module failed\nstd::bad_alloc\nlast")
-    assert told.shader_failures == {"step one": "create_shader_module failed"}
-    assert told.no_memory == "std::bad_alloc"
-    told.feed(b"\x1estep three\n")
-    assert told.no_memory is None, "that was another step"
+        stderr.feed(b"x" * 5000)
+    stderr.feed(b"\ncreate_shader_module failed\n\x1estep two\nstd::bad_alloc\nlast")
+    stderr.end()
+    assert len(stderr.text()) < HEAD + TAIL + 100
+    assert stderr.text().startswith("first\nxxx")
+    assert "bytes left out]" in stderr.text()
+    assert stderr.text().endswith("create_shader_module failed\nstd::bad_alloc\nlast")
+    assert stderr.shader_failures == {"step one": "create_shader_module failed"}
+    assert stderr.no_memory == "std::bad_alloc"
+    stderr.feed(b"\x1estep three\n")
+    assert stderr.no_memory is None, "that was another step"
 
 
 def test_short_texts_are_kept_whole() -> None:
     for size in (0, 1, HEAD, TAIL, TAIL + 1, TAIL + HEAD):
-        told = Stderr()
-        told.feed(b"".join(b"%04d\n" % i for i in range(size // 5)))
-        assert told.text() == "\n".join(f"{i:04}" for i in range(size // 5))
+        stderr = Stderr()
+        stderr.feed(b"".join(b"%04d\n" % i for i in range(size // 5)))
+        assert stderr.text() == "\n".join(f"{i:04}" for i in range(size // 5))
 
 
 GREETING = "print('{\"environment\": {}}', flush=True)\n"

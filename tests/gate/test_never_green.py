@@ -51,8 +51,8 @@ def test_no_spec_where_it_was_looked_for(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_ordinary(): pass")
     result = pytester.runpytest_subprocess("--ncnn-parity", "models")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    told = ["*nothing was compared: no case was selected; looked for [*].parity.yaml in models*"]
-    result.stdout.fnmatch_lines(told)
+    lines = ["*nothing was compared: no case was selected; looked for [*].parity.yaml in models*"]
+    result.stdout.fnmatch_lines(lines)
     # other tests that pass do not make up for a gate that was asked for
     result = pytester.runpytest_subprocess("--ncnn-parity")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -123,8 +123,8 @@ def test_options_that_the_device_dropped(
     assert (case["outcome"], case["device"]) == ("passed", "SwiftShader Device (Subzero)")
     assert case["dropped"] == ["use_fp16_arithmetic", "use_fp16_storage"]
     assert run.cases["noise::packed::l1"]["dropped"] == []
-    told = "*SwiftShader Device (Subzero) dropped use_fp16_arithmetic, use_fp16_storage*"
-    run.result.stdout.fnmatch_lines([told])
+    line = "*SwiftShader Device (Subzero) dropped use_fp16_arithmetic, use_fp16_storage*"
+    run.result.stdout.fnmatch_lines([line])
     run = gate("-k", "l1 and not output", "--ncnn-parity-require-vulkan")
     assert run.ids("failed") == ["noise::fp16-vs-fp32-vulkan::l1", "noise::storage::l1"]
     assert run.ids("passed") == ["noise::packed::l1"]

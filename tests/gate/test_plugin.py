@@ -81,7 +81,7 @@ def test_ini_twins(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "message"),
     [
         ("--ncnn-parity-fix=maybe", "*--ncnn-parity-fix=maybe: expected off, suggest or write*"),
         ("--ncnn-parity-timeout=soon", "*--ncnn-parity-timeout=soon: expected a number*"),
@@ -89,10 +89,10 @@ def test_ini_twins(pytester: pytest.Pytester) -> None:
         ("--ncnn-parity-timeout=nan", "*--ncnn-parity-timeout=nan: expected a number*"),
     ],
 )
-def test_bad_options_are_usage_errors(pytester: pytest.Pytester, option: str, told: str) -> None:
+def test_bad_options_are_usage_errors(pytester: pytest.Pytester, option: str, message: str) -> None:
     result = pytester.runpytest_subprocess("--ncnn-parity", option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([told])
+    result.stderr.fnmatch_lines([message])
     assert "Traceback" not in result.stderr.str()
 
 
@@ -149,14 +149,14 @@ def test_json_and_junit(gate: Gate, pytester: pytest.Pytester) -> None:
     assert run.cases["zeros::cpu-vs-vulkan::relu"]["metrics"]["sqnr_db"] == "inf"
 
     root = ET.parse(pytester.path / "junit.xml").getroot()
-    found = {
+    properties = {
         case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")}
         for case in root.iter("testcase")
         if "fp16-vs-fp32-vulkan" in str(case.get("classname")) + str(case.get("name"))
     }
-    assert found["eps"]["ncnn_parity_cause"] == "underflow"
-    assert float(found["relu"]["ncnn_parity_scaled"]) == 0.0
-    assert "llvmpipe" in found["relu"]["ncnn_parity_device"]
+    assert properties["eps"]["ncnn_parity_cause"] == "underflow"
+    assert float(properties["relu"]["ncnn_parity_scaled"]) == 0.0
+    assert "llvmpipe" in properties["relu"]["ncnn_parity_device"]
 
 
 def test_the_first_line_of_a_failure_is_its_summary(

@@ -103,10 +103,10 @@ def test_underflow_is_shown_by_the_layer_that_makes_the_value(
     networks.underflow(pytester.path)
     networks.spec(pytester.path, "inputs:\n  zeros: {in0: {constant: -1}}\n")
     run = gate(*REPRO, "-n", "2", "-k", "eps or rsqrt")
-    made = {case["repro"] for case in run.cases.values() if case["outcome"] == "failed"}
-    found = pytester.path / "found/net"
-    assert made == {str(found / "fp16-vs-fp32-vulkan/eps"), str(found / "fp16-range/eps")}
-    shown = script(found / "fp16-range/eps")
+    folders = {case["repro"] for case in run.cases.values() if case["outcome"] == "failed"}
+    moved = pytester.path / "found/net"
+    assert folders == {str(moved / "fp16-vs-fp32-vulkan/eps"), str(moved / "fp16-range/eps")}
+    shown = script(moved / "fp16-range/eps")
     assert shown.returncode == 1, shown.stderr
     assert "16 values become 0 in fp16" in shown.stdout
 

@@ -52,9 +52,9 @@ def test_a_convolution_and_a_reduction_that_are_10_percent_wrong_are_red(
 ) -> None:
     """The candidate's own files are wrong: its weights, and the coefficient of its Reduction."""
     path = example("style_decoder")
-    made = check.plan(specs.load(path))
-    text = made.graph.text
-    line = made.graph.line_of(made.graph.names["sum_3"])
+    planned = check.plan(specs.load(path))
+    text = planned.graph.text
+    line = planned.graph.line_of(planned.graph.names["sum_3"])
     text = text.replace(line, f"{line} 2=1.1")
     weights = np.fromfile(pytester.path / "style_decoder.bin", np.float32)
     start = _convolution(weights)
@@ -62,7 +62,7 @@ def test_a_convolution_and_a_reduction_that_are_10_percent_wrong_are_red(
     weights.tofile(pytester.path / "wrong.bin")
     (pytester.path / "wrong.param").write_text(text, "utf-8")
     for comparison in (BUILT_IN["cpu-vs-vulkan"][0], BUILT_IN["shipped"][0]):
-        results = _against_wrong_files(made, comparison, pytester)
+        results = _against_wrong_files(planned, comparison, pytester)
         for name in ("sum_3", "conv_1"):
             result = results[f"{comparison.name}::{name}"]
             assert result.outcome == "failed", result.reason
@@ -75,16 +75,16 @@ def _convolution(weights: np.ndarray) -> int:
     count = 16 * 16 * 9
     first = 16 * 4 * 4 + 1 + 16 * 32 + 16  # behind const and style_1
     memory = weights[first : first + count]
-    found = np.flatnonzero(weights == memory[0])
-    return next(int(i) for i in found[1:] if np.array_equal(weights[i : i + count], memory))
+    places = np.flatnonzero(weights == memory[0])
+    return next(int(i) for i in places[1:] if np.array_equal(weights[i : i + count], memory))
 
 
 def _against_wrong_files(
-    made: cases.Plan, comparison: Comparison, pytester: pytest.Pytester
+    planned: cases.Plan, comparison: Comparison, pytester: pytest.Pytester
 ) -> dict[str, Result]:
     """All layer cases, the candidate loaded from wrong.param and wrong.bin."""
-    layers = [case for case in made.cases(comparison) if case.layer is not None]
-    job = jobs.judge(made, "face", layers, 2, first=True, probe=False)
+    layers = [case for case in planned.cases(comparison) if case.layer is not None]
+    job = jobs.judge(planned, "face", layers, 2, first=True, probe=False)
     wrong = Model(str(pytester.path / "wrong.param"), str(pytester.path / "wrong.bin"))
     nets = list(job.nets)
     candidate = job.cases[0].candidate

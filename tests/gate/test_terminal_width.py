@@ -61,8 +61,8 @@ def test_at_80_columns_with_names_of_60_characters(
     (fix,) = (fix for fix in document["models"][0]["fixes"] if fix["comparison"] == "fp16-range")
     assert all(f"\n{PASTED}{line}\n" in shown for line in fix["lines"]), "to be pasted, whole"
     assert f"\n{PASTED}pytest --ncnn-parity --ncnn-parity-fix=write net.parity.yaml" in shown
-    told = "minimal): 2 lines of the .param for fp16-vs-fp32-vulkan, fp16-range"
-    assert told in joined, "one fix for both"
+    headline = "minimal): 2 lines of the .param for fp16-vs-fp32-vulkan, fp16-range"
+    assert headline in joined, "one fix for both"
 
     sizes = [len(plain(document, verbosity)) for verbosity in (-1, 0, 1, 2)]
     assert sizes[0] < sizes[1] < sizes[2] <= sizes[3]

@@ -54,14 +54,14 @@ def test_paths_that_leave_the_rootdir_are_refused(way: str, outside: Path) -> No
         f"inputs: {{a: {{in0: {{file: {paths[2]}}}}}, b: {{in0: {{image: {paths[2]}}}}},\n"
         f"  c: {{in0: {{constant: 1}}, expect: {{l4: {{file: {paths[2]}}}}}}}}}\n"
     )
-    found = refused(path, repo)
-    assert len(found) == 5
-    for error in found:
+    reported = refused(path, repo)
+    assert len(reported) == 5
+    for error in reported:
         assert re.search(
             rf"lies outside of the rootdir {repo}, so it is not read; --ncnn-parity-allow-outside", error
         )
-    made = check.plan(spec.load(path))
-    assert made.layers[0].name == "in0"
+    planned = check.plan(spec.load(path))
+    assert planned.layers[0].name == "in0"
 
 
 def test_a_link_within_the_rootdir_is_followed(tmp_path: Path) -> None:
@@ -77,9 +77,9 @@ def test_a_spec_that_is_a_link_to_outside_is_not_quoted(outside: Path) -> None:
     repo = outside.parent / "repo"
     (outside / "secret").write_text("password: hunter2\n")
     (repo / "net.parity.yaml").symlink_to(outside / "secret")
-    (found,) = refused(repo / "net.parity.yaml", repo)
-    assert "outside of the rootdir" in found
-    assert "hunter2" not in found
+    (refusal,) = refused(repo / "net.parity.yaml", repo)
+    assert "outside of the rootdir" in refusal
+    assert "hunter2" not in refusal
 
 
 def test_the_option_and_its_ini_allow_it(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -107,8 +107,10 @@ def test_the_option_and_its_ini_allow_it(gate: Gate, pytester: pytest.Pytester) 
 def test_a_python_tag_runs_nothing(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     networks.chain(tmp_path)
-    (found,) = refused(networks.spec(tmp_path, networks.NOISE + f"masks: {value}\n"), tmp_path)
-    assert re.match(r"net\.parity\.yaml:4:8: the tag tag:yaml\.org,2002:python/.* is not allowed", found)
+    (refusal,) = refused(networks.spec(tmp_path, networks.NOISE + f"masks: {value}\n"), tmp_path)
+    assert re.match(
+        r"net\.parity\.yaml:4:8: the tag tag:yaml\.org,2002:python/.* is not allowed", refusal
+    )
     assert not (tmp_path / "hacked").exists()
 
 
@@ -145,9 +147,9 @@ def hostile(folder: Path) -> None:
     lines = ["Input in0 0 1 in0 0=8"]
     blob = "in0"
     for number, name in enumerate((*HOSTILE, HOSTILE[0])):
-        made = f"{name}{number}"
-        lines.append(f"BinaryOp {name} 1 1 {blob} {made} 0=0 1=1 2=0.25")
-        blob = made
+        fresh = f"{name}{number}"
+        lines.append(f"BinaryOp {name} 1 1 {blob} {fresh} 0=0 1=1 2=0.25")
+        blob = fresh
     text = "\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines, ""])
     (folder / "net.param").write_text(text, "utf-8", newline="")
     (folder / "net.bin").write_bytes(b"")
@@ -179,9 +181,9 @@ def test_a_name_of_a_spec_must_print(key: str, name: str, tmp_path: Path) -> Non
         "comparison": f"{networks.NOISE}compare: [{{name: {shown}, candidate: {{device: vulkan}}}}]\n",
         "reason": f"{networks.NOISE}known: [{{layer: l1, reason: {shown}}}]\n",
     }[key]
-    (found,) = refused(networks.spec(tmp_path, text), tmp_path)
-    assert found.isprintable()
-    assert re.search("can be printed|should match pattern", found)
+    (refusal,) = refused(networks.spec(tmp_path, text), tmp_path)
+    assert refusal.isprintable()
+    assert re.search("can be printed|should match pattern", refusal)
 
 
 @pytest.mark.parametrize("raw", [b"\x1b[31mred", b"\xff", "a\u202eb".encode(), b"a\nb"])
@@ -189,9 +191,9 @@ def test_a_spec_below_a_name_that_does_not_print_is_refused(raw: bytes, tmp_path
     folder = tmp_path / os.fsdecode(raw)
     folder.mkdir()
     networks.chain(folder)
-    (found,) = refused(networks.spec(folder, networks.NOISE), tmp_path)
-    assert "has characters that do not print; rename it" in found
-    assert found.isprintable()
+    (refusal,) = refused(networks.spec(folder, networks.NOISE), tmp_path)
+    assert "has characters that do not print; rename it" in refusal
+    assert refusal.isprintable()
 
 
 def test_a_spec_whose_own_name_does_not_print_is_an_error_of_collection(

@@ -42,7 +42,7 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "found"),
+    ("kept", "layer"),
     [
         (
             -1,
@@ -56,11 +56,11 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
         (0, "it is empty, and layer c1 (Convolution, line 4 of net.param) reads weights from it"),
     ],
 )
-def test_a_short_file_is_told_by_the_layer_it_ends_in(tmp_path: Path, kept: int, found: str) -> None:
+def test_a_short_file_is_told_by_the_layer_it_ends_in(tmp_path: Path, kept: int, layer: str) -> None:
     networks.convolution(tmp_path)
     weights = tmp_path / "net.bin"
     weights.write_bytes(weights.read_bytes()[:kept])
-    assert found in problem(tmp_path)
+    assert layer in problem(tmp_path)
 
 
 def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_unknown_operators_are_told_all_at_once(tmp_path: Path) -> None:
     for kind, name in (("Foo", "a"), ("ReLU", "b"), ("nn.Bar", "c"), ("Foo", "d")):
         x = net.layer(kind, name, [x])
     net.write(tmp_path / "net")
-    told = problem(tmp_path).splitlines()
-    assert "does not know 2 operators" in told[0]
-    assert "the spec's key 'setup'" in told[0]
-    assert told[1:] == [
+    message = problem(tmp_path).splitlines()
+    assert "does not know 2 operators" in message[0]
+    assert "the spec's key 'setup'" in message[0]
+    assert message[1:] == [
         "net.param:4: Foo (layer a and 1 more)",
         "net.param:6: nn.Bar (layer c)",
         "a name with a dot is an operator of another framework that was not converted",

@@ -53,9 +53,9 @@ def errors(text: str) -> list[str]:
     ],
 )
 def test_a_parameter_that_ncnn_would_refuse(params: str, said: str) -> None:
-    (found,) = errors(f"{HEAD}ReLU relu 1 1 in0 out0 {params}\n")
-    assert found.startswith("4: layer relu: ")
-    assert re.search(said, found)
+    (error,) = errors(f"{HEAD}ReLU relu 1 1 in0 out0 {params}\n")
+    assert error.startswith("4: layer relu: ")
+    assert re.search(said, error)
 
 
 @pytest.mark.parametrize(
@@ -69,21 +69,21 @@ def test_a_name_is_as_long_as_ncnn_reads_it() -> None:
     longest = "\u00e4" * 127 + "x"  # 255 bytes
     parse(f"7767517\n2 2\nInput {longest} 0 1 {longest}\nReLU r 1 1 {longest} x\n", "net.param")
     for line in (f"Input {longest}x 0 1 in0", f"Input in0 0 1 {longest}x", f"{longest}x in0 0 1 in0"):
-        (found, *_) = errors(f"7767517\n1 1\n{line}\n")
-        assert re.search(r"the name .* is longer than the 255 bytes that ncnn reads", found)
-        assert len(found) < 250
+        (error, *_) = errors(f"7767517\n1 1\n{line}\n")
+        assert re.search(r"the name .* is longer than the 255 bytes that ncnn reads", error)
+        assert len(error) < 250
 
 
 @pytest.mark.parametrize("kind", ["3D", "-x", "=", '"x"'])
 def test_a_type_that_ncnn_takes_for_a_parameter_of_the_line_before(kind: str) -> None:
-    (found,) = errors(f"{HEAD}{kind} relu 1 1 in0 out0\n")
-    assert "does not begin with a letter" in found
+    (error,) = errors(f"{HEAD}{kind} relu 1 1 in0 out0\n")
+    assert "does not begin with a letter" in error
 
 
 def test_a_hint_of_shapes_for_no_output() -> None:
     """ncnn divides by the number of outputs."""
-    (found,) = errors(f"{HEAD}Noop none 1 0 in0 -23330=4,1,8,0,0\n")
-    assert "tells the shapes of outputs, of which it has none" in found
+    (error,) = errors(f"{HEAD}Noop none 1 0 in0 -23330=4,1,8,0,0\n")
+    assert "tells the shapes of outputs, of which it has none" in error
 
 
 def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
@@ -96,28 +96,28 @@ def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
 
 def test_everything_is_told_at_once() -> None:
     lines = ["ReLU a 1 1 in0 x 0=no! 31=1.5 40=1 y", "ReLU", "ReLU b 1 1", "ReLU c 1 2 x y z 0=,"]
-    found = errors("7767517\n9 9\nInput in0 0 1 in0\n" + "\n".join(lines))
-    assert [error.partition(":")[0] for error in found] == ["4", "4", "4", "5", "6", "7"]
+    reported = errors("7767517\n9 9\nInput in0 0 1 in0\n" + "\n".join(lines))
+    assert [error.partition(":")[0] for error in reported] == ["4", "4", "4", "5", "6", "7"]
     lines = ["ReLU a 1 1 inO in0", "ReLU b 1 1 z z", "Split c 1 2 in0 q q"]
-    found = errors("7767517\n9 x\nInput in0 0 1 in0\n" + "\n".join(lines))
-    assert [error.partition(":")[0] for error in found] == ["4", "4", "5", "6", "2"]
+    reported = errors("7767517\n9 x\nInput in0 0 1 in0\n" + "\n".join(lines))
+    assert [error.partition(":")[0] for error in reported] == ["4", "4", "5", "6", "2"]
 
 
 def test_of_very_many_errors_the_first_are_told_at_once() -> None:
     layers = "".join(f"ReLU r{i} 1 1 x{i} y{i}\n" for i in range(20_000))
     start = time.monotonic()
-    found = errors(f"7767517\n20001 99999\nInput in0 0 1 in0\n{layers}")
+    reported = errors(f"7767517\n20001 99999\nInput in0 0 1 in0\n{layers}")
     assert time.monotonic() - start < 30.0
-    assert len(found) == MOST_ERRORS + 1
-    assert found[-1] == "... and more"
+    assert len(reported) == MOST_ERRORS + 1
+    assert reported[-1] == "... and more"
 
 
 @pytest.mark.parametrize(
     "counts", ["9999999999 1", "1 9999999999", "-1 1", "1", "1 1 1", "1.0 1", "\u0661 1"]
 )
 def test_counts_that_are_none(counts: str) -> None:
-    (found,) = errors(f"7767517\n{counts}\nInput in0 0 1 in0\n")
-    assert found.startswith("2: expected the layer count and the blob count, found ")
+    (error,) = errors(f"7767517\n{counts}\nInput in0 0 1 in0\n")
+    assert error.startswith("2: expected the layer count and the blob count, found ")
 
 
 @pytest.mark.parametrize(("count", "right"), [(0, False), (1, True), (9999, True), (999_999_999, False)])
@@ -134,8 +134,8 @@ def test_ncnn_makes_room_for_all_blobs_that_are_announced(count: int, right: boo
     ["ReLU r 1000000000 1 in0 x", "ReLU r 1 999999999 in0 x", "ReLU r -1 1 in0 x", "ReLU r 1e1 1 in0 x"],
 )
 def test_counts_of_blobs_that_are_none(line: str) -> None:
-    (found,) = errors(HEAD + line)
-    assert re.match("4: (layer r announces|expected 'Type name)", found)
+    (error,) = errors(HEAD + line)
+    assert re.match("4: (layer r announces|expected 'Type name)", error)
 
 
 def test_a_nul_byte_ends_a_text_for_ncnn() -> None:
@@ -155,8 +155,8 @@ def test_of_a_spec_its_files_and_its_param_all_errors_are_told_at_once(tmp_path:
     path.write_text("model: {param: net.param, bin: net.bin}\ninputs: {a: {in0: {file: x.npy}}}\n")
     with pytest.raises(SpecError) as caught:
         check.plan(spec.load(path))
-    found = [error.removeprefix(f"{tmp_path}/")[:20] for error in caught.value.errors]
-    assert found == [
+    places = [error.removeprefix(f"{tmp_path}/")[:20] for error in caught.value.errors]
+    assert places == [
         "net.parity.yaml:1:32",
         "net.parity.yaml:2:14",
         "net.param:4: layer a",

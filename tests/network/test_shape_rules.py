@@ -20,14 +20,14 @@ def layer(text: str, inputs: int, outputs: int = 1) -> Layer:
     """A layer written `Type params...`, with so many inputs and outputs."""
     kind, *params = text.split()
     blobs = [f"b{i}" for i in range(inputs)]
-    made = [f"out{i}" for i in range(outputs)]
+    tops = [f"out{i}" for i in range(outputs)]
     lines = [*(f"Input {blob} 0 1 {blob}" for blob in blobs)]
-    lines.append(" ".join([kind, "it", str(inputs), str(outputs), *blobs, *made, *params]))
+    lines.append(" ".join([kind, "it", str(inputs), str(outputs), *blobs, *tops, *params]))
     text = "\n".join(("7767517", f"{len(lines)} {inputs + outputs}", *lines, ""))
     return parse(text, "net.param").layers[-1]
 
 
-def told(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:
+def misfit_of(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:
     return unfit(layer(text, len(shapes), outputs), shapes)
 
 
@@ -175,7 +175,7 @@ FITS: list[tuple[str, Shapes]] = [
 @pytest.mark.parametrize(("text", "shapes"), FITS, ids=[f"{t} {s}" for t, s in FITS])
 def test_nothing_is_told_of_what_fits(text: str, shapes: Shapes) -> None:
     outputs = 2 if text.startswith("Slice") else 1
-    assert told(text, *shapes, outputs=outputs) == ""
+    assert misfit_of(text, *shapes, outputs=outputs) == ""
 
 
 MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes that came
@@ -286,7 +286,7 @@ def test_what_does_not_fit_is_told_with_the_shapes_that_came(
     text: str, shapes: Shapes, more: str
 ) -> None:
     outputs = 2 if text.startswith("Slice") else 1
-    said = told(text, *shapes, outputs=outputs)
+    said = misfit_of(text, *shapes, outputs=outputs)
     assert said.startswith("gets ")
     assert str(list(shapes[0])) in said
     assert more in said
@@ -308,13 +308,13 @@ def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data:
     values = st.one_of(st.integers(-234, 40).map(str), st.sampled_from(["1.5", '"size(@0,0)"', "1,2"]))
     params = data.draw(st.dictionaries(st.integers(0, 21), values, max_size=6))
     text = " ".join([kind, *(f"{key}={value}" for key, value in params.items())])
-    assert isinstance(told(text, *shapes), str)
+    assert isinstance(misfit_of(text, *shapes), str)
 
 
 @given(shapes_of_any)
 def test_a_reshape_to_as_many_elements_fits(shape: tuple[int, ...]) -> None:
-    assert told(f"Reshape 0={prod(shape)}", shape) == ""
-    assert told(f"Reshape 0={prod(shape) + 1}", shape) != ""
+    assert misfit_of(f"Reshape 0={prod(shape)}", shape) == ""
+    assert misfit_of(f"Reshape 0={prod(shape) + 1}", shape) != ""
 
 
 HINTED = """\

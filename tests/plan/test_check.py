@@ -33,8 +33,8 @@ def test_model_files_that_do_not_exist_are_both_named_with_a_guess(tmp_path: Pat
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, SPEC.replace("net.bin", "."))
-    assert re.match("1:32: weights file .* is not a file", found)
+    (error,) = errors(tmp_path, SPEC.replace("net.bin", "."))
+    assert re.match("1:32: weights file .* is not a file", error)
 
 
 def test_an_error_in_the_param_names_the_param(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_an_error_in_the_param_names_the_param(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["file: in0.npy", "image: in0.png"])
 def test_a_recorded_input_that_does_not_exist(source: str, tmp_path: Path) -> None:
     (tmp_path / f"in1{source[-4:]}").write_bytes(b"")
-    (found,) = errors(tmp_path, SPEC.replace("random: normal", source))
+    (error,) = errors(tmp_path, SPEC.replace("random: normal", source))
     name = source.split()[1]
-    assert re.match(rf"2:18: inputs\.noise\.in0: .*{name} does not exist; .*'in1", found)
+    assert re.match(rf"2:18: inputs\.noise\.in0: .*{name} does not exist; .*'in1", error)
 
 
 # -- inputs --------------------------------------------------------------------------------------
@@ -62,8 +62,8 @@ def test_unknown_and_missing_inputs_are_both_told(tmp_path: Path) -> None:
 
 
 def test_each_sample_must_feed_every_input(tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, SPEC.replace("}}}", "}}, silent: {}}"))
-    assert found == "2:42: inputs.silent: the network's input 'in0' is missing"
+    (error,) = errors(tmp_path, SPEC.replace("}}}", "}}, silent: {}}"))
+    assert error == "2:42: inputs.silent: the network's input 'in0' is missing"
 
 
 @pytest.mark.parametrize("source", ["random: normal", "constant: 1"])
@@ -71,17 +71,17 @@ def test_a_shape_comes_from_the_spec_or_the_input_line(source: str, tmp_path: Pa
     text = SPEC.replace("random: normal", source)
     assert plan(tmp_path, text).graph.shapes["in0"] == (3, 16, 32)
     plan(tmp_path, text.replace(source, f"{source}, shape: [3, 8, 8]"), DYNAMIC)
-    (found,) = errors(tmp_path, text, DYNAMIC)
-    assert found == (
+    (error,) = errors(tmp_path, text, DYNAMIC)
+    assert error == (
         "2:18: inputs.noise.in0: the key 'shape' is missing, and net.param does not tell it either"
     )
 
 
 def test_a_batch_of_1_is_refused_with_the_shape_to_write(tmp_path: Path) -> None:
     text = SPEC.replace("normal}", "normal, shape: [1, 3, 16, 32]}")
-    (found,) = errors(tmp_path, text)
-    assert found.startswith("2:18: inputs.noise.in0: shape [1, 3, 16, 32] starts with a batch of 1")
-    assert found.endswith("Write [3, 16, 32] (c, h, w)")
+    (error,) = errors(tmp_path, text)
+    assert error.startswith("2:18: inputs.noise.in0: shape [1, 3, 16, 32] starts with a batch of 1")
+    assert error.endswith("Write [3, 16, 32] (c, h, w)")
 
 
 @pytest.mark.parametrize("shape", ["[1]", "[1, 32]", "[1, 16, 32]", "[2, 3, 16, 32]"])
@@ -140,8 +140,8 @@ def test_a_volume_of_one_channel_is_no_batch(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_the_network_does_not_have(text: str, error: str, tmp_path: Path) -> None:
-    found = errors(tmp_path, SPEC + text)
-    assert any(re.match(error, line) for line in found), found
+    reported = errors(tmp_path, SPEC + text)
+    assert any(re.match(error, line) for line in reported), reported
 
 
 def test_every_error_is_told_at_once(tmp_path: Path) -> None:
@@ -174,10 +174,10 @@ def test_a_name_with_brackets_is_meant_as_it_stands(name: str, tmp_path: Path) -
 
 
 def test_a_known_output_with_brackets_is_meant_as_it_stands(tmp_path: Path) -> None:
-    made = plan(
+    planned = plan(
         tmp_path,
         SPEC + "known: [{output: 'out[0]', reason: as ever}]",
         NETWORK.replace("out0", "out[0]"),
     )
-    (case,) = (c for c in made.cases(made.spec.comparisons[0]) if c.output == "out[0]")
-    assert made.known("noise", case) == "as ever"
+    (case,) = (c for c in planned.cases(planned.spec.comparisons[0]) if c.output == "out[0]")
+    assert planned.known("noise", case) == "as ever"

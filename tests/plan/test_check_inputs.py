@@ -25,9 +25,9 @@ SPEC = "model: {param: net.param, bin: net.bin}\ninputs: {s: {ids: SOURCE}}\n"
 
 
 def wrong(folder: Path, source: str) -> str:
-    (found,) = errors(folder, SPEC.replace("SOURCE", source), WORDS)
-    assert found.startswith("2:14: inputs.s.ids: tok (Embed) reads whole numbers, 0 to 99; ")
-    return found.partition("; ")[2]
+    (error,) = errors(folder, SPEC.replace("SOURCE", source), WORDS)
+    assert error.startswith("2:14: inputs.s.ids: tok (Embed) reads whole numbers, 0 to 99; ")
+    return error.partition("; ")[2]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_what_the_write_line_says_is_accepted(tmp_path: Path) -> None:
 def test_an_embed_of_unknown_size_takes_any_whole_number(tmp_path: Path) -> None:
     network = WORDS.replace("1=100", "1=x").replace("1=200", "1=x")
     plan(tmp_path, SPEC.replace("SOURCE", "{constant: 5000, shape: [7]}"), network)
-    (found,) = errors(tmp_path, SPEC.replace("SOURCE", "{constant: 0.5, shape: [7]}"), network)
-    assert "(Embed) reads whole numbers; 0.5 is none" in found
+    (error,) = errors(tmp_path, SPEC.replace("SOURCE", "{constant: 0.5, shape: [7]}"), network)
+    assert "(Embed) reads whole numbers; 0.5 is none" in error
 
 
 # -- the header of a recorded array --------------------------------------------------------------
@@ -185,24 +185,24 @@ def test_a_sample_runs_what_lies_between_its_blobs_and_the_outputs(
     blobs: str, text: str, layers: list[str], tmp_path: Path
 ) -> None:
     fed = ", ".join(f"{blob}: {SOURCE}" for blob in blobs.split())
-    made = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
-    (by_range,) = (one for one in made.spec.comparisons if one.name == "fp16-range")
-    assert [case.name for case in made.cases(by_range, "s")] == layers
-    assert made.cases(by_range) == made.cases(by_range, "s")
+    planned = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
+    (by_range,) = (one for one in planned.spec.comparisons if one.name == "fp16-range")
+    assert [case.name for case in planned.cases(by_range, "s")] == layers
+    assert planned.cases(by_range) == planned.cases(by_range, "s")
 
 
 def test_a_layer_whose_output_is_fed_is_not_compared(tmp_path: Path) -> None:
-    made = plan(tmp_path, FED.replace("BLOBS", f"sum: {SOURCE}"), HEADS)
-    (on_vulkan,) = (one for one in made.spec.comparisons if one.name == "cpu-vs-vulkan")
-    names = [case.name for case in made.cases(on_vulkan, "s")]
+    planned = plan(tmp_path, FED.replace("BLOBS", f"sum: {SOURCE}"), HEADS)
+    (on_vulkan,) = (one for one in planned.spec.comparisons if one.name == "cpu-vs-vulkan")
+    names = [case.name for case in planned.cases(on_vulkan, "s")]
     assert names == ["fork", "relu", "prob", "tanh", "output:score", "output:boxes"]
 
 
 def test_samples_have_cases_of_their_own(tmp_path: Path) -> None:
     text = FED.replace("s: {BLOBS}", f"whole: {{in0: {SOURCE}, in1: {SOURCE}}}, tail: {{a: {SOURCE}}}")
-    made = plan(tmp_path, text + "outputs: [score]\ncompare: [cpu-vs-vulkan]\n", HEADS)
-    (comparison,) = made.spec.comparisons
-    tail, whole, every = (made.cases(comparison, sample) for sample in ("tail", "whole", None))
+    planned = plan(tmp_path, text + "outputs: [score]\ncompare: [cpu-vs-vulkan]\n", HEADS)
+    (comparison,) = planned.spec.comparisons
+    tail, whole, every = (planned.cases(comparison, sample) for sample in ("tail", "whole", None))
     assert [case.name for case in tail] == ["prob", "output:score"]
     assert [case.name for case in whole] == ["add", "fork", "relu", "prob", "output:score"]
     assert every == whole
@@ -214,11 +214,11 @@ def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None
     expect = ", ".join(f"{name}: {{file: {name}.npy}}" for name in ("score", "sum", "a"))
     fed = f"in0: {SOURCE}, in1: {SOURCE}, expect: {{{expect}}}"
     text = "tolerance: {outputs: {sum: {scaled: 0.5}}}\nknown: [{output: a, reason: x}]\n"
-    made = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
-    cases = made.goldens("s")
+    planned = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
+    cases = planned.goldens("s")
     assert [case.name for case in cases] == ["output:sum", "output:a", "output:score"]
     assert cases[0].tolerance.scaled == 0.5
-    assert [made.known("s", case) for case in cases] == [None, "x", None]
+    assert [planned.known("s", case) for case in cases] == [None, "x", None]
 
 
 @pytest.mark.parametrize(
@@ -246,24 +246,24 @@ def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None
 def test_blobs_that_lead_nowhere_or_are_not_there(
     blobs: str, text: str, problem: str, tmp_path: Path
 ) -> None:
-    found = of_heads(tmp_path, blobs, text)
-    assert any(re.match(problem, one) for one in found), found
+    reported = of_heads(tmp_path, blobs, text)
+    assert any(re.match(problem, one) for one in reported), reported
 
 
 def test_an_inner_blob_needs_a_shape_that_the_param_may_tell(tmp_path: Path) -> None:
     text = FED.replace("BLOBS", "sum: {constant: 1}")
-    (found,) = errors(tmp_path, text, HEADS)
+    (error,) = errors(tmp_path, text, HEADS)
     assert (
-        found == "2:14: inputs.s.sum: the key 'shape' is missing, and net.param does not tell it either"
+        error == "2:14: inputs.s.sum: the key 'shape' is missing, and net.param does not tell it either"
     )
     plan(tmp_path, text, HEADS.replace("sum 0=0", "sum 0=0 -23330=4,1,16,1,1"))
 
 
 def test_words_may_be_fed_to_an_inner_blob(tmp_path: Path) -> None:
     fed = "a: {random: integers, high: 99, shape: [7]}, b: {random: normal, shape: [7]}"
-    (found,) = errors(
+    (error,) = errors(
         tmp_path, f"model: {{param: net.param, bin: net.bin}}\ninputs: {{s: {{{fed}}}}}\n", WORDS
     )
     assert (
-        "inputs.s.b: pos (Embed) reads whole numbers, 0 to 199; random: normal gives fractions" in found
+        "inputs.s.b: pos (Embed) reads whole numbers, 0 to 199; random: normal gives fractions" in error
     )

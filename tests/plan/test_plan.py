@@ -91,9 +91,9 @@ def test_layers_of_one_name_get_their_number(load) -> None:
 
 def test_a_double_colon_does_not_reach_a_node_id(load) -> None:
     network = NETWORK.replace("gelu_1", "net::gelu").replace("out0", "net::out0")
-    found = names(load("", network).cases(FP32))
-    assert "net:gelu" in found
-    assert "output:net:out0" in found
+    named = names(load("", network).cases(FP32))
+    assert "net:gelu" in named
+    assert "output:net:out0" in named
 
 
 NAME = st.text(":#ab01", min_size=1, max_size=5)
@@ -106,12 +106,12 @@ def test_case_names_are_unique_and_free_of_double_colons(layers: list[str], outp
     lines.append(f"Slice cut 1 {len(outputs)} x{len(layers)} {' '.join(outputs)}")
     counts = f"{len(lines) + 1} {len(lines) + len(outputs)}"
     graph = param.parse("\n".join(["7767517", counts, "Input in 0 1 x0", *lines]), "net.param")
-    made = Spec(
+    spec = Spec(
         model={"param": "net.param", "bin": "net.bin"}, inputs={"s": {"x0": {"random": "normal"}}}
     )
-    found = names(Plan(made, graph).cases(FP32))
-    assert len(set(found)) == len(found)
-    assert not [name for name in found if "::" in name]
+    named = names(Plan(spec, graph).cases(FP32))
+    assert len(set(named)) == len(named)
+    assert not [name for name in named if "::" in name]
 
 
 # -- tolerance -----------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ PLAIN = MarkdownIt().enable("table")
 @settings(deadline=None)
 @given(st.text(min_size=1).filter(str.strip))
 def test_any_name_in_terminal_markdown_and_annotations(name: str) -> None:
-    told = document(name)
+    hostile = document(name)
     for verbosity in (-1, 0, 1, 2):
-        for line, _ in terminal.summary(told, verbosity):
+        for line, _ in terminal.summary(hostile, verbosity):
             assert printable(line) == line
-    tokens = [kind.type for kind in PLAIN.parse(markdown.summary(told, 1 << 20))]
+    tokens = [kind.type for kind in PLAIN.parse(markdown.summary(hostile, 1 << 20))]
     harmless = [kind.type for kind in PLAIN.parse(markdown.summary(document("l1"), 1 << 20))]
     assert tokens == harmless, "the same structure, whatever the name"
-    for line in github.annotated(told, {"GITHUB_ACTIONS": "true"}, Path("/repo")):
+    for line in github.annotated(hostile, {"GITHUB_ACTIONS": "true"}, Path("/repo")):
         assert re.fullmatch(r"::(error|warning) [^:\r\n]*::[^\r\n]*", line)
         keys = re.findall(r"(?:^|,)(\w+)=", line.partition("::")[2].partition(" ")[2].partition("::")[0])
         assert set(keys) <= {"file", "line", "title"}

@@ -64,12 +64,12 @@ def test_devices_that_were_used(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "told"), [(2.0, "32752x"), (6550.4, "10x: l31 reaches 6550.4 of 65504")]
+    ("largest", "message"), [(2.0, "32752x"), (6550.4, "10x: l31 reaches 6550.4 of 65504")]
 )
-def test_headroom(document: dict[str, Any], largest: float, told: str) -> None:
+def test_headroom(document: dict[str, Any], largest: float, message: str) -> None:
     changed = copy.deepcopy(document)
     changed["models"][0]["cases"][30]["metrics"]["reference_absmax"] = largest
-    assert f"  fp16 headroom: {told}" in plain(changed, 0)
+    assert f"  fp16 headroom: {message}" in plain(changed, 0)
 
 
 def test_cut_short_and_not_collected_come_first(document: dict[str, Any]) -> None:

@@ -30,8 +30,8 @@ def test_two_runs_that_write_one_file_never_tear_it(tmp_path: Path) -> None:
         thread.start()
     seen = 0
     while any(thread.is_alive() for thread in threads) or not seen:
-        found = json.loads(path.read_text("utf-8"))
-        assert set(found["cases"]) == {found["run"]}
+        document = json.loads(path.read_text("utf-8"))
+        assert set(document["cases"]) == {document["run"]}
         seen += 1
     for thread in threads:
         thread.join()

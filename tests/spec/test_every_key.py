@@ -60,11 +60,11 @@ def errors(folder: Path, data: Any) -> list[str]:
     path.write_text(json.dumps(data, indent=1).replace("NaN", ".nan"), "utf-8")
     try:
         spec.load(path)
-        found = []
+        reported = []
     except SpecError as error:
-        found = error.errors
-    assert all(line.isprintable() and len(line) < 600 for line in found)
-    return [line.removeprefix(f"{path}:") for line in found]
+        reported = error.errors
+    assert all(line.isprintable() and len(line) < 600 for line in reported)
+    return [line.removeprefix(f"{path}:") for line in reported]
 
 
 def line_of(data: Any, path: Keys) -> int:
@@ -82,13 +82,13 @@ def test_a_key_of_the_wrong_kind_is_told_where_it_stands(path: Keys, tmp_path: P
             return copy
 
         data = changed(DATA, path, put)
-        found = errors(tmp_path, data)
-        refused += bool(found)
+        reported = errors(tmp_path, data)
+        refused += bool(reported)
         line = line_of(data, path)
         own = range(line, line + len(json.dumps(value, indent=1).split("\n")))
         # or at one that holds it, and makes no sense with it
         holders = [line_of(data, path[:end]) for end in range(1, len(path))]
-        assert all(int(error.partition(":")[0]) in (*own, *holders) for error in found), found
+        assert all(int(error.partition(":")[0]) in (*own, *holders) for error in reported), reported
     assert refused >= 7
 
 
@@ -100,13 +100,13 @@ def test_a_key_that_is_misspelt_is_told_with_the_one_that_was_meant(path: Keys, 
         return {f"{k}x" if k == key else k: v for k, v in container.items()}
 
     data = changed(DATA, path, misspell)
-    found = errors(tmp_path, data)
+    reported = errors(tmp_path, data)
     line = line_of(data, (*path[:-1], f"{key}x"))
-    told = [error for error in found if error.startswith(f"{line}:")]
-    assert told or any(re.search(rf"one of the keys|'{key}' is missing", error) for error in found), (
-        found
-    )
-    assert not told or re.search(rf"unknown key '{key}x'; did you mean '\w", told[0]), told
+    there = [error for error in reported if error.startswith(f"{line}:")]
+    assert there or any(
+        re.search(rf"one of the keys|'{key}' is missing", error) for error in reported
+    ), reported
+    assert not there or re.search(rf"unknown key '{key}x'; did you mean '\w", there[0]), there
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if isinstance(path[-1], str)], ids=str)

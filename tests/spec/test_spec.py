@@ -16,51 +16,51 @@ from pytest_ncnn_parity.spec.spec import SpecError
 
 
 def test_every_key_of_the_design_is_accepted(tmp_path: Path) -> None:
-    made = load(tmp_path, WHOLE)
-    assert made.param == tmp_path / "gfpgan.param"
-    assert made.bin == tmp_path / "gfpgan.bin"
-    assert [c.name for c in made.comparisons] == [
+    loaded = load(tmp_path, WHOLE)
+    assert loaded.param == tmp_path / "gfpgan.param"
+    assert loaded.bin == tmp_path / "gfpgan.bin"
+    assert [c.name for c in loaded.comparisons] == [
         "cpu-vs-vulkan",
         "fp16-vs-fp32-vulkan",
         "fp16-vs-fp32-cpu",
         "fp16-range",
         "without-winograd",
     ]
-    assert made.comparisons[-1].reference == Setup(
+    assert loaded.comparisons[-1].reference == Setup(
         "vulkan:1", "fp16-storage", {"use_winograd_convolution": False}
     )
-    assert made.comparisons[-1].candidate == Setup("cpu", "bf16", {"num_threads": 2})
-    assert made.tolerance.of_precision("fp16-storage").given() == {"rtol": 1e-2}
-    assert made.tolerance.of_precision("fp16-packed").given() == {
+    assert loaded.comparisons[-1].candidate == Setup("cpu", "bf16", {"num_threads": 2})
+    assert loaded.tolerance.of_precision("fp16-storage").given() == {"rtol": 1e-2}
+    assert loaded.tolerance.of_precision("fp16-packed").given() == {
         "scaled": 0.1,
         "cosine": 0.99,
         "sqnr_db": 30,
     }
-    assert made.tolerance.layers["conv_1*"].given() == {"atol": 1e-3, "rtol": 1e-2}
-    assert (made.tolerance.headroom, made.tolerance.layers["type:Softmax"].headroom) == (2, 1.5)
-    assert made.inputs["portrait"]["in0"].norm == [0.00784, 0.00784, 0.00784]
-    assert made.masks == {"sum_249": 18}
-    assert [entry.reason for entry in made.known] == ["llvmpipe only", "see above"]
+    assert loaded.tolerance.layers["conv_1*"].given() == {"atol": 1e-3, "rtol": 1e-2}
+    assert (loaded.tolerance.headroom, loaded.tolerance.layers["type:Softmax"].headroom) == (2, 1.5)
+    assert loaded.inputs["portrait"]["in0"].norm == [0.00784, 0.00784, 0.00784]
+    assert loaded.masks == {"sum_249": 18}
+    assert [entry.reason for entry in loaded.known] == ["llvmpipe only", "see above"]
 
 
 def test_two_keys_are_enough(tmp_path: Path) -> None:
-    made = load(tmp_path, LEAST)
-    assert [c.name for c in made.comparisons] == [
+    loaded = load(tmp_path, LEAST)
+    assert [c.name for c in loaded.comparisons] == [
         "cpu-vs-vulkan",
         "fp16-vs-fp32-vulkan",
         "fp16-vs-fp32-cpu",
         "fp16-range",
     ]
-    source = made.inputs["noise"]["in0"]
+    source = loaded.inputs["noise"]["in0"]
     assert (source.shape, source.seed, source.mean, source.std) == (None, 0, 0.0, 1.0)
-    assert (made.layers.include, made.layers.exclude) == (["*"], [])
-    assert (made.masks, made.known, made.tolerance.fp16.given()) == ({}, [], {})
+    assert (loaded.layers.include, loaded.layers.exclude) == (["*"], [])
+    assert (loaded.masks, loaded.known, loaded.tolerance.fp16.given()) == ({}, [], {})
 
 
 def test_normal_values_have_no_bounds_and_uniform_ones_zero_to_one(tmp_path: Path) -> None:
-    made = load(tmp_path, LEAST.replace("normal}", "normal}, b: {random: uniform, low: -2}"))
-    assert made.inputs["noise"]["in0"].bounds == (None, None)
-    assert made.inputs["noise"]["b"].bounds == (-2, 1.0)
+    loaded = load(tmp_path, LEAST.replace("normal}", "normal}, b: {random: uniform, low: -2}"))
+    assert loaded.inputs["noise"]["in0"].bounds == (None, None)
+    assert loaded.inputs["noise"]["b"].bounds == (-2, 1.0)
 
 
 def test_an_own_reference_is_the_cpu_in_fp32_unless_given(tmp_path: Path) -> None:
@@ -80,15 +80,15 @@ def test_an_own_reference_is_the_cpu_in_fp32_unless_given(tmp_path: Path) -> Non
     ],
 )
 def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> None:
-    made = load(tmp_path, LEAST + f"compare: [{name}]").comparisons
-    assert [f"{c.reference} -> {c.candidate}" for c in made] == sides
+    built_in = load(tmp_path, LEAST + f"compare: [{name}]").comparisons
+    assert [f"{c.reference} -> {c.candidate}" for c in built_in] == sides
 
 
 def test_places_are_told_by_path(tmp_path: Path) -> None:
-    made = load(tmp_path, WHOLE)
-    assert made.line("inputs", "portrait") == 7
-    assert str(made.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:28:18"
-    assert str(made.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:28:9"
+    loaded = load(tmp_path, WHOLE)
+    assert loaded.line("inputs", "portrait") == 7
+    assert str(loaded.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:28:18"
+    assert str(loaded.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:28:9"
 
 
 # -- errors --------------------------------------------------------------------------------------
@@ -121,14 +121,14 @@ def test_places_are_told_by_path(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_has_its_place_and_a_guess(text: str, error: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + text)
-    assert re.match(error, found)
+    (message,) = errors(tmp_path, LEAST + text)
+    assert re.match(error, message)
 
 
 @pytest.mark.parametrize("name", ["a b", "a::b", "a/b", "'[a]'", "''"])
 def test_a_sample_name_must_fit_a_node_id(name: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST.replace("noise", name))
-    assert found.startswith("2:10: inputs.")
+    (error,) = errors(tmp_path, LEAST.replace("noise", name))
+    assert error.startswith("2:10: inputs.")
 
 
 def test_every_error_is_told_at_once_in_the_files_order(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ unknown: 1
 
 def test_of_very_many_errors_the_first_are_told_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
-    found = errors(tmp_path, LEAST + "masks:\n" + "".join(f"  l{i}: x\n" for i in range(20_000)))
+    reported = errors(tmp_path, LEAST + "masks:\n" + "".join(f"  l{i}: x\n" for i in range(20_000)))
     assert time.monotonic() - start < 60.0
-    assert len(found) == MOST_ERRORS + 1
-    assert (found[0][:4], found[-1]) == ("4:7:", "... and more")
+    assert len(reported) == MOST_ERRORS + 1
+    assert (reported[0][:4], reported[-1]) == ("4:7:", "... and more")
 
 
 def test_every_missing_key_is_told(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_every_missing_key_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[a, b]", "text", "18", "null"])
 def test_a_spec_is_a_mapping(text: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, text)
-    assert found.startswith("1:1: ")
+    (error,) = errors(tmp_path, text)
+    assert error.startswith("1:1: ")
 
 
 def test_a_spec_that_cannot_be_read(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def errors(folder: Path, own: str) -> list[str]:
     ],
 )
 def test_equal_sides_are_refused(sides: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, f"{{name: own, {sides}}}")
-    assert found.startswith("3:11: compare.0: reference and candidate are the same")
+    (error,) = errors(tmp_path, f"{{name: own, {sides}}}")
+    assert error.startswith("3:11: compare.0: reference and candidate are the same")
 
 
 @pytest.mark.parametrize(
@@ -56,23 +56,23 @@ def test_equal_sides_are_refused(sides: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_own_comparison_is_one_error(own: str, error: str, tmp_path: Path) -> None:
-    found = [line for line in errors(tmp_path, own) if "'candidate' is missing" not in line]
-    assert len(found) == 1, found
-    assert re.match(r"3:\d+: ", found[0])
-    assert re.search(error, found[0])
+    reported = [line for line in errors(tmp_path, own) if "'candidate' is missing" not in line]
+    assert len(reported) == 1, reported
+    assert re.match(r"3:\d+: ", reported[0])
+    assert re.search(error, reported[0])
 
 
 def test_every_unknown_comparison_is_told_at_its_own_place(tmp_path: Path) -> None:
-    found = errors(tmp_path, "cpu-vs-vulcan, fp16-range, shiped")
-    assert len(found) == 2, found
-    assert re.match("3:11: .*'cpu-vs-vulcan'; did you mean 'cpu-vs-vulkan'", found[0])
-    assert re.match("3:38: .*'shiped'; did you mean 'shipped'", found[1])
+    reported = errors(tmp_path, "cpu-vs-vulcan, fp16-range, shiped")
+    assert len(reported) == 2, reported
+    assert re.match("3:11: .*'cpu-vs-vulcan'; did you mean 'cpu-vs-vulkan'", reported[0])
+    assert re.match("3:38: .*'shiped'; did you mean 'shipped'", reported[1])
 
 
 def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
     own = "{name: shipped, candidate: {device: vulkan}}"
-    (found,) = errors(tmp_path, f"shipped, {own}")
-    assert "comparison 'shipped' stands twice" in found
+    (error,) = errors(tmp_path, f"shipped, {own}")
+    assert "comparison 'shipped' stands twice" in error
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
 def test_the_tolerance_is_that_of_the_side_with_fewer_bits_the_candidates_first(
     reference: str, candidate: str, tolerance: str
 ) -> None:
-    made = Pair("own", Setup("vulkan", reference), Setup("cpu", candidate))
-    assert made.precision == tolerance
+    own = Pair("own", Setup("vulkan", reference), Setup("cpu", candidate))
+    assert own.precision == tolerance

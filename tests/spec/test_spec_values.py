@@ -10,37 +10,37 @@ from spec_texts import LEAST, errors
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999"])
 @pytest.mark.parametrize("key", ["atol", "rtol", "scaled", "cosine", "sqnr_db", "share"])
 def test_a_budget_must_be_finite(key: str, value: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{key}: {value}}}}}")
-    assert found.startswith(f"3:{22 + len(key)}: tolerance.fp16.{key}: ")
-    assert re.search(r"found -?(nan|inf)$", found)
+    (error,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{key}: {value}}}}}")
+    assert error.startswith(f"3:{22 + len(key)}: tolerance.fp16.{key}: ")
+    assert re.search(r"found -?(nan|inf)$", error)
 
 
 @pytest.mark.parametrize(
     "budget", ["atol: -1", "rtol: -1e-9", "scaled: -0.1", "cosine: 1.01", "share: 2"]
 )
 def test_a_budget_must_make_sense(budget: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{budget}}}}}")
-    assert "input should be" in found
+    (error,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{budget}}}}}")
+    assert "input should be" in error
 
 
 @pytest.mark.parametrize("value", ["0.5", "0", "-2", ".inf", ".nan", "high"])
 @pytest.mark.parametrize("where", ["headroom: {}", "layers: {{conv: {{headroom: {}}}}}"])
 def test_a_headroom_is_a_factor_of_one_and_more(where: str, value: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + f"tolerance: {{{where.format(value)}}}")
-    assert found.startswith("3:")
-    assert "headroom: input should be" in found
+    (error,) = errors(tmp_path, LEAST + f"tolerance: {{{where.format(value)}}}")
+    assert error.startswith("3:")
+    assert "headroom: input should be" in error
 
 
 @pytest.mark.parametrize("where", ["fp16: {headroom: 2}", "outputs: {out0: {headroom: 2}}"])
 def test_a_headroom_is_that_of_layers(where: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + f"tolerance: {{{where}}}")
-    assert "unknown key 'headroom'" in found
+    (error,) = errors(tmp_path, LEAST + f"tolerance: {{{where}}}")
+    assert "unknown key 'headroom'" in error
 
 
 @pytest.mark.parametrize("where", ["headroom: 2", "layers: {conv: {headroom: 2}}"])
 def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST + f"compare: [shipped]\ntolerance: {{{where}}}")
-    assert found == "4:12: tolerance: headroom is judged in fp16-range alone: add that to 'compare'"
+    (error,) = errors(tmp_path, LEAST + f"compare: [shipped]\ntolerance: {{{where}}}")
+    assert error == "4:12: tolerance: headroom is judged in fp16-range alone: add that to 'compare'"
 
 
 @pytest.mark.parametrize(
@@ -85,23 +85,23 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
     ],
 )
 def test_a_wrong_source(source: str, error: str, tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST.replace("{random: normal}", source))
-    assert re.match(r"2:\d+: (inputs\.noise\.in0|unknown key)", found)
-    assert re.search(error, found)
+    (message,) = errors(tmp_path, LEAST.replace("{random: normal}", source))
+    assert re.match(r"2:\d+: (inputs\.noise\.in0|unknown key)", message)
+    assert re.search(error, message)
 
 
 def test_a_source_of_two_kinds_is_not_guessed_at_with_its_own_word(tmp_path: Path) -> None:
-    (found,) = errors(tmp_path, LEAST.replace("random: normal", "file: a.npy, image: a.png"))
-    assert found.startswith("2:37: ")
-    assert "did you mean 'image'" not in found
+    (error,) = errors(tmp_path, LEAST.replace("random: normal", "file: a.npy, image: a.png"))
+    assert error.startswith("2:37: ")
+    assert "did you mean 'image'" not in error
 
 
 def test_what_is_quoted_is_short_and_can_be_printed(tmp_path: Path) -> None:
     long = '"' + r"\e\u202e\u2028" * 1000 + '"'
     for text in (f"masks: {{{long}: {long}}}", f"{long}: 1", f"compare: [{long}]", f"layers: {long}"):
-        (found,) = errors(tmp_path, LEAST + text)
-        assert found.isprintable()
-        assert len(found) < 400
+        (message,) = errors(tmp_path, LEAST + text)
+        assert message.isprintable()
+        assert len(message) < 400
 
 
 @pytest.mark.parametrize(
@@ -119,5 +119,5 @@ def test_what_is_quoted_is_short_and_can_be_printed(tmp_path: Path) -> None:
 )
 def test_a_wrong_setup(candidate: str, error: str, tmp_path: Path) -> None:
     text = f"compare: [{{name: own, candidate: {{{candidate}}}}}]"
-    (found,) = errors(tmp_path, LEAST + text)
-    assert re.match(error, found)
+    (message,) = errors(tmp_path, LEAST + text)
+    assert re.match(error, message)

@@ -54,10 +54,10 @@ long = st.integers(200, 255).map(lambda n: "n" * n)
 @given(st.lists(odd | long, min_size=2, max_size=5, unique=True))
 @settings(max_examples=40, deadline=None)
 def test_names_of_any_kind_come_through_yaml(
-    tmp_path_factory: pytest.TempPathFactory, found: list[str]
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("odd")
-    *inputs, out = found
+    *inputs, out = names
     lines = [f"Input {name} 0 1 {name} 0=4" for name in inputs]
     lines.append(f"Concat {out} {len(inputs)} 1 {' '.join(inputs)} {out}")
     text = "\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines, ""])

@@ -133,8 +133,8 @@ def test_a_key_must_be_plain() -> None:
 
 
 def test_every_problem_is_told_at_once() -> None:
-    found = problems("a: !x 1\nb: 1\nb: 2\n? {c: d}\n: 3\n")
-    assert [problem.split(": ")[0] for problem in found] == ["1:4", "3:1", "4:3"]
+    reported = problems("a: !x 1\nb: 1\nb: 2\n? {c: d}\n: 3\n")
+    assert [problem.split(": ")[0] for problem in reported] == ["1:4", "3:1", "4:3"]
 
 
 @pytest.mark.parametrize(

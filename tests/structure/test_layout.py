@@ -66,14 +66,14 @@ def tree(module: str) -> ast.Module:
 @cache
 def imports(module: str) -> frozenset[str]:
     """Dotted names, wherever in the module: also within functions, and for types alone."""
-    found = set()
+    imported = set()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(found)
+            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(imported)
 
 
 def inside(module: str) -> Iterator[str]:

@@ -68,9 +68,9 @@ def test_the_channels_of_a_picture_go_together() -> None:
 
 @pytest.mark.parametrize("shape", [(64,), (20, 30), (3, 16, 16), (2, 4, 8, 8), (1, 1, 2)])
 def test_smooth_values_reach_both_bounds(shape: tuple[int, ...]) -> None:
-    found = values("smooth", *shape, low=-3.0, high=5.0)
-    assert found.shape == shape
-    assert (found.min(), found.max()) == (-3.0, 5.0)
+    numbers = values("smooth", *shape, low=-3.0, high=5.0)
+    assert numbers.shape == shape
+    assert (numbers.min(), numbers.max()) == (-3.0, 5.0)
 
 
 def test_a_single_smooth_value_lies_between_its_bounds() -> None:
@@ -78,16 +78,16 @@ def test_a_single_smooth_value_lies_between_its_bounds() -> None:
 
 
 def test_integers_reach_both_bounds_and_are_numpys_frozen_stream() -> None:
-    found = values("integers", 1000, low=-2.0, high=9.0, seed=3)
-    assert found.dtype == np.int64
-    assert set(found.tolist()) == set(range(-2, 10))
-    assert np.array_equal(found, np.random.RandomState(3).randint(-2, 10, 1000, np.int64))
+    numbers = values("integers", 1000, low=-2.0, high=9.0, seed=3)
+    assert numbers.dtype == np.int64
+    assert set(numbers.tolist()) == set(range(-2, 10))
+    assert np.array_equal(numbers, np.random.RandomState(3).randint(-2, 10, 1000, np.int64))
 
 
 def test_one_integer_and_the_largest_there_are() -> None:
     assert values("integers", 4, low=7.0, high=7.0).tolist() == [7] * 4
-    found = values("integers", 4, low=-(2.0**31), high=2.0**31 - 1)
-    assert np.array_equal(found, found.astype(np.int32))
+    numbers = values("integers", 4, low=-(2.0**31), high=2.0**31 - 1)
+    assert np.array_equal(numbers, numbers.astype(np.int32))
 
 
 @pytest.mark.parametrize("random", ["normal", "uniform", "smooth", "integers"])

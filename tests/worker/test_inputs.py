@@ -20,7 +20,7 @@ from pytest_ncnn_parity.spec import spec as specs
 from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
-def made(folder: Path, source: str) -> np.ndarray:
+def array_of(folder: Path, source: str) -> np.ndarray:
     """The array the worker makes of a source, by way of a spec and its plan."""
     net = Network()
     net.layer("ReLU", "relu", [net.layer("Input", "in0", params="0=8" if "shape" not in source else "")])
@@ -31,30 +31,30 @@ def made(folder: Path, source: str) -> np.ndarray:
 
 
 def test_random_is_numpys_frozen_stream(tmp_path: Path) -> None:
-    drawn = made(tmp_path, "{random: normal, seed: 7, mean: 2, std: 3}")
+    drawn = array_of(tmp_path, "{random: normal, seed: 7, mean: 2, std: 3}")
     assert np.array_equal(drawn, np.random.RandomState(7).normal(2, 3, (8,)).astype(np.float32))
-    drawn = made(tmp_path, "{random: uniform, seed: 7, low: -1, high: 2, shape: [2, 3, 4]}")
+    drawn = array_of(tmp_path, "{random: uniform, seed: 7, low: -1, high: 2, shape: [2, 3, 4]}")
     assert np.array_equal(drawn, np.random.RandomState(7).uniform(-1, 2, (2, 3, 4)).astype("f4"))
     assert drawn.flags.c_contiguous
 
 
 def test_bounds(tmp_path: Path) -> None:
-    clipped = made(tmp_path, "{random: normal, low: -0.5, high: 0.25, shape: [1000]}")
+    clipped = array_of(tmp_path, "{random: normal, low: -0.5, high: 0.25, shape: [1000]}")
     assert (clipped.min(), clipped.max()) == (-0.5, 0.25)
-    uniform = made(tmp_path, "{random: uniform, shape: [1000]}")
+    uniform = array_of(tmp_path, "{random: uniform, shape: [1000]}")
     assert uniform.min() >= 0.0
     assert uniform.max() < 1.0
 
 
 def test_constant(tmp_path: Path) -> None:
-    assert np.array_equal(made(tmp_path, "{constant: -2.5}"), np.full(8, -2.5, np.float32))
+    assert np.array_equal(array_of(tmp_path, "{constant: -2.5}"), np.full(8, -2.5, np.float32))
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
 def test_npy_of_any_float_becomes_float32(tmp_path: Path, dtype: str) -> None:
     values = np.arange(8).astype(dtype)[::-1]
     np.save(tmp_path / "x.npy", values)
-    loaded = made(tmp_path, "{file: x.npy}")
+    loaded = array_of(tmp_path, "{file: x.npy}")
     assert loaded.dtype == np.float32
     assert np.array_equal(loaded, values.astype(np.float32))
 
@@ -98,28 +98,28 @@ def test_a_constant_is_an_integer_for_an_embed_alone(reader: str, dtype: type) -
 def test_minus_infinity_is_fed_from_a_file(tmp_path: Path) -> None:
     """As the attention masks of language models have it."""
     np.save(tmp_path / "x.npy", np.array([0, -np.inf] * 4))
-    assert made(tmp_path, "{file: x.npy}").tolist() == [0, -np.inf] * 4
+    assert array_of(tmp_path, "{file: x.npy}").tolist() == [0, -np.inf] * 4
 
 
 def test_npz_by_key_or_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros(8), b=np.ones(8))
     np.savez(tmp_path / "one.npz", c=np.full(8, 3.0))
-    assert made(tmp_path, "{file: two.npz, key: b}").sum() == 8
-    assert made(tmp_path, "{file: one.npz}").sum() == 24
+    assert array_of(tmp_path, "{file: two.npz, key: b}").sum() == 8
+    assert array_of(tmp_path, "{file: one.npz}").sum() == 24
     with pytest.raises(InputErrors, match=r"two.npz: holds the arrays a, b; name one with 'key:'"):
-        made(tmp_path, "{file: two.npz}")
+        array_of(tmp_path, "{file: two.npz}")
     with pytest.raises(InputErrors, match=r"holds the arrays a, b; .* \(not 'c'\)"):
-        made(tmp_path, "{file: two.npz, key: c}")
+        array_of(tmp_path, "{file: two.npz, key: c}")
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputErrors, match=r"cannot be read as .npy or .npz without pickles"):
-        made(tmp_path, "{file: x.npy}")
+        array_of(tmp_path, "{file: x.npy}")
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (np.zeros((1, 3, 4, 4)), "starts with a batch of 1"),
         (np.zeros((1, 1, 3, 4, 4)), "expected 1 to 4 dimensions"),
@@ -127,10 +127,10 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
         (np.zeros(3, complex), "expected floats or integers"),
     ],
 )
-def test_arrays_that_cannot_be_fed(tmp_path: Path, values: np.ndarray, told: str) -> None:
+def test_arrays_that_cannot_be_fed(tmp_path: Path, values: np.ndarray, message: str) -> None:
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(InputErrors, match=told):
-        made(tmp_path, "{file: x.npy}")
+    with pytest.raises(InputErrors, match=message):
+        array_of(tmp_path, "{file: x.npy}")
 
 
 def test_one_channel_of_a_volume_is_no_batch(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_images_are_what_ncnn_makes_of_them(tmp_path: Path, color: str) -> None:
     mean, norm = ([10.0, 20.0, 30.0], [0.5, 0.25, 0.125])
     if color == "gray":
         mean, norm = mean[:1], norm[:1]
-    ours = made(tmp_path, f"{{image: x.png, color: {color}, mean: {mean}, norm: {norm}}}")
+    ours = array_of(tmp_path, f"{{image: x.png, color: {color}, mean: {mean}, norm: {norm}}}")
     kind = {"rgb": "PIXEL_RGB", "bgr": "PIXEL_RGB2BGR", "gray": "PIXEL_GRAY"}[color]
     np.save(tmp_path / "pixels.npy", pixels)
     code = (
@@ -169,7 +169,7 @@ def test_images_are_what_ncnn_makes_of_them(tmp_path: Path, color: str) -> None:
 
 def test_an_image_is_resized_to_width_and_height(tmp_path: Path) -> None:
     Image.new("RGB", (10, 20), (255, 0, 0)).save(tmp_path / "x.png")
-    assert made(tmp_path, "{image: x.png, size: [4, 6]}").shape == (3, 6, 4)
+    assert array_of(tmp_path, "{image: x.png, size: [4, 6]}").shape == (3, 6, 4)
 
 
 def test_a_bad_input_is_one_error_with_its_place(gate: Gate, pytester: pytest.Pytester) -> None:

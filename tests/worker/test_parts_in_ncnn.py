@@ -42,7 +42,7 @@ def run(net: Network, folder: Path) -> tuple[Parts, Made]:
     def on_labels(layer: Layer) -> Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]:
         def copy(labels: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             blobs = {**values, **{blob: Blob.of(array) for blob, array in labels.items()}}
-            return {blob: made.array for blob, made in loaded.run_layer(layer, blobs).items()}
+            return {blob: value.array for blob, value in loaded.run_layer(layer, blobs).items()}
 
         return copy
 

@@ -54,12 +54,12 @@ def test_nobody_asks_for_a_key_while_it_is_off() -> None:
     def key() -> str:
         raise AssertionError("asked for")
 
-    made = {"out": Blob(None, np.zeros(1, np.float32))}
+    outputs = {"out": Blob(None, np.zeros(1, np.float32))}
     cache = StepCache()
-    assert cache.get(key, lambda: made) is made
+    assert cache.get(key, lambda: outputs) is outputs
     cache.open()
     with pytest.raises(AssertionError, match="asked for"):
-        cache.get(key, lambda: made)
+        cache.get(key, lambda: outputs)
 
 
 def test_the_same_step_on_the_same_values_is_taken_once() -> None:
@@ -151,9 +151,9 @@ def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> No
     alive: WeakSet[Blob] = WeakSet()
 
     def make() -> Made:
-        made = Blob(None, np.zeros(elements, np.float32))
-        alive.add(made)
-        return {"out": made}
+        value = Blob(None, np.zeros(elements, np.float32))
+        alive.add(value)
+        return {"out": value}
 
     cache.open()
     for elements, begins in taken:

@@ -70,8 +70,8 @@ def test_results_are_streamed_as_they_stand(tmp_path: Path) -> None:
 
 def test_what_ran_where_is_read_back(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
-    found = {m["case"]["id"]: m["case"]["evidence"] for m in talk(job(plan)) if "case" in m}
-    evidence = found["fp16-vs-fp32-vulkan::c1"]
+    by_case = {m["case"]["id"]: m["case"]["evidence"] for m in talk(job(plan)) if "case" in m}
+    evidence = by_case["fp16-vs-fp32-vulkan::c1"]
     assert evidence["execution"] == "vulkan, fp16 storage, fp16 arithmetic"
     assert evidence["device"].startswith("llvmpipe")
 
@@ -89,13 +89,13 @@ def trial(plan: Plan, masks: dict[str, int]) -> Judge:
 
 def layer_steps(messages: list[dict[str, Any]]) -> list[list[str]]:
     """The layers run, job by job."""
-    found: list[list[str]] = [[]]
+    runs: list[list[str]] = [[]]
     for message in messages:
         if "end" in message:
-            found.append([])
+            runs.append([])
         elif message.get("at", "").startswith("layer"):
-            found[-1].append(message["at"].split(" ", 2)[2])
-    return found[:-1]
+            runs[-1].append(message["at"].split(" ", 2)[2])
+    return runs[:-1]
 
 
 def test_a_trial_takes_only_steps_that_no_trial_took_before(tmp_path: Path) -> None:
@@ -182,9 +182,9 @@ def refused(broken: Judge) -> str:
 
 def test_an_error_of_ours_is_told_and_is_no_crash(tmp_path: Path) -> None:
     broken = replace(job(planned(tmp_path, "[cpu-vs-vulkan]")), trajectory=99)
-    told = refused(broken)
+    message = refused(broken)
     assert re.match(
-        r"internal error in the worker at .*py:\d+: (Index|Key)Error.*please report it", told
+        r"internal error in the worker at .*py:\d+: (Index|Key)Error.*please report it", message
     )
 
 

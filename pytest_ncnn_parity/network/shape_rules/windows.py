@@ -200,11 +200,11 @@ def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
     for size, window, (extra, asked) in zip(
         sizes_along(shape, windows), windows, OUTPUT_SIZE, strict=False
     ):
-        made = (size - 1) * window.stride + window.extent + number(layer, extra)
+        whole = (size - 1) * window.stride + window.extent + number(layer, extra)
         cut = window.before + window.after
-        if min(window.before, window.after) >= 0 and not number(layer, asked) and made <= cut:
+        if min(window.before, window.after) >= 0 and not number(layer, asked) and whole <= cut:
             return (
-                f"gets {list(shape)} and makes {made} along {window.axis}, of which its pads cut away "
+                f"gets {list(shape)} and makes {whole} along {window.axis}, of which its pads cut away "
                 f"{cut}, so nothing is left"
             )
     return ""

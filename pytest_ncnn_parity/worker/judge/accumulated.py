@@ -122,8 +122,8 @@ class Accumulated:
 
     def _compare(self, pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
         try:
-            expected, made = ({blob: _value(chain, blob)} for chain in (reference, candidate))
-            metrics, _ = self._natures.worst(made, expected, pair.tolerance, whole=True)
+            expected, values = ({blob: _value(chain, blob)} for chain in (reference, candidate))
+            metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
         except StepFailed as failed:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
         else:

@@ -82,17 +82,17 @@ class Int8Outputs:
                 self._runs = []
         if not self._runs:
             return None
-        still, *others = (made[output].array for made in self._runs)
+        still, *others = (outputs[output].array for outputs in self._runs)
         return own_moves(still, others)
 
     def _tried(self) -> Iterator[Made]:
         usual = self._sample.trajectory
-        made = self._run(usual)
-        yield made
+        outputs = self._run(usual)
+        yield outputs
         yield self._run(self._sample.nets.other(probes.plain_cpu(self._sample.job)))
         for draw in range(DRAWS):
             inputs = {
                 blob: Blob.of(moved(value.array, draw)) if value.floating else value
                 for blob, value in self._sample.inputs.items()
             }
-            yield usual.run(inputs, made)
+            yield usual.run(inputs, outputs)

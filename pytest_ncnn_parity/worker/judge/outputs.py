@@ -168,13 +168,13 @@ class WholeRuns:
         def measure(candidate: Array, expected: Array) -> Metrics:
             return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
 
-        made = self._of(net)[output]
+        value = self._of(net)[output]
         again = plain if self._sample.job.probe else None
 
         def noise(expected: Array) -> Conditioning:
-            return NO_EXCUSE if case.half else self._rounding.of(case, output, made, expected)
+            return NO_EXCUSE if case.half else self._rounding.of(case, output, value, expected)
 
-        result = golden.judge(case, made, again, measure, partial(self._int8.forgiving, case), noise)
+        result = golden.judge(case, value, again, measure, partial(self._int8.forgiving, case), noise)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":

@@ -93,10 +93,10 @@ class OutputRounding:
         """The outputs of one run, in which values moved if there is a `draw`."""
         blobs: Made = {}
         for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
-            made = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
+            outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
             if draw is not None and layer.type not in COPYING:
-                made = {blob: _moved(blob, value, half, draw) for blob, value in made.items()}
-            blobs.update(made)
+                outputs = {blob: _moved(blob, value, half, draw) for blob, value in outputs.items()}
+            blobs.update(outputs)
         return {name: blobs[name].array for name in self._outputs}
 
 

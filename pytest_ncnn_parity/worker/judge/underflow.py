@@ -121,11 +121,11 @@ class Underflows:
         rounded = self._run_rounded(
             layer, {b: v.stored() if v.floating else v for b, v in values.items()}
         )
-        for output, made in rounded.items():
+        for output, value in rounded.items():
             expected = self._blobs[output].array
-            if made.array.shape != expected.shape:
+            if value.array.shape != expected.shape:
                 continue  # as of what a detector finds: the case of the layer itself says so
-            metrics = compare(made.array, expected, tolerance)
+            metrics = compare(value.array, expected, tolerance)
             if not metrics.agrees:
                 return Underflow(
                     blob=blob,

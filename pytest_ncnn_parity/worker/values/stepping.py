@@ -80,11 +80,11 @@ class Chain:
             if missing is not None:
                 raise self.lost[missing]
             if layer.type == "Input":
-                made = fed(layer, self._inputs)
+                outputs = fed(layer, self._inputs)
             else:
-                made = self._run(layer, self.blobs)
+                outputs = self._run(layer, self.blobs)
         except StepFailed as failed:
             self.lost.update(dict.fromkeys(layer.outputs, failed))
             return {}
-        self.blobs.update(made)
-        return made
+        self.blobs.update(outputs)
+        return outputs
