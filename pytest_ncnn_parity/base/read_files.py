@@ -81,11 +81,14 @@ def _inside(path: Path, root: Path) -> bool:
 
 
 def _beside(path: Path) -> str:
-    """A guess at the file that was meant: one beside it with a similar name."""
+    """A guess at the file that was meant: one beside it with a similar name, and a similar suffix."""
     try:
-        return guess(path.name, [other.name for other in path.parent.iterdir()])
+        others = list(path.parent.iterdir())
     except OSError:  # no such folder, or none of ours to list
         return ""
+    suffixes = {one.suffix for one in others}
+    alike = {suffix for suffix in suffixes if not path.suffix or guess(path.suffix, [suffix])}
+    return guess(path.name, [one.name for one in others if one.suffix in alike])
 
 
 def _reason(error: Exception) -> str:

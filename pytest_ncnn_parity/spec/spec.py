@@ -246,6 +246,8 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
         return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']!s}"
+    if kind.startswith("int_") and isinstance(value, str) and value.isalpha() and value.isupper():
+        return f"{where}: replace {cut(value)} by a number"  # as a first spec has it: HEIGHT
     shown = "nothing" if value is None else quoted(value)
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
 

@@ -39,8 +39,8 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
     run.result.stdout.fnmatch_lines(
         [
-            "*digits.parity.yaml:16:55: inputs.noise.in0.shape.1: * valid integer; found 'HEIGHT'",
-            "*digits.parity.yaml:16:63: inputs.noise.in0.shape.2: * valid integer; found 'WIDTH'",
+            "*digits.parity.yaml:16:55: inputs.noise.in0.shape.1: replace HEIGHT by a number",
+            "*digits.parity.yaml:16:63: inputs.noise.in0.shape.2: replace WIDTH by a number",
         ]
     )
     assert "shape: [1, HEIGHT, WIDTH]" in path.read_text("utf-8")  # 1: the convolution's weights say so

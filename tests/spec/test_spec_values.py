@@ -68,6 +68,9 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
         ("{random: normal, mean: -1e39}", "greater than or equal to -34028.*; found -1e\\+39"),
         ("{random: normal, std: -1}", "greater than or equal to 0; found -1"),
         ("{random: normal, shape: [3.0]}", "valid integer; found 3.0"),
+        ("{random: normal, shape: [LENGTH, 4]}", "replace LENGTH by a number"),
+        ("{image: in0.png, size: [WIDTH, 4]}", "replace WIDTH by a number"),
+        ("{random: normal, shape: [height]}", "valid integer.*; found 'height'"),
         ("{random: normal, shape: [2147483648]}", "less than 2147483648"),
         (
             "{random: normal, shape: [100000, 100000, 100000]}",
