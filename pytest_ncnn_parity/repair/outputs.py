@@ -12,6 +12,10 @@ from pytest_ncnn_parity.plan.cases import Case
 # Any mask changes which roundings add up, and with them an error that is nothing but rounding. Of a
 # better output at least this share of what it may be off is gone, and half of its error.
 BEYOND_NOISE = 0.1
+# Of one whose error shows as a whole, though its largest may stay: half of the root mean square.
+# Above 40 dB it is rounding, of which the errors by chance of two runs differ less.
+HALVED_DB = 6.0
+ROUNDING_DB = 40.0
 
 
 @dataclass(frozen=True)
@@ -19,22 +23,27 @@ class OutputError:
     """The largest error of an output in any sample.
 
     `scaled`: as a share of the output's largest value. `used`: as a share of what an element may be off.
-    `failed`: the output was out of tolerance in at least one sample.
+    `failed`: the output was out of tolerance in at least one sample. `sqnr_db`: the least signal to
+    error, in dB, of any sample.
     """
 
     scaled: float
     used: float
     failed: bool
+    sqnr_db: float = math.inf
 
     def joined(self, other: OutputError) -> OutputError:
         return OutputError(
-            max(self.scaled, other.scaled), max(self.used, other.used), self.failed or other.failed
+            max(self.scaled, other.scaled),
+            max(self.used, other.used),
+            self.failed or other.failed,
+            min(self.sqnr_db, other.sqnr_db),
         )
 
 
 OutputErrors = Mapping[str, OutputError]
 
-DIED = OutputError(math.inf, math.inf, True)
+DIED = OutputError(math.inf, math.inf, True, -math.inf)
 
 
 def output_errors(judged: Iterable[tuple[Case, Result]]) -> dict[str, OutputError]:
@@ -46,7 +55,8 @@ def output_errors(judged: Iterable[tuple[Case, Result]]) -> dict[str, OutputErro
         metrics = result.metrics
         error = DIED
         if metrics is not None:
-            error = OutputError(metrics.scaled, metrics.used, result.outcome == "failed")
+            red = result.outcome == "failed"
+            error = OutputError(metrics.scaled, metrics.used, red, metrics.sqnr_db)
         errors[case.output] = errors.get(case.output, error).joined(error)
     return errors
 
@@ -60,7 +70,9 @@ def better(before: OutputError, after: OutputError) -> bool:
     """Whether an output is better beyond what rounding does by chance."""
     if before.failed or after.failed:
         return before.failed and not after.failed
-    return after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE
+    if after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE:
+        return True
+    return before.sqnr_db < ROUNDING_DB and after.sqnr_db >= before.sqnr_db + HALVED_DB
 
 
 def helps(before: OutputErrors, after: OutputErrors) -> bool:

@@ -40,6 +40,24 @@ def test_one_that_was_right_is_better_where_it_clearly_shows(
     assert helps({"out": right(before)}, {"out": right(after)}) is better
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "better"),
+    [
+        (30.0, 37.0, True),  # one element of 530,000 stays, and all others are right
+        (30.0, 33.0, False),
+        (45.0, 60.0, False),  # that was rounding
+        (37.0, 30.0, False),
+    ],
+)
+def test_one_whose_error_halves_as_a_whole_is_better_whatever_its_largest_error_does(
+    before: float, after: float, better: bool
+) -> None:
+    outputs = [
+        {"out": OutputError(0.07, used, False, db)} for used, db in ((0.88, before), (0.95, after))
+    ]
+    assert helps(*outputs) is better
+
+
 def test_one_better_output_is_enough() -> None:
     same = {"a": right(0.2), "b": right(0.2)}
     assert not helps(same, same)
