@@ -36,6 +36,8 @@ class Trunk(QuantizedNetwork):
         size = f"0={self.width} 1={self.height} 2={self.channels}"
         self.x = self.layer("Input", "in0", params=size)
         self.count = 1
+        self.words_source = ""  # of a spec's sample, beside in0
+        self._words = np.zeros(0, np.int32)
 
     def add(
         self,
@@ -68,6 +70,8 @@ class Trunk(QuantizedNetwork):
             net.load_model(f"{folder}/grown.bin")
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(self._sample).clone())
+        if self._words.size:
+            extractor.input("ids", ncnn.Mat(self._words.view(np.float32)).clone())
         code, output = extractor.extract(self.x)
         assert code == 0, f"{self.x}: extract returned {code}"
         return float(np.sqrt(np.mean(np.square(np.array(output, np.float64)))))
@@ -215,6 +219,19 @@ class Trunk(QuantizedNetwork):
         self.add("Pooling", "global", "0=1 4=1")
         self.height = self.width = 1
         return self.inner(length)
+
+    def feed_words(self, count: int, size: int) -> None:
+        """An input of `count` words of a vocabulary of `size`; it becomes x."""
+        self.x = self.layer("Input", "ids", params=f"0={count}")
+        self._words = self.rng.randint(0, size, count).astype(np.int32)
+        self.words_source = f", ids: {{random: integers, low: 0, high: {size - 1}, shape: [{count}]}}"
+
+    def embed(self, word: str, blob: str, size: int) -> str:
+        """The mean of a table's rows for the words of `blob`: a value for each channel."""
+        n = self.channels
+        table = self.rng.normal(1, 0.5, (size, n))
+        self.add("Embed", f"{word}_table", f"0={n} 1={size} 2=0 3={table.size}", [table], [blob])
+        return self.add("Reduction", f"{word}_mean", "0=3 1=0 -23303=1,0 4=0 5=1")
 
     def modulated(self, latent: str, length: int, out: int, strength: float) -> str:
         """A convolution whose weights a style of about `strength` scales, normalised by their size.

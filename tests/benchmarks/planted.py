@@ -1,41 +1,18 @@
 """Small networks, each with a known fault of fp16 planted among healthy blocks: the truth to blame.
 
-`write(folder, kind, seed)` makes a network and its spec. A seed varies the depth, sizes, weights,
-operators and position; what is planted is far beyond fp16's limits, and the rest is far within.
+A seed varies the depth, sizes, weights, operators and position; what is planted is far beyond fp16's
+limits, and the rest is far within. `kinds.py` writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Callable
 
 import numpy as np
 from blocks import Trunk
 
 FP16_MAX = 65504.0
 PEAK = 3.5  # of some thousand normal values, the largest in units of their size
-
-SPEC = """\
-model: {{param: {name}.param, bin: {name}.bin}}
-inputs:
-  first: {{in0: {{random: normal, seed: {first}}}}}
-  second: {{in0: {{random: normal, seed: {second}}}}}
-# what is planted is a matter of fp16: in fp32 every device is right, and would only cost time
-compare: [fp16-vs-fp32-vulkan]
-"""
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A written network; `blamed` are the layers that must be red in fp16-vs-fp32-vulkan."""
-
-    kind: str
-    seed: int
-    stem: Path
-    blamed: frozenset[str]
-
 
 Plant = Callable[[Trunk, bool], set[str]]  # into a network, beyond fp16 or within; whom to blame
 
@@ -291,28 +268,3 @@ def healthy(net: Trunk, hot: bool = False) -> set[str]:
     """No fault: blocks, and two of those above with values well within fp16."""
     two(net, hot)
     return set()
-
-
-KINDS: Mapping[str, Callable[[Trunk], set[str]]] = MappingProxyType(
-    {
-        plant.__name__: plant
-        for plant in (
-            storage, demodulation, cancelling, mean, softmax, underflow, two, branch, healthy,
-            winograd, int8,  # last, for a kind's place is a part of its seeds
-        )
-    }
-)  # fmt: skip
-
-
-def write(folder: Path, kind: str, seed: int) -> Planted:
-    """Write KIND_SEED.param, .bin and .parity.yaml into `folder`."""
-    stem = Path(folder) / f"{kind}_{seed}"
-    net = Trunk(np.random.RandomState(1000 * list(KINDS).index(kind) + seed))
-    net.grow(int(net.rng.randint(1, 6)))
-    blamed = KINDS[kind](net)
-    net.grow(int(net.rng.randint(1, 5)))
-    net.head()
-    net.write(stem)
-    text = SPEC.format(name=stem.name, first=2 * seed + 1, second=2 * seed + 2)
-    stem.with_suffix(".parity.yaml").write_text(text, encoding="utf-8")
-    return Planted(kind, seed, stem, frozenset(blamed))

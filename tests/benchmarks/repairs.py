@@ -1,6 +1,6 @@
 """How well planted faults are found and mended: `python tests/benchmarks/repairs.py`.
 
-For each kind of fault and each seed a network is made (`planted.py`), judged, and where it is red,
+For each kind of fault and each seed a network is made (`kinds.py`), judged, and where it is red,
 repaired. A row tells of a kind: the share of networks with the right layers blamed, with nothing
 else blamed, with masks that a run of the patched network proved, and with a minimal set of them (the
 gate, on freshly loaded networks, is green with it, and red again with any one mask taken away, or
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import planted
+import kinds
 
 from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, strong_mask
@@ -58,7 +58,7 @@ class Measured:
 
 
 def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
-    network = planted.write(folder, kind, seed)
+    network = kinds.write(folder, kind, seed)
     plan = check.plan(spec.load(network.stem.with_suffix(".parity.yaml")))
     (comparison,) = plan.spec.comparisons
     cases = plan.cases(comparison)
@@ -203,7 +203,7 @@ def _median(values: Sequence[float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--kinds", nargs="+", choices=planted.KINDS, default=list(planted.KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=kinds.FAULTS, default=list(kinds.FAULTS))
     parser.add_argument("--seeds", type=int, default=10, help="networks of each kind")
     parser.add_argument("--compare", action="store_true", help="count the runs of the ways by hand, too")
     args = parser.parse_args()

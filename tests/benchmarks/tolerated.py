@@ -1,0 +1,124 @@
+"""What is no fault, though a simple comparison takes it for one, as blocks of a network.
+
+Each block here is right: terms that cancel, small probabilities, a mask that is meant to overflow.
+Alone it is a healthy control. With `hot` a real fault stands behind it, which must not hide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from blocks import Trunk
+from planted import storage
+
+HIDDEN = (-1e4, -1e9, float(np.finfo(np.float32).min), -np.inf)
+WORDS = 8  # in a sentence
+
+
+def mixed_units(net: Trunk, hot: bool = True) -> set[str]:
+    """An output of boxes in pixels and scores near 1. Hot: a Softmax of 4,096 makes the scores wrong.
+
+    That is a hundredth of a budget of the largest box.
+    """
+    net.resize(64, 64)
+    for_scores, net.x = net.fork(2)
+    channels, places = net.channels, net.height * net.width
+    net.conv(4, 1, size=float(net.rng.uniform(200, 600)))
+    boxes = net.add("Reshape", "boxes", f"0={places} 1=4")
+    net.x, net.channels = for_scores, channels
+    net.conv(1, 1, size=0.02)
+    made = net.add("Reshape", "places", f"0={places} 1=1")
+    if hot:
+        made = net.add("Softmax", "softmax", "0=1 1=1")
+        net.add("BinaryOp", "times", f"0=2 1=1 2={places}.0")
+    else:
+        net.add("Sigmoid", "sigmoid")
+    net.add("Concat", "concat", "0=0", inputs=[boxes, net.x])
+    return {made}
+
+
+def saturating(net: Trunk, hot: bool = True) -> set[str]:
+    """A mask of -1e9 and its like in front of a Softmax. Hot: values beyond fp16 behind that."""
+    net.resize(8, 8)
+    kept, net.x = net.fork(2)
+    n, places = net.channels, net.height * net.width
+    net.conv(size=2.0)
+    net.add("Reshape", "rows", f"0={places} 1={n}")
+    rows, hidden = net.x, float(net.rng.choice(HIDDEN))
+    mask = np.where(net.rng.rand(n, places) < 0.4, hidden, 0.0)
+    mask[:, 0] = 0.0
+    net.add("MemoryData", "mask", f"0={places} 1={n}", [mask], [], flagged=False)
+    net.add("BinaryOp", "hide", "0=0", inputs=[rows, net.x])
+    net.add("Softmax", "attention", "0=1 1=1")
+    weights = net.add("Reshape", "planes", f"0={net.width} 1={net.height} 2={n}")
+    net.add("BinaryOp", "attend", "0=2", inputs=[kept, weights])
+    return storage(net, hot)
+
+
+def noisy(net: Trunk, hot: bool = True) -> set[str]:
+    """A branch whose terms cancel: fp16 leaves of it little but rounding. Hot: a fault behind."""
+    around, net.x = net.fork(2)
+    before, n = net.channels, int(net.rng.randint(3, 6)) * 4
+    net.conv(n, 1, size=0.05, bias=np.full(n, float(net.rng.uniform(80, 120))))
+    weight = net.rng.normal(0, 1, (before, n))
+    weight -= weight.mean(1, keepdims=True)
+    net.add("Convolution", "cancel", f"0={before} 1=1 5=1 6={weight.size}", [weight, np.zeros(before)])
+    net.add("BinaryOp", "little", "0=2 1=1 2=0.001")
+    net.channels = before
+    net.add("BinaryOp", "add", "0=0", inputs=[around, net.x])
+    return storage(net, hot)
+
+
+def words(net: Trunk, hot: bool = True) -> set[str]:
+    """Words that are looked up in a table. Hot: in two, and a Split stores them in 16 bits."""
+    kept, size = net.x, int(net.rng.choice([100, 3000, 70000]))
+    net.feed_words(WORDS, size)
+    names = [net.x]
+    if hot:
+        split = f"split_{net.x}"
+        names = net.fork(2)
+    for word, blob in zip(("scale", "shift"), names * (2 // len(names)) if hot else names, strict=False):
+        net.embed(word, blob, size)
+        row = net.add("Reshape", f"{word}_planes", f"0=1 1=1 2={net.channels}")
+        kept = net.add("BinaryOp", word, "0=2" if word == "scale" else "0=0", inputs=[kept, row])
+    return {split} if hot else set()
+
+
+def probabilities(net: Trunk, hot: bool = False) -> set[str]:
+    """Scores of a picture on which there is nothing: 1e-5, which fp16 makes 0."""
+    net.conv(int(net.rng.randint(2, 9)), 1, bias=None)
+    net.add("BinaryOp", "little", f"0=1 1=1 2={net.rng.uniform(10, 14):.3f}")
+    net.add("Sigmoid", "sigmoid")
+    return set()
+
+
+def sharp_map(net: Trunk, hot: bool = False) -> set[str]:
+    """A map of 0 and 1 with steep edges between, as text detectors draw it."""
+    net.resize(48, 48)
+    net.conv(1, 5, size=float(net.rng.uniform(20, 40)))
+    net.add("Sigmoid", "sigmoid")
+    return set()
+
+
+def bounded(net: Trunk, hot: bool = False) -> set[str]:
+    """Values beyond fp16 in front of what bounds them."""
+    away = net.rng.choice([-300.0, 300.0], net.channels)  # from 0, where the least rounding is a step
+    net.conv(size=40.0, bias=away)
+    net.add("BinaryOp", "large", f"0=2 1=1 2={net.rng.uniform(500, 2000):.1f}")
+    kinds = (("Sigmoid", ""), ("TanH", ""), ("Clip", "0=-1.0 1=1.0"), ("HardSigmoid", ""))
+    kind, params = kinds[net.rng.randint(len(kinds))]
+    net.add(kind, "bounded", params)
+    return set()
+
+
+def detections(net: Trunk, hot: bool = False) -> set[str]:
+    """Boxes as Yolov3DetectionOutput lists them: none, or all, and of one class.
+
+    For where a score is at a threshold, or two classes have nearly one score, rounding decides.
+    """
+    net.resize(13, 13)
+    bias = np.zeros((3, 6))
+    bias[:, 4:] = net.rng.choice([-14.0, 6.0])
+    net.conv(bias.size, 1, size=0.5, bias=bias.ravel())
+    anchors = "-23304=6,10.0,14.0,23.0,27.0,37.0,58.0 -23305=3,0.0,1.0,2.0 -23306=1,32.0"
+    net.add("Yolov3DetectionOutput", "detect", f"0=1 1=3 2=0.25 3=1.0 {anchors}")
+    return set()
