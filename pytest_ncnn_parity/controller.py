@@ -11,12 +11,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.report import case_records, counts, origin, run_report, run_state, writer
 from pytest_ncnn_parity.report.case_records import Carried
+from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import PlaceRecord
-from pytest_ncnn_parity.report.text import github, terminal
+from pytest_ncnn_parity.report.text import github, red_models, terminal
 from pytest_ncnn_parity.report.text.terminal import Line
 from pytest_ncnn_parity.spec import SUFFIX
 
@@ -162,6 +164,15 @@ class Controller:
         document = self._report.document()
         yield "ncnn parity", list(terminal.summary(document, verbosity, width, errors_above))
         yield "ncnn parity baseline", list(terminal.since_baseline(document, verbosity, width))
+
+    def document(self) -> Report:
+        """The report as far as the run has come."""
+        return self._report.document()
+
+    def red_models(self, width: int) -> Iterator[str]:
+        """The last lines of a run: one for each red model."""
+        if self._end is not None:
+            yield from map(printable, red_models.lines(self.document(), width))
 
     def remarks(self, environ: Mapping[str, str], annotated: bool = False) -> Iterator[Line]:
         """Lines after the summary: what failed the run, and what GitHub's runner reads in its log.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.options import MARKER
+from pytest_ncnn_parity.plugin.printing import Lists
 from pytest_ncnn_parity.spec import SUFFIX
 
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -31,6 +32,7 @@ class ReportingHooks:
         self._share: tempfile.TemporaryDirectory[str] | None = None
         self._begun = False
         self._narrowed = False
+        self._lists: Lists | None = None
 
     @property
     def _runs_nothing(self) -> bool:
@@ -109,6 +111,26 @@ class ReportingHooks:
         files = not all((called_in / place).is_dir() for place in self._config.args)
         return files or any(self._config.getoption(name, None) for name in CHOOSE)
 
+    @pytest.hookimpl(specname="pytest_terminal_summary", hookwrapper=True, tryfirst=True)
+    def pytest_terminal_summary_around(self, terminalreporter: Any) -> Generator[None, Any, None]:
+        """Around pytest's own summary: what it lists fits, and the last lines are ours."""
+        self._lists = Lists(terminalreporter, self._config, self._controller)
+        self._lists.for_failures()
+        yield
+        self._lists.restore()
+        last = list(self._controller.red_models(self._config.get_terminal_writer().fullwidth))
+        if last and self._config.option.verbose >= 0:
+            terminalreporter.section("ncnn parity: red models", red=True)
+            for text in last:
+                terminalreporter.write_line(text, red=True)
+
+    @pytest.hookimpl(specname="pytest_terminal_summary", tryfirst=True)
+    def pytest_terminal_summary_of_others(self) -> None:
+        """What other plugins read are the reports themselves."""
+        if self._lists is not None:
+            self._lists.restore()
+
+    @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         verbosity = self._config.option.verbose
         width = self._config.get_terminal_writer().fullwidth
@@ -121,3 +143,5 @@ class ReportingHooks:
         annotated = any(map(self._config.pluginmanager.hasplugin, ANNOTATES))
         for text, style in self._controller.remarks(os.environ, annotated):
             terminalreporter.write_line(text, **({style: True} if style else {}))
+        if self._lists is not None:
+            self._lists.for_short_summary()

@@ -60,6 +60,24 @@ def commonest_reason(skipped: Sequence[CaseRecord]) -> str:
     return reason if count == len(skipped) else f"{reason} ({count} of {len(skipped)} cases)"
 
 
+def idle(document: Report) -> Iterator[tuple[str, list[str], int]]:
+    """Why comparisons ran in no model: a reason, the comparisons, and how many cases they have.
+
+    Of comparisons whose cases were all skipped for one reason: it is the machine that lacks something.
+    """
+    by_name: dict[str, list[CaseRecord]] = {}
+    for model in document["models"]:
+        for case in model["cases"]:
+            by_name.setdefault(case["comparison"], []).append(case)
+    by_reason: dict[str, list[str]] = {}
+    for name, cases in by_name.items():
+        reasons = {case["message"] for case in cases}
+        if len(reasons) == 1 and not any(map(compared, cases)):
+            by_reason.setdefault(reasons.pop(), []).append(name)
+    for reason, names in by_reason.items():
+        yield reason, names, sum(len(by_name[name]) for name in names)
+
+
 def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> str:
     """What to say of a run that compared nothing at all; empty where something was, or was not `wanted`.
 

@@ -174,11 +174,21 @@ def test_the_first_line_of_a_failure_is_its_summary(
     )
 
 
-def test_skips_are_told_at_the_spec(pytester: pytest.Pytester) -> None:
+def test_skips_are_told_once_and_reports_of_others_have_their_place_in_the_spec(
+    pytester: pytest.Pytester,
+) -> None:
     networks.chain(pytester.path)
-    networks.spec(pytester.path, networks.NOISE)
-    result = pytester.runpytest_subprocess("--ncnn-parity", "-rs")
-    result.stdout.fnmatch_lines(["SKIPPED [[]6[]] net.parity.yaml:3: ncnn on a * CPU ignores fp16*"])
+    networks.spec(pytester.path, networks.NOISE + "  more: {in0: {random: normal, seed: 1}}\n")
+    pytester.makepyfile("import pytest\n\n@pytest.mark.skip('not ours')\ndef test(): pass\n")
+    result = pytester.runpytest_subprocess("--ncnn-parity", "-rs", "--junitxml=junit.xml")
+    shown = [line for line in result.outlines if line.startswith("SKIPPED")]
+    assert sorted(shown)[-1].startswith("SKIPPED [1] test_skips")
+    (ours,) = (line for line in shown if "not ours" not in line)
+    assert ours.startswith("SKIPPED [12] fp16-vs-fp32-cpu: ncnn ignores fp16 on ")
+    assert "use ARM or Vulkan" in ours
+    result.assert_outcomes(passed=32, skipped=13)
+    details = ET.parse(pytester.path / "junit.xml").getroot().iter("skipped")
+    assert sum("net.parity.yaml:3: ncnn ignores" in str(one.text) for one in details) == 6
 
 
 def test_the_worker_needs_ncnn_and_numpy_alone() -> None:

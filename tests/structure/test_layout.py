@@ -35,7 +35,6 @@ CROSSING = {f"engine.{name}" for name in ("protocol", "inputs", "evidence", "ste
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {
     "compare.fp16": "the limits of a format, which rooms need that know of no tolerance",
-    "report.text.line_width": "fits failures to a terminal, and its summary: neither imports the other",
 }
 UNTYPED = {  # where JSON or YAML is parsed or written
     "engine.protocol": "jobs and results",

@@ -1,8 +1,4 @@
-"""Lines fitted to a terminal's width.
-
-A module of its own, though a small one: pytest's nodes fit a case's failure with it and the terminal
-report its summary, and neither may import the other.
-"""
+"""Lines fitted to a terminal's width: wrapped, or cut."""
 
 from __future__ import annotations
 
@@ -10,6 +6,9 @@ import textwrap
 from collections.abc import Iterator
 
 PASTED = " " * 6  # a line that begins so is meant to be copied, and stays whole
+
+_DOTS = "..."
+_LEAST = 8  # characters of what is cut at its beginning
 
 
 def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:
@@ -22,3 +21,15 @@ def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:
         return
     indent = line[: len(line) - len(line.lstrip())] + "  "
     yield from textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` on one line of at most `width`, its end left out."""
+    return text if len(text) <= width else text[: max(0, width - len(_DOTS))] + _DOTS
+
+
+def cut_left(text: str, width: int) -> str:
+    """`text` on one line of at most `width`, its beginning left out, but never its last characters."""
+    if len(text) <= width:
+        return text
+    return _DOTS + text[-max(_LEAST, width - len(_DOTS)) :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report import counts, highlights
@@ -82,9 +82,13 @@ def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Lin
     yield from _not_collected(document, errors_above)
     for spec, why in counts.uncompared(document):
         yield f"NOTHING COMPARED in {spec}: {_first(why)}", "yellow"
+    idle = [] if verbosity > 0 else list(counts.idle(document))
+    for reason, comparisons, number in idle:
+        yield f"not run here: {', '.join(comparisons)} ({number} cases): {_first(reason)}", "yellow"
+    told = {name for _, comparisons, _ in idle for name in comparisons}
     for model in document["models"]:
         yield "", ""
-        yield from _model(model, verbosity)
+        yield from _model(model, verbosity, told)
 
 
 def _environment(document: Report) -> Iterator[Line]:
@@ -102,7 +106,8 @@ def _environment(document: Report) -> Iterator[Line]:
         yield f"  on {device['name']}: {', '.join(known)}", ""
 
 
-def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
+def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterator[Line]:
+    """`idle`: the comparisons that ran nowhere, of which enough is said."""
     cases = model["cases"]
     yield f"{model['spec']}: {_counts(cases)}", _style(cases)
     cached = counts.from_cache(cases)
@@ -114,7 +119,8 @@ def _model(model: ModelRecord, verbosity: int) -> Iterator[Line]:
         yield f"  fp16 headroom: {headroom}", ""
     for name in dict.fromkeys(case["comparison"] for case in cases):
         own = [case for case in cases if case["comparison"] == name]
-        yield from _comparison(name, own, verbosity)
+        if name not in idle:
+            yield from _comparison(name, own, verbosity)
     for device, dropped in dict.fromkeys((c["device"], tuple(c["dropped"])) for c in cases):
         if dropped:
             yield f"  {device} dropped {', '.join(dropped)}: it ran without", "yellow"

@@ -78,8 +78,8 @@ class LoadedNet:
             vulkan.require(self._device_index())
         elif self.setup.half == "fp16" and X86:
             raise Unavailable(
-                f"ncnn on a {platform.machine()} CPU ignores fp16: the result is bit-identical to "
-                "fp32, so nothing would be tested; run this comparison on ARM, or on Vulkan",
+                # bit for bit what fp32 gives; short, for terminals give each reason one line
+                f"ncnn ignores fp16 on {platform.machine()}; use ARM or Vulkan",
                 lasting=True,
             )
 

@@ -1,0 +1,108 @@
+"""What pytest's terminal lists of our cases: copies of its reports, in its lists for that time alone.
+
+pytest prints a block for each failure and a line for each skip, whatever was printed before. Reports
+themselves stay as they are, for other plugins read them.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity.controller import Controller
+from pytest_ncnn_parity.report.document.case import CaseRecord
+from pytest_ncnn_parity.report.text import failure_list
+from pytest_ncnn_parity.report.text.line_width import fitted
+
+Reports = list[Any]
+
+
+class Lists:
+    """The lists of failed and skipped tests that pytest's terminal prints from."""
+
+    def __init__(self, terminal: Any, config: pytest.Config, controller: Controller) -> None:
+        self._stats: dict[str, Reports] = terminal.stats
+        self._whole = {key: self._stats[key] for key in ("failed", "skipped") if key in self._stats}
+        self._config = config
+        self._width = config.get_terminal_writer().fullwidth
+        document = controller.document()
+        self._cases = {case["nodeid"]: case for model in document["models"] for case in model["cases"]}
+        self._fixes = {model["spec"]: model["fixes"] for model in document["models"]}
+
+    def restore(self) -> None:
+        """The reports as they are."""
+        self._stats.update(self._whole)
+
+    def for_failures(self) -> None:
+        """Each with a heading that names its spec; what is red again has but what differs."""
+        first: dict[object, CaseRecord] = {}
+
+        def block(report: Any, case: CaseRecord) -> None:
+            path, line, _ = report.location
+            report.location = (path, line, failure_list.heading(case, self._width))
+            name = failure_list.name(case)
+            if name not in first:
+                first[name] = case
+                return
+            lines = failure_list.again(case, first[name], self._fixes[name[0]])
+            entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ())
+            if lines is not None and len(entries) == 1:
+                report.longrepr = copy.deepcopy(report.longrepr)
+                shown = [part for text in lines for part in fitted(text, self._width)]
+                report.longrepr.reprtraceback.reprentries[0].lines = shown
+
+        self._replace("failed", block)
+
+    def for_short_summary(self) -> None:
+        """Lines that fit, of failures as well as skips; the skips of one reason are one line."""
+        if not _cut_by_pytest(self._config):
+            return
+        root, start = self._config.rootpath, self._config.invocation_params.dir
+        prefix = 0 if root == start else len(os.path.relpath(root, start)) + 1
+
+        def failure(report: Any, case: CaseRecord) -> None:
+            others = self._fixes.keys() - {case["nodeid"].partition("::")[0]}
+            brief = failure_list.in_brief(case, self._width, others, prefix)
+            crash = getattr(report.longrepr, "reprcrash", None)
+            if brief is not None and crash is not None:
+                report.nodeid, message = brief
+                report.longrepr = copy.copy(report.longrepr)
+                report.longrepr.reprcrash = copy.copy(crash)
+                report.longrepr.reprcrash.message = message
+
+        self._replace("failed", failure)
+        mine = (self._cases.get(report.nodeid) for report in self._whole.get("skipped", ()))
+        entries = failure_list.folded([case for case in mine if case is not None], self._width)
+
+        def skip(report: Any, case: CaseRecord) -> None:
+            place, reason = entries[case["nodeid"]]
+            report.longrepr = (place, None, reason)
+
+        if getattr(self._config.option, "fold_skipped", True):
+            self._replace("skipped", skip)
+
+    def _replace(self, key: str, change: Callable[[Any, CaseRecord], None]) -> None:
+        if key in self._whole:
+            self._stats[key] = [_copied(one, self._cases, change) for one in self._whole[key]]
+
+
+def _copied(
+    report: Any, cases: Mapping[str, CaseRecord], change: Callable[[Any, CaseRecord], None]
+) -> Any:
+    """A changed copy of a report on one of our cases; any other report itself."""
+    case = cases.get(report.nodeid)
+    if case is None or report.when != "call":
+        return report
+    shown = copy.copy(report)
+    change(shown, case)
+    return shown
+
+
+def _cut_by_pytest(config: pytest.Config) -> bool:
+    """Whether pytest fits its short summary to the terminal: not in a log of CI, nor with -vv."""
+    in_ci = any(os.environ.get(name) for name in ("CI", "BUILD_NUMBER"))
+    return not in_ci and config.option.verbose < 2
