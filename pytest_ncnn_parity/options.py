@@ -55,24 +55,25 @@ TABLE = {
             "cache",
             "DIR",
             None,
-            "keep verdicts in DIR, and where nothing that can change them has changed, do not run again",
+            "keep verdicts in DIR, and run again only what has changed",
         ),
-        Option("baseline", "FILE", None, "a saved JSON report: tell what is worse than in it"),
+        Option("baseline", "FILE", None, "a saved JSON report: report what is worse than in it"),
         Option(
             "baseline-factor",
             "FACTOR",
             "2",
-            "how many times larger than in the baseline an error or a largest value must be to be told",
+            "how many times larger than in the baseline an error or a largest value must be to be "
+            "reported as worse",
         ),
-        Option("baseline-fail", None, None, "fail the run where anything is worse than in the baseline"),
+        Option("baseline-fail", None, None, "fail the run if anything is worse than in the baseline"),
         Option(
             "fix",
             "off|suggest|write",
             "suggest",
-            "work out masks that repair a red model and prove them by a run; 'write' also puts the "
-            "patched .param and a patch into --ncnn-parity-dir",
+            "search for masks that fix a red model and prove them by running it; 'write' also writes "
+            "the patched .param and a patch to --ncnn-parity-dir",
         ),
-        Option("dir", "DIR", ".ncnn-parity", "where --ncnn-parity-fix=write writes"),
+        Option("dir", "DIR", ".ncnn-parity", "the folder that --ncnn-parity-fix=write writes to"),
         Option("fix-runs", "N", "300", "how many runs of a network a search for masks may take"),
         Option("fix-seconds", "SECONDS", "300", "how long a search for masks may take"),
         Option(
@@ -80,7 +81,7 @@ TABLE = {
             "DIR",
             None,
             "write each red layer to DIR as a network of its own, with its input and a script that "
-            "shows the fault with ncnn alone",
+            "shows the fault without this plugin",
         ),
         Option("timeout", "SECONDS", "120", "how long one step of a network may take", judges=True),
         Option(
@@ -94,22 +95,22 @@ TABLE = {
             "accumulated",
             None,
             None,
-            "beside each layer's own error measure that of the same value in the candidate's own run, "
-            "which shows where an output's error grows; runs every layer of a candidate once more",
+            "also measure each value's error in the candidate's own run, which shows where the error of "
+            "an output grows; runs every layer of a candidate once more",
         ),
         Option(
             "require-vulkan",
             None,
             None,
-            "fail, not skip, the cases that need a Vulkan device where there is none",
+            "fail, instead of skipping, the cases that need a Vulkan device if there is none",
             judges=True,
         ),
         Option(
             "allow-outside",
             None,
             None,
-            "read specs, and the models and inputs they name, that lie outside of the rootdir: by an "
-            "absolute path, by '..' or through a link",
+            "also read specs, models and inputs that lie outside of the rootdir: by an absolute path, "
+            "by '..' or through a link",
             judges=True,
         ),
     )

@@ -1,6 +1,6 @@
 """The table of causes: for each its name, when it is the one, what it means, and what to do.
 
-To add a cause, add a row to `CAUSES`, and one to `RULES` that reads what a probe of the worker tells.
+To add a cause, add a row to `CAUSES`, and one to `RULES` that reads the evidence of the worker's probes.
 """
 
 from __future__ import annotations
@@ -37,54 +37,55 @@ CAUSES = tuple(
     for row in (
         (
             "storage-overflow",
-            "a value is beyond 65504 where fp16 must hold it",
-            "the region's masks, or scale the weights",
+            "a value that fp16 must hold is beyond 65504",
+            "mask the region, or scale the weights",
         ),
         (
             "accumulator-overflow",
-            "inputs and result fit, a sum inside does not: right without fp16 arithmetic",
+            "inputs and results fit fp16, but a sum inside does not; right without fp16 arithmetic",
             "`31=1` on that layer",
         ),
         (
             "winograd-overflow",
-            "inputs and result fit, what winograd's transforms make of them does not: right without it",
+            "inputs and results fit fp16, but what winograd's transforms make of them does not; right "
+            "without winograd",
             "`31=64` on that layer, which stays on the GPU",
         ),
         (
             "headroom",
             "fp16 holds the values, but with less room below 65504 than the spec's `headroom` asks for",
-            "the masks, scale the weights, or ask for less",
+            "mask the region, scale the weights, or ask for less",
         ),
         (
             "underflow",
-            "values become 0 in fp16, and a reader breaks on it",
-            "the region's masks, or a larger epsilon",
+            "values become 0 in fp16, and a layer that reads them breaks",
+            "mask the region, or use a larger epsilon",
         ),
         (
             "reference",
-            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or disagrees "
-            "with itself once packing, winograd and sgemm are off",
-            "report the kernel upstream, or mend the model; a mask is no cure",
+            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or gives "
+            "something else without packing, winograd and sgemm",
+            "report the kernel upstream, or fix the model; a mask does not help",
         ),
         (
             "nondeterministic",
-            "the candidate gives something else when run again on the same inputs",
+            "the candidate gives another result when it runs again on the same inputs",
             "report it upstream",
         ),
         (
             "nan",
-            "nan where the reference has none, or made by the reference itself",
-            "mask, or mend the model",
+            "NaN where the reference has none, or NaN that the reference itself makes",
+            "mask the layer, or fix the model",
         ),
         (
             "precision",
             "finite, out of tolerance; the evidence says whether rounding, fp16 arithmetic or "
             "winograd explains it",
-            "a mask, or a tolerance if you can live with it",
+            "mask the layer, or allow the error by a tolerance",
         ),
         (
             "device",
-            "fp32 on the device is wrong as well, or a packed kernel is: kernel or driver",
+            "fp32 on the device is wrong as well, or a packed kernel is: a fault of kernel or driver",
             "report it upstream",
         ),
         (
@@ -94,40 +95,40 @@ CAUSES = tuple(
         ),
         (
             "crash",
-            "the step killed the worker; the rest went on",
-            "the message names step, signal and stderr",
+            "the step killed the worker; all else was run",
+            "report it upstream; the message has the step, the signal and stderr",
         ),
         (
             "timeout",
-            "the step outlasted the limit, and was killed; the rest went on",
-            "`--ncnn-parity-timeout`, or a smaller input",
+            "the step exceeded the time limit and was killed; all else was run",
+            "raise `--ncnn-parity-timeout`, or use a smaller input",
         ),
         (
             "shader",
             "a shader did not compile",
-            "driver or ncnn update",
+            "update the driver or ncnn",
         ),
         (
             "memory",
-            "the step asked for more than the worker may hold",
-            "`--ncnn-parity-memory`, or a smaller input",
+            "the step needed more memory than the worker may hold",
+            "raise `--ncnn-parity-memory`, or use a smaller input",
         ),
         (
             "load",
-            "the files cannot be loaded: weights too short, an operator ncnn does not know; all "
-            "cases that needed them are skipped",
-            "mend the files, or register the operator with `setup:`",
+            "the files cannot be loaded: the weights are too short, or ncnn does not know an operator; "
+            "all cases that need them are skipped",
+            "fix the files, or register the operator with `setup:`",
         ),
         (
             "shape",
-            "what comes does not fit a layer, or its weights, or a shape hint; it is not run, and what "
-            "lies behind is skipped",
-            "feed the size that the network was made for, or convert it again; write hints again",
+            "an input does not fit a layer, its weights or a shape hint; the layer is not run, and what "
+            "depends on it is skipped",
+            "feed the size that the network was made for, or convert the network or its hints again",
         ),
         (
             "conversion",
-            "the network in fp32 on the CPU does not give what was recorded elsewhere",
-            "mend the export or the preprocessing; a mask is no cure",
+            "the network in fp32 on the CPU does not give what the original framework recorded",
+            "fix the export or the preprocessing; a mask does not help",
         ),
     )
 )
