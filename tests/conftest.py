@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -145,6 +148,25 @@ def processor_features() -> set[str]:
     """What Linux says that this processor has."""
     cpuinfo = Path("/proc/cpuinfo")
     return set(cpuinfo.read_text("utf-8").split()) if cpuinfo.is_file() else set()
+
+
+@contextmanager
+def in_slow_layer(folder: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A gate in `folder`, in the slow layer of `networks.slow`, and the lines that it printed so far."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", *args],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while "quick PASSED" not in "".join(lines):
+            lines.append(process.stdout.readline())
+        time.sleep(0.3)
+        yield process, lines
+        lines += process.stdout
 
 
 def fresh_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -119,6 +119,16 @@ def two_branches(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
+def overflow_beside(folder: Path, operator: str, params: str, name: str = "net") -> None:
+    """Two outputs: `up` overflows on the way to out0, for which masks are; `other` makes out1."""
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16"), 2)
+    a = net.layer("BinaryOp", "up", [a], params="0=2 1=1 2=30000.0")
+    net.layer("BinaryOp", "down", [a], ["out0"], "0=2 1=1 2=0.00003")
+    net.layer(operator, "other", [b], ["out1"], params)
+    net.write(folder / name)
+
+
 def drift(folder: Path, layers: int = 30, name: str = "net") -> None:
     """Layers that add 0.0004 to a 1: fp16's next value is 0.00098 away, so each adds nothing there."""
     net = Network()

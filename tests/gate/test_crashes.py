@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import faulty_driver
 import networks
 import pytest
 import verdicts
+from conftest import in_slow_layer
 from network import Network
 
 from pytest_ncnn_parity.engine import jobs
@@ -138,20 +138,9 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
 def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
     networks.slow(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", "--ncnn-parity-fix=off"],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout is not None
-        output = ""
-        while "quick PASSED" not in output:  # from then on it is in the slow layer
-            output += process.stdout.readline()
-        time.sleep(0.3)
+    with in_slow_layer(pytester.path, "--ncnn-parity-fix=off") as (process, lines):
         os.kill(_worker_of(process.pid), signal.SIGKILL)
-        output += process.stdout.read()
+    output = "".join(lines)
     assert "slow (Convolution): killed by SIGKILL" in output
     assert "(crash)" in output
     assert "1 failed, 2 passed" in output

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import networks
 import pytest
-from conftest import Gate
+from conftest import Gate, in_slow_layer
 
 from pytest_ncnn_parity.report import document as shape
 
@@ -76,25 +72,13 @@ def test_ctrl_c(pytester: pytest.Pytester) -> None:
     specs(pytester.path, "a")
     networks.slow(pytester.path, "b")
     networks.spec(pytester.path, RANGE, "b")
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--ncnn-parity", "-v", ORDINARY],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout is not None
-        output = ""
-        while "quick PASSED" not in output:
-            output += process.stdout.readline()
-        time.sleep(0.2)
+    with in_slow_layer(pytester.path, ORDINARY) as (process, lines):
         process.send_signal(signal.SIGINT)
-        output += process.stdout.read()
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     report = json.loads((pytester.path / "report.json").read_text("utf-8"))
     assert (report["complete"], report["stopped"]) == (False, "interrupted")
     assert judged(report) == {"a.parity.yaml": 5, "b.parity.yaml": 2}
-    assert "interrupted" in output.partition("ncnn parity")[2]
+    assert "interrupted" in "".join(lines).partition("ncnn parity")[2]
 
 
 KILLS_ITSELF = """

@@ -7,18 +7,19 @@ one is known only when the readers have run, so results upstream are held until 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
@@ -38,23 +39,10 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
 
 
 class Fp16Range:
-    """Follows the reference's values that fp16 cannot hold through the layers. One per sample.
+    """Follows the reference's values that fp16 cannot hold through the layers. One per sample."""
 
-    `blobs` are the trajectory's values that somebody still reads; `run` runs a layer of the trajectory
-    on other values; `tolerance` is what a layer is allowed in a comparison.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        blobs: Made,
-        run: Callable[[Layer, Made], Made],
-        tolerance: Callable[[str, Layer], Tolerance],
-    ) -> None:
-        self._graph = graph
-        self._blobs = blobs
-        self._run = run
-        self._tolerance = tolerance
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
         self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
         self._right: dict[
             tuple[int, Tolerance, bool], bool
@@ -68,7 +56,7 @@ class Fp16Range:
                 self._absmax[name] = blob.absmax
 
     def is_read_in_16_bits(self, layer: Layer, candidate: Net) -> bool:
-        readers = (reader for blob in layer.outputs for reader in self._graph.consumers[blob])
+        readers = (reader for blob in layer.outputs for reader in self._reference.graph.consumers[blob])
         return any(candidate.execution(reader).feed is not None for reader in readers)
 
     def of_outputs(self, layer: Layer, candidate: Net | None) -> Unrepresentable | None:
@@ -78,7 +66,7 @@ class Fp16Range:
                 continue
             readers = tuple(
                 f"{reader.name} ({reader.type})"
-                for reader in self._graph.consumers[blob]
+                for reader in self._reference.graph.consumers[blob]
                 if reads_fp16(reader, candidate)
             )
             stored = stores_fp16(layer, candidate)
@@ -88,17 +76,18 @@ class Fp16Range:
 
     def near(self, layer: Layer, limit: float) -> Unrepresentable | None:
         """The largest of this layer's outputs from `limit` on, where its mask has fp16 hold it."""
-        largest = max(layer.outputs, key=lambda blob: self._blobs[blob].absmax, default=None)
-        if largest is None or self._blobs[largest].absmax < limit:
+        largest = max(layer.outputs, key=lambda blob: self._reference.blobs[blob].absmax, default=None)
+        if largest is None or self._reference.blobs[largest].absmax < limit:
             return None
         names = tuple(
             f"{reader.name} ({reader.type})"
-            for reader in self._graph.consumers[largest]
+            for reader in self._reference.graph.consumers[largest]
             if reads_fp16(reader, None)
         )
         stored = stores_fp16(layer, None)
-        held = stored or names
-        return Unrepresentable(largest, self._blobs[largest].absmax, stored, names) if held else None
+        if not (stored or names):
+            return None
+        return Unrepresentable(largest, self._reference.blobs[largest].absmax, stored, names)
 
     def reads_beyond(self, layer: Layer) -> bool:
         """Whether an input of `layer` is beyond fp16."""
@@ -120,7 +109,7 @@ class Fp16Range:
 
     def _origin(self, blob: str, candidate: Net | None) -> Layer:
         """The first layer upstream whose own inputs fp16 holds, or which takes them in fp32."""
-        layer = self._graph.producer[blob]
+        layer = self._reference.graph.producer[blob]
         if layer.type != "Input" and reads_fp16(layer, candidate):
             for source in layer.inputs:
                 if source in self._absmax:
@@ -148,19 +137,19 @@ class Fp16Range:
         return self._right[key]
 
     def _key(self, comparison: str, layer: Layer, candidate: Net | None) -> tuple[int, Tolerance, bool]:
-        return layer.number, self._tolerance(comparison, layer), stores_fp16(layer, candidate)
+        return layer.number, self._reference.tolerance(comparison, layer), stores_fp16(layer, candidate)
 
     def _measured(self, layer: Layer, tolerance: Tolerance, kept_in_fp16: bool) -> bool:
-        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+        if not self._reference.has_all_of(layer):
             return False
-        values = {blob: self._blobs[blob] for blob in layer.inputs}
+        values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
         stored = {blob: v.stored() if v.floating else v for blob, v in values.items()}
         try:
-            outputs = self._run(layer, stored)
+            outputs = self._reference.run(layer, stored)
         except StepFailed:
             return False
         for blob, output in outputs.items():
-            value, expected = output, self._blobs[blob]
+            value, expected = output, self._reference.blobs[blob]
             if not value.floating or value.array.shape != expected.array.shape:
                 return False
             if kept_in_fp16:
@@ -176,8 +165,8 @@ class Fp16Range:
 
         `was_stored`: it is a copy of what was in fp16 already, wherever the copy is kept.
         """
-        stored = was_stored or stores_fp16(self._graph.producer[blob], candidate)
-        readers = self._graph.consumers[blob]
+        stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
+        readers = self._reference.graph.consumers[blob]
         if not readers:
             return True  # it is an output of the network
         return any(

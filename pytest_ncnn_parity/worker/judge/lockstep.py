@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -54,10 +55,10 @@ class Lockstep:
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample)
-        rounded = (sample.run_reference, self._tolerance)
-        self._limits = Fp16Range(graph, self._chain.blobs, *rounded)
-        self._underflows = Underflows(graph, nets, self._chain.blobs, *rounded)
-        self._own_values = OwnValues(graph, self._chain.blobs, *rounded)
+        reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
+        self._limits = Fp16Range(reference)
+        self._underflows = Underflows(reference, nets)
+        self._own_values = OwnValues(reference)
         self._judge = LayerJudge(
             sample,
             self._chain,

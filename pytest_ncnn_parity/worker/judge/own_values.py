@@ -7,37 +7,24 @@ Whether it is one, the readers say: they are run on the candidate's own values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
 HANDED_ON = frozenset({"Split", "Noop", "Dropout"})  # as they are
 
 
 class OwnValues:
-    """Follows such values to their readers, copies of them too. One per sample.
+    """Follows such values to their readers, copies of them too. One per sample."""
 
-    `blobs` are the trajectory's values that somebody still reads; `run` runs a layer of the trajectory
-    on other values; `tolerance` is what a layer is allowed in a comparison.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        blobs: Made,
-        run: Callable[[Layer, Made], Made],
-        tolerance: Callable[[str, Layer], Tolerance],
-    ) -> None:
-        self._graph = graph
-        self._blobs = blobs
-        self._run = run
-        self._tolerance = tolerance
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
         self._own: dict[str, Made] = {}  # by comparison
         self._wrong: set[tuple[str, int]] = set()  # readers that are wrong, by comparison and number
 
@@ -53,18 +40,18 @@ class OwnValues:
                 continue
             if layer.type in HANDED_ON:
                 own.update(dict.fromkeys(layer.outputs, own[layer.inputs[0]]))
-            elif not self._is_right(layer, own, self._tolerance(comparison, layer)):
+            elif not self._is_right(layer, own, self._reference.tolerance(comparison, layer)):
                 self._wrong.add((comparison, layer.number))
 
     def _is_right(self, layer: Layer, own: Made, tolerance: Tolerance) -> bool:
-        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+        if not self._reference.has_all_of(layer):
             return False
-        values = {blob: own.get(blob, self._blobs[blob]) for blob in layer.inputs}
+        values = {blob: own.get(blob, self._reference.blobs[blob]) for blob in layer.inputs}
         try:
-            outputs = self._run(layer, values)
+            outputs = self._reference.run(layer, values)
         except StepFailed:
             return False
-        expected = {blob: self._blobs[blob] for blob in layer.outputs}
+        expected = {blob: self._reference.blobs[blob] for blob in layer.outputs}
         return all(
             outputs[blob].array.shape == value.array.shape
             and compare(outputs[blob].array, value.array, tolerance).agrees
@@ -89,7 +76,7 @@ class OwnValues:
 
     def _is_harmless(self, comparison: str, blob: str) -> bool:
         """Whether `blob` has readers, and all of them, those of copies too, are right."""
-        readers = self._graph.consumers[blob]
+        readers = self._reference.graph.consumers[blob]
         return bool(readers) and all(
             all(self._is_harmless(comparison, copy) for copy in reader.outputs)
             if reader.type in HANDED_ON

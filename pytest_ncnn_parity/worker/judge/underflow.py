@@ -5,43 +5,28 @@ Whether one does is known only when the reader's turn comes, so results upstream
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.pool import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-RunRounded = Callable[[Layer, Made], Made]
+from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 class Underflows:
-    """Follows tiny values from their makers to their readers. One per sample.
+    """Follows tiny values from their makers to their readers. One per sample."""
 
-    `blobs` are the trajectory's values that somebody still reads; `run_rounded` runs a layer of the
-    trajectory on other values; `tolerance` is what a layer is allowed in a comparison.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        nets: JobNets,
-        blobs: Made,
-        run_rounded: RunRounded,
-        tolerance: Callable[[str, Layer], Tolerance],
-    ) -> None:
-        self._graph = graph
-        self._tolerance = tolerance
+    def __init__(self, reference: Reference, nets: JobNets) -> None:
+        self._reference = reference
         self._nets = nets
-        self._blobs = blobs
-        self._run_rounded = run_rounded
         self._tiny: dict[str, int] = {}  # blob -> how many of its values fp16 makes 0
         self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
         self._missed: dict[tuple[str, str], Underflow] = {}  # by comparison and the maker's name
@@ -58,7 +43,7 @@ class Underflows:
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Note for cases upstream that `layer` cannot live with what fp16 makes of their values."""
-        if any(blob not in self._blobs for blob in (*layer.inputs, *layer.outputs)):
+        if not self._reference.has_all_of(layer):
             return
         comparisons = {case.comparison: case.candidate for case in waiting}
         for comparison, number in comparisons.items():
@@ -88,13 +73,13 @@ class Underflows:
     def _arrives_in_fp16(self, layer: Layer, candidate: Net | None) -> bool:
         """Whether what fp16 makes 0 is in fp16 on its way into `layer`: at its maker, or in between."""
         tiny = [blob for blob in layer.inputs if blob in self._tiny]
-        makers = [m for blob in tiny for m in (self._graph.producer[blob], self._origin(blob))]
+        makers = [m for blob in tiny for m in (self._reference.graph.producer[blob], self._origin(blob))]
         stored = any(stores_fp16(maker, candidate) for maker in makers)
         return bool(tiny) and (stored or reads_fp16(layer, candidate))
 
     def _origin(self, blob: str) -> Layer:
         """The layer that made the tiny values of `blob`, behind all that only copy them."""
-        layer = self._graph.producer[blob]
+        layer = self._reference.graph.producer[blob]
         if layer.type in COPYING:
             for source in layer.inputs:
                 if source in self._tiny:
@@ -110,19 +95,19 @@ class Underflows:
         culprits = [blob for blob in layer.inputs if blob in self._tiny]
         if not culprits or layer.type in COPYING:
             return None
-        tolerance = self._tolerance(comparison, layer)
+        tolerance = self._reference.tolerance(comparison, layer)
         key = (layer.number, tolerance)
         if key not in self._effects:
             self._effects[key] = self._measured(layer, tolerance, culprits[0])
         return self._effects[key]
 
     def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
-        values = {b: self._blobs[b] for b in layer.inputs}
-        rounded = self._run_rounded(
+        values = {b: self._reference.blobs[b] for b in layer.inputs}
+        rounded = self._reference.run(
             layer, {b: v.stored() if v.floating else v for b, v in values.items()}
         )
         for output, value in rounded.items():
-            expected = self._blobs[output].array
+            expected = self._reference.blobs[output].array
             if value.array.shape != expected.shape:
                 continue  # as of what a detector finds: the case of the layer itself says so
             metrics = compare(value.array, expected, tolerance)
