@@ -1,4 +1,4 @@
-"""What pytest sees: SpecFile > Sample > Comparison > Case."""
+"""The nodes that pytest collects: SpecFile > Sample > Comparison > Case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of the options, from the command line or the ini, checked: every wrong one is named."""
+"""Checks the values of all options, from the command line or the ini; every wrong one is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options: one table for the command line and its ini twins, and what their values come to.
+"""The table of options: command line, ini twins, defaults, help, and the type of their values.
 
 Nothing heavy may be imported here: the table is read in every run of pytest.
 """

@@ -1,4 +1,4 @@
-"""What is printed in place of a run: a first spec for a model, and the JSON Schemas."""
+"""What is printed instead of a run: a first spec for a model, or a JSON Schema."""
 
 from __future__ import annotations
 

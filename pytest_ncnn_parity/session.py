@@ -1,4 +1,4 @@
-"""What the cases of a session share: the runs of their specs, what was asked for, what was reported."""
+"""What the cases of one run share: the runs of their specs, the options, what was reported already."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every room may use, and what knows nothing of networks: errors, text, files, memory, signals."""
+"""What every folder may use and what knows nothing of networks: errors, text, files, memory, signals."""

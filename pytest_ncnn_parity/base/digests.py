@@ -1,4 +1,4 @@
-"""SHA-256 of files and texts. A file is read again only where its size or its time has changed."""
+"""SHA-256 digests of files and texts. A file is read again only if its size or its time has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of memory: as users write them, as messages show them, and how much this machine has. Pure."""
+"""Sizes of memory: read from options, written into messages, and how much this machine has. Pure."""
 
 from __future__ import annotations
 

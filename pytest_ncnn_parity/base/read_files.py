@@ -1,4 +1,4 @@
-"""Reading files that anybody may have written: where they may lie, and how much of them is read."""
+"""Reads files from untrusted sources: where they may lie, and how much of them is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does: workers are ended, files removed, reports written."""
+"""SIGTERM ends a run as Ctrl-C does: workers are ended, files are removed, reports are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became worse since a saved report: reads it, finds what belongs together, says what changed."""
+"""Compares a report with a saved one: matches layers and cases, and says what became worse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One case in the saved report and in this run's -> what is worse about it. Pure."""
+"""A case in the saved report and the same case in this run -> what became worse about it. Pure."""
 
 from __future__ import annotations
 

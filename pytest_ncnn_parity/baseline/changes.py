@@ -1,4 +1,4 @@
-"""A saved report x this run's -> what became worse. Pure: two documents in, plain records out."""
+"""A saved report and this run's report -> what became worse. Pure."""
 
 from __future__ import annotations
 

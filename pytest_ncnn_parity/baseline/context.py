@@ -1,4 +1,4 @@
-"""What two reports were made with: versions, devices, options, files. A text where it differs. Pure."""
+"""What two reports were made with: versions, devices, options, files; one line a difference. Pure."""
 
 from __future__ import annotations
 

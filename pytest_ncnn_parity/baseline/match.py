@@ -1,4 +1,4 @@
-"""Two networks -> which layer of the one is which of the other. By name, by structure, by place. Pure.
+"""Matches the layers of two networks by name, by structure and by position. Pure.
 
 A new export may number everything afresh: then `conv_17` is a name that another layer had before. So
 names are not simply believed: layers are paired by name first and by structure first, and that pairing

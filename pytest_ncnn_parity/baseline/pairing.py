@@ -1,4 +1,4 @@
-"""A model in two reports, the saved one and this run's: which cases belong together. Pure."""
+"""Pairs the cases of a model in the saved report with those of this run. Pure."""
 
 from __future__ import annotations
 

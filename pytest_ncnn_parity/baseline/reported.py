@@ -1,4 +1,4 @@
-"""A model as a report has it: its network as a graph, its cases by what they are about. Pure."""
+"""A model as a report describes it: its network as a graph, its cases by what they judge. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report read from a file, and refused with one clear error where it is none of ours."""
+"""Reads a saved report; a file that is no report of this plugin gives one clear error."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Verdicts of former runs, kept in a folder under everything that can change them."""
+"""Verdicts of earlier runs, kept in a folder under a key of everything that can change them."""

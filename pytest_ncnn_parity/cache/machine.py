@@ -1,4 +1,4 @@
-"""What of this machine can change a verdict: processor, system, packages, Vulkan drivers, variables.
+"""The part of the key that describes this machine: processor, system, packages, drivers, variables.
 
 Read from files alone, without starting a driver or importing ncnn. A driver's own code is looked at in
 `code_files`; here is what decides which drivers there are.

@@ -1,4 +1,4 @@
-"""The files of the project's own code that a spec's `setup` runs, as far as its text names them."""
+"""Finds the files of the project's own code that a spec's `setup` runs, as its text names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts under keys, each in a file of a folder. What is damaged or not ours counts as not there.
+"""Stores texts under keys, each in a file of one folder. A damaged or foreign file counts as missing.
 
 A key is a mapping of parts. Files are written whole, so several processes may share the folder.
 """

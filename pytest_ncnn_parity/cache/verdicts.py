@@ -1,4 +1,4 @@
-"""The face of the cache: what is kept for a sample of a spec, under a key of all that can change it."""
+"""The cache as the rest of the package uses it: the results of a spec's samples, and their keys."""
 
 from __future__ import annotations
 

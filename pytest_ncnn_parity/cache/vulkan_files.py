@@ -1,4 +1,4 @@
-"""Which Vulkan drivers and devices there are, as files show them: nothing is loaded or opened."""
+"""Lists Vulkan drivers and devices from files alone: no driver is loaded and no device is opened."""
 
 from __future__ import annotations
 

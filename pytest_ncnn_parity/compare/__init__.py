@@ -1,1 +1,1 @@
-"""Two arrays and a tolerance: setups and the pairs of them, metrics, tolerances, fp16's limits."""
+"""How networks are run and compared: setups, comparisons, metrics, tolerances, limits of the formats."""

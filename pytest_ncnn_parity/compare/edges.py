@@ -1,4 +1,4 @@
-"""A few elements out of tolerance: on the steep edges of a map they are rounding, elsewhere a fault.
+"""Forgives a few elements out of tolerance on the steep edges of a map, where they are rounding.
 
 Where a network draws a sharp line between 0 and 1, a logit's last digits move the line by a fraction
 of a pixel. In fp16 a text detector has up to 2 of 1,000 pixels off by up to 0.21 for that, all of them

@@ -1,4 +1,4 @@
-"""What int8 rounds: single values by one step, and what that makes of a whole network's outputs.
+"""What rounding to int8 does: to single values one step, and to a whole network's outputs what adds up.
 
 Where a value lies between two steps, the last bits of a float decide which it becomes. Layer by layer
 that is a step here and there. Behind dozens of layers every output has moved a little, on a CPU that

@@ -1,4 +1,4 @@
-"""One value against its reference, with all that is known of it. Runs nothing."""
+"""Compares one value with its reference by all that is known of that value. Runs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison of two arrays measured. Without numpy, which the parent process never imports."""
+"""The result of comparing two arrays. Free of numpy, which the parent process never imports."""
 
 from __future__ import annotations
 

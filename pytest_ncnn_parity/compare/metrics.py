@@ -1,4 +1,4 @@
-"""Two arrays and a tolerance -> metrics. Pure numpy; never raises for values that disagree."""
+"""Two arrays and a tolerance -> metrics. Pure numpy; values that disagree raise nothing."""
 
 from __future__ import annotations
 

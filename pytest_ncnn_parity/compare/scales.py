@@ -1,4 +1,4 @@
-"""What an error is measured by: one largest value, or that of each part, row or natural scale.
+"""What an error is measured by: the largest value of a blob, of a part, of a row, or a natural scale.
 
 A tolerance's `scaled` is a share of a scale. Of an image's pixels it is the largest value. Boxes in
 pixels beside scores from 0 to 1 have one each: by a common one, no error of a score would ever count.

@@ -1,1 +1,1 @@
-"""Evidence and the cause it shows, in words. Runs nothing."""
+"""Reads the cause of a failure from its evidence, and puts both into words. Runs nothing."""

@@ -1,4 +1,4 @@
-"""The table of causes: for each its name, when it is the one, what it means, and what to do.
+"""The table of causes: the name, the meaning and the remedy of each, and the rules that recognise it.
 
 To add a cause, add a row to `CAUSES`, and one to `RULES` that reads the evidence of the worker's probes.
 """

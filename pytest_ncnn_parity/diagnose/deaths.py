@@ -1,4 +1,4 @@
-"""Rules for cases whose step came to no result."""
+"""Rules for cases whose native step gave no result: it crashed, hung, was refused or was not taken."""
 
 from __future__ import annotations
 

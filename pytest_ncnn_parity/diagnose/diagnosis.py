@@ -1,4 +1,4 @@
-"""A failed case as the rules see it, and what a rule says of it."""
+"""What a rule is given, a failed case with its evidence, and what it returns, an explanation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the error of an output comes from when no layer is wrong by itself: in words. Pure."""
+"""Says where the error of an output grows when no layer is wrong by itself. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for cases that were compared and came out wrong; each assumes that those above do not apply."""
+"""Rules that read the values themselves. Each assumes that no rule before it in `RULES` applies."""
 
 from __future__ import annotations
 

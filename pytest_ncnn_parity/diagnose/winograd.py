@@ -1,4 +1,4 @@
-"""Rules for convolutions that ncnn computes by winograd: as predicted, and as a run without it shows."""
+"""Rules for convolutions that ncnn computes by winograd: predicted, or shown by a run without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was seen of a failed case, and what came of trying it otherwise: in words. Pure."""
+"""Puts the symptom of a failed case, and the trials that were made, into words. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The parent's side of the engine: starts workers, asks them, outlives their deaths."""
+"""The parent's side of running networks: jobs, worker processes, their results and evidence."""

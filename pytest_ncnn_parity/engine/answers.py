@@ -1,4 +1,4 @@
-"""What is worked out once for a spec, whoever asks for it: doubts, fixes, masks that are spare."""
+"""What is worked out once per spec, whoever asks for it first: doubts, fixes, masks nothing needs."""
 
 from __future__ import annotations
 

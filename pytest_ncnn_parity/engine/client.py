@@ -1,4 +1,4 @@
-"""pytest's side of the engine: starts workers, reads their messages, outlives their deaths."""
+"""Sends jobs to a worker and reads its messages; when a worker dies, another one goes on."""
 
 from __future__ import annotations
 

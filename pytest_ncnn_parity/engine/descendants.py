@@ -1,4 +1,4 @@
-"""A worker's whole family of processes, found and ended. Linux."""
+"""Finds and ends a worker's processes, with all that they started. Linux."""
 
 from __future__ import annotations
 

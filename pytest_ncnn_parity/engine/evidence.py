@@ -1,4 +1,4 @@
-"""What the worker saw of one case: the facts from which a cause is read. Plain values alone."""
+"""The facts that the worker saw of one case, from which its cause is read. Plain values alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan x question -> the job that a worker answers it by. Pure."""
+"""A plan and a question -> the job with which a worker answers it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a spec's results is kept for later runs, and what former runs have kept.
+"""Keeps a spec's results for later runs, and gives back those that earlier runs have kept.
 
 The unit is a comparison of a sample, for its cases are judged in view of each other: it is kept when all
 of its cases came to a result that may be kept, and then stands for any part of them.

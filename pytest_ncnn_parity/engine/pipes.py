@@ -1,4 +1,4 @@
-"""A thread that reads what a worker says, on both its pipes, so that the worker never waits for us."""
+"""A thread that reads both of a worker's pipes, so that the worker never waits for the parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One worker process: how it starts, what it is sent, how long it may take, and how it ends."""
+"""One worker process: how it is started, spoken to, timed and ended."""
 
 from __future__ import annotations
 

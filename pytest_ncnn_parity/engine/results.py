@@ -1,4 +1,4 @@
-"""The results of one sample, streamed as they are asked for: from here, or from another xdist worker."""
+"""The results of one sample, streamed as they come: from this process, or from another xdist worker."""
 
 from __future__ import annotations
 

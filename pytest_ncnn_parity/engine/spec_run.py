@@ -1,4 +1,4 @@
-"""The engine's face: what can be asked of a spec's networks. It idles, and starts workers, by itself."""
+"""All that may be asked of the networks of a spec: judge, try, verify, profile, time, isolate."""
 
 from __future__ import annotations
 

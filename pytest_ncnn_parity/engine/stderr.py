@@ -1,4 +1,4 @@
-"""What a worker's native code says on stderr: its beginning and end, and what can be learnt of it.
+"""What a worker's native code writes to stderr: its beginning, its end, and what can be read from it.
 
 However much is said, little is kept.
 """

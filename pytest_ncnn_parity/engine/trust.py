@@ -1,4 +1,4 @@
-"""Whether the reference can be believed: which of its layers read memory that nobody wrote. Pure."""
+"""Finds the layers of the reference whose result depends on memory that nobody wrote. Pure."""
 
 from __future__ import annotations
 

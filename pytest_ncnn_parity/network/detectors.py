@@ -1,4 +1,4 @@
-"""Layers that list what they detect: as many rows as there is to see, of which thresholds decide."""
+"""Layers that list detections: how many rows they give varies, and thresholds decide which."""
 
 from __future__ import annotations
 

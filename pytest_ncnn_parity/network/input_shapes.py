@@ -1,4 +1,4 @@
-"""Which shapes may be fed: those the .param tells, or its weights, where both are at odds.
+"""Which shapes may be fed: those of the .param, or those of the weights where the two contradict.
 
 Old converters wrote the sizes of an Input line in another order, and others kept those of another
 network: both go by unseen, for ncnn ignores them.

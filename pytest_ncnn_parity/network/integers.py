@@ -1,4 +1,4 @@
-"""Which values of a network are whole numbers: ncnn reads their 32 bits as integers, whatever they are.
+"""Which values of a network are integers: layers that read 32 bits as an integer, whatever they hold.
 
 A float there is no rounded word but its bits: 1.0 is word 1065353216, which ncnn cuts to the last.
 """

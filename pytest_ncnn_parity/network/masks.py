@@ -1,4 +1,4 @@
-"""The bits of a layer's mask (`31=`), and what they do to a layer. Pure.
+"""The bits of a layer's mask (`31=`), and what each of them switches off. Pure.
 
 What each bit switches off: src/net.cpp, get_masked_option.
 """

@@ -1,4 +1,4 @@
-"""What a layer computes, by the name under which tolerances know it.
+"""The name under which tolerances know what a layer computes.
 
 Mostly that is its type. Where one type computes in ways that are right to other degrees, each has a name
 of its own: in int8, and the functions of an UnaryOp that ncnn takes from the processor's approximations.

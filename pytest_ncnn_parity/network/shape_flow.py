@@ -1,4 +1,4 @@
-"""The shapes of a network's values, worked out from those that are fed, up to a first misfit."""
+"""Works out the shapes of all blobs from those of the inputs, up to the first misfit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shape an input must have, as far as the layers tell: its kind, its channels, its size.
+"""Which shape an input must have, as far as the layers tell: its rank, its channels, its size.
 
 Nothing runs: shapes flow through the network until one is known that fits every layer, alone of all.
 """

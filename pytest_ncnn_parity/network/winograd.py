@@ -1,4 +1,4 @@
-"""Which convolutions compute by winograd, and in tiles of what size. Pure."""
+"""Which convolutions ncnn computes by winograd, and the size of their tiles. Pure."""
 
 from __future__ import annotations
 

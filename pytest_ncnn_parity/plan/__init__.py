@@ -1,1 +1,1 @@
-"""Which cases there are: a spec held against its network."""
+"""Which cases there are, and whether a spec fits its network."""

@@ -1,4 +1,4 @@
-"""Spec x graph -> the cases there are, each with its tolerance. Pure."""
+"""A spec and a graph -> the cases there are, each with its tolerance. Pure."""
 
 from __future__ import annotations
 

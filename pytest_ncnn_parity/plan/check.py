@@ -1,4 +1,4 @@
-"""Spec against network and files: names that exist. Every error at once; `check_inputs` has a part."""
+"""Checks a spec against its network and its files, and reports every error at once."""
 
 from __future__ import annotations
 

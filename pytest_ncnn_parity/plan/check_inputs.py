@@ -1,4 +1,4 @@
-"""A spec's samples against network and files: inputs that exist, shapes and kinds of values that fit."""
+"""Checks a spec's samples: blobs that exist, and shapes and kinds of values that fit their readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of whole numbers: what an Embed reads must be words, and ones that it has."""
+"""Checks inputs that an Embed reads: they must be integers, and rows that it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recorded array is made of, from its header alone: numpy is not imported to collect a spec."""
+"""Reads a recorded array's dtype from its header: collecting a spec does not import numpy."""
 
 from __future__ import annotations
 

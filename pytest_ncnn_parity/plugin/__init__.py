@@ -1,4 +1,4 @@
-"""What pytest loads: the options, and which hooks a run has. Light, for every run of pytest loads it."""
+"""The entry point of the plugin: options, and the choice of hooks. Every run of pytest imports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hooks of the process that reports: the only one, or the one that has xdist's workers."""
+"""The hooks of the process that reports: the only process, or the one that controls xdist's workers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Red cases and the masks that make them right: searched for, proven, priced."""
+"""From red cases to masks that cure them: searched for, verified, and their cost measured."""

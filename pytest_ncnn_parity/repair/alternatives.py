@@ -1,4 +1,4 @@
-"""Answers to a fault that need no masks, each for the whole network; and what they and masks cost."""
+"""Cures for the whole network that need no masks, other setups, and what they cost beside the masks."""
 
 from __future__ import annotations
 

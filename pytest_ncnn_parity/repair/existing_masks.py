@@ -1,4 +1,4 @@
-"""The masks that the .param or the spec has already: those that are unsafe, and those nothing needs."""
+"""Judges the masks that the .param or the spec has already: unsafe ones, and ones that nothing needs."""
 
 from __future__ import annotations
 

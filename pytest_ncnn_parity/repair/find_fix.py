@@ -1,4 +1,4 @@
-"""From the red cases of a comparison to its fix: search for masks, verify them, price them, say so."""
+"""From the red cases of a comparison to its fix: searches for masks, verifies and times them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a repair comes to: masks for one comparison, what they change and cost, and what proved them."""
+"""A fix: the masks for one comparison, what they change and cost, and how they were verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of a network's outputs before and after a fix, and whether it helps. Pure."""
+"""The errors of a network's outputs before and after a fix, and whether the fix helps them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong in a comparison, over all samples of its spec: what a search for masks starts from."""
+"""What is red in a comparison over all samples of its spec: where a search for masks starts from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for masks: from a set that holds to one of which nothing can be given up. Pure.
+"""The search for masks: from a set under which the network is right to a minimal one. Pure.
 
 It knows layers by number, and nothing of ncnn: an oracle says whether a network is right under given
 masks; then they hold. Faults are not monotone (more masks can be worse than fewer), so the search claims

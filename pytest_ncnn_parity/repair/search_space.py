@@ -1,4 +1,4 @@
-"""Which masks a search may choose from, and those that the causes point at. Pure."""
+"""Which masks a search may choose from, and which of them the causes suggest. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a comparison is right under other masks: the engine tries them, within the search's budget."""
+"""Asks the engine whether a comparison is right under given masks, within the budget of the search."""
 
 from __future__ import annotations
 

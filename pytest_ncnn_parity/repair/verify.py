@@ -1,4 +1,4 @@
-"""Whole networks run as users run them, the patched one loaded afresh: are their outputs right?"""
+"""Loads patched networks afresh and runs them as users do: are the outputs right?"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Results -> one document, and that as JSON, HTML and text. Measures and judges nothing."""
+"""The report: one typed document, and how it is written as JSON, HTML and text. Judges nothing."""

@@ -1,4 +1,4 @@
-"""How many cases ended how, and whether anything was compared: a run that compared none is not green."""
+"""Counts cases by outcome, and tells whether anything was compared: a run without any is not green."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report files there are. A new one is a module that can `render` a document, and a row here."""
+"""The table of report formats. A new format is a module with a `render`, and a row here."""
 
 from __future__ import annotations
 

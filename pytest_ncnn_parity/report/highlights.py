@@ -1,4 +1,4 @@
-"""What the figures of cases say, in words: the worst, their share of the budget, what fp16 has left."""
+"""Puts a model's figures into words: the worst cases, their share of the budget, fp16's headroom."""
 
 from __future__ import annotations
 

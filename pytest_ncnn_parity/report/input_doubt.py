@@ -1,4 +1,4 @@
-"""Where a network is red on noise alone: that the input may be at fault, and how to feed a real one."""
+"""Says, where a network is red on random inputs alone, that they may be at fault, and what to feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reports of a session's cases carried, brought together: the document of every report."""
+"""Collects what the reports of the cases carried into the document that every report is made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run went: what was selected, what has a verdict, and why it ended before its end."""
+"""The state of a run: which cases were selected, which have a verdict, and why it ended early."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""A YAML spec: what may stand in it, what it means, and a first one for a model."""
+"""A YAML spec: what it may hold, what that means, and a first spec for a model."""
 
 SUFFIX = ".parity.yaml"  # what the name of every spec ends in

@@ -1,4 +1,4 @@
-"""What a first spec feeds a network with: its shape as the files tell it, values such as it may meet."""
+"""The inputs of a first spec: shapes as the files tell them, and values of the expected kind."""
 
 from __future__ import annotations
 

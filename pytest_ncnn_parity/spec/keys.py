@@ -1,4 +1,4 @@
-"""The keys a spec may have, and the values each may take; nothing of the network it speaks of."""
+"""The keys of a spec and the values that each may have, without regard to the network."""
 
 from __future__ import annotations
 

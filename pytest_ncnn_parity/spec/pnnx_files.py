@@ -1,4 +1,4 @@
-"""What pnnx wrote beside a converted network of its inputs. Read as text: nothing here is run.
+"""Reads what pnnx wrote about the inputs of a converted network. As text: nothing of it is run.
 
 pnnx (tools/pnnx/src/save_ncnn.cpp) converts NAME.pt to NAME.ncnn.param, and writes NAME_ncnn.py, which
 feeds the network once, and NAME.pnnx.param, the network before.

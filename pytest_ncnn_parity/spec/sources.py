@@ -1,4 +1,4 @@
-"""The keys of a spec's samples: where the values of an input come from, and what each may be."""
+"""The keys of a spec's samples: where the values of an input come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways a case, a network or a step of it comes to nothing: skipped, not to be had, failed."""
+"""The exceptions that end a case or a step: skipped, unavailable, failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bits the reference computes: compared between processes whose fresh memory holds other bytes."""
+"""Digests of the reference's values, for comparison with a process whose fresh memory differs."""
 
 from __future__ import annotations
 

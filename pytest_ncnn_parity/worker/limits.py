@@ -1,4 +1,4 @@
-"""What the system is told of a worker, by itself and at its start: how it may end, what it may hold."""
+"""Limits that a worker sets itself when it starts: how much memory it may hold, and no core dumps."""
 
 from __future__ import annotations
 

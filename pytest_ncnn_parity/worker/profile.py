@@ -1,4 +1,4 @@
-"""What a search for masks wants to know of a sample before it starts."""
+"""Measures a sample for the search: the range of each blob, and how sensitive layers are to rounding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long networks take, as their users run them: in turns, in one process."""
+"""Times networks as their users run them: in turns, within one process."""
 
 from __future__ import annotations
 

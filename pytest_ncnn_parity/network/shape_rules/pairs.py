@@ -1,4 +1,4 @@
-"""Operators of several inputs, element by element or end to end: BinaryOp, Eltwise, Concat.
+"""Operators of several inputs, combined element by element or joined: BinaryOp, Eltwise, Concat.
 
 Sources: src/layer/binaryop.cpp, eltwise.cpp, concat.cpp. None of them checks; all read past their input,
 and Concat writes past its output.

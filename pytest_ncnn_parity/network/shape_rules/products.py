@@ -1,4 +1,4 @@
-"""Operators that multiply by matrices: what is summed over must be as long on both sides.
+"""Operators that multiply matrices: the axis that is summed over must have one length on both sides.
 
 Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, lstm.cpp, gru.cpp, rnn.cpp,
 multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.

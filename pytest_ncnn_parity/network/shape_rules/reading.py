@@ -1,4 +1,4 @@
-"""What the rules read: a layer's numbers, and shapes by their axes.
+"""What the rules work with: a layer's parameters as numbers, and shapes by their axes.
 
 Shapes stand in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
 """

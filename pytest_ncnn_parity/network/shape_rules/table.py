@@ -1,4 +1,4 @@
-"""The table of rules, by operator: what of a layer's inputs does not fit it, and what to do.
+"""The table of rules by operator: which inputs do not fit a layer, and what to do about it.
 
 A rule fires only where ncnn reads or writes past a blob, refuses, or takes the elements for others;
 where it cannot know, it says nothing. A network that ran as it was meant breaks none.

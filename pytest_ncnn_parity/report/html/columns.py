@@ -1,4 +1,4 @@
-"""Every case as columns: what the page's script makes the table and the charts of. Small, and once."""
+"""The cases of a report as columns, in compact form, from which the page's script builds its views."""
 
 from __future__ import annotations
 

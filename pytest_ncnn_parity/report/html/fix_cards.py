@@ -1,4 +1,4 @@
-"""What repairs it: a card for each set of masks, or for why there is none."""
+"""The cards that show fixes: one for each set of masks, or for the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as text: template, style, scripts and data in one file that asks for nothing."""
+"""Joins template, style, scripts and data into one HTML page that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is red: a card for each layer and each output that failed, with why and where."""
+"""The cards that show failures: one for each red layer and output, with its cause and its place."""
 
 from __future__ import annotations
 

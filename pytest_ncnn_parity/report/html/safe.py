@@ -1,4 +1,4 @@
-"""What makes text from models harmless in a page: as text, as JSON, and for the eye."""
+"""Escapes text from models for a page: in HTML, in JSON, and characters that mislead the eye."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document as what the page's template shows: a part for each model."""
+"""What the page's template is given: a part of the document for each model."""
 
 from __future__ import annotations
 

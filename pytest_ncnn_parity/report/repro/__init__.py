@@ -1,1 +1,1 @@
-"""A red layer as files that show its fault with ncnn alone."""
+"""Files that reproduce the fault of a red layer with ncnn alone."""

@@ -1,4 +1,4 @@
-"""A red layer as files that show its fault with ncnn alone, written once for all samples of a spec."""
+"""Writes the files that reproduce a red layer, once for all samples of a spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What long work is at, as one line on a real terminal that is gone before pytest writes on."""
+"""One line on a terminal that shows what is being worked on; it is removed before pytest writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary at the end of a run, as lines of text and how each is to be marked."""
+"""The summary at the end of a run: lines of text, and the style of each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The cases of a sample, judged while its networks step through their layers."""
+"""Judges the cases of a sample while its networks step through their layers."""

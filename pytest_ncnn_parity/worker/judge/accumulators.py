@@ -1,4 +1,4 @@
-"""How far the sums inside a layer may go, from its parameters, its weights and what it is fed."""
+"""How large the sums inside a layer may become, from its parameters, its weights and its inputs."""
 
 from __future__ import annotations
 

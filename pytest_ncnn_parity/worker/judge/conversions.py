@@ -1,4 +1,4 @@
-"""What the reference's values lose in fp16, with nothing run on a device: predicted, or on an upload."""
+"""What the reference's values lose in fp16, predicted or on upload, without a layer run on a device."""
 
 from __future__ import annotations
 

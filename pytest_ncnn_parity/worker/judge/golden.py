@@ -1,4 +1,4 @@
-"""Recorded outputs: whether the network gives what the original framework gave."""
+"""Compares an output with its recording: does the network give what the original framework gave?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The largest values inside a layer, which no blob shows: predicted from the kernel that ncnn takes."""
+"""Predicts the largest values inside a layer, which no blob shows, from the kernel that ncnn chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that read int8, and outputs behind int8 layers: what is no fault of theirs."""
+"""Forgives layers that read int8, and outputs behind int8 layers, what rounding to int8 explains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that hold integers, and what becomes of them where Vulkan stores them in 16 bits."""
+"""Tracks values that hold integers, and what becomes of them where Vulkan stores them in 16 bits."""
 
 from __future__ import annotations
 

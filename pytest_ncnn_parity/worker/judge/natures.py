@@ -1,4 +1,4 @@
-"""How values are compared, each by what is known of it: its scale, its parts, integers, detections."""
+"""Chooses how values are compared by what is known of each: scale, parts, integers, detections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output cases: networks run from input to output as their users run them, and compared."""
+"""Judges output cases: runs whole networks as their users do, and compares the outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a case failed: the same step again, with one suspect taken away at a time."""
+"""Gathers evidence on a failed case: repeats the step with one suspect taken away at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference as those ask it who follow its values to their readers."""
+"""The reference as it is given to those parts that follow its values to the layers that read them."""
 
 from __future__ import annotations
 

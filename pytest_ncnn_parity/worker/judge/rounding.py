@@ -1,4 +1,4 @@
-"""Whether an error is what rounding would be: the reference is asked how far it moves by itself."""
+"""Measures how far the reference itself moves under rounding, to tell rounding from a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sample as it is judged: what all the parts that judge its cases read."""
+"""One sample as all parts that judge its cases are given it: job, network, inputs, loaded networks."""
 
 from __future__ import annotations
 

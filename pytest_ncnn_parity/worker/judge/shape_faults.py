@@ -1,4 +1,4 @@
-"""What cannot be compared because what is fed does not go with the model, and what lies behind it."""
+"""Fails cases whose inputs do not fit the network, and skips those that depend on them."""
 
 from __future__ import annotations
 

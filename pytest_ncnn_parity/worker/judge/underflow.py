@@ -1,4 +1,4 @@
-"""Values that fp16 makes 0: harmless mostly, and a fault of their maker where a reader breaks on them.
+"""Values that fp16 makes 0: mostly harmless, and a fault of their maker where a reader breaks on them.
 
 Whether one does is known only when the reader's turn comes, so results upstream are held until then.
 """

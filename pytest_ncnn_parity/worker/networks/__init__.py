@@ -1,1 +1,1 @@
-"""Networks loaded in ncnn, and what ncnn made of what was asked for."""
+"""Networks loaded in ncnn, and how they really run."""

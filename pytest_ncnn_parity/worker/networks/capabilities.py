@@ -1,4 +1,4 @@
-"""Whether a loaded network is what was asked for: what a device offers, and what ncnn dropped."""
+"""Reads back what ncnn made of the options: what the device lacks, and what was dropped."""
 
 from __future__ import annotations
 

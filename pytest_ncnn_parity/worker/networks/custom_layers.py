@@ -1,4 +1,4 @@
-"""Layers of the project's own: the spec's `setup`, a function that gets each network before loading."""
+"""Custom layers: calls the spec's `setup` with each network before it is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how each layer of a network runs, as read back from ncnn; and what a network can do."""
+"""Where and how each layer of a network runs, as read back from ncnn; and the interface of a network."""
 
 from __future__ import annotations
 

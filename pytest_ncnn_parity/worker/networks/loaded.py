@@ -1,4 +1,4 @@
-"""Networks loaded in ncnn: what was asked for, what came of it, and how a layer or all of it runs."""
+"""A network loaded in ncnn: runs one layer alone, or all of it."""
 
 from __future__ import annotations
 

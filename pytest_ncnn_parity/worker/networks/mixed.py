@@ -1,4 +1,4 @@
-"""A network under masks it was not loaded with: each layer runs where its mask is already."""
+"""A network under masks that it was not loaded with: each layer runs in a network that has its mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks of a worker: each loaded once per setup, and failing loads told once."""
+"""The networks of a worker: each is loaded once per setup, and a failure to load is reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What steps made, for as long as a search lasts: the same step on the same values is not run twice."""
+"""Remembers the results of steps during a search: the same step on the same values is not repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Vulkan driver: whether it gives the wanted device, if not why, and its version. In the worker."""
+"""The Vulkan driver: whether the device asked for is there, why it is not, and its version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network's files as ncnn takes them: what is wrong with them is found before they are loaded."""
+"""Checks a network's files before ncnn loads them, and finds the weights of each layer in its .bin."""
 
 from __future__ import annotations
 

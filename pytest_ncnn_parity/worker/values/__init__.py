@@ -1,1 +1,1 @@
-"""Values of a network, where they come from, and how long they are held."""
+"""The values of a network: where they come from, and how long they are kept."""

@@ -1,4 +1,4 @@
-"""The inputs of a job -> arrays."""
+"""The inputs of a job as arrays: drawn, or read from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers in running order, with the values between them held no longer than somebody reads them."""
+"""Steps through layers in running order, and drops each value after its last reader."""
 
 from __future__ import annotations
 
