@@ -50,7 +50,7 @@ class Session:
         return self._runs[plan.name]
 
     def _leave(self, name: str) -> None:
-        """One worker at a time: it holds networks and a GPU. And no results that nobody waits for."""
+        """End the worker of a spec, which holds networks and a GPU; drop results nobody waits for."""
         run = self._runs[name]
         run.finish()
         if self._waiting[name] <= 0 or self.settings.share is not None:  # there they can be read again
@@ -76,7 +76,7 @@ class Session:
         return first
 
     def was_interrupted(self, plan: Plan, sample: str) -> bool:
-        """Whether a case of `sample` was."""
+        """Whether a case of `sample` was interrupted before."""
         return (plan.name, sample) in self._interrupted
 
     def news(self, key: object) -> bool:

@@ -69,7 +69,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Account:
-    """What is said of a result; of a failed one also its cause, its fix, and where it is reproduced."""
+    """The text on a result; for a failed one also cause, fix, and the files that reproduce it."""
 
     message: case_text.Message
     diagnosis: Diagnosis | None = None
@@ -78,7 +78,7 @@ class _Account:
 
 
 def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
-    """Run the case as far as nobody has, and say what came of it. `again`: run it once more.
+    """The verdict on a case, which is run unless its result is known. `again`: run it once more.
 
     Raises EngineError where no worker can be started or spoken to.
     """
@@ -206,7 +206,7 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
 def _carried(
     subject: Subject, session: Session, run: SpecRun, result: Result, fix: FixRecord | None
 ) -> case_records.Carried:
-    """What is new beside the case itself, of its spec or of the run."""
+    """What the report of this case carries beside the case: news about its spec or the run."""
     carried: case_records.Carried = {}
     spec = subject.spec
     if fix is not None and session.news((spec, fix["comparison"])):
@@ -232,7 +232,7 @@ def _carried(
 
 
 def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[MaskNotice]:
-    """What is to be said of the masks that are there."""
+    """The notices about masks that the model or the spec has already."""
     notices = list(existing_masks.lint(subject.plan))
     if session.fix is not None and existing_masks.masked(subject.plan):
         try:

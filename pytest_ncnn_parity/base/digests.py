@@ -26,7 +26,7 @@ def of_file(path: Path) -> str:
 
 
 def of_texts(texts: Iterable[str]) -> str:
-    """The hexadecimal digest of `texts`: another order, or another cut between them, gives another."""
+    """The hexadecimal digest of a list of texts; their order and the cuts between them count."""
     digest = sha256()
     for text in texts:
         raw = text.encode("utf-8", "surrogatepass")

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """`value` of dataclasses, mappings, sequences and scalars as what JSON holds."""
+    """Turn dataclasses, mappings, sequences and scalars into what strict JSON can hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if is_dataclass(value) and not isinstance(value, type):

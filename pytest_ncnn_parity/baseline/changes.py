@@ -72,7 +72,7 @@ def _regressions(pair: ModelPair, factor: float) -> Iterator[RegressionRecord]:
 
 
 def _once(kind: Kind, case: CasePair) -> tuple[Kind, str, Target]:
-    """What is reported once: a move for all samples, a value's range for all comparisons."""
+    """Drop repetitions: a move is reported once for all samples, a range for all comparisons."""
     sample, comparison, target = case.key
     within = {"moved": comparison, "headroom": sample}.get(kind, f"{sample}::{comparison}")
     return kind, within, target

@@ -45,7 +45,7 @@ class ModelPair:
         return match(self.old.network, self.new.network)
 
     def counterpart(self, target: Target) -> Counterpart | None:
-        """What a layer or output of the saved report is in this run; None where it vanished."""
+        """What a layer or output of the saved report is in this run; None if it has vanished."""
         if isinstance(target, str):
             return self._output(target)
         if target not in self.layers:
@@ -55,7 +55,7 @@ class ModelPair:
         return Counterpart(number, name, was, matched_by)
 
     def _output(self, blob: str) -> Counterpart | None:
-        """By the layer it comes from, where that one's is an output still; else by its name."""
+        """Match an output by the layer that makes it, or else by its name."""
         origin = self.old.network.origin(blob)
         outputs = self.new.network.outputs
         if origin is not None and origin[0] in self.layers:
@@ -114,7 +114,7 @@ class ModelPair:
 
 
 def _itself(target: Target, case: CaseRecord) -> Counterpart:
-    """What a case that has none in the saved report is about, under the name that it has now."""
+    """The layer or output of a case that is new in this run, under its present name."""
     name = str(case["layer"] or case["output"])
     return Counterpart(target, name, name, NAME)
 

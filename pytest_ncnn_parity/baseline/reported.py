@@ -18,7 +18,7 @@ Reader = tuple[int, int, int]  # a layer, which of its inputs, and which output 
 
 
 class CaseKey(NamedTuple):
-    """What tells a case from the others of its model."""
+    """What distinguishes a case from the other cases of its model."""
 
     sample: str
     comparison: str

@@ -58,7 +58,7 @@ def _identified(path: str) -> CodeFile:
 
 
 def unchanged(files: Iterable[CodeFile]) -> bool:
-    """Whether all are as they were. Only where a time is another is a file read."""
+    """Whether no file has changed. A file is read only if its modification time differs."""
     return all(map(_unchanged, files))
 
 

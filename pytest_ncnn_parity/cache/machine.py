@@ -54,7 +54,7 @@ def variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def processor(file: Path = Path("/proc/cpuinfo")) -> str:
-    """Of all cores what tells their kinds apart, and the instructions they have."""
+    """The models of all cores and the instruction sets that they have."""
     try:
         lines = set(file.read_text("utf-8", "replace").splitlines())
     except OSError:
@@ -75,7 +75,7 @@ def _system() -> str:
 
 
 def _installed(package: str) -> str:
-    """Its version, and a digest of its installer's record, which has a hash of each file."""
+    """A package's version, and a digest of its installer's record, which holds a hash of each file."""
     try:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:

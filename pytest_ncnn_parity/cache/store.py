@@ -44,7 +44,7 @@ class Store:
         self._pruned = False
 
     def read(self, parts: Mapping[str, str]) -> str | None:
-        """The text kept under `parts`; None where there is none, or code that it came of has changed."""
+        """The text kept under `parts`; None if there is none, or if its code has changed since."""
         path = self._path(parts)
         try:
             checksum, _, body = path.read_text("utf-8").partition("\n")

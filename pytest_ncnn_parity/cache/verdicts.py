@@ -15,7 +15,7 @@ from pytest_ncnn_parity.spec.sources import FileSource, ImageSource
 
 
 class Cache:
-    """Texts by spec, sample and subject. `options`: those under which a verdict may be another.
+    """Texts by spec, sample and subject. `options` are those that can change a verdict.
 
     `problem`: why something could not be kept, if so.
     """
@@ -36,7 +36,7 @@ class Cache:
         return None if parts is None else self._store.read({**parts, "subject": subject})
 
     def put(self, plan: Plan, sample: str, subject: str, text: str, worker: int) -> None:
-        """Keep `text`, which the worker of that process id has come to since `get` was asked.
+        """Keep `text`, the result of the worker with that process id since the call of `get`.
 
         Not where a file has changed meanwhile, or where the worker's code is not known.
         """

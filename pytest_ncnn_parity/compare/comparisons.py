@@ -102,7 +102,7 @@ class Pair(Comparison):
 
 
 class Fp16Range(Comparison):
-    """No candidate: can fp16 hold what the reference computes? Masks are run as `shipped`."""
+    """No candidate: can fp16 hold what the reference computes? Fixes are verified by `shipped`."""
 
     kind = "range"
     judges_headroom = True
@@ -117,7 +117,7 @@ class Fp16Range(Comparison):
 
 
 class Golden(Comparison):
-    """Outputs against what their original framework made of the same inputs."""
+    """Outputs against those that the original framework computed from the same inputs."""
 
     kind = "golden"
     of_recordings = True

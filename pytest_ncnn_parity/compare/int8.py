@@ -59,7 +59,7 @@ class OwnMoves:
     sqnr_db: float
 
     def forgiving(self, metrics: Metrics, tolerance: Tolerance) -> Metrics:
-        """`metrics` as agreeing, where the output's error is like these moves."""
+        """`metrics`, as agreeing if the error of the output is no larger than such moves."""
         if tolerance.moves:
             metrics = replace(metrics, also_allowed=self._in_words(tolerance))
         too_far = metrics.scaled > min(MOST_MOVED, MOST_ELEMENT * self.scaled)
@@ -84,7 +84,7 @@ class OwnMoves:
 
 
 def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves:
-    """Of an output that is `still`, and `others` in runs that should have given the same."""
+    """Compare the output `still` with `others`, from runs that should have given the same."""
     moves = [compare(other, still, Tolerance()) for other in others if other.shape == still.shape]
     return OwnMoves(
         max((move.scaled for move in moves), default=0.0),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Nature:
-    """How a value came about, as far as it bears on how large an error of it is.
+    """How a value was computed, as far as that decides what its error is measured by.
 
     `unit` is the natural scale of all of it: 1 of a probability, however small those at hand are; 0
     where there is none. A value that several layers made side by side has `parts`: an integer for each

@@ -51,13 +51,13 @@ class Failure:
 
     @property
     def metrics(self) -> Metrics:
-        """Of a case that was compared."""
+        """The metrics of a case that was compared."""
         assert self.result.metrics is not None
         return self.result.metrics
 
     @property
     def collapsed(self) -> bool:
-        """Whether the error is none that rounding makes."""
+        """Whether the error is larger than rounding can make it."""
         metrics = self.metrics
         return bool(metrics.nan + metrics.inf) or metrics.scaled >= COLLAPSED
 
@@ -78,7 +78,7 @@ class Failure:
         return f"{self.death.detail} on {self.side(self.death)}"
 
     def side(self, death: Death) -> str:
-        """The setup in which a step came to nothing, and which side of the comparison that is."""
+        """The setup in which a step gave no result, and which side of the comparison it is."""
         label = "" if death.step is None else death.step.label
         reference = str(self.case.comparison.reference)
         if not label or death.step is None or death.step.of_files or label == self.where:
@@ -103,14 +103,14 @@ def with_trials(failure: Failure, what: str, *lines: str) -> Explanation:
 
 
 def when_right(trial: str, what: str) -> Rule:
-    """The rule that applies where the trial so named ended right; `what` says what that shows."""
+    """A rule that applies if the trial of this name gave right values; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.right(trial) else None
     )
 
 
 def when_wrong(trial: str, what: str) -> Rule:
-    """The rule that applies where the trial so named ended wrong; `what` says what that shows."""
+    """A rule that applies if the trial of this name gave wrong values; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.wrong(trial) else None
     )

@@ -7,7 +7,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
 
 def too_little(failure: Failure) -> Explanation | None:
-    """Of a value and what is inside the layer the larger is told first."""
+    """Report the larger first: the blob's largest value, or the largest value inside the layer."""
     asked = failure.case.tolerance.headroom
     limit = FP16_MAX / asked
     near, inside = failure.evidence.near, failure.evidence.inside

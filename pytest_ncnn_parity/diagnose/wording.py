@@ -11,7 +11,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 
 
 def seen(metrics: Metrics, where: str) -> str:
-    """The symptom: what stands where something else should."""
+    """The symptom in words: what the candidate gave in place of the reference's value."""
     for kind, count in (("nan", metrics.nan), ("inf", metrics.inf)):
         if count:
             return f"{kind} on {where}, {count} of {metrics.total} elements"
@@ -36,7 +36,7 @@ def trials(evidence: Evidence) -> Iterator[str]:
 
 
 def symptom(result: Result) -> str:
-    """What a failed result shows, in a few words: a trial of masks has no room for more."""
+    """The symptom of a failed result in a few words, for the report on a trial of masks."""
     evidence, metrics = result.evidence, result.metrics
     if evidence.misread is not None:
         return f"takes the 16-bit values of {evidence.misread} for fp32"

@@ -24,7 +24,7 @@ class Answers:
         self._known: dict[tuple[str, str], Any] = {}
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """What `work_out` gives, an `answer`, worked out once for this process and all xdist workers.
+        """The value of `work_out`, of type `answer`, worked out once for all xdist workers.
 
         Where it raises, it is not called again here, and the others get None; unless another plugin, or
         Ctrl-C, interrupted it.

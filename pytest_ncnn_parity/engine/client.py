@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @cache
 def _results() -> TypeAdapter[Result]:
-    """Made once, where a worker runs: it takes as long as a hundred cases."""
+    """The validator of results, made once on first use: it takes as long as a hundred cases."""
     return TypeAdapter(Result)
 
 
@@ -65,7 +65,7 @@ class Engine:
             yield message
 
     def ask(self, job: Job, answer: type[T]) -> T:
-        """What a job that judges nothing found, as an `answer`."""
+        """Run a job that judges nothing, and return what it found as an `answer`."""
         message = next(self._messages(job))
         assert isinstance(message, Mapping)
         return _decoded(TypeAdapter(answer), message["answer"])
@@ -118,7 +118,7 @@ class Engine:
                 return
 
     def _weigh(self, job: Job, step: Step, death: Death, deaths: int) -> None:
-        """What the last of a job's `deaths` means for what is still to be done."""
+        """Note a death that every sample would share. Raises EngineError after too many `deaths`."""
         if step.ends_alike:
             self._fatal[step] = death
         if deaths > MAX_DEATHS:
@@ -147,7 +147,7 @@ class Engine:
         return self._worker
 
     def _learn(self, worker: WorkerProcess) -> None:
-        """Know the devices ncnn found: their fp16 flags stand on stderr alone."""
+        """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed."""
         for index, (name, flags) in worker.stderr.devices.items():
             device = {"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})}
             if device not in self.devices:

@@ -33,7 +33,7 @@ class Death:
 
     @property
     def of_shapes(self) -> bool:
-        """Whether what is fed does not go with the model, so that nothing can be said of a setup."""
+        """Whether the inputs do not fit the model, so that nothing can be said about a setup."""
         return self.kind in ("misfit", "hint")
 
 

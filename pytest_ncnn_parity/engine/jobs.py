@@ -72,7 +72,7 @@ def judge(
 
 
 def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Judge:
-    """Judge `cases` as if each layer had its of `masks`, without a reload."""
+    """Judge `cases` as if the layers had `masks`, by number, without reloading the network."""
     nets = _Nets()
     specs = [nets.case(case, mixed=True) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
@@ -170,7 +170,7 @@ def _inputs(plan: Plan, sample: str) -> dict[str, Input]:
 
 
 def _input(plan: Plan, blob: str, source: Source) -> Input:
-    """`source` with what the spec leaves open: the shape of what is made, the folder of what is read."""
+    """`source` completed: the shape where the spec gives none, and paths from the spec's folder."""
     folder = plan.spec.path.parent
     if isinstance(source, FileSource):
         return Recording(str(folder / source.file), source.key)

@@ -42,7 +42,7 @@ def _adapter() -> TypeAdapter[Kept]:
 
 
 def may_be_kept(result: Result) -> bool:
-    """Whether the next run would come to the same `result`, as long as all that the key holds is so.
+    """Whether a later run would give the same `result` if nothing in the key has changed.
 
     Not what is red, nor a skip that another fault, the lack of a device or its limits have caused.
     """
@@ -91,7 +91,7 @@ class KeptResults:
             yield result
 
     def answer(self, kind: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """What `work_out` gives, an `answer`, or what it gave when all verdicts were as they are."""
+        """The value of `work_out`, of type `answer`, or the one that was kept with these verdicts."""
         if self._cache is None:
             return work_out()
         text = self._cache.get(self._plan, "", kind)

@@ -89,7 +89,7 @@ class Pump:
 
 
 def _read(pipe: IO[bytes], size: int) -> bytes | None:
-    """None: there is nothing now. Empty: nor will there be."""
+    """Read what is there: None if there is nothing yet, empty at the end of the stream."""
     try:
         return os.read(pipe.fileno(), size)
     except BlockingIOError:

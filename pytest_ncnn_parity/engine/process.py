@@ -56,7 +56,7 @@ class EngineError(ParityError):
 
 
 class Died(Exception):
-    """A worker ended: of a crash, for want of memory, or killed after the time limit."""
+    """A worker ended: it crashed, ran out of memory, or was killed at the time limit."""
 
     def __init__(self, death: Death) -> None:
         super().__init__(death.detail)

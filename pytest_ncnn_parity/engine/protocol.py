@@ -151,7 +151,7 @@ class MeasureTime(Job):
 
 @dataclass(frozen=True)
 class TakeFingerprint(Job):
-    """Tell what bits the trajectory computes: a digest by blob."""
+    """Compute a digest of each blob of the trajectory."""
 
     kind = "fingerprint"
 
@@ -168,7 +168,7 @@ class Isolate(Job):
 
 @dataclass(frozen=True)
 class SampleProfile:
-    """What a search for masks wants to know of a sample.
+    """What a search for masks needs to know about a sample.
 
     `absmax`: the largest magnitude of each blob. `sensitivity`: layer number -> how far, as a share of
     its largest output, the layer in fp32 is off once its inputs are rounded to the candidate's 16 bits:

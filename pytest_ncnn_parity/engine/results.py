@@ -62,7 +62,7 @@ class SampleResults:
 
 
 class SharedSampleResults(SampleResults):
-    """The same among xdist workers: whoever takes the lock runs the sample, the others read along.
+    """The same shared among xdist workers: the one that takes the lock runs the sample for all.
 
     `path` is a file's name without suffix that all of them see. `engine` learns from whoever ran the
     sample what versions and devices there are.

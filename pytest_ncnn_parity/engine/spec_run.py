@@ -192,7 +192,7 @@ class SpecRun:
     # -- whether the reference can be trusted ----------------------------------------------------
 
     def _weighed(self, sample: str, case: Case, result: Result) -> Result:
-        """`result` with what casts doubt on the reference, where it failed.
+        """A failed `result` with the evidence, if any, that its reference cannot be trusted.
 
         Asked once for the network, of the first sample in which something is red: it takes a second
         worker, and two runs of the network in fp32 on the CPU.
@@ -246,13 +246,13 @@ class SpecRun:
         self.settings.watch(f"{self._purpose}: {progress}" if self._purpose else progress)
 
     def once_kept(self, kind: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """As `once`; where all of the spec is selected, and its results are kept, this is as well."""
+        """Like `once`; if the whole spec is selected and its results are kept, so is the answer."""
         whole = all(map(self.has_selected_all, self.plan.spec.inputs))
         kept = partial(self._kept.answer, kind, answer, work_out)
         return self.once(kind, "", answer, kept if whole else work_out)
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """What `work_out` gives, an `answer`, worked out once: see `Answers.once`."""
+        """The value of `work_out`, of type `answer`, worked out once: see `Answers.once`."""
         return self._answers.once(kind, name, answer, work_out)
 
     def finish(self) -> None:

@@ -23,7 +23,7 @@ _SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")  # of a flood mo
 
 
 class Stderr:
-    """Fed with chunks as they come; told apart by native steps."""
+    """What a worker writes to stderr, fed in chunks and separated by native steps."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -51,7 +51,7 @@ class Stderr:
             self._hear(text)
 
     def end(self) -> None:
-        """Nothing more will come: what has no newline is a line as well."""
+        """End of the stream: a last line without a newline is a line as well."""
         if self._rest:
             self.feed(b"\n")
 
@@ -77,7 +77,7 @@ class Stderr:
         return _text(self._of_step) if self._speaking == step else ""
 
     def text(self) -> str:
-        """The end of it, with its beginning where something between them was dropped."""
+        """The last part, and the first where something between them was dropped."""
         tail = _text(self._tail)
         if self._size <= TAIL:
             return tail

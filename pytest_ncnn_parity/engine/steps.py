@@ -68,5 +68,5 @@ class Step:
 
     @property
     def ends_alike(self) -> bool:
-        """Whether it ends the same way whatever the sample: no value has come into it yet."""
+        """Whether the step ends the same way for every sample, because no value has entered it yet."""
         return self.kind in ("vulkan", "load") and not self.patched

@@ -30,7 +30,7 @@ DETECTORS = frozenset(_DETECTORS)
 
 
 def thresholds(layer: Layer) -> Thresholds | None:
-    """What `layer` keeps of what it detects; None of a layer that is no detector."""
+    """Which detections `layer` keeps; None if it is no detector."""
     ids = _DETECTORS.get(layer.type)
     if ids is None:
         return None

@@ -52,7 +52,7 @@ def natural_scales(graph: Graph) -> Mapping[str, Scale]:
 
 
 def levels_off(layer: Layer) -> bool:
-    """Whether the layer's outputs are bounded whatever goes in."""
+    """Whether the layer's outputs are bounded for all inputs."""
     return _made(layer) is not None
 
 
@@ -76,7 +76,7 @@ def _made(layer: Layer) -> Scale | None:
 
 
 def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
-    """The scale of the layer's outputs that those of its inputs leave it."""
+    """The scale of the layer's outputs that follows from the scales of its inputs."""
     known = [scale for scale in inputs if scale is not None]
     if len(known) < len(inputs) or not known:
         return None

@@ -116,7 +116,7 @@ class Parts:
         return self._checked(copy(arrays))
 
     def _checked(self, copies: Mapping[str, Array]) -> Mapping[str, Array]:
-        """`copies` as labels, but those that are something else: what pads may be no label."""
+        """`copies` as labels, without values that are no labels, such as padding."""
         checked = {}
         for blob, copied in copies.items():
             labels = copied.astype(np.int32)
@@ -125,7 +125,7 @@ class Parts:
         return checked
 
     def _relabelled(self, layer: Layer, labels: Array) -> Array:
-        """The same parts as values of their own, in what units `layer` leaves them."""
+        """The same parts under new labels, because `layer` has changed their units."""
         renamed = np.zeros(len(self._units), np.int32)
         for label in np.unique(labels):
             unit = self._units[label] if layer.type in _KEEP_UNITS else 0.0

@@ -32,7 +32,7 @@ def files(spec: Spec, root: Path | None) -> Iterator[Problem]:
 
 
 def inputs(plan: Plan) -> Iterator[Problem]:
-    """What is wrong with what is fed: blobs that are not there, that are missing, that lead nowhere."""
+    """What is wrong with the samples: unknown blobs, missing inputs, inputs that nothing depends on."""
     spec, graph = plan.spec, plan.graph
     for sample, blobs in spec.inputs.items():
         yield from _missing(plan, sample)

@@ -21,7 +21,7 @@ MOST_WORDS = 100  # suggested where the network does not tell how many there are
 
 
 def no_integers(spec: Spec, source: Source, reader: Layer) -> Iterator[str]:
-    """What is said of a source whose values `reader` would take for other integers than they are."""
+    """The error for a source whose values `reader` would take for other integers."""
     words = integers.words(reader)
     last = (words or MOST_WORDS) - 1
     problem = _unlike_integers(spec, source)
@@ -51,7 +51,7 @@ def _unlike_integers(spec: Spec, source: Source) -> str:
 
 
 def _beyond(source: Source, last: int) -> str:
-    """Which bound of `source` is no word, of which there are 0 to `last`, or nothing."""
+    """Which bound of `source` is outside 0 to `last`, the rows of the table; empty if none is."""
     bounds: tuple[float | None, ...] = ()
     if isinstance(source, RandomSource):
         bounds = source.bounds

@@ -38,7 +38,7 @@ class Alternative:
 def try_alternatives(
     run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySample
 ) -> list[Alternative]:
-    """What the whole network gives without what `masks` take from layers."""
+    """Run the whole network without the features that `masks` switch off for single layers."""
     assert comparison.candidate is not None
     tried = []
     for name, setup in ways(comparison.candidate, masks):
@@ -50,7 +50,7 @@ def try_alternatives(
 
 
 def ways(candidate: Setup, masks: Masks) -> Iterator[tuple[str, Setup]]:
-    """Setups that take from the whole network what `masks` take from layers, by the options' names."""
+    """Setups that switch off for the whole network what `masks` switch off for layers, by option."""
     taken = reduce(or_, masks.values(), 0)
     arithmetic = weak_mask(candidate) or 0
     light = taken & ~(arithmetic | NO_WINOGRAD) == 0

@@ -53,7 +53,7 @@ def _no_masks(
     effort: Effort = NO_EFFORT,
     notes: Sequence[str] = (),
 ) -> Fix:
-    """That there are no masks is a result as well, with its reason."""
+    """A fix without masks: that none were found is a result as well, with its reason."""
     return Fix(
         comparison=comparison.name,
         masks={},

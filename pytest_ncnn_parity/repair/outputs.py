@@ -67,7 +67,7 @@ def worst(errors: OutputErrors) -> float | None:
 
 
 def better(before: OutputError, after: OutputError) -> bool:
-    """Whether an output is better beyond what rounding does by chance."""
+    """Whether an output has improved by more than rounding does by chance."""
     if before.failed or after.failed:
         return before.failed and not after.failed
     if after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE:

@@ -109,7 +109,7 @@ class _Remembered:
 
 
 def _with(masks: Masks, space: Space) -> dict[int, int]:
-    """`masks`, and those that are required."""
+    """`masks` with the required ones added."""
     return {
         layer: masks.get(layer, 0) | space.required.get(layer, 0)
         for layer in sorted({*masks, *space.required})
@@ -117,7 +117,7 @@ def _with(masks: Masks, space: Space) -> dict[int, int]:
 
 
 def closed(masks: Masks, space: Space) -> dict[int, int]:
-    """`masks`, and those without which a layer among them would take 16-bit values for fp32."""
+    """`masks` with those added without which one of their layers would take 16-bit values for fp32."""
     result = dict(masks)
     for layer in reversed(space.layers):
         if result.get(layer, 0) & space.strong == space.strong:

@@ -33,7 +33,7 @@ def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
 
 
 def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:
-    """What is to be said first of what is red; nothing where real input is red as well."""
+    """The doubt, to be printed before the failures; nothing if real inputs are red as well."""
     noise = network.get("noise", {})
     red = [case for case in cases if case["outcome"] == "failed"]
     doubtful = [case for case in red if case["cause"] in BY_VALUES]
@@ -65,7 +65,7 @@ def _sample(name: str, sources: Iterator[tuple[str, str]]) -> str:
 
 
 def _blown_up(red: Collection[CaseRecord]) -> str:
-    """How large values became that started as noise, if beyond what fp16 holds."""
+    """The largest value that random inputs led to, if it is beyond the range of fp16."""
     measured = [case["metrics"] for case in red if case["metrics"] is not None]
     largest = max((float(metrics["reference_absmax"]) for metrics in measured), default=0.0)
     return f" (values reach {largest:.3g})" if largest > FP16_MAX else ""

@@ -77,7 +77,7 @@ def layer_record(layer: Layer, selected: bool) -> LayerRecord:
 def worker_environment(
     versions: Mapping[str, str], devices: Sequence[Mapping[str, str]]
 ) -> WorkerEnvironment:
-    """What a worker said of itself, as far as it did; the devices as ncnn named them."""
+    """What a worker reported about itself, as far as it did, and the devices as ncnn names them."""
     return {
         "ncnn": versions.get("ncnn"),
         "numpy": versions.get("numpy"),

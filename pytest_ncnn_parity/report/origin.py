@@ -34,7 +34,7 @@ def commit(project: Path, environment: Mapping[str, str] = os.environ) -> str | 
 
 
 def _git(project: Path, *words: str) -> str:
-    """What git says, or nothing where it fails, hangs or is not there."""
+    """The output of a git command; empty if git fails, hangs or is not installed."""
     git = shutil.which("git")
     if git is None:
         return ""

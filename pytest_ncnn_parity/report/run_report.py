@@ -46,13 +46,13 @@ def environment(
 
 
 def no_baseline() -> SinceBaseline:
-    """What a run says that was held against none."""
+    """The record of a run that was compared with no baseline."""
     return {"regressions": [], "baseline": None}
 
 
 @dataclass
 class _OfSpec:
-    """What was reported of one spec, each thing once, in the order it came."""
+    """What was reported about one spec: each thing once, in the order of arrival."""
 
     network: NetworkRecord | None = None
     cases: dict[str, CaseRecord] = field(default_factory=dict)  # by node id

@@ -67,7 +67,7 @@ def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
 
 
 def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
-    """What the first layer says that the input is, or its three channels."""
+    """The kind of input, as the first layer shows it or three channels suggest it."""
     telling = first_telling(graph, blob)
     if telling is None:
         return PICTURE if len(axes) == 3 and axes[0] == COLOURS else None
@@ -141,7 +141,7 @@ def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) ->
 
 
 def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str, tuple[str, ...]]:
-    """The source without its shape, and what is said of it."""
+    """The source without its shape, and the comments on it."""
     reader = integer_reader(graph, blob)
     if reader is not None or kind is WORDS:
         last = ((words(reader) if reader else None) or SOME_WORDS) - 1

@@ -57,7 +57,7 @@ def _of_script(path: Path) -> Iterator[tuple[str, PnnxShape]]:
 
 
 def _of_original(path: Path) -> Iterator[tuple[str, PnnxShape]]:
-    """The inputs of the network before."""
+    """The inputs of the original network."""
     for number, (_, sizes) in enumerate(_INPUT.findall(_text(path))):
         shape = tuple(None if size == "?" else int(size) for size in sizes.split(",") if size)
         yield from _usable(path, f"in{number}", _without_batch(shape))

@@ -40,7 +40,7 @@ def held() -> int:
 
 
 def most() -> int | None:
-    """How many bytes it may hold; None: as many as there are."""
+    """How many bytes this process may hold; None if there is no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
     return None if soft == resource.RLIM_INFINITY else soft
 

@@ -129,7 +129,7 @@ class Server:
 
 
 def _in_one_line(error: Exception) -> str:
-    """An error that should not be, in one line."""
+    """An internal error, in one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
     return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"

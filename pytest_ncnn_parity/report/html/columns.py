@@ -41,7 +41,7 @@ class _Layer(TypedDict):
 
 @dataclass
 class _Strings:
-    """Every text once; elsewhere stands its place."""
+    """A table that holds every text once; columns refer to texts by their place in it."""
 
     places: dict[str, int] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ def _model(model: ModelRecord, strings: _Strings, messages: _Messages) -> dict[s
 
 
 class _Messages:
-    """Messages as places of their lines, within what a page may weigh."""
+    """Messages as the places of their lines, cut where the page would become too large."""
 
     def __init__(self, strings: _Strings) -> None:
         self._strings = strings

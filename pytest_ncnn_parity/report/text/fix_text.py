@@ -129,13 +129,13 @@ def _more(counts: list[int], what: str) -> str:
 
 
 def alternative(other: AlternativeRecord) -> str:
-    """What a whole network does that is run otherwise."""
+    """How the whole network does under an alternative setup."""
     if other["problem"]:
         return f"{other['name']}: {other['problem']}"
     return right(other, " as well")
 
 
 def right(other: AlternativeRecord, as_well: str = "") -> str:
-    """That a whole network is right that is run otherwise, how far, and how fast."""
+    """That the whole network is right under an alternative setup, with its error and its time."""
     time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
     return f"{other['name']} is right{as_well}: outputs within {float(other['worst']):.3g}{time}"

@@ -42,7 +42,7 @@ class Underflows:
         return any(blob in self._tiny for blob in layer.outputs)
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Note for cases upstream that `layer` cannot live with what fp16 makes of their values."""
+        """Note, for cases upstream, if `layer` is wrong on what fp16 makes of their values."""
         if not self._reference.has_all_of(layer):
             return
         comparisons = {case.comparison: case.candidate for case in waiting}

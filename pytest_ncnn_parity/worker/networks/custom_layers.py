@@ -109,7 +109,7 @@ class Registry:
         return net
 
     def release(self, net: ncnn.Net) -> None:
-        """`net` is not wanted any more."""
+        """Release `net`, which is no longer needed."""
         if isinstance(net, CustomNet):
             try:
                 net.clear()
@@ -187,7 +187,7 @@ def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
 
 
 def _foreign(module: str, model: Model) -> str | None:
-    """Why `module` is not to be imported, if so. Finds its file, and runs nothing."""
+    """Why `module` may not be imported, or nothing. Finds its file without running it."""
     root = Path(model.folders[0])
     search: list[str] | None = list(sys.path)
     parts = module.split(".")

@@ -150,7 +150,7 @@ class Executions:
         )
 
     def _net_storage(self, vulkan: bool) -> str:
-        """What the network's options alone have a layer keep its values in."""
+        """The format in which a layer keeps its values by the network's options alone."""
         opt = self._opt
         if getattr(opt, "use_bf16_storage", False) or (
             vulkan and getattr(opt, "use_bf16_packed", False)
@@ -159,7 +159,7 @@ class Executions:
         return "fp16" if opt.use_fp16_storage or (vulkan and opt.use_fp16_packed) else "fp32"
 
     def _storage(self, storage: str, number: int) -> str:
-        """What is left of `storage` under the layer's mask, and with the kernels there are."""
+        """The format that remains of `storage` under the layer's mask and with its kernels."""
         bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
         if self._masks[number] & bits.get(storage, 0):
             return "fp32"

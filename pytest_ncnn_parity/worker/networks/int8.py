@@ -22,7 +22,7 @@ OnVulkan = Callable[[Layer], bool]
 
 @dataclass(frozen=True)
 class Int8Values:
-    """What of a network may be int8. `blobs`: by name; `scales`: of the layers' inputs, by number."""
+    """Which values may be int8: `blobs` by name, and the `scales` of layers' inputs by number."""
 
     graph: Graph
     blobs: frozenset[str] = frozenset()

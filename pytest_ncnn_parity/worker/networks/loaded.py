@@ -159,7 +159,7 @@ class LoadedNet:
         return self._run(step, fed, layer.outputs)
 
     def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
-        """Not let ncnn upload int8 where it cannot: it goes on without the value, and may crash."""
+        """Refuse to upload int8 where ncnn cannot: it would go on without the value, and may crash."""
         int8 = next((blob for blob, value in values.items() if value.int8), None)
         if int8 is None or not _on_vulkan(self, layer) or vulkan.takes_int8(self._device_index()):
             return
@@ -167,7 +167,7 @@ class LoadedNet:
         raise failed(step, "refused", detail)
 
     def _refuse_misfit(self, step: Step, layer: Layer, inputs: Mapping[str, Blob]) -> None:
-        """Not run what does not fit: ncnn may corrupt the worker's memory. Project's own layers may."""
+        """Refuse inputs that do not fit and may corrupt memory. Custom layers decide themselves."""
         if isinstance(self.net, CustomNet) and layer.type in self.net.registered:
             return
         reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])

@@ -91,7 +91,7 @@ def _problem(path: str) -> str | None:
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """By a device's index the version of its driver, and of the Vulkan it speaks."""
+    """The versions of driver and Vulkan API, by the index of the device."""
     by_index = {}
     for index in range(ncnn.get_gpu_count()):
         info = ncnn.get_gpu_info(index)

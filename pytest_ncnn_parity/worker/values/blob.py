@@ -39,17 +39,17 @@ class Blob:
 
     @staticmethod
     def of_int8(packed: Any) -> Blob:
-        """Of a Mat of int8, however it is packed."""
+        """The value of a Mat of int8, however it is packed."""
         return Blob(ncnn.convert_packing(packed, 1, _ONE_THREAD))
 
     @staticmethod
     def of_integers(mat: Any) -> Blob:
-        """Of a Mat whose 32 bits are integers, which ncnn hands out as floats."""
+        """The value of a Mat of 32-bit integers, which ncnn hands out as floats."""
         return Blob(mat, np.ascontiguousarray(mat).view(np.int32))
 
     @staticmethod
     def of_nothing() -> Blob:
-        """What a detector gives that detects nothing: no row of six numbers."""
+        """The value of a detector that detects nothing: zero rows of six numbers."""
         return Blob(ncnn.Mat(), np.zeros((0, 6), np.float32))
 
     @property
@@ -70,7 +70,7 @@ class Blob:
         return self.array.dtype == np.int8
 
     def dequantized(self, scale: float) -> Blob:
-        """The floats that `scale` makes just these int8 of."""
+        """The floats that `scale` quantizes to exactly these int8 values."""
         return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
     def _measure(self) -> tuple[float, int, int]:

@@ -73,7 +73,7 @@ def _smooth(given: RangeInput, state: np.random.RandomState) -> Array:
 
 
 def _ease(way: Array) -> Array:
-    """From 0 to 1 without a corner at either end."""
+    """Smoothstep: from 0 to 1 with slope 0 at both ends."""
     return np.asarray(way * way * (3 - 2 * way))
 
 

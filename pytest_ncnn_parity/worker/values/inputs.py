@@ -82,13 +82,13 @@ def _takes_integers(graph: Graph, blob: str) -> bool:
 
 
 def _beyond_32_bits(values: Array) -> str:
-    """What is said of integers that ncnn cannot hold, or nothing."""
+    """The error for integers beyond 32 bits, which ncnn cannot hold; empty if there are none."""
     limits = np.iinfo(np.int32)
     return _first(values, (values < limits.min) | (values > limits.max), "beyond 32 bits")
 
 
 def _infinite(values: Array, minus: bool) -> str:
-    """What is said of values the reference would show nothing with, or nothing.
+    """The error for values that are not finite in fp32; empty if there are none.
 
     `minus`: -inf may stand there, as in the attention masks that language models are fed with.
     """
@@ -101,7 +101,7 @@ def _infinite(values: Array, minus: bool) -> str:
 
 
 def _first(values: Array, wrong: Array, what: str) -> str:
-    """`what` is wrong with the values that are, of which the first is named; nothing where none is."""
+    """The error `what` for the values marked `wrong`, naming the first; empty if none is."""
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), values.shape))

@@ -50,7 +50,7 @@ def stepped(
 
 
 class Chain:
-    """A network that is fed with what it made itself.
+    """A network that steps through its layers on the values that it computes itself.
 
     `blobs` are the values still to be read, `lost` those that could not be made and why not.
     """
