@@ -27,7 +27,10 @@ ALL = "cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range"
 
 @dataclass(frozen=True)
 class Written:
-    """A written network; `blamed` are the layers that must be red in fp16-vs-fp32-vulkan."""
+    """A written network; `blamed` are the layers that must be red in fp16-vs-fp32-vulkan.
+
+    Where "output" is among them, an output must be red.
+    """
 
     kind: str
     seed: int
@@ -45,6 +48,7 @@ FAULTS: Mapping[str, Build] = MappingProxyType(
             planted.underflow, planted.two, planted.branch, planted.healthy,
             planted.winograd, planted.int8,
             tolerated.mixed_units, tolerated.saturating, tolerated.noisy, tolerated.words,
+            tolerated.drifting, tolerated.causal, tolerated.noisy_sum,
         )  # new ones last, for a kind's place is a part of its seeds
     }
 )  # fmt: skip
@@ -64,7 +68,15 @@ CONTROLS: Mapping[str, Build] = MappingProxyType(
         "int8": partial(planted.int8, hot=False),
     }
 )
-ENDS = ("mixed_units", "mixed units", "natural scale", "edges", "saturation: bounds", "detections")
+ENDS = (
+    "mixed_units",
+    "drifting",
+    "mixed units",
+    "natural scale",
+    "edges",
+    "saturation: bounds",
+    "detections",
+)
 
 
 def write(folder: Path, kind: str, seed: int) -> Written:

@@ -71,7 +71,7 @@ def cancelling(net: Trunk, hot: bool = True) -> set[str]:
     bias = net.rng.uniform(100, 200, n)
     net.conv(n, 1, size=6.0, bias=bias)
     out = int(net.rng.randint(8, 17))
-    weight = _opposed(net, out, bias, hot)
+    weight = opposed(net, out, bias, hot)
     summed = net.add("Convolution", "long", f"0={out} 1=1 5=1 6={weight.size}", [weight, np.zeros(out)])
     net.channels = out
     net.conv()
@@ -85,7 +85,7 @@ def _cancelling_inner(net: Trunk, hot: bool) -> str:
     net.conv(n, size=6.0, bias=bias)
     net.add("Flatten", "flatten")
     out, side = int(net.rng.randint(4, 9)), int(net.rng.randint(4, 7))
-    weight = _opposed(net, out * side**2, np.repeat(bias, 64), hot)
+    weight = opposed(net, out * side**2, np.repeat(bias, 64), hot)
     params = f"0={len(weight)} 1=1 2={weight.size}"
     summed = net.add("InnerProduct", "long", params, [weight, np.zeros(len(weight))])
     net.channels, net.height, net.width = out, side, side
@@ -94,7 +94,7 @@ def _cancelling_inner(net: Trunk, hot: bool) -> str:
     return summed
 
 
-def _opposed(net: Trunk, out: int, mean: np.ndarray, hot: bool) -> np.ndarray:
+def opposed(net: Trunk, out: int, mean: np.ndarray, hot: bool) -> np.ndarray:
     """Rows of weights that sum up to beyond fp16 over the first half of inputs of this `mean`.
 
     The second half takes most of it away again. Unless hot it adds as much: what cancels loses

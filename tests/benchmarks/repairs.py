@@ -73,7 +73,7 @@ def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
         }
         gate = time.perf_counter() - start
         layers = red - {"output"}
-        measures = Measured(network.blamed <= layers, layers <= network.blamed)
+        measures = Measured(network.blamed <= red, layers <= network.blamed)
         if not red:
             return measures
         start = time.perf_counter()

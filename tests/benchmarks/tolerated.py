@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from blocks import Trunk
-from planted import storage
+from planted import mean, opposed, softmax, storage, underflow
 
 HIDDEN = (-1e4, -1e9, float(np.finfo(np.float32).min), -np.inf)
 WORDS = 8  # in a sentence
+FLAG = np.zeros(1)  # stands in front of each further tensor that may be in another format
 
 
 def mixed_units(net: Trunk, hot: bool = True) -> set[str]:
@@ -36,6 +37,30 @@ def mixed_units(net: Trunk, hot: bool = True) -> set[str]:
     return {made}
 
 
+def drifting(net: Trunk, hot: bool = True) -> set[str]:
+    """The same output, of which fp16 loses one score bit by bit: no layer is red, the output is.
+
+    Each term is below what fp16 tells apart at 1; together they are a tenth of a score.
+    """
+    for_boxes, net.x = net.fork(2)
+    channels, places = net.channels, net.height * net.width
+    net.conv(1, 1, size=2.0)
+    net.add("Sigmoid", "sigmoid")
+    net.add("BinaryOp", "small", "0=2 1=1 2=0.04")
+    net.add("BinaryOp", "near_one", "0=0 1=1 2=1.0")
+    for _ in range(net.rng.randint(9, 13)):
+        net.add("BinaryOp", "term", f"0=0 1=1 2={0.0004 if hot else 0.0}")
+    net.add("BinaryOp", "less_one", "0=1 1=1 2=1.0")
+    net.add("BinaryOp", "score", "0=2 1=1 2=25.0")
+    score = net.add("Reshape", "places", f"0={places} 1=1")
+    net.x, net.channels = for_boxes, channels
+    net.conv(4, 1, size=float(net.rng.uniform(100, 300)))
+    boxes = net.add("Reshape", "boxes", f"0={places} 1=4")
+    rows = [boxes, score] if net.rng.rand() < 0.5 else [score, boxes]
+    net.add("Concat", "concat", "0=0", inputs=rows)
+    return {"output"}
+
+
 def saturating(net: Trunk, hot: bool = True) -> set[str]:
     """A mask of -1e9 and its like in front of a Softmax. Hot: values beyond fp16 behind that."""
     net.resize(8, 8)
@@ -54,6 +79,34 @@ def saturating(net: Trunk, hot: bool = True) -> set[str]:
     return storage(net, hot)
 
 
+def causal(net: Trunk, hot: bool = True) -> set[str]:
+    """A causal mask of -1e9 and its like in MultiHeadAttention or SDPA. Hot: a fault behind it."""
+    net.resize(8, 8)
+    around, net.x = net.fork(2)
+    n, places = net.channels, net.height * net.width
+    net.conv(size=1.0)
+    net.add("Reshape", "rows", f"0={places} 1={n}")
+    tokens = net.add("Permute", "tokens", "0=1")
+    above = np.triu(np.full((places, places), float(net.rng.choice(HIDDEN))), 1)
+    mask = net.add("MemoryData", "mask", f"0={places} 1={places}", [above], [], flagged=False)
+    net.x = tokens
+    if net.rng.rand() < 0.5:
+        parts = []
+        for _ in range(4):
+            parts += [FLAG, net.rng.normal(0, n**-0.5, (n, n)), net.rng.normal(0, 0.1, n)]
+        params = f"0={n} 1=1 2={n * n} 5=1"
+        net.add("MultiHeadAttention", "attention", params, parts[1:], [tokens, mask])
+    else:
+        net.add("Reshape", "head", f"0={n} 1={places} 2=1")
+        net.add("SDPA", "attention", "5=1", inputs=[*net.fork(3), mask])
+        net.add("Reshape", "tokens", f"0={n} 1={places}")
+    net.add("Permute", "channels", "0=1")
+    net.add("Reshape", "picture", f"0={net.width} 1={net.height} 2={n}")
+    net.add("BinaryOp", "add", "0=0", inputs=[net.x, around])
+    faults = (storage, mean, underflow, softmax)
+    return faults[net.rng.randint(len(faults))](net, hot)
+
+
 def noisy(net: Trunk, hot: bool = True) -> set[str]:
     """A branch whose terms cancel: fp16 leaves of it little but rounding. Hot: a fault behind."""
     around, net.x = net.fork(2)
@@ -66,6 +119,25 @@ def noisy(net: Trunk, hot: bool = True) -> set[str]:
     net.channels = before
     net.add("BinaryOp", "add", "0=0", inputs=[around, net.x])
     return storage(net, hot)
+
+
+def noisy_sum(net: Trunk, hot: bool = True) -> set[str]:
+    """A layer whose terms cancel in all channels. Hot: in one of them the terms overflow on the way."""
+    around, net.x = net.fork(2)
+    before, n, out = net.channels, int(net.rng.randint(5, 9)) * 8, int(net.rng.randint(8, 17))
+    bias = net.rng.uniform(100, 200, n)
+    net.conv(n, 1, size=0.3, bias=bias)
+    weight = net.rng.normal(0, 1, (out, n))
+    weight -= np.outer(weight @ bias, bias) / (bias @ bias)
+    if hot:
+        weight[net.rng.randint(out)] = opposed(net, 1, bias, hot)[0]
+    cancel = net.add(
+        "Convolution", "cancel", f"0={out} 1=1 5=1 6={weight.size}", [weight, np.zeros(out)]
+    )
+    net.channels = out
+    net.conv(before, 1, size=1.0 if hot else 0.01)
+    net.add("BinaryOp", "add", "0=0", inputs=[net.x, around])
+    return {cancel}
 
 
 def words(net: Trunk, hot: bool = True) -> set[str]:
@@ -93,8 +165,9 @@ def probabilities(net: Trunk, hot: bool = False) -> set[str]:
 
 def sharp_map(net: Trunk, hot: bool = False) -> set[str]:
     """A map of 0 and 1 with steep edges between, as text detectors draw it."""
-    net.resize(48, 48)
     net.conv(1, 5, size=float(net.rng.uniform(20, 40)))
+    # smooth: a pixel that stands out of those around it is no edge, and a fault where it is off
+    net.add("Interp", "interp", "0=2 3=48 4=48")
     net.add("Sigmoid", "sigmoid")
     return set()
 
