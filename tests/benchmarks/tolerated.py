@@ -27,14 +27,14 @@ def mixed_units(net: Trunk, hot: bool = True) -> set[str]:
     boxes = net.add("Reshape", "boxes", f"0={places} 1=4")
     net.x, net.channels = for_scores, channels
     net.conv(1, 1, size=0.02)
-    made = net.add("Reshape", "places", f"0={places} 1=1")
+    blamed = net.add("Reshape", "places", f"0={places} 1=1")
     if hot:
-        made = net.add("Softmax", "softmax", "0=1 1=1")
+        blamed = net.add("Softmax", "softmax", "0=1 1=1")
         net.add("BinaryOp", "times", f"0=2 1=1 2={places}.0")
     else:
         net.add("Sigmoid", "sigmoid")
     net.add("Concat", "concat", "0=0", inputs=[boxes, net.x])
-    return {made}
+    return {blamed}
 
 
 def drifting(net: Trunk, hot: bool = True) -> set[str]:

@@ -85,10 +85,10 @@ def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Lin
     idle = [] if verbosity > 0 else list(counts.idle(document))
     for reason, comparisons, number in idle:
         yield f"not run here: {', '.join(comparisons)} ({number} cases): {_first(reason)}", "yellow"
-    told = {name for _, comparisons, _ in idle for name in comparisons}
+    reported = {name for _, comparisons, _ in idle for name in comparisons}
     for model in document["models"]:
         yield "", ""
-        yield from _model(model, verbosity, told)
+        yield from _model(model, verbosity, reported)
 
 
 def _environment(document: Report) -> Iterator[Line]:
