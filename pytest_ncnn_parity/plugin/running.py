@@ -66,10 +66,12 @@ def _progress(config: pytest.Config) -> Progress | None:
         return None
     terminal = config.get_terminal_writer()
 
-    def room() -> int:
-        return terminal.fullwidth - terminal.width_of_current_line % terminal.fullwidth - 1
+    def cursor() -> tuple[int, int]:
+        written, width = terminal.width_of_current_line, terminal.fullwidth
+        full = written > 0 and written % width == 0  # terminals differ in where the cursor is then
+        return (0, 0) if full else (written % width, width)
 
-    line = progress.on_terminal(room)
+    line = progress.on_terminal(cursor)
     if line is not None:
         config.add_cleanup(line.close)
     return line

@@ -17,12 +17,13 @@ from pathlib import Path
 import networks
 import pytest
 
-from pytest_ncnn_parity.report.text.progress import LEAST_ROOM, Progress
+from pytest_ncnn_parity.report.text.progress import LEAST_WIDTH, Progress
 
 pytestmark = pytest.mark.once
 
 RANGE = networks.NOISE + "compare: [fp16-range]\n"
-PATTERN = re.compile(r" \d+ s: layer 3 of 3, slow on cpu fp32")
+PATTERN = re.compile(r"\d+ s: layer 3 of 3, slow on cpu fp32")
+MOVE = re.compile(r"\x1b\[(\d*)([ACK])|\x1b\][^\x1b]*\x1b\\\\|(.)", re.DOTALL)
 
 
 @pytest.fixture
@@ -53,20 +54,50 @@ def on_terminal(folder: Path, *args: str) -> str:
     return written.decode("utf-8")
 
 
+class Screen:
+    """What a terminal shows: what is written over, or erased, is gone. As high as it needs to be."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = [[]]
+        self.row = self.column = 0
+        self.widest = 0
+
+    def write(self, text: str) -> None:
+        for match in MOVE.finditer(text):
+            count, move, char = match.groups()
+            if move == "A":
+                self.row -= int(count or 1)
+                assert self.row >= 0
+            elif move == "C":
+                self.column += int(count or 1)
+            elif move == "K":
+                del self.rows[self.row][self.column :]
+            elif char is not None:
+                self._put(char)
+
+    def _put(self, char: str) -> None:
+        if char == "\n":
+            self.row += 1
+            self.rows += [[] for _ in range(self.row + 1 - len(self.rows))]
+        elif char in "\r\b":
+            self.column = 0 if char == "\r" else max(0, self.column - 1)
+        else:
+            row = self.rows[self.row]
+            row += " " * (self.column - len(row))
+            row[self.column : self.column + 1] = char
+            self.column += 1
+            self.widest = max(self.widest, self.column)
+
+    @property
+    def lines(self) -> list[str]:
+        return ["".join(row).rstrip() for row in self.rows]
+
+
 def seen(written: str) -> list[str]:
-    """The lines a terminal shows in the end: backspaces move, what is written over is gone."""
-    lines = []
-    for row in written.replace("\r\n", "\n").split("\n"):
-        line: list[str] = []
-        at = 0
-        for char in row:
-            if char in "\b\r":
-                at = 0 if char == "\r" else max(0, at - 1)
-                continue
-            line[at : at + 1] = char
-            at += 1
-        lines.append("".join(line).rstrip())
-    return lines
+    """The lines a terminal shows in the end."""
+    screen = Screen()
+    screen.write(written)
+    return screen.lines
 
 
 @pytest.mark.usefixtures("slow")
@@ -85,7 +116,7 @@ def test_not_with_q_nor_in_a_log_nor_under_xdist(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_subprocess("--ncnn-parity", "-v")
     result.assert_outcomes(passed=3)
     assert " s: " not in result.stdout.str()
-    assert "\b" not in result.stdout.str()
+    assert "\x1b" not in result.stdout.str()
 
 
 def test_a_search_for_masks_tells_its_run(pytester: pytest.Pytester) -> None:
@@ -104,29 +135,48 @@ def test_a_search_for_masks_tells_its_run(pytester: pytest.Pytester) -> None:
     assert said.startswith("load ")
 
 
-def drawn(line: Progress, out: io.StringIO) -> str:
+def drawn(line: Progress, out: io.StringIO, clear: bool = True) -> str:
     end = time.monotonic() + 10.0
     while not out.getvalue() and time.monotonic() < end:
         time.sleep(0.05)
-    line.clear()
+    if clear:
+        line.clear()
     return out.getvalue()
 
 
-def test_it_keeps_to_the_room_there_is() -> None:
-    out = io.StringIO()
-    line = Progress(out, lambda: 20)
-    line.say("load on vulkan \x1b[31m fp16")
-    text = drawn(line, out)
-    assert seen(text) == [""]
-    assert max(map(len, re.split("\b+", text))) == 20
-    assert "\x1b" not in text
+def test_it_has_a_line_of_its_own_and_gives_the_cursor_back() -> None:
+    """A line of dots leaves a phase no room: '17 s: proof of the' is no news."""
+    out, phase = io.StringIO(), "proof of the masks: sample face, run 2 of 3, vulkan fp16"
+    line = Progress(out, lambda: (60, 80))
+    line.say(phase)
+    screen = Screen()
+    screen.write("." * 60 + drawn(line, out, clear=False))
+    assert screen.lines[0] == "." * 60
+    assert screen.lines[1].endswith(phase)
+    assert (screen.row, screen.column) == (0, 60)
+    line.clear()
+    screen = Screen()
+    screen.write("." * 60 + out.getvalue() + "..F\n")
+    assert screen.lines[:2] == ["." * 62 + "F", ""]
     line.close()
     assert out.closed
 
 
+def test_it_keeps_to_the_width_there_is() -> None:
+    out = io.StringIO()
+    line = Progress(out, lambda: (0, 20))
+    line.say("load on vulkan \x1b[31m fp16")
+    screen = Screen()
+    screen.write(drawn(line, out))
+    assert screen.lines == ["", ""]
+    assert screen.widest == 19
+    assert "\x1b[31m" not in out.getvalue()
+    line.close()
+
+
 def test_without_room_nothing_is_drawn() -> None:
     out = io.StringIO()
-    line = Progress(out, lambda: LEAST_ROOM - 1)
+    line = Progress(out, lambda: (0, LEAST_WIDTH - 1))
     line.say("load")
     time.sleep(1.0)
     line.clear()

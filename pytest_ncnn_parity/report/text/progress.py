@@ -1,4 +1,4 @@
-"""One line on a terminal that shows what is being worked on; it is removed before pytest writes."""
+"""One line below pytest's own on a terminal with the work in progress; removed before pytest writes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,37 @@ from pytest_ncnn_parity.base.printable import printable
 
 PATIENCE_SECONDS = 0.3  # what is over sooner needs no line
 TICK_SECONDS = 0.2
-LEAST_ROOM = 16  # columns
+LEAST_WIDTH = 17  # columns of a terminal
+ERASE_TO_END, UP = "\x1b[K", "\x1b[A"
+
+Cursor = Callable[[], tuple[int, int]]
 
 
-def on_terminal(room: Callable[[], int]) -> Progress | None:
+def on_terminal(cursor: Cursor) -> Progress | None:
     """Progress where pytest writes, if that is a terminal. To be called while nothing is captured.
 
-    `room` tells how many columns are left on the line that the cursor is on.
+    `cursor` tells the column that the cursor is in, from 0, and how many the terminal has.
     """
     if not os.isatty(1) or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
     # of its own: pytest sends file descriptor 1 elsewhere while a test runs
-    return Progress(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"), room)
+    return Progress(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"), cursor)
 
 
 class Progress:
     """The line. It is drawn from a thread of its own: what takes long may be a single native step.
 
-    The cursor is put back to where it was by backspaces, so that what stands on the line stays.
+    It has a line of its own: pytest's is full of dots. The cursor is put back to where it was, by moves
+    that are relative, for at the bottom of a terminal the line below scrolls all that is above.
     """
 
-    def __init__(self, out: TextIO, room: Callable[[], int]) -> None:
+    def __init__(self, out: TextIO, cursor: Cursor) -> None:
         self._out = out
-        self._room = room
+        self._cursor = cursor
         self._lock = threading.Lock()
         self._text = ""
         self._since = 0.0
-        self._shown = 0
+        self._shown = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._draw, daemon=True)
 
@@ -70,13 +74,13 @@ class Progress:
             with self._lock:
                 took = time.monotonic() - self._since
                 if self._text and took > PATIENCE_SECONDS:
-                    self._show(printable(f" {took:.0f} s: {self._text}"))
+                    self._show(printable(f"{took:.0f} s: {self._text}"))
 
     def _show(self, text: str) -> None:
-        room = self._room() if text else 0
-        text = text[:room] if room >= LEAST_ROOM else ""
+        column, width = self._cursor()
+        text = text[: width - 1] if width >= LEAST_WIDTH else ""
         if text or self._shown:
-            rest = max(0, self._shown - len(text))
-            self._out.write(text + " " * rest + "\b" * (len(text) + rest))
+            back = UP + "\r" + (f"\x1b[{column}C" if column else "")
+            self._out.write(f"\r\n{text}{ERASE_TO_END}{back}")
             self._out.flush()
-        self._shown = len(text)
+        self._shown = bool(text)
