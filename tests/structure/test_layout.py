@@ -158,3 +158,9 @@ def says_any(annotation: ast.expr) -> bool:
         and ast.unparse(part.slice).endswith("Any)")
         for part in ast.walk(annotation)
     )
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
