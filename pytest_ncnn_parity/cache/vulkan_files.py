@@ -13,7 +13,6 @@ from pytest_ncnn_parity.base import digests
 
 # where Vulkan's loader looks, in each of its folders: LoaderInterfaceArchitecture.md
 KINDS = ("icd.d", "implicit_layer.d", "explicit_layer.d", "loader_settings.d")
-LIBRARIES = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
 NODES = ("dri/*", "nvidia*", "kfd", "dxg", "mali*", "kgsl*", "pvr*")  # in /dev
 DISPLAY_OR_ACCELERATOR = ("0x03", "0x12")  # a PCI device's class
 

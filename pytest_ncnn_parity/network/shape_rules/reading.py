@@ -57,11 +57,6 @@ def cdhw(shape: Shape) -> tuple[int, int, int, int]:
     return c, d, h, w
 
 
-def outermost(shape: Shape) -> int:
-    """The axis that operators with a weight for each channel take for channels."""
-    return shape[0]
-
-
 def counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 

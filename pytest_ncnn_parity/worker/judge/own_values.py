@@ -26,7 +26,7 @@ class OwnValues:
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._own: dict[str, Made] = {}  # by comparison
-        self._wrong: set[tuple[str, int]] = set()  # readers that are wrong, by comparison and number
+        self._right: set[tuple[str, int]] = set()  # readers that are right, by comparison and number
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
         """Take note of what the candidate made in `case`, whose result waits for the readers."""
@@ -40,8 +40,8 @@ class OwnValues:
                 continue
             if layer.type in HANDED_ON:
                 own.update(dict.fromkeys(layer.outputs, own[layer.inputs[0]]))
-            elif not self._is_right(layer, own, self._reference.tolerance(comparison, layer)):
-                self._wrong.add((comparison, layer.number))
+            elif self._is_right(layer, own, self._reference.tolerance(comparison, layer)):
+                self._right.add((comparison, layer.number))
 
     def _is_right(self, layer: Layer, own: Made, tolerance: Tolerance) -> bool:
         if not self._reference.has_all_of(layer):
@@ -80,6 +80,6 @@ class OwnValues:
         return bool(readers) and all(
             all(self._is_harmless(comparison, copy) for copy in reader.outputs)
             if reader.type in HANDED_ON
-            else (comparison, reader.number) not in self._wrong
+            else (comparison, reader.number) in self._right
             for reader in readers
         )
