@@ -73,7 +73,7 @@ def _quick_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs inside a test say nothing to the job that runs the tests, and wrap no line."""
     monkeypatch.setenv("COLUMNS", "500")
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "CI", "BUILD_NUMBER"):
         monkeypatch.delenv(name, raising=False)
 
 

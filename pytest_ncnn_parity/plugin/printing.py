@@ -58,9 +58,13 @@ class Lists:
         self._replace("failed", block)
 
     def for_short_summary(self) -> None:
-        """Lines that fit, of failures as well as skips; the skips of one reason are one line."""
-        if not _cut_by_pytest(self._config):
-            return
+        """Failures whose lines fit, where pytest would cut them; the skips of one reason as one line."""
+        if _cut_by_pytest(self._config):
+            self._fit_failures()
+        if getattr(self._config.option, "fold_skipped", True):
+            self._fold_skips()
+
+    def _fit_failures(self) -> None:
         root, start = self._config.rootpath, self._config.invocation_params.dir
         prefix = 0 if root == start else len(os.path.relpath(root, start)) + 1
 
@@ -75,6 +79,8 @@ class Lists:
                 report.longrepr.reprcrash.message = message
 
         self._replace("failed", failure)
+
+    def _fold_skips(self) -> None:
         mine = (self._cases.get(report.nodeid) for report in self._whole.get("skipped", ()))
         entries = failure_list.folded([case for case in mine if case is not None], self._width)
 
@@ -82,8 +88,7 @@ class Lists:
             place, reason = entries[case["nodeid"]]
             report.longrepr = (place, None, reason)
 
-        if getattr(self._config.option, "fold_skipped", True):
-            self._replace("skipped", skip)
+        self._replace("skipped", skip)
 
     def _replace(self, key: str, change: Callable[[Any, CaseRecord], None]) -> None:
         if key in self._whole:

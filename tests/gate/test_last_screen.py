@@ -20,8 +20,6 @@ MODELS = {True: [ACCUMULATE, DECODER], False: [DECODER]}
 @pytest.fixture
 def on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for name in ("CI", "BUILD_NUMBER"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def part(run: Run, start: str, end: str) -> list[str]:

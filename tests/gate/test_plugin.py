@@ -174,9 +174,11 @@ def test_the_first_line_of_a_failure_is_its_summary(
     )
 
 
+@pytest.mark.parametrize("ci", ["", "true"])  # in CI pytest does not cut the lines of its summary
 def test_skips_are_told_once_and_reports_of_others_have_their_place_in_the_spec(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str
 ) -> None:
+    monkeypatch.setenv("CI", ci)
     networks.chain(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "  more: {in0: {random: normal, seed: 1}}\n")
     pytester.makepyfile("import pytest\n\n@pytest.mark.skip('not ours')\ndef test(): pass\n")

@@ -36,7 +36,6 @@ def test_at_80_columns_with_names_of_60_characters(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("CI", raising=False)
     long_names(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "  more: {in0: {random: normal, seed: 1}}\n")
     run = gate()
