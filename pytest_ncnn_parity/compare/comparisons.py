@@ -24,11 +24,16 @@ PRECISION_FLAGS = frozenset().union(*PRECISIONS.values())
 
 @dataclass(frozen=True)
 class Setup:
-    """A device, a precision, and further ncnn options by name."""
+    """A device, a precision, and further ncnn options by name.
+
+    `worker`: the name of the worker that runs the network, another ncnn or another machine; None: the
+    ncnn of this one.
+    """
 
     device: str = "cpu"
     precision: str = "fp32"
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
+    worker: str | None = None
 
     @property
     def on_vulkan(self) -> bool:
@@ -41,7 +46,8 @@ class Setup:
 
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.options.items())
-        return f"{self.device} {self.precision}{extra}"
+        there = f" at {self.worker}" if self.worker else ""
+        return f"{self.device} {self.precision}{extra}{there}"
 
 
 CPU_FP32 = Setup()

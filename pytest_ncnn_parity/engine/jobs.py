@@ -32,12 +32,10 @@ from pytest_ncnn_parity.spec.sources import ConstantSource, FileSource, RandomSo
 class _Nets:
     """Numbers the networks that cases ask for, each once; the trajectory is the first."""
 
-    known: list[NetSpec] = field(
-        default_factory=lambda: [NetSpec(0, CPU_FP32.device, CPU_FP32.precision)]
-    )
+    known: list[NetSpec] = field(default_factory=lambda: [NetSpec.of(CPU_FP32)])
 
     def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
-        spec = NetSpec(model, setup.device, setup.precision, dict(setup.options), mixed)
+        spec = NetSpec.of(setup, model, mixed)
         if spec not in self.known:
             self.known.append(spec)
         return self.known.index(spec)
@@ -150,9 +148,7 @@ def time(
     plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
 ) -> MeasureTime:
     """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
-    specs = [
-        NetSpec(model, setup.device, setup.precision, dict(setup.options)) for setup, model in setups
-    ]
+    specs = [NetSpec.of(setup, model) for setup, model in setups]
     models = (_model(plan), *(replace(_model(plan), param=param, text=None) for param in params))
     return MeasureTime(models, tuple(specs), 0, _inputs(plan, sample), threads, outputs=plan.outputs)
 

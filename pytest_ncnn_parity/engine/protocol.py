@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
@@ -55,6 +56,8 @@ class Model:
 class NetSpec:
     """A model (by its number in the job) under a setup. Hashed without its options, compared with.
 
+    `worker`: the name of the worker that runs it; None: this machine's own ncnn.
+
     A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`.
     """
 
@@ -63,6 +66,18 @@ class NetSpec:
     precision: str
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     mixed: bool = False
+    worker: str | None = None
+
+    @staticmethod
+    def of(setup: Setup, model: int = 0, mixed: bool = False) -> NetSpec:
+        """The network of `model` under `setup`."""
+        return NetSpec(
+            model, setup.device, setup.precision, dict(setup.options), mixed, worker=setup.worker
+        )
+
+    @property
+    def setup(self) -> Setup:
+        return Setup(self.device, self.precision, self.options, self.worker)
 
 
 @dataclass(frozen=True)

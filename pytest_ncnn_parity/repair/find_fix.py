@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.repair import search_space
@@ -177,7 +177,7 @@ class _Repair:
         candidate = self.comparison.candidate
         if candidate is None or candidate.half is None:
             return
-        fp32 = Setup(candidate.device, "fp32", candidate.options)
+        fp32 = replace(candidate, precision="fp32")
         if fp32 == self.comparison.reference:
             return
         verification = verify_setup(self.run, self.comparison, fp32, self.problem.cases)

@@ -119,7 +119,9 @@ class Probe:
     def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
         """Whether a reference that runs on a device in fp32 is itself what the CPU computes in fp32."""
         reference = self._job.nets[self._case.reference]
-        if reference.device == "cpu" or reference.precision != "fp32":
+        if reference.precision != "fp32":
+            return {}
+        if reference.device == "cpu" and reference.worker is None:
             return {}
         how = "in fp32 on the same device, against the CPU"
         try:
@@ -134,7 +136,7 @@ class Probe:
         assert self._case.candidate is not None
         spec, reference = (self._job.nets[n] for n in (self._case.candidate, self._case.reference))
         if spec.precision == "fp16":
-            storage = NetSpec(spec.model, spec.device, "fp16-storage", spec.options)
+            storage = replace(spec, precision="fp16-storage", mixed=False)
             yield "without_arithmetic", "without fp16 arithmetic", storage
         if spec.precision != "fp32":
             for name, how, option, asked in (
@@ -143,8 +145,8 @@ class Probe:
             ):
                 if asked:
                     options = {**spec.options, option: False}
-                    yield name, how, NetSpec(spec.model, spec.device, spec.precision, options)
-        fp32 = NetSpec(spec.model, spec.device, "fp32", spec.options)
+                    yield name, how, replace(spec, options=options, mixed=False)
+        fp32 = replace(spec, precision="fp32", mixed=False)
         if spec.precision != "fp32" and fp32 != reference:
             yield "fp32_on_device", "in fp32 on the same device", fp32
 
@@ -152,7 +154,7 @@ class Probe:
 def plain_cpu(job: Job) -> NetSpec:
     """The trajectory's network, computing as plainly as it can."""
     spec = job.nets[job.trajectory]
-    return NetSpec(spec.model, spec.device, spec.precision, PLAIN)
+    return replace(spec, options=PLAIN)
 
 
 def tried(how: str, metrics: Metrics) -> Trial:

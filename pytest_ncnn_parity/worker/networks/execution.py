@@ -96,7 +96,7 @@ class Executions:
         integers: Collection[int] = (),
     ) -> None:
         self._opt = net.opt
-        self._setup = Setup(spec.device, spec.precision, spec.options)
+        self._setup = spec.setup
         self._masks = masks
         self._known: dict[int, Execution] = {}
         layers = net.layers()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import ncnn
 
-from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
+from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
@@ -49,7 +49,7 @@ class LoadedNet:
         int8: Int8Values | None = None,
     ) -> None:
         self.spec = spec
-        self.setup = Setup(spec.device, spec.precision, spec.options)
+        self.setup = spec.setup
         self._enter = enter
         self._cache = cache or StepCache()
         self.label = label or str(self.setup)

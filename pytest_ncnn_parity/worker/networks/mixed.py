@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Execution
@@ -27,7 +26,7 @@ class MixedNet:
         self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet], int8: Int8Values
     ) -> None:
         self.spec = spec
-        self.setup = Setup(spec.device, spec.precision, spec.options)
+        self.setup = spec.setup
         self.label = f"{self.setup} (patched)"
         self._graph = graph
         self._nets = nets

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
@@ -36,7 +35,7 @@ class _Load:
     @property
     def key(self) -> str:
         options = sorted(self.spec.options.items())
-        return repr((self.model, self.spec.device, self.spec.precision, options))
+        return repr((self.model, self.spec.device, self.spec.precision, options, self.spec.worker))
 
 
 class Pool:
@@ -112,7 +111,7 @@ class Pool:
     def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
         """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
         model = job.models[spec.model]
-        setup = Setup(spec.device, spec.precision, spec.options)
+        setup = spec.setup
         if not spec.mixed:
             yield _Load(spec, model, f"{setup}{' (patched)' if spec.model else ''}")
             return
