@@ -8,9 +8,9 @@ from typing import get_args
 
 from pytest_ncnn_parity.baseline.case_changes import CaseChange, case_changes
 from pytest_ncnn_parity.baseline.context import context
-from pytest_ncnn_parity.baseline.match import NAME
 from pytest_ncnn_parity.baseline.pairing import CasePair, Counterpart, ModelPair, model_pairs
 from pytest_ncnn_parity.baseline.reported import ReportedModel, Target
+from pytest_ncnn_parity.network.match import NAME
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.regression import (
     AddedLayer,

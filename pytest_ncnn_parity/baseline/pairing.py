@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pytest_ncnn_parity.baseline.match import NAME, STRUCTURE, Match, match
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
+from pytest_ncnn_parity.network.match import NAME, STRUCTURE, Match, MatchedBy, match
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
-from pytest_ncnn_parity.report.document.regression import MatchedBy
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 
 Target = int | str  # what a case is about: a layer by its number from 0, or an output by its blob
-Output = tuple[int, int]  # a layer, and which of its outputs
-Reader = tuple[int, int, int]  # a layer, which of its inputs, and which output of the other it reads
 
 
 class CaseKey(NamedTuple):
@@ -30,6 +29,14 @@ class ReportedNetwork:
     """The layers of a report's model as a graph, in running order and numbered from 0."""
 
     layers: Sequence[LayerRecord]
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [layer["name"] for layer in self.layers]
+
+    @cached_property
+    def types(self) -> list[str]:
+        return [layer["type"] for layer in self.layers]
 
     @cached_property
     def operators(self) -> list[Hashable]:

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-Kind = Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
+from pytest_ncnn_parity.network.match import MatchedBy
 
-MatchedBy = Literal["name", "structure", "place"]
+Kind = Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
 
 
 class RegressionRecord(TypedDict):

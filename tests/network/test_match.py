@@ -14,9 +14,9 @@ from conftest import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.baseline.match import match
 from pytest_ncnn_parity.baseline.reported import ReportedNetwork
 from pytest_ncnn_parity.network import param, param_line
+from pytest_ncnn_parity.network.match import match
 
 Layers = Sequence[dict[str, Any]]
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal, Protocol
 
-from pytest_ncnn_parity.baseline.reported import ReportedNetwork
-from pytest_ncnn_parity.report.document.regression import MatchedBy
+MatchedBy = Literal["name", "structure", "place"]
 
 NAME: Final = "name"
 STRUCTURE: Final = "structure"
@@ -20,11 +19,40 @@ PLACE: Final = "place"
 
 Match = dict[int, tuple[int, MatchedBy]]  # old layer -> new layer, and by what; numbers from 0
 
+Output = tuple[int, int]  # a layer, and which of its outputs
+Reader = tuple[int, int, int]  # a layer, which of its inputs, and which output of the other it reads
+
+
+class Matchable(Protocol):
+    """A network as far as it is matched: for each layer, in running order, one element of each."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def types(self) -> Sequence[str]: ...
+
+    @property
+    def operators(self) -> Sequence[Hashable]:
+        """What each layer is by itself: its type and what of its parameters counts."""
+        ...
+
+    @property
+    def producers(self) -> Sequence[Sequence[Output]]:
+        """Where the inputs of each layer come from."""
+        ...
+
+    @property
+    def consumers(self) -> Sequence[Sequence[Reader]]:
+        """Who reads the outputs of each layer."""
+        ...
+
+
 # One number for each kind of cone, the same in both networks
 _Numbering = dict[tuple[Hashable, ...], int]
 
 
-def match(old: ReportedNetwork, new: ReportedNetwork) -> Match:
+def match(old: Matchable, new: Matchable) -> Match:
     """Pairs of layers; a layer without one vanished, or is new. Equal names are matched by `name`."""
     by_name, by_structure = _Pairing(old, new), _Pairing(old, new)
     by_name.pair_names()
@@ -40,7 +68,7 @@ def match(old: ReportedNetwork, new: ReportedNetwork) -> Match:
 class _Pairing:
     """Pairs so far, old layer -> new layer. Each step only adds to them."""
 
-    def __init__(self, old: ReportedNetwork, new: ReportedNetwork) -> None:
+    def __init__(self, old: Matchable, new: Matchable) -> None:
         self.old = old
         self.new = new
         self.pairs: dict[int, int] = {}
@@ -53,8 +81,7 @@ class _Pairing:
     def pair_names(self) -> None:
         """Pair layers of one name and operator, where each side has as many."""
         ours, theirs = (
-            [(layer["name"], layer["type"]) for layer in network.layers]
-            for network in (self.old, self.new)
+            list(zip(network.names, network.types, strict=True)) for network in (self.old, self.new)
         )
         self._pair_equal(ours, theirs)
 
@@ -70,9 +97,7 @@ class _Pairing:
 
     def pair_places(self) -> None:
         """Pair what is left between the same neighbours by operator alone: its parameters changed."""
-        ours, theirs = (
-            [("type", layer["type"]) for layer in network.layers] for network in (self.old, self.new)
-        )
+        ours, theirs = ([("type", type_) for type_ in network.types] for network in (self.old, self.new))
         self._align(ours, theirs)
 
     def _pair_cones(self) -> None:
@@ -108,8 +133,8 @@ class _Pairing:
 
     def _namesakes(self, old_layers: Iterable[int], new_layers: Iterable[int]) -> dict[int, int]:
         """Those of the old layers whose names new ones have; none where two would get the same."""
-        by_name = {self.new.layers[n]["name"]: n for n in new_layers}
-        names = {o: self.old.layers[o]["name"] for o in old_layers}
+        by_name = {self.new.names[n]: n for n in new_layers}
+        names = {o: self.old.names[o] for o in old_layers}
         same = {o: by_name[name] for o, name in names.items() if name in by_name}
         return same if len(set(same.values())) == len(same) else {}
 
@@ -163,7 +188,7 @@ class _Pairing:
         return kept + edges
 
     def reason(self, old: int, new: int) -> MatchedBy:
-        if self.old.layers[old]["name"] == self.new.layers[new]["name"]:
+        if self.old.names[old] == self.new.names[new]:
             return NAME
         return STRUCTURE if self.old.operators[old] == self.new.operators[new] else PLACE
 
@@ -181,7 +206,7 @@ def _number(numbering: _Numbering, key: tuple[Hashable, ...]) -> int:
     return numbering.setdefault(key, len(numbering))
 
 
-def _cones_above(network: ReportedNetwork, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
+def _cones_above(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
     """For each layer, one number for it and all above it, up to paired layers."""
     cones: list[int] = []
     for operator, inputs in zip(network.operators, network.producers, strict=True):
@@ -193,10 +218,10 @@ def _cones_above(network: ReportedNetwork, known: Mapping[int, int], numbering: 
     return cones
 
 
-def _cones_below(network: ReportedNetwork, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
+def _cones_below(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
     """For each layer, one number for it and all below it, down to paired layers."""
-    cones = [0] * len(network.layers)
-    for number in reversed(range(len(network.layers))):
+    cones = [0] * len(network.names)
+    for number in reversed(range(len(network.names))):
         below = sorted(
             (slot, position, *(("pair", known[reader]) if reader in known else ("cone", cones[reader])))
             for reader, position, slot in network.consumers[number]
