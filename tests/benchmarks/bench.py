@@ -16,6 +16,7 @@ Never a test: nothing fails on a slow machine.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,7 @@ def _times(
 
 def main() -> int:
     args = arguments()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it each process would compile all of ours
     print(HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-bench-") as folder:
         try:

@@ -47,8 +47,8 @@ class Measured:
 
     blamed: bool
     nothing_else: bool
-    verified: bool = True
-    minimal: bool = True
+    verified: bool
+    minimal: bool
     masks: int = 0
     runs: int = 0
     search: float = 0.0  # seconds, as a multiple of the gate's
@@ -73,7 +73,8 @@ def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
         }
         gate = time.perf_counter() - start
         layers = red - {"output"}
-        measures = Measured(network.blamed <= red, layers <= network.blamed)
+        healthy = not network.blamed  # without a red case there is nothing to repair
+        measures = Measured(network.blamed <= red, layers <= network.blamed, healthy, healthy)
         if not red:
             return measures
         start = time.perf_counter()
