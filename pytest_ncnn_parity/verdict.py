@@ -17,7 +17,7 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
-from pytest_ncnn_parity.report import case_records, network_records
+from pytest_ncnn_parity.report import case_records, input_doubt, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
@@ -159,7 +159,10 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
         fix, trouble = _fix(subject, session, run)
         if trouble:
             diagnosis = replace(diagnosis, evidence=(*diagnosis.evidence, trouble))
-        message = case_text.failure(subject.case, result, diagnosis, fix, brief=bool(upstream))
+        doubt = input_doubt.of_case(subject.plan, subject.sample, diagnosis.cause)
+        message = case_text.failure(
+            subject.case, result, diagnosis, fix, brief=bool(upstream), doubt=doubt
+        )
     if session.repro is None or subject.case.layer is None or subject.expected_to_fail:
         return _Account(message, diagnosis, fix)
     failed = FailedLayer(subject.sample, subject.case, result, diagnosis.cause, message.text)

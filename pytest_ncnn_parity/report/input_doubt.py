@@ -32,6 +32,17 @@ def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
     return shapes
 
 
+def of_case(plan: Plan, sample: str, cause: str) -> str:
+    """The doubt in a line of one red case, or nothing; how other samples end it does not know yet."""
+    random = noise(plan)
+    if cause not in BY_VALUES or sample not in random:
+        return ""
+    real = [printable(other) for other in plan.spec.inputs if other not in random]
+    if real:
+        return f"input:    random numbers only, which may be at fault unless {' or '.join(real)} is red as well"
+    return "input:    random numbers only, which may be at fault: first feed something real"
+
+
 def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:
     """The doubt, to be printed before the failures; nothing if real inputs are red as well."""
     noise = network.get("noise", {})

@@ -56,6 +56,21 @@ def test_the_ten_annotations_that_say_most() -> None:
     assert len(annotated(document([case(n) for n in range(10)]))) == 10
 
 
+def test_a_doubt_of_the_input_comes_before_errors_whatever_else_is_warned_of() -> None:
+    green = {**case(1), "outcome": "passed"}
+    report = document([green, case(2)], *([{**case(3), "outcome": "skipped"}] for _ in range(12)))
+    report["models"][0]["input_doubt"] = ["the input may be at fault: 100 %", "  real: {in0: x}"]
+    first, *rest = annotated(report)
+    assert first == (
+        "::warning file=m0.parity.yaml,line=3,title=the input may be at fault"
+        "::the input may be at fault: 100 %25%0A  real: {in0: x}"
+    )
+    kinds = [line.split()[0] for line in rest]
+    assert kinds == ["::warning"] * (github.MOST_ANNOTATIONS - 1) + ["::error"]
+    by_another = list(github.annotated(report, ACTIONS, Path("/repo"), by_plugin=True))
+    assert by_another == [first, *rest[:-1]], "which annotates what is red, and no doubt"
+
+
 def test_annotations_are_escaped() -> None:
     report = document([case(1)])
     report["errors"] = [

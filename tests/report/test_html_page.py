@@ -116,6 +116,27 @@ def test_the_case_that_passed_by_the_least_is_named_whatever_the_budget_is_made_
     assert "closest to its limit: close, 97% of what is allowed" in main
 
 
+def test_one_option_that_does_what_dozens_of_masks_do_stands_before_them() -> None:
+    names = [f"l{number}" for number in range(20)]
+    setup = {"device": "vulkan", "precision": "fp16-storage", "options": {}}
+    option = {"name": "use_fp16_arithmetic=False for the whole network", "setup": setup}
+    option |= {"problem": "", "worst": 0.02, "ms": 3.0}
+    many = documents.fix("l0", lines=names, masks=dict.fromkeys(names, 18), alternatives=[option])
+    red, layers = [documents.red("l0")], [documents.layer("l0")]
+    model = documents.model(red, layers, fixes=[many])
+    (card,) = elements(parsed(render(documents.document(model))), "article")
+    said = "use_fp16_arithmetic=False for the whole network is right: outputs within 0.02, 3 ms"
+    assert text(card).startswith(f"{said} ; or, by masks: 20 lines of the .param")
+    assert text(card).count("use_fp16_arithmetic") == 1
+    page = text(parsed(render(documents.document(model, {**model, "spec": "other.parity.yaml"}))))
+    assert "use_fp16_arithmetic=False for the whole network, or 20 lines, verified" in page
+    few = {**many, "lines": names[:2], "masks": {"l0": 18, "l1": 18}}
+    model = documents.model(red, layers, fixes=[few])
+    (card,) = elements(parsed(render(documents.document(model))), "article")
+    assert text(card).startswith("2 lines of the .param")
+    assert "is right as well" in text(card)
+
+
 def test_where_no_masks_mend_it_the_reason_stands_in_place_of_a_patch() -> None:
     none = documents.fix("l1", masks={}, lines=[], before=[], patch="", how="fp32 is wrong as well")
     model = documents.model([documents.red("l1")], [documents.layer("l1")], fixes=[none])

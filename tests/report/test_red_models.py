@@ -53,6 +53,21 @@ def test_what_does_not_fit_is_left_out(width: int, verified: bool, line: str) ->
     assert lines(decoder, width=width) == [line]
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (120, "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input; fix: 31=18 on sum_15, eps_15, rsqrt_15"),
+        (80, "a: sum_15: storage-overflow on random input; fix: 31=18 on sum_15 and 2 more"),
+        (60, "a: sum_15: storage-overflow; fix: 31=18 on sum_15 and 2 more"),
+    ],
+)  # fmt: skip
+def test_that_the_input_is_doubted_is_said_where_there_is_room(width: int, line: str) -> None:
+    masked = fix("sum_15", masks=MASKS)
+    assert lines(of("a.parity.yaml", red("sum_15"), fixes=[masked], input_doubt=["x"]), width=width) == [
+        line
+    ]
+
+
 def test_the_first_layer_stands_for_all_and_an_output_where_there_is_none() -> None:
     output = red("x", layer=None, output="out0", type=None)
     later, first = red("l7", number=7), red("l3", "underflow", number=3)

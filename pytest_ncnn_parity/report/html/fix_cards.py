@@ -15,13 +15,15 @@ from pytest_ncnn_parity.report.text import fix_text
 class FixCard:
     """One set of masks, for every comparison that it was found for, or why there is none.
 
-    `diff`: the lines of the patch, each with what it is; `spec`: the masks as a line of the spec;
-    `apply`: the patch files that were written.
+    `instead`: one option that does what dozens of masks do, to be said first; `diff`: the lines of the
+    patch, each with what it is; `spec`: the masks as a line of the spec; `apply`: the patch files that
+    were written.
     """
 
     comparisons: tuple[str, ...]
     mark: str
     fix: FixRecord
+    instead: str
     diff: tuple[tuple[str, str], ...]
     spec: str
     facts: tuple[tuple[str, str], ...]
@@ -39,6 +41,7 @@ def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
             comparisons=tuple(fix["comparison"] for fix in same),
             mark=fix_text.mark(fix),
             fix=fix,
+            instead="" if (option := fix_text.simpler(fix)) is None else fix_text.right(option),
             diff=tuple(_diff(fix["patch"])),
             spec=fix_text.in_spec(fix),
             facts=tuple(_facts(fix)),
@@ -67,7 +70,7 @@ def _facts(fix: FixRecord) -> Iterator[tuple[str, str]]:
         yield "proof", fix["how"]
     if fix["cost"] is not None:
         yield "cost", fix_text.cost(fix["cost"])
-    for other in fix["alternatives"]:
+    for other in fix_text.further(fix):
         yield "instead", fix_text.alternative(other)
     for note in fix["notes"]:
         yield "note", note

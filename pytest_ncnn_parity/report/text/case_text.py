@@ -59,10 +59,18 @@ def of_files(diagnosis: Diagnosis, where: Where) -> Message:
 
 
 def failure(
-    case: Case, result: Result, diagnosis: Diagnosis, fix: FixRecord | None, brief: bool = False
+    case: Case,
+    result: Result,
+    diagnosis: Diagnosis,
+    fix: FixRecord | None,
+    brief: bool = False,
+    doubt: str = "",
 ) -> Message:
-    """Why a case failed; `brief`: of the fix only the masks, for a red layer tells the rest."""
-    details = tuple(_details(case, result))
+    """Why a case failed; `brief`: of the fix only the masks, for a red layer tells the rest.
+
+    `doubt`: that the input may be at fault, where it may.
+    """
+    details = (*filter(None, [doubt]), *_details(case, result))
     lines = [*details, *(f"evidence: {line}" for line in diagnosis.evidence)]
     if fix is not None:
         lines += [fix_text.masks(fix)] if brief and fix["masks"] else fix_text.lines(fix)

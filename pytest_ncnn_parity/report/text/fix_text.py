@@ -69,6 +69,12 @@ def simpler(fix: FixRecord) -> AlternativeRecord | None:
     return next((option for option in in_fp16 if not option["problem"]), None)
 
 
+def further(fix: FixRecord) -> list[AlternativeRecord]:
+    """The other options, which are to be said after the masks."""
+    first = simpler(fix)
+    return [option for option in fix["alternatives"] if option != first]
+
+
 def _before(fix: FixRecord) -> str:
     """The error that the masks were to bring down, where they did."""
     before = fix["errors"][0]
@@ -94,8 +100,7 @@ def _price(fix: FixRecord) -> Iterator[str]:
     """What the fix costs, what would cost less, and what the search for it took."""
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
-    others = (other for other in fix["alternatives"] if other != simpler(fix))
-    yield from (f"  instead: {alternative(other)}" for other in others)
+    yield from (f"  instead: {alternative(other)}" for other in further(fix))
     runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
     if fix["runs"]:
         yield f"  search: from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"

@@ -28,6 +28,9 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
         return
     if not document["complete"]:
         yield _line("error", str(document["stopped"]), title="ncnn parity: cut short")
+    warnings = [*_doubts(document), *_uncompared(document)]
+    for place, message in warnings[:MOST_ANNOTATIONS]:
+        yield _line("warning", message, **{**place, "file": _file(place["file"], environ, root)})
     errors = [_error(error) for error in document["errors"]]
     if not by_plugin:
         errors += _red(document)
@@ -38,9 +41,22 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
     if len(errors) > len(shown):
         more = f"{len(errors) - len(shown)} more layers and outputs are red: see the log or the reports"
         yield _line("error", more, title="ncnn parity")
-    for spec, why in list(counts.uncompared(document))[:MOST_ANNOTATIONS]:
-        place = {"file": _file(spec, environ, root), "line": "1", "title": "nothing was compared"}
-        yield _line("warning", why, **place)
+
+
+def _doubts(document: Report) -> Iterator[tuple[dict[str, str], str]]:
+    """Where a model is red on random inputs alone: said before its errors, at the first such sample."""
+    for model in document["models"]:
+        doubt = model.get("input_doubt", [])
+        if doubt:
+            lines = (case.get("line") for case in model["cases"] if case["outcome"] == "failed")
+            line = next(filter(None, lines), 1)
+            place = {"file": model["spec"], "line": str(line), "title": "the input may be at fault"}
+            yield place, "\n".join(doubt)
+
+
+def _uncompared(document: Report) -> Iterator[tuple[dict[str, str], str]]:
+    for spec, why in counts.uncompared(document):
+        yield {"file": spec, "line": "1", "title": "nothing was compared"}, why
 
 
 def write_summary(document: Report, environ: Environ) -> str:

@@ -57,9 +57,11 @@ def _candidates(model: ModelRecord, names: Sequence[str]) -> Iterator[tuple[str,
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
     remedies = [f"; {text}" for text in _remedies(fix)] if fix else [f": {case.get('headline', '')}"]
     typed = f"{who} ({case['type']})" if case["layer"] else who
-    for remedy in remedies:
-        yield from ((name, f": {typed}{more}: {cause}{remedy}") for name in names)
-        yield names[-1], f": {who}{more}: {cause}{remedy}"
+    doubts = [" on random input", ""] if model.get("input_doubt") else [""]
+    for seen in (f"{cause}{doubt}" for doubt in doubts):
+        for remedy in remedies:
+            yield from ((name, f": {typed}{more}: {seen}{remedy}") for name in names)
+            yield names[-1], f": {who}{more}: {seen}{remedy}"
 
 
 def _remedies(fix: FixRecord) -> Iterator[str]:
