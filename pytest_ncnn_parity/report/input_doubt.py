@@ -38,9 +38,8 @@ def of_case(plan: Plan, sample: str, cause: str) -> str:
     if cause not in BY_VALUES or sample not in random:
         return ""
     real = [printable(other) for other in plan.spec.inputs if other not in random]
-    if real:
-        return f"input:    random numbers only, which may be at fault unless {' or '.join(real)} is red as well"
-    return "input:    random numbers only, which may be at fault: first feed something real"
+    advice = f" unless {' or '.join(real)} is red as well" if real else ": feed a real input first"
+    return f"input:    random numbers only, which may be at fault{advice}"
 
 
 def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:

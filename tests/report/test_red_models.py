@@ -56,7 +56,8 @@ def test_what_does_not_fit_is_left_out(width: int, verified: bool, line: str) ->
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (120, "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input; fix: 31=18 on sum_15, eps_15, rsqrt_15"),
+        (120, "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input; "
+              "fix: 31=18 on sum_15, eps_15, rsqrt_15"),
         (80, "a: sum_15: storage-overflow on random input; fix: 31=18 on sum_15 and 2 more"),
         (60, "a: sum_15: storage-overflow; fix: 31=18 on sum_15 and 2 more"),
     ],
