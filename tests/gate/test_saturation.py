@@ -85,16 +85,40 @@ def test_inf_that_a_reader_misses_the_value_of_is_a_fault(gate: Gate, pytester: 
         assert "large" in run.fixes[comparison]["masks"], "a copy of inf is inf, wherever it is kept"
 
 
-def test_a_value_that_matters_is_a_fault_though_a_mask_is_added_to_it(
-    gate: Gate, pytester: pytest.Pytester
+@pytest.mark.parametrize("hidden", [LOWEST, -1e9, -np.inf])
+def test_a_value_that_matters_is_a_fault_and_the_mask_that_is_added_to_it_is_none(
+    hidden: float, gate: Gate, pytester: pytest.Pytester
 ) -> None:
     """Scores beyond fp16 become inf as well, and softmax makes nan of two of them."""
-    masked_attention(pytester.path, LOWEST, scale=100_000.0)
+    masked_attention(pytester.path, hidden, scale=100_000.0)
     run = gate()
-    assert run.cases["s::shipped::scale"]["cause"] == "storage-overflow"
-    assert run.cases["s::fp16-range::scale"]["cause"] == "storage-overflow"
+    layers = {name for name in run.ids("failed") if "output" not in name}
+    comparisons = ("fp16-vs-fp32-vulkan", "shipped", "fp16-range")
+    assert layers == {f"s::{comparison}::scale" for comparison in comparisons}
+    assert {run.cases[name]["cause"] for name in layers} == {"storage-overflow"}
+    assert "made by scale (BinaryOp)" in run.cases["s::shipped::add"]["message"]
     assert run.fixes["shipped"]["verified"]
     assert "scale" in run.fixes["shipped"]["masks"]
+
+
+def test_masks_that_hide_all_only_together_are_both_at_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Each hides half of a row. In fp32 the larger one decides; in fp16 softmax is given -inf alone."""
+    net = Network()
+    x, first, second = (net.layer("Input", name, params="0=16 1=4") for name in ("x", "first", "second"))
+    masks = net.layer("BinaryOp", "both", [first, second], params="0=0")
+    x = net.layer("BinaryOp", "add", [x, masks], params="0=0")
+    net.layer("Softmax", "prob", [x], ["out0"], "0=1 1=1")
+    net.write(pytester.path / "net")
+    half = np.zeros((4, 16), np.float32)
+    half[:, :8] = -1e9
+    np.save(pytester.path / "first.npy", half)
+    np.save(pytester.path / "second.npy", half[:, ::-1] / 2)
+    files = "first: {file: first.npy}, second: {file: second.npy}"
+    networks.spec(pytester.path, f"inputs:\n  s: {{x: {{random: normal}}, {files}}}\n{COMPARE}")
+    run = gate("-k", "fp16-range")
+    assert run.ids("failed") != []
 
 
 def test_a_value_that_breaks_a_later_reader_is_the_fault_of_the_first_maker(

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.judge.apart import Apart
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -43,6 +44,7 @@ class Fp16Range:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
+        self._apart = Apart(reference)
         self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
         self._right: dict[
             tuple[int, Tolerance, bool], bool
@@ -96,10 +98,12 @@ class Fp16Range:
     def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Skip a layer that is wrong with what fp16 makes of its inputs: their maker fails."""
         if self.reads_beyond(layer) and not self._is_right(comparison, layer, candidate):
-            raise self._skip(layer, candidate)
+            raise self._skip(comparison, layer, candidate)
 
-    def _skip(self, layer: Layer, candidate: Net | None) -> Skip:
-        blob = next(blob for blob in layer.inputs if blob in self._absmax)
+    def _skip(self, comparison: str, layer: Layer, candidate: Net | None) -> Skip:
+        beyond = [blob for blob in layer.inputs if blob in self._absmax]
+        guilty = self._apart.guilty(comparison, layer)
+        blob = next((blob for blob in beyond if blob in guilty), beyond[0])
         origin = self._origin(blob, candidate)
         return Skip(
             f"input not representable: > {FP16_MAX:.0f}, made by {origin.name} ({origin.type}), which "
@@ -120,6 +124,7 @@ class Fp16Range:
 
     def look(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Find out, while its inputs are there, whether `layer` is right with them in fp16."""
+        self._apart.look(comparison, layer)
         if self.reads_beyond(layer) and layer.type not in COPYING:
             self._is_right(comparison, layer, candidate)
 
@@ -134,6 +139,8 @@ class Fp16Range:
         key = self._key(comparison, layer, candidate)
         if key not in self._right:
             self._right[key] = self._measured(layer, *key[1:])
+        if not self._right[key] and self._reference.has_all_of(layer):
+            self._apart.meet(comparison, layer, (blob for blob in layer.inputs if blob in self._absmax))
         return self._right[key]
 
     def _key(self, comparison: str, layer: Layer, candidate: Net | None) -> tuple[int, Tolerance, bool]:
@@ -170,18 +177,20 @@ class Fp16Range:
         if not readers:
             return True  # it is an output of the network
         return any(
-            self._breaks(comparison, reader, candidate, stored)
+            self._breaks(comparison, blob, reader, candidate, stored)
             for reader in readers
             if stored or reads_fp16(reader, candidate)
         )
 
-    def _breaks(self, comparison: str, reader: Layer, candidate: Net | None, stored: bool) -> bool:
+    def _breaks(
+        self, comparison: str, blob: str, reader: Layer, candidate: Net | None, stored: bool
+    ) -> bool:
         copies = reader.type in COPYING
         if not copies and not self._right.get(self._key(comparison, reader, candidate), False):
-            return True
+            return not self._apart.clears(comparison, reader, blob)
         was_stored = copies and (stored or reads_fp16(reader, candidate))
-        beyond = (blob for blob in reader.outputs if blob in self._absmax)
-        return any(self._does_harm(comparison, blob, candidate, was_stored) for blob in beyond)
+        beyond = (copy for copy in reader.outputs if copy in self._absmax)
+        return any(self._does_harm(comparison, copy, candidate, was_stored) for copy in beyond)
 
     def hold(self, case: CaseSpec, otherwise: Result) -> None:
         """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""
@@ -203,6 +212,6 @@ class Fp16Range:
             if blob in self._absmax and self._does_harm(case.comparison, blob, candidate)
         ]
         if harmful and result.outcome != "skipped" and reads_fp16(layer, candidate):
-            skip = self._skip(layer, candidate)
+            skip = self._skip(case.comparison, layer, candidate)
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         return result

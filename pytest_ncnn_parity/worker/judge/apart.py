@@ -1,0 +1,86 @@
+"""Which of several values beyond fp16 does the harm, where one layer reads them all.
+
+Scores beyond fp16 and a mask of -1e9 are added: inf - inf is nan, but only the scores are at fault.
+Each value is made inf by itself, the others being as the reference has them, and what the layer makes
+of that is followed until a layer is right with it, or wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.values.blob import Made
+
+Meeting = tuple[str, int]  # a comparison, and the layer that is wrong with several such values
+
+
+class Apart:
+    """Follows such values one by one. One per sample."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._met: dict[Meeting, set[str]] = {}
+        self._followed: dict[tuple[Meeting, str], Made] = {}  # with one of them inf: what comes of it
+        self._harmful: dict[Meeting, set[str]] = {}
+
+    def meet(self, comparison: str, layer: Layer, beyond: Iterable[str]) -> None:
+        """`layer`, whose turn it is, is wrong with all of the inputs `beyond` as fp16 holds them."""
+        meeting = comparison, layer.number
+        blobs = set(beyond)
+        if meeting in self._met or len(blobs) < 2:
+            return
+        self._met[meeting] = blobs
+        for blob in sorted(blobs):
+            self._followed[meeting, blob] = {blob: self._reference.blobs[blob].stored()}
+            self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+
+    def look(self, comparison: str, layer: Layer) -> None:
+        """Follow what came of such values into `layer`, while its inputs are there."""
+        for meeting, blob in list(self._followed):
+            after = layer.number > meeting[1] and comparison == meeting[0]
+            if after and self._followed[meeting, blob].keys() & set(layer.inputs):
+                self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+
+    def _step(self, meeting: Meeting, blob: str, layer: Layer, tolerance: Tolerance) -> None:
+        values = self._followed[meeting, blob]
+        wrong = not self._reference.has_all_of(layer) or not self._passes_on(values, layer, tolerance)
+        if wrong:
+            self._harmful.setdefault(meeting, set()).add(blob)
+            del self._followed[meeting, blob]
+
+    def _passes_on(self, values: Made, layer: Layer, tolerance: Tolerance) -> bool:
+        """Whether `layer` is right with `values`, or makes inf where fp16 makes it of the true value.
+
+        The latter are added to `values`. An output of the network has no reader to be right with it.
+        """
+        blobs = self._reference.blobs
+        try:
+            outputs = self._reference.run(layer, {b: values.get(b, blobs[b]) for b in layer.inputs})
+        except StepFailed:
+            return False
+        for name, output in outputs.items():
+            expected = blobs[name]
+            if not output.floating or output.array.shape != expected.array.shape:
+                return False
+            if compare(output.array, expected.array, tolerance).agrees:
+                continue
+            if not self._reference.graph.consumers[name]:
+                return False
+            if not compare(output.stored().array, expected.stored().array, tolerance).agrees:
+                return False
+            values[name] = output
+        return True
+
+    def clears(self, comparison: str, layer: Layer, blob: str) -> bool:
+        """Whether others of the values that met in `layer` do harm, and `blob` does none by itself."""
+        harmful = self._harmful.get((comparison, layer.number), set())
+        return bool(harmful) and blob not in harmful
+
+    def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
+        """The values that met in `layer` and were seen so far to do harm by themselves."""
+        return self._harmful.get((comparison, layer.number), set())
