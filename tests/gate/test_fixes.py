@@ -174,26 +174,29 @@ def test_a_wrong_kernel_is_gone_around(gate: Gate, pytester: pytest.Pytester) ->
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
-def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, example: Callable[[str], Path]) -> None:
-    spec = example("style_decoder")
-    fixes = gate("-k", "fp16").fixes  # where a Reduction runs on the CPU, only the range minds its value
+def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.two_branches(pytester.path)
+    samples = "inputs:\n  large: {in0: {constant: 100.0, shape: [16]}}\n"
+    networks.spec(pytester.path, samples)
+    fixes = gate("-k", "fp16").fixes
     masks = {name: mask for fix in fixes.values() for name, mask in fix["masks"].items()}
-    with spec.open("a") as file:
-        file.write(f"masks: {{{', '.join(f'{n}: {m}' for n, m in masks.items())}}}\n")
+    assert masks == dict.fromkeys(["big", "back", "huge", "down"], 18)
+    listed = ", ".join(f"{name}: {mask}" for name, mask in masks.items())
+    networks.spec(pytester.path, f"{samples}masks: {{{listed}}}\n")
     again = gate()
     assert again.ids("failed") == []
     assert again.report["models"][0]["masks"] == []  # all needed
 
 
 def test_nothing_of_the_users_is_written(gate: Gate, example: Callable[[str], Path]) -> None:
-    folder = example("style_decoder").parent
+    folder = example("accumulate").parent
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     gate("--ncnn-parity-fix=write", "-k", FP16)
     after = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert {name: after[name] for name in before} == before
     assert sorted(p.name for p in (folder / ".ncnn-parity").iterdir()) == [
-        f"style_decoder.{FP16}.param",
-        f"style_decoder.{FP16}.patch",
+        f"accumulate.{FP16}.param",
+        f"accumulate.{FP16}.patch",
     ]
 
 

@@ -58,21 +58,29 @@ def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
         assert alone["metrics"] == whole[name]["metrics"]
 
 
-@pytest.mark.parametrize("dist", ["load", "loadscope", "loadfile", "loadgroup", "worksteal", "each"])
+@pytest.mark.parametrize(
+    "modes",
+    [
+        ("load", "worksteal", "each"),
+        pytest.param(("loadscope", "loadfile", "loadgroup"), marks=pytest.mark.once),
+    ],
+    ids="-".join,
+)
 @pytest.mark.usefixtures("net")
 def test_xdist_gives_the_same_verdicts_and_runs_each_sample_once(
-    gate: Gate, dist: str, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+    gate: Gate, modes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
 ) -> None:
     plain = gate()
-    log = pytester.path / "loads.log"
-    monkeypatch.setenv("LOADS", str(log))
     pytester.makeconftest(LOGS_LOADS)
-    spread = gate("-n", "2", "--dist", dist)
-    assert _verdicts(spread.cases) == _verdicts(plain.cases)
-    assert _proven(spread.fixes) == _proven(plain.fixes)
-    assert spread.report["environment"]["devices"] == plain.report["environment"]["devices"]
-    jobs = log.read_text("utf-8").split()
-    assert sorted(jobs) == ["noise", "zeros"], "each sample is run by one process, once"
+    for mode in modes:
+        log = pytester.path / f"{mode}.log"
+        monkeypatch.setenv("LOADS", str(log))
+        spread = gate("-n", "2", "--dist", mode)
+        assert _verdicts(spread.cases) == _verdicts(plain.cases), mode
+        assert _proven(spread.fixes) == _proven(plain.fixes), mode
+        assert spread.report["environment"]["devices"] == plain.report["environment"]["devices"]
+        jobs = log.read_text("utf-8").split()
+        assert sorted(jobs) == ["noise", "zeros"], f"{mode}: each sample is run by one process, once"
 
 
 LOGS_LOADS = """
