@@ -42,7 +42,7 @@ def case_changes(
         what = f"left the GPU: {before['execution']} -> {after['execution']}"
         yield CaseChange("moved", before["execution"], after["execution"], what)
     elif outcome != "skipped" and after["outcome"] == "skipped" and not after["known"]:
-        yield CaseChange("skipped", outcome, "skipped", f"compared no more: {after['message']}")
+        yield CaseChange("skipped", outcome, "skipped", f"no longer compared: {after['message']}")
     if before["metrics"] is None or after["metrics"] is None:
         return
     yield from _larger_error(before["metrics"], after["metrics"], before["tolerance"], factor)

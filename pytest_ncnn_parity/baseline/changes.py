@@ -98,7 +98,7 @@ def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
             what = f"output {target}: the network has no such output any more"
             yield _vanished(spec, target, what)
     for layer_now in pair.unselected():
-        what = f"{_titled(pair.new, layer_now)}: the spec's 'layers' selects it no more"
+        what = f"{_titled(pair.new, layer_now)}: the spec's 'layers' no longer selects it"
         yield _vanished(spec, layer_now.name, what)
 
 

@@ -8,7 +8,7 @@ from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
 CONVERSION = (
-    "the conversion, the input or its preprocessing differs from what was recorded; no mask can mend it"
+    "the conversion, the input or its preprocessing differs from what was recorded; no mask can fix it"
 )
 
 

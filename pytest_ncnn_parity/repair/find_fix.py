@@ -42,8 +42,8 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if not problem.beyond:
         return None
     names = ", ".join(problem.beyond)
-    why = f"what is wrong with {names} is the reference's, or the files' own: see there"
-    return _no_masks(comparison, problem, f"no mask can mend this: {why}")
+    why = f"the fault of {names} lies in the reference or in the files: see its own failure"
+    return _no_masks(comparison, problem, f"no mask can fix this: {why}")
 
 
 def _no_masks(
@@ -88,9 +88,9 @@ class _Repair:
         effort = Effort(trials.budget.used, trials.budget.took, result.start)
         notes += self._about_sensitivity(profile, result.masks)
         if result.masks is None:
-            how = f"no mask can mend this: with a mask on every layer it is red as well ({trials.last})"
+            how = f"no mask can fix this: it fails with a mask on every layer too ({trials.last})"
             if not result.complete:
-                how = "the budget of the search was spent before any set of masks held"
+                how = "the budget of the search was spent before a set of masks was right"
             return _no_masks(comparison, problem, how, effort, notes)
         with run.working_on("proof of the masks"):
             masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
@@ -100,7 +100,7 @@ class _Repair:
         if not result.complete:
             notes.append("the budget ended the search: not all of these masks may be needed")
         elif masks != result.masks:
-            notes.append("a smaller set held layer by layer, but not in the reloaded network")
+            notes.append("a smaller set was right layer by layer, but not in the reloaded network")
         minimal = verification.holds and result.complete and masks == result.masks
         fix = self._described(masks, verification, minimal, effort, notes)
         return self._written(fix) if self.settings.write and fix.verified else fix
@@ -127,7 +127,7 @@ class _Repair:
         plan = self.run.plan
         cost, alternatives = self._priced(masks) if verification.holds else (None, [])
         if cost is not None and self._on_vulkan and not cost.left:
-            notes = [*notes, "nothing is left on the GPU: rather mend the model than mask it"]
+            notes = [*notes, "nothing is left on the GPU: it is better to fix the model than to mask it"]
         network = patched(plan.masked, masks)
         return Fix(
             comparison=self.comparison.name,
@@ -170,7 +170,7 @@ class _Repair:
 
     def _about_what_is_left_out(self) -> Iterator[str]:
         if self.problem.beyond:
-            yield f"no matter of masks, and left out: {', '.join(self.problem.beyond)}"
+            yield f"left out, because no mask can fix it: {', '.join(self.problem.beyond)}"
 
     def _about_fp32(self) -> Iterator[str]:
         """Where the candidate is wrong in fp32 too, precision is not what is wrong."""
@@ -197,6 +197,6 @@ class _Repair:
             return
         layer = self.run.plan.masked.layers[number]
         yield (
-            f"no mask on {layer.name} ({layer.type}) alone mends it: rounding its inputs to 16 bits "
+            f"no mask on {layer.name} ({layer.type}) alone fixes it: rounding its inputs to 16 bits "
             f"puts it off by scaled {share:.3g} even in fp32; they must reach it unrounded"
         )

@@ -87,7 +87,7 @@ def _shape(graph: Graph, blob: str, beside: Mapping[str, PnnxShape]) -> _Shape:
         return _of_layers(graph, blob)
     unfit = at_odds(graph, blob, line)
     if unfit is None:
-        by_param = f"# The .param tells the shape, ({ORDERS[len(line)]}): {list(line)}."
+        by_param = f"# The .param states the shape, ({ORDERS[len(line)]}): {list(line)}."
         return _Shape(line, False, (by_param,))
     at_odds_with = f"# The Input line tells {list(line)}, which is at odds with the weights or layers:"
     return _instead(graph, blob, line, (at_odds_with, f"# {unfit}."))

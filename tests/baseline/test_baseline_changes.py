@@ -172,7 +172,7 @@ def test_what_the_run_did_not_select_has_not_vanished(old: Any, new: Any) -> Non
 def test_what_the_spec_selects_no_more_has_vanished(old: Any, new: Any) -> None:
     new["models"][0]["layers"][2]["selected"] = False
     (regression,) = compared(old, new, 2.0).regressions
-    assert regression["message"] == "conv (Convolution): the spec's 'layers' selects it no more"
+    assert regression["message"] == "conv (Convolution): the spec's 'layers' no longer selects it"
 
 
 def test_a_baseline_of_a_part_makes_nothing_new_or_vanished(old: Any, new: Any) -> None:

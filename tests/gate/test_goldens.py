@@ -79,7 +79,7 @@ def test_a_wrong_conversion_is_red_where_all_else_is_green(
     assert run.ids("failed") == ["image1::golden::output:out0"]
     case = run.cases["image1::golden::output:out0"]
     assert case["cause"] == "conversion"
-    assert "no mask can mend it" in case["message"]
+    assert "no mask can fix it" in case["message"]
     assert "compared: recorded.npz[image1.out0] -> cpu fp32" in case["message"]
     assert run.fixes == {}, "no search was started"
     assert len(run.ids("passed")) == 10 + 11 + 10

@@ -1,4 +1,4 @@
-"""The masks that are there: unsafe ones are told from the file alone, spare ones by running without."""
+"""Existing masks: unsafe ones show in the file alone, redundant ones by running without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent.json")
 
 
-@pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, so its mask is spare")
+@pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, so its mask is redundant")
 def test_spare_masks_are_told_and_needed_ones_are_not(
     gate: Gate, example: Callable[[str], Path]
 ) -> None:
@@ -36,7 +36,7 @@ def test_spare_masks_are_told_and_needed_ones_are_not(
         "eps_14": "spare",
     }
     assert (notices["sum_3"]["mask"], notices["eps_14"]["mask"]) == (18, 1)
-    assert "spare mask: 31=18 on sum_3: every comparison that ran stays right without it" in run.output
+    assert "redundant mask: 31=18 on sum_3: every comparison that ran stays right" in run.output
 
 
 def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytester) -> None:

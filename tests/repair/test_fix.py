@@ -18,7 +18,7 @@ from pytest_ncnn_parity.repair.patch import Patch
 
 pytestmark = pytest.mark.once
 
-NO_MASKS = Fix("shipped", {}, False, False, "no mask can mend this", (), NO_EFFORT, {})
+NO_MASKS = Fix("shipped", {}, False, False, "no mask can fix this", (), NO_EFFORT, {})
 MASKS = Fix(
     comparison="shipped",
     masks={"conv": 18},

@@ -159,7 +159,7 @@ def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
     }
     main = text(elements(parsed(render(documents.document(model, **more))), "body")[0])
     assert "The run was cut short: interrupted. What is not here was not run." in main
-    assert "spare 31=16 on l1 : right without it" in main
+    assert "redundant 31=16 on l1 : right without it" in main
     assert "error error grew 40 times net.parity.yaml, noise" in main
     assert "moved l2 runs on the CPU now net.parity.yaml" in main
     assert "1 spec could not be used. odd.parity.yaml odd.parity.yaml:3:1: inputs: missing" in main

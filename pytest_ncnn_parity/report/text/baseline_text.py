@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.report.document.regression import Kind, RegressionRecord, SinceBaseline
 
-FIRST = 5  # of a kind; -v tells all
+FIRST = 5  # of a kind; -v shows all
 NAMES = 2  # on one line
 
 HEADINGS: Mapping[Kind, str] = {
@@ -14,7 +14,7 @@ HEADINGS: Mapping[Kind, str] = {
     "error": "error grew",
     "headroom": "headroom shrank",
     "moved": "left the GPU",
-    "skipped": "compared no more",
+    "skipped": "no longer compared",
     "vanished": "vanished",
 }
 

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.report.text.line_width import fitted
 Line = tuple[str, str]  # the style is a name of pytest's markup, or nothing
 
 SHOWN = {0: 3, 1: 10}  # red layers of a comparison by verbosity; from 2 on all
+MASK_IS = {"unsafe": "unsafe", "spare": "redundant", "unjudged": "unjudged"}
 
 
 def summary(
@@ -127,7 +128,7 @@ def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterato
     yield from ((f"  note: {note}", "yellow") for note in model["notes"])
     for notice in model["masks"]:
         mask = f"31={notice['mask']} on {notice['layer']}"
-        yield f"  {notice['kind']} mask: {mask}: {notice['what']}", "yellow"
+        yield f"  {MASK_IS[notice['kind']]} mask: {mask}: {notice['what']}", "yellow"
     for fixes in fix_text.alike(model["fixes"], apart=verbosity > 0):
         yield from _fix(fixes, model["spec"], verbosity)
 
@@ -179,7 +180,7 @@ def _counts(cases: Sequence[CaseRecord]) -> str:
     parts = {
         "failed": number["failed"],
         "passed": number["passed"],
-        "failed as is known": number["known"],
+        "known failures": number["known"],
         "skipped": number["skipped"],
     }
     return ", ".join(f"{n} {what}" for what, n in parts.items() if n) or "no case judged"
