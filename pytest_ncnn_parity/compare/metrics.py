@@ -59,7 +59,8 @@ class _Statistics:
     def __init__(self) -> None:
         self.nan = self.inf = self.misplaced = 0
         self.max_abs = -1.0
-        self.worst = self.first_misplaced = -1
+        self.worst = self.worst_misplaced = -1
+        self.largest_misplaced = -1.0
         self.reference_absmax = self.candidate_absmax = 0.0
         self.rr = self.cc = self.cr = self.dd = 0.0
 
@@ -94,8 +95,13 @@ class _Statistics:
         self.nan += int(np.count_nonzero(wrong & np.isnan(c)))
         self.inf += int(np.count_nonzero(wrong & np.isinf(c)))
         self.misplaced += int(np.count_nonzero(wrong))
-        if self.first_misplaced < 0 and wrong.any():
-            self.first_misplaced = start + int(wrong.argmax())
+        if wrong.any():  # the worst is where the reference is largest: what overflows most
+            with np.errstate(invalid="ignore"):
+                sizes = np.where(wrong & np.isfinite(r), np.abs(r), -1.0)
+            place = int(sizes.argmax() if sizes.max() >= 0.0 else wrong.argmax())
+            if self.worst_misplaced < 0 or sizes[place] > self.largest_misplaced:
+                self.worst_misplaced = start + place
+                self.largest_misplaced = float(sizes[place])
 
 
 def _judge(
@@ -114,7 +120,7 @@ def _judge(
         mismatched += finite.count
         least, worst, used = finite.least, finite.place, finite.used
     if stats.misplaced:
-        worst = stats.first_misplaced
+        worst = stats.worst_misplaced
         least = used = math.inf
     c, r, unit = (float(a.flat[worst]) for a in (candidate, reference, _spread(scale, reference)))
     max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)

@@ -208,6 +208,15 @@ def test_the_index_points_at_nan_or_inf_before_any_finite_error(
     assert metrics.index == np.unravel_index(place, pair[0].shape)
 
 
+@pytest.mark.parametrize("block", [1, 2, 64])
+def test_of_several_inf_the_index_points_at_the_largest_reference(block: int) -> None:
+    reference = np.array([7e4, 1.0, -3e5, 2e5, np.nan], np.float32)
+    candidate = np.array([np.inf, 1.0, -np.inf, np.inf, 0.0], np.float32)
+    with patch.object(module, "BLOCK", block):
+        metrics = compare(candidate, reference, EXACT)
+    assert (metrics.index, metrics.reference) == ((2,), -3e5)
+
+
 # -- the least tolerance -------------------------------------------------------------------------
 
 
