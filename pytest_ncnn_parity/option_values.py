@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityErrors
-from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.base.printable import bytes_shown, printable
 from pytest_ncnn_parity.options import TABLE, Option, Options, Source
 from pytest_ncnn_parity.report.formats import FORMATS
 
@@ -126,7 +126,7 @@ class _Reader:
         return _number(text)
 
     def size(self, name: str) -> int:
-        expected = f"{memory.shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
+        expected = f"{bytes_shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
         text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
         return memory.parse(text) or LEAST_MEMORY
 

@@ -1,11 +1,12 @@
-"""Sizes of memory: read from options, written into messages, and how much this machine has. Pure."""
+"""How much memory a worker may hold: read from an option, and how much this machine has."""
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 _UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # MiB where no unit is given
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(?:i?b)?|(%))", re.IGNORECASE)
@@ -23,23 +24,16 @@ def parse(text: str) -> int | None:
     return int(float(number) * (1 << _UNITS[(unit or "").lower()])) or None
 
 
-def shown(size: int) -> str:
-    """`size` in bytes as people read it: 312 MiB, 7.5 GiB."""
-    if size < 1 << 30:
-        return f"{size / (1 << 20):.3g} MiB" if size < 999 << 20 else f"{size >> 20} MiB"
-    return f"{size / (1 << 30):.3g} GiB"
-
-
 def machine() -> int:
     """Bytes this process may use: the machine's memory, or less where a control group limits it."""
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
+    return min([psutil.virtual_memory().total, *_limits()])
 
 
 def _limits() -> list[int]:
     """The limits of the control groups (v1 and v2) this process is in."""
     limits = []
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
                 limits += _upwards(_CGROUPS, path, "memory.max")
@@ -58,5 +52,5 @@ def _upwards(root: Path, path: str, name: str) -> list[int]:
     for folder in (group, *group.parents):
         if folder.is_relative_to(root):
             with suppress(OSError, ValueError):  # not there, or `max`
-                limits.append(int((folder / name).read_text()))
+                limits.append(int((folder / name).read_text("utf-8")))
     return limits

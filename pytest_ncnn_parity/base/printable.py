@@ -35,3 +35,10 @@ def _escaped(char: str) -> str:
 def _broken(match: re.Match[str]) -> str:
     command = match.group()
     return f"\\x{ord(command[0]):02x}{command[1:]}"
+
+
+def bytes_shown(size: int) -> str:
+    """`size` in bytes as people read it: 312 MiB, 7.5 GiB."""
+    if size < 1 << 30:
+        return f"{size / (1 << 20):.3g} MiB" if size < 999 << 20 else f"{size >> 20} MiB"
+    return f"{size / (1 << 30):.3g} GiB"

@@ -6,6 +6,7 @@ those are used: what a driver's package replaces is seen without a driver being 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,11 @@ class CodeFile:
 def mapped(pid: int) -> list[CodeFile] | None:
     """The files whose code the process `pid` has mapped; None where that cannot be known.
 
-    An empty list where the system does not show them at all, as macOS.
+    An empty list where the system does not show them at all, as macOS, whose drivers are of its release.
+    On Windows a driver may change without it, so there nothing is kept.
     """
+    if sys.platform == "win32":
+        return None
     if not Path(_MAPS.format("self")).exists():
         return []
     try:

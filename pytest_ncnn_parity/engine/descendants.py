@@ -1,13 +1,14 @@
-"""Finds and ends a worker's processes, with all that they started. Linux."""
+"""Finds and ends a worker's processes, with all that they started, on any system that psutil knows."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 ROUNDS = 50
 ROUND_SECONDS = 0.02
@@ -16,16 +17,17 @@ ROUND_SECONDS = 0.02
 def below(folder: Path) -> Iterator[int]:
     """The processes that were started with a temporary folder in `folder`, or with it itself.
 
-    A child has it from its parent, whatever session it went to and whoever adopted it.
+    A child has it from its parent, whatever session it went to and whoever adopted it. None where the
+    system shows no processes.
     """
-    wanted = b"TMPDIR=" + os.fsencode(folder)
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            # gone, or somebody else's; a zombie's reads as empty
-            with suppress(OSError):
-                environ = Path(entry.path, "environ").read_bytes().split(b"\0")
-                if any(one == wanted or one.startswith(wanted + b"/") for one in environ):
-                    yield int(entry.name)
+    wanted = str(folder)
+    with suppress(OSError):
+        for pid in psutil.pids():
+            # gone, or somebody else's; a zombie's is empty
+            with suppress(psutil.Error, OSError):
+                temporary = psutil.Process(pid).environ().get("TMPDIR", "")
+                if temporary == wanted or temporary.startswith(wanted + os.sep):
+                    yield pid
 
 
 def end(folder: Path) -> None:
@@ -35,6 +37,6 @@ def end(folder: Path) -> None:
         if not alive:
             return
         for pid in alive:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(psutil.Error, OSError):
+                psutil.Process(pid).kill()
         time.sleep(ROUND_SECONDS)

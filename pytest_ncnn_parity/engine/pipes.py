@@ -1,96 +1,113 @@
-"""A thread that reads both of a worker's pipes, so that the worker never waits for the parent."""
+"""Threads that read a worker's pipes, so that the worker never waits for the parent.
+
+One thread for each pipe, since no system but POSIX can wait for several pipes at a time.
+"""
 
 from __future__ import annotations
 
-import os
 import queue
-import selectors
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import IO
 
 from pytest_ncnn_parity.engine.stderr import Stderr
 
 CHUNK = 1 << 16
-PIPE = 1 << 20  # bytes: what a pipe holds at most without privileges
-MESSAGE = 1 << 26  # no message is as long
+MESSAGE = 1 << 26  # bytes; no message is as long
 POLL_SECONDS = 0.2
 GATHER_SECONDS = 0.002  # waking for each of ten thousand messages costs more than the messages do
+STOP_SECONDS = 5.0  # what a pipe may take to end once its worker has
 
 
 class Pump:
-    """Lines of stdout in a queue, None behind the last; stderr in `stderr`.
-
-    What was written to stderr before a line of stdout is in `stderr` when that line can be had.
-    """
+    """Lines of stdout by `line`, what is said on stderr in `stderr`, and stdin by `write`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        self.lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.stderr = Stderr()
         self._process = process
-        self._out: IO[bytes] = process.stdout
-        self._err: IO[bytes] = process.stderr
+        self._in: IO[bytes] = process.stdin
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._half = b""
+        self._heard = threading.Condition()
+        self._ended = False  # stderr is, or nobody marks there what was said
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._read, args=(pipe, take), daemon=True)
+            for pipe, take in ((process.stdout, self._listen), (process.stderr, self._hear))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def write(self, data: bytes, seconds: float) -> bool:
+        """Give it `data`; False where it does not take all of it in that time."""
+        writing = threading.Thread(target=self._write, args=(data,), daemon=True)
+        writing.start()
+        writing.join(seconds)
+        return not writing.is_alive()
+
+    def _write(self, data: bytes) -> None:
+        # of a worker that died between two jobs the next line tells
+        with suppress(OSError, ValueError):
+            while data:
+                data = data[self._in.write(data) :]
+
+    def line(self, seconds: float) -> bytes | None:
+        """The next line of stdout; None behind the last. Raises queue.Empty after that time."""
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            with suppress(queue.Empty):
+                return self._lines.get(timeout=max(0.0, min(POLL_SECONDS, left)))
+            if self._process.poll() is not None:  # who holds the pipes is a child of it
+                with suppress(queue.Empty):
+                    return self._lines.get(timeout=POLL_SECONDS)
+                return None
+            if left <= POLL_SECONDS:
+                raise queue.Empty
+
+    def wait_for_stderr(self, marks: int) -> None:
+        """Wait until all is in `stderr` that was said before the worker's `marks`-th mark there."""
+        with self._heard:
+            there = self._heard.wait_for(
+                lambda: self._ended or self.stderr.marks >= marks, timeout=STOP_SECONDS
+            )
+            self._ended = self._ended or not there
 
     def stop(self) -> None:
-        """Read what is left of a worker that has ended, and no more."""
+        """Read what is left of a worker that has ended, with all that it started."""
         self._stopped = True
-        self._thread.join()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
 
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for pipe in (self._out, self._err):
-                os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe, selectors.EVENT_READ)
-            while selector.get_map():
-                ready = {key.fileobj for key, _ in selector.select(POLL_SECONDS)}
-                if not ready and self._process.poll() is not None:
-                    break  # who holds the pipes is a child of it
-                if self._out in ready and not self._listen():
-                    selector.unregister(self._out)
-                if self._err in ready and not self._hear(CHUNK):
-                    selector.unregister(self._err)
-                if self._stopped:
-                    self._listen()
-                    break
-                time.sleep(GATHER_SECONDS)
-        self.stderr.end()
-        self.lines.put(None)
+    def _read(self, pipe: IO[bytes], take: Callable[[bytes], None]) -> None:
+        """Read `pipe` to its end, and close it: where somebody holds it for longer, nobody waits."""
+        with pipe:
+            while chunk := pipe.read(CHUNK):
+                take(chunk)
+                if not self._stopped:
+                    time.sleep(GATHER_SECONDS)
+        take(b"")
 
-    def _listen(self) -> bool:
-        """Take what is there of stdout, after all of stderr that came before; False at its end."""
-        chunk = _read(self._out, CHUNK)
-        self._hear(PIPE)
-        *whole, self._half = (self._half + (chunk or b"")).split(b"\n")
+    def _listen(self, chunk: bytes) -> None:
+        *whole, self._half = (self._half + chunk).split(b"\n")
         if len(self._half) > MESSAGE:
             whole, self._half = [*whole, self._half], b""
         for line in whole:
-            self.lines.put(line)
-        if chunk == b"":
-            self.lines.put(None)
-        return chunk != b""
+            self._lines.put(line)
+        if not chunk:
+            self._lines.put(None)
 
-    def _hear(self, most: int) -> bool:
-        """Take up to `most` bytes of what is there of stderr; False at its end."""
-        taken = 0
-        while taken < most:
-            chunk = _read(self._err, CHUNK)
-            if not chunk:
-                return chunk is None
-            self.stderr.feed(chunk)
-            taken += len(chunk)
-        return True
-
-
-def _read(pipe: IO[bytes], size: int) -> bytes | None:
-    """Read what is there: None if there is nothing yet, empty at the end of the stream."""
-    try:
-        return os.read(pipe.fileno(), size)
-    except BlockingIOError:
-        return None
+    def _hear(self, chunk: bytes) -> None:
+        with self._heard:
+            if chunk:
+                self.stderr.feed(chunk)
+            else:
+                self.stderr.end()
+                self._ended = True
+            self._heard.notify_all()

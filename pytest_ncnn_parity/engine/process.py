@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,10 +16,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityError
-from pytest_ncnn_parity.engine import descendants
+from pytest_ncnn_parity.base.printable import bytes_shown
+from pytest_ncnn_parity.engine import descendants, endings
 from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.guard import EndsWithParent, MemoryWatch
 from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
 from pytest_ncnn_parity.engine.steps import Step
@@ -79,8 +78,13 @@ class WorkerProcess:
         self.jobs = 0  # it was given
         self._most = most
         self._step: Step | None = None
-        self._home = tempfile.TemporaryDirectory(prefix="ncnn-parity-", dir=folder)
-        home = {"TMPDIR": self._home.name}  # it also tells this worker's children from others
+        self._memory: MemoryWatch | None = None
+        self._guard: EndsWithParent | None = None
+        self._home = tempfile.TemporaryDirectory(
+            prefix="ncnn-parity-", dir=folder, ignore_cleanup_errors=True
+        )
+        # it also tells this worker's children from others
+        home = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._home.name)
         limit = [] if most is None else [f"--memory={most}"]
         try:
             self._process = subprocess.Popen(
@@ -90,7 +94,9 @@ class WorkerProcess:
                 stderr=subprocess.PIPE,
                 cwd=self._home.name,
                 env={**os.environ, **_QUIET_THREADS, **home, "MALLOC_PERTURB_": str(fill)},
-                start_new_session=True,  # Ctrl-C is for pytest, which then ends this process
+                # Ctrl-C is for pytest, which then ends this process
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 bufsize=0,
             )
         except OSError as error:
@@ -106,12 +112,18 @@ class WorkerProcess:
 
     def _greeting(self) -> dict[str, str]:
         try:
-            environment: dict[str, str] = self._next(STARTUP_SECONDS)["environment"]
+            greeting = self._next(STARTUP_SECONDS)
+            environment: dict[str, str] = greeting["environment"]
         except Died as died:
             raise EngineError(
                 f"the worker did not start ({died.death.detail}); is ncnn installed for "
                 f"{sys.executable}?\n{died.death.stderr}"
             ) from None
+        if greeting.get("unlimited") and self._most is not None:
+            # a launcher of Windows starts another process, which is the worker
+            self._memory = MemoryWatch(greeting.get("pid", self.pid), self._most, self._process.kill)
+        if greeting.get("unguarded"):
+            self._guard = EndsWithParent(self.pid)
         return environment
 
     @property
@@ -120,19 +132,10 @@ class WorkerProcess:
 
     def send(self, job: Job, timeout: float) -> None:
         """Give it `job`. Raises Died where it does not take it within `timeout`."""
-        assert self._process.stdin is not None
         self.jobs += 1
         self._step = None
-        pipe, rest = self._process.stdin.fileno(), job.encode().encode() + b"\n"
-        os.set_blocking(pipe, False)
-        ready, end = select.poll(), time.monotonic() + timeout
-        ready.register(pipe, select.POLLOUT)
-        # a worker that died between two jobs is told of by the next message read
-        with contextlib.suppress(BrokenPipeError):
-            while rest:
-                if not ready.poll(max(0.0, 1000 * (end - time.monotonic()))):
-                    raise self._late(timeout)
-                rest = rest[os.write(pipe, rest) :]
+        if not self._pump.write(job.encode().encode() + b"\n", timeout):
+            raise self._late(timeout)
 
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Messages until the job's end; raises Died with the native step in flight."""
@@ -144,11 +147,13 @@ class WorkerProcess:
             elif "end" in message:
                 return
             else:
+                if "marks" in message:
+                    self._pump.wait_for_stderr(message["marks"])
                 yield message
 
     def _next(self, timeout: float) -> dict[str, Any]:
         try:
-            line = self._pump.lines.get(timeout=timeout)
+            line = self._pump.line(timeout)
         except queue.Empty:
             raise self._late(timeout) from None
         if line is None:
@@ -172,16 +177,23 @@ class WorkerProcess:
 
     def _death(self, code: int | None) -> Death:
         said = self.stderr.text()
-        if code == OUT_OF_MEMORY or (self.stderr.no_memory and code != -signal.SIGKILL):
-            limit = "" if self._most is None else memory.shown(self._most)
-            allowed = f"; it may hold {limit} (--ncnn-parity-memory)" if limit else ""
-            detail = f"{_ending(code)}, given no more memory{allowed}"
+        limit = "" if self._most is None else f"{bytes_shown(self._most)} (--ncnn-parity-memory)"
+        if self._memory is not None and self._memory.held is not None:
+            detail = f"killed when it held {bytes_shown(self._memory.held)}; it may hold {limit}"
             return Death("memory", detail, self._step, said)
-        return Death("crash", _ending(code), self._step, said)
+        refused = self.stderr.no_memory and not endings.was_killed(code)
+        if code == OUT_OF_MEMORY or code in endings.NO_MEMORY or refused:
+            allowed = f"; it may hold {limit}" if limit else ""
+            detail = f"{endings.shown(code)}, given no more memory{allowed}"
+            return Death("memory", detail, self._step, said)
+        return Death("crash", endings.shown(code), self._step, said)
 
     def kill(self) -> None:
         """End it, and whatever it started, at once."""
         if self._process.poll() is None:
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
         self._clean()
 
@@ -198,17 +210,10 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold on to it
             self._process.wait(END_SECONDS)
         self._pump.stop()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        for watch in (self._memory, self._guard):
+            if watch is not None:
+                watch.stop()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # what was not written is wanted no more
+            self._process.stdin.close()
         self._home.cleanup()
-
-
-def _ending(code: int | None) -> str:
-    if code is None:
-        return "it closed its pipes and hung"
-    if code >= 0:
-        return f"exit status {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    from_outside = " from outside (by the system, where memory ran out)"
-    return f"killed by {name}{from_outside if -code == signal.SIGKILL else ''}"

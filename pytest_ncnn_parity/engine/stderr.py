@@ -33,6 +33,7 @@ class Stderr:
         self._step = ""
         self._of_step = b""  # what was said in the last step that says anything
         self._speaking = ""  # that step
+        self.marks = 0  # that a worker set behind what belongs to a result
         self.shader_failures: dict[str, str] = {}  # native step -> what was said in it
         self.no_memory: str | None = None  # what was said of that in the last step
         self.devices: dict[str, tuple[str, str]] = {}  # index -> name, fp16 flags
@@ -46,8 +47,11 @@ class Stderr:
         said, *more = _STEPS.split(lines) if STEP_MARK in lines else [lines]
         self._hear(said)
         for step, text in zip(more[::2], more[1::2], strict=True):
-            self._step = step.decode("utf-8", "replace")
-            self.no_memory = None
+            if step:
+                self._step = step.decode("utf-8", "replace")
+                self.no_memory = None
+            else:
+                self.marks += 1
             self._hear(text)
 
     def end(self) -> None:

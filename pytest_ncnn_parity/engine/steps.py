@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# a worker writes this, a step as text and a newline to stderr before it takes the step
+# A worker writes this, a step as text and a newline to stderr before it takes the step; without a text
+# it ends what was said before a result.
 STEP_MARK = b"\x1e"
 
 Kind = Literal["vulkan", "setup", "files", "load", "layer", "network", "compare"]

@@ -1,48 +1,82 @@
-"""Limits that a worker sets itself when it starts: how much memory it may hold, and no core dumps."""
+"""Limits that a worker sets itself when it starts: how much memory it may hold, and no core dumps.
+
+What the system has no means for, the parent does instead.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import resource
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
-from pytest_ncnn_parity.base import memory
+from pytest_ncnn_parity.base.printable import bytes_shown
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
+_NO_ERROR_BOXES = 0x8007  # SetErrorMode: a crash must not wait for somebody to click
 NO_BLOB = -100  # a Mat that is empty (src/net.cpp)
 
 
-def take(wanted: int | None) -> None:
-    """End with the parent, leave no core file, hold no more than `wanted` bytes."""
-    with suppress(AttributeError):  # no Linux
-        # a hung native step reads no end of stdin: the system ends it with the thread that began it
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if wanted is not None:
-        # not RLIMIT_AS: drivers reserve address space by the terabyte and touch next to none of it
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+def take(wanted: int | None) -> dict[str, bool]:
+    """End with the parent, leave no core file, hold no more than `wanted` bytes.
+
+    Says which of these the system did not take: `unguarded`, `unlimited`.
+    """
+    if sys.platform == "win32":
+        ctypes.windll.kernel32.SetErrorMode(_NO_ERROR_BOXES)
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # where memory ends all the same, this goes first, not pytest
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
+    limited = wanted is None or _limit(wanted)
+    return {"unguarded": not _end_with_parent(), "unlimited": not limited}
+
+
+def _end_with_parent() -> bool:
+    """A hung native step reads no end of stdin: Linux ends it with the thread that began it."""
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0)
+
+
+def _limit(wanted: int) -> bool:
+    """Have the system refuse more memory; only Linux counts what was not got by sbrk."""
+    if resource is None or sys.platform != "linux":
+        return False
+    # not RLIMIT_AS: drivers reserve address space by the terabyte and touch next to none of it
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return True
 
 
 def held() -> int:
-    """The most bytes this process has held at a time."""
+    """The most bytes this process has held at a time. Linux."""
     peak = 0
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("VmHWM", "VmData"):
-            peak = max(peak, int(value.split()[0]) * 1024)
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name in ("VmHWM", "VmData"):
+                peak = max(peak, int(value.split()[0]) * 1024)
     return peak
 
 
 def most() -> int | None:
-    """How many bytes this process may hold; None if there is no limit."""
+    """How many bytes the system lets this process hold; None if it sets no limit."""
+    if resource is None or sys.platform != "linux":
+        return None
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return None if soft == resource.RLIM_INFINITY else soft
+    return None if soft == resource.RLIM_INFINITY else int(soft)
 
 
 def refused(what: str, code: int) -> tuple[str, str]:
@@ -50,11 +84,12 @@ def refused(what: str, code: int) -> tuple[str, str]:
 
     -100 is what it gives for a blob that has no memory, but also for one that has no elements.
     """
-    limit, peak = most(), held()
+    limit = most()
     if code != NO_BLOB or limit is None:
         return "refused", f"{what}: {code}"
+    peak = held()
     if 2 * peak > limit:
-        share = f"it has held {memory.shown(peak)} of {memory.shown(limit)} (--ncnn-parity-memory)"
+        share = f"it has held {bytes_shown(peak)} of {bytes_shown(limit)} (--ncnn-parity-memory)"
         return "memory", f"{what}: {code}, given no more memory; {share}"
-    room = f"{memory.shown(limit - peak)} (--ncnn-parity-memory)"
+    room = f"{bytes_shown(limit - peak)} (--ncnn-parity-memory)"
     return "refused", f"{what}: {code}: it is empty, or larger than {room}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -52,8 +51,10 @@ from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 class Server:
     """Serves jobs one after the other; keeps networks that the next job names as well."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, lacks: Mapping[str, bool]) -> None:
         self._out = out
+        self._lacks = lacks
+        self._marks = 0  # on stderr, one behind what was said there before each result
         self._dead: Mapping[Step, Death] = {}
         self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers told of
         self._pool = Pool(self._enter)
@@ -75,7 +76,7 @@ class Server:
         os.write(2, STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
 
     def serve(self, lines: TextIO) -> None:
-        self.send(environment=self._environment())
+        self.send(environment=self._environment(), pid=os.getpid(), **self._lacks)
         for line in lines:
             try:
                 self._run(decode_job(line))
@@ -115,7 +116,9 @@ class Server:
                 self.send(gpus=vulkan.versions())
             unread = self._pool.files.unread(job.models[0])
             noted = replace(result, evidence=replace(result.evidence, unread=unread))
-            self._write({"case": encode_result(noted)})
+            os.write(2, STEP_MARK + b"\n")
+            self._marks += 1
+            self._write({"case": encode_result(noted), "marks": self._marks})
 
     @staticmethod
     def _environment() -> dict[str, str]:
@@ -137,12 +140,13 @@ def _in_one_line(error: Exception) -> str:
 
 def main() -> None:
     # what native code prints to stdout must not tear a message: give it stderr instead
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int)
-    limits.take(parser.parse_args().memory)
-    Server(out).serve(sys.stdin)
+    lacks = limits.take(parser.parse_args().memory)
+    with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
+        Server(out, lacks).serve(jobs)
     out.flush()
     os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours
 

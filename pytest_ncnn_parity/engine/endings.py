@@ -1,0 +1,49 @@
+"""What an exit code says: a signal on POSIX, an NTSTATUS value on Windows."""
+
+from __future__ import annotations
+
+import signal
+
+# a process that was given no memory: STATUS_NO_MEMORY, STATUS_COMMITMENT_LIMIT
+NO_MEMORY = (0xC0000017, 0xC000012D)
+
+# ntstatus.h
+_STATUS = {
+    0x40000015: "fatal application exit",
+    0x80000003: "breakpoint",
+    0xC0000005: "access violation",
+    0xC0000006: "in-page error",
+    0xC0000017: "no memory",
+    0xC000001D: "illegal instruction",
+    0xC0000025: "noncontinuable exception",
+    0xC0000094: "integer division by zero",
+    0xC00000FD: "stack overflow",
+    0xC000012D: "commitment limit",
+    0xC0000135: "a DLL was not found",
+    0xC0000139: "an entry point of a DLL was not found",
+    0xC000013A: "Ctrl-C",
+    0xC0000142: "a DLL could not be initialised",
+    0xC0000374: "heap corruption",
+    0xC0000409: "stack buffer overrun, or abort",
+    0xE06D7363: "C++ exception",
+}
+_LARGEST_ON_POSIX = 255
+
+
+def was_killed(code: int | None) -> bool:
+    """Whether SIGKILL ended it, which no process sends itself."""
+    return code == -9
+
+
+def shown(code: int | None) -> str:
+    """`code` as subprocess.Popen.returncode gives it, in words; None where it has not ended."""
+    if code is None:
+        return "it closed its pipes and hung"
+    if code > _LARGEST_ON_POSIX:
+        meaning = f" ({_STATUS[code]})" if code in _STATUS else ""
+        return f"ended with 0x{code:08X}{meaning}"
+    if code >= 0:
+        return f"exit status {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    from_outside = " from outside (by the system, where memory ran out)"
+    return f"killed by {name}{from_outside if was_killed(code) else ''}"
