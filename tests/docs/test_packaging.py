@@ -116,7 +116,19 @@ def test_the_action_runs_the_gate_and_uploads_its_reports() -> None:
         assert folder in gate or folder == f"{options.TABLE['dir'].default}/"
 
 
-@pytest.mark.parametrize("name", ["action.yml", ".github/workflows/release.yml"])
+def test_the_gate_is_run_on_the_other_systems() -> None:
+    (job,) = load(".github/workflows/systems.yml")["jobs"].values()
+    assert {name.partition("-")[0] for name in job["strategy"]["matrix"]["os"]} == {"macos", "windows"}
+    commands = "\n".join(scripts(job["steps"]))
+    assert flags(commands) <= GATE
+    named = set(re.findall(r"(?:example_models|tests)/\w+", commands))
+    assert named
+    assert [path for path in named if not (ROOT / path).is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["action.yml", ".github/workflows/release.yml", ".github/workflows/systems.yml"]
+)
 def test_every_script_parses(name: str) -> None:
     document = load(name)
     jobs = document.get("jobs", {"action": document.get("runs")})

@@ -171,7 +171,9 @@ def compare(blob, candidate, reference):
         wrong = np.where(finite, np.abs(c - r) > budget, ~same)
         off = np.where(finite, np.abs(c - r), np.where(same, 0, np.inf))
     fault = bool(wrong.any())
-    place = np.unravel_index(off.argmax(), c.shape)
+    # of several that are as far off, as inf is, the largest
+    largest = np.where(off == off.max(), np.nan_to_num(np.abs(r)), -1).argmax()
+    place = np.unravel_index(largest, c.shape)
     print(
         f"{blob}: {np.count_nonzero(wrong)} of {c.size} elements out of tolerance; the worst, at "
         f"{[int(i) for i in place]}: {c[place]:.9g}, reference {r[place]:.9g}"
