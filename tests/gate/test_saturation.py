@@ -14,17 +14,19 @@ COMPARE = "compare: [fp16-vs-fp32-vulkan, shipped, fp16-range]\n"
 LOWEST = float(np.finfo(np.float32).min)
 
 
-def masked_attention(folder: Path, hidden: float, scale: float = 1.0) -> None:
-    """softmax(scale * x + mask), where the mask holds `hidden` above the diagonal."""
+def masked_attention(folder: Path, hidden: float, scale: float = 1.0, masks: int = 1) -> None:
+    """softmax(scale * x + mask), where each of the masks holds `hidden` above the diagonal."""
     net = Network()
-    x, mask = net.layer("Input", "x", params="0=16 1=16"), net.layer("Input", "mask", params="0=16 1=16")
+    names = [f"mask{number}" for number in range(masks)]
+    x, *rows = (net.layer("Input", name, params="0=16 1=16") for name in ("x", *names))
     x = net.layer("BinaryOp", "scale", [x], params=f"0=2 1=1 2={scale}")
-    x = net.layer("BinaryOp", "add", [x, mask], params="0=0")
+    for name, row in zip(["add", "again"], rows, strict=False):
+        x = net.layer("BinaryOp", name, [x, row], params="0=0")
     net.layer("Softmax", "prob", [x], ["out0"], "0=1 1=1")
     net.write(folder / "net")
     np.save(folder / "mask.npy", np.triu(np.full((16, 16), hidden, np.float32), 1))
-    inputs = "inputs:\n  s: {x: {random: normal}, mask: {file: mask.npy}}\n"
-    networks.spec(folder, inputs + COMPARE)
+    files = ", ".join(f"{name}: {{file: mask.npy}}" for name in names)
+    networks.spec(folder, f"inputs:\n  s: {{x: {{random: normal}}, {files}}}\n{COMPARE}")
 
 
 @pytest.mark.parametrize("hidden", [LOWEST, -1e9, -1e5, -1e4])
@@ -85,12 +87,12 @@ def test_inf_that_a_reader_misses_the_value_of_is_a_fault(gate: Gate, pytester: 
         assert "large" in run.fixes[comparison]["masks"], "a copy of inf is inf, wherever it is kept"
 
 
-@pytest.mark.parametrize("hidden", [LOWEST, -1e9, -np.inf])
+@pytest.mark.parametrize(("hidden", "masks"), [(LOWEST, 1), (-1e9, 2), (-np.inf, 1)])
 def test_a_value_that_matters_is_a_fault_and_the_mask_that_is_added_to_it_is_none(
-    hidden: float, gate: Gate, pytester: pytest.Pytester
+    hidden: float, masks: int, gate: Gate, pytester: pytest.Pytester
 ) -> None:
     """Scores beyond fp16 become inf as well, and softmax makes nan of two of them."""
-    masked_attention(pytester.path, hidden, scale=100_000.0)
+    masked_attention(pytester.path, hidden, scale=100_000.0, masks=masks)
     run = gate()
     layers = {name for name in run.ids("failed") if "output" not in name}
     comparisons = ("fp16-vs-fp32-vulkan", "shipped", "fp16-range")

@@ -1,8 +1,8 @@
-"""Which of several values beyond fp16 does the harm, where one layer reads them all.
+"""Which of the values beyond fp16 that meet in a layer does the harm.
 
 Scores beyond fp16 and a mask of -1e9 are added: inf - inf is nan, but only the scores are at fault.
-Each value is made inf by itself, the others being as the reference has them, and what the layer makes
-of that is followed until a layer is right with it, or wrong.
+Each value is made inf by itself, all else being as the reference has it, and what the layer makes of
+that is followed until a layer is right with it, or wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
-Meeting = tuple[str, int]  # a comparison, and the layer that is wrong with several such values
+Meeting = tuple[str, int]  # a comparison, and a layer that reads such values
 
 
 class Apart:
@@ -24,18 +24,17 @@ class Apart:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._met: dict[Meeting, set[str]] = {}
+        self._met: set[Meeting] = set()
         self._followed: dict[tuple[Meeting, str], Made] = {}  # with one of them inf: what comes of it
         self._harmful: dict[Meeting, set[str]] = {}
 
     def meet(self, comparison: str, layer: Layer, beyond: Iterable[str]) -> None:
-        """`layer`, whose turn it is, is wrong with all of the inputs `beyond` as fp16 holds them."""
+        """`layer`, whose turn it is, reads what is `beyond` fp16."""
         meeting = comparison, layer.number
-        blobs = set(beyond)
-        if meeting in self._met or len(blobs) < 2:
+        if meeting in self._met:
             return
-        self._met[meeting] = blobs
-        for blob in sorted(blobs):
+        self._met.add(meeting)
+        for blob in dict.fromkeys(beyond):
             self._followed[meeting, blob] = {blob: self._reference.blobs[blob].stored()}
             self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
 
@@ -76,10 +75,15 @@ class Apart:
             values[name] = output
         return True
 
-    def clears(self, comparison: str, layer: Layer, blob: str) -> bool:
-        """Whether others of the values that met in `layer` do harm, and `blob` does none by itself."""
-        harmful = self._harmful.get((comparison, layer.number), set())
-        return bool(harmful) and blob not in harmful
+    def clears(self, comparison: str, layer: Layer, blob: str, right: bool) -> bool:
+        """Whether `blob` does no harm by itself, whatever comes of all that meets in `layer`.
+
+        `right`: so `layer` is with all of it; what it makes is then judged as its own. Where it is
+        wrong, and nothing does harm by itself, all of it does.
+        """
+        harmful = self.guilty(comparison, layer)
+        met = (comparison, layer.number) in self._met
+        return met and blob not in harmful and (right or bool(harmful))
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
         """The values that met in `layer` and were seen so far to do harm by themselves."""

@@ -139,7 +139,7 @@ class Fp16Range:
         key = self._key(comparison, layer, candidate)
         if key not in self._right:
             self._right[key] = self._measured(layer, *key[1:])
-        if not self._right[key] and self._reference.has_all_of(layer):
+        if self._reference.has_all_of(layer):
             self._apart.meet(comparison, layer, (blob for blob in layer.inputs if blob in self._absmax))
         return self._right[key]
 
@@ -185,12 +185,17 @@ class Fp16Range:
     def _breaks(
         self, comparison: str, blob: str, reader: Layer, candidate: Net | None, stored: bool
     ) -> bool:
-        copies = reader.type in COPYING
-        if not copies and not self._right.get(self._key(comparison, reader, candidate), False):
-            return not self._apart.clears(comparison, reader, blob)
-        was_stored = copies and (stored or reads_fp16(reader, candidate))
-        beyond = (copy for copy in reader.outputs if copy in self._absmax)
-        return any(self._does_harm(comparison, copy, candidate, was_stored) for copy in beyond)
+        was_stored = False
+        if reader.type in COPYING:
+            was_stored = stored or reads_fp16(reader, candidate)
+        else:
+            right = self._right.get(self._key(comparison, reader, candidate), False)
+            if self._apart.clears(comparison, reader, blob, right):
+                return False
+            if not right:
+                return True
+        beyond = (output for output in reader.outputs if output in self._absmax)
+        return any(self._does_harm(comparison, output, candidate, was_stored) for output in beyond)
 
     def hold(self, case: CaseSpec, otherwise: Result) -> None:
         """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""
