@@ -14,6 +14,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.plan import other_models
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
@@ -191,7 +192,11 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
     """Why the network does not load: a failure of all of it, which this case only reports."""
     death = result.evidence.death
     path = ("model", "bin") if death is None or not death.key else death.key
-    return case_text.of_files(diagnosis, subject.plan.spec.at(*path))
+    where = subject.plan.spec.at(*path)
+    other = subject.plan.other(subject.case.comparison)
+    if other is not None and death is not None and death.step is not None and death.step.of_files:
+        where = other_models.where(subject.plan.spec, subject.case.comparison, path[-1])
+    return case_text.of_files(diagnosis, where)
 
 
 def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:
@@ -227,6 +232,7 @@ def _carried(
         carried["network"], unhashed = network_records.network_record(subject.plan, spec, subject.param)
         notes += unhashed
         notes += [str(one) for one in subject.plan.overruled.values()]
+        notes += other_models.notices(subject.plan)
     if notes:
         carried["notes"] = notes
     if session.news((spec, run.environment_size)):

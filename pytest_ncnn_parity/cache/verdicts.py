@@ -83,6 +83,16 @@ def parts(plan: Plan, sample: str) -> dict[str, str]:
         # the text that was collected is in the key as well: the file may have changed since
         "param": f"{digests.of_texts([plan.graph.text])} {digests.of_file(spec.param)}",
         "bin": digests.of_file(spec.bin),
+        "others": json.dumps(
+            {
+                f"{files.param} {files.bin}": [
+                    digests.of_texts([other.there.text]),
+                    *map(digests.of_file, spec.beside(files)),
+                ]
+                for files, other in plan.others.items()
+            },
+            sort_keys=True,
+        ),
         "inputs": json.dumps(inputs, sort_keys=True),
         "recordings": json.dumps(recordings, sort_keys=True),
         "setup": _setup(plan),

@@ -23,17 +23,26 @@ PRECISION_FLAGS = frozenset().union(*PRECISIONS.values())
 
 
 @dataclass(frozen=True)
+class OtherFiles:
+    """The files of another model of the same network, as the spec names them: relative to it."""
+
+    param: str
+    bin: str
+
+
+@dataclass(frozen=True)
 class Setup:
     """A device, a precision, and further ncnn options by name.
 
     `worker`: the name of the worker that runs the network, another ncnn or another machine; None: the
-    ncnn of this one.
+    ncnn of this one. `model`: the files that are run in place of the spec's own.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     worker: str | None = None
+    model: OtherFiles | None = None
 
     @property
     def on_vulkan(self) -> bool:
@@ -47,7 +56,8 @@ class Setup:
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.options.items())
         there = f" at {self.worker}" if self.worker else ""
-        return f"{self.device} {self.precision}{extra}{there}"
+        files = f" of {self.model.param}" if self.model else ""
+        return f"{self.device} {self.precision}{extra}{there}{files}"
 
 
 CPU_FP32 = Setup()
@@ -105,6 +115,15 @@ class Pair(Comparison):
         assert self.candidate is not None
         own, other = self.candidate.precision, self.reference.precision
         return other if own == "fp32" else own
+
+
+class OtherModel(Pair):
+    """Like `Pair`, with a candidate that runs other files: optimized, converted or exported anew.
+
+    Its layers are counterparts of the spec's, so masks by the names of those would not fit it.
+    """
+
+    masks_can_cure = False
 
 
 class Fp16Range(Comparison):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.engine.inputs import (
     ConstantInput,
     ImageInput,
@@ -32,9 +32,19 @@ from pytest_ncnn_parity.spec.sources import ConstantSource, FileSource, RandomSo
 class _Nets:
     """Numbers the networks that cases ask for, each once; the trajectory is the first."""
 
+    plan: Plan
     known: list[NetSpec] = field(default_factory=lambda: [NetSpec.of(CPU_FP32)])
+    models: list[Model] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.models.append(_model(self.plan))
 
     def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
+        if setup.model is not None:
+            other = _other_model(self.plan, setup.model)
+            if other not in self.models:
+                self.models.append(other)
+            model = self.models.index(other)
         spec = NetSpec.of(setup, model, mixed)
         if spec not in self.known:
             self.known.append(spec)
@@ -62,7 +72,7 @@ def judge(
     plan: Plan, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
 ) -> Judge:
     """Judge `cases`, in the plan's order. `first`: of the spec's samples this is the first."""
-    nets = _Nets()
+    nets = _Nets(plan)
     chosen = tuple(cases)
     specs = [nets.case(case) for case in chosen]
     job = _judging(plan, sample, nets, chosen, specs, threads)
@@ -71,7 +81,7 @@ def judge(
 
 def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Judge:
     """Judge `cases` as if the layers had `masks`, by number, without reloading the network."""
-    nets = _Nets()
+    nets = _Nets(plan)
     specs = [nets.case(case, mixed=True) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
     return replace(job, masks=tuple(masks), probe=False, remember=True)
@@ -81,7 +91,7 @@ def verify(
     plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int
 ) -> Judge:
     """Judge `cases`, outputs, on the patched .param, loaded afresh, against the unpatched reference."""
-    nets = _Nets()
+    nets = _Nets(plan)
     specs = [nets.case(case, model=1) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
     models = (*job.models, replace(_model(plan), param=param, text=None))
@@ -98,7 +108,7 @@ def _judging(
 ) -> Judge:
     comparisons = {case.comparison.name: case.comparison for case in cases}
     return Judge(
-        models=(_model(plan),),
+        models=tuple(nets.models),
         nets=tuple(nets.known),
         trajectory=0,
         inputs=_inputs(plan, sample),
@@ -111,11 +121,11 @@ def _judging(
 
 def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> MeasureProfile:
     """Measure the trajectory, and tell where the candidate runs its layers."""
-    nets = _Nets()
+    nets = _Nets(plan)
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
     return MeasureProfile(
-        (_model(plan),),
+        tuple(nets.models),
         tuple(nets.known),
         0,
         _inputs(plan, sample),
@@ -128,7 +138,7 @@ def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
     """Tell what bits the trajectory computes."""
     return TakeFingerprint(
         (_model(plan),),
-        tuple(_Nets().known),
+        tuple(_Nets(plan).known),
         0,
         _inputs(plan, sample),
         threads,
@@ -138,10 +148,10 @@ def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
 
 def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:
     """Write the layer of `case`, and what it is fed, to `folder`."""
-    nets = _Nets()
+    nets = _Nets(plan)
     spec = nets.case(case)
     inputs = _inputs(plan, sample)
-    return Isolate((_model(plan),), tuple(nets.known), 0, inputs, threads, case=spec, folder=folder)
+    return Isolate(tuple(nets.models), tuple(nets.known), 0, inputs, threads, case=spec, folder=folder)
 
 
 def time(
@@ -159,6 +169,13 @@ def _model(plan: Plan) -> Model:
     spec = plan.spec
     folders = () if spec.setup is None else (str(plan.project), str(spec.path.parent))
     return Model(str(spec.param), str(spec.bin), text, spec.setup, folders)
+
+
+def _other_model(plan: Plan, files: OtherFiles) -> Model:
+    """Another model of the network, as its files have it: the spec's masks name layers of its own."""
+    param, weights = plan.spec.beside(files)
+    own = _model(plan)
+    return replace(own, param=str(param), bin=str(weights), text=None, name=files.param)
 
 
 def _inputs(plan: Plan, sample: str) -> dict[str, Input]:

@@ -42,7 +42,8 @@ class Model:
     """A network's files. `text` stands for the .param where masks are applied in memory.
 
     `setup`, `package.module:function`, is called with every Net before it is loaded; its module lies
-    under `folders`, the first of which is the project's root.
+    under `folders`, the first of which is the project's root. `name`: as what the spec names another
+    model than its own.
     """
 
     param: str
@@ -50,15 +51,16 @@ class Model:
     text: str | None = None
     setup: str | None = None
     folders: tuple[str, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class NetSpec:
     """A model (by its number in the job) under a setup. Hashed without its options, compared with.
 
-    `worker`: the name of the worker that runs it; None: this machine's own ncnn.
-
-    A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`.
+    `worker`: the name of the worker that runs it; None: this machine's own ncnn. A `mixed` one runs
+    under the job's masks without being loaded so: see `mixed.MixedNet`. One of `other` files stands for
+    the first model's layers: see `other.OtherNet`.
     """
 
     model: int
@@ -67,13 +69,18 @@ class NetSpec:
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     mixed: bool = False
     worker: str | None = None
+    other: bool = False
 
     @staticmethod
     def of(setup: Setup, model: int = 0, mixed: bool = False) -> NetSpec:
         """The network of `model` under `setup`."""
-        return NetSpec(
-            model, setup.device, setup.precision, dict(setup.options), mixed, worker=setup.worker
-        )
+        options, other = dict(setup.options), setup.model is not None
+        return NetSpec(model, setup.device, setup.precision, options, mixed, setup.worker, other)
+
+    @property
+    def patched(self) -> bool:
+        """Whether it is a copy of the first model with other masks."""
+        return self.model != 0 and not self.other
 
     @property
     def setup(self) -> Setup:

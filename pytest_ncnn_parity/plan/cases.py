@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
+from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, OtherFiles
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
+from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.network.shape_search import Overruled, overruled
@@ -81,11 +82,21 @@ def _node_names(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec with its network, masks applied. `project` is pytest's rootdir."""
+    """A spec with its network, masks applied. `project` is pytest's rootdir.
+
+    `others` are the other models that comparisons of the spec run, held against this one.
+    """
 
     spec: Spec
     graph: Graph
     project: Path = Path()
+    others: Mapping[OtherFiles, Counterparts] = field(default_factory=dict)
+
+    def other(self, comparison: Comparison) -> Counterparts | None:
+        """The other model that `comparison` runs, if it does."""
+        candidate = comparison.candidate
+        files = None if candidate is None else candidate.model
+        return None if files is None else self.others[files]
 
     @cached_property
     def masked(self) -> Graph:
@@ -189,12 +200,21 @@ class Plan:
         every = self._every_case(comparison)
         return [case for case in every if any(self.runs(one, case) for one in samples)]
 
+    def _judged(self, comparison: Comparison) -> Iterator[Layer]:
+        """The selected layers that have cases in `comparison`."""
+        other = self.other(comparison)
+        for layer in self.layers:
+            # an Input layer computes nothing; what a conversion loses of its value is judged
+            if layer.type == "Input":
+                if comparison.half is not None:
+                    yield layer
+            elif other is None or layer.number in other.of:
+                yield layer
+
     def _every_case(self, comparison: Comparison) -> list[Case]:
         cases = [
             Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
-            for layer in self.layers
-            # an Input layer computes nothing; what a conversion loses of its value is judged
-            if layer.type != "Input" or comparison.half is not None
+            for layer in self._judged(comparison)
         ]
         if comparison.judges_outputs:
             cases += [

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.plan import check_inputs
+from pytest_ncnn_parity.plan import check_inputs, other_models
 from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
 from pytest_ncnn_parity.plan.check_inputs import some
 from pytest_ncnn_parity.spec.spec import Problem, Spec, SpecError, Where
@@ -25,12 +25,17 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     """
     errors = [*_model_files(spec, root), *check_inputs.files(spec, root)]
     try:
-        checked = Plan(spec, param.read(str(spec.param), root), project)
+        graph = param.read(str(spec.param), root)
+        others, unlike = other_models.read(spec, graph, root)
+        errors += unlike
+        checked = Plan(spec, graph, project, others)
     except param.ParamError as error:
         of_network: list[Problem] = []
         if not read_files.problem(spec.param, root):  # else it is among the errors already
             of_network = [(None, line) for line in error.errors]
         raise SpecError([*errors, *of_network]) from None
+    if not unlike:
+        errors += other_models.blobs(checked)
     wrong = SpecError(chain(errors, _against_network(checked)))
     if wrong.errors:
         raise wrong

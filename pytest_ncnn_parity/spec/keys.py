@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from pytest_ncnn_parity.base.errors import guess, quoted
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, GOLDEN, PRECISIONS, Setup
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, GOLDEN, PRECISIONS, OtherFiles, Setup
 
 
 class Keys(BaseModel):
@@ -58,6 +58,7 @@ class SetupKeys(Keys):
     device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
     options: dict[OptionName, bool | OptionValue] = {}
+    model: ModelFiles | None = None
 
     @field_validator("options")
     @classmethod
@@ -71,7 +72,8 @@ class SetupKeys(Keys):
         return options
 
     def setup(self) -> Setup:
-        return Setup(self.device, self.precision, self.options)
+        files = None if self.model is None else OtherFiles(self.model.param, self.model.bin)
+        return Setup(self.device, self.precision, self.options, model=files)
 
 
 class OwnComparison(Keys):
@@ -87,6 +89,16 @@ class OwnComparison(Keys):
         if name == GOLDEN.name:
             raise ValueError(f"{name!r} is the comparison with a sample's 'expect'; take another name")
         return name
+
+    @field_validator("reference")
+    @classmethod
+    def _of_the_spec(cls, reference: SetupKeys) -> SetupKeys:
+        if reference.model is not None:
+            raise ValueError(
+                "the reference runs the spec's own model, by which layers are named; give 'model' to "
+                "the candidate"
+            )
+        return reference
 
     @model_validator(mode="after")
     def _differ(self) -> OwnComparison:

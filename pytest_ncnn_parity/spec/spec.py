@@ -13,7 +13,14 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, guess, quoted
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, DEFAULT_COMPARE, Comparison, Pair
+from pytest_ncnn_parity.compare.comparisons import (
+    BUILT_IN,
+    DEFAULT_COMPARE,
+    Comparison,
+    OtherFiles,
+    OtherModel,
+    Pair,
+)
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.keys import (
     AnyComparison,
@@ -134,6 +141,10 @@ class Spec(Keys):
     def bin(self) -> Path:
         return self._path.parent / self.model.bin
 
+    def beside(self, files: OtherFiles) -> tuple[Path, Path]:
+        """The paths of another model's .param and .bin."""
+        return self._path.parent / files.param, self._path.parent / files.bin
+
     @property
     def comparisons(self) -> list[Comparison]:
         return [comparison for item in self.compare for comparison in _expanded(item)]
@@ -164,7 +175,8 @@ def schema() -> dict[str, Any]:
 def _expanded(item: str | OwnComparison) -> list[Comparison]:
     if isinstance(item, str):
         return list(BUILT_IN[item])
-    return [Pair(item.name, item.reference.setup(), item.candidate.setup())]
+    kind = Pair if item.candidate.model is None else OtherModel
+    return [kind(item.name, item.reference.setup(), item.candidate.setup())]
 
 
 def load(path: Path, root: Path | None = None) -> Spec:
@@ -261,7 +273,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
         "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),  # longer: in `expect`
-        "compare": [OwnComparison, SetupKeys],
+        "compare": [OwnComparison, SetupKeys, ModelFiles],
         "layers": [Selection],
         "known": [Known],
         "tolerance": [ToleranceKeys] if len(loc) == 1 else [_budget_at(loc)],

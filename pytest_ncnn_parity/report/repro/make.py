@@ -54,6 +54,11 @@ def _not_alone(failed: FailedLayer) -> str:
     death = failed.result.evidence.death
     if death is not None and death.in_loading:
         return "the network does not load, so no layer of it runs"
+    if (
+        failed.case.comparison.candidate is not None
+        and failed.case.comparison.candidate.model is not None
+    ):
+        return "the candidate's layer is one of other files, which are not taken apart"
     if failed.layer.type == "Input":
         return "an Input layer runs nothing; its values are the sample's"
     if failed.result.evidence.misread is not None:

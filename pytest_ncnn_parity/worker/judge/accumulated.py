@@ -121,6 +121,8 @@ class Accumulated:
                 self._compare(pair, blob, chains[pair.reference], chains[pair.candidate])
 
     def _compare(self, pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
+        if blob not in candidate.lost and blob not in candidate.blobs:
+            return  # another model has no such value
         try:
             expected, values = ({blob: _value(chain, blob)} for chain in (reference, candidate))
             metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)

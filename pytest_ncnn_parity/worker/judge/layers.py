@@ -23,6 +23,7 @@ from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -139,7 +140,8 @@ class LayerJudge:
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
-            mask=layer.mask,
+            mask=0 if isinstance(candidate, OtherNet) else layer.mask,
+            counterpart=candidate.in_words(layer) if isinstance(candidate, OtherNet) else None,
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == "fp16":
@@ -157,7 +159,7 @@ class LayerJudge:
         refuse_behind_red(case, layer, (reference, candidate), self._sample.nets, self._blobs, self._red)
         evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))
         feed = self._integers.feed(layer, execution.feed)
-        expected = self._run(reference, layer, feed)
+        expected = self._expected(reference, candidate, layer, feed)
         probe = probes.Probe(
             self._sample.job,
             self._sample.nets,
@@ -217,6 +219,23 @@ class LayerJudge:
         return lambda outputs, expected: self._natures.worst(
             outputs, expected, case.tolerance, whole=False
         )
+
+    def _expected(self, reference: Net, candidate: Net, layer: Layer, feed: str | None) -> Made:
+        """What the candidate should give. Of several layers folded into one, what all of them make.
+
+        Where inputs are rounded it matters whether they are those of the first or of the last.
+        """
+        at = candidate.counterpart(layer) if isinstance(candidate, OtherNet) else None
+        if at is None or feed is None or len(at.replaced) < 2:
+            return self._run(reference, layer, feed)
+        made = {blob for one in at.replaced for blob in one.outputs}
+        read = {blob for one in at.replaced for blob in one.inputs} - made
+        if not read <= self._blobs.keys():
+            return self._run(reference, layer, feed)
+        values = {blob: self._blobs[blob].rounded(feed) for blob in read}
+        for one in at.replaced:
+            values.update(reference.run_layer(one, values))
+        return {blob: values[blob] for blob in layer.outputs}
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)

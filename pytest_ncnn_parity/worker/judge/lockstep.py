@@ -45,7 +45,7 @@ class Lockstep:
         for case in self._waiting:
             if case.layer is not None:
                 self._cases.setdefault(case.layer, []).append(case)
-        followed = self._waiting if job.accumulated else ()
+        followed = [case for case in self._waiting if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
         self._natures = Natures(graph, outputs, sample.run_reference)
         self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
@@ -71,6 +71,9 @@ class Lockstep:
             self._integers,
             self._red,
         )
+
+    def _runs_other_files(self, case: CaseSpec) -> bool:
+        return case.candidate is not None and self._sample.job.nets[case.candidate].other
 
     def results(self) -> Iterator[Result]:
         """The results of all cases not done yet."""

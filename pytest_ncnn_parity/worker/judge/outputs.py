@@ -80,7 +80,7 @@ class WholeRuns:
 
         Not under masks that are tried: there it is the answer that nothing is left to go wrong.
         """
-        if candidate.spec.mixed or candidate.spec.model:
+        if candidate.spec.mixed or candidate.spec.patched or candidate.spec.other:
             return
         for number in self._sample.graph.ancestors([output]):
             layer = self._sample.graph.layers[number]

@@ -147,6 +147,9 @@ class Probe:
                     options = {**spec.options, option: False}
                     yield name, how, replace(spec, options=options, mixed=False)
         fp32 = replace(spec, precision="fp32", mixed=False)
+        plain = replace(fp32, device="cpu", options={}, worker=None)
+        if spec.other and plain != spec:
+            yield "other_files", "the other model in fp32 on the CPU", plain
         if spec.precision != "fp32" and fp32 != reference:
             yield "fp32_on_device", "in fp32 on the same device", fp32
 

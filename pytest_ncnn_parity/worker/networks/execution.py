@@ -31,6 +31,7 @@ class Execution:
     arithmetic: str  # "fp32" or "fp16"
     feed: str | None  # the 16-bit format its inputs arrive in, or None
     options: tuple[tuple[str, Any], ...]
+    model: int = 0  # of the job: other files are another computation, wherever they run
 
     def __str__(self) -> str:
         if self.storage == "fp32" and self.arithmetic == "fp32":
@@ -66,8 +67,8 @@ def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
     convert_layout casts back only where the layer's masked options still ask for the format. The
     masks are those of `graph`.
     """
-    if net.execution(layer).where != "cpu":
-        return None
+    if net.spec.other or net.execution(layer).where != "cpu":
+        return None  # of other files the masks are not those of `graph`
     bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
     if net.setup.half is None or not layer.mask & bits[net.setup.half]:
         return None

@@ -89,7 +89,7 @@ class LoadedNet:
 
     @property
     def _load_step(self) -> Step:
-        return Step("load", self.label, patched=bool(self.spec.model))
+        return Step("load", self.label, patched=self.spec.patched)
 
     def _set_options(self, threads: int) -> None:
         opt = self.net.opt
@@ -157,6 +157,20 @@ class LoadedNet:
             self._refuse_upload(step, layer, values)
         fed = {blob: value.rounded(feed) for blob, value in values.items()}
         return self._run(step, fed, layer.outputs)
+
+    def run_between(
+        self,
+        step: Step,
+        layers: Sequence[Layer],
+        inputs: Mapping[str, Blob],
+        outputs: Iterable[str],
+        feed: str | None,
+    ) -> Made:
+        """What `layers`, in running order, make of `inputs` rounded to `feed`."""
+        for layer in layers:
+            if inputs and all(blob in inputs for blob in layer.inputs):
+                self._refuse_misfit(step, layer, inputs)
+        return self._run(step, {blob: value.rounded(feed) for blob, value in inputs.items()}, outputs)
 
     def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
         """Refuse to upload int8 where ncnn cannot: it would go on without the value, and may crash."""

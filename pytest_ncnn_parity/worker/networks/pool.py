@@ -9,6 +9,7 @@ from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.network.winograd import channels
@@ -19,6 +20,7 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN, LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
+from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -47,6 +49,7 @@ class Pool:
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
+        self._counterparts: dict[tuple[Model, Model], Counterparts] = {}
         self._gains: dict[tuple[str, int, int], float] = {}
         self._registry = Registry(enter)
         self.files = CheckedFiles(self._registry, enter)
@@ -81,6 +84,13 @@ class Pool:
             self._int8[model] = Int8Values(graph, int8_blobs(graph), scales)
         return self._int8[model]
 
+    def counterparts(self, job: Job, number: int) -> Counterparts:
+        """What of the model of that number stands for the layers of the first."""
+        pair = (job.models[0], job.models[number])
+        if pair not in self._counterparts:
+            self._counterparts[pair] = counterparts(*map(self.graph, pair))
+        return self._counterparts[pair]
+
     def convolution_weights(self, model: Model, layer: Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
         inputs, outputs = channels(layer)
@@ -101,6 +111,8 @@ class Pool:
     def get(self, job: Job, spec: NetSpec) -> Net:
         """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
         nets = [self._load(job, load) for load in self._loads(job, spec)]
+        if spec.other:
+            return OtherNet(spec, nets[0], self.counterparts(job, spec.model))
         if not spec.mixed:
             return nets[0]
         masks = _masks(job)
@@ -113,7 +125,8 @@ class Pool:
         model = job.models[spec.model]
         setup = spec.setup
         if not spec.mixed:
-            yield _Load(spec, model, f"{setup}{' (patched)' if spec.model else ''}")
+            files = f" of {model.name}" if spec.other else ""
+            yield _Load(spec, model, f"{setup}{' (patched)' if spec.patched else files}")
             return
         graph = self.graph(model)
         for mask in sorted(set(_masks(job))):
@@ -197,10 +210,16 @@ class JobNets:
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, in whichever network."""
-        return self._pool.int8(self._job.models[0]).reads(layer)
+        read = self._pool.int8(self._job.models[0]).reads(layer)
+        others = {spec.model for spec in self._job.nets if spec.other}
+        at = (self._pool.counterparts(self._job, n).of.get(layer.number) for n in others)
+        fed = (blob for one in at if one is not None for blob in one.feeds.values())
+        return tuple(dict.fromkeys((*read, *fed)))
 
     def run_before(self, net: Net, layer: Layer, values: Mapping[str, Blob]) -> Collection[Layer]:
         """The layers that `net` runs again where it is to run `layer` alone on `values`."""
+        if net.spec.other:
+            return ()
         int8 = self._pool.int8(self._job.models[0])
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
 
@@ -234,7 +253,8 @@ class JobNets:
             return self[number]
         except StepFailed as failed:
             # what is wrong with the files is wrong with all networks: one case tells
-            teller = self._first if failed.step.of_files else self._teller[number]
+            of_all = failed.step.of_files and not self._job.nets[number].other
+            teller = self._first if of_all else self._teller[number]
             if self._tells and teller == case.id:
                 raise
             raise Skip(

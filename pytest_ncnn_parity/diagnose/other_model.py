@@ -1,0 +1,36 @@
+"""Rules about a candidate that runs other files than the spec's own."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
+
+
+def gives_another_shape(failure: Failure) -> Explanation | None:
+    death = failure.death
+    if death is None or death.kind != "shape" or not _runs_other_files(failure):
+        return None
+    return Explanation(f"{death.detail}, on {failure.where}", _counterpart(failure))
+
+
+def computes_something_else(failure: Failure) -> Explanation | None:
+    """Where the other files are wrong in fp32 on the CPU as well, no device is at fault."""
+    if not _runs_other_files(failure) or failure.result.metrics is None:
+        return None
+    candidate = failure.case.comparison.candidate
+    assert candidate is not None
+    as_reference = candidate.device == "cpu" and candidate.precision == "fp32" and not candidate.worker
+    if not as_reference and not failure.evidence.wrong("other_files"):
+        return None
+    return with_trials(failure, f"{failure.seen}; the files differ", *_counterpart(failure))
+
+
+def _runs_other_files(failure: Failure) -> bool:
+    candidate = failure.case.comparison.candidate
+    return candidate is not None and candidate.model is not None
+
+
+def _counterpart(failure: Failure) -> tuple[str, ...]:
+    candidate, counterpart = failure.case.comparison.candidate, failure.evidence.counterpart
+    if counterpart is None or candidate is None or candidate.model is None:
+        return ()
+    return (f"compared with {counterpart}, of {candidate.model.param}",)

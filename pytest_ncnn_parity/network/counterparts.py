@@ -1,0 +1,243 @@
+"""Which layers of another model make what a layer of this one makes, and from which values. Pure.
+
+Two blobs are equivalent where the layers that make them are matched. Between equivalent blobs each model
+has layers of its own: one on either side, or a folded one in place of several, or any other number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
+from pytest_ncnn_parity.network.units import Units
+
+MOST_NAMED = 8  # blobs named in one message
+
+
+class Unlike(Exception):
+    """The other model is not one of the same network; says why."""
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """`layers` of the other model, in running order, make what `replaced` make here.
+
+    `feeds`: by blob there that is fed, the blob here that has its value; `outputs`: by blob here, the
+    blob there. `by`: how they were matched.
+    """
+
+    layers: tuple[Layer, ...]
+    replaced: tuple[Layer, ...]
+    feeds: Mapping[str, str]
+    outputs: Mapping[str, str]
+    by: MatchedBy
+
+    @property
+    def last(self) -> Layer:
+        return self.layers[-1]
+
+
+@dataclass(frozen=True)
+class Counterparts:
+    """Another model, `there`, held against this one, `here`.
+
+    `inputs` and `outputs` are, by blob here, those of the networks; `blobs`, by blob here, all that are
+    equivalent. `units`: the numbers of units that are matched, with how.
+    """
+
+    here: Graph
+    there: Graph
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    blobs: Mapping[str, str]
+    units: Mapping[int, tuple[int, MatchedBy]]
+    _own: Units
+    _other: Units
+
+    def blob(self, here: str) -> str | None:
+        """The blob there that has the value of the blob `here`."""
+        return self.inputs.get(here) or self.blobs.get(self._own.sources[here])
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """By blob here, the blob whose value it has, where layers in between only copy it."""
+        return self._own.sources
+
+    @cached_property
+    def _back(self) -> dict[str, str]:
+        return {there: here for here, there in self.blobs.items()}
+
+    @cached_property
+    def _ancestors(self) -> list[int]:
+        """For each layer here, a bit for itself and every layer that it depends on."""
+        known: list[int] = []
+        for layer in self.here.layers:
+            bits = 1 << layer.number
+            for blob in layer.inputs:
+                bits |= known[self.here.producer[blob].number]
+            known.append(bits)
+        return known
+
+    @cached_property
+    def _matched_by(self) -> dict[int, MatchedBy]:
+        """By the number of a layer here, how its unit was matched."""
+        return {
+            layer.number: by
+            for unit, (_, by) in self.units.items()
+            for layer in self._own.units[unit].layers
+        }
+
+    @cached_property
+    def of(self) -> dict[int, Counterpart]:
+        """By the number of a layer here, its counterpart; layers that compute nothing have none."""
+        found = {layer.number: self._counterpart(layer) for layer in self.here.layers}
+        return {number: one for number, one in found.items() if one is not None}
+
+    def _counterpart(self, layer: Layer) -> Counterpart | None:
+        own = set(layer.outputs)
+        if layer.type == "Input" or not own or not own <= self.blobs.keys():
+            return None
+        feeds: dict[str, str] = {}
+
+        def is_fed(blob: str) -> bool:
+            value = self._back.get(self._other.sources[blob])
+            if value is None or value in own:
+                return False
+            feeds[blob] = value
+            return True
+
+        layers = _behind(self.there, [self.blobs[blob] for blob in layer.outputs], is_fed)
+        depends = self._ancestors[layer.number]
+        makers = (self.here.producer[blob].number for blob in feeds.values())
+        if any(one.type == "Input" for one in layers) or any(not depends >> n & 1 for n in makers):
+            return None  # it depends on what this network has not, or has elsewhere
+        stops = set(feeds.values())
+
+        def is_known(blob: str) -> bool:
+            source = self._own.sources[blob]
+            return source not in own and (source in stops or source in self.blobs)
+
+        replaced = _behind(self.here, layer.outputs, is_known)
+        outputs = {blob: self.blobs[blob] for blob in layer.outputs}
+        by = self._matched_by.get(layer.number, "place")
+        return Counterpart(tuple(layers), tuple(replaced), feeds, outputs, by)
+
+    @cached_property
+    def judged_at(self) -> dict[int, Layer]:
+        """By the number of a layer here that has no counterpart by itself: at which layer it counts."""
+        return {
+            one.number: self.here.layers[number]
+            for number, counterpart in self.of.items()
+            for one in counterpart.replaced
+            if one.number not in self.of
+        }
+
+    @cached_property
+    def only_here(self) -> list[Layer]:
+        """The layers that compute here, and that nothing there stands for."""
+        known = self.of.keys() | self.judged_at.keys()
+        return [one for one in _computing(self.here, self._own) if one.number not in known]
+
+    @cached_property
+    def only_there(self) -> list[Layer]:
+        """The layers that compute there, and stand for nothing here."""
+        used = {one.number for counterpart in self.of.values() for one in counterpart.layers}
+        return [one for one in _computing(self.there, self._other) if one.number not in used]
+
+
+def _computing(graph: Graph, units: Units) -> list[Layer]:
+    copies = {layer.number for layer in graph.layers}
+    copies -= {layer.number for unit in units.units for layer in unit.layers}
+    copies = {n for n in copies if graph.layers[n].type != "MemoryData"}
+    return [one for one in graph.layers if one.type != "Input" and one.number not in copies]
+
+
+def _behind(graph: Graph, blobs: Iterable[str], stops_at: Callable[[str], bool]) -> list[Layer]:
+    """The layers that must run to make `blobs`, where those that `stops_at` holds for are there."""
+    needed: set[int] = set()
+    waiting = [graph.producer[blob] for blob in blobs]
+    while waiting:
+        layer = waiting.pop()
+        if layer.number not in needed:
+            needed.add(layer.number)
+            waiting += [graph.producer[blob] for blob in layer.inputs if not stops_at(blob)]
+    return [graph.layers[number] for number in sorted(needed)]
+
+
+def counterparts(here: Graph, there: Graph) -> Counterparts:
+    """Match the layers of `there` with those of `here`. Unlike where they are not one network."""
+    own, other = Units(here), Units(there)
+    pairs = match(own, other)
+    file = printable(there.source.rpartition("/")[2])
+    if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
+        raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
+    blobs: dict[str, str] = {}
+    for unit, (counterpart, _) in pairs.items():
+        blobs |= _equivalent(own, other, unit, counterpart)
+    inputs = _paired("input", file, here.inputs, there.inputs, {})
+    blobs |= inputs
+    outputs = _paired(
+        "output",
+        file,
+        here.outputs,
+        there.outputs,
+        {blob: blobs[own.sources[blob]] for blob in here.outputs if own.sources[blob] in blobs},
+    )
+    for blob, counter in outputs.items():
+        blobs[own.sources[blob]] = other.sources[counter]
+    return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+
+
+def _equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:
+    """The blobs of a pair of units that have the same values: what is handed on, if alike."""
+    ours, theirs = own.units[unit], other.units[counterpart]
+    pairs = [(ours.layers[-1], theirs.layers[-1])]
+    if ours.types == theirs.types:
+        pairs = list(zip(ours.layers, theirs.layers, strict=True))
+    elif ours.linear is not None and theirs.linear is not None:
+        pairs = [*(pairs if ours.activates == theirs.activates else []), (ours.linear, theirs.linear)]
+    return {
+        blob: there
+        for mine, its in pairs
+        if len(mine.outputs) == len(its.outputs)
+        for blob, there in zip(mine.outputs, its.outputs, strict=True)
+    }
+
+
+def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
+    """`blobs` where each blob there stands for one here: the first in running order."""
+    taken: dict[str, str] = {}
+    for here, there in blobs.items():
+        taken.setdefault(there, here)
+    return {here: there for there, here in taken.items()}
+
+
+def _paired(
+    what: str, file: str, ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]
+) -> dict[str, str]:
+    """The inputs or outputs of both networks: as far as `known`, by name, and one that is left."""
+    pairs = {blob: known[blob] for blob in ours if known.get(blob) in theirs}
+    pairs |= {
+        blob: blob
+        for blob in ours
+        if blob not in pairs and blob in theirs and blob not in pairs.values()
+    }
+    left = [blob for blob in ours if blob not in pairs]
+    there = [blob for blob in theirs if blob not in pairs.values()]
+    if len(left) == len(there) == 1 or (what == "input" and len(left) == len(there)):
+        return {**pairs, **dict(zip(left, there, strict=True))}
+    if left or there:
+        raise Unlike(
+            f"{file} has other {what}s: {_listed(theirs)}, where this model has {_listed(ours)}"
+        )
+    return pairs
+
+
+def _listed(blobs: tuple[str, ...]) -> str:
+    shown = ", ".join(quoted(blob) for blob in blobs[:MOST_NAMED])
+    return f"{shown} and {len(blobs) - MOST_NAMED} more" if len(blobs) > MOST_NAMED else shown

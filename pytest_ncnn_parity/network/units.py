@@ -1,0 +1,220 @@
+"""A network as units: layers that a converter may fold into one stand together. Pure.
+
+An optimizer folds a BatchNorm, a Scale or a factor into the weights in front of it, and an activation
+into the layer (tools/ncnnoptimize.cpp); a quantizer changes parameters. So networks are matched by
+units, which both files have, and by what of a layer's parameters such tools leave alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.match import Output, Reader
+from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
+
+# operators with weights into which what follows can be folded, and the ids of their parameters that
+# change with it: the bias and the activation; and where the sizes of weights and int8 stand
+_CHANGED = {
+    **dict.fromkeys(
+        (
+            f"{kind}{depthwise}{dimensions}"
+            for kind in ("Convolution", "Deconvolution")
+            for depthwise in ("", "DepthWise")
+            for dimensions in ("", "1D", "3D")
+        ),
+        frozenset({"5", "8", "9", "-23310"}),
+    ),
+    "InnerProduct": frozenset({"1", "8", "9", "-23310"}),
+}
+# by operator, the parameter that says it computes in int8
+_INT8_TERM = {
+    "Gemm": "18",
+    "MultiHeadAttention": "18",
+    "SDPA": "18",
+    "LSTM": "8",
+    "GRU": "8",
+    "RNN": "8",
+}
+_ACTIVATION_ID = "9"
+_ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+_FACTORS = frozenset("BatchNorm Scale".split())
+_WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies, divides
+
+
+def _is_copy(layer: Layer) -> bool:
+    """Whether `layer` only hands its input on under other names."""
+    if layer.type == "Dropout":
+        return float(layer.params.get("0", "1")) == 1.0
+    return layer.type in ("Split", "Noop") and len(layer.inputs) == 1
+
+
+def sources(graph: Graph) -> dict[str, str]:
+    """By blob, the blob whose value it has: itself, or what a Split, a Noop or a Dropout copies."""
+    known: dict[str, str] = {}
+    for layer in graph.layers:
+        copy = _is_copy(layer)
+        known.update({blob: known[layer.inputs[0]] if copy else blob for blob in layer.outputs})
+    return known
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A layer, and behind it those that may be folded into it, in running order."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def core(self) -> Layer:
+        return self.layers[0]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.layers[-1].outputs
+
+    @property
+    def types(self) -> list[str]:
+        return [layer.type for layer in self.layers]
+
+    @property
+    def _inside(self) -> bool:
+        """Whether the activation is one of the first layer's parameters."""
+        return self.core.type in _CHANGED and self.core.params.get(_ACTIVATION_ID, "0") != "0"
+
+    @property
+    def activates(self) -> bool:
+        return self._inside or (len(self.layers) > 1 and self.layers[-1].type in _ACTIVATIONS)
+
+    @property
+    def linear(self) -> Layer | None:
+        """The last layer before an activation, which may stand in another unit; None if it is inside."""
+        if self._inside:
+            return None
+        return self.layers[-2] if self.activates else self.layers[-1]
+
+
+class Units:
+    """The units of `graph` in running order, numbered from 0, as what is matched; see `Matchable`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.sources = sources(graph)
+        self._readers: dict[str, list[Layer]] = {blob: [] for blob in self.sources}
+        for layer in graph.layers:
+            if not _is_copy(layer):
+                for blob in dict.fromkeys(self.sources[blob] for blob in layer.inputs):
+                    self._readers[blob].append(layer)
+        self._constants = {
+            layer.outputs[0] for layer in graph.layers if layer.type == "MemoryData" and layer.outputs
+        }
+        self.units = list(self._united())
+
+    def _united(self) -> Iterator[Unit]:
+        taken: set[int] = set()
+        for layer in self._graph.layers:
+            if layer.number in taken or _is_copy(layer):
+                continue
+            folded = tuple(self._chain(layer))
+            taken.update(one.number for one in folded)
+            for blob in (blob for one in folded[1:] for blob in one.inputs):
+                if blob in self._constants and len(self._readers[blob]) == 1:
+                    taken.add(self._graph.producer[blob].number)
+            yield Unit(folded)
+
+    def _chain(self, core: Layer) -> Iterator[Layer]:
+        yield core
+        layer: Layer | None = core
+        folds = core.type in _CHANGED or core.type == "BatchNorm"
+        if not folds or core.params.get(_ACTIVATION_ID, "0") != "0":
+            return
+        while layer is not None:
+            layer = self._folded_next(layer, core)
+            if layer is not None:
+                yield layer
+                if layer.type in _ACTIVATIONS:
+                    return
+
+    def _folded_next(self, layer: Layer, core: Layer) -> Layer | None:
+        """What may be folded into the unit next, if anything: the one reader of its one value."""
+        if len(layer.outputs) != 1:
+            return None
+        readers = self._readers[layer.outputs[0]]
+        if len(readers) != 1 or len(readers[0].outputs) != 1:
+            return None
+        (reader,) = readers
+        if core.type == "BatchNorm":
+            return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
+        activates = reader.type in _ACTIVATIONS
+        return reader if activates or self._is_factor(reader) else None
+
+    def _is_factor(self, layer: Layer) -> bool:
+        if layer.type in _FACTORS:
+            return len(layer.inputs) == 1
+        if layer.type != "BinaryOp" or layer.params.get("0", "0") not in _WITH_CONSTANTS:
+            return False
+        others = [blob for blob in layer.inputs if blob in self._constants]
+        return len(layer.inputs) - len(others) == 1
+
+    # -- as what is matched ----------------------------------------------------------------------
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [unit.core.name for unit in self.units]
+
+    @cached_property
+    def types(self) -> list[str]:
+        return [unit.core.type for unit in self.units]
+
+    @cached_property
+    def operators(self) -> list[Hashable]:
+        return [(unit.core.type, _lasting(unit.core)) for unit in self.units]
+
+    @cached_property
+    def _makers(self) -> Mapping[str, Output]:
+        """By blob, the unit that makes it, and which of its outputs it is."""
+        return {
+            blob: (number, slot)
+            for number, unit in enumerate(self.units)
+            for layer in unit.layers
+            for slot, blob in enumerate(layer.outputs)
+        }
+
+    @cached_property
+    def producers(self) -> list[list[Output]]:
+        return [
+            [self._makers[source] for source in self._read(unit) if source in self._makers]
+            for unit in self.units
+        ]
+
+    def _read(self, unit: Unit) -> Iterator[str]:
+        own = {blob for layer in unit.layers for blob in layer.outputs}
+        for layer in unit.layers:
+            yield from (self.sources[b] for b in layer.inputs if self.sources[b] not in own)
+
+    @cached_property
+    def consumers(self) -> list[list[Reader]]:
+        consumers: list[list[Reader]] = [[] for _ in self.units]
+        for reader, inputs in enumerate(self.producers):
+            for position, (maker, slot) in enumerate(inputs):
+                consumers[maker].append((reader, position, slot))
+        return consumers
+
+
+def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
+    """The parameters of `layer` that folding and quantizing leave alone, numbers in one form."""
+    changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
+    changed |= {_INT8_TERM[layer.type]} if layer.type in _INT8_TERM else set()
+    return tuple(
+        (key, ",".join(map(_plain, value.split(","))))
+        for key, value in sorted(layer.params.items())
+        if key not in changed
+    )
+
+
+def _plain(number: str) -> str:
+    try:
+        return f"{float(number):.6g}"
+    except ValueError:
+        return number

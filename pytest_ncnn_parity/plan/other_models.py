@@ -1,0 +1,120 @@
+"""Reads the other models that a spec's comparisons run, and holds them against its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.counterparts import Counterparts, Unlike, counterparts
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.int8 import rounds_to_int8
+from pytest_ncnn_parity.network.match import NAME
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec.keys import OwnComparison
+from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
+
+NO_INT8 = "against another model that is not judged, for there are no tolerances for it"
+MOST_NAMED = 8  # layers in one line
+
+
+def read(
+    spec: Spec, graph: Graph, root: Path | None
+) -> tuple[dict[OtherFiles, Counterparts], list[Problem]]:
+    """The other models by their files, and what is wrong with those that cannot be compared.
+
+    With a `root` none of the files may lie outside of that.
+    """
+    others: dict[OtherFiles, Counterparts] = {}
+    problems: list[Problem] = []
+    for number, setup in _named(spec):
+        files = setup.model
+        assert files is not None
+        missing = list(_missing(spec, number, files, root))
+        problems += missing
+        if missing or files in others:
+            continue
+        path, _ = spec.beside(files)
+        try:
+            there = param.read(str(path), root)
+            int8 = next((one for one in (*there.layers, *graph.layers) if rounds_to_int8(one)), None)
+            if int8 is not None:
+                raise Unlike(f"{int8.name} ({int8.type}) computes in int8: {NO_INT8}")
+            others[files] = counterparts(graph, there)
+        except param.ParamError as error:
+            problems += [(None, line) for line in error.errors]
+        except Unlike as unlike:
+            problems.append((_where(spec, number, "param"), str(unlike)))
+    return others, problems
+
+
+def _named(spec: Spec) -> Iterator[tuple[int, Setup]]:
+    """The candidates that name files of their own, with their places in `compare`."""
+    for number, item in enumerate(spec.compare):
+        if isinstance(item, OwnComparison) and item.candidate.model is not None:
+            yield number, item.candidate.setup()
+
+
+def where(spec: Spec, comparison: Comparison, key: str) -> Where:
+    """Where the spec names the param or the bin of the other model that `comparison` runs."""
+    (number,) = (
+        n for n, item in enumerate(spec.compare) if getattr(item, "name", "") == comparison.name
+    )
+    return _where(spec, number, key)
+
+
+def _where(spec: Spec, number: int, key: str) -> Where:
+    return spec.at("compare", number, "candidate", "model", key)
+
+
+def _missing(spec: Spec, number: int, files: OtherFiles, root: Path | None) -> Iterator[Problem]:
+    for key, kind, path in zip(("param", "bin"), ("model", "weights"), spec.beside(files), strict=True):
+        problem = read_files.problem(path, root)
+        if problem:
+            yield _where(spec, number, key), f"{kind} file {read_files.shown(path)} {problem}"
+
+
+def blobs(plan: Plan) -> Iterator[Problem]:
+    """Blobs that samples feed, or that `outputs` chooses, of which another model has no counterpart."""
+    fed = dict.fromkeys(blob for inputs in plan.spec.inputs.values() for blob in inputs)
+    wanted = dict.fromkeys(fed, "is fed") | dict.fromkeys(plan.outputs, "is compared")
+    for number, setup in _named(plan.spec):
+        assert setup.model is not None
+        other = plan.others[setup.model]
+        for blob, what in wanted.items():
+            if blob in plan.graph.producer and other.blob(blob) is None:
+                problem = f"{quoted(blob)} {what}, and {setup.model.param} has no counterpart of it"
+                yield _where(plan.spec, number, "param"), problem
+
+
+def notes(plan: Plan, comparison: Comparison) -> Iterator[str]:
+    """How the layers of the other model that `comparison` runs were matched, in a few lines."""
+    other, candidate = plan.other(comparison), comparison.candidate
+    if other is None or candidate is None or candidate.model is None:
+        return
+    of, file = other.of, candidate.model.param
+    renamed = sum(one.by != NAME for one in of.values())
+    how = f", {renamed} of them by structure" if renamed else ""
+    yield f"{comparison.name}: {len(of)} layers have a counterpart in {file}{how}"
+    folded: dict[str, list[str]] = {}
+    for number, at in other.judged_at.items():
+        folded.setdefault(at.name, []).append(plan.graph.layers[number].name)
+    texts = [f"{_listed(names)} at {at}" for at, names in folded.items()]
+    if texts:
+        yield f"{comparison.name}: judged where they are folded to: {_listed(texts)}"
+    for layers, where in ((other.only_here, "no counterpart there"), (other.only_there, "none here")):
+        if layers:
+            yield f"{comparison.name}: {where}: {_listed([layer.name for layer in layers])}"
+
+
+def notices(plan: Plan) -> list[str]:
+    """`notes` of all comparisons of the spec."""
+    return [line for comparison in plan.spec.comparisons for line in notes(plan, comparison)]
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown

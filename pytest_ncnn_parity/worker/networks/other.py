@@ -1,0 +1,88 @@
+"""Another model of the network, run as if it had the layers of this one: see `network.counterparts`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.protocol import NetSpec
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import failed
+from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+
+class OtherNet:
+    """A `Net` by the names of the spec's own model, which `net`, of other files, stands for."""
+
+    def __init__(self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts) -> None:
+        self.spec = spec
+        self.setup = net.setup
+        self.label = net.label
+        self._net = net
+        self._counterparts = counterparts
+
+    @property
+    def device_name(self) -> str:
+        return self._net.device_name
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return self._net.dropped
+
+    def counterpart(self, layer: Layer) -> Counterpart | None:
+        """What stands for `layer` here, if anything does by itself."""
+        return self._counterparts.of.get(layer.number)
+
+    def in_words(self, layer: Layer) -> str | None:
+        """What stands for `layer` here."""
+        at = self.counterpart(layer)
+        if at is None:
+            return None
+        *folded, last = (f"{one.name} ({one.type})" for one in at.layers)
+        text = f"{' with '.join([last, *folded])}, matched by {at.by}"
+        if len(at.replaced) > 1:
+            text += f", in place of {', '.join(one.name for one in at.replaced)}"
+        return text
+
+    def execution(self, layer: Layer) -> Execution:
+        """How the counterpart of `layer` runs; of what is folded, that of where it is folded to."""
+        there = self._counterparts
+        at = there.of.get(layer.number)
+        if at is None and layer.number in there.judged_at:
+            at = there.of[there.judged_at[layer.number].number]
+        stands_in = there.there.layers[0] if at is None else at.last
+        return replace(self._net.execution(stands_in), model=self.spec.model)
+
+    def run_layer(
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+    ) -> Made:
+        """What the counterpart of `layer` makes of `inputs`; nothing, where it has none by itself.
+
+        What only copies a value hands it on.
+        """
+        at = self.counterpart(layer)
+        if at is None:
+            sources = self._counterparts.sources
+            return {b: inputs[sources[b]] for b in layer.outputs if sources[b] in inputs}
+        step = Step("layer", self.label, layer.number, layer.name, feed, own)
+        lost = next((here for here in at.feeds.values() if here not in inputs), None)
+        if lost is not None:  # of its own run: in the trajectory all that is behind would be lost too
+            raise failed(step, "refused", f"there is no value for {lost}")
+        fed = {there: inputs[here] for there, here in at.feeds.items()}
+        made = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
+        return {here: made[there] for here, there in at.outputs.items()}
+
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+        """The whole network as its users run it."""
+        named = {here: self._blob(here) for here in outputs}
+        made = self._net.run({self._blob(here): value for here, value in inputs.items()}, named.values())
+        return {here: made[there] for here, there in named.items()}
+
+    def _blob(self, here: str) -> str:
+        there = self._counterparts.blob(here)
+        assert there is not None  # the plan has seen to it
+        return there

@@ -1,0 +1,155 @@
+"""A candidate that runs other files: optimized or exported anew it is green, with a fault it is not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import networks
+import numpy as np
+import optimized
+import pytest
+from conftest import Gate
+
+COMPARED = """\
+compare:
+  - name: opt
+    reference: {device: cpu}
+    candidate: {device: DEVICE, precision: PRECISION, model: {param: opt.param, bin: opt.bin}}
+"""
+FOLDED = [f"noise::opt::{name}" for name in ("c1_relu", "c2_relu", "sum", "c3_relu", "fc_relu")]
+OUTPUT = "noise::opt::output:out0"
+
+
+def compared(folder: Path, device: str = "cpu", precision: str = "fp32") -> None:
+    text = COMPARED.replace("DEVICE", device).replace("PRECISION", precision)
+    networks.spec(folder, networks.NOISE + text)
+
+
+def test_folded_layers_are_judged_at_the_last_they_replace(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    optimized.export(pytester.path)
+    optimized.optimized(pytester.path)
+    compared(pytester.path)
+    run = gate()
+    assert run.ids("passed") == [*FOLDED, OUTPUT]
+    assert run.ids("failed") == run.ids("skipped") == []
+    for case in run.cases.values():
+        assert case["accumulated"] is not None  # beside its own error
+    (model,) = run.report["models"]
+    assert "opt: 5 layers have a counterpart in opt.param" in model["notes"]
+    assert any("c1, c1_norm at c1_relu" in note for note in model["notes"])
+    (comparison,) = model["comparisons"]
+    assert comparison["candidate"] == "cpu fp32 of opt.param"
+
+
+@pytest.mark.parametrize("wrong", ["c1", "c2", "c3"])
+def test_one_other_weight_is_one_red_layer(gate: Gate, pytester: pytest.Pytester, wrong: str) -> None:
+    optimized.export(pytester.path)
+    optimized.optimized(pytester.path, wrong=wrong)
+    compared(pytester.path)
+    run = gate("--ncnn-parity-repro=repro")
+    assert run.ids("failed") == [f"noise::opt::{wrong}_relu", OUTPUT]
+    red = run.cases[f"noise::opt::{wrong}_relu"]
+    assert red["cause"] == run.cases[OUTPUT]["cause"] == "model"
+    place = f"compared with {wrong} (Convolution), matched by name, in place of"
+    assert any(place in line for line in red["evidence"])
+    assert red["repro"] is None
+    assert run.fixes == {}
+
+
+def test_on_a_device_the_folded_layer_gets_what_the_first_of_them_gets(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    optimized.export(pytester.path)
+    optimized.optimized(pytester.path)
+    compared(pytester.path, "vulkan", "fp16")
+    run = gate()
+    assert run.ids("failed") == []
+    assert set(run.ids("passed")) >= {*FOLDED, OUTPUT}
+    optimized.optimized(pytester.path, wrong="c2")
+    run = gate()
+    assert run.cases["noise::opt::c2_relu"]["cause"] == "model"
+    assert [name for name in FOLDED if run.cases[name]["outcome"] == "failed"] == [FOLDED[1]]
+
+
+def test_a_kept_verdict_is_not_taken_for_one_of_other_weights(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    optimized.export(pytester.path)
+    optimized.optimized(pytester.path)
+    compared(pytester.path)
+    gate("--ncnn-parity-cache=cache")
+    again = gate("--ncnn-parity-cache=cache")
+    assert all(case["cached"] for case in again.cases.values())
+    optimized.optimized(pytester.path, wrong="c3")
+    assert gate("--ncnn-parity-cache=cache").ids("failed") == ["noise::opt::c3_relu", OUTPUT]
+
+
+def test_an_export_with_other_names_is_matched_by_structure(
+    gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
+) -> None:
+    path = example("style_decoder")
+    source = path.with_name("style_decoder.param")
+    optimized.renumbered(source, pytester.path / "opt.param")
+    shutil.copy(source.with_suffix(".bin"), pytester.path / "opt.bin")
+    text = path.read_text("utf-8")
+    own = COMPARED.replace("DEVICE", "cpu").replace("PRECISION", "fp32")
+    head = text[: text.index("compare:")] if "compare:" in text else text
+    path.write_text(head + own, "utf-8")
+    run = gate()
+    assert run.ids("failed") == run.ids("skipped") == []
+    assert len(run.ids("passed")) >= 220
+    for case in run.cases.values():
+        assert case["metrics"]["max_abs"] == 0.0  # the very same weights
+    weights = np.fromfile(pytester.path / "opt.bin", np.float32)
+    place = _first_weight(pytester.path / "opt.bin", weights)
+    weights[place] += 0.5
+    weights.tofile(pytester.path / "opt.bin")
+    run = gate()
+    layers = [name for name in run.ids("failed") if "output:" not in name]
+    assert {name.rpartition("::")[2] for name in layers} == {"const"}  # of each sample
+    assert all(run.cases[name]["cause"] == "model" for name in layers)
+
+
+def _first_weight(path: Path, weights: np.ndarray) -> int:
+    """The place of a weight of the first layer that has any: behind the flag in front of them."""
+    assert path.stat().st_size == 4 * weights.size
+    return 5
+
+
+def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: pytest.Pytester) -> None:
+    optimized.export(pytester.path)
+    compared(pytester.path)
+    run = gate()
+    for kind, name in (("model file", "opt.param"), ("weights file", "opt.bin")):
+        assert re.search(rf"{kind} \S*{name} does not exist", run.output), kind
+    networks.chain(pytester.path, name="opt")
+    output = gate().output
+    assert "no layer of opt.param matches one of this model" in output
+    assert "net.parity.yaml:7:" in output
+    optimized.optimized(pytester.path)
+    other = (pytester.path / "opt.param").read_text("utf-8")
+    (pytester.path / "opt.param").write_text(other.replace("in0", "data"), "utf-8")
+    assert gate().ids("failed") == []  # the one input, whatever it is called
+    more = other.replace("\n7 8\n", "\n8 9\n").rstrip() + "\nReLU more 1 1 sum more\n"
+    (pytester.path / "opt.param").write_text(more, "utf-8")
+    assert "opt.param has other outputs" in gate().output
+
+
+def test_weights_of_another_size_fail_where_the_spec_names_them(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    optimized.export(pytester.path)
+    optimized.optimized(pytester.path)
+    compared(pytester.path)
+    whole = (pytester.path / "opt.bin").read_bytes()
+    (pytester.path / "opt.bin").write_bytes(whole[:-400])
+    run = gate()
+    (red,) = run.ids("failed")
+    assert run.cases[red]["cause"] == "load"
+    assert run.cases[red]["place"]["line"] == 7
+    assert "opt.bin: too short" in run.cases[red]["message"]
