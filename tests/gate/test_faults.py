@@ -5,6 +5,7 @@ from __future__ import annotations
 import networks
 import pytest
 from conftest import Gate
+from network import Network
 
 
 def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -76,6 +77,26 @@ def test_nan_that_the_reference_makes_is_told_at_its_maker(
         "fp16-vs-fp32-vulkan::output:l4": "nan",
         "fp16-range::l2": "nan",
     }
+
+
+def test_what_kernels_make_of_some_nan_is_no_fault_of_theirs(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """max(nan, 0) is nan on the CPU and 0 on Vulkan: the maker of the nan is red, and its reader not."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("UnaryOp", "root", [x], params="0=5")
+    x = net.layer("BinaryOp", "more", [x], params="0=0 1=1 2=1.0")
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs:\n  noise: {in0: {random: normal}}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    red = {name.partition("::")[2]: run.cases[name]["cause"] for name in run.ids("failed")}
+    assert red == {"cpu-vs-vulkan::root": "nan", "cpu-vs-vulkan::output:out0": "nan"}
+    relu = run.cases["noise::cpu-vs-vulkan::relu"]
+    assert relu["outcome"] == "skipped"
+    assert "nan, which root made" in relu["message"]
+    assert all(fix["masks"] == {} for fix in run.fixes.values())
 
 
 def test_a_candidate_that_ran_on_the_cpu_is_no_pass(gate: Gate, pytester: pytest.Pytester) -> None:

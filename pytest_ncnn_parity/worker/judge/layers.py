@@ -96,6 +96,7 @@ class LayerJudge:
             sample.graph, sample.nets, chain.blobs, limits, underflows, integers, self._measure
         )
         self._integers = integers
+        self._nan_makers: dict[str, str] = {}  # by blob that holds nan: the layer that first made some
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -126,10 +127,26 @@ class LayerJudge:
 
     def _refuse_empty(self, layer: Layer) -> None:
         """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
-        poisoned = any(self._blobs[blob].nan for blob in layer.inputs)
-        outputs = (self._blobs[blob] for blob in layer.outputs)
-        if poisoned and all(blob.nan == blob.array.size for blob in outputs):
-            raise Skip("the reference holds nothing but nan here, and got nan in: nothing to compare")
+        maker = self._nan_maker(layer)
+        holding = [blob for blob in layer.outputs if self._blobs[blob].nan]
+        self._nan_makers |= dict.fromkeys(holding, maker or layer.name)
+        if maker and all(
+            self._blobs[blob].nan == self._blobs[blob].array.size for blob in layer.outputs
+        ):
+            raise Skip(f"the reference holds nothing but nan here, of {maker}: nothing to compare")
+
+    def _nan_maker(self, layer: Layer) -> str | None:
+        """The layer that made the nan which `layer` is fed with, if it is fed with any."""
+        poisoned = next((blob for blob in layer.inputs if self._blobs[blob].nan), None)
+        if poisoned is None:
+            return None
+        return self._nan_makers.get(poisoned, self._sample.graph.producer[poisoned].name)
+
+    def _refuse_poisoned(self, layer: Layer) -> None:
+        """What a layer makes of nan is not its fault: some kernels' maximum of nan and 0 is 0."""
+        maker = self._nan_maker(layer)
+        if maker is not None:
+            raise Skip(f"the reference's input holds nan, which {maker} made: see there")
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
         """The layer in both setups, on the same inputs."""
@@ -187,6 +204,8 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
+        if not fault:
+            self._refuse_poisoned(layer)
         if not fault and not metrics.integers:
             fed = {b: self._blobs[b].rounded(feed) for b in dict.fromkeys(layer.inputs)}
             noise = self._rounding.of(case, layer, fed, outputs, expected, blob)
