@@ -127,8 +127,8 @@ CAUSES = tuple(
         ),
         (
             "shape",
-            "an input does not fit a layer, its weights or a shape hint; the layer is not run, and what "
-            "depends on it is skipped",
+            "an input does not fit a layer, its weights or a shape hint, or is int8 where 32 bits are "
+            "read; the layer is not run, and what depends on it is skipped",
             "feed the size that the network was made for, or convert the network or its hints again",
         ),
         (
@@ -150,6 +150,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("unsafe-mask", deaths.not_run_for_its_mask),
     ("shape", deaths.inputs_do_not_fit),
     ("shape", deaths.hint_at_odds),
+    ("shape", deaths.int8_does_not_fit),
     ("reference", reference.has_another_shape_when_plain),
     ("model", other_model.gives_another_shape),
     ("device", deaths.another_shape),

@@ -10,6 +10,10 @@ from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shape_rules import hints
 from pytest_ncnn_parity.network.shape_rules import table as shape_rules
 
+INT8_CURE = (
+    "quantize the network again, or write no int8 here: 8=1 or 8=2 in place of 8=101 or 8=102 on the "
+    "line of the layer that makes it, and no Quantize"
+)
 STDERR_LINES = 4  # of what native code said, the last
 
 
@@ -57,6 +61,10 @@ def inputs_do_not_fit(failure: Failure) -> Explanation | None:
 
 def hint_at_odds(failure: Failure) -> Explanation | None:
     return _of_shapes(failure, "hint", hints.CURE)
+
+
+def int8_does_not_fit(failure: Failure) -> Explanation | None:
+    return _of_shapes(failure, "int8", INT8_CURE)
 
 
 def _of_shapes(failure: Failure, kind: str, cure: str) -> Explanation | None:

@@ -14,10 +14,10 @@ class Death:
     """How a native step came to no result.
 
     `kind`: `crash`, `timeout` and `memory` ended a worker; `refused` is ncnn's own word; `shape`: the
-    two sides have other shapes. Three were not run: `misread` would take 16-bit values for fp32, the
-    inputs of `misfit` do not fit it, and a shape hint is at odds with those of `hint`. `files` and
-    `raised` (by code of the project's own) are faults of what the spec names at `key`, with more in
-    `lines`. `step` is None where a worker died outside of any.
+    two sides have other shapes. Four were not run: `misread` would take 16-bit values for fp32, and
+    `int8` int8 for 32 bits; the inputs of `misfit` do not fit it, and a shape hint is at odds with those
+    of `hint`. `files` and `raised` (by code of the project's own) are faults of what the spec names at
+    `key`, with more in `lines`. `step` is None where a worker died outside of any.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Death:
     @property
     def of_shapes(self) -> bool:
         """Whether the inputs do not fit the model, so that nothing can be said about a setup."""
-        return self.kind in ("misfit", "hint")
+        return self.kind in ("misfit", "hint", "int8")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,18 @@ _DYNAMIC = {
     **dict.fromkeys(("Gemm", "MultiHeadAttention", "SDPA"), "18"),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
 }
+# operators whose CPU kernels read four bytes an element whatever they are given, with a weight or not:
+# of int8 they read, and those in place write, past its end (src/layer, src/layer/x86)
+_READ_FLOATS = frozenset(
+    "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D "
+    "ConvolutionDepthWise ConvolutionDepthWise1D CumulativeSum Deconvolution "
+    "DeconvolutionDepthWise ELU Eltwise Erf Exp GELU GRU Gemm GroupNorm HardSigmoid HardSwish "
+    "InnerProduct InstanceNorm Interp LRN LSTM LayerNorm Log MatMul Mish MultiHeadAttention "
+    "Normalize PReLU Permute PixelShuffle Pooling Pooling1D Power Quantize RMSNorm RNN Reduction "
+    "Reorg SDPA SELU Scale ShuffleChannel Sigmoid Softmax Softplus Swish TanH Threshold Tile "
+    "UnaryOp Unfold".split()
+)
+_READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # what a convolution in int8 sums up
 _REQUANTIZES = 100  # a term above it: the output is int8 again
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
@@ -52,3 +64,22 @@ def int8_blobs(graph: Graph) -> frozenset[str]:
         if gives_int8(layer) or handed_on:
             blobs.update(layer.outputs)
     return frozenset(blobs)
+
+
+def misreads_int8(layer: Layer) -> str:
+    """What `layer` takes a value of int8 for, which is four times as long; nothing where it does not."""
+    if layer.type in _READ_INTEGERS:
+        return "32-bit integers"
+    slope = layer.type == "ReLU" and _is_other(layer, 0.0)
+    factor = layer.type == "Dropout" and _is_other(layer, 1.0)
+    rows = layer.type == "Concat" and layer.params.get("0", "0") in ("1", "2")
+    reads = layer.type in _READ_FLOATS and not computes_in_int8(layer)
+    return "floats" if reads or slope or factor or rows else ""
+
+
+def _is_other(layer: Layer, usual: float) -> bool:
+    """Whether the first parameter of `layer` is there and no `usual` one."""
+    try:
+        return float(layer.params.get("0", usual)) != usual
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import quantized
 from conftest import Gate, fresh_python
+from network import Network
 
 OUTPUT = "noise::cpu-vs-vulkan::output:out0"
 RECORDED = "own::golden::output:out0"
@@ -109,3 +110,47 @@ def test_an_operator_that_takes_int8_for_floats_is_the_devices(
     assert (
         "concat (Concat) makes it there, which fails itself" in run.cases[f"{prefix}dropout"]["message"]
     )
+
+
+@pytest.mark.parametrize("reader", ["Dequantize", "Sigmoid", "Pooling"])
+def test_int8_where_32_bits_are_read_is_not_run_and_blames_no_device(
+    gate: Gate, pytester: pytest.Pytester, reader: str
+) -> None:
+    """Their kernels read, and write, past what they are given: the worker's heap is corrupt then."""
+    params = {"Dequantize": "0=1 1=0", "Sigmoid": "", "Pooling": "0=0 1=2 2=2"}[reader]
+    net = quantized.QuantizedNetwork()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=3")
+    a, b = net.split(x, 2)
+    weights = np.random.RandomState(0).normal(0, 0.2, (8, 3, 3, 3))
+    x = net.int8("Convolution", "conv", a, weights, "1=3 4=1 9=1", quantized.IN, quantized.INNER)
+    scales = [np.array([0.02])] if reader == "Dequantize" else []
+    x = net.layer(reader, "reader", [x], params=params, weights=scales, flagged=False)
+    net.layer("ReLU", "behind", [x], ["out0"])
+    net.layer("ReLU", "beside", [b], ["out1"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan, {FP16}, fp16-range]\n")
+    run = gate()
+    assert "internal error" not in run.output
+    judged = [c for c in ("cpu-vs-vulkan", FP16, "fp16-range") if f"noise::{c}::reader" in run.cases]
+    assert len(judged) == 3
+    assert run.ids("failed") == [f"noise::{comparison}::reader" for comparison in judged]
+    for name in run.ids("failed"):
+        assert run.cases[name]["cause"] == "shape"
+        assert run.cases[name]["headline"].startswith("gets 'conv', which is int8, and reads ")
+    assert run.fixes == {}
+    assert run.cases[OUTPUT]["outcome"] == "skipped"
+    assert "noise::fp16-range::beside" in run.ids("passed")  # what does not depend on it is judged
+
+
+def test_an_int8_output_is_judged_by_steps(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=3")
+    scale = [np.array([40.0])]
+    net.layer("Quantize", "quantize", [x], ["out0"], "0=1", scale, flagged=False)
+    net.write(pytester.path / "net")
+    recorded(pytester.path)
+    assert RECORDED in gate().ids("passed")
+    wrong = np.load(pytester.path / "out.npy")
+    wrong.flat[:50] += 4
+    np.save(pytester.path / "out.npy", wrong)
+    assert gate().ids("failed") == [RECORDED]

@@ -7,6 +7,7 @@ from pytest_ncnn_parity.network.int8 import (
     computes_in_int8,
     gives_int8,
     int8_blobs,
+    misreads_int8,
     rounds_to_int8,
 )
 from pytest_ncnn_parity.network.operators import operator
@@ -63,3 +64,33 @@ def test_int8_is_handed_on_until_a_layer_makes_floats_of_it() -> None:
         "Dequantize f 1 1 whole out1",
     )
     assert int8_blobs(graph) == {"a", "left", "right", "held", "both", "whole"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "takes_it_for"),
+    [
+        ("Dequantize", "0=1", "32-bit integers"),
+        ("Requantize", "0=1 1=1", "32-bit integers"),
+        ("Sigmoid", "", "floats"),
+        ("Pooling", "0=0 1=2 2=2", "floats"),
+        ("Tile", "0=0 1=2", "floats"),
+        ("Convolution", "0=8", "floats"),
+        ("Convolution", "0=8 8=2", ""),
+        ("Convolution", "0=8 8=102", ""),
+        ("InnerProduct", "0=8", "floats"),
+        ("ReLU", "", ""),
+        ("ReLU", "0=0.1", "floats"),
+        ("ReLU", "0=0.0", ""),
+        ("Dropout", "", ""),
+        ("Dropout", "0=0.5", "floats"),
+        ("Concat", "0=0", ""),
+        ("Concat", "0=1", "floats"),
+        ("Split", "", ""),
+        ("Padding", "0=1 1=1", ""),
+        ("Unheard", "", ""),
+    ],
+)
+def test_which_layers_take_int8_for_more_bytes_than_there_are(
+    kind: str, params: str, takes_it_for: str
+) -> None:
+    assert misreads_int8(layer(params, kind)) == takes_it_for

@@ -12,6 +12,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
@@ -145,7 +146,17 @@ class Lockstep:
         shapes = flow(
             self._sample.graph, {b: value.array.shape for b, value in self._sample.inputs.items()}
         ).shapes
-        return outputs if self._sample.graph.hints else outputs - shapes.keys()
+        if self._sample.graph.hints or self._may_misread_int8():
+            return outputs
+        return outputs - shapes.keys()
+
+    def _may_misread_int8(self) -> bool:
+        """Whether a layer may be given int8 that it takes for more bytes than there are."""
+        may_be = int8_blobs(self._sample.graph)
+        return any(
+            misreads_int8(layer) and may_be.intersection(layer.inputs)
+            for layer in self._sample.graph.layers
+        )
 
     def _refuse_hint(self, net: Net, layer: Layer) -> None:
         problem = self._shape_faults.of_hint(net, layer)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import ncnn
 
+from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker import limits
@@ -187,6 +189,10 @@ class LoadedNet:
         reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])
         if reason:
             raise failed(step, "misfit", reason)
+        int8 = next((blob for blob in layer.inputs if inputs[blob].int8), None)
+        if int8 is not None and misreads_int8(layer):
+            reason = f"gets {quoted(int8)}, which is int8, and reads {misreads_int8(layer)}"
+            raise failed(step, "int8", reason)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it: one extractor, lightmode on."""
