@@ -83,7 +83,11 @@ def match(
     metrics = _of_pairs(ours[list(pairs.values())], theirs[list(pairs)], tolerance)
     decided = sum(
         _near_threshold(row, others, among, thresholds, tolerance.scaled)
-        for indices, among, others in ((missing, theirs, ours), (extra, ours, theirs))
+        and not _is_of_another_class(row, others[alone], tolerance.scaled)
+        for indices, among, others, alone in (
+            (missing, theirs, ours, extra),
+            (extra, ours, theirs, missing),
+        )
         for row in among[indices]
     )
     seen = Detections(metrics, len(theirs), len(ours), len(missing), len(extra), decided)
@@ -166,6 +170,13 @@ def _near_threshold(
     better = others[others[:, 1] >= row[1] - scaled]
     # an error of a side by `scaled` of it changes an overlap by twice as much
     return bool((_overlaps(row, better) >= thresholds.overlap - 2.0 * scaled).any())
+
+
+def _is_of_another_class(row: Array, alone: Array, scaled: float) -> bool:
+    """Whether one of the rows that are `alone` on the other side is `row` but for its class."""
+    far = np.abs(alone[:, 2:] - row[2:]).max(1, initial=0.0)
+    same = (far <= scaled * _sizes(row[None])[0]) & (np.abs(alone[:, 1] - row[1]) <= scaled)
+    return bool(same.any())
 
 
 def _overlaps(row: Array, rows: Array) -> Array:

@@ -77,6 +77,22 @@ def test_another_class_is_a_row_missing_and_one_too_many() -> None:
     assert not detections.metrics.agrees
 
 
+def test_no_threshold_decides_of_a_class() -> None:
+    """Its box overlaps itself, which is no better box that suppresses it."""
+    reference = scene()
+    for row in range(0, len(reference), 5):
+        candidate = reference.copy()
+        candidate[row, 0] += 1
+        detections = seen(candidate, reference)
+        assert (detections.decided, detections.thresholds_decide) == (0, False)
+
+
+def test_the_second_class_of_a_box_may_be_at_the_threshold() -> None:
+    """DetectionOutput lists a box once for each class that it has a score for."""
+    reference = np.vstack([scene(), [[7, 0.52, 0.9, 0.9, 1, 1], [8, 0.5001, 0.9, 0.9, 1, 1]]])
+    assert seen(reference[:-1], reference).thresholds_decide
+
+
 def test_a_score_at_the_threshold_decides_of_a_row() -> None:
     reference = scene()
     reference[-1, 1] = 0.503
