@@ -25,6 +25,7 @@ class Apart:
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._met: set[Meeting] = set()
+        self._seen: set[Meeting] = set()  # by comparison, the layers that had their turn
         self._followed: dict[tuple[Meeting, str], Made] = {}  # with one of them inf: what comes of it
         self._harmful: dict[Meeting, set[str]] = {}
 
@@ -40,6 +41,7 @@ class Apart:
 
     def look(self, comparison: str, layer: Layer) -> None:
         """Follow what came of such values into `layer`, while its inputs are there."""
+        self._seen.add((comparison, layer.number))
         for meeting, blob in list(self._followed):
             after = layer.number > meeting[1] and comparison == meeting[0]
             if after and self._followed[meeting, blob].keys() & set(layer.inputs):
@@ -81,9 +83,16 @@ class Apart:
         `right`: so `layer` is with all of it; what it makes is then judged as its own. Where it is
         wrong, and nothing does harm by itself, all of it does.
         """
-        harmful = self.guilty(comparison, layer)
-        met = (comparison, layer.number) in self._met
-        return met and blob not in harmful and (right or bool(harmful))
+        meeting, harmful = (comparison, layer.number), self.guilty(comparison, layer)
+        if meeting not in self._met or blob in harmful or self._is_open(meeting, blob):
+            return False
+        return right or bool(harmful)
+
+    def _is_open(self, meeting: Meeting, blob: str) -> bool:
+        """Whether a reader of what came of `blob` has not run, as where few cases are selected."""
+        made = (name for name in self._followed[meeting, blob] if name != blob)
+        readers = (reader for name in made for reader in self._reference.graph.consumers[name])
+        return any((meeting[0], reader.number) not in self._seen for reader in readers)
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
         """The values that met in `layer` and were seen so far to do harm by themselves."""
