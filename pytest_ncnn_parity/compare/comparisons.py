@@ -34,14 +34,12 @@ class OtherFiles:
 class Setup:
     """A device, a precision, and further ncnn options by name.
 
-    `worker`: the name of the worker that runs the network, another ncnn or another machine; None: the
-    ncnn of this one. `model`: the files that are run in place of the spec's own.
+    `model`: the files that are run in place of the spec's own.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
-    worker: str | None = None
     model: OtherFiles | None = None
 
     @property
@@ -55,9 +53,8 @@ class Setup:
 
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.options.items())
-        there = f" at {self.worker}" if self.worker else ""
         files = f" of {self.model.param}" if self.model else ""
-        return f"{self.device} {self.precision}{extra}{there}{files}"
+        return f"{self.device} {self.precision}{extra}{files}"
 
 
 CPU_FP32 = Setup()

@@ -58,9 +58,8 @@ class Model:
 class NetSpec:
     """A model (by its number in the job) under a setup. Hashed without its options, compared with.
 
-    `worker`: the name of the worker that runs it; None: this machine's own ncnn. A `mixed` one runs
-    under the job's masks without being loaded so: see `mixed.MixedNet`. One of `other` files stands for
-    the first model's layers: see `other.OtherNet`.
+    A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`. One of
+    `other` files stands for the first model's layers: see `other.OtherNet`.
     """
 
     model: int
@@ -68,14 +67,13 @@ class NetSpec:
     precision: str
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     mixed: bool = False
-    worker: str | None = None
     other: bool = False
 
     @staticmethod
     def of(setup: Setup, model: int = 0, mixed: bool = False) -> NetSpec:
         """The network of `model` under `setup`."""
         options, other = dict(setup.options), setup.model is not None
-        return NetSpec(model, setup.device, setup.precision, options, mixed, setup.worker, other)
+        return NetSpec(model, setup.device, setup.precision, options, mixed, other)
 
     @property
     def patched(self) -> bool:
@@ -84,7 +82,7 @@ class NetSpec:
 
     @property
     def setup(self) -> Setup:
-        return Setup(self.device, self.precision, self.options, self.worker)
+        return Setup(self.device, self.precision, self.options)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,17 @@ def compared(folder: Path, device: str = "cpu", precision: str = "fp32") -> None
     networks.spec(folder, networks.NOISE + text)
 
 
+def folded(folder: Path, wrong: str = "", device: str = "cpu", precision: str = "fp32") -> None:
+    """A network, its optimized twin, where one layer may be `wrong`, and a spec that compares them."""
+    optimized.export(folder)
+    optimized.optimized(folder, wrong=wrong)
+    compared(folder, device, precision)
+
+
 def test_folded_layers_are_judged_at_the_last_they_replace(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    optimized.export(pytester.path)
-    optimized.optimized(pytester.path)
-    compared(pytester.path)
+    folded(pytester.path)
     run = gate()
     assert run.ids("passed") == [*FOLDED, OUTPUT]
     assert run.ids("failed") == run.ids("skipped") == []
@@ -48,9 +53,7 @@ def test_folded_layers_are_judged_at_the_last_they_replace(
 
 @pytest.mark.parametrize("wrong", ["c1", "c2", "c3"])
 def test_one_other_weight_is_one_red_layer(gate: Gate, pytester: pytest.Pytester, wrong: str) -> None:
-    optimized.export(pytester.path)
-    optimized.optimized(pytester.path, wrong=wrong)
-    compared(pytester.path)
+    folded(pytester.path, wrong)
     run = gate("--ncnn-parity-repro=repro")
     assert run.ids("failed") == [f"noise::opt::{wrong}_relu", OUTPUT]
     red = run.cases[f"noise::opt::{wrong}_relu"]
@@ -64,9 +67,7 @@ def test_one_other_weight_is_one_red_layer(gate: Gate, pytester: pytest.Pytester
 def test_on_a_device_the_folded_layer_gets_what_the_first_of_them_gets(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    optimized.export(pytester.path)
-    optimized.optimized(pytester.path)
-    compared(pytester.path, "vulkan", "fp16")
+    folded(pytester.path, device="vulkan", precision="fp16")
     run = gate()
     assert run.ids("failed") == []
     assert set(run.ids("passed")) >= {*FOLDED, OUTPUT}
@@ -79,9 +80,7 @@ def test_on_a_device_the_folded_layer_gets_what_the_first_of_them_gets(
 def test_a_kept_verdict_is_not_taken_for_one_of_other_weights(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    optimized.export(pytester.path)
-    optimized.optimized(pytester.path)
-    compared(pytester.path)
+    folded(pytester.path)
     gate("--ncnn-parity-cache=cache")
     again = gate("--ncnn-parity-cache=cache")
     assert all(case["cached"] for case in again.cases.values())
@@ -106,19 +105,12 @@ def test_an_export_with_other_names_is_matched_by_structure(
     for case in run.cases.values():
         assert case["metrics"]["max_abs"] == 0.0  # the very same weights
     weights = np.fromfile(pytester.path / "opt.bin", np.float32)
-    place = _first_weight(pytester.path / "opt.bin", weights)
-    weights[place] += 0.5
+    weights[5] += 0.5  # of the first layer that has any, behind the flag in front of them
     weights.tofile(pytester.path / "opt.bin")
     run = gate()
     layers = [name for name in run.ids("failed") if "output:" not in name]
     assert {name.rpartition("::")[2] for name in layers} == {"const"}  # of each sample
     assert all(run.cases[name]["cause"] == "model" for name in layers)
-
-
-def _first_weight(path: Path, weights: np.ndarray) -> int:
-    """The place of a weight of the first layer that has any: behind the flag in front of them."""
-    assert path.stat().st_size == 4 * weights.size
-    return 5
 
 
 def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -143,9 +135,7 @@ def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: p
 def test_weights_of_another_size_fail_where_the_spec_names_them(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    optimized.export(pytester.path)
-    optimized.optimized(pytester.path)
-    compared(pytester.path)
+    folded(pytester.path)
     whole = (pytester.path / "opt.bin").read_bytes()
     (pytester.path / "opt.bin").write_bytes(whole[:-400])
     run = gate()

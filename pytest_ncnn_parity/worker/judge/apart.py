@@ -38,6 +38,7 @@ class Apart:
         for blob in dict.fromkeys(beyond):
             self._followed[meeting, blob] = {blob: self._reference.blobs[blob].stored()}
             self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+        self._let_go(comparison, layer)
 
     def look(self, comparison: str, layer: Layer) -> None:
         """Follow what came of such values into `layer`, while its inputs are there."""
@@ -46,6 +47,20 @@ class Apart:
             after = layer.number > meeting[1] and comparison == meeting[0]
             if after and self._followed[meeting, blob].keys() & set(layer.inputs):
                 self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+        self._let_go(comparison, layer)
+
+    def _let_go(self, comparison: str, layer: Layer) -> None:
+        """Keep no value that `layer` was the last to read: a network may be full of such values."""
+        over = [blob for blob in layer.inputs if self._is_read(comparison, blob)]
+        for (meeting, _), values in self._followed.items():
+            if meeting[0] == comparison:
+                for blob in over:
+                    values.pop(blob, None)
+
+    def _is_read(self, comparison: str, blob: str) -> bool:
+        """Whether all readers of `blob` had their turn."""
+        readers = self._reference.graph.consumers[blob]
+        return all((comparison, reader.number) in self._seen for reader in readers)
 
     def _step(self, meeting: Meeting, blob: str, layer: Layer, tolerance: Tolerance) -> None:
         values = self._followed[meeting, blob]
@@ -91,8 +106,7 @@ class Apart:
     def _is_open(self, meeting: Meeting, blob: str) -> bool:
         """Whether a reader of what came of `blob` has not run, as where few cases are selected."""
         made = (name for name in self._followed[meeting, blob] if name != blob)
-        readers = (reader for name in made for reader in self._reference.graph.consumers[name])
-        return any((meeting[0], reader.number) not in self._seen for reader in readers)
+        return not all(self._is_read(meeting[0], name) for name in made)
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
         """The values that met in `layer` and were seen so far to do harm by themselves."""

@@ -119,9 +119,7 @@ class Probe:
     def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
         """Whether a reference that runs on a device in fp32 is itself what the CPU computes in fp32."""
         reference = self._job.nets[self._case.reference]
-        if reference.precision != "fp32":
-            return {}
-        if reference.device == "cpu" and reference.worker is None:
+        if reference.device == "cpu" or reference.precision != "fp32":
             return {}
         how = "in fp32 on the same device, against the CPU"
         try:
@@ -147,7 +145,7 @@ class Probe:
                     options = {**spec.options, option: False}
                     yield name, how, replace(spec, options=options, mixed=False)
         fp32 = replace(spec, precision="fp32", mixed=False)
-        plain = replace(fp32, device="cpu", options={}, worker=None)
+        plain = replace(fp32, device="cpu", options={})
         if spec.other and plain != spec:
             yield "other_files", "the other model in fp32 on the CPU", plain
         if spec.precision != "fp32" and fp32 != reference:

@@ -37,7 +37,7 @@ class _Load:
     @property
     def key(self) -> str:
         options = sorted(self.spec.options.items())
-        return repr((self.model, self.spec.device, self.spec.precision, options, self.spec.worker))
+        return repr((self.model, self.spec.device, self.spec.precision, options))
 
 
 class Pool:
