@@ -69,6 +69,38 @@ def test_what_bounded_layers_read_may_overflow(gate: Gate, pytester: pytest.Pyte
     assert sum(node.endswith("shipped::bounded") for node in passed) == 2 * len(BOUNDED)
 
 
+# what may stand between, and the layers that are red
+BETWEEN = {
+    "moved": (["Reshape 0=10 1=6", "Permute 0=1"], []),
+    "rectified": (["ReLU", "Padding 2=2 3=2"], []),
+    "needed": (["Reshape 0=60", "BinaryOp 0=2 1=1 2=0.00001"], ["large"]),
+    "nan": (["HardSwish"], ["large"]),
+}
+
+
+def test_inf_of_the_candidate_alone_is_followed_to_who_is_right_or_wrong(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A factor of 1e5 is inf in fp16, and so are products that fp16 could hold."""
+    for name, (layers, _) in BETWEEN.items():
+        net = Network()
+        x = net.layer("Input", "in0", params="0=60")
+        x = net.layer("BinaryOp", "some", [x], params="0=2 1=1 2=3.0")
+        x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=100000.0")
+        for i, layer in enumerate(layers):
+            kind, _, params = layer.partition(" ")
+            x = net.layer(kind, f"between_{i}", [x], params=params)
+        net.layer("Sigmoid", "bounded", [x], ["out0"])
+        net.write(pytester.path / name)
+        networks.spec(pytester.path, networks.NOISE + "compare: [fp16-vs-fp32-vulkan]\n", name)
+    run = gate("--ncnn-parity-fix=off")
+    for model in run.report["models"]:
+        _, red = BETWEEN[Path(model["param"]).stem]
+        failed = [case["layer"] for case in model["cases"] if case["outcome"] == "failed"]
+        assert [layer for layer in failed if layer is not None] == red, model["param"]
+    assert len(run.report["models"]) == len(BETWEEN)
+
+
 def test_inf_that_a_reader_misses_the_value_of_is_a_fault(gate: Gate, pytester: pytest.Pytester) -> None:
     """A Sigmoid can live with inf, a factor that takes the values back cannot."""
     net = Network()

@@ -1,32 +1,34 @@
 """Values of a candidate that are not what fp16 makes of the reference's, and harm nobody all the same.
 
 Where a reference value is beyond fp16, a sum or a factor on the way to its neighbours may be as well: a
-layer that multiplies by 1e6 makes inf of 40,000 too. In front of a Clip or a Sigmoid that is no fault.
-Whether it is one, the readers say: they are run on the candidate's own values.
+layer that multiplies by 1e6 makes inf of 40,000 too. In front of a Clip or a Sigmoid that is no fault,
+nor with a ReLU or a Reshape between. Whether it is one, the readers say: they are run on the candidate's
+own values, and theirs on what that gives, as long as it differs by inf alone.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.reference import Reference
-from pytest_ncnn_parity.worker.values.blob import Made
-
-HANDED_ON = frozenset({"Split", "Noop", "Dropout"})  # as they are
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class OwnValues:
-    """Follows such values to their readers, copies of them too. One per sample."""
+    """Follows such values to the readers that are right or wrong with them. One per sample."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._own: dict[str, Made] = {}  # by comparison
         self._right: set[tuple[str, int]] = set()  # readers that are right, by comparison and number
+        self._handed_on: set[tuple[str, int]] = set()  # those whose outputs differ by inf alone
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
         """Take note of what the candidate made in `case`, whose result waits for the readers."""
@@ -38,25 +40,28 @@ class OwnValues:
             read = own.keys() & set(layer.inputs)
             if not read:
                 continue
-            if layer.type in HANDED_ON:
-                own.update(dict.fromkeys(layer.outputs, own[layer.inputs[0]]))
-            elif self._is_right(layer, own, self._reference.tolerance(comparison, layer)):
+            outputs = self._made_of(layer, own)
+            expected = {blob: self._reference.blobs.get(blob) for blob in layer.outputs}
+            tolerance = self._reference.tolerance(comparison, layer)
+            pairs = [(outputs.get(blob), value) for blob, value in expected.items()]
+            if all(_agrees(output, value, tolerance) for output, value in pairs):
                 self._right.add((comparison, layer.number))
+            elif outputs and (
+                layer.type in COPYING
+                or all(_differs_by_inf_alone(output, value, tolerance) for output, value in pairs)
+            ):
+                self._handed_on.add((comparison, layer.number))
+                own.update(outputs)
 
-    def _is_right(self, layer: Layer, own: Made, tolerance: Tolerance) -> bool:
+    def _made_of(self, layer: Layer, own: Made) -> Made:
+        """What `layer` makes in fp32 of such values; nothing where it cannot be asked."""
         if not self._reference.has_all_of(layer):
-            return False
+            return {}
         values = {blob: own.get(blob, self._reference.blobs[blob]) for blob in layer.inputs}
         try:
-            outputs = self._reference.run(layer, values)
+            return self._reference.run(layer, values)
         except StepFailed:
-            return False
-        expected = {blob: self._reference.blobs[blob] for blob in layer.outputs}
-        return all(
-            outputs[blob].array.shape == value.array.shape
-            and compare(outputs[blob].array, value.array, tolerance).agrees
-            for blob, value in expected.items()
-        )
+            return {}
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result`, now that all readers have run: passed where each of them is right."""
@@ -78,8 +83,26 @@ class OwnValues:
         """Whether `blob` has readers, and all of them, those of copies too, are right."""
         readers = self._reference.graph.consumers[blob]
         return bool(readers) and all(
-            all(self._is_harmless(comparison, copy) for copy in reader.outputs)
-            if reader.type in HANDED_ON
+            all(self._is_harmless(comparison, further) for further in reader.outputs)
+            if (comparison, reader.number) in self._handed_on
             else (comparison, reader.number) in self._right
             for reader in readers
         )
+
+
+def _agrees(output: Blob | None, expected: Blob | None, tolerance: Tolerance) -> bool:
+    return (
+        output is not None
+        and expected is not None
+        and output.array.shape == expected.array.shape
+        and compare(output.array, expected.array, tolerance).agrees
+    )
+
+
+def _differs_by_inf_alone(output: Blob | None, expected: Blob | None, tolerance: Tolerance) -> bool:
+    """Whether all agrees but for inf in place of finite values of the same sign."""
+    if output is None or expected is None or output.array.shape != expected.array.shape:
+        return False
+    inf = np.isinf(output.array) & (np.sign(output.array) == np.sign(expected.array))
+    kept = np.where(inf, expected.array, output.array)
+    return bool(compare(kept, expected.array, tolerance).agrees)
