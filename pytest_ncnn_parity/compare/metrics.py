@@ -16,7 +16,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 Array = npt.NDArray[Any]
 Scale = float | Array
 
-__all__ = ["BLOCK", "Array", "Metrics", "compare"]
+__all__ = ["BLOCK", "Array", "Metrics", "agrees_but_for_inf", "compare"]
 
 BLOCK = 1 << 16  # elements: float64 copies of a block stay in the processor's cache
 
@@ -42,6 +42,17 @@ def compare(
     if scale is None:
         scale = stats.reference_absmax
     return _judge(stats, candidate, reference, tolerance, scale)
+
+
+def agrees_but_for_inf(candidate: Array, reference: Array, tolerance: Tolerance) -> bool:
+    """Whether all agrees, save that the candidate holds inf in place of finite values of its sign.
+
+    Arrays of different shapes do not.
+    """
+    if candidate.shape != reference.shape:
+        return False
+    inf = np.isinf(candidate) & (np.sign(candidate) == np.sign(reference))
+    return compare(np.where(inf, reference, candidate), reference, tolerance).agrees
 
 
 def _blocks(*arrays: Array) -> Iterator[tuple[Any, ...]]:

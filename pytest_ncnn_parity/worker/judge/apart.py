@@ -7,9 +7,9 @@ that is followed until a layer is right with it, or wrong.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
-from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
@@ -29,14 +29,14 @@ class Apart:
         self._followed: dict[tuple[Meeting, str], Made] = {}  # with one of them inf: what comes of it
         self._harmful: dict[Meeting, set[str]] = {}
 
-    def meet(self, comparison: str, layer: Layer, beyond: Iterable[str]) -> None:
-        """`layer`, whose turn it is, reads what is `beyond` fp16."""
+    def meet(self, comparison: str, layer: Layer, beyond: Made) -> None:
+        """`layer`, whose turn it is, reads what is `beyond` fp16: values as fp16 makes them."""
         meeting = comparison, layer.number
         if meeting in self._met:
             return
         self._met.add(meeting)
-        for blob in dict.fromkeys(beyond):
-            self._followed[meeting, blob] = {blob: self._reference.blobs[blob].stored()}
+        for blob, value in beyond.items():
+            self._followed[meeting, blob] = {blob: value}
             self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
         self._let_go(comparison, layer)
 
@@ -70,7 +70,7 @@ class Apart:
             del self._followed[meeting, blob]
 
     def _passes_on(self, values: Made, layer: Layer, tolerance: Tolerance) -> bool:
-        """Whether `layer` is right with `values`, or makes inf where fp16 makes it of the true value.
+        """Whether `layer` is right with `values`, or makes inf in place of values of that sign.
 
         The latter are added to `values`. An output of the network has no reader to be right with it.
         """
@@ -87,7 +87,7 @@ class Apart:
                 continue
             if not self._reference.graph.consumers[name]:
                 return False
-            if not compare(output.stored().array, expected.stored().array, tolerance).agrees:
+            if not agrees_but_for_inf(output.stored().array, expected.stored().array, tolerance):
                 return False
             values[name] = output
         return True

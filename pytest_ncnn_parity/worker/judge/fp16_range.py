@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
-from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -20,7 +20,9 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.apart import Apart
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+HandedOn = frozenset[str]  # outputs that hold inf in place of values of that sign
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
@@ -46,9 +48,11 @@ class Fp16Range:
         self._reference = reference
         self._apart = Apart(reference)
         self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
-        self._right: dict[
-            tuple[int, Tolerance, bool], bool
-        ] = {}  # by layer: right with what fp16 makes of them
+        self._handed_on: dict[str, Made] = {}  # by comparison, such values as long as they are read
+        # by comparison and layer, what it hands on; None where it is wrong with what fp16 makes of them
+        self._effects: dict[tuple[str, int], HandedOn | None] = {}
+        self._turn: dict[object, Made | None] = {}  # what the layer at hand makes of them
+        self._at_hand = -1
         self._held: dict[str, Result] = {}  # by case, what its result is if the values do no harm
 
     def observe(self, values: Mapping[str, Blob]) -> None:
@@ -97,11 +101,11 @@ class Fp16Range:
 
     def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Skip a layer that is wrong with what fp16 makes of its inputs: their maker fails."""
-        if self.reads_beyond(layer) and not self._is_right(comparison, layer, candidate):
+        if self.reads_beyond(layer) and self._effect(comparison, layer, candidate) is None:
             raise self._skip(comparison, layer, candidate)
 
     def _skip(self, comparison: str, layer: Layer, candidate: Net | None) -> Skip:
-        beyond = [blob for blob in layer.inputs if blob in self._absmax]
+        beyond = [blob for blob in layer.inputs if self._is_beyond(comparison, blob)]
         guilty = self._apart.guilty(comparison, layer)
         blob = next((blob for blob in beyond if blob in guilty), beyond[0])
         origin = self._origin(blob, candidate)
@@ -125,52 +129,83 @@ class Fp16Range:
     def look(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Find out, while its inputs are there, whether `layer` is right with them in fp16."""
         self._apart.look(comparison, layer)
-        if self.reads_beyond(layer) and layer.type not in COPYING:
-            self._is_right(comparison, layer, candidate)
+        if any(self._is_beyond(comparison, blob) for blob in layer.inputs):
+            self._effect(comparison, layer, candidate)
+        handed_on = self._handed_on.get(comparison, {})
+        for blob in handed_on.keys() & set(layer.inputs):
+            if all(reader.number <= layer.number for reader in self._reference.graph.consumers[blob]):
+                del handed_on[blob]
 
-    def _is_right(self, comparison: str, layer: Layer, candidate: Net | None) -> bool:
-        """Whether `layer` in fp32 makes the right thing of its inputs as fp16 holds them.
+    def _is_beyond(self, comparison: str, blob: str) -> bool:
+        return blob in self._absmax or blob in self._handed_on.get(comparison, {})
+
+    def _effect(self, comparison: str, layer: Layer, candidate: Net | None) -> HandedOn | None:
+        """What `layer` in fp32 makes of its inputs as fp16 holds them: None if it is wrong.
 
         Where the layer keeps its outputs in fp16, as fp16 holds them: so -1e9 + x is right as -inf, for
-        both are -inf there; rsqrt(inf) is 0 and wrong.
+        both are -inf there; rsqrt(inf) is 0 and wrong. A leaky ReLU makes -inf of -4e5, in place of
+        -4e4: such outputs are returned, for only their readers show whether that is wrong.
         """
-        if layer.type in COPYING:
-            return True
-        key = self._key(comparison, layer, candidate)
-        if key not in self._right:
-            self._right[key] = self._measured(layer, *key[1:])
+        handed_on = self._handed_on.setdefault(comparison, {})
+        read = handed_on.keys() & set(layer.inputs)
+        if layer.type in COPYING and not read:
+            return frozenset()
+        key = comparison, layer.number
+        if key not in self._effects:
+            made = self._at_turn(layer, comparison, candidate, {b: handed_on[b] for b in sorted(read)})
+            self._effects[key] = None if made is None else frozenset(made)
+            handed_on.update(made or {})
         if self._reference.has_all_of(layer):
-            self._apart.meet(comparison, layer, (blob for blob in layer.inputs if blob in self._absmax))
-        return self._right[key]
+            values = self._as_fp16_holds(layer, handed_on)
+            beyond = {b: v for b, v in values.items() if self._is_beyond(comparison, b)}
+            self._apart.meet(comparison, layer, beyond)
+        return self._effects[key]
 
-    def _key(self, comparison: str, layer: Layer, candidate: Net | None) -> tuple[int, Tolerance, bool]:
-        return layer.number, self._reference.tolerance(comparison, layer), stores_fp16(layer, candidate)
+    def _as_fp16_holds(self, layer: Layer, handed_on: Made) -> Made:
+        values = {blob: handed_on.get(blob, self._reference.blobs[blob]) for blob in layer.inputs}
+        return {blob: value.stored() if value.floating else value for blob, value in values.items()}
 
-    def _measured(self, layer: Layer, tolerance: Tolerance, kept_in_fp16: bool) -> bool:
+    def _at_turn(
+        self, layer: Layer, comparison: str, candidate: Net | None, handed_on: Made
+    ) -> Made | None:
+        """What `layer` hands on, or None: once for all comparisons in which that is alike."""
+        if self._at_hand != layer.number:
+            self._turn.clear()
+            self._at_hand = layer.number
+        tolerance = self._reference.tolerance(comparison, layer)
+        kept = stores_fp16(layer, candidate)
+        key = (tolerance, kept, *(id(value) for value in handed_on.values()))
+        if key not in self._turn:
+            self._turn[key] = self._made(layer, handed_on, tolerance, kept)
+        return self._turn[key]
+
+    def _made(self, layer: Layer, handed_on: Made, tolerance: Tolerance, kept: bool) -> Made | None:
         if not self._reference.has_all_of(layer):
-            return False
-        values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
-        stored = {blob: v.stored() if v.floating else v for blob, v in values.items()}
+            return None
         try:
-            outputs = self._reference.run(layer, stored)
+            outputs = self._reference.run(layer, self._as_fp16_holds(layer, handed_on))
         except StepFailed:
-            return False
+            return None
+        made = {}
         for blob, output in outputs.items():
             value, expected = output, self._reference.blobs[blob]
             if not value.floating or value.array.shape != expected.array.shape:
-                return False
-            if kept_in_fp16:
+                return None
+            if kept:
                 value, expected = value.stored(), expected.stored()
-            if not compare(value.array, expected.array, tolerance).agrees:
-                return False
-        return True
+            if compare(value.array, expected.array, tolerance).agrees:
+                continue
+            if not agrees_but_for_inf(value.array, expected.array, tolerance):
+                return None
+            made[blob] = output
+        return made
 
     def _does_harm(
         self, comparison: str, blob: str, candidate: Net | None, was_stored: bool = False
     ) -> bool:
         """Whether somebody is wrong, near or far, with what fp16 makes of `blob`.
 
-        `was_stored`: it is a copy of what was in fp16 already, wherever the copy is kept.
+        `was_stored`: it was made of what was in fp16 already, wherever it is kept.
         """
         stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
         readers = self._reference.graph.consumers[blob]
@@ -185,17 +220,24 @@ class Fp16Range:
     def _breaks(
         self, comparison: str, blob: str, reader: Layer, candidate: Net | None, stored: bool
     ) -> bool:
-        was_stored = False
-        if reader.type in COPYING:
-            was_stored = stored or reads_fp16(reader, candidate)
-        else:
-            right = self._right.get(self._key(comparison, reader, candidate), False)
-            if self._apart.clears(comparison, reader, blob, right):
-                return False
-            if not right:
-                return True
-        beyond = (output for output in reader.outputs if output in self._absmax)
-        return any(self._does_harm(comparison, output, candidate, was_stored) for output in beyond)
+        copies = reader.type in COPYING
+        seen = self._effects.get((comparison, reader.number))
+        if copies and (comparison, reader.number) not in self._effects:
+            seen = None if self._was_handed_on(comparison, blob) else frozenset()
+        if not copies and self._apart.clears(comparison, reader, blob, seen is not None):
+            return False
+        if seen is None:
+            return True
+        was_stored = copies and (stored or reads_fp16(reader, candidate))
+        return any(
+            self._does_harm(comparison, output, candidate, was_stored or output in seen)
+            for output in reader.outputs
+            if output in self._absmax or output in seen
+        )
+
+    def _was_handed_on(self, comparison: str, blob: str) -> bool:
+        maker = self._reference.graph.producer[blob]
+        return blob in (self._effects.get((comparison, maker.number)) or ())
 
     def hold(self, case: CaseSpec, otherwise: Result) -> None:
         """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""

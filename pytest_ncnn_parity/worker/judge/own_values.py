@@ -8,11 +8,10 @@ own values, and theirs on what that gives, as long as it differs by inf alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-
-from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
@@ -26,16 +25,20 @@ class OwnValues:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._own: dict[str, Made] = {}  # by comparison
+        self._own: dict[str, Made] = {}  # by comparison, as long as somebody reads them
+        self._kept: set[tuple[str, str]] = set()  # by comparison, the blobs that candidates made so
+        self._seen: set[int] = set()  # the layers that had their turn
         self._right: set[tuple[str, int]] = set()  # readers that are right, by comparison and number
         self._handed_on: set[tuple[str, int]] = set()  # those whose outputs differ by inf alone
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
         """Take note of what the candidate made in `case`, whose result waits for the readers."""
         self._own.setdefault(case.comparison, {}).update(outputs)
+        self._kept.update((case.comparison, blob) for blob in outputs)
 
     def look(self, layer: Layer) -> None:
         """Find out, while its inputs are there, whether `layer` is right with such values."""
+        self._seen.add(layer.number)
         for comparison, own in self._own.items():
             read = own.keys() & set(layer.inputs)
             if not read:
@@ -52,6 +55,13 @@ class OwnValues:
             ):
                 self._handed_on.add((comparison, layer.number))
                 own.update(outputs)
+            self._let_go(own, read)
+
+    def _let_go(self, own: Made, blobs: Iterable[str]) -> None:
+        """Keep none of `blobs` that has no reader any more."""
+        for blob in blobs:
+            if all(reader.number in self._seen for reader in self._reference.graph.consumers[blob]):
+                own.pop(blob)
 
     def _made_of(self, layer: Layer, own: Made) -> Made:
         """What `layer` makes in fp32 of such values; nothing where it cannot be asked."""
@@ -65,9 +75,12 @@ class OwnValues:
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result`, now that all readers have run: passed where each of them is right."""
-        kept = self._own.get(case.comparison, {})
         metrics, evidence = result.metrics, result.evidence
-        if result.outcome != "failed" or metrics is None or any(b not in kept for b in layer.outputs):
+        if (
+            result.outcome != "failed"
+            or metrics is None
+            or any((case.comparison, blob) not in self._kept for blob in layer.outputs)
+        ):
             return result
         if evidence.unrepresentable is not None or evidence.misread or evidence.reference_nan:
             return result
@@ -100,9 +113,8 @@ def _agrees(output: Blob | None, expected: Blob | None, tolerance: Tolerance) ->
 
 
 def _differs_by_inf_alone(output: Blob | None, expected: Blob | None, tolerance: Tolerance) -> bool:
-    """Whether all agrees but for inf in place of finite values of the same sign."""
-    if output is None or expected is None or output.array.shape != expected.array.shape:
-        return False
-    inf = np.isinf(output.array) & (np.sign(output.array) == np.sign(expected.array))
-    kept = np.where(inf, expected.array, output.array)
-    return bool(compare(kept, expected.array, tolerance).agrees)
+    return (
+        output is not None
+        and expected is not None
+        and agrees_but_for_inf(output.array, expected.array, tolerance)
+    )
