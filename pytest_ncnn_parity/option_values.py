@@ -72,7 +72,7 @@ class _Reader:
         return self._source.rootdir / configured
 
     def output(self, name: str) -> Path | None:
-        """A path at which a file can be written, as far as can be told before."""
+        """A path at which a file can be written, as far as can be checked beforehand."""
         path = self.path(name)
         if path is not None:
             self._try(TABLE[name], path, path.parent)
@@ -92,7 +92,7 @@ class _Reader:
                 self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
 
     def folder(self, name: str, used: bool) -> Path | None:
-        """A path at which a folder can be made, if it is `used`, as far as can be told before."""
+        """A path at which a folder can be made, if it is `used`, as far as can be checked beforehand."""
         path = self.path(name)
         if path is not None and used:
             self._try(TABLE[name], path, path)

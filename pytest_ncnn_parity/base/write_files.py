@@ -16,7 +16,7 @@ def write(text: str, path: Path, errors: str = "strict") -> None:
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
-        raise OSError("it is there, and no regular file")
+        raise OSError("it exists and is no regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new")
     try:

@@ -190,7 +190,7 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
     shader = worker.stderr.shader_failures.get(str(Step("load", label)))
     if death is not None and death.kind == "refused":
         death = dataclasses.replace(death, stderr=worker.stderr.text())
-    if death is not None and death.kind == "files":  # all of it: devices are told of elsewhere
+    if death is not None and death.kind == "files":  # all of it: devices are reported elsewhere
         death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
     return dataclasses.replace(result, evidence=seen)

@@ -38,7 +38,7 @@ def integer_reader(graph: Graph, blob: str) -> Layer | None:
 
 
 def words(layer: Layer) -> int | None:
-    """How many words an Embed knows: 0 to one less. None where any number will do, or none is told."""
+    """How many words an Embed knows: 0 to one less. None where any number will do, or none is stated."""
     written = layer.params.get(_WORDS, "") if layer.type == "Embed" else ""
     return int(written) if written.isascii() and written.isdigit() and int(written) > 0 else None
 

@@ -141,7 +141,7 @@ class _Pairing:
     def _align(self, old_tokens: Sequence[Hashable], new_tokens: Sequence[Hashable]) -> None:
         """Pair what is left by its order: as lines of a diff, in which paired layers are equal lines.
 
-        difflib leaves out what occurs very often, lest it take minutes; so from the layers that are
+        difflib leaves out what occurs very often, which would take minutes; so from the layers that are
         paired already, and from both ends, neighbours with equal tokens are paired as well.
         """
         known = self._known_old()

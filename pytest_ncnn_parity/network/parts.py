@@ -136,7 +136,7 @@ class Parts:
 
 
 def _tail(graph: Graph, outputs: Iterable[str]) -> set[str]:
-    """The blobs whose elements can be told apart in `outputs`."""
+    """The blobs whose elements can be distinguished in `outputs`."""
     tail: set[str] = set()
     waiting = list(outputs)
     while waiting:

@@ -24,7 +24,7 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Flow:
-    """The `shapes` of the blobs as far as they can be told, and the first layer they do not fit."""
+    """The `shapes` of the blobs as far as they are known, and the first layer they do not fit."""
 
     shapes: Mapping[str, Shape]
     misfit: Misfit | None = None

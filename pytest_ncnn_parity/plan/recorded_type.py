@@ -15,7 +15,7 @@ _LONGEST = 10_000  # bytes of a header; numpy's own limit is the same
 def holds_integers(path: Path, key: str | None) -> bool | None:
     """Whether the array in a .npy, or of `key` in an .npz, is of integers.
 
-    None where that cannot be told: the worker, which reads it whole, says why. The format:
+    None where that is not known: the worker, which reads it whole, says why. The format:
     numpy/lib/format.py.
     """
     try:

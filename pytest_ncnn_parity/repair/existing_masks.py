@@ -28,7 +28,7 @@ PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 @dataclass(frozen=True)
 class Notice:
-    """What is said of one layer's mask. It is no verdict. `kind`: `unsafe`, `spare` or `unjudged`."""
+    """A notice about one layer's mask; not a verdict. `kind`: `unsafe`, `spare` or `unjudged`."""
 
     layer: str
     mask: int

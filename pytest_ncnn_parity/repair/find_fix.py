@@ -21,7 +21,7 @@ from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_
 
 
 def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for `comparison`, worked out once. None: what is wrong there is no matter of masks."""
+    """The fix for `comparison`, worked out once. None: nothing there can be fixed by masks."""
 
     def work_out() -> Fix | None:
         with run.working_on("what went wrong"):

@@ -55,7 +55,7 @@ def verify_masks(
     """`masks` and their verification; where they do not hold, those of the next wider set that does.
 
     fp16-range has no candidate to run: its masks are verified on Vulkan as ncnn ships it. What else is
-    wrong there is not for these masks to mend, so they are not widened.
+    wrong there is not for these masks to fix, so they are not widened.
     """
     if comparison.verified_as != comparison:
         other = comparison.verified_as

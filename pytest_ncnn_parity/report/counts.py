@@ -22,7 +22,7 @@ class Counts(TypedDict):
 
 
 def counted(cases: Iterable[CaseRecord]) -> Counts:
-    """How many cases passed, failed, failed as is known, and were skipped."""
+    """How many cases passed, failed, are known failures, and were skipped."""
     counts: Counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
     for case in cases:
         if case["known"]:
@@ -86,7 +86,7 @@ def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> s
     if any(compared(case) for model in document["models"] for case in model["cases"]):
         return ""
     if document["errors"] or document["judged"] < document["selected"]:
-        return ""  # what went wrong is told elsewhere, and has its own exit status
+        return ""  # what went wrong is reported elsewhere, and has its own exit status
     if document["selected"]:
         return f"nothing was compared: every case was skipped, {document['selected']} of them"
     if wanted:

@@ -27,7 +27,7 @@ UNCHANGED = frozenset(
 
 
 def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes of the outputs of `layer`, or nothing where they cannot be told."""
+    """The shapes of the outputs of `layer`, or nothing where they are not known."""
     rule = OUTCOMES.get(layer.type)
     if rule is None:
         return ()

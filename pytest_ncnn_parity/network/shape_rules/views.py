@@ -76,7 +76,7 @@ def cut_out(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
 
 
 def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
-    """Where along each axis it starts, and how much it takes, told as numpy slices are told."""
+    """Where along each axis it starts, and how much it takes, in the form of numpy slices."""
     starts, ends, axes = numbers(layer, 9), numbers(layer, 10), numbers(layer, 11)
     cuts = [(0, size) for size in shape]
     for start, end, axis in zip(starts, ends, axes or range(len(shape)), strict=False):
@@ -91,7 +91,7 @@ def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
 
 
 def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
-    """The same, told by offsets and sizes, or by a second input whose size is taken."""
+    """The same, given by offsets and sizes, or by a second input whose size is taken."""
     shape = shapes[0]
     starts = _by_axis(layer, (2, 13, 1, 0), len(shape))
     if len(shapes) > 1:
@@ -225,7 +225,7 @@ def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def interp(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """A size scaled down must not come to nothing."""
+    """A size that is scaled down must not become 0."""
     refuse_expressions(layer, 9)
     shape = shapes[0]
     if len(shapes) > 1 or len(shape) not in (2, 3) or (number(layer, 3) and number(layer, 4)):

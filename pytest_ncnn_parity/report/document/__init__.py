@@ -1,7 +1,7 @@
 """The JSON report's shape: every key there is, and what it means. Its JSON Schema is made of this.
 
 A key that may be absent is in the reports of some runs only. Readers should let unknown keys be: more
-may come within one schema number; it grows when one that is there goes, or comes to mean another thing.
+may come within one schema number; it grows when a key is removed or changes its meaning.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class FixRecord(TypedDict):
 
 
 class MaskNotice(TypedDict):
-    """What is to be said of a mask that is there."""
+    """A notice about an existing mask."""
 
     layer: str
     mask: int

@@ -60,7 +60,7 @@ class NetworkRecord(TypedDict):
 
 
 class ModelRecord(NetworkRecord):
-    """A spec, its network, and what was found of it."""
+    """A spec, its network, and their results."""
 
     cases: list[CaseRecord]
     fixes: list[FixRecord]

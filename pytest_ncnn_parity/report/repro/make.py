@@ -87,7 +87,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
 
 def _safe(text: str) -> str:
-    """`text` as a file's name: other characters than these replaced, and then told apart by a hash."""
+    """`text` as a file's name: other characters than these replaced, and then made unique by a hash."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".")[:NAME_KEPT]
     if plain == text:
         return plain

@@ -1,4 +1,4 @@
-"""Red and skipped cases as pytest lists them at the end of a run: fitted, folded, and told once."""
+"""Red and skipped cases as pytest lists them after a run: fitted, folded, and shown in full once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def heading(case: CaseRecord, width: int) -> str:
 
 
 def again(case: CaseRecord, first: CaseRecord, fixes: Sequence[FixRecord]) -> list[str] | None:
-    """A failure of what has failed as `first` before: what differs. None: all of it must be told.
+    """What differs from `first`, an earlier failure of the same layer or output. None: show it in full.
 
     `fixes` are the model's.
     """
@@ -99,5 +99,5 @@ def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, st
 
 
 def name(case: CaseRecord) -> tuple[str, str]:
-    """The spec and the layer or output: what is told in whole once."""
+    """The spec and the layer or output, whose failure is shown in full once."""
     return case["nodeid"].partition("::")[0], highlights.name(case)

@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-STEPS = 3  # of an error's growth, the largest, that are told
+STEPS = 3  # the largest steps of an error's growth, reported
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Accumulated:
             try:
                 for number in numbers:
                     loaded[number] = self._sample.nets[number]
-            except (StepFailed, Unavailable) as problem:  # there are cases that tell of it
+            except (StepFailed, Unavailable) as problem:  # its own cases report it
                 pair.ended = str(problem)
                 continue
             for number in numbers:

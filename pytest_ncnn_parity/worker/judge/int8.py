@@ -35,7 +35,7 @@ def refuse_behind_red(
     values: Made,
     red: Container[tuple[str, int]],
 ) -> None:
-    """Skip where a red layer runs again in front of this one: what comes out tells nothing of it.
+    """Skip where a red layer runs again in front of this one: the output says nothing about it.
 
     `red`: the layers that failed, by comparison and number.
     """
@@ -74,7 +74,7 @@ class Int8Outputs:
         )
 
     def _moves(self, output: str) -> OwnMoves | None:
-        """None where the CPU does not come to an end, which its own case tells."""
+        """None where the CPU does not come to an end, which its own case reports."""
         if self._runs is None:
             try:
                 self._runs = list(self._tried())
