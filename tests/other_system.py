@@ -18,8 +18,6 @@ import os
 import select
 import sys
 
-import psutil  # on Linux it needs `resource`, on other systems not
-
 sys.modules["resource"] = None
 for name in ("poll", "epoll"):
     delattr(select, name)

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from pytest_ncnn_parity.base import system
 
 _UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # MiB where no unit is given
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(?:i?b)?|(%))", re.IGNORECASE)
@@ -26,7 +26,7 @@ def parse(text: str) -> int | None:
 
 def machine() -> int:
     """Bytes this process may use: the machine's memory, or less where a control group limits it."""
-    return min([psutil.virtual_memory().total, *_limits()])
+    return min([system.memory_bytes(), *_limits()])
 
 
 def _limits() -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from pytest_ncnn_parity.base.system import psutil
 
 ROUNDS = 50
 ROUND_SECONDS = 0.02

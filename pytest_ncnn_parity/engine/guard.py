@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import psutil
+from pytest_ncnn_parity.base.system import psutil
 
 LOOK_SECONDS = 0.1
 

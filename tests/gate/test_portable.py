@@ -51,7 +51,7 @@ def test_it_is_taken_away() -> None:
         "import ctypes; ctypes.CDLL(None).prctl",
     ):
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
-    code = "import psutil; print(psutil.Process().environ()['PATH'])"
+    code = "from pytest_ncnn_parity.base.system import psutil; print(psutil.Process().environ()['PATH'])"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == os.environ["PATH"]
 
