@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,14 +100,19 @@ def gate(pytester: pytest.Pytester) -> Gate:
 
 
 @pytest.fixture
-def example(pytester: pytest.Pytester) -> Callable[[str], Path]:
-    """Copy an example model with its spec into the test's folder."""
+def example(pytester: pytest.Pytester) -> Callable[..., Path]:
+    """Copy an example model with its spec into the test's folder; without the samples named so."""
 
-    def copy(name: str) -> Path:
+    def copy(name: str, without: tuple[str, ...] = ()) -> Path:
         for path in (EXAMPLES / name).iterdir():
             if path.is_file():
                 shutil.copy(path, pytester.path)
-        return pytester.path / f"{name}.parity.yaml"
+        spec = pytester.path / f"{name}.parity.yaml"
+        for sample in without:
+            text, gone = re.subn(rf"(?m)^  {sample}: .*\n", "", spec.read_text("utf-8"))
+            assert gone == 1
+            spec.write_text(text, "utf-8")
+        return spec
 
     return copy
 

@@ -54,10 +54,10 @@ def underflow(folder: Path, name: str = "net") -> None:
     net.write(folder / name)
 
 
-def slow(folder: Path, name: str = "net") -> None:
+def slow(folder: Path, name: str = "net", side: int = 256) -> None:
     """`quick`, then `slow`: a convolution that takes seconds, on one thread whatever the machine."""
     net = Network()
-    x = net.layer("Input", "in0", params="0=256 1=256 2=8")
+    x = net.layer("Input", "in0", params=f"0={side} 1={side} 2=8")
     x = net.layer("ReLU", "quick", [x])
     size = 128 * 8 * 31 * 31
     weights = [np.full(size, 1e-4), np.zeros(128)]

@@ -85,7 +85,11 @@ class Moves:
         self._draws = 0
 
     def repeats(self, again: Array) -> bool:
-        """Whether a second run gives the same bits: of what does not, moves are no measure."""
+        """Whether a run on the same values gives the same bits: of what does not, moves are no measure.
+
+        To be asked after the moved runs: a kernel that reads memory which nobody wrote may find there
+        what its last run left, and differs only once other values have been through that memory.
+        """
         return np.array_equal(self._still, again, equal_nan=True)
 
     def add(self, answer: Array) -> None:

@@ -192,14 +192,14 @@ class SpecRun:
     # -- whether the reference can be trusted ----------------------------------------------------
 
     def _weighed(self, sample: str, case: Case, result: Result) -> Result:
-        """A failed `result` with the evidence, if any, that its reference cannot be trusted.
+        """`result` with the evidence, if any, that its reference cannot be trusted.
 
-        Asked once for the network, of the first sample in which something is red: it takes a second
-        worker, and two runs of the network in fp32 on the CPU.
+        Asked once for the network, of the first sample in which something is red or excused as rounding:
+        it takes a second worker, and two runs of the network in fp32 on the CPU.
         """
         if not trust.depends_on_reference(result):
             return result
-        doubtful = self.once("trust", "", list[int], lambda: self._look_for_doubt(sample))
+        doubtful = self.once_kept("trust", list[int], lambda: self._look_for_doubt(sample))
         return trust.weighed(case, result, self.plan.masked, doubtful or ())
 
     def _look_for_doubt(self, sample: str) -> list[int]:

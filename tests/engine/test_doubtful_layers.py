@@ -36,3 +36,13 @@ def test_what_is_green_or_was_never_run_depends_on_nothing() -> None:
     assert not trust.depends_on_reference(Result("x", "failed", evidence=Evidence(error="no file")))
     refused = Evidence(death=Death("misfit", "does not fit"))
     assert not trust.depends_on_reference(Result("x", "failed", evidence=refused))
+
+
+def test_what_the_reference_s_own_moves_excuse_is_red_if_it_moves_by_itself(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path, "compare: [cpu-vs-vulkan]\n")
+    case = next(case for case in plan.cases(plan.spec.comparisons[0]) if case.name == "conv_1")
+    excused = Result(case.id, "passed", evidence=Evidence(noise=0.9))
+    assert trust.depends_on_reference(excused)
+    assert trust.weighed(case, excused, plan.masked, []) is excused
+    weighed = trust.weighed(case, excused, plan.masked, [CONV])
+    assert (weighed.outcome, weighed.evidence.noise) == ("failed", None)

@@ -28,7 +28,7 @@ MOVE = re.compile(r"\x1b\[(\d*)([ACK])|\x1b\][^\x1b]*\x1b\\\\|(.)", re.DOTALL)
 
 @pytest.fixture
 def slow(pytester: pytest.Pytester) -> None:
-    networks.slow(pytester.path)
+    networks.slow(pytester.path, side=160)
     networks.spec(pytester.path, RANGE)
 
 

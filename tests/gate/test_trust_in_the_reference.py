@@ -51,7 +51,8 @@ def test_a_kernel_that_reads_memory_nobody_wrote_is_the_references_fault(
     run = gate()
     red = {name: run.cases[name] for name in run.ids("failed")}
     assert {case["cause"] for case in red.values()} == {"reference"}
-    assert {case["comparison"] for case in red.values()} >= {"cpu-vs-vulkan", "fp16-range"}
+    # what the memory holds decides whether fp16 could hold it, and whether rounding would excuse it
+    assert "cpu-vs-vulkan" in {case["comparison"] for case in red.values() if case["layer"]}
     assert not any(fix["masks"] or fix["verified"] for fix in run.fixes.values())
     layer = next(case for case in red.values() if case["layer"])
     assert "the CPU's kernel reads memory that nobody wrote" in layer["message"]

@@ -36,11 +36,11 @@ class LayerRounding:
             return NO_EXCUSE
         try:
             moves = Moves(self._run(layer, inputs)[name].array)
-            if not moves.repeats(self._run(layer, inputs)[name].array):
-                return NO_EXCUSE
             for draw in range(DRAWS):
                 values = {blob: _moved(blob, value, case.half, draw) for blob, value in inputs.items()}
                 moves.add(self._run(layer, values)[name].array)
+            if not moves.repeats(self._run(layer, inputs)[name].array):
+                return NO_EXCUSE
         except (StepFailed, ValueError):  # as where the number of rows follows the values
             return NO_EXCUSE
         scale = self._natures.scale(name, reference.array, case.tolerance, whole=False)
@@ -79,15 +79,14 @@ class OutputRounding:
     def _gathered(self, half: str | None) -> Mapping[str, Moves]:
         try:
             moves = {name: Moves(array) for name, array in self._answers(half, None).items()}
-            again = self._answers(half, None)
-            moves = {name: one for name, one in moves.items() if one.repeats(again[name])}
             for draw in range(DRAWS):
                 answers = self._answers(half, draw)
                 for name, one in moves.items():
                     one.add(answers[name])
+            again = self._answers(half, None)
         except (StepFailed, ValueError):  # it cannot be stepped, or shapes follow the values
             return {}
-        return moves
+        return {name: one for name, one in moves.items() if one.repeats(again[name])}
 
     def _answers(self, half: str | None, draw: int | None) -> Mapping[str, Array]:
         """The outputs of one run, in which values moved if there is a `draw`."""
