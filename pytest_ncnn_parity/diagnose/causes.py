@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.diagnose import (
+    constants,
     deaths,
     error_growth,
     headroom,
@@ -38,12 +39,13 @@ CAUSES = tuple(
     for row in (
         (
             "storage-overflow",
-            "a value that fp16 must hold is beyond 65504",
+            "a value that fp16 must hold, a weight too, is beyond 65504",
             "mask the region, or scale the weights",
         ),
         (
             "accumulator-overflow",
-            "inputs and results fit fp16, but a sum inside does not; right without fp16 arithmetic",
+            "inputs and results fit fp16, but a sum inside or a parameter does not; right without fp16 "
+            "arithmetic",
             "`31=1` on that layer",
         ),
         (
@@ -59,7 +61,7 @@ CAUSES = tuple(
         ),
         (
             "underflow",
-            "values become 0 in fp16, and a layer that reads them breaks",
+            "values become 0 in fp16, and a layer that reads them breaks; or a parameter or weights do",
             "mask the region, or use a larger epsilon",
         ),
         (
@@ -180,6 +182,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("device", when_wrong("fp32_on_device", "fp32 on the same device is wrong as well")),
     ("device", when_right("without_packing", "right without packing, so a packed kernel is wrong")),
     ("precision", integers.handed_on_in_16_bits),
+    ("storage-overflow", constants.of_storage_beyond_fp16),
+    ("accumulator-overflow", constants.of_arithmetic_beyond_fp16),
+    ("underflow", constants.too_small_for_fp16),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),

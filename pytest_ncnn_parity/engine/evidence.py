@@ -87,6 +87,22 @@ class Inside:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A constant of a layer that fp16 does not keep: `what` it is, with the `value` in fp32.
+
+    `lost_in`: fp16 `arithmetic`, in which a kernel takes it, or fp16 `storage`, in which it is kept.
+    """
+
+    what: str
+    value: float
+    lost_in: str
+
+    @property
+    def overflows(self) -> bool:
+        return abs(self.value) >= FP16_OVERFLOW
+
+
+@dataclass(frozen=True)
 class Underflow:
     """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
 
@@ -153,9 +169,10 @@ class Evidence:
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
-    headroom that is asked for, `near` to it, what is `inside` the layer, `underflow`, that they are
-    `integers`, the int8 value it takes though it does not compute in int8 (`takes_int8`), how many nan
-    the reference itself made; detections that differ by rows at a threshold alone.
+    headroom that is asked for, `near` to it, what is `inside` the layer, a `constant` of it that fp16
+    does not keep, `underflow`, that they are `integers`, the int8 value it takes though it does not
+    compute in int8 (`takes_int8`), how many nan the reference itself made; detections that differ by
+    rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -186,6 +203,7 @@ class Evidence:
     unrepresentable: Unrepresentable | None = None
     inside: Inside | None = None
     near: Unrepresentable | None = None
+    constant: Constant | None = None
     underflow: Underflow | None = None
     integers: Integers | None = None
     takes_int8: str | None = None

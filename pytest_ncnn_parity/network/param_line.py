@@ -26,7 +26,7 @@ SPACE = " \t\n\r\f\v"
 COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _WORD = re.compile(r"\S+", re.ASCII)
 _PAIR = re.compile(r'(?<!\S)(-?\d{1,9})=("[^"]*"|\S*)', re.ASCII)
-_INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
+WHOLE = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
 _STRING = re.compile(r'["A-Za-z]')
 
@@ -147,7 +147,7 @@ def _array(name: str, value: str) -> Iterator[str]:
 
 
 def _number(text: str) -> bool:
-    if _INT.fullmatch(text):
+    if WHOLE.fullmatch(text):
         return -_INT32 <= int(text) < _INT32
     return _FLOAT.fullmatch(text) is not None
 

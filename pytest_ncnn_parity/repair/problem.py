@@ -180,7 +180,8 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         diagnose(case, result).cause,
         died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
         without_arithmetic=evidence.right("without_arithmetic")
-        or _cured_by(case, result, NO_FP16_ARITHMETIC),
+        or _cured_by(case, result, NO_FP16_ARITHMETIC)
+        or (evidence.constant is not None and evidence.constant.lost_in == "arithmetic"),
         without_winograd=evidence.right("without_winograd") or _cured_by(case, result, NO_WINOGRAD),
         near=evidence.near is not None,
         reader=None if evidence.underflow is None else evidence.underflow.reader,

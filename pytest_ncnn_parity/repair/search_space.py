@@ -145,7 +145,7 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
             yield from (reader for blob in fault.layer.outputs for reader in graph.consumers[blob])
         if fault.misread is not None:
             yield from (graph.producer[blob] for blob in fault.layer.inputs)
-        elif fault.cause == "underflow":
+        elif fault.reader is not None:
             yield fault.layer
             yield from _down_to(graph, fault.layer, fault.reader)
         elif fault.cause == "storage-overflow" or not (

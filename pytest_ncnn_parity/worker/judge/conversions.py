@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.judge.constants import Constants
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.inside import Insides
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
+from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.probes import Measure
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -43,6 +46,13 @@ def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blo
     )
 
 
+class Spoilt(NamedTuple):
+    """Outputs that are wrong for what fp16 makes of a constant."""
+
+    constant: Constant
+    outputs: Made
+
+
 class Conversions:
     """Judges the values that a layer of the trajectory made, and what is inside it. One per sample.
 
@@ -56,6 +66,7 @@ class Conversions:
         blobs: Made,
         limits: Fp16Range,
         underflows: Underflows,
+        own_values: OwnValues,
         integers: HeldIntegers,
         measure: Callable[[CaseSpec], Measure],
     ) -> None:
@@ -65,7 +76,9 @@ class Conversions:
         self._underflows = underflows
         self._integers = integers
         self._measure = measure
+        self._own_values = own_values
         self._insides = Insides(nets)
+        self._constants = Constants(nets)
 
     def predict(self, case: CaseSpec, layer: Layer) -> Result:
         """No candidate: can fp16 hold what the reference computes here?"""
@@ -88,27 +101,46 @@ class Conversions:
             raise Skip("holds integers, which stay as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
+        made = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
         evidence = with_facts(evidence, layer, blob, values[blob], self._blobs)
+        if made is not None:
+            metrics, blob = self._measure(case)(made.outputs, values)
+            evidence = replace(evidence, blob=blob, constant=made.constant)
         if candidate is None:
             evidence = self._near_the_end(evidence, layer, case.tolerance.headroom)
         inside = evidence.inside
         within = FP16_MAX / case.tolerance.headroom
         near = evidence.near is not None or (inside is not None and inside.reaches(within))
-        at_fault = evidence.reference_nan or near
+        at_fault = evidence.reference_nan or near or made is not None
         if (
             unheld is not None
         ):  # does no harm where readers are right with inf: no headroom is asked of it
             stored = {b: value.stored() for b, value in values.items()}
-            kept, _ = self._measure(case)(rounded, stored)
+            kept, _ = self._measure(case)(rounded if made is None else made.outputs, stored)
             outcome = "failed" if at_fault or not kept.agrees else "passed"
             self._limits.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
             )
+            if made is not None:
+                self._own_values.keep(case, made.outputs)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
+
+    def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
+        """What the layer makes with constants that fp16 does not keep, where that is wrong."""
+        lost = self._constants.lost(layer, self._blobs)
+        if lost is None:
+            return None
+        try:
+            outputs = self._constants.made(layer, self._blobs, lost)
+            stored = [{b: value.stored() for b, value in made.items()} for made in (outputs, expected)]
+            metrics, _ = self._measure(case)(*stored)
+        except StepFailed:
+            return None
+        return None if metrics.agrees else Spoilt(lost.constant, outputs)
 
     def _near_the_end(self, evidence: Evidence, layer: Layer, headroom: float) -> Evidence:
         """`evidence` with what is inside the layer, and the value that comes too near to fp16's end."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.constants import Constants
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
@@ -22,7 +23,7 @@ from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
-from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.execution import Execution, Net, misread
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -93,8 +94,16 @@ class LayerJudge:
         self._natures = natures
         self._rounding = LayerRounding(sample.run_reference, natures)
         self._conversions = Conversions(
-            sample.graph, sample.nets, chain.blobs, limits, underflows, integers, self._measure
+            sample.graph,
+            sample.nets,
+            chain.blobs,
+            limits,
+            underflows,
+            own_values,
+            integers,
+            self._measure,
         )
+        self._constants = Constants(sample.nets)
         self._integers = integers
         self._nan_makers: dict[str, str] = {}  # by blob that holds nan: the layer that first made some
 
@@ -195,7 +204,8 @@ class LayerJudge:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
-        evidence = replace(evidence, integers=self._integers.of(layer, blob))
+        constant = None if metrics.agrees else self._lost_constant(case, layer, execution)
+        evidence = replace(evidence, integers=self._integers.of(layer, blob), constant=constant)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(case, evidence, outputs, expected, probe)
             self._limits.hold(case, saturated)
@@ -219,6 +229,12 @@ class LayerJudge:
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _lost_constant(self, case: CaseSpec, layer: Layer, execution: Execution) -> Constant | None:
+        if case.half != "fp16" or execution.where != "vulkan":
+            return None
+        lost = self._constants.lost(layer, self._blobs)
+        return None if lost is None else lost.constant
 
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import ncnn
+
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
@@ -21,6 +23,7 @@ from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN, LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
+from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -98,8 +101,15 @@ class Pool:
 
     def weights(self, model: Model, layer: Layer, count: int) -> winograd.Array:
         """The first `count` weights that `layer` reads."""
-        start, _ = self.files.weights(model, self.graph(model)).spans[layer.number]
-        return read_floats(model.bin, start, count)
+        return read_floats(model.bin, self.span(model, layer)[0], count)
+
+    def span(self, model: Model, layer: Layer) -> tuple[int, int]:
+        """From and up to which byte of the weights file `layer` reads."""
+        return self.files.weights(model, self.graph(model)).spans[layer.number]
+
+    def largest_weight(self, model: Model, layer: Layer) -> float:
+        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
+        return self.files.weights(model, self.graph(model)).largest[layer.number]
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""
@@ -238,6 +248,21 @@ class JobNets:
     def weights(self, layer: Layer, count: int) -> winograd.Array:
         """The first `count` weights that `layer` reads."""
         return self._pool.weights(self._job.models[0], layer, count)
+
+    def largest_weight(self, layer: Layer) -> float:
+        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
+        return self._pool.largest_weight(self._job.models[0], layer)
+
+    def weights_file(self, layer: Layer) -> tuple[str, int, int]:
+        """The weights file, and from and up to which byte of it `layer` reads."""
+        model = self._job.models[0]
+        return (model.bin, *self._pool.span(model, layer))
+
+    def rounded(self, layer: Layer, parameters: Mapping[int, float], weights: bool) -> ncnn.Net:
+        """`layer` alone on the CPU, with `parameters` and, if asked, `weights` as fp16 has them."""
+        model = self._job.models[0]
+        path, start, _ = self.weights_file(layer)
+        return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
 
     def gain(self, layer: Layer, side: int) -> float:
         """How many times its largest input any value inside a convolution by winograd can be."""

@@ -23,6 +23,9 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
 
 MAX_OPERATORS = 20  # named in one message
+WORD, TABLE = 4, 1024  # bytes that ModelBin reads before weights
+NOT_FLOATS = (0x01306B47, 0x000D4B38)  # fp16, int8
+TAGS = (0, 0x0002C056, *NOT_FLOATS)
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype = ctypes.c_void_p
@@ -33,11 +36,13 @@ _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 class Weights:
     """Which bytes of the weights file each layer reads, by number, and how many the file has.
 
+    `largest`: the largest magnitude among each layer's weights in fp32, 0 where it has none.
     `int8_scales`: by the number of a layer that computes in int8, the scale of its input.
     """
 
     spans: tuple[tuple[int, int], ...]
     size: int
+    largest: tuple[float, ...]
     int8_scales: Mapping[int, float]
 
     @property
@@ -128,8 +133,12 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
     raise _fault(step, "param", detail, lines)
 
 
-class _Reader(ncnn.DataReader):  # type: ignore[misc]
-    """Serves a file to ncnn, and notes the first read that it cannot serve."""
+class Reader(ncnn.DataReader):  # type: ignore[misc]
+    """Serves a file to ncnn, and notes the first read that it cannot serve.
+
+    What is read as floats in fp32 is looked at (src/modelbin.cpp): a word in front may say that it is
+    fp16 or int8, or, in an old format, that a table of 256 numbers follows.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
@@ -137,6 +146,9 @@ class _Reader(ncnn.DataReader):  # type: ignore[misc]
         self.size = os.fstat(file.fileno()).st_size
         self.at = 0
         self.short: int | None = None  # the bytes that were wanted at `at`
+        self.largest = 0.0
+        self._word: int | None = None  # the four bytes before, where they were read alone
+        self._by_table = False
 
     def read(self, buffer: object, size: int) -> int:
         if self.short is None and size > self.size - self.at:
@@ -146,7 +158,22 @@ class _Reader(ncnn.DataReader):  # type: ignore[misc]
         target = (ctypes.c_char * size).from_address(_pointer(buffer, None))
         got = self._file.readinto(target)  # type: ignore[attr-defined]
         self.at += got
+        self._look(np.frombuffer(memoryview(target), np.uint8))
         return int(got)
+
+    def _look(self, bytes_read: npt.NDArray[np.uint8]) -> None:
+        word, self._word = self._word, None
+        if len(bytes_read) == WORD:
+            self._word = int(bytes_read.view("<u4")[0])
+            if self._word in TAGS:
+                return
+        self._by_table = self._by_table or (word not in (None, *TAGS) and len(bytes_read) == TABLE)
+        if word not in NOT_FLOATS and len(bytes_read) % WORD == 0 and not self._by_table:
+            self.see(bytes_read.view("<f4"))
+
+    def see(self, weights: npt.NDArray[np.float32]) -> None:
+        """Look at `weights` in the memory that ncnn gave for them."""
+        self.largest = max(self.largest, float(weights.max()), -float(weights.min()))
 
 
 def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
@@ -154,11 +181,11 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
     name = Path(model.bin).name
     try:
         with Path(model.bin).open("rb") as file:
-            reader = _Reader(file)
+            reader = Reader(file)
             bin_ = ncnn.ModelBinFromDataReader(reader)
-            spans = []
+            spans, largest = [], []
             for layer, native in zip(graph.layers, net.layers(), strict=True):
-                start = reader.at
+                start, reader.largest = reader.at, 0.0
                 rc = native.load_model(bin_)
                 if reader.short is not None or rc != 0:
                     where = f"line {layer.line} of {Path(model.param).name}"
@@ -166,7 +193,9 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
                     detail = f"{name}: {_why(reader, who, start, rc)}"
                     raise _fault(step, "bin", detail)
                 spans.append((start, reader.at))
-            return Weights(tuple(spans), reader.size, _int8_scales(file, graph, spans))
+                largest.append(reader.largest)
+            scales = _int8_scales(file, graph, spans)
+            return Weights(tuple(spans), reader.size, tuple(largest), scales)
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
@@ -175,7 +204,7 @@ def read_floats(path: str, start: int, count: int) -> npt.NDArray[np.float32]:
     """`count` weights that a layer reads first, from byte `start` on, in whatever format they are."""
     with Path(path).open("rb") as file:
         file.seek(start)
-        reader = _Reader(file)  # kept alive here: ncnn keeps no reference
+        reader = Reader(file)  # kept alive here: ncnn keeps no reference
         mat = ncnn.ModelBinFromDataReader(reader).load(count, 0)
         return np.array(mat, np.float32)
 
@@ -190,7 +219,7 @@ def _int8_scales(file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]])
     return scales
 
 
-def _why(reader: _Reader, who: str, start: int, rc: int) -> str:
+def _why(reader: Reader, who: str, start: int, rc: int) -> str:
     if reader.size == 0:
         return f"it is empty, and {who} reads weights from it"
     if reader.short is not None:

@@ -1,0 +1,50 @@
+"""Rules for constants of a layer, parameters and weights, that fp16 does not keep."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
+
+
+def of_storage_beyond_fp16(failure: Failure) -> Explanation | None:
+    """A weight, or what a norm makes of its epsilon, that fp16 storage makes inf."""
+    constant = failure.evidence.constant
+    if constant is None or not constant.overflows or constant.lost_in != "storage":
+        return None
+    return _explained(failure, "keeps it in fp16 storage: 31=18, or a smaller weight or larger epsilon")
+
+
+def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:
+    """A parameter that fp16 arithmetic makes inf: right without it, where that was tried."""
+    constant = failure.evidence.constant
+    if constant is None or not constant.overflows or constant.lost_in != "arithmetic":
+        return None
+    if not (failure.evidence.predicted or failure.evidence.right("without_arithmetic")):
+        return None
+    return _explained(failure, "takes it in fp16 arithmetic: 31=1 on this layer cures it")
+
+
+def too_small_for_fp16(failure: Failure) -> Explanation | None:
+    constant = failure.evidence.constant
+    if constant is None or constant.overflows:
+        return None
+    cured = failure.evidence.predicted or constant.lost_in == "storage"
+    if not (cured or failure.evidence.right("without_arithmetic")):
+        return None
+    mask = "31=1" if constant.lost_in == "arithmetic" else "31=18"
+    return _explained(failure, f"takes it in fp16 {constant.lost_in}: {mask} on this layer cures it")
+
+
+def _explained(failure: Failure, how: str) -> Explanation:
+    constant = failure.evidence.constant
+    assert constant is not None
+    value = wording.number(abs(constant.value))
+    limit = f"> {FP16_MAX:.0f}: inf in fp16" if constant.overflows else "is 0 or inexact in fp16"
+    sign = "-" if constant.value < 0.0 else ""
+    named = (
+        f"{constant.what}{sign}{value}" if constant.what.endswith("=") else f"{constant.what} {value}"
+    )
+    seen = "predicted" if failure.evidence.predicted else failure.seen
+    fits = f"the true values end at {wording.number(failure.metrics.reference_absmax)}"
+    return with_trials(failure, f"{named} {limit}; {seen}", f"ncnn's kernel on Vulkan {how}", fits)

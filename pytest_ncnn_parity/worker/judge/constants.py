@@ -1,0 +1,127 @@
+"""What fp16 makes of the constants of a layer, its parameters and weights, and what comes of that.
+
+Kernels on Vulkan take them in fp16: a factor of -1e9 is -inf there, and 0 * -inf is nan, though the
+layer's inputs and true outputs fit. To predict it the layer is run on the CPU with such constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
+from pytest_ncnn_parity.engine.evidence import Constant
+from pytest_ncnn_parity.network.constants import keeps_weights, lost_parameters
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, loses_fp16
+from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, number
+from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
+from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The constants that fp16 does not keep: `parameters` by id, the `weights`, or `factors`.
+
+    The latter are those of a norm: by channel, what the kernel multiplies by, and what it adds.
+    """
+
+    constant: Constant
+    parameters: Mapping[int, float]
+    weights: bool = False
+    factors: tuple[Array, Array] | None = None
+
+
+class Constants:
+    """Looks at the constants of layers that would run on Vulkan in fp16."""
+
+    def __init__(self, nets: JobNets) -> None:
+        self._nets = nets
+
+    def lost(self, layer: Layer, blobs: Made) -> Lost | None:
+        """What fp16 does not keep of the constants of `layer`, whose inputs are among `blobs`."""
+        if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
+            return None
+        try:
+            parameters = {} if layer.mask & NO_FP16_ARITHMETIC else dict(lost_parameters(layer))
+            if parameters:
+                (key, value), *_ = parameters.items()
+                # of its epsilon a Normalize makes a factor, which it stores
+                lost_in = "storage" if layer.type == "Normalize" else "arithmetic"
+                return Lost(Constant(f"the parameter {key}=", value, lost_in), parameters)
+            largest = self._nets.largest_weight(layer) if keeps_weights(layer) else 0.0
+            if largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL:
+                return Lost(Constant("its largest weight", largest, "storage"), {}, True)
+            factors = self._factors(layer, blobs)
+        except Unreadable:
+            return None
+        if factors is None or not factors[0].size:
+            return None
+        largest = max(float(np.abs(values).max()) for values in factors)
+        if largest < FP16_OVERFLOW:
+            return None
+        return Lost(Constant("a factor that it normalizes by", largest, "storage"), {}, False, factors)
+
+    def made(self, layer: Layer, blobs: Made, lost: Lost) -> Made:
+        """What `layer` makes of its inputs with such constants in fp16. May raise StepFailed."""
+        values = {blob: blobs[blob] for blob in layer.inputs}
+        if lost.factors is None:
+            return run(self._nets.rounded(layer, lost.parameters, lost.weights), layer, values)
+        value = blobs[layer.inputs[0]].array
+        factor, summand = (
+            in_fp16(one.astype(np.float32)).reshape(-1, *[1] * (value.ndim - 1)) for one in lost.factors
+        )
+        with np.errstate(invalid="ignore"):
+            made = (value * factor + summand).astype(np.float32)
+        return {layer.outputs[0]: Blob.of(np.ascontiguousarray(made))}
+
+    def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
+        """What a norm multiplies each channel by, and adds to it."""
+        if layer.type == "BatchNorm":
+            return self._of_batch_norm(layer)
+        if layer.type not in ("InstanceNorm", "GroupNorm"):
+            return None
+        value = blobs[layer.inputs[0]].array
+        first = 0 if layer.type == "InstanceNorm" else 1  # the key of the channels
+        if value.ndim != 3 or not value.size or not np.isfinite(value).all():
+            return None
+        groups = number(layer, 0, 1) if first else len(value)
+        channels = len(value)
+        if groups < 1 or channels % groups:
+            return None
+        rows = value.astype(np.float64).reshape(groups, -1)
+        factor = 1.0 / np.sqrt(rows.var(axis=1) + decimal(layer, first + 1, 0.001))
+        factors = np.repeat(factor, channels // groups)
+        summands = np.repeat(-rows.mean(axis=1) * factor, channels // groups)
+        if number(layer, first + 2, 1):
+            weights = self._raw(layer)
+            if len(weights) < 2 * channels:
+                return None
+            factors, summands = (
+                factors * weights[:channels],
+                summands * weights[:channels] + weights[channels : 2 * channels],
+            )
+        return factors, summands
+
+    def _of_batch_norm(self, layer: Layer) -> tuple[Array, Array] | None:
+        """See src/layer/batchnorm.cpp: slope, mean, variance and bias of each channel."""
+        channels = number(layer, 0)
+        weights = self._raw(layer)
+        if channels < 1 or len(weights) != 4 * channels:
+            return None
+        slope, mean, variance, bias = weights.reshape(4, channels)
+        with np.errstate(all="ignore"):
+            factor = slope / np.sqrt(variance + decimal(layer, 1, 0.0))
+            factor = np.where(np.isfinite(factor), factor, 0.0)
+        return factor, bias - mean * factor
+
+    def _raw(self, layer: Layer) -> Array:
+        """The weights of a layer that reads nothing but floats."""
+        path, start, end = self._nets.weights_file(layer)
+        with Path(path).open("rb") as file:
+            file.seek(start)
+            return np.frombuffer(file.read(end - start), "<f4").astype(np.float64)

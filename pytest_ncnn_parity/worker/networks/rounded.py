@@ -1,0 +1,89 @@
+"""A layer in a network of its own, in fp32 on the CPU, whose constants are what fp16 makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ncnn
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.param import MAGIC
+from pytest_ncnn_parity.network.param_line import COUNT, WHOLE
+from pytest_ncnn_parity.worker.failures import failed
+from pytest_ncnn_parity.worker.networks.weights import Reader
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+
+class _Rounding(Reader):
+    """Serves what fp16 makes of the weights."""
+
+    def see(self, weights: npt.NDArray[np.float32]) -> None:
+        weights[:] = in_fp16(weights)
+
+
+def in_fp16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float32)
+
+
+def rounded_layer(
+    graph: Graph, layer: Layer, parameters: Mapping[int, float], path: str, start: int, weights: bool
+) -> ncnn.Net:
+    """A network of `layer` alone, with `parameters`, by id, rounded, and `weights` if asked.
+
+    It reads them from the file at `path`, from byte `start` on.
+    """
+    read = list(dict.fromkeys(layer.inputs))
+    header = f"{len(read) + 1} {len(read) + len(layer.outputs)}"
+    text = "\n".join(
+        [MAGIC, header, *(f"Input {blob} 0 1 {blob}" for blob in read), graph.line_of(layer), ""]
+    )
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.opt.use_vulkan_compute = False
+    for flag in PRECISION_FLAGS:
+        if hasattr(net.opt, flag):
+            setattr(net.opt, flag, False)
+    step = Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
+    if net.load_param_mem(text) != 0:
+        raise failed(step, "refused", "load_param")
+    if parameters:
+        net.layers()[-1].load_param(_rounded(layer, parameters))
+    with Path(path).open("rb") as file:
+        file.seek(start)
+        reader = _Rounding(file) if weights else Reader(file)  # kept alive here: ncnn keeps no reference
+        rc = net.load_model(reader)
+    if rc != 0:
+        raise failed(step, "refused", f"load_model: {rc}")
+    return net
+
+
+def _rounded(layer: Layer, parameters: Mapping[int, float]) -> ncnn.ParamDict:
+    """The parameters of `layer` with some rounded: no .param can say that one is inf."""
+    read = ncnn.ParamDict()
+    for key, text in layer.params.items():
+        if COUNT.fullmatch(key):  # those that are cast are of layers that have no arrays
+            read.set(int(key), int(text) if WHOLE.fullmatch(text) else float(text))
+    for number, value in parameters.items():
+        read.set(number, float(in_fp16(np.array([value], np.float32))[0]))
+    return read
+
+
+def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
+    """What such a network makes of `values`."""
+    extractor = net.create_extractor()
+    for blob in dict.fromkeys(layer.inputs):
+        extractor.input(blob, values[blob].mat)
+    made = {}
+    for blob in layer.outputs:
+        rc, mat = extractor.extract(blob)
+        if rc != 0 or mat.empty():
+            step = Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
+            raise failed(step, "refused", f"extract {blob}: {rc}")
+        made[blob] = Blob(mat)
+    return made

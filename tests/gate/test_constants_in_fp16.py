@@ -1,0 +1,65 @@
+"""Parameters and weights that fp16 does not keep are predicted where Vulkan's kernels suffer from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from conftest import Gate
+from network import Network
+
+C, SIZE = 16, (16, 4, 4)
+LARGE = np.full(C, 1e5)
+FLAT = (np.ones(C), np.zeros(C), np.full(C, 1e-12), np.zeros(C))  # slope, mean, variance, bias
+
+# an operator, its parameters, its weights, how large its inputs are, and the cause if fp16 spoils it
+LAYERS = {
+    "times_1e5": ("BinaryOp", "0=2 1=1 2=100000.0", (), 1e-3, "accumulator-overflow"),
+    "by_1e5": ("BinaryOp", "0=3 1=1 2=-100000.0", (), 1e2, "accumulator-overflow"),
+    "times_1e-9": ("BinaryOp", "0=2 1=1 2=1e-9", (), 5e3, "underflow"),
+    "at_most_1e9": ("BinaryOp", "0=5 1=1 2=1000000000.0", (), 1.0, None),
+    "elu": ("ELU", "0=100000.0", (), 1e-3, "accumulator-overflow"),
+    "scale": ("Scale", f"0={C} 1=1", (LARGE, np.ones(C)), 1e-3, "storage-overflow"),
+    "prelu": ("PReLU", f"0={C}", (LARGE,), 1e-3, "storage-overflow"),
+    "batchnorm": ("BatchNorm", f"0={C}", FLAT, 1e-6, "storage-overflow"),
+    "batchnorm_ok": ("BatchNorm", f"0={C}", (LARGE, np.zeros(C), LARGE**2, np.zeros(C)), 1.0, None),
+    "conv": ("Convolution", f"0={C} 1=1 5=0 6={C * C}", (np.eye(C) * 1e5,), 1e-3, "storage-overflow"),
+    "conv_tiny": ("Convolution", f"0={C} 1=1 5=0 6={C * C}", (np.eye(C) * 1e-9,), 5e3, "underflow"),
+    "conv_ok": ("Convolution", f"0={C} 1=1 5=0 6={C * C}", (np.eye(C) * 6e4,), 1e-3, None),
+    "flat": ("InstanceNorm", f"0={C} 1=1e-12 2=0", (), 0.0, "storage-overflow"),
+    "flat_ok": ("InstanceNorm", f"0={C} 1=1e-5 2=0", (), 0.0, None),
+    "groups": ("GroupNorm", f"0=4 1={C} 2=1e-12 3=0", (), 0.0, "storage-overflow"),
+}  # fmt: skip
+UNFLAGGED = ("Scale", "PReLU", "BatchNorm")
+
+
+def network(folder: Path) -> None:
+    rng = np.random.RandomState(0)
+    net, files = Network(), []
+    for name, (kind, params, weights, size, _) in LAYERS.items():
+        x = net.layer("Input", f"in_{name}", params="0=4 1=4 2=16")
+        flagged = kind not in UNFLAGGED
+        net.layer(kind, name, [x], [f"out_{name}"], params, list(weights), flagged=flagged)
+        np.save(folder / f"{name}.npy", rng.normal(0, size, SIZE).astype(np.float32))
+        files.append(f"in_{name}: {{file: {name}.npy}}")
+    masked = net.layer("Input", "mask", params="0=8 1=8")
+    masked = net.layer("BinaryOp", "hide", [masked], params="0=2 1=1 2=-1000000000.0")
+    net.layer("Softmax", "prob", [masked], ["out_prob"], "0=1 1=1")
+    np.save(folder / "mask.npy", np.triu(np.ones((8, 8), np.float32), 1))
+    net.write(folder / "net")
+    spec = f"inputs:\n  s: {{{', '.join(files)}, mask: {{file: mask.npy}}}}\n"
+    text = f"model: {{param: net.param, bin: net.bin}}\n{spec}compare: [shipped, fp16-range]\n"
+    (folder / "net.parity.yaml").write_text(text)
+
+
+def test_what_is_predicted_of_constants_is_what_vulkan_does(gate: Gate, tmp_path: Path) -> None:
+    network(tmp_path)
+    run = gate(str(tmp_path), "--ncnn-parity-fix=off")
+    expected = {name: cause for name, (*_, cause) in LAYERS.items()}
+    expected |= {"hide": "accumulator-overflow", "prob": None}
+    for comparison in ("fp16-range", "shipped"):
+        cases = {name: run.cases[f"s::{comparison}::{name}"] for name in expected}
+        for name, case in cases.items():
+            if name == "groups" and case["outcome"] == "skipped":
+                continue  # older ncnn has no kernel for it on Vulkan
+            assert case["cause"] == expected[name], (comparison, name)
