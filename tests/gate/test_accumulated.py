@@ -32,6 +32,7 @@ def cancellation(pytester: pytest.Pytester) -> None:
     networks.spec(pytester.path, f"{inputs}compare: [cpu-vs-vulkan, {FP16}]\n")
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("drift")
 def test_errors_of_layers_that_are_all_right_add_up(gate: Gate) -> None:
     run = gate(ON, "--ncnn-parity-fix=off")
@@ -46,6 +47,7 @@ def test_errors_of_layers_that_are_all_right_add_up(gate: Gate) -> None:
     assert "it adds up: the error grows in 30 layers, in none by more than 0.0004" in output["message"]
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("drift")
 def test_without_the_option_nothing_is_followed_and_the_failure_names_it(gate: Gate) -> None:
     run = gate("--ncnn-parity-fix=off")
@@ -75,6 +77,7 @@ def test_one_layer_that_amplifies_is_named(gate: Gate, pytester: pytest.Pytester
     }
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("cancellation")
 def test_a_known_failure_is_followed_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
     with (pytester.path / "net.parity.yaml").open("a", encoding="utf-8") as spec:
@@ -84,6 +87,7 @@ def test_a_known_failure_is_followed_as_well(gate: Gate, pytester: pytest.Pytest
     assert run.cases[f"noise::{FP16}::output:out0"]["accumulated"]["scaled"] > 0.08
 
 
+@pytest.mark.once
 def test_every_network_takes_each_layer_once_more_whoever_looks(tmp_path: Path) -> None:
     asked = job(planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32-vulkan, shipped, fp16-range]"))
     plain = [m["at"] for m in talk(asked) if "at" in m]
@@ -128,6 +132,7 @@ def test_the_last_layers_error_is_the_outputs(tmp_path: Path) -> None:
     assert "accumulated" not in results["fp16-range::c3"]
 
 
+@pytest.mark.once
 def test_a_run_that_dies_ends_there_and_says_so(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=2")  # kills the worker on Vulkan in fp16
     networks.spec(pytester.path, networks.NOISE + f"compare: [cpu-vs-vulkan, {FP16}]\n")

@@ -137,6 +137,7 @@ def properties(path: Path) -> Iterator[tuple[tuple[str, str], str]]:
             )
 
 
+@pytest.mark.once
 def test_whatever_changes_is_a_miss(gate: Gate, net: Path) -> None:
     """Until it is changed back; tests/cache has the parts of the key that are not seen here."""
     spec_with(net, ("[fp16-range, cpu-vs-vulkan]", "[fp16-range]"))
@@ -173,6 +174,7 @@ def test_whatever_changes_is_a_miss(gate: Gate, net: Path) -> None:
     assert cached(gate(CACHE)) == every - golden
 
 
+@pytest.mark.once
 def test_a_comparison_with_a_red_case_runs_again_and_others_do_not(
     gate: Gate, pytester: pytest.Pytester, started: Callable[[], int]
 ) -> None:
@@ -207,6 +209,7 @@ def test_a_comparison_with_a_red_case_runs_again_and_others_do_not(
         assert started() == 1
 
 
+@pytest.mark.once
 def test_what_is_expected_to_fail_is_run_again(gate: Gate, pytester: pytest.Pytester) -> None:
     """Also where it does not fail, for then it is red."""
     networks.two_branches(pytester.path)
@@ -251,6 +254,7 @@ def by_case(run: Run) -> dict[str, Any]:
     return {name: {**case, "cached": None} for name, case in run.cases.items()}
 
 
+@pytest.mark.once
 def test_damage_is_a_miss_and_no_error(gate: Gate, net: Path) -> None:
     first = gate(CACHE, "-k", "flat")
     for number, path in enumerate(sorted((net / "cache").iterdir())):
@@ -263,6 +267,7 @@ def test_damage_is_a_miss_and_no_error(gate: Gate, net: Path) -> None:
     assert cached(gate(CACHE, "-k", "flat")) == first.cases.keys()
 
 
+@pytest.mark.once
 def test_masks_that_nothing_needs_are_said_again(
     gate: Gate, pytester: pytest.Pytester, started: Callable[[], int]
 ) -> None:
@@ -281,6 +286,7 @@ def test_masks_that_nothing_needs_are_said_again(
     assert started() == 0
 
 
+@pytest.mark.once
 def test_a_baseline_is_held_against_what_was_kept(gate: Gate, net: Path) -> None:
     spec_with(net, (", expect: {c2: {file: c2.npy}}", ""))
     gate(CACHE)

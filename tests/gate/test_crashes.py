@@ -135,6 +135,7 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
     assert "hostile on cpu fp32 failed" in judged["s0::fp16-range::behind"].text
 
 
+@pytest.mark.once
 def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
     networks.slow(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")

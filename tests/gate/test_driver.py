@@ -109,6 +109,7 @@ def test_a_driver_that_dies_as_it_starts_is_one_failure_for_each_setup(
             assert verdict.outcome == "passed"
 
 
+@pytest.mark.once
 def test_where_vulkan_is_required_its_absence_is_red(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def convolved(folder: Path, line: str, channels: int = 3) -> None:
     net.write(folder / "net")
 
 
+@pytest.mark.once
 def test_an_input_line_in_another_order_gives_way_to_the_weights(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -56,6 +57,7 @@ def test_an_input_line_in_another_order_gives_way_to_the_weights(
     assert "data: {random: smooth, low: 0, high: 1, shape: [3, 12, 12]}" in text
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("source", ["{random: normal, shape: [3, 12, 12]}", "{file: picture.npy}"])
 def test_a_spec_overrules_such_a_line(source: str, gate: Gate, pytester: pytest.Pytester) -> None:
     convolved(pytester.path, "0=3 1=12 2=12")
@@ -74,6 +76,7 @@ def test_a_spec_that_fits_neither_is_told_why(gate: Gate, pytester: pytest.Pytes
     assert "conv1 (Convolution) gets [4, 12, 12], of 4 channels; its weights are for 3" in run.output
 
 
+@pytest.mark.once
 def test_an_upscaler_is_fed_a_picture_not_white_noise(gate: Gate, pytester: pytest.Pytester) -> None:
     """Its own mean and range: it scales by 255, and squares what a smooth picture has little of."""
     rng = np.random.RandomState(0)
@@ -94,6 +97,7 @@ def test_an_upscaler_is_fed_a_picture_not_white_noise(gate: Gate, pytester: pyte
     assert "noise::fp16-vs-fp32-vulkan::output:out0" in run.ids("passed")
 
 
+@pytest.mark.once
 def test_a_language_model_is_fed_words(gate: Gate, pytester: pytest.Pytester) -> None:
     rng = np.random.RandomState(0)
     net = Network()

@@ -38,6 +38,7 @@ def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
     assert (before, after < 0.01) == ("inf", True)
 
 
+@pytest.mark.once
 def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) -> None:
     """Selecting one red case does not make the masks those of one sample."""
     networks.two_branches(pytester.path)
@@ -51,6 +52,7 @@ def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) 
     assert run.fixes[FP16]["masks"] == dict.fromkeys(["big", "back", "huge", "down"], 18)
 
 
+@pytest.mark.once
 def test_what_a_fix_costs_is_told(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.two_branches(pytester.path)
     networks.spec(pytester.path, "inputs:\n  small: {in0: {constant: 5.0}}\n" + ONLY_FP16)
@@ -128,6 +130,7 @@ def test_what_fp32_cannot_do_either_is_said_to_be_beyond_masks(
     assert "no fix: no mask can fix this" in run.output
 
 
+@pytest.mark.once
 def test_a_budget_that_ends_leaves_what_was_verified_so_far(
     gate: Gate, example: Callable[..., Path]
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_budget_that_ends_leaves_what_was_verified_so_far(
     assert "the budget ended the search" in run.output
 
 
+@pytest.mark.once
 def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[..., Path]) -> None:
     example("style_decoder", without=("other",))
     run = gate("--ncnn-parity-fix-runs=1", "-k", f"{FP16} and sum_15")
@@ -148,7 +152,8 @@ def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[..., P
     assert "the budget of the search was spent before a set of masks was right" in run.output
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many", "nan"])
+@pytest.mark.once
+@pytest.mark.parametrize("value", ["0", "many"])
 @pytest.mark.parametrize("name", ["fix-runs", "fix-seconds"])
 def test_a_budget_must_be_a_number_above_0(gate: Gate, name: str, value: str) -> None:
     run = gate(f"--ncnn-parity-{name}={value}")
@@ -188,6 +193,7 @@ def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, pytester: pytest.Pytes
     assert again.report["models"][0]["masks"] == []  # all needed
 
 
+@pytest.mark.once
 def test_nothing_of_the_users_is_written(gate: Gate, example: Callable[..., Path]) -> None:
     folder = example("accumulate").parent
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -138,6 +138,7 @@ def test_a_sample_that_cannot_be_fed_is_no_recordings_fault(
     assert ".expect." not in case["message"]
 
 
+@pytest.mark.once
 def test_a_known_difference_is_expected_and_strict(
     gate: Gate, chain: Callable[..., None], pytester: pytest.Pytester
 ) -> None:

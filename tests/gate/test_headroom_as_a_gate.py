@@ -19,6 +19,7 @@ def red(run: Run) -> dict[str, str]:
     return {name.split("::")[2]: run.cases[name]["cause"] for name in run.ids("failed")}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("tolerance", "names"),
     [
@@ -86,6 +87,7 @@ def accumulating(folder: Path) -> None:
     net.write(folder / "net")
 
 
+@pytest.mark.once
 def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pytest.Pytester) -> None:
     accumulating(pytester.path)
     sample = "inputs:\n  some: {in0: {random: uniform, low: 150, high: 200}}\n"

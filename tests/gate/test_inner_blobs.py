@@ -91,6 +91,7 @@ def test_an_inner_output_is_taken_out_of_a_run_of_the_whole(gate: Gate, folder: 
     assert [name.rpartition(":")[2] for name in run.ids("passed")] == ["squared", "score", "boxes"]
 
 
+@pytest.mark.once
 def test_the_first_recording_that_differs_is_named(gate: Gate, folder: Path) -> None:
     np.save(folder / "squared.npy", 4 * INPUT**2 + 1)
     np.save(folder / "score.npy", 2 * INPUT**2 + 0.5)
@@ -136,6 +137,7 @@ def test_a_value_that_is_fed_beyond_fp16_fails_where_it_is_fed(
     assert "s::fp16-range::l1" not in run.cases
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", [[], ["-n", "2"], ["--ncnn-parity-accumulated"]])
 def test_reports_know_the_sample_as_it_runs(how: list[str], gate: Gate, folder: Path) -> None:
     networks.spec(

@@ -44,12 +44,14 @@ def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytes
     assert [(n["layer"], n["mask"], n["kind"]) for n in notices] == [("c2", 18, "spare")]
 
 
+@pytest.mark.once
 def test_bits_that_are_no_matter_of_place_are_left_alone(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=96")
     networks.spec(pytester.path, networks.NOISE)
     assert gate().report["models"][0]["masks"] == []
 
 
+@pytest.mark.once
 def test_nothing_is_called_spare_where_something_is_red(
     gate: Gate, example: Callable[..., Path]
 ) -> None:

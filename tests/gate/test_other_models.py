@@ -77,6 +77,7 @@ def test_on_a_device_the_folded_layer_gets_what_the_first_of_them_gets(
     assert [name for name in FOLDED if run.cases[name]["outcome"] == "failed"] == [FOLDED[1]]
 
 
+@pytest.mark.once
 def test_a_kept_verdict_is_not_taken_for_one_of_other_weights(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_kept_verdict_is_not_taken_for_one_of_other_weights(
     assert gate("--ncnn-parity-cache=cache").ids("failed") == ["noise::opt::c3_relu", OUTPUT]
 
 
+@pytest.mark.once
 def test_an_export_with_other_names_is_matched_by_structure(
     gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
 ) -> None:
@@ -113,6 +115,7 @@ def test_an_export_with_other_names_is_matched_by_structure(
     assert all(run.cases[name]["cause"] == "model" for name in layers)
 
 
+@pytest.mark.once
 def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: pytest.Pytester) -> None:
     optimized.export(pytester.path)
     compared(pytester.path)

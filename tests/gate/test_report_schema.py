@@ -39,6 +39,7 @@ def test_green_and_on_two_workers_and_against_a_baseline(gate: Gate, pytester: p
     assert spread.report["environment"].keys() == environment.keys()
 
 
+@pytest.mark.once
 def test_red_with_fixes_and_notices_and_numbers_json_has_not(
     gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
 ) -> None:

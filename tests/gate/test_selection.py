@@ -48,6 +48,7 @@ def test_collect_only_runs_nothing(gate: Gate) -> None:
     assert run.report == {}
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("net")
 def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
     """Also where the verdict hangs on a layer that was not selected: eps fails for what rsqrt does."""
