@@ -15,7 +15,7 @@ import pytest
 
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.report.document.case import CaseRecord
-from pytest_ncnn_parity.report.text import failure_list
+from pytest_ncnn_parity.report.text import failure_list, spec_names
 from pytest_ncnn_parity.report.text.line_width import fitted
 
 Reports = list[Any]
@@ -32,6 +32,7 @@ class Lists:
         document = controller.document()
         self._cases = {case["nodeid"]: case for model in document["models"] for case in model["cases"]}
         self._fixes = {model["spec"]: model["fixes"] for model in document["models"]}
+        self._levels = spec_names.levels(self._fixes)
 
     def restore(self) -> None:
         """The reports as they are."""
@@ -43,7 +44,7 @@ class Lists:
 
         def block(report: Any, case: CaseRecord) -> None:
             path, line, _ = report.location
-            report.location = (path, line, failure_list.heading(case, self._width))
+            report.location = (path, line, failure_list.heading(case, self._width, self._levels))
             name = failure_list.name(case)
             if name not in first:
                 first[name] = case
@@ -68,9 +69,12 @@ class Lists:
         root, start = self._config.rootpath, self._config.invocation_params.dir
         prefix = 0 if root == start else len(os.path.relpath(root, start)) + 1
 
+        failed = [self._cases.get(report.nodeid) for report in self._whole.get("failed", ())]
+        ours = [case for case in failed if case is not None]
+        shorter = failure_list.in_brief(ours, self._width, self._fixes, prefix) if ours else {}
+
         def failure(report: Any, case: CaseRecord) -> None:
-            others = self._fixes.keys() - {case["nodeid"].partition("::")[0]}
-            brief = failure_list.in_brief(case, self._width, others, prefix)
+            brief = shorter.get(case["nodeid"])
             crash = getattr(report.longrepr, "reprcrash", None)
             if brief is not None and crash is not None:
                 report.nodeid, message = brief

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from documents import case, fix, message, red
 
-from pytest_ncnn_parity.report.text import failure_list
+from pytest_ncnn_parity.report.text import failure_list, spec_names
 
 SPEC = "models/style_decoder/style_decoder.parity.yaml"
 
@@ -25,7 +25,7 @@ def of(sample: str, comparison: str, spec: str = SPEC, **more: Any) -> Any:
         (120, f"{SPEC}:1"),
         (72, ".../style_decoder/style_decoder.parity.yaml:1"),
         (60, ".../style_decoder.parity.yaml:1"),
-        (45, "...er.parity.yaml:1"),
+        (45, "style_decoder:1"),
     ],
 )
 def test_a_heading_names_the_spec_as_far_as_it_fits(width: int, place: str) -> None:
@@ -34,9 +34,13 @@ def test_a_heading_names_the_spec_as_far_as_it_fits(width: int, place: str) -> N
     assert len(f"_ {heading} _") <= width
 
 
-def test_headings_of_equal_samples_in_two_specs_differ() -> None:
-    one, other = (of("face", "fp16-range", f"{name}/net.parity.yaml") for name in ("a", "b"))
-    assert failure_list.heading(one, 80) != failure_list.heading(other, 80)
+@pytest.mark.parametrize("width", [60, 70, 80])
+def test_headings_of_equal_samples_in_two_specs_differ(width: int) -> None:
+    specs = [f"all/models/{name}/decoder/decoder.parity.yaml" for name in ("a", "b")]
+    levels = spec_names.levels(specs)
+    shown = [failure_list.heading(of("face", "fp16-range", spec), width, levels) for spec in specs]
+    assert len(set(shown)) == 2
+    assert max(map(len, shown)) <= width - len("_  _")
 
 
 def test_what_is_red_again_has_what_differs_alone() -> None:
@@ -71,36 +75,58 @@ def test_an_error_is_told_again_unless_it_is_the_same() -> None:
     assert failure_list.again(other, error, []) is None
 
 
+def printed(*failed: Any, width: int = 80, specs: tuple[str, ...] = (SPEC,), prefix: int = 0) -> Any:
+    """The lines as pytest prints them, which cuts what has no room; None for whole ids."""
+    brief = failure_list.in_brief(failed, width, specs, prefix)
+    lines = []
+    for shown, reason in (brief[one["nodeid"]] for one in failed if brief):
+        line = f"FAILED {shown} - {reason}"
+        room = width - prefix
+        lines.append(line if len(line) <= room else f"{line[: room - 3]}...")
+    return lines or None
+
+
 @pytest.mark.parametrize(
-    ("width", "shown"),
+    ("width", "line"),
     [
         (200, None),
-        (80, "style_decoder.parity.yaml::face::fp16-range::sum"),
-        (68, "style_decoder::face::fp16-range::sum"),
-        (60, "...oder::face::fp16-range::sum"),
+        (86, "FAILED style_decoder.parity.yaml::face::fp16-range::sum - headroom: inf on vulkan f..."),
+        (75, "FAILED style_decoder::face::fp16-range::sum - headroom: inf on vulkan fp..."),
+        (54, "FAILED style_decoder::face::fp16-range::sum - headroom"),
+        (50, "FAILED ...ecoder::face::fp16-range::sum - headroom"),
     ],
-)
-def test_of_a_long_line_the_id_is_shortened_and_not_the_cause(width: int, shown: str | None) -> None:
+)  # fmt: skip
+def test_of_a_long_line_the_id_is_shortened_and_not_the_cause(width: int, line: str | None) -> None:
     one = of("face", "fp16-range", cause="headroom")
-    brief = failure_list.in_brief(one, width)
-    assert (brief and brief[0]) == shown
-    if brief is not None:
-        assert brief[1].startswith("headroom: inf on vulkan")
-        assert len(f"FAILED {brief[0]} - ") + failure_list.LEAST_REASON <= width
-        assert failure_list.in_brief(one, width + 2, prefix=2) == brief
+    lines = printed(one, width=width)
+    assert lines == (line and [line])
+    assert printed(one, width=width + 2, prefix=2) == lines
 
 
-def test_an_id_is_not_shortened_to_what_another_spec_is_called() -> None:
-    one = of("face", "fp16-range")
-    shown, _ = failure_list.in_brief(one, 80, ["old/style_decoder.parity.yaml"]) or ("", "")
-    assert shown == "...tyle_decoder.parity.yaml::face::fp16-range::sum"
+def test_ids_are_shortened_alike_in_all_lines() -> None:
+    """One that is too long by itself costs no other its name."""
+    cases = [of(sample, "fp16-vs-fp32-vulkan") for sample in ("face", "another_face")]
+    huge = of("face", "fp16-range")
+    huge["nodeid"] = f"{SPEC}::face::fp16-range::{'layer_' * 20}"
+    *lines, last = printed(*cases, huge)
+    assert [line.partition("::")[0] for line in lines] == ["FAILED style_decoder"] * 2
+    assert [line.partition(" - ")[2] for line in [*lines, last]] == [
+        "storage-overflow",
+        "storage-overflow",
+        "storage-overflow",
+    ]
+    assert max(map(len, [*lines, last])) <= 80
 
 
-def test_the_longest_cause_stands_whole() -> None:
-    one = of("face", "fp16-vs-fp32-vulkan", cause="accumulator-overflow")
-    shown, reason = failure_list.in_brief(one, 80) or ("", "")
-    line = f"FAILED {shown} - {reason}"
-    assert "accumulator-overflow" in line[: 80 - len("...")]
+@pytest.mark.parametrize("names", [("a", "b"), ("a/x/y/z", "b/x/y/z"), ("a" * 60 + "1", "a" * 60 + "2")])
+@pytest.mark.parametrize("width", [60, 70, 80])
+def test_specs_of_one_file_name_are_told_apart(names: tuple[str, str], width: int) -> None:
+    specs = tuple(f"{name}/{'decoder' * 3}.parity.yaml" for name in names)
+    cases = [of("face", "fp16-range", spec) for spec in specs]
+    lines = printed(*cases, width=width, specs=specs)
+    assert len(set(lines)) == 2
+    assert all("storage-overflow" in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 def test_skips_of_one_reason_are_one_entry_that_fits() -> None:

@@ -1,4 +1,4 @@
-"""The last lines of a run: for each red model its layer, the cause and the fix, on one line."""
+"""The last lines of a run: for each red model its layer, the cause and the fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_green_models_have_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "verified", "line"),
+    ("width", "verified", "shown"),
     [
         (
             200,
@@ -41,41 +41,79 @@ def test_green_models_have_none() -> None:
             True,
             "style_decoder: sum_15: storage-overflow; fix: 31=18 on sum_15, eps_15, rsqrt_15",
         ),
-        (75, True, "style_decoder: sum_15: storage-overflow; fix: 31=18 on sum_15 and 2 more"),
-        (80, False, "style_decoder: sum_15: storage-overflow; fix, NOT verified: 31=18 on 3 layers"),
-        (40, True, "..._decoder: sum_15: storage-overflow..."),
+        (
+            75,
+            True,
+            "style_decoder.parity.yaml: sum_15 (Reduction): storage-overflow\n"
+            "  fix: 31=18 on sum_15, eps_15, rsqrt_15",
+        ),
+        (
+            80,
+            False,
+            "m/style_decoder/style_decoder.parity.yaml: sum_15 (Reduction): storage-overflow\n"
+            "  fix, NOT verified: 31=18 on sum_15, eps_15, rsqrt_15",
+        ),
+        (
+            50,
+            False,
+            "style_decoder: sum_15: storage-overflow\n  fix, NOT verified: 31=18 on sum_15 and 2 more",
+        ),
+        (
+            38,
+            True,
+            "...e_decoder: sum_15: storage-overflow\n  fix: 31=18 on sum_15 and 2 more",
+        ),
     ],
 )
-def test_what_does_not_fit_is_left_out(width: int, verified: bool, line: str) -> None:
+def test_what_does_not_fit_is_left_out(width: int, verified: bool, shown: str) -> None:
     masked = fix("sum_15", masks=MASKS, verified=verified)
     cases = [red("sum_15", type="Reduction"), red("sum_15", sample="other", type="Reduction")]
     decoder = of("m/style_decoder/style_decoder.parity.yaml", *cases, fixes=[masked])
-    assert lines(decoder, width=width) == [line]
+    assert lines(decoder, width=width) == shown.split("\n")
+
+
+def test_of_many_masks_as_many_are_named_as_fit_and_where_the_others_are() -> None:
+    some = fix("l0", masks={f"layer_{n}": 18 - n % 2 for n in range(9)})
+    first, second = lines(of("a.parity.yaml", red("l0"), fixes=[some]))
+    assert first == "a.parity.yaml: l0 (ReLU): storage-overflow"
+    assert second == "  fix: 31=18 on layer_0, layer_2, layer_4, layer_6, layer_8 and 4 more, above"
+    masks = {f"l{n}": 1 for n in range(500)}
+    many = fix("l0", masks=masks, lines=["line"] * 500, alternatives=[])
+    _, second = lines(of("a.parity.yaml", red("l0"), fixes=[many]))
+    assert second.startswith("  fix: 31=1 on l0, l1, l2, ")
+    assert second.endswith(" more, with --ncnn-parity-fix=write")
+    assert len(second) <= 80
 
 
 @pytest.mark.parametrize(
-    ("width", "line"),
+    ("width", "shown"),
     [
-        (120, "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input; "
-              "fix: 31=18 on sum_15, eps_15, rsqrt_15"),
-        (80, "a: sum_15: storage-overflow on random input; fix: 31=18 on sum_15 and 2 more"),
-        (60, "a: sum_15: storage-overflow; fix: 31=18 on sum_15 and 2 more"),
+        (
+            120,
+            "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input; "
+            "fix: 31=18 on sum_15, eps_15, rsqrt_15",
+        ),
+        (
+            80,
+            "a.parity.yaml: sum_15 (ReLU): storage-overflow on random input\n"
+            "  fix: 31=18 on sum_15, eps_15, rsqrt_15",
+        ),
+        (39, "a.parity.yaml: sum_15: storage-overflow\n  fix: 31=18 on sum_15 and 2 more"),
     ],
-)  # fmt: skip
-def test_that_the_input_is_doubted_is_said_where_there_is_room(width: int, line: str) -> None:
+)
+def test_that_the_input_is_doubted_is_said_where_there_is_room(width: int, shown: str) -> None:
     masked = fix("sum_15", masks=MASKS)
-    assert lines(of("a.parity.yaml", red("sum_15"), fixes=[masked], input_doubt=["x"]), width=width) == [
-        line
-    ]
+    doubted = of("a.parity.yaml", red("sum_15"), fixes=[masked], input_doubt=["x"])
+    assert lines(doubted, width=width) == shown.split("\n")
 
 
 def test_the_first_layer_stands_for_all_and_an_output_where_there_is_none() -> None:
     output = red("x", layer=None, output="out0", type=None)
     later, first = red("l7", number=7), red("l3", "underflow", number=3)
     (line,) = lines(of("a.parity.yaml", output, later, first), width=120)
-    assert line.startswith("a.parity.yaml: l3 (ReLU) and 1 more: underflow: inf on vulkan")
+    assert line.startswith("a.parity.yaml: l3 (ReLU) and 1 more: underflow; inf on vulkan")
     (line,) = lines(of("a.parity.yaml", output), width=120)
-    assert line.startswith("a.parity.yaml: output out0: storage-overflow: ")
+    assert line.startswith("a.parity.yaml: output out0: storage-overflow; ")
 
 
 def test_no_fix_and_an_error_are_told_as_such() -> None:
@@ -87,7 +125,13 @@ def test_no_fix_and_an_error_are_told_as_such() -> None:
     assert lines(of("a.parity.yaml", error)) == ["a.parity.yaml: the engine died"]
 
 
-def test_specs_of_one_name_keep_what_tells_them_apart() -> None:
-    specs = [f"{name}/net.parity.yaml" for name in ("old", "new")]
-    shown = lines(*(of(spec, red("l1"), fixes=[fix("l1")]) for spec in specs))
-    assert [line.partition(":")[0] for line in shown] == specs
+@pytest.mark.parametrize("width", [40, 50, 60, 80])
+@pytest.mark.parametrize("names", [("a", "b"), ("a/x/y/z", "b/x/y/z"), ("a" * 60 + "1", "a" * 60 + "2")])
+def test_specs_of_one_name_keep_what_tells_them_apart(names: tuple[str, str], width: int) -> None:
+    specs = [f"{name}/{'decoder' * 3}.parity.yaml" for name in names]
+    shown = lines(*(of(spec, red("l1"), fixes=[fix("l1")]) for spec in specs), width=width)
+    firsts = [line for line in shown if not line.startswith("  ")]
+    assert len(set(firsts)) == 2
+    assert all("l1" in line and "storage-overflow" in line for line in firsts)
+    assert sum("fix: 31=18 on l1" in line for line in shown) == 2
+    assert max(map(len, shown)) <= width

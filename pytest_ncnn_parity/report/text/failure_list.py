@@ -7,25 +7,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pytest_ncnn_parity.report import highlights
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.fix import FixRecord
-from pytest_ncnn_parity.report.text import fix_text
+from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut_left, fitted
-from pytest_ncnn_parity.report.text.red_models import spec_names
 
-LEAST_REASON = 20  # columns
+LEAST_REASON = 20  # columns, where no cause says what they are
+LEAST_NAME = 8  # columns of a spec's name
+LEAST_HEADLINE = 12  # columns behind a cause; what would have fewer is left out
 _WORD = len("FAILED ")
 _DASH = len(" - ")
 
 
-def heading(case: CaseRecord, width: int) -> str:
-    """The spec as file:line, and the case. Of a path that is too long the end stands, after dots."""
+def heading(case: CaseRecord, width: int, levels: Sequence[spec_names.Names] = ()) -> str:
+    """The spec as file:line, and the case. Of a path that is too long the end stands, after dots.
+
+    `levels` are the names of the run's specs: what is left of a path is no end of another's.
+    """
     spec, _, who = case["nodeid"].partition("::")
-    line = case.get("line")
-    place = spec if line is None else f"{spec}:{line}"
-    room = width - len(who) - len("_  _") - 1
-    folders = place.split("/")
-    ends = [place, *(f".../{'/'.join(folders[start:])}" for start in range(1, len(folders)))]
-    fitting = (end for end in ends if len(end) <= room)
-    return f"{next(fitting, cut_left(place, room))} {who}"
+    line = "" if case.get("line") is None else f":{case['line']}"
+    room = width - len(who) - len("_  _") - 1 - len(line)
+    levels = levels or spec_names.levels([spec])
+    least = len(levels[1 if len(levels) > 1 else 0][spec].removeprefix("./"))
+    folders = spec.split("/")
+    ends = [spec, *(f".../{'/'.join(folders[start:])}" for start in range(1, len(folders)))]
+    whole = (end for end in ends if len(end.removeprefix(".../")) >= least)
+    names = [*whole, *(names[spec] for names in levels[1:])]
+    fitting = (name for name in names if len(name) <= room)
+    return f"{next(fitting, spec_names.cut_to(levels[-1], room)[spec])}{line} {who}"
 
 
 def again(case: CaseRecord, first: CaseRecord, fixes: Sequence[FixRecord]) -> list[str] | None:
@@ -58,24 +65,53 @@ def _gist(fix: FixRecord) -> tuple[object, ...]:
 
 
 def in_brief(
-    case: CaseRecord, width: int, others: Iterable[str] = (), prefix: int = 0
-) -> tuple[str, str] | None:
-    """A shorter id and the reason for the line 'FAILED id - reason', where the id leaves it no room.
+    failed: Sequence[CaseRecord], width: int, specs: Iterable[str], prefix: int = 0
+) -> dict[str, tuple[str, str]]:
+    """By node id: a shorter id and the reason, for the lines 'FAILED id - reason' of all failed cases.
 
-    `others` are the other specs of the run; pytest puts `prefix` more columns before the id.
+    Empty where whole ids leave room for the reasons. The ids of a spec are shortened alike, but for one
+    that is too long by itself. `specs`: all of the run. pytest puts `prefix` columns before an id.
     """
-    nodeid = case["nodeid"]
     room = width - _WORD - _DASH - prefix
-    if len(nodeid) + LEAST_REASON <= room:
-        return None
-    path, _, who = nodeid.partition("::")
-    reason = case["message"].partition("\n")[0]
-    if case["cause"] is not None:
-        reason = f"{case['cause']}: {case['headline']}"
-    shorter = [f"{name}::{who}" for name in spec_names(path, others)]
-    least = max(LEAST_REASON, len(f"{case['cause'] or ''}..."))
-    fitting = (one for one in shorter if len(one) + least <= room)
-    return next(fitting, cut_left(shorter[-1], room - least)), reason
+    left = {case["nodeid"]: room - len(f"::{_who(case)}") - _least(case) for case in failed}
+    levels = spec_names.levels(specs)
+    names = {spec: _name(spec, levels, failed, left) for spec in dict.fromkeys(map(_spec, failed))}
+    if all(spec == name for spec, name in names.items()):
+        return {}
+    brief = {}
+    for case in failed:
+        shown = cut_left(f"{names[_spec(case)]}::{_who(case)}", room - _least(case))
+        reason = case["message"].partition("\n")[0]
+        if case["cause"] is not None:
+            whole = f"{case['cause']}: {case['headline']}"
+            fits = min(len(whole), len(case["cause"]) + LEAST_HEADLINE) <= room - len(shown)
+            reason = whole if fits else case["cause"]
+        brief[case["nodeid"]] = (shown, reason)
+    return brief
+
+
+def _name(
+    spec: str, levels: Sequence[spec_names.Names], failed: Sequence[CaseRecord], left: Mapping[str, int]
+) -> str:
+    """The spec in the ids of all its failed cases, which have so many columns `left` for it."""
+    rooms = [left[case["nodeid"]] for case in failed if _spec(case) == spec]
+    room = min([one for one in rooms if one >= LEAST_NAME] or rooms)
+    names = [names[spec] for names in levels]
+    fitting = (name for more in (LEAST_HEADLINE, 0) for name in names if len(name) + more <= room)
+    return next(fitting, None) or spec_names.cut_to(levels[-1], room)[spec]
+
+
+def _spec(case: CaseRecord) -> str:
+    return case["nodeid"].partition("::")[0]
+
+
+def _who(case: CaseRecord) -> str:
+    return case["nodeid"].partition("::")[2]
+
+
+def _least(case: CaseRecord) -> int:
+    """Columns that the reason needs: those of the cause."""
+    return LEAST_REASON if case["cause"] is None else len(case["cause"])
 
 
 def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, str]]:
@@ -100,4 +136,4 @@ def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, st
 
 def name(case: CaseRecord) -> tuple[str, str]:
     """The spec and the layer or output, whose failure is shown in full once."""
-    return case["nodeid"].partition("::")[0], highlights.name(case)
+    return _spec(case), highlights.name(case)

@@ -28,8 +28,16 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - len(_DOTS))] + _DOTS
 
 
-def cut_left(text: str, width: int) -> str:
-    """`text` on one line of at most `width`, its beginning left out, but never its last characters."""
+def cut_left(text: str, width: int, least: int = _LEAST) -> str:
+    """`text` on one line of at most `width`, its beginning left out but never its last `least`."""
     if len(text) <= width:
         return text
-    return _DOTS + text[-max(_LEAST, width - len(_DOTS)) :]
+    return _DOTS + text[-max(least, width - len(_DOTS)) :]
+
+
+def cut_middle(text: str, width: int) -> str:
+    """`text` on one line of at most `width`, its middle left out."""
+    if len(text) <= width:
+        return text
+    kept = max(2, width - len(_DOTS))
+    return text[: kept - kept // 2] + _DOTS + text[-(kept // 2) :]

@@ -1,29 +1,26 @@
-"""One line for each red model: its layer, why, and the fix. They end a run: none scrolls away."""
+"""What ends a run: each red model with its layer, why, and the fix, on one line or two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.report import highlights
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
-from pytest_ncnn_parity.report.text import fix_text
-from pytest_ncnn_parity.report.text.line_width import cut, cut_left
-from pytest_ncnn_parity.spec import SUFFIX
+from pytest_ncnn_parity.report.text import fix_text, spec_names
+from pytest_ncnn_parity.report.text.line_width import cut
+
+SECOND = "  "  # what the second line begins with
 
 
 def lines(document: Report, width: int) -> Iterator[str]:
-    """The lines, none longer than `width`; what does not fit is left out by and by, the cause last."""
-    red = [model for model in document["models"] if any(map(_failed, model["cases"]))]
-    for model in red:
-        others = [other["spec"] for other in red if other is not model]
-        candidates = list(_candidates(model, list(spec_names(model["spec"], others))))
-        fitting = (name + rest for name, rest in candidates if len(name + rest) <= width)
-        name, rest = candidates[-1]
-        yield next(fitting, cut(cut_left(name, width - len(rest)) + rest, width))
+    """The lines, none longer than `width`. Where one is not enough, the fix has a line of its own."""
+    levels = spec_names.levels(model["spec"] for model in document["models"])
+    for model in document["models"]:
+        if any(map(_failed, model["cases"])):
+            yield from _of(model, levels, width)
 
 
 def first_red(cases: Sequence[CaseRecord]) -> CaseRecord:
@@ -36,36 +33,48 @@ def _failed(case: CaseRecord) -> bool:
     return case["outcome"] == "failed"
 
 
-def spec_names(spec: str, others: Iterable[str]) -> Iterator[str]:
-    """The spec's path, and what is shorter and means no other."""
-    yield spec
-    file = PurePosixPath(spec).name
-    if file not in (PurePosixPath(other).name for other in others):
-        yield file
-        yield file.removesuffix(SUFFIX)
-
-
-def _candidates(model: ModelRecord, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """A name of the spec and what follows it, each time less."""
+def _of(model: ModelRecord, levels: Sequence[spec_names.Names], width: int) -> Iterator[str]:
     case = first_red(model["cases"])
-    fix = next((one for one in model["fixes"] if one["comparison"] == case.get("fix")), None)
+    faults, remedies = list(_faults(model, case)), list(_remedies(model, case))
+    spec = model["spec"]
+    names = [level[spec] for level in levels]
+    rest = "".join(f"; {remedy}" for remedy in remedies[:1])
+    lines = (f"{name}: {fault}{rest}" for fault in faults[:2] for name in names)
+    if (line := next((line for line in lines if len(line) <= width), None)) is not None:
+        yield line
+        return
+    lines = (f"{name}: {fault}" for fault in faults for name in names)
+    cut_name = spec_names.cut_to(levels[-1], width - len(f": {faults[-1]}"))[spec]
+    yield next((line for line in lines if len(line) <= width), cut(f"{cut_name}: {faults[-1]}", width))
+    if remedies:
+        lines = (f"{SECOND}{remedy}" for remedy in remedies)
+        last = cut(f"{SECOND}{remedies[-1]}", width)
+        yield next((line for line in lines if len(line) <= width), last)
+
+
+def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
+    """Which layer is red and why, each time in fewer words."""
     if case["cause"] is None:
-        yield from ((name, f": {case['message'].partition(chr(10))[0]}") for name in names)
+        yield case["message"].partition("\n")[0]
         return
     who, cause = highlights.name(case), case["cause"]
     number = len({highlights.name(one) for one in model["cases"] if _failed(one) and one["layer"]})
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
-    remedies = [f"; {text}" for text in _remedies(fix)] if fix else [f": {case.get('headline', '')}"]
-    typed = f"{who} ({case['type']})" if case["layer"] else who
-    doubts = [" on random input", ""] if model.get("input_doubt") else [""]
-    for seen in (f"{cause}{doubt}" for doubt in doubts):
-        for remedy in remedies:
-            yield from ((name, f": {typed}{more}: {seen}{remedy}") for name in names)
-            yield names[-1], f": {who}{more}: {seen}{remedy}"
+    doubt = " on random input" if model.get("input_doubt") else ""
+    if case["layer"]:
+        yield f"{who} ({case['type']}){more}: {cause}{doubt}"
+    yield f"{who}{more}: {cause}{doubt}"
+    if doubt:
+        yield f"{who}{more}: {cause}"
 
 
-def _remedies(fix: FixRecord) -> Iterator[str]:
-    """The fix in words, each time in fewer."""
+def _remedies(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
+    """The fix in words, each time in fewer; without one, what is wrong."""
+    fix = next((one for one in model["fixes"] if one["comparison"] == case.get("fix")), None)
+    if fix is None:
+        if case["cause"] is not None:
+            yield case["headline"]
+        return
     if not fix["masks"]:
         yield f"no fix: {fix['how']}"
         return
@@ -73,16 +82,23 @@ def _remedies(fix: FixRecord) -> Iterator[str]:
     option = fix_text.simpler(fix)
     if option is not None:
         yield f"{word}: {option['name']}"
+    yield from (f"{word}: {text}" for text in _masks(fix))
+
+
+def _masks(fix: FixRecord) -> Iterator[str]:
+    """The masks with their layers: all of them, then as many as may fit, and where the others are."""
+    order = list(dict.fromkeys(fix["masks"].values()))
+    pairs = sorted(fix["masks"].items(), key=lambda pair: order.index(pair[1]))
+    where = "above" if len(pairs) <= fix_text.MAX_LINES else "with --ncnn-parity-fix=write"
+    for count in range(min(len(pairs), fix_text.MAX_LINES), 0, -1):
+        left = len(pairs) - count
+        yield _by_mask(pairs[:count]) + (f" and {left} more, {where}" if left else "")
+    if len(pairs) > 1:
+        yield f"{_by_mask(pairs[:1])} and {len(pairs) - 1} more"
+
+
+def _by_mask(pairs: Sequence[tuple[str, int]]) -> str:
     by_mask: dict[int, list[str]] = {}
-    for name, mask in fix["masks"].items():
+    for name, mask in pairs:
         by_mask.setdefault(mask, []).append(name)
-    for named in (", ".join, _first_of, _number):
-        yield f"{word}: " + "; ".join(f"31={mask} on {named(some)}" for mask, some in by_mask.items())
-
-
-def _first_of(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-
-
-def _number(names: Sequence[str]) -> str:
-    return f"{len(names)} layer{'s' if len(names) != 1 else ''}"
+    return "; ".join(f"31={mask} on {', '.join(names)}" for mask, names in by_mask.items())
