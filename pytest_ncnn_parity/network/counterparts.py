@@ -41,6 +41,13 @@ class Counterpart:
     def last(self) -> Layer:
         return self.layers[-1]
 
+    def __str__(self) -> str:
+        *folded, last = (f"{layer.name} ({layer.type})" for layer in self.layers)
+        text = f"{' with '.join([last, *folded])}, matched by {self.by}"
+        if len(self.replaced) > 1:
+            text += f", in place of {', '.join(layer.name for layer in self.replaced)}"
+        return text
+
 
 @dataclass(frozen=True)
 class Counterparts:

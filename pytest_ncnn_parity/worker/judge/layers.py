@@ -24,7 +24,6 @@ from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Execution, Net, misread
-from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -161,13 +160,13 @@ class LayerJudge:
         """The layer in both setups, on the same inputs."""
         if any(self._shape_faults.of_hint(net, layer) for net in (candidate, reference)):
             self._shape_faults.refuse_hints(case, layer.outputs, (candidate, reference))
-        execution = candidate.execution(layer)
+        execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
         evidence = Evidence(
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
-            mask=0 if isinstance(candidate, OtherNet) else layer.mask,
-            counterpart=candidate.in_words(layer) if isinstance(candidate, OtherNet) else None,
+            mask=0 if candidate.spec.other else layer.mask,
+            counterpart=str(counterpart) if counterpart else None,
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == "fp16":
@@ -260,7 +259,7 @@ class LayerJudge:
 
         Where inputs are rounded it matters whether they are those of the first or of the last.
         """
-        at = candidate.counterpart(layer) if isinstance(candidate, OtherNet) else None
+        at = candidate.counterpart(layer)
         if at is None or feed is None or len(at.replaced) < 2:
             return self._run(reference, layer, feed)
         made = {blob for one in at.replaced for blob in one.outputs}

@@ -13,6 +13,7 @@ import ncnn
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network import masks
+from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
@@ -51,6 +52,8 @@ class Net(Protocol):
 
     @property
     def dropped(self) -> tuple[str, ...]: ...
+
+    def counterpart(self, layer: Layer) -> Counterpart | None: ...
 
     def execution(self, layer: Layer) -> Execution: ...
 

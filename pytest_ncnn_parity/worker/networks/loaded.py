@@ -134,6 +134,9 @@ class LoadedNet:
     def device_name(self) -> str:
         return vulkan.name(self._device_index()) if self.setup.on_vulkan else "cpu"
 
+    def counterpart(self, layer: Layer) -> None:
+        """None: the layers are the spec's own."""
+
     def execution(self, layer: Layer) -> Execution:
         """How `layer` runs here, as read back."""
         return self._executions.of(layer)

@@ -43,6 +43,9 @@ class MixedNet:
     def dropped(self) -> tuple[str, ...]:
         return next(iter(self._nets.values())).dropped
 
+    def counterpart(self, layer: Layer) -> None:
+        """None: the layers are the spec's own."""
+
     def execution(self, layer: Layer) -> Execution:
         return self._of(layer).execution(layer)
 

@@ -37,17 +37,6 @@ class OtherNet:
         """What stands for `layer` here, if anything does by itself."""
         return self._counterparts.of.get(layer.number)
 
-    def in_words(self, layer: Layer) -> str | None:
-        """What stands for `layer` here."""
-        at = self.counterpart(layer)
-        if at is None:
-            return None
-        *folded, last = (f"{one.name} ({one.type})" for one in at.layers)
-        text = f"{' with '.join([last, *folded])}, matched by {at.by}"
-        if len(at.replaced) > 1:
-            text += f", in place of {', '.join(one.name for one in at.replaced)}"
-        return text
-
     def execution(self, layer: Layer) -> Execution:
         """How the counterpart of `layer` runs; of what is folded, that of where it is folded to."""
         there = self._counterparts
