@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import networks
 import numpy as np
 import pytest
 import quantized
+import tree_sitter
+import tree_sitter_cpp
 from conftest import Gate
 from own_layers import affine, project
 
@@ -39,6 +45,28 @@ def script(folder: Path, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
+def parses(folder: Path) -> bool:
+    """Whether the C++ twin in `folder` is C++ without an error, to a parser that knows no types."""
+    language = tree_sitter.Language(tree_sitter_cpp.language())
+    tree = tree_sitter.Parser(language).parse((folder / "repro.cpp").read_bytes())
+    return not tree.root_node.has_error
+
+
+def twin(folder: Path) -> subprocess.CompletedProcess[str] | None:
+    """Build the C++ twin by the line in it, and run it; None without a compiler or ncnn's headers."""
+
+    def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, **more)
+
+    probe = ["c++", "-E", "-x", "c++", "-"]
+    if shutil.which("c++") is None or run(probe, input="#include <ncnn/net.h>\n").returncode:
+        return None
+    (line,) = re.findall(r"^//   (c\+\+ .* -lncnn)$", (folder / "repro.cpp").read_text("utf-8"), re.M)
+    built = run(shlex.split(line))
+    assert built.returncode == 0, built.stderr
+    return run([str(folder / "repro")], timeout=300)
+
+
 def test_an_overflow_is_shown_by_the_layer_alone(
     gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
 ) -> None:
@@ -54,6 +82,7 @@ def test_an_overflow_is_shown_by_the_layer_alone(
         "in0.npy",
         "layer.bin",
         "layer.param",
+        "repro.cpp",
         "repro.py",
     ]
     assert sorted(p.name for p in folder.parent.iterdir()) == ["sum_15"]
@@ -68,6 +97,9 @@ def test_an_overflow_is_shown_by_the_layer_alone(
     assert "the fault is there" in shown.stdout
     text = (folder / "repro.py").read_text("utf-8")
     assert f"ncnn {run.report['environment']['ncnn']}, numpy" in text
+    assert parses(folder)
+    built = twin(folder)
+    assert built is None or built.returncode in {1, 2}, "2: of an ncnn without Vulkan"
     assert run.report["environment"]["devices"][0]["name"] in text
     np.save(folder / "in0.npy", np.load(folder / "in0.npy") / 1000)
     shown = script(folder)
@@ -109,6 +141,9 @@ def test_underflow_is_shown_by_the_layer_that_makes_the_value(
     shown = script(moved / "fp16-range/eps")
     assert shown.returncode == 1, shown.stderr
     assert "16 values become 0 in fp16" in shown.stdout
+    built = twin(moved / "fp16-range/eps")
+    assert built is None or built.returncode == 1
+    assert built is None or "16 values become 0 in fp16" in built.stdout
 
 
 def test_a_layer_of_ones_own_needs_the_projects_function(
@@ -118,6 +153,7 @@ def test_a_layer_of_ones_own_needs_the_projects_function(
     project(pytester.path)
     run = gate(*REPRO, "-k", "own and fp16-range")
     folder = Path(run.cases["noise::fp16-range::own"]["repro"])
+    assert not (folder / "repro.cpp").exists(), "its operator is written in Python"
     shown = script(folder, tmp_path_factory.mktemp("elsewhere"))
     assert shown.returncode == 2
     assert "needs nets.ops:register; run this in its project's folder" in shown.stdout
@@ -145,6 +181,9 @@ def test_names_stay_below_the_folder(gate: Gate, pytester: pytest.Pytester) -> N
     folder = Path(run.cases[red]["repro"])
     assert folder.parent == pytester.path / "found/net/fp16-range"
     assert script(folder).returncode == 1
+    assert parses(folder)
+    built = twin(folder)
+    assert built is None or built.returncode == 1
 
 
 def test_a_folder_that_cannot_be_made_is_told_at_the_start(
@@ -172,3 +211,4 @@ def test_a_layer_between_int8_is_fed_with_floats_for_the_same(
     assert shown.returncode == 1, shown.stderr
     mismatched, total = (red["metrics"][key] for key in ("mismatched", "total"))
     assert f"out0: {mismatched} of {total} elements out of tolerance" in shown.stdout
+    assert parses(Path(red["repro"]))

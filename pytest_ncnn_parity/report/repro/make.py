@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import network_records
-from pytest_ncnn_parity.report.repro import script
+from pytest_ncnn_parity.report.repro import cpp, script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 
 NAME_KEPT = 60  # characters of a name in a path
@@ -21,7 +21,7 @@ NAME_KEPT = 60  # characters of a name in a path
 
 @dataclass(frozen=True)
 class Repro:
-    """A folder with layer.param, layer.bin, inputs and repro.py; or `why` there is none."""
+    """A folder with layer.param, layer.bin, inputs, repro.py and repro.cpp; or `why` there is none."""
 
     path: str | None
     sample: str
@@ -75,6 +75,9 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         environment = network_records.worker_environment(run.versions, run.devices)
         text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
+        if not isolated.custom:
+            text = cpp.text(run.plan, failed, environment, isolated)
+            (fresh / "repro.cpp").write_text(text, "utf-8", "surrogateescape")
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
         fresh.replace(folder)
     except EngineError as error:

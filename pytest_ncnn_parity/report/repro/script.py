@@ -35,7 +35,7 @@ class FailedLayer:
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
     """The whole script. `isolated` is what the worker wrote of the layer."""
     return TEMPLATE.substitute(
-        header="\n".join(_comment(line) for line in _header(plan, failed, environment)),
+        header="\n".join(_comment(line) for line in header(plan, failed, environment)),
         constants="\n".join(
             f"{name} = {pformat(value, width=100, compact=True, sort_dicts=False)}"
             for name, value in _constants(plan, failed, isolated).items()
@@ -43,7 +43,8 @@ def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolat
     )
 
 
-def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
+def header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
+    """What was seen, of which layer and where: lines for a comment at the head of a file."""
     layer, devices, sample = failed.layer, environment["devices"], failed.sample
     return [
         *failed.text.splitlines(),
@@ -56,17 +57,22 @@ def _header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> 
     ]
 
 
+def runs(failed: FailedLayer) -> int:
+    """How often the candidate is run: more than once where the fault does not show each time."""
+    return RUNS_OF_CHANCE if failed.cause == "nondeterministic" else 1
+
+
 def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, object]:
     case, comparison = failed.case, failed.case.comparison
     return {
         "INPUTS": dict(isolated.inputs),
         "OUTPUTS": list(failed.layer.outputs),
-        "REFERENCE": _options(comparison.reference),
-        "CANDIDATE": None if comparison.candidate is None else _options(comparison.candidate),
+        "REFERENCE": options(comparison.reference),
+        "CANDIDATE": None if comparison.candidate is None else options(comparison.candidate),
         "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
         "HALF": comparison.half,
         "UNDERFLOW": failed.cause == "underflow",
-        "RUNS": RUNS_OF_CHANCE if failed.cause == "nondeterministic" else 1,
+        "RUNS": runs(failed),
         "SETUP": plan.spec.setup if isolated.custom else None,
     }
 
@@ -76,7 +82,7 @@ def _comment(line: str) -> str:
     return f"# {plain}".rstrip()
 
 
-def _options(setup: Setup) -> dict[str, bool | int | None]:
+def options(setup: Setup) -> dict[str, bool | int | None]:
     """ncnn's options for `setup`, and `vulkan`: the index of the device, or None for the CPU."""
     index = int(setup.device.partition(":")[2] or 0) if setup.on_vulkan else None
     flags = {flag: flag in PRECISIONS[setup.precision] for flag in sorted(PRECISION_FLAGS)}
