@@ -101,7 +101,27 @@ def refused_to_load(failure: Failure) -> Explanation | None:
 
 
 def refused(failure: Failure) -> Explanation | None:
-    return _of_kind(failure, "refused", lambda death: f"ncnn could not {death.step}: {death.detail}")
+    return _of_kind(failure, "refused", _could_not)
+
+
+def refused_when_packed(failure: Failure) -> Explanation | None:
+    """The reference itself, where ncnn packs its values; without that it runs."""
+    if failure.death is None or not failure.evidence.right("plain_cpu"):
+        return None
+    explanation = refused(failure)
+    if explanation is None:
+        return None
+    advice = (
+        "without packing, winograd and sgemm it runs: a kernel takes packed values for others. A blob "
+        "of another number of dimensions than the layer was made for is packed along another axis",
+        "feed the number of dimensions that the network was made for",
+    )
+    return Explanation(explanation.what, (*explanation.evidence, *advice))
+
+
+def _could_not(death: Death) -> str:
+    step = "do it" if death.step is None else death.step.in_words
+    return f"ncnn could not {step}: {death.detail}"
 
 
 def died(failure: Failure) -> Explanation | None:

@@ -35,6 +35,10 @@ def has_another_shape_when_plain(failure: Failure) -> Explanation | None:
     )
 
 
+def makes_nan_when_packed(failure: Failure) -> Explanation | None:
+    return disagrees_with_itself(failure) if failure.evidence.reference_nan else None
+
+
 def makes_nan(failure: Failure) -> Explanation | None:
     count = failure.evidence.reference_nan
     if not count or failure.evidence.wrong("fp32_on_device"):

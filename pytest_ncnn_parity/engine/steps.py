@@ -51,6 +51,11 @@ class Step:
         inputs = f", {self.feed} inputs" if self.feed else ""
         return f"{self.name} on {self.label}{inputs}{', its own inputs' if self.own else ''}"
 
+    @property
+    def in_words(self) -> str:
+        """What is done, with its verb: `run layer 3 conv on cpu fp32`."""
+        return f"run {self}" if self.kind in ("layer", "network") else str(self)
+
     def progress(self, layers: int) -> str:
         """The step as a line of progress shows it, in a network of `layers` layers."""
         if self.kind != "layer" or self.layer is None:

@@ -150,7 +150,10 @@ def test_a_shader_that_did_not_compile() -> None:
             "Vulkan (unsafe-mask)",
         ),
         (died("refused", "rc -1", LOAD), "ncnn could not load on cpu fp32: rc -1 (load)"),
-        (died("refused", "rc -100"), "ncnn could not layer 7 conv_1 on vulkan fp16: rc -100 (crash)"),
+        (
+            died("refused", "rc -100"),
+            "ncnn could not run layer 7 conv_1 on vulkan fp16: rc -100 (crash)",
+        ),
     ],
 )
 def test_a_death_is_told_with_its_step_and_its_last_words(result: Result, line: str) -> None:

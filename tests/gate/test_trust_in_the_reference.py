@@ -69,6 +69,26 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
     assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
 
 
+def test_what_the_reference_refuses_when_packed_alone_is_its_own_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Eight rows of the one channel are packed as if they were channels; then 3 rows do not fit."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=10 1=8")
+    x = net.layer("ReLU", "before", [x])
+    x = net.layer("Pooling", "pool", [x], params="0=0 1=3 2=1")
+    net.layer("ReLU", "behind", [x], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-vs-fp32-vulkan, fp16-range]\n")
+    run = gate()
+    for comparison in ("fp16-vs-fp32-vulkan", "fp16-range"):
+        case = run.cases[f"noise::{comparison}::pool"]
+        assert (case["outcome"], case["cause"]) == ("failed", "reference")
+        assert run.cases[f"noise::{comparison}::behind"]["outcome"] == "skipped"
+    assert "ncnn could not run layer 2 pool on cpu fp32" in run.output
+    assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "it dies of the file")
 def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pytest.Pytester) -> None:
     """A Reduction as an old converter wrote it."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
+from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
 from pytest_ncnn_parity.network.shape_rules.table import RULES, unfit
 
 Shapes = list[tuple[int, ...]]
@@ -54,11 +55,17 @@ FITS: list[tuple[str, Shapes]] = [
     ("Concat 0=1", [(3, 2, 4, 5), (3, 7, 4, 5)]),
     ("Concat 0=2", [(3,), (7,)]),  # a vector has one axis
     ("Convolution 0=4 1=3 6=108", [(3, 3, 3)]),
+    ("Convolution 0=4 1=3 6=36", [(7, 10)]),  # one channel of 7 rows, which no pack divides
+    ("Convolution 0=4 1=3 4=1 6=36", [(8, 10)]),  # unpacked, to be padded
+    ("Convolution 0=4 1=3 11=1 6=12", [(7,)]),
+    ("ConvolutionDepthWise1D 0=1 1=3 6=3 7=1", [(8,)]),
+    ("PixelShuffle 0=1", [(8, 8)]),
+    ("Permute 0=3", [(4, 5, 6)]),
+    ("Permute 0=3", [(4,)]),
     ("Convolution 0=4 1=3 11=1 6=36", [(3, 1, 3)]),
     ("Convolution 0=4 1=3 4=1 6=108", [(3, 1, 1)]),
     ("Convolution 0=4 1=3 2=4 3=2 4=-233 15=-233 14=-233 16=-233 6=108", [(3, 1, 1)]),
     ("Convolution 0=4 1=1 6=64", [(16,)]),  # an InnerProduct of old
-    ("Convolution 0=4 1=1 6=4", [(16,)]),
     ("Convolution 0=4 1=1 6=4", [(5, 7)]),  # one channel
     ("Convolution 0=4 1=3 19=1", [(3, 8, 8), (4, 3, 3, 3)]),
     ("ConvolutionDepthWise 0=8 1=3 6=72 7=8", [(8, 8, 8)]),
@@ -198,6 +205,15 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes
     ("Convolution 0=10 1=3 6=270", [(3, 2, 3)], "3x3 does not fit into 2x3"),
     ("Convolution 0=10 1=3 2=4 4=1 6=270", [(3, 5, 8)], "9x9 does not fit into 5x8 (7x10"),
     ("Convolution 0=4 1=1 6=64", [(15,)], "for 16"),
+    ("Convolution 0=4 1=1 6=4", [(16,)], "for 1"),
+    ("Convolution 0=4 1=3 6=36", [(8, 10)], "feed [1, 8, 10]"),
+    ("Convolution 0=4 1=3 11=1 6=12", [(8,)], "feed [1, 8]"),
+    ("Convolution 0=4 1=3 4=1 6=36", [(10,)], "3x3 does not fit into 1x10"),
+    ("Convolution1D 0=4 1=3 6=12", [(12,)], "feed [1, 12]"),
+    ("ConvolutionDepthWise 0=1 1=3 4=1 6=9 7=1", [(8, 10)], "feed [1, 8, 10]"),
+    ("Deconvolution 0=4 1=2 3=2 4=1 6=16", [(12, 10)], "feed [1, 12, 10]"),
+    ("PixelShuffle 0=2", [(8, 8)], "multiple of 4"),
+    ("Permute 0=3", [(4, 8)], "order 3"),
     ("Convolution 0=4 1=3 6=100", [(3, 8, 8)], "100 weights"),
     ("Convolution 0=4 1=3 19=1", [(5, 8, 8), (4, 3, 3, 3)], "for 3"),
     ("ConvolutionDepthWise 0=8 1=5 6=200 7=8", [(8, 4, 4)], "5x5 does not fit into 4x4"),
@@ -309,6 +325,7 @@ def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data:
     params = data.draw(st.dictionaries(st.integers(0, 21), values, max_size=6))
     text = " ".join([kind, *(f"{key}={value}" for key, value in params.items())])
     assert isinstance(misfit_of(text, *shapes), str)
+    assert all(map(all, outcome(layer(text, len(shapes), 1), shapes)))
 
 
 @given(shapes_of_any)

@@ -33,7 +33,7 @@ def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
         return ()
     try:
         results = tuple(map(tuple, rule(layer, shapes)))
-    except (Unreadable, ZeroDivisionError, IndexError):  # numbers that no network has
+    except (Unreadable, ZeroDivisionError, IndexError, ValueError):  # numbers that no network has
         return ()
     fit = len(results) == len(layer.outputs) and all(size > 0 for shape in results for size in shape)
     return results if fit else ()

@@ -43,6 +43,7 @@ RULES: Mapping[str, Rule] = {
     "GridSample": gathered.grid_sample,
     "PSROIPooling": gathered.position_sensitive_pooling,
     "Spectrogram": gathered.spectrogram,
+    "Permute": views.permute,
     "PixelShuffle": views.pixel_shuffle,
     "InnerProduct": products.inner_product,
     "LSTM": products.recurrent,

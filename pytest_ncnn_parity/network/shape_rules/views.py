@@ -216,10 +216,19 @@ def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
     return f"gets {list(shape)}, which has no axis {axis}"
 
 
+def permute(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Orders of axes are numbered, by the number of axes."""
+    shape, order = shapes[0], number(layer, 0)
+    if len(shape) == 1 or order < math.factorial(len(shape)):
+        return ""
+    return f"gets {list(shape)}, and its order {order} is of more than {len(shape)} axes"
+
+
 def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Each block of an output takes a channel."""
     factor, shape = number(layer, 0, 1), shapes[0]
-    if len(shape) != 3 or factor < 1 or shape[0] % factor**2 == 0:
+    channels = shape[0] if len(shape) == 3 else 1
+    if factor < 1 or channels % factor**2 == 0:
         return ""
     return f"gets {list(shape)}; for a factor of {factor} it takes a multiple of {factor**2} channels"
 

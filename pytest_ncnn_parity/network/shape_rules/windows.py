@@ -58,15 +58,30 @@ class Window:
         return self.dilation * (self.kernel - 1) + 1
 
 
+PACK = 4  # the least of ncnn's packs
+PACKED = frozenset(
+    "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise".split()
+)
+
 Padding = Callable[[Sequence[int], Sequence[Window]], list[int]]
 
 
 def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Convolution, Convolution1D, Convolution3D and their depthwise kin."""
     windows = windows_of(layer, CONVOLVED)
-    if len(shapes[0]) > len(windows) + 1 or is_inner_product(layer, shapes[0], windows):
+    shape = shapes[0]
+    if len(shape) > len(windows) + 1 or is_inner_product(layer, shape, windows):
         return ""
-    return _channels(layer, shapes, windows) or _beyond(shapes[0], windows, padded_convolution)
+    if layer.type == "Convolution" and len(shape) == 1 and all(w.kernel == 1 for w in windows):
+        inputs = number(layer, 6) // max(1, number(layer, 0))
+        return (
+            f"gets {list(shape)}; with a vector it is an InnerProduct, and its weights are for {inputs}"
+        )
+    return (
+        _channels(layer, shapes, windows)
+        or _packed(layer, shapes[0], windows)
+        or _beyond(shapes[0], windows, padded_convolution)
+    )
 
 
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -74,7 +89,11 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     windows = windows_of(layer, CONVOLVED)
     if len(shapes[0]) > len(windows) + 1:
         return ""
-    return _channels(layer, shapes, windows) or _cut_away(layer, shapes[0], windows)
+    return (
+        _channels(layer, shapes, windows)
+        or _packed(layer, shapes[0], windows)
+        or _cut_away(layer, shapes[0], windows)
+    )
 
 
 def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -162,10 +181,29 @@ def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: 
     )
 
 
+def _packed(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
+    """What is wrong where the only channel is left out, and its rows are packed as channels are.
+
+    ncnn packs by 4, 8 or 16 along the first axis, whichever that is, and the kernel takes it for
+    channels: it makes another shape, refuses or crashes. Where it pads first, it unpacks to do so.
+    """
+    if layer.type not in PACKED or len(shape) > len(windows) or shape[0] % PACK:
+        return ""
+    pads = any(pad != 0 for window in windows for pad in (window.before, window.after))
+    if pads and layer.type in ("Convolution", "Convolution1D"):
+        return ""
+    return (
+        f"gets {list(shape)}, without an axis for its one channel; ncnn packs the first axis as if it "
+        f"were channels: feed {[1, *shape]}"
+    )
+
+
 def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     """What is wrong where a window is larger than what it slides over."""
     sizes = sizes_along(shape, windows)
     padded = pad(sizes, windows)
+    if len(shape) == 1:  # to a vector nothing is padded along h
+        padded = [padded[0], *sizes[1:]]
     if all(size >= window.extent for size, window in zip(padded, windows, strict=True)):
         return ""
     window = _area([window.extent for window in windows])

@@ -110,6 +110,8 @@ class LayerJudge:
         assert case.layer is not None
         layer = self._sample.graph.layers[case.layer]
         self._shape_faults.refuse_lost(case, layer.outputs)
+        if refused := self._refused(case, layer):
+            return refused
         self._refuse_lost(layer)
         self._refuse_empty(layer)
         return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
@@ -122,6 +124,20 @@ class LayerJudge:
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         return self._pair(case, layer, reference, candidate)
+
+    def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
+        """The result of a layer that the reference refuses to run, with how it ends without packing."""
+        lost = next((self._chain.lost[blob] for blob in layer.outputs if blob in self._chain.lost), None)
+        if lost is None or lost.step.layer != layer.number or lost.death.kind != "refused":
+            return None
+        evidence = Evidence(death=lost.death)
+        if self._sample.job.probe:
+            nets = self._sample.nets
+            trials = probes.runs_plainly(
+                self._sample.job, lambda spec: nets.other(spec).run_layer(layer, self._blobs)
+            )
+            evidence = replace(evidence, trials=trials)
+        return Result(case.id, "failed", evidence=evidence)
 
     def _refuse_lost(self, layer: Layer) -> None:
         """Where the trajectory has no value: the layer that failed fails, those behind are skipped."""

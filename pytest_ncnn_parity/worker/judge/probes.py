@@ -152,6 +152,15 @@ class Probe:
             yield "fp32_on_device", "in fp32 on the same device", fp32
 
 
+def runs_plainly(job: Job, run: Callable[[NetSpec], Made]) -> dict[str, Trial]:
+    """Whether the CPU, computing as plainly as it can, runs what it refuses otherwise."""
+    try:
+        run(plain_cpu(job))
+    except (StepFailed, Unavailable):
+        return {}
+    return {"plain_cpu": Trial(WITHOUT_PLAIN, True)}
+
+
 def plain_cpu(job: Job) -> NetSpec:
     """The trajectory's network, computing as plainly as it can."""
     spec = job.nets[job.trajectory]
