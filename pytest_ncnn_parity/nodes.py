@@ -85,10 +85,12 @@ class ComparisonNode(Branch):
         cases = (
             self.plan.goldens(self.sample) if recorded else self.plan.cases(self.comparison, self.sample)
         )
-        path = ("inputs", self.sample)
-        param_name = _relative(self.plan.spec.param, self.config.rootpath)
+        spec = self.plan.spec
+        line = spec.line("inputs", self.sample)
+        param_name = _relative(spec.param, self.config.rootpath)
         for case in cases:
-            own = ("expect", str(case.output)) if recorded else ()
+            if recorded:
+                line = spec.line("inputs", self.sample, "expect", str(case.output))
             item = CaseItem.from_parent(
                 self,
                 name=case.name,
@@ -96,7 +98,7 @@ class ComparisonNode(Branch):
                 sample=self.sample,
                 case=case,
                 param=param_name,
-                line=self.plan.spec.line(*path, *own),
+                line=line,
             )
             reason = self.plan.known(self.sample, case)
             if reason is not None:

@@ -9,6 +9,7 @@ import queue
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO
@@ -32,7 +33,8 @@ class Pump:
         self.stderr = Stderr()
         self._process = process
         self._in: IO[bytes] = process.stdin
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._lines: deque[bytes] = deque()  # of a chunk that was taken: to wait for each costs more
         self._half = b""
         self._heard = threading.Condition()
         self._ended = False  # stderr is, or nobody marks there what was said
@@ -59,20 +61,31 @@ class Pump:
 
     def line(self, seconds: float) -> bytes | None:
         """The next line of stdout; None behind the last. Raises queue.Empty after that time."""
+        while not self._lines:
+            chunk = self._chunk(seconds)
+            if chunk is None:
+                return None
+            self._lines.extend(chunk)
+        return self._lines.popleft()
+
+    def _chunk(self, seconds: float) -> list[bytes] | None:
+        """The next lines of stdout; None behind the last. Raises queue.Empty after that time."""
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
             with suppress(queue.Empty):
-                return self._lines.get(timeout=max(0.0, min(POLL_SECONDS, left)))
+                return self._chunks.get(timeout=max(0.0, min(POLL_SECONDS, left)))
             if self._process.poll() is not None:  # who holds the pipes is a child of it
                 with suppress(queue.Empty):
-                    return self._lines.get(timeout=POLL_SECONDS)
+                    return self._chunks.get(timeout=POLL_SECONDS)
                 return None
             if left <= POLL_SECONDS:
                 raise queue.Empty
 
     def wait_for_stderr(self, marks: int) -> None:
         """Wait until all is in `stderr` that was said before the worker's `marks`-th mark there."""
+        if self.stderr.marks >= marks:  # as of all but a few results
+            return
         with self._heard:
             there = self._heard.wait_for(
                 lambda: self._ended or self.stderr.marks >= marks, timeout=STOP_SECONDS
@@ -98,10 +111,10 @@ class Pump:
         *whole, self._half = (self._half + chunk).split(b"\n")
         if len(self._half) > MESSAGE:
             whole, self._half = [*whole, self._half], b""
-        for line in whole:
-            self._lines.put(line)
+        if whole:
+            self._chunks.put(whole)
         if not chunk:
-            self._lines.put(None)
+            self._chunks.put(None)
 
     def _hear(self, chunk: bytes) -> None:
         with self._heard:

@@ -290,9 +290,8 @@ def _death(raw: Mapping[str, Any]) -> Death:
 
 def encode_result(result: Result) -> dict[str, Any]:
     """`result` for a message: what has its default is left out."""
-    return {**_given(result, Result("", "")), "evidence": _given(result.evidence, Evidence())}
+    evidence = strict_json.given(result.evidence, _NO_EVIDENCE)
+    return {**strict_json.given(result, _NO_RESULT), "evidence": evidence}
 
 
-def _given(value: Result | Evidence, default: Result | Evidence) -> dict[str, Any]:
-    usual = vars(default)
-    return {name: strict_json.plain(one) for name, one in vars(value).items() if one != usual[name]}
+_NO_RESULT, _NO_EVIDENCE = Result("", ""), Evidence()

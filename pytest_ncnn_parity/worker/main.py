@@ -27,6 +27,7 @@ from pytest_ncnn_parity.engine.protocol import (
     Job,
     Judge,
     MeasureTime,
+    Result,
     TakeFingerprint,
     decode_job,
     encode_result,
@@ -47,33 +48,48 @@ from pytest_ncnn_parity.worker.timing import times
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
+_MARK = STEP_MARK + b"\n"
+
 
 class Server:
     """Serves jobs one after the other; keeps networks that the next job names as well."""
 
     def __init__(self, out: TextIO, lacks: Mapping[str, bool]) -> None:
         self._out = out
+        self._unsent: list[str] = []
         self._lacks = lacks
-        self._marks = 0  # on stderr, one behind what was said there before each result
+        self._marks = self._unset = 0  # on stderr, one behind what was said there before each result
         self._dead: Mapping[Step, Death] = {}
         self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers told of
         self._pool = Pool(self._enter)
 
     def send(self, **message: Any) -> None:
-        self._write(message)
-        self._out.flush()
+        self._unsent.append(strict_json.line(message))
+        self._flush()
 
-    def _write(self, message: Mapping[str, Any]) -> None:
-        """Send `message` no later than the next native step begins, or the job ends."""
-        self._out.write(strict_json.line(message) + "\n")
+    def _flush(self, on_stderr: bytes = b"") -> None:
+        """Send what is unsent. A mark and what marks a step go to stderr in one call, for each costs."""
+        said = _MARK * self._unset + on_stderr
+        if said:
+            os.write(2, said)
+        self._out.write("\n".join(self._unsent) + "\n")
+        self._out.flush()
+        self._unsent.clear()
+        self._unset = 0
+
+    def _send_later(self, result: Result) -> None:
+        """Send `result` no later than the next native step begins, or the job ends."""
+        self._marks += 1
+        self._unset += 1
+        self._unsent.append(strict_json.line({"case": encode_result(result), "marks": self._marks}))
 
     def _enter(self, step: Step) -> None:
         """Announce a native step, so that a death in it has a name; refuse one that killed before."""
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
-        self.send(at=step)
         self._vulkan |= step == START_VULKAN
-        os.write(2, STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
+        self._unsent.append(strict_json.line({"at": step}))
+        self._flush(STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
 
     def serve(self, lines: TextIO) -> None:
         self.send(environment=self._environment(), pid=os.getpid(), **self._lacks)
@@ -114,11 +130,7 @@ class Server:
             if self._vulkan and not self._drivers_sent:
                 self._drivers_sent = True
                 self.send(gpus=vulkan.versions())
-            unread = self._pool.files.unread(job.models[0])
-            noted = replace(result, evidence=replace(result.evidence, unread=unread))
-            os.write(2, STEP_MARK + b"\n")
-            self._marks += 1
-            self._write({"case": encode_result(noted), "marks": self._marks})
+            self._send_later(_noting(result, self._pool.files.unread(job.models[0])))
 
     @staticmethod
     def _environment() -> dict[str, str]:
@@ -129,6 +141,11 @@ class Server:
             "machine": platform.machine(),
             "system": platform.platform(),
         }
+
+
+def _noting(result: Result, unread: int) -> Result:
+    """`result` with how many bytes of the weights file no layer reads."""
+    return replace(result, evidence=replace(result.evidence, unread=unread)) if unread else result
 
 
 def _in_one_line(error: Exception) -> str:

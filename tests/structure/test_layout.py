@@ -41,7 +41,6 @@ UNTYPED = {  # where JSON or YAML is parsed or written
     "engine.process": "a worker's messages",
     "engine.client": "a worker's messages",
     "engine.results": "the file in which xdist's workers tell each other results",
-    "worker.main": "a worker's messages",
     "report.document": "the JSON Schema of a report",
     "report.html.columns": "the JSON in a page",
     "spec.spec": "the JSON Schema of a spec",

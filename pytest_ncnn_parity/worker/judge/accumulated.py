@@ -143,6 +143,8 @@ class Accumulated:
             evidence = replace(evidence, accumulated_ended=pair.ended)
         if case.output is not None and result.outcome == "failed":
             evidence = replace(evidence, growth=self._growth(pair, case.output))
+        if worst is None and evidence is result.evidence:
+            return result
         return replace(result, accumulated=worst, evidence=evidence)
 
     def _growth(self, pair: _Pair, output: str) -> Growth:
