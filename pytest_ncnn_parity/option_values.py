@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityErrors
 from pytest_ncnn_parity.base.printable import bytes_shown, printable
+from pytest_ncnn_parity.engine import workers
 from pytest_ncnn_parity.options import TABLE, Option, Options, Source
 from pytest_ncnn_parity.report.formats import FORMATS
 
@@ -39,6 +40,8 @@ def read(source: Source) -> Options:
         memory=reader.size("memory"),
         accumulated=reader.flag("accumulated"),
         require_vulkan=reader.flag("require-vulkan"),
+        workers=reader.workers(),
+        require_workers=reader.flag("require-workers"),
         allow_outside=reader.flag("allow-outside"),
     )
     reader.lacking(options.reports)
@@ -54,6 +57,22 @@ class _Reader:
 
     def flag(self, name: str) -> bool:
         return bool(self._source.value(TABLE[name].ini))
+
+    def workers(self) -> dict[str, workers.Worker]:
+        """The declared workers; those of the command line lie over those of the ini."""
+        option, source = TABLE["worker"], self._source
+        lines = []
+        for given, folder in (
+            (source.configured(option.ini), source.rootdir),
+            (source.typed(option.ini), source.called_in),
+        ):
+            several = given if isinstance(given, list) else [given] if given else []
+            lines += [(str(line), folder) for line in several]
+        try:
+            return workers.declared(lines)
+        except workers.WorkerErrors as wrong:
+            self.problems += [f"{option.flag}={line} (ini: {option.ini})" for line in wrong.errors]
+            return {}
 
     def path(self, name: str) -> Path | None:
         option = TABLE[name]

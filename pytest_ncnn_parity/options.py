@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.report.formats import FORMATS
 
 MARKER = "ncnn_parity"  # every case has it, for -m
@@ -19,7 +20,8 @@ class Option:
     """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag.
 
     `judges`: under another value a verdict may be another. The others say where reports go, what they
-    are held against, or what is done once the verdicts stand.
+    are held against, or what is done once the verdicts stand. `many`: it may be given again and again;
+    the ini's name is its plural, with a value on each line.
     """
 
     name: str
@@ -27,11 +29,12 @@ class Option:
     default: str | None
     help: str
     judges: bool = False
+    many: bool = False
 
     @property
     def key(self) -> str:
         """As a report names it."""
-        return self.name.replace("-", "_")
+        return self.name.replace("-", "_") + ("s" if self.many else "")
 
     @property
     def ini(self) -> str:
@@ -106,6 +109,22 @@ TABLE = {
             judges=True,
         ),
         Option(
+            "worker",
+            "NAME:HOW",
+            None,
+            "another ncnn that a spec may name: NAME: and python=PYTHON, command='WORDS', ssh=HOST or "
+            "adb=SERIAL with python=, and threads=N or emulated where they apply",
+            judges=True,
+            many=True,
+        ),
+        Option(
+            "require-workers",
+            None,
+            None,
+            "fail, instead of skipping, the cases of workers that are not declared",
+            judges=True,
+        ),
+        Option(
             "allow-outside",
             None,
             None,
@@ -138,6 +157,8 @@ class Options:
     memory: int
     accumulated: bool
     require_vulkan: bool
+    workers: Mapping[str, Worker]
+    require_workers: bool
     allow_outside: bool
 
     @property
@@ -154,6 +175,7 @@ class Options:
         """As a report holds them: plain values by ini name, paths in `root` relative to it."""
         values = {**{name: self.reports.get(name) for name in FORMATS}, **vars(self)}
         del values["reports"]
+        values["workers"] = "; ".join(f"{w.name}: {w}" for w in self.workers.values()) or None
         return {
             name: _relative(value, root) if isinstance(value, Path) else value
             for name, value in values.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.fix import FixSettings
+
+SHARE_THERE = 0.75  # of the memory of another machine: what a worker may hold there
 
 
 class Session:
@@ -24,11 +27,13 @@ class Session:
         require_vulkan: bool,
         root: Path | None,
         repro: Path | None = None,
+        require_workers: bool = False,
     ) -> None:
         self.root = root
         self.settings = settings
         self.fix = fix
         self.require_vulkan = require_vulkan
+        self.require_workers = require_workers
         self.repro = repro
         self._runs: dict[str, SpecRun] = {}  # by the plan's name
         self._selected: dict[str, dict[str, list[Case]]] = {}
@@ -108,6 +113,14 @@ def session(
         accumulated=options.accumulated,
         watch=watch,
         share=share,
+        workers={
+            name: replace(
+                worker,
+                timeout=options.timeout,
+                memory=SHARE_THERE if worker.remote else options.memory,
+            )
+            for name, worker in options.workers.items()
+        },
     )
     fix = FixSettings(
         options.fix == "write",
@@ -122,4 +135,5 @@ def session(
         options.require_vulkan,
         None if options.allow_outside else rootdir,
         options.repro,
+        options.require_workers,
     )

@@ -57,8 +57,8 @@ class Subject:
 class Verdict:
     """How a case ended, and the text for the user: why it failed or was skipped.
 
-    `carried` is for the process that writes reports. `device_denied`: it failed for want of a device
-    that runs what was asked of it, which no spec can know beforehand.
+    `carried` is for the process that writes reports. `device_denied`: it failed for want of a device,
+    or of a worker, that runs what was asked of it, which no spec can know beforehand.
     """
 
     outcome: Outcome
@@ -86,7 +86,7 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
     run = session.run(subject.plan)
     ask = run.result_of_rerun if again else run.result
     result = ask(subject.sample, subject.case)
-    denial = device_denial(result) if session.require_vulkan else None
+    denial = _denial(result, session)
     if denial is not None:
         result = replace(result, outcome="failed")
         account = _Account(case_text.plain(denial))
@@ -113,6 +113,13 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
         case_records.properties(record),
         denial is not None,
     )
+
+
+def _denial(result: Result, session: Session) -> str | None:
+    """Why the case was not run as it was asked for, if that is a failure in this session."""
+    if session.require_workers and result.evidence.no_worker:
+        return str(result.reason)
+    return device_denial(result) if session.require_vulkan else None
 
 
 def device_denial(result: Result) -> str | None:
@@ -154,7 +161,7 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)
-    elif diagnosis.cause == "shape":  # no mask makes inputs fit
+    elif diagnosis.cause in ("shape", "worker"):  # no mask makes inputs fit, or a machine answer
         message = case_text.failure(subject.case, result, diagnosis, None)
     else:
         fix, trouble = _fix(subject, session, run)
@@ -236,7 +243,9 @@ def _carried(
     if notes:
         carried["notes"] = notes
     if session.news((spec, run.environment_size)):
-        carried["environment"] = network_records.worker_environment(run.versions, run.devices)
+        carried["environment"] = network_records.worker_environment(
+            run.versions, run.devices, run.workers
+        )
     return carried
 
 

@@ -32,7 +32,8 @@ compare:
   - fp16-range
   - name: without-winograd
     reference: {device: "vulkan:1", precision: fp16-storage, options: {use_winograd_convolution: false}}
-    candidate: {device: cpu, precision: bf16, options: {num_threads: 2}}
+    candidate: {device: cpu, precision: bf16, options: {num_threads: 2}, worker: board}
+  - {on: board, compare: [shipped]}
 tolerance:
   fp32: {atol: 1e-6}
   fp16: {scaled: 2.0e-2}

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from pytest_ncnn_parity import options
-from pytest_ncnn_parity.report.document import DeviceRecord, Environment, OptionValue, Report
+from pytest_ncnn_parity.report.document import (
+    DeclaredWorkerRecord,
+    DeviceRecord,
+    Environment,
+    OptionValue,
+    Report,
+)
 from pytest_ncnn_parity.report.document.model import ModelRecord
 
 Version = Literal["ncnn", "numpy", "python", "machine", "plugin", "pytest"]
@@ -21,6 +27,7 @@ def context(old: Report, new: Report, models: Sequence[tuple[ModelRecord, ModelR
     return [
         *_versions(then, now),
         *_devices(then["devices"], now["devices"]),
+        *_workers(then.get("workers", {}), now.get("workers", {})),
         *_options(then.get("options", {}), now.get("options", {})),
         *(text for before, after in models for text in _files(before, after)),
     ]
@@ -42,6 +49,18 @@ def _devices(then: Sequence[DeviceRecord], now: Sequence[DeviceRecord]) -> Itera
 def _device(device: DeviceRecord) -> str:
     facts = [f"{key} {value}" for key, value in sorted(device.items()) if key not in ("name", "index")]
     return f"{device['name']} ({', '.join(facts)})" if facts else device["name"]
+
+
+def _workers(
+    then: Mapping[str, DeclaredWorkerRecord], now: Mapping[str, DeclaredWorkerRecord]
+) -> Iterator[str]:
+    for name in sorted(then.keys() & now.keys()):
+        before, after = (
+            f"ncnn {one['ncnn']} on {one['machine']} ({one['system']}), features {one['features']}"
+            for one in (then[name], now[name])
+        )
+        if before != after:
+            yield f"worker {name} {before} -> {after}"
 
 
 def _options(then: Mapping[str, OptionValue], now: Mapping[str, OptionValue]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -21,6 +21,8 @@ PRECISIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 PRECISION_FLAGS = frozenset().union(*PRECISIONS.values())
 
+WORKER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
+
 
 @dataclass(frozen=True)
 class OtherFiles:
@@ -34,13 +36,15 @@ class OtherFiles:
 class Setup:
     """A device, a precision, and further ncnn options by name.
 
-    `model`: the files that are run in place of the spec's own.
+    `model`: the files that are run in place of the spec's own. `worker`: the name of the worker that
+    runs the network, another ncnn or another machine; None: the ncnn of this one.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     model: OtherFiles | None = None
+    worker: str | None = None
 
     @property
     def on_vulkan(self) -> bool:
@@ -54,7 +58,8 @@ class Setup:
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.options.items())
         files = f" of {self.model.param}" if self.model else ""
-        return f"{self.device} {self.precision}{extra}{files}"
+        there = f" at {self.worker}" if self.worker else ""
+        return f"{self.device} {self.precision}{extra}{there}{files}"
 
 
 CPU_FP32 = Setup()
@@ -100,6 +105,20 @@ class Comparison(ABC):
     def verified_as(self) -> Comparison:
         """The comparison in which the masks of a fix are run."""
         return self
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The names of the workers that its networks run on, if not on this machine's own ncnn."""
+        setups = [self.reference] if self.candidate is None else [self.reference, self.candidate]
+        return tuple(dict.fromkeys(setup.worker for setup in setups if setup.worker is not None))
+
+    def on(self, worker: str) -> Comparison:
+        """The same comparison, with both networks run on `worker`."""
+        candidate = None if self.candidate is None else replace(self.candidate, worker=worker)
+        name = f"{self.name}-on-{worker}"
+        return replace(
+            self, name=name, reference=replace(self.reference, worker=worker), candidate=candidate
+        )
 
 
 class Pair(Comparison):

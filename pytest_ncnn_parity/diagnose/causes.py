@@ -112,6 +112,12 @@ CAUSES = tuple(
             "raise `--ncnn-parity-timeout`, or use a smaller input",
         ),
         (
+            "worker",
+            "a declared worker could not be started or reached, its link was cut, or its answers made "
+            "no sense; all else was run",
+            "do what the message says; see that its command runs by hand",
+        ),
+        (
             "shader",
             "a shader did not compile",
             "update the driver or ncnn",
@@ -146,6 +152,7 @@ CAUSES = tuple(
 RULES: tuple[tuple[str, Rule], ...] = (
     ("load", deaths.files_at_fault),
     ("crash", deaths.project_code_raised),
+    ("worker", deaths.worker_failed),
     ("reference", reference.reads_unwritten_memory),
     ("timeout", deaths.out_of_time),
     ("memory", deaths.out_of_memory),

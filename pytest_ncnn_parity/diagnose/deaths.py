@@ -34,6 +34,10 @@ def project_code_raised(failure: Failure) -> Explanation | None:
     return Explanation(f"{death.detail}, in {death.step}", death.lines)
 
 
+def worker_failed(failure: Failure) -> Explanation | None:
+    return _of_kind(failure, "worker", lambda death: death.detail)
+
+
 def out_of_time(failure: Failure) -> Explanation | None:
     return _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.side(death)}")
 

@@ -18,7 +18,7 @@ def computes_something_else(failure: Failure) -> Explanation | None:
         return None
     candidate = failure.case.comparison.candidate
     assert candidate is not None
-    as_reference = candidate.device == "cpu" and candidate.precision == "fp32"
+    as_reference = candidate.device == "cpu" and candidate.precision == "fp32" and not candidate.worker
     if not as_reference and not failure.evidence.wrong("other_files"):
         return None
     return with_trials(failure, f"{failure.seen}; the files differ", *_counterpart(failure))

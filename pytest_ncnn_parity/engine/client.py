@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +16,7 @@ from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.process import FILL, Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.workers import Worker
 
 __all__ = ["Engine", "EngineError"]
 
@@ -44,15 +46,18 @@ class Engine:
         memory: int | None = None,
         folder: Path | None = None,
         fill: int = FILL,
+        workers: Mapping[str, Worker] = MappingProxyType({}),
     ) -> None:
         self.timeout = timeout
         self.environment: dict[str, str] = {}
         self.devices: list[dict[str, str]] = []
+        self.workers: dict[str, dict[str, str]] = {}  # by name, what declared ones say of themselves
         self.watch: Callable[[Step], None] = lambda _: None
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
         self._memory = memory
         self._folder = folder
         self._fill = fill
+        self._workers = workers
         self._worker: WorkerProcess | None = None
         self._fatal: dict[Step, Death] = {}  # steps that no job need try again
         self._beyond: str | None = None  # why no job need be tried any more
@@ -85,7 +90,8 @@ class Engine:
             worker = self._ready()
             problem: EngineError | None = None
             try:
-                worker.send(_left(job, done, dead), self.timeout)
+                left = dataclasses.replace(_left(job, done, dead), workers=self._named(job))
+                worker.send(left, self.timeout)
                 for message in self._heard(worker):
                     if "case" in message:
                         result = _decoded(_results(), message["case"])
@@ -117,6 +123,11 @@ class Engine:
                     raise problem
                 return
 
+    def _named(self, job: Job) -> tuple[Worker, ...]:
+        """The declared workers that the networks of `job` name."""
+        names = dict.fromkeys(net.worker for net in job.nets if net.worker in self._workers)
+        return tuple(self._workers[name] for name in names if name is not None)
+
     def _weigh(self, job: Job, step: Step, death: Death, deaths: int) -> None:
         """Note a death that every sample would share. Raises EngineError after too many `deaths`."""
         if step.ends_alike:
@@ -135,6 +146,10 @@ class Engine:
         for message in worker.messages(self.timeout):
             if "at" in message:
                 self.watch(message["at"])
+            elif "worker" in message:
+                self.workers[message["worker"].pop("name")] = message["worker"]
+            elif "beat" in message:
+                continue
             elif "gpus" in message:
                 self._gpus = message["gpus"]
             else:
@@ -163,10 +178,16 @@ class Engine:
         """The worker's process id, while there is a worker."""
         return None if self._worker is None else self._worker.pid
 
-    def learn(self, environment: Mapping[str, str], devices: Iterable[Mapping[str, str]]) -> None:
-        """Take what a worker of another process said of itself, and of the devices it found."""
+    def learn(
+        self,
+        environment: Mapping[str, str],
+        devices: Iterable[Mapping[str, str]],
+        workers: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
+        """Take what a worker of another process said of itself, and of devices and declared workers."""
         self.environment = self.environment or dict(environment)
         self.devices += [dict(device) for device in devices if device not in self.devices]
+        self.workers.update({name: dict(facts) for name, facts in workers.items()})
 
     def close(self) -> None:
         if self._worker is not None:

@@ -13,11 +13,12 @@ from pytest_ncnn_parity.engine.steps import Step
 class Death:
     """How a native step came to no result.
 
-    `kind`: `crash`, `timeout` and `memory` ended a worker; `refused` is ncnn's own word; `shape`: the
-    two sides have other shapes. Four were not run: `misread` would take 16-bit values for fp32, and
-    `int8` int8 for 32 bits; the inputs of `misfit` do not fit it, and a shape hint is at odds with those
-    of `hint`. `files` and `raised` (by code of the project's own) are faults of what the spec names at
-    `key`, with more in `lines`. `step` is None where a worker died outside of any.
+    `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared one could not be started
+    or reached, or its answers made no sense; `refused` is ncnn's own word; `shape`: the two sides have
+    other shapes. Four were not run: `misread` would take 16-bit values for fp32, and `int8` int8 for 32
+    bits; the inputs of `misfit` do not fit it, and a shape hint is at odds with those of `hint`. `files`
+    and `raised` (by code of the project's own) are faults of what the spec names at `key`, with more in
+    `lines`. `step` is None where a worker died outside of any.
     """
 
     kind: str
@@ -30,6 +31,11 @@ class Death:
     @property
     def in_loading(self) -> bool:
         return self.step is not None and self.step.loads
+
+    @property
+    def of_worker(self) -> bool:
+        """Whether a declared worker was not there, so that nothing can be said about a network."""
+        return self.kind == "worker"
 
     @property
     def of_shapes(self) -> bool:
@@ -178,9 +184,9 @@ class Evidence:
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
     How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
     sample, or what makes a recording `unreadable`.
-    Why it was skipped: `no_vulkan` device, the layer at whose value it was (`origin`), both sides run
-    `alike`, or the `death` of a layer upstream. `lasting`: the model, the setups, ncnn and the processor
-    alone make it a skip.
+    Why it was skipped: `no_vulkan` device, `no_worker` declared, the layer at whose value it was
+    (`origin`), both sides run `alike`, or the `death` of a layer upstream. `lasting`: the model, the
+    setups, ncnn and the processor alone make it a skip.
     Beside it: bytes of the weights `unread`, and what the candidate's own run shows.
     """
 
@@ -220,6 +226,7 @@ class Evidence:
     unreadable: str | None = None
 
     no_vulkan: bool = False
+    no_worker: bool = False
     origin: str | None = None
     alike: bool = False
     lasting: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,17 @@ class ImageInput:
 
 
 Input = NormalInput | RangeInput | ConstantInput | Recording | ImageInput
+
+
+def decoded(raw: Mapping[str, Any]) -> Input:
+    """The input that a job's line holds as `raw`."""
+    if "file" in raw:
+        return Recording(**raw)
+    plain: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in raw.items()
+    }
+    if "image" in raw:
+        return ImageInput(**plain)
+    if "constant" in raw:
+        return ConstantInput(**plain)
+    return RangeInput(**plain) if "random" in raw else NormalInput(**plain)

@@ -7,6 +7,8 @@ their key:
 `case`         the result of one case, a `Result`
 `answer`       what a job that judges nothing found: a `SampleProfile`, `Timing`s or an `Isolated`
 `environment`  versions and system, once, when the worker has started
+`worker`       what a declared worker says of itself, and its `name`
+`beat`         a sign of life while a declared worker is waited for
 `gpus`         what ncnn tells of the Vulkan devices' drivers, by index: see `vulkan.versions`
 `error`        the job cannot run at all; a text for the user, and `inputs` at fault with theirs
 `end`          the job is done
@@ -24,15 +26,9 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
-from pytest_ncnn_parity.engine.inputs import (
-    ConstantInput,
-    ImageInput,
-    Input,
-    NormalInput,
-    RangeInput,
-    Recording,
-)
+from pytest_ncnn_parity.engine.inputs import Input, Recording, decoded
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.workers import Worker
 
 OUT_OF_MEMORY = 71  # a worker's exit status where Python was given no memory
 
@@ -59,7 +55,8 @@ class NetSpec:
     """A model (by its number in the job) under a setup. Hashed without its options, compared with.
 
     A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`. One of
-    `other` files stands for the first model's layers: see `other.OtherNet`.
+    `other` files stands for the first model's layers: see `other.OtherNet`. `worker`: the name of the
+    worker that runs it; None: this machine's own ncnn.
     """
 
     model: int
@@ -68,12 +65,13 @@ class NetSpec:
     options: Mapping[str, bool | int] = field(default_factory=dict, hash=False)
     mixed: bool = False
     other: bool = False
+    worker: str | None = None
 
     @staticmethod
     def of(setup: Setup, model: int = 0, mixed: bool = False) -> NetSpec:
         """The network of `model` under `setup`."""
         options, other = dict(setup.options), setup.model is not None
-        return NetSpec(model, setup.device, setup.precision, options, mixed, other)
+        return NetSpec(model, setup.device, setup.precision, options, mixed, other, setup.worker)
 
     @property
     def patched(self) -> bool:
@@ -82,7 +80,7 @@ class NetSpec:
 
     @property
     def setup(self) -> Setup:
-        return Setup(self.device, self.precision, self.options)
+        return Setup(self.device, self.precision, self.options, worker=self.worker)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Job:
 
     `inputs`: what is fed, by blob; `outputs`: the blobs that a run of the whole network is for.
     `trajectory` is the net whose values feed every layer case. `dead`: native steps that ended a worker
-    before; they are not tried again.
+    before; they are not tried again. `workers`: those that are declared, of the ones that nets name.
     """
 
     kind: ClassVar[str]
@@ -123,6 +121,7 @@ class Job:
     threads: int
     dead: tuple[Death, ...] = ()
     outputs: tuple[str, ...] = ()
+    workers: tuple[Worker, ...] = ()
 
     def encode(self) -> str:
         return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
@@ -251,9 +250,10 @@ def decode_job(line: str) -> Job:
     ]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
-    raw["inputs"] = {blob: _input(one) for blob, one in raw["inputs"].items()}
+    raw["inputs"] = {blob: decoded(one) for blob, one in raw["inputs"].items()}
     raw["dead"] = tuple(_death(death) for death in raw["dead"])
     raw["outputs"] = tuple(raw["outputs"])
+    raw["workers"] = tuple(Worker(**{**one, "command": tuple(one["command"])}) for one in raw["workers"])
     if kind is Judge:
         raw["cases"] = tuple(map(_case, raw["cases"]))
         raw["defaults"] = {name: Tolerance(**one) for name, one in raw["defaults"].items()}
@@ -268,19 +268,6 @@ def decode_job(line: str) -> Job:
 def _case(raw: Mapping[str, Any]) -> CaseSpec:
     golden = None if raw["golden"] is None else Recording(**raw["golden"])
     return CaseSpec(**{**raw, "tolerance": Tolerance(**raw["tolerance"]), "golden": golden})
-
-
-def _input(raw: Mapping[str, Any]) -> Input:
-    if "file" in raw:
-        return Recording(**raw)
-    plain: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in raw.items()
-    }
-    if "image" in raw:
-        return ImageInput(**plain)
-    if "constant" in raw:
-        return ConstantInput(**plain)
-    return RangeInput(**plain) if "random" in raw else NormalInput(**plain)
 
 
 def _death(raw: Mapping[str, Any]) -> Death:

@@ -101,7 +101,8 @@ class SharedSampleResults(SampleResults):
                 _append(log, {"case": encode_result(result)})
                 log.flush()
             engine = self._engine
-            _append(log, {"environment": engine.environment, "devices": engine.devices, "end": True})
+            known = {"environment": engine.environment, "devices": engine.devices}
+            _append(log, {**known, "workers": engine.workers, "end": True})
 
     def _read(self) -> None:
         if not self._log.exists():
@@ -123,7 +124,7 @@ class SharedSampleResults(SampleResults):
             self.known[result.id] = result
         if "end" in message:
             self._ended = True
-            self._engine.learn(message["environment"], message["devices"])
+            self._engine.learn(message["environment"], message["devices"], message["workers"])
 
 
 def _append(log: Any, message: dict[str, Any]) -> None:

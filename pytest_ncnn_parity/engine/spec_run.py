@@ -21,6 +21,7 @@ from pytest_ncnn_parity.engine.process import OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")
@@ -31,7 +32,8 @@ class Settings:
     """What the command line says about running. `share`: a folder that all xdist workers see.
 
     `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `cache`:
-    where results of former runs are. `watch` is called with what is going on, again and again.
+    where results of former runs are. `workers`: the declared ones, by name. `watch` is called with what
+    is going on, again and again.
     """
 
     timeout: float
@@ -40,6 +42,7 @@ class Settings:
     accumulated: bool = False
     share: Path | None = None
     cache: Cache | None = None
+    workers: Mapping[str, Worker] = field(default_factory=dict)
     watch: Callable[[str], None] = lambda _: None
 
 
@@ -57,7 +60,12 @@ class SpecRun:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self._engine = Engine(settings.timeout, memory=settings.memory, folder=settings.share)
+        self._engine = Engine(
+            settings.timeout,
+            memory=settings.memory,
+            folder=settings.share,
+            workers=settings.workers,
+        )
         self._engine.watch = self._watch
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
         self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
@@ -228,9 +236,16 @@ class SpecRun:
         return self._engine.devices
 
     @property
-    def environment_size(self) -> tuple[int, int]:
+    def workers(self) -> Mapping[str, Mapping[str, str]]:
+        """By name, what the declared workers that were started said of themselves."""
+        return self._engine.workers
+
+    @property
+    def environment_size(self) -> tuple[int, int, int]:
         """Grows when more becomes known of the environment."""
-        return len(self._engine.environment), len(self._engine.devices)
+        engine = self._engine
+        facts = sum(map(len, engine.workers.values()))
+        return len(engine.environment), len(engine.devices), facts
 
     @contextmanager
     def working_on(self, purpose: str) -> Iterator[None]:

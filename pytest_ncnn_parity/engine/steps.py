@@ -9,7 +9,7 @@ from typing import Literal
 # it ends what was said before a result.
 STEP_MARK = b"\x1e"
 
-Kind = Literal["vulkan", "setup", "files", "load", "layer", "network", "compare"]
+Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Step:
     """One native step; two are equal where the second would do what the first did.
 
     `label` says which network takes it: the setup it is loaded in, the files of kind `files`, or the
-    project's function of kind `setup`. `layer` is the layer's number, `name` its name, or the blob's of
-    kind `compare`. `feed`: the 16-bit format that the layer's inputs are rounded to. `own`: they are
-    values that the network itself made. `patched`: the network is a patched copy, so that many
-    networks share this step's text.
+    project's function of kind `setup`; of kind `worker`, and of `vulkan` there, the worker's name.
+    `layer` is the layer's number, `name` its name, or the blob's of kind `compare`. `feed`: the 16-bit
+    format that the layer's inputs are rounded to. `own`: they are values that the network itself made.
+    `patched`: the network is a patched copy, so that many networks share this step's text.
     """
 
     kind: Kind
@@ -32,8 +32,10 @@ class Step:
     patched: bool = False
 
     def __str__(self) -> str:
+        if self.kind == "worker":
+            return f"start the worker {self.label}"
         if self.kind == "vulkan":
-            return "start Vulkan"
+            return f"start Vulkan at {self.label}" if self.label else "start Vulkan"
         if self.kind == "setup":
             return f"load with setup {self.label}"
         if self.kind == "files":

@@ -34,7 +34,7 @@ def depends_on_reference(result: Result) -> bool:
     if result.outcome == "passed":
         return result.evidence.noise is not None
     evidence, death = result.evidence, result.evidence.death
-    died_before = death is not None and (death.in_loading or death.of_shapes)
+    died_before = death is not None and (death.in_loading or death.of_shapes or death.of_worker)
     failed = result.outcome == "failed" and not evidence.error and not evidence.unreadable
     return failed and not died_before
 

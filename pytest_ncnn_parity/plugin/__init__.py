@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             text = f"{option.help} (ini: {option.ini})"
             group.addoption(option.flag, action="store_true", default=None, help=text)
             parser.addini(option.ini, option.help, type="bool", default=False)
+        elif option.many:
+            text = f"{option.help}; may be given several times (ini: {option.ini}, one a line)"
+            many: Any = {"action": "append", "dest": option.ini, "metavar": option.metavar}
+            group.addoption(option.flag, default=None, help=text, **many)
+            parser.addini(option.ini, option.help, type="linelist", default=[])
         else:
             text = f"{option.help} (ini: {option.ini}, default: {option.default or 'none'})"
             text = text.replace("%", "%%")

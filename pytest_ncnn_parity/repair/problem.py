@@ -146,7 +146,7 @@ def _is_beyond_masks(case: Case, result: Result) -> bool:
     Or was skipped where what is fed does not go with the model: there nothing can be compared.
     """
     evidence = result.evidence
-    if evidence.death is not None and evidence.death.of_shapes:
+    if evidence.death is not None and (evidence.death.of_shapes or evidence.death.of_worker):
         return True
     at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
     at_fault = at_fault or evidence.distrust is not None

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report import input_doubt
-from pytest_ncnn_parity.report.document import DeviceRecord, WorkerEnvironment
+from pytest_ncnn_parity.report.document import DeclaredWorkerRecord, DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
 
 
@@ -75,9 +75,14 @@ def layer_record(layer: Layer, selected: bool) -> LayerRecord:
 
 
 def worker_environment(
-    versions: Mapping[str, str], devices: Sequence[Mapping[str, str]]
+    versions: Mapping[str, str],
+    devices: Sequence[Mapping[str, str]],
+    declared: Mapping[str, Mapping[str, str]],
 ) -> WorkerEnvironment:
-    """What a worker reported about itself, as far as it did, and the devices as ncnn names them."""
+    """What a worker reported about itself, as far as it did, and the devices as ncnn names them.
+
+    `declared`: the same of the declared workers that were started.
+    """
     return {
         "ncnn": versions.get("ncnn"),
         "numpy": versions.get("numpy"),
@@ -85,6 +90,18 @@ def worker_environment(
         "machine": versions.get("machine"),
         "system": versions.get("system"),
         "devices": [_device(device) for device in devices],
+        "workers": {name: _declared(facts) for name, facts in declared.items()},
+    }
+
+
+def _declared(facts: Mapping[str, str]) -> DeclaredWorkerRecord:
+    return {
+        "ncnn": facts["ncnn"],
+        "python": facts["python"],
+        "machine": facts["machine"],
+        "system": facts["system"],
+        "features": facts["features"],
+        "devices": facts.get("devices", ""),
     }
 
 

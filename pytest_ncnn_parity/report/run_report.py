@@ -102,6 +102,7 @@ class RunReport:
         known["python"] = worker["python"] or known["python"]
         known["machine"] = worker["machine"] or known["machine"]
         known["system"] = worker["system"] or known["system"]
+        known["workers"] = {**known.get("workers", {}), **worker.get("workers", {})}
         known["devices"] += [one for one in worker["devices"] if one not in known["devices"]]
 
     def error(self, spec: str, message: str, place: PlaceRecord | None) -> None:

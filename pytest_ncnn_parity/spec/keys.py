@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -18,7 +19,14 @@ from pydantic import (
 )
 
 from pytest_ncnn_parity.base.errors import guess, quoted
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, GOLDEN, PRECISIONS, OtherFiles, Setup
+from pytest_ncnn_parity.compare.comparisons import (
+    BUILT_IN,
+    GOLDEN,
+    PRECISIONS,
+    WORKER_NAME,
+    OtherFiles,
+    Setup,
+)
 
 
 class Keys(BaseModel):
@@ -52,6 +60,22 @@ OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
 
 
+def _worker_name(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(WORKER_NAME, value):
+        raise ValueError(
+            f"expected the name of a worker, found {quoted(value)}; how it is started stands in the ini "
+            "(ncnn_parity_workers) or on the command line, never in a spec"
+        )
+    return value
+
+
+WorkerName = Annotated[
+    str,
+    BeforeValidator(_worker_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{WORKER_NAME}$"}),
+]
+
+
 class SetupKeys(Keys):
     """One side of an own comparison."""
 
@@ -59,6 +83,7 @@ class SetupKeys(Keys):
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
     options: dict[OptionName, bool | OptionValue] = {}
     model: ModelFiles | None = None
+    worker: WorkerName | None = None
 
     @field_validator("options")
     @classmethod
@@ -73,7 +98,7 @@ class SetupKeys(Keys):
 
     def setup(self) -> Setup:
         files = None if self.model is None else OtherFiles(self.model.param, self.model.bin)
-        return Setup(self.device, self.precision, self.options, model=files)
+        return Setup(self.device, self.precision, self.options, files, self.worker)
 
 
 class OwnComparison(Keys):
@@ -193,14 +218,43 @@ def _built_in(name: str) -> str:
     return name
 
 
-def _comparison_kind(value: Any) -> str:
-    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
+def _has_candidates(name: str) -> str:
+    if any(comparison.candidate is None for comparison in BUILT_IN[name]):
+        raise ValueError(f"{name} runs no candidate, so there is nothing to run on a worker")
+    return name
 
 
 _Enum = WithJsonSchema({"type": "string", "enum": list(BUILT_IN)})
+_WithCandidates = WithJsonSchema(
+    {
+        "type": "string",
+        "enum": [name for name, some in BUILT_IN.items() if all(one.candidate for one in some)],
+    }
+)
+
+
+class OnWorker(Keys):
+    """Built-in comparisons whose networks all run on one worker."""
+
+    on: WorkerName
+    compare: Annotated[
+        list[
+            Annotated[str, AfterValidator(_built_in), AfterValidator(_has_candidates), _WithCandidates]
+        ],
+        Field(min_length=1),
+    ]
+
+
+def _comparison_kind(value: Any) -> str:
+    if isinstance(value, OnWorker) or (isinstance(value, dict) and "on" in value):
+        return "on"
+    return "own" if isinstance(value, dict | OwnComparison) else "built-in"
+
+
 AnyComparison = Annotated[
     Annotated[str, AfterValidator(_built_in), _Enum, Tag("built-in")]
-    | Annotated[OwnComparison, Tag("own")],
+    | Annotated[OwnComparison, Tag("own")]
+    | Annotated[OnWorker, Tag("on")],
     Discriminator(_comparison_kind),
 ]
 

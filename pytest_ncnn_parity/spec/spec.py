@@ -32,6 +32,7 @@ from pytest_ncnn_parity.spec.keys import (
     Mask,
     ModelFiles,
     Name,
+    OnWorker,
     OwnComparison,
     SampleName,
     Selection,
@@ -94,7 +95,7 @@ class Spec(Keys):
 
     @field_validator("compare")
     @classmethod
-    def _comparisons(cls, given: list[str | OwnComparison]) -> list[str | OwnComparison]:
+    def _comparisons(cls, given: list[AnyComparison]) -> list[AnyComparison]:
         names = [c.name for item in given for c in _expanded(item)]
         for name in names:
             if names.count(name) > 1:
@@ -172,9 +173,11 @@ def schema() -> dict[str, Any]:
     return {"$schema": GenerateJsonSchema.schema_dialect, **described}
 
 
-def _expanded(item: str | OwnComparison) -> list[Comparison]:
+def _expanded(item: str | OwnComparison | OnWorker) -> list[Comparison]:
     if isinstance(item, str):
         return list(BUILT_IN[item])
+    if isinstance(item, OnWorker):
+        return [one.on(item.on) for name in item.compare for one in BUILT_IN[name]]
     kind = Pair if item.candidate.model is None else OtherModel
     return [kind(item.name, item.reference.setup(), item.candidate.setup())]
 
@@ -273,7 +276,7 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
         "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),  # longer: in `expect`
-        "compare": [OwnComparison, SetupKeys, ModelFiles],
+        "compare": [OwnComparison, SetupKeys, ModelFiles, OnWorker],
         "layers": [Selection],
         "known": [Known],
         "tolerance": [ToleranceKeys] if len(loc) == 1 else [_budget_at(loc)],

@@ -17,11 +17,15 @@ class Skip(Exception):
 class Unavailable(Exception):
     """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device.
 
-    `lasting`: no driver or device could change it, but another ncnn or another processor.
+    `no_worker`: for want of a declaration. `lasting`: no driver or device could change it, but another
+    ncnn or another processor.
     """
 
-    def __init__(self, reason: str, no_vulkan: bool = False, lasting: bool = False) -> None:
+    def __init__(
+        self, reason: str, no_vulkan: bool = False, lasting: bool = False, no_worker: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.no_worker = no_worker
         self.no_vulkan = no_vulkan
         self.lasting = lasting
 

@@ -6,7 +6,7 @@ import ncnn
 
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 

@@ -36,13 +36,15 @@ from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.far.machines import Listener
 from pytest_ncnn_parity.worker.fingerprint import fingerprint
 from pytest_ncnn_parity.worker.isolate import isolate
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks import vulkan
-from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN
-from pytest_ncnn_parity.worker.networks.pool import JobNets, Pool
+from pytest_ncnn_parity.worker.networks.here import START_VULKAN
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.profile import profile
 from pytest_ncnn_parity.worker.timing import times
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -61,7 +63,8 @@ class Server:
         self._marks = self._unset = 0  # on stderr, one behind what was said there before each result
         self._dead: Mapping[Step, Death] = {}
         self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers told of
-        self._pool = Pool(self._enter)
+        listener = Listener(lambda: self.send(beat=True), _hear, self._learn)
+        self._pool = Pool(self._enter, listener)
 
     def send(self, **message: Any) -> None:
         self._unsent.append(strict_json.line(message))
@@ -90,6 +93,9 @@ class Server:
         self._vulkan |= step == START_VULKAN
         self._unsent.append(strict_json.line({"at": step}))
         self._flush(STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
+
+    def _learn(self, name: str, facts: Mapping[str, str]) -> None:
+        self.send(worker={**facts, "name": name})
 
     def serve(self, lines: TextIO) -> None:
         self.send(environment=self._environment(), pid=os.getpid(), **self._lacks)
@@ -146,6 +152,12 @@ class Server:
 def _noting(result: Result, unread: int) -> Result:
     """`result` with how many bytes of the weights file no layer reads."""
     return replace(result, evidence=replace(result.evidence, unread=unread)) if unread else result
+
+
+def _hear(name: str, text: str) -> None:
+    """What a worker's native code has said is said here, in the step that it belongs to."""
+    lines = "".join(f"{name}: {line}\n" for line in text.splitlines())
+    os.write(2, lines.encode())
 
 
 def _in_one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import Job, SampleProfile
 from pytest_ncnn_parity.network.graph import COPYING, Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 

@@ -8,7 +8,7 @@ from pytest_ncnn_parity.engine.protocol import Job, Timing
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 MAX_ROUNDS = 9
@@ -25,7 +25,7 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
     for number in range(len(job.nets)):
         try:
             net = nets[number]
-            net.run(inputs, job.outputs)
+            net.time(inputs, job.outputs)
         except (StepFailed, Unavailable) as problem:
             timings.append(Timing(problem=str(problem)))
         else:
@@ -34,9 +34,7 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
     start = time.perf_counter()
     for turn in range(MAX_ROUNDS):
         for net, milliseconds in running.values():
-            before = time.perf_counter()
-            net.run(inputs, job.outputs)
-            milliseconds.append(1000.0 * (time.perf_counter() - before))
+            milliseconds.append(net.time(inputs, job.outputs))
         if time.perf_counter() - start > (SECONDS if turn >= 2 else 10 * SECONDS):
             break
     for number, (_, milliseconds) in running.items():

@@ -79,8 +79,8 @@ def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
     for _ in range(30):
         net = registry.net(custom, graph)
         loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), custom, graph.masks, 1, print, net=net)
-        assert [layer.type for layer in loaded.net.layers()][2] == "Affine"
-        registry.release(loaded.net)
+        assert [layer.type for layer in loaded.native.read.layers][2] == "Affine"
+        registry.release(net)
 
 
 def test_a_full_table_of_registrations_is_told(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_network_may_come_with_a_later_case(report: RunReport) -> None:
 
 def test_what_a_worker_does_not_tell_is_not_unlearned(report: RunReport) -> None:
     report.take(carried("a", environment=WORKER))
-    report.take(carried("b", environment=network_records.worker_environment({}, [])))
+    report.take(carried("b", environment=network_records.worker_environment({}, [], {})))
     assert report.document()["environment"]["numpy"] == "2.0"
 
 

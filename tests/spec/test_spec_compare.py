@@ -89,3 +89,47 @@ def test_the_tolerance_is_that_of_the_side_with_fewer_bits_the_candidates_first(
 ) -> None:
     own = Pair("own", Setup("vulkan", reference), Setup("cpu", candidate))
     assert own.precision == tolerance
+
+
+def test_a_setup_names_the_worker_that_runs_it(tmp_path: Path) -> None:
+    path = tmp_path / "net.parity.yaml"
+    own = "{name: own, reference: {worker: old}, candidate: {worker: arm}}"
+    path.write_text(f"{LEAST}compare: [{own}, {{on: arm, compare: [shipped, fp16-vs-fp32]}}]\n", "utf-8")
+    own_one, *built_in = spec.load(path).comparisons
+    assert own_one.workers == ("old", "arm")
+    assert [one.name for one in built_in] == [
+        "shipped-on-arm",
+        "fp16-vs-fp32-vulkan-on-arm",
+        "fp16-vs-fp32-cpu-on-arm",
+    ]
+    assert built_in[0] == Pair(
+        "shipped-on-arm", Setup(worker="arm"), Setup("vulkan", "fp16", worker="arm")
+    )
+    assert {one.workers for one in built_in} == {("arm",)}
+
+
+@pytest.mark.parametrize(
+    ("compared", "place", "error"),
+    [
+        ("{on: arm, compare: [fp16-range]}", "3:31", "fp16-range runs no candidate"),
+        ("{on: arm, compare: [shiped]}", "3:31", "unknown comparison 'shiped'.*'shipped'"),
+        ("{on: arm, compare: []}", "3:30", "at least 1"),
+        ("{on: arm}", "3:11", "the key 'compare' is missing"),
+        ("{on: arm, compere: [shipped], compare: [shipped]}", "3:21", "unknown key 'compere'"),
+        ("{on: arm, compare: [shipped, shipped]}", "3:10", "'shipped-on-arm' stands twice"),
+        ("{on: [arm], compare: [shipped]}", "3:16", "expected the name of a worker"),
+        ("{on: 'python=/bin/x', compare: [shipped]}", "3:16", "stands in the ini"),
+        (
+            "{name: x, candidate: {worker: 'arm: command=/bin/x'}}",
+            "3:41",
+            "stands in the ini .*, never in a spec",
+        ),
+        ("{name: x, candidate: {worker: {command: /bin/x}}}", "3:41", "never in a spec"),
+    ],
+)
+def test_a_spec_names_workers_and_holds_no_command(
+    compared: str, place: str, error: str, tmp_path: Path
+) -> None:
+    (reported,) = errors(tmp_path, compared)
+    assert reported.startswith(f"{place}: "), reported
+    assert re.search(error, reported), reported

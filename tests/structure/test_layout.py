@@ -31,7 +31,9 @@ compare
 base
 """
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
-CROSSING = {f"engine.{name}" for name in ("protocol", "inputs", "evidence", "steps")}
+CROSSING = {
+    f"engine.{name}" for name in ("protocol", "inputs", "evidence", "steps", "endings", "workers")
+}
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {
     "compare.fp16": "the limits of a format, which rooms need that know of no tolerance",
@@ -40,7 +42,11 @@ UNTYPED = {  # where JSON or YAML is parsed or written
     "engine.protocol": "jobs and results",
     "engine.process": "a worker's messages",
     "engine.client": "a worker's messages",
+    "engine.inputs": "the inputs in a job's line",
     "engine.results": "the file in which xdist's workers tell each other results",
+    "worker.far.answers": "a far worker's messages",
+    "worker.far.link": "a far worker's messages",
+    "worker.far.server": "a far worker's messages",
     "report.document": "the JSON Schema of a report",
     "report.html.columns": "the JSON in a page",
     "spec.spec": "the JSON Schema of a spec",

@@ -46,3 +46,18 @@ def test_every_wrong_value_is_named_with_what_was_expected(tmp_path: Path) -> No
         f"--ncnn-parity-{name}={value}" for name, value in wrong.items()
     )
     assert "--ncnn-parity-fix=perhaps: expected off, suggest or write (ini: ncnn_parity_fix)" in lines
+
+
+def test_workers_of_the_ini_and_of_the_command_line(tmp_path: Path) -> None:
+    ini = {"workers": ["old: python=old/python", "arm: command=arm emulated"]}
+    typed = {"workers": ["old: python=new/python"], "require_workers": True}
+    given = option_values.read(source(tmp_path, typed, ini))
+    assert given.workers["old"].command == (str(tmp_path / "called" / "new/python"),)
+    assert (given.workers["arm"].emulated, given.require_workers) == (True, True)
+    shown = f"old: python {tmp_path}/called/new/python; arm: command arm"
+    assert given.shown(tmp_path)["workers"] == shown
+    assert options(tmp_path).shown(tmp_path)["workers"] is None
+    with pytest.raises(OptionsError) as caught:
+        option_values.read(source(tmp_path, {}, {"workers": ["old", "x: ssh="]}))
+    assert len(caught.value.errors) == 2
+    assert all("ini: ncnn_parity_workers" in line for line in caught.value.errors)

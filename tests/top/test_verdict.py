@@ -40,7 +40,13 @@ class Recorded(SpecRun):
 class Judged:
     """The verdicts of one session on the cases of sample `noise`, by their names."""
 
-    def __init__(self, plan: Plan, require_vulkan: bool = False, **results: Result) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        require_vulkan: bool = False,
+        require_workers: bool = False,
+        **results: Result,
+    ) -> None:
         cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
         cases += plan.goldens("noise")
         run = Recorded(plan, Settings(timeout=1.0, threads=1), {"noise": cases})
@@ -51,7 +57,13 @@ class Judged:
                 assert plan is run.plan
                 return run
 
-        session = Given(run.settings, fix=None, require_vulkan=require_vulkan, root=None)
+        session = Given(
+            run.settings,
+            fix=None,
+            require_vulkan=require_vulkan,
+            root=None,
+            require_workers=require_workers,
+        )
         self._verdicts: dict[str, Verdict] = {}
         for case in cases:
             subject = Subject(f"a/b.yaml::noise::{case.id}", plan, "noise", case, "a/b.param", 2)
@@ -126,6 +138,13 @@ def test_what_a_device_does_not_run_fails_where_one_is_required(
     assert (required["gelu_1"].outcome, required["gelu_1"].device_denied) == ("passed", False)
     usual = Judged(plan, conv_1=result)["conv_1"]
     assert (usual.outcome, usual.device_denied) == (result.outcome, False)
+
+
+def test_a_worker_that_nobody_declared_fails_where_workers_are_required(plan: Plan) -> None:
+    result = Result("", "skipped", reason="no worker x", evidence=Evidence(no_worker=True))
+    assert Judged(plan, require_vulkan=True, conv_1=result)["conv_1"].outcome == "skipped"
+    required = Judged(plan, require_workers=True, conv_1=result)["conv_1"]
+    assert (required.outcome, required.text) == ("failed", "no worker x")
 
 
 def test_a_network_that_does_not_load_points_at_the_spec(plan: Plan) -> None:

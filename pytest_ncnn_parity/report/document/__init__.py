@@ -33,6 +33,17 @@ class DeviceRecord(TypedDict):
     fp16: Annotated[str, Field(description="fp16 packed/storage/uniform/arithmetic, 1 where it has it")]
 
 
+class DeclaredWorkerRecord(TypedDict):
+    """What a declared worker, where a setup's network ran, said of itself."""
+
+    ncnn: str
+    python: str
+    machine: Annotated[str, Field(description="its architecture")]
+    system: str
+    features: Annotated[str, Field(description="of its processor, as ncnn names them")]
+    devices: Annotated[str, Field(description="the Vulkan devices there, where they were asked for")]
+
+
 class WorkerEnvironment(TypedDict):
     """What a worker says of itself. Null where none was started."""
 
@@ -42,6 +53,11 @@ class WorkerEnvironment(TypedDict):
     machine: str | None
     system: str | None
     devices: list[DeviceRecord]
+    workers: NotRequired[
+        Annotated[
+            dict[str, DeclaredWorkerRecord], Field(description="the declared ones that ran, by name")
+        ]
+    ]
 
 
 class Environment(WorkerEnvironment):

@@ -51,6 +51,9 @@ def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
 def _not_alone(failed: FailedLayer) -> str:
     """Why the layer alone cannot show its fault; empty where it may."""
+    if failed.case.comparison.workers:
+        names = " and ".join(failed.case.comparison.workers)
+        return f"it ran on the worker {names}, which a script for this machine does not reach"
     death = failed.result.evidence.death
     if death is not None and death.in_loading:
         return "the network does not load, so no layer of it runs"
@@ -72,7 +75,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         isolated = run.isolate(failed.sample, failed.case, fresh)
         if isolated.problem:
             return Repro(None, failed.sample, isolated.problem)
-        environment = network_records.worker_environment(run.versions, run.devices)
+        environment = network_records.worker_environment(run.versions, run.devices, run.workers)
         text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         if not isolated.custom:

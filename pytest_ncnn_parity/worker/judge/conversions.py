@@ -20,7 +20,7 @@ from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.probes import Measure
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 LASTING = Evidence(lasting=True)

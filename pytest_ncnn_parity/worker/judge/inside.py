@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.masks import (
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import adds_up, largest_sum
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 NEAR = 4.0  # values within this factor of fp16's end are looked at: what is smaller is no matter

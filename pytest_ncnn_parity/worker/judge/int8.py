@@ -14,7 +14,7 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 DRAWS = 2  # of inputs a little off; where the CPU computes alike packed and plain they alone tell

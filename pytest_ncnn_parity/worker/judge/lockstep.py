@@ -108,7 +108,9 @@ class Lockstep:
         except Skip as skip:
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         except Unavailable as lacking:
-            evidence = Evidence(no_vulkan=lacking.no_vulkan, lasting=lacking.lasting)
+            evidence = Evidence(
+                no_vulkan=lacking.no_vulkan, no_worker=lacking.no_worker, lasting=lacking.lasting
+            )
             return Result(case.id, "skipped", reason=str(lacking), evidence=evidence)
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 REPEATS = 2
@@ -119,7 +119,9 @@ class Probe:
     def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
         """Whether a reference that runs on a device in fp32 is itself what the CPU computes in fp32."""
         reference = self._job.nets[self._case.reference]
-        if reference.device == "cpu" or reference.precision != "fp32":
+        if reference.precision != "fp32":
+            return {}
+        if reference.device == "cpu" and reference.worker is None:
             return {}
         how = "in fp32 on the same device, against the CPU"
         try:
@@ -145,7 +147,7 @@ class Probe:
                     options = {**spec.options, option: False}
                     yield name, how, replace(spec, options=options, mixed=False)
         fp32 = replace(spec, precision="fp32", mixed=False)
-        plain = replace(fp32, device="cpu", options={})
+        plain = replace(fp32, device="cpu", options={}, worker=None)
         if spec.other and plain != spec:
             yield "other_files", "the other model in fp32 on the CPU", plain
         if spec.precision != "fp32" and fp32 != reference:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.pool import JobNets
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import ncnn
 
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
@@ -17,15 +14,26 @@ from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
+from pytest_ncnn_parity.worker.networks.native import Machine, Readback
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-X86 = re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", platform.machine()) is not None
-_ARM = re.match(r"arm|aarch64", platform.machine()) is not None
+
+def is_x86(architecture: str) -> bool:
+    """Whether `platform.machine` says so of its processor."""
+    return re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", architecture) is not None
+
+
+def is_arm(architecture: str) -> bool:
+    """Whether `platform.machine` says so of its processor."""
+    return re.match(r"arm|aarch64", architecture) is not None
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how one layer runs in a loaded network, as read back, not as asked for."""
+    """Where and how one layer runs in a loaded network, as read back, not as asked for.
+
+    `worker`: the name of the one that it runs on, if any.
+    """
 
     where: str  # "cpu" or "vulkan"
     storage: str  # what it keeps values in: "fp32", "fp16" or "bf16"
@@ -33,6 +41,7 @@ class Execution:
     feed: str | None  # the 16-bit format its inputs arrive in, or None
     options: tuple[tuple[str, Any], ...]
     model: int = 0  # of the job: other files are another computation, wherever they run
+    worker: str | None = None
 
     def __str__(self) -> str:
         if self.storage == "fp32" and self.arithmetic == "fp32":
@@ -62,6 +71,8 @@ class Net(Protocol):
     ) -> Made: ...
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
+
+    def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float: ...
 
 
 def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
@@ -93,31 +104,34 @@ class Executions:
 
     def __init__(
         self,
-        net: ncnn.Net,
+        read: Readback,
+        machine: Machine,
         spec: NetSpec,
         masks: Sequence[int],
         device_name: str,
         integers: Collection[int] = (),
     ) -> None:
-        self._opt = net.opt
+        self._read = read
+        self._machine = machine
         self._setup = spec.setup
         self._masks = masks
         self._known: dict[int, Execution] = {}
-        layers = net.layers()
-        arm = not X86 and (ncnn.cpu_support_arm_vfpv4() or ncnn.cpu_support_arm_asimdhp())
-        self._on_vulkan = [bool(net.opt.use_vulkan_compute and one.support_vulkan) for one in layers]
-        self._cpu_fp16 = [one.support_fp16_storage and (arm or not (X86 or _ARM)) for one in layers]
-        self._cpu_bf16 = [one.support_bf16_storage for one in layers]
+        layers = read.layers
+        x86, arm = is_x86(machine.architecture), is_arm(machine.architecture)
+        able = not x86 and (machine.has_half_kernels or not arm)
+        self._on_vulkan = [read.on("use_vulkan_compute") and one.on_vulkan for one in layers]
+        self._cpu_fp16 = [one.fp16_storage and able for one in layers]
+        self._cpu_bf16 = [one.bf16_storage for one in layers]
         self._refuse_another_setup([one.type for one in layers], device_name, integers)
 
     def _refuse_another_setup(
         self, types: Sequence[str], device_name: str, integers: Collection[int]
     ) -> None:
-        setup, opt = self._setup, self._opt
-        if setup.on_vulkan and not opt.use_vulkan_compute:
+        setup, read = self._setup, self._read
+        if setup.on_vulkan and not read.on("use_vulkan_compute"):
             raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
         if setup.half is not None and not capabilities.stores_half(
-            setup, opt, self._cpu_fp16, self._cpu_bf16
+            setup, read, self._cpu_fp16, self._cpu_bf16
         ):
             raise Unavailable(
                 f"{setup}: the device lacks it and ncnn dropped the option, so nothing would be tested",
@@ -125,7 +139,7 @@ class Executions:
             )
         if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks, integers):
             raise Unavailable(
-                f"no layer runs on {device_name}: ncnn {ncnn.__version__} runs all of them on the "
+                f"no layer runs on {device_name}: ncnn {self._machine.version} runs all of them on the "
                 "CPU, though no mask asks for it, so nothing would be tested",
                 True,
             )
@@ -137,11 +151,11 @@ class Executions:
         return self._known[layer.number]
 
     def _execution(self, layer: Layer) -> Execution:
-        opt, mask = self._opt, self._masks[layer.number]
+        mask = self._masks[layer.number]
         vulkan = self._on_vulkan[layer.number]
         net_storage = self._net_storage(vulkan)
         storage = self._storage(net_storage, layer.number)
-        reduced = opt.use_fp16_arithmetic and not mask & masks.NO_FP16_ARITHMETIC
+        reduced = self._read.on("use_fp16_arithmetic") and not mask & masks.NO_FP16_ARITHMETIC
         arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
         # an upload casts by the network's options, whatever the layer's mask
         arrives = net_storage if vulkan else storage
@@ -151,16 +165,15 @@ class Executions:
             arithmetic,
             None if arrives == "fp32" else arrives,
             tuple(sorted(self._setup.options.items())),
+            worker=self._machine.name,
         )
 
     def _net_storage(self, vulkan: bool) -> str:
         """The format in which a layer keeps its values by the network's options alone."""
-        opt = self._opt
-        if getattr(opt, "use_bf16_storage", False) or (
-            vulkan and getattr(opt, "use_bf16_packed", False)
-        ):
+        on = self._read.on
+        if on("use_bf16_storage") or (vulkan and on("use_bf16_packed")):
             return "bf16"
-        return "fp16" if opt.use_fp16_storage or (vulkan and opt.use_fp16_packed) else "fp32"
+        return "fp16" if on("use_fp16_storage") or (vulkan and on("use_fp16_packed")) else "fp32"
 
     def _storage(self, storage: str, number: int) -> str:
         """The format that remains of `storage` under the layer's mask and with its kernels."""

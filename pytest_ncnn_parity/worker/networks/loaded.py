@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import ncnn
@@ -16,18 +15,14 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
-from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import Unavailable, failed
-from pytest_ncnn_parity.worker.networks import capabilities, vulkan
-from pytest_ncnn_parity.worker.networks.custom_layers import CustomNet, blamed
-from pytest_ncnn_parity.worker.networks.execution import X86, Execution, Executions, Net
+from pytest_ncnn_parity.worker.networks import capabilities
+from pytest_ncnn_parity.worker.networks.execution import Execution, Executions, Net, is_x86
+from pytest_ncnn_parity.worker.networks.here import Here
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
+from pytest_ncnn_parity.worker.networks.native import Fed, Machine, NativeNet, Wanted
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.weights import load_param
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-START_VULKAN = Step("vulkan")
-AS_IT_IS = 1  # the `type` of Extractor.extract that makes no floats of int8, and unpacks nothing
 
 
 class LoadedNet:
@@ -35,7 +30,7 @@ class LoadedNet:
 
     `masks` are its layers' as they stand in the model's text; `enter` announces each native step
     before it is taken; `label` tells of this network there. `net` is what to load it into; `int8`: what
-    of its values may be int8.
+    of its values may be int8. `machine`: whose ncnn loads it; None: that of this process.
     """
 
     def __init__(
@@ -49,39 +44,39 @@ class LoadedNet:
         label: str = "",
         net: ncnn.Net | None = None,
         int8: Int8Values | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.spec = spec
         self.setup = spec.setup
         self._enter = enter
         self._cache = cache or StepCache()
         self.label = label or str(self.setup)
-        self._model = model
+        self._machine = machine or Here(enter, net)
         self._int8 = int8
         self._check_available()
-        self.net = net or ncnn.Net()
-        self._set_options(threads)
-        self._load(model)
-        # a name lookup in ncnn walks all blobs: look each up once
-        self._index = {blob.name: i for i, blob in enumerate(self.net.blobs())}
-        self._detections = {
-            self.net.blobs()[top].name
-            for layer in self.net.layers()
-            if layer.type in DETECTORS
-            for top in layer.tops
-        }
         graph = None if int8 is None else int8.graph
+        on_vulkan = self._device_index() if self.setup.on_vulkan else None
+        self.native: NativeNet = self._machine.load(
+            self._load_step, model, graph, self._options(threads), on_vulkan
+        )
+        read = self.native.read
+        # a name lookup in ncnn walks all blobs: look each up once
+        self._index = {blob: i for i, blob in enumerate(read.blobs)}
+        self._detections = {
+            read.blobs[top] for layer in read.layers if layer.type in DETECTORS for top in layer.tops
+        }
         self._integers = frozenset() if graph is None else integer_bits(graph)
         copying = () if graph is None else copying_integers(graph)
-        self._executions = Executions(self.net, spec, masks, self.device_name, copying)
+        self._executions = Executions(read, self._machine, spec, masks, self.device_name, copying)
 
     def _check_available(self) -> None:
+        architecture = self._machine.architecture
         if self.setup.on_vulkan:
-            self._enter(START_VULKAN)
-            vulkan.require(self._device_index())
-        elif self.setup.half == "fp16" and X86:
+            self._machine.require_vulkan(self._device_index())
+        elif self.setup.half == "fp16" and is_x86(architecture):
             raise Unavailable(
                 # bit for bit what fp32 gives; short, for terminals give each reason one line
-                f"ncnn ignores fp16 on {platform.machine()}; use ARM or Vulkan",
+                f"ncnn ignores fp16 on {architecture}; use ARM or Vulkan",
                 lasting=True,
             )
 
@@ -93,46 +88,30 @@ class LoadedNet:
     def _load_step(self) -> Step:
         return Step("load", self.label, patched=self.spec.patched)
 
-    def _set_options(self, threads: int) -> None:
-        opt = self.net.opt
-        opt.num_threads = threads
-        opt.openmp_blocktime = 0  # idle OpenMP threads that spin starve the others
-        opt.use_vulkan_compute = self.setup.on_vulkan
-        for flag in PRECISION_FLAGS:
+    def _options(self, threads: int) -> dict[str, bool | int]:
+        """The options to load the network under. Unavailable where ncnn has not got one."""
+        options: dict[str, bool | int] = {
+            "num_threads": self._machine.threads(threads),
+            "openmp_blocktime": 0,  # idle OpenMP threads that spin starve the others
+            "use_vulkan_compute": self.setup.on_vulkan,
+        }
+        for flag in sorted(PRECISION_FLAGS):
             wanted = flag in PRECISIONS[self.spec.precision]
-            if hasattr(opt, flag):
-                setattr(opt, flag, wanted)
-            elif wanted:
-                raise Unavailable(f"ncnn {ncnn.__version__} has no option {flag}", lasting=True)
-        for name, value in self.spec.options.items():
-            if not hasattr(opt, name):
-                raise Unavailable(f"ncnn {ncnn.__version__} has no option {name}", lasting=True)
-            try:
-                setattr(opt, name, value)
-            except (AttributeError, TypeError):
-                detail = f"the option {name} does not take {value!r}"
-                raise failed(self._load_step, "refused", detail) from None
-        if self.setup.on_vulkan:
-            self.net.set_vulkan_device(self._device_index())
-
-    def _load(self, model: Model) -> None:
-        step = self._load_step
-        self._enter(step)
-        with blamed(model, step):
-            rc = load_param(self.net, model)
-            if rc != 0:
-                raise failed(step, "refused", f"{model.param}: load_param: {rc}")
-            rc = self.net.load_model(model.bin)
-        if rc != 0:
-            raise failed(step, "refused", f"{model.bin}: load_model: {rc}")
+            if wanted or self._machine.has_option(flag):
+                options[flag] = wanted
+        options.update(self.spec.options)
+        lacking = [name for name in options if not self._machine.has_option(name)]
+        if lacking:
+            raise Unavailable(f"ncnn {self._machine.version} has no option {lacking[0]}", lasting=True)
+        return options
 
     @property
     def dropped(self) -> tuple[str, ...]:
-        return capabilities.dropped(self.setup, self.net.opt)
+        return capabilities.dropped(self.setup, self.native.read)
 
     @property
     def device_name(self) -> str:
-        return vulkan.name(self._device_index()) if self.setup.on_vulkan else "cpu"
+        return self._machine.device_name(self._device_index()) if self.setup.on_vulkan else "cpu"
 
     def counterpart(self, layer: Layer) -> None:
         """None: the layers are the spec's own."""
@@ -180,14 +159,14 @@ class LoadedNet:
     def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
         """Refuse to upload int8 where ncnn cannot: it would go on without the value, and may crash."""
         int8 = next((blob for blob, value in values.items() if value.int8), None)
-        if int8 is None or not _on_vulkan(self, layer) or vulkan.takes_int8(self._device_index()):
+        if int8 is None or not _on_vulkan(self, layer) or self._machine.takes_int8(self._device_index()):
             return
         detail = f"{int8} is int8 from the CPU, which ncnn cannot upload to {self.device_name}"
         raise failed(step, "refused", detail)
 
     def _refuse_misfit(self, step: Step, layer: Layer, inputs: Mapping[str, Blob]) -> None:
         """Refuse inputs that do not fit and may corrupt memory. Custom layers decide themselves."""
-        if isinstance(self.net, CustomNet) and layer.type in self.net.registered:
+        if self.native.decides_itself(layer.type):
             return
         reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])
         if reason:
@@ -208,28 +187,27 @@ class LoadedNet:
             lambda: self._extract(step, inputs, wanted),
         )
 
-    def _extract(self, step: Step, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
-        self._enter(step)
-        extractor = self.net.create_extractor()
-        for blob, value in inputs.items():
-            rc = extractor.input(self._index[blob], value.mat)
-            if rc != 0:
-                raise failed(step, "refused", f"input {blob}: {rc}")
-        return {blob: self._extracted(step, extractor, blob) for blob in outputs}
+    def _extract(self, step: Step, inputs: Mapping[str, Blob], outputs: Sequence[str]) -> Made:
+        made = self.native.run(step, self._fed(inputs), self._wanted(outputs))
+        return {
+            blob: Blob.of_integers(value.mat) if blob in self._integers and value.floating else value
+            for blob, value in zip(outputs, made, strict=True)
+        }
 
-    def _extracted(self, step: Step, extractor: ncnn.Extractor, blob: str) -> Blob:
-        index = self._index[blob]
-        with blamed(self._model, step):
-            rc, mat = extractor.extract(index)
-        if rc == 0 and mat.empty() and blob in self._detections:
-            return Blob.of_nothing()
-        if rc != 0 or mat.empty():
-            raise failed(step, *limits.refused(f"extract {blob}", rc))
-        if self._int8 is not None and blob in self._int8.blobs:
-            _, packed = extractor.extract(index, AS_IT_IS)
-            if packed.elemsize == packed.elempack:  # a byte for each of them
-                return Blob.of_int8(packed)
-        return Blob.of_integers(mat) if blob in self._integers else Blob(mat)
+    def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
+        """The milliseconds of a run of the whole network. Unavailable where they mean nothing."""
+        return self.native.time(
+            Step("network", self.label), self._fed(inputs), self._wanted(tuple(outputs))
+        )
+
+    def _fed(self, inputs: Mapping[str, Blob]) -> list[Fed]:
+        return [Fed(blob, self._index[blob], value) for blob, value in inputs.items()]
+
+    def _wanted(self, outputs: Sequence[str]) -> list[Wanted]:
+        int8 = frozenset() if self._int8 is None else self._int8.blobs
+        return [
+            Wanted(blob, self._index[blob], blob in int8, blob in self._detections) for blob in outputs
+        ]
 
 
 def _on_vulkan(net: Net, layer: Layer) -> bool:

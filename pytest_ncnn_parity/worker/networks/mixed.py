@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
@@ -65,3 +66,8 @@ class MixedNet:
                 continue
             blobs.update(self.run_layer(layer, blobs))
         return {blob: blobs[blob] for blob in wanted}
+
+    def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
+        before = time.perf_counter()
+        self.run(inputs, outputs)
+        return 1000.0 * (time.perf_counter() - before)

@@ -71,6 +71,10 @@ class OtherNet:
         made = self._net.run({self._blob(here): value for here, value in inputs.items()}, named.values())
         return {here: made[there] for here, there in named.items()}
 
+    def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
+        named = {self._blob(here): value for here, value in inputs.items()}
+        return self._net.time(named, map(self._blob, outputs))
+
     def _blob(self, here: str) -> str:
         there = self._counterparts.blob(here)
         assert there is not None  # the plan has seen to it

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import ncnn
-
 from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, Model, NetSpec
+from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.network.winograd import channels
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.loaded import START_VULKAN, LoadedNet
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
-from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
-from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,15 @@ class _Load:
     @property
     def key(self) -> str:
         options = sorted(self.spec.options.items())
-        return repr((self.model, self.spec.device, self.spec.precision, options))
+        return repr((self.model, self.spec.device, self.spec.precision, options, self.spec.worker))
 
 
 class Pool:
     """Loaded networks, kept from one job to the next as long as the next one names them."""
 
-    def __init__(self, enter: Callable[[Step], None]) -> None:
+    def __init__(self, enter: Callable[[Step], None], listener: Listener | None = None) -> None:
         self._enter = enter
+        self._far = FarMachines(enter, listener or Listener())
         self._cache = StepCache()
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
@@ -59,6 +58,7 @@ class Pool:
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to names."""
+        self._far.prepare(job.workers)
         remember = isinstance(job, Judge) and job.remember
         if not (remember and self._cache.is_open):
             named = {load.key for spec in job.nets for load in self._loads(job, spec)}
@@ -161,7 +161,8 @@ class Pool:
     def _fresh(self, job: Job, load: _Load) -> LoadedNet:
         graph = self.graph(load.model)
         self.files.weights(load.model, graph)
-        net = self._registry.net(load.model, graph)
+        machine = None if load.spec.worker is None else self._far.of(load.spec.worker)
+        net = None if machine else self._registry.net(load.model, graph)
         try:
             return LoadedNet(
                 load.spec,
@@ -173,9 +174,11 @@ class Pool:
                 load.label,
                 net,
                 self.int8(load.model),
+                machine,
             )
         except BaseException:
-            self._registry.abandon(net)
+            if net is not None:
+                self._registry.abandon(net)
             raise
 
     def starts_a_discrete_gpu(self) -> bool:
@@ -187,7 +190,10 @@ class Pool:
 
     def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
         if isinstance(net, LoadedNet):
-            self._registry.release(net.net)
+            if isinstance(net.native, NetHere):
+                self._registry.release(net.native.net)
+            else:
+                net.native.drop()
 
 
 def _masks(job: Job) -> tuple[int, ...]:
@@ -195,100 +201,3 @@ def _masks(job: Job) -> tuple[int, ...]:
     assert isinstance(job, Judge)
     assert job.masks is not None
     return job.masks
-
-
-class JobNets:
-    """The pool as one job sees it: by number, and with one case to tell of a load that failed."""
-
-    def __init__(self, pool: Pool, job: Job) -> None:
-        self._pool = pool
-        self._job = job
-        self._found: dict[int, Net] = {}
-        cases = _cases(job)
-        self._teller: dict[int, str] = {job.trajectory: cases[0].id} if cases else {}
-        self._tells = not isinstance(job, Judge) or job.tells_load_failures
-        self._first = cases[0].id if cases else ""
-        for case in cases:
-            for number in (case.reference, case.candidate):
-                if number is not None:
-                    self._teller.setdefault(number, case.id)
-
-    def __getitem__(self, number: int) -> Net:
-        if number not in self._found:
-            self._found[number] = self._pool.get(self._job, self._job.nets[number])
-        return self._found[number]
-
-    def reads(self, layer: Layer) -> tuple[str, ...]:
-        """The values that must be there to run `layer` alone, in whichever network."""
-        read = self._pool.int8(self._job.models[0]).reads(layer)
-        others = {spec.model for spec in self._job.nets if spec.other}
-        at = (self._pool.counterparts(self._job, n).of.get(layer.number) for n in others)
-        fed = (blob for one in at if one is not None for blob in one.feeds.values())
-        return tuple(dict.fromkeys((*read, *fed)))
-
-    def run_before(self, net: Net, layer: Layer, values: Mapping[str, Blob]) -> Collection[Layer]:
-        """The layers that `net` runs again where it is to run `layer` alone on `values`."""
-        if net.spec.other:
-            return ()
-        int8 = self._pool.int8(self._job.models[0])
-        return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
-
-    def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
-        """`value`, which `layer` reads, as floats; None where there are none for it."""
-        return self._pool.int8(self._job.models[0]).in_floats(layer, value)
-
-    def other(self, spec: NetSpec) -> Net:
-        """A network the job does not name: one for evidence."""
-        return self._pool.get(self._job, spec)
-
-    def convolution_weights(self, layer: Layer) -> winograd.Array:
-        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
-        return self._pool.convolution_weights(self._job.models[0], layer)
-
-    def weights(self, layer: Layer, count: int) -> winograd.Array:
-        """The first `count` weights that `layer` reads."""
-        return self._pool.weights(self._job.models[0], layer, count)
-
-    def largest_weight(self, layer: Layer) -> float:
-        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
-        return self._pool.largest_weight(self._job.models[0], layer)
-
-    def weights_file(self, layer: Layer) -> tuple[str, int, int]:
-        """The weights file, and from and up to which byte of it `layer` reads."""
-        model = self._job.models[0]
-        return (model.bin, *self._pool.span(model, layer))
-
-    def rounded(self, layer: Layer, parameters: Mapping[int, float], weights: bool) -> ncnn.Net:
-        """`layer` alone on the CPU, with `parameters` and, if asked, `weights` as fp16 has them."""
-        model = self._job.models[0]
-        path, start, _ = self.weights_file(layer)
-        return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
-
-    def gain(self, layer: Layer, side: int) -> float:
-        """How many times its largest input any value inside a convolution by winograd can be."""
-        return self._pool.gain(self._job.models[0], layer, side)
-
-    def on_a_discrete_gpu(self) -> bool:
-        """Whether the first Vulkan device is there, and is a discrete GPU."""
-        return self._pool.starts_a_discrete_gpu()
-
-    def of(self, case: CaseSpec, number: int) -> Net:
-        """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""
-        try:
-            return self[number]
-        except StepFailed as failed:
-            # what is wrong with the files is wrong with all networks: one case tells
-            of_all = failed.step.of_files and not self._job.nets[number].other
-            teller = self._first if of_all else self._teller[number]
-            if self._tells and teller == case.id:
-                raise
-            raise Skip(
-                f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
-                "and tells why"
-            ) from None
-
-
-def _cases(job: Job) -> tuple[CaseSpec, ...]:
-    if isinstance(job, Isolate):
-        return () if job.case is None else (job.case,)
-    return job.cases if isinstance(job, Judge) else ()

@@ -1,0 +1,130 @@
+"""The workers that are declared on the command line or in the ini: where networks can run but here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
+from pytest_ncnn_parity.compare.comparisons import WORKER_NAME
+
+EXAMPLE = "python=/path/to/python"
+EMULATED_PATIENCE = 10.0  # how many times longer a step may take under emulation
+
+_KINDS = ("python", "command", "ssh", "adb")
+_REMOTE = ("ssh", "adb")  # which name a machine, and take python= beside it
+MOST_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker: `kind` says how it is reached, `command` starts Python there.
+
+    `target` is the host of `ssh`, or the serial number of `adb`. `emulated`: it computes slowly, and its
+    times say nothing. `threads`: what a network may use there; None: this process's share, or the cores
+    of another machine. `timeout` is how long a step may take, in seconds; `memory`: the bytes it may
+    hold, None for no limit, or a share of the memory there.
+    """
+
+    name: str
+    kind: str
+    command: tuple[str, ...]
+    target: str = ""
+    emulated: bool = False
+    threads: int | None = None
+    timeout: float = 120.0
+    memory: float | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is another machine."""
+        return self.kind in _REMOTE
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target or shlex.join(self.command)}"
+
+
+class WorkerErrors(ParityErrors):
+    """Declarations that are wrong, a line each."""
+
+
+def declared(lines: Iterable[tuple[str, Path]]) -> dict[str, Worker]:
+    """The workers that `lines` declare, by name; WorkerErrors names every line that is wrong.
+
+    Each line comes with the folder that relative paths in it start from. Of two declarations of one name
+    the later counts: those of the command line come after those of the ini.
+    """
+    workers: dict[str, Worker] = {}
+    problems = []
+    for line, folder in lines:
+        try:
+            worker = _parsed(line, folder)
+        except ValueError as error:
+            problems.append(f"{line.strip()!r}: {error}")
+        else:
+            workers[worker.name] = worker
+    if problems:
+        raise WorkerErrors(problems)
+    return workers
+
+
+def _parsed(line: str, folder: Path) -> Worker:
+    name, colon, rest = line.partition(":")
+    name = name.strip()
+    if not colon or not re.fullmatch(WORKER_NAME, name):
+        raise ValueError(f"expected NAME: and how it is reached, as in NAME: {EXAMPLE}")
+    try:
+        words = shlex.split(rest)
+    except ValueError as error:
+        raise ValueError(f"{error}: quotes do not go together") from None
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in (*_KINDS, "threads", "emulated"):
+            raise ValueError(f"unknown word {quoted(key)}{guess(key, (*_KINDS, 'threads', 'emulated'))}")
+        if (key == "emulated") == bool(equals) or (equals and not value):
+            expected = "no value" if key == "emulated" else "a value, as in " + key + "=VALUE"
+            raise ValueError(f"{key}: expected {expected}")
+        if key in given:
+            raise ValueError(f"{key} stands twice")
+        given[key] = value
+    return _worker(name, given, folder)
+
+
+def _worker(name: str, given: dict[str, str], folder: Path) -> Worker:
+    remote = [kind for kind in _REMOTE if kind in given]
+    kinds = remote or [kind for kind in _KINDS if kind in given]
+    if len(kinds) != 1 or (remote and "command" in given):
+        raise ValueError("expected one of python=, command=, ssh= with python=, adb= with python=")
+    kind = kinds[0]
+    threads = given.get("threads")
+    if threads is not None and not (threads.isdecimal() and 1 <= int(threads) <= MOST_THREADS):
+        raise ValueError(f"threads: expected 1 to {MOST_THREADS}, found {quoted(threads)}")
+    if remote:
+        target = given[kind]
+        if target.startswith("-"):
+            raise ValueError(f"{kind}: expected the name of a machine, found {quoted(target)}")
+        command: tuple[str, ...] = (given.get("python", "python3"),)
+    else:
+        target = ""
+        words = shlex.split(given[kind]) if kind == "command" else [given[kind]]
+        if not words:
+            raise ValueError(f"{kind}: expected a command")
+        command = (_placed(words[0], folder), *words[1:])
+    return Worker(
+        name,
+        kind,
+        command,
+        target,
+        "emulated" in given,
+        None if threads is None else int(threads),
+    )
+
+
+def _placed(program: str, folder: Path) -> str:
+    """A path from `folder` on; a bare name is looked for as a shell does."""
+    path = Path(program).expanduser()
+    return str(folder / path) if "/" in program else program

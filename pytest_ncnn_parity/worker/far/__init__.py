@@ -1,0 +1,1 @@
+"""Networks that run elsewhere: in another ncnn, on another machine."""

@@ -1,0 +1,290 @@
+"""The pipes to a server on a worker's machine: one request at a time, each with a time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pytest_ncnn_parity.engine.workers import Worker
+from pytest_ncnn_parity.worker.far.commands import argv
+
+MAGIC = "ncnn-parity-worker"  # what the server begins its greeting and its last words with
+STARTUP_SECONDS = 60.0
+END_SECONDS = 5.0  # what a process that is ending may take for it
+HANG_UP_SECONDS = 1.0  # and one that was hung up on, until it is killed
+SENT = ("store", "server")  # the modules that go there, in the order of their imports
+LONGEST_LINE = 32 << 20  # bytes of a message's first line
+NOISE = 1 << 16  # what a login script may print before the server speaks
+KEPT = 4000  # bytes of stderr, the last
+CHUNK = 1 << 16
+GLANCE = 1.0  # seconds between two signs of life to whoever waits for us
+
+
+class Ended(Exception):
+    """The server, or what leads to it, has ended.
+
+    `code`: how the server's process ended, as `subprocess` tells it; None where nobody told, so that the
+    link was cut. `said`: what was printed there, and by the command that leads there.
+    """
+
+    def __init__(self, code: int | None, said: str, status: int | None = None) -> None:
+        super().__init__(said)
+        self.code = code
+        self.said = said
+        self.status = status  # of the command that leads there
+
+
+class Late(Exception):
+    """No answer within the time limit; the text says within what."""
+
+
+class Garbled(Exception):
+    """What came is no answer to what was asked; the text says why."""
+
+
+class Link:
+    """One server, from its start to its end. `glance` is called now and then while it is waited for."""
+
+    def __init__(self, worker: Worker, glance: Callable[[], None]) -> None:
+        self._glance = glance
+        self._read = bytearray()
+        self._stderr = b""
+        self._end: Ended | None = None
+        self._nonce = secrets.token_hex(8)
+        self._deadline = 0.0
+        self._process = subprocess.Popen(
+            argv(worker),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+        self._in, self._out, self._err = (pipe.fileno() for pipe in pipes if pipe is not None)
+        for pipe in (self._in, self._out, self._err):
+            os.set_blocking(pipe, False)
+
+    def greet(self, memory: float | None, seconds: float) -> dict[str, Any]:
+        """Send the server over, and return what it says of where it is."""
+        self._deadline = time.monotonic() + seconds
+        source = _source()
+        first = json.dumps({"nonce": self._nonce, "memory": memory}).encode() + b"\n"
+        self._write([b"%d\n" % len(source), source, first])
+        sign = f"\n{MAGIC} {self._nonce}\n".encode()
+        while sign not in self._read:
+            if len(self._read) > NOISE:
+                raise Garbled(f"it wrote {_shown(self._read)} in place of a greeting")
+            self._more()
+        del self._read[: self._read.index(sign) + len(sign)]
+        message, _ = self._message(lambda _: 0)
+        return message
+
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        parts: Sequence[memoryview],
+        seconds: float,
+        size: Callable[[dict[str, Any]], int] = lambda _: 0,
+    ) -> tuple[dict[str, Any], bytearray]:
+        """The answer to `request`, whose bytes are `parts`, and the bytes that came with it.
+
+        `size` says of an answer how many these must be; what it raises as ValueError is Garbled.
+        """
+        self._deadline = time.monotonic() + seconds
+        whole = {**request, "bytes": sum(part.nbytes for part in parts)}
+        self._write([json.dumps(whole).encode() + b"\n", *parts])
+        return self._message(size)
+
+    def has_ended(self) -> bool:
+        """Whether the server has ended since it was asked last."""
+        self._deadline = time.monotonic() + END_SECONDS
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        return bool(self._read or poll.poll(0))  # nobody asked anything: only its end is told
+
+    def kill(self) -> None:
+        """Hang up, upon which the watch over there ends the server; then end what leads there."""
+        pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+        for pipe in pipes:  # what is being written there, too, fails at once
+            if pipe is not None:
+                pipe.close()
+        for ending in (None, self._process.kill):
+            if ending is not None:
+                ending()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(HANG_UP_SECONDS)
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    def _write(self, parts: Sequence[bytes | memoryview]) -> None:
+        for part in parts:
+            left = memoryview(part)
+            while left.nbytes:
+                try:
+                    left = left[os.write(self._in, left) :]
+                except BlockingIOError:
+                    self._wait(self._in, select.POLLOUT)
+                except BrokenPipeError:
+                    self._ended()
+
+    def _message(self, size: Callable[[dict[str, Any]], int]) -> tuple[dict[str, Any], bytearray]:
+        line = self._line()
+        while not line:  # in front of the notice of an end
+            line = self._line()
+        if line.startswith(MAGIC.encode()):
+            self._ended(line)
+        message = _parsed(line)
+        try:
+            expected = size(message)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise Garbled(f"its answer is of another form: {error}") from None
+        if message.get("bytes") != expected:
+            raise Garbled(f"its answer comes with {message.get('bytes')!r} bytes, not {expected}")
+        data = self._bytes(expected)
+        end = self._line()
+        if end != self._nonce.encode():
+            if MAGIC.encode() in data[-CHUNK:] + end:  # it died while it wrote the answer
+                self._ended(bytes(data[-CHUNK:]) + end)
+            raise Garbled(f"its answer ends with {_shown(end)}")
+        return message, data
+
+    def _line(self) -> bytes:
+        searched = 0
+        while (at := self._read.find(b"\n", searched)) < 0:
+            searched = len(self._read)
+            if searched > LONGEST_LINE:
+                raise Garbled(f"a line of its answer has no end: {_shown(self._read)}")
+            self._more()
+        line = bytes(self._read[:at])
+        del self._read[: at + 1]
+        return line
+
+    def _bytes(self, count: int) -> bytearray:
+        """The next `count` bytes."""
+        data = bytearray(count)
+        have = min(count, len(self._read))
+        data[:have] = self._read[:have]
+        del self._read[:have]
+        view = memoryview(data)
+        while have < count:
+            try:
+                got = os.readv(self._out, [view[have:]])
+            except BlockingIOError:
+                self._wait(self._out, select.POLLIN)
+                continue
+            if not got:
+                self._ended(bytes(data[max(0, have - CHUNK) : have]))
+            have += got
+        return data
+
+    def _more(self) -> None:
+        """Read what there is, or wait for it."""
+        while True:
+            try:
+                chunk = os.read(self._out, CHUNK)
+            except BlockingIOError:
+                self._wait(self._out, select.POLLIN)
+                continue
+            if not chunk:
+                self._ended(bytes(self._read))
+            self._read += chunk
+            self._refuse_late()
+            return
+
+    def _wait(self, file: int, event: int) -> None:
+        """Wait until `file` is ready. Raises Late at the time limit."""
+        poll = select.poll()
+        poll.register(file, event)
+        if not self._listen():
+            poll.register(self._err, select.POLLIN)
+        while True:
+            left = self._refuse_late()
+            ready = poll.poll(1000 * min(left, GLANCE))
+            if any(one == self._err for one, _ in ready) and self._listen():
+                poll.unregister(self._err)
+            if any(one == file for one, _ in ready):
+                return
+            self._glance()
+
+    def _refuse_late(self) -> float:
+        """The seconds that are left; raises Late where none are."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise Late
+        return left
+
+    def _listen(self) -> bool:
+        """Take what was written to stderr; whether it has ended."""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._err, CHUNK):
+                self._stderr = (self._stderr + chunk)[-KEPT:]
+            return True
+        return False
+
+    def _ended(self, last: bytes = b"") -> NoReturn:
+        """Raise Ended with what the watch over there told: in `last`, or in what is still to come."""
+        with contextlib.suppress(OSError, Late):
+            end = time.monotonic() + END_SECONDS
+            while time.monotonic() < end:
+                try:
+                    chunk = os.read(self._out, CHUNK)
+                except BlockingIOError:
+                    self._wait(self._out, select.POLLIN)
+                    continue
+                if not chunk:
+                    break
+                last = (last + chunk)[-2 * CHUNK :]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        with contextlib.suppress(OSError):
+            self._listen()
+        said = self._stderr.decode("utf-8", "replace").strip()
+        sign = f"{MAGIC} {self._nonce} ".encode()
+        _, found, notice = last.rpartition(sign)
+        if found:
+            with contextlib.suppress(Garbled):
+                message = _parsed(notice.partition(b"\n")[0])
+                code, printed = message.get("died"), message.get("said")
+                if isinstance(code, int) and isinstance(printed, str):
+                    raise Ended(code, f"{printed}\n{said}".strip())
+        raise Ended(None, said, self._process.poll())
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The message that `line` holds. Raises Garbled."""
+    try:
+        message = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise Garbled(f"it wrote {_shown(line)}, which is no answer")
+    return message
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _shown(text: bytes | bytearray) -> str:
+    return repr(bytes(text[:100]).decode("utf-8", "backslashreplace"))
+
+
+def _source() -> bytes:
+    """The program of the server: its two modules, and the call that starts it."""
+    room = Path(__file__).parent
+    modules = {f"{__package__}.{one}": (room / f"{one}.py").read_text("utf-8") for one in SENT}
+    return (
+        "import sys, types\n"
+        f"for name, text in {modules!r}.items():\n"
+        "    module = sys.modules[name] = types.ModuleType(name)\n"
+        "    exec(compile(text, name, 'exec'), module.__dict__)\n"
+        "module.main()\n"
+    ).encode()

@@ -1,0 +1,253 @@
+"""An ncnn in a worker: its networks have the face of those in this process, and run there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from pytest_ncnn_parity.engine import endings
+from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Model
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.workers import EMULATED_PATIENCE, Worker
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
+from pytest_ncnn_parity.worker.far import answers, commands
+from pytest_ncnn_parity.worker.far.link import STARTUP_SECONDS, Ended, Garbled, Late, Link
+from pytest_ncnn_parity.worker.far.net import FarNet, ValuesThere
+from pytest_ncnn_parity.worker.networks.native import Fed, Wanted
+from pytest_ncnn_parity.worker.networks.vulkan import DISCRETE
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+MOST_DEATHS = 20  # of one worker: past that it is given up
+
+
+class FarMachine:
+    """One worker, started when its first network is loaded, and again after it died.
+
+    `enter` announces each native step; `glance` is called while it is waited for; `hear` gets what is
+    printed there; `learn` gets what it says of itself.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        enter: Callable[[Step], None],
+        glance: Callable[[], None],
+        hear: Callable[[str], None],
+        learn: Callable[[Mapping[str, str]], None],
+    ) -> None:
+        self.worker = worker
+        self.name = worker.name
+        self._enter, self._glance, self._hear, self._learn = enter, glance, hear, learn
+        self._link: Link | None = None
+        self._greeting: answers.Greeting | None = None
+        self._devices: tuple[answers.Device, ...] | None = None
+        self._given_up: Death | None = None
+        self._dead: dict[Step, Death] = {}
+        self._deaths = 0
+        self._nets = 0
+        self.loaded: set[int] = set()
+        self.values = ValuesThere()
+
+    # -- what is true of it ----------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        return self._asked.ncnn
+
+    @property
+    def architecture(self) -> str:
+        return self._asked.machine
+
+    @property
+    def has_half_kernels(self) -> bool:
+        return bool({"arm_vfpv4", "arm_asimdhp"}.intersection(self._asked.features))
+
+    def has_option(self, name: str) -> bool:
+        return name in self._asked.options
+
+    def threads(self, share: int) -> int:
+        return self.worker.threads or (self._asked.cores if self.worker.remote else share)
+
+    def require_vulkan(self, index: int) -> None:
+        if self._devices is None:
+            step = Step("vulkan", self.name)
+            self._enter(step)
+            message, _ = self.ask(step, {"do": "vulkan"})
+            self._devices = self.read(step, lambda: answers.devices(message))
+            named = ", ".join(one.name for one in self._devices)
+            self._learn({**self._asked.shown, "devices": named})
+        if not self._devices:
+            raise Unavailable(f"no Vulkan device at {self.name}: install a driver there", True)
+        if index >= len(self._devices):
+            there = ", ".join(f"{i} ({one.name})" for i, one in enumerate(self._devices))
+            raise Unavailable(f"no Vulkan device {index} at {self.name}: there is {there}", True)
+
+    def device_name(self, index: int) -> str:
+        return self._devices[index].name if self._devices else "unknown"
+
+    def takes_int8(self, index: int) -> bool:
+        return self._devices is not None and self._devices[index].type == DISCRETE
+
+    @property
+    def _asked(self) -> answers.Greeting:
+        if self._greeting is None:
+            self._start()
+        assert self._greeting is not None
+        return self._greeting
+
+    # -- its networks ----------------------------------------------------------------------------
+
+    def load(
+        self,
+        step: Step,
+        model: Model,
+        graph: Graph | None,
+        options: Mapping[str, bool | int],
+        vulkan: int | None,
+    ) -> FarNet:
+        if model.setup is not None:
+            raise Unavailable(
+                f"{model.setup} registers custom layers, which the worker {self.name} has not got: only "
+                "ncnn goes there",
+                lasting=True,
+            )
+        assert graph is not None
+        self._nets += 1
+        net = FarNet(self, self._nets, step, model, graph, options, vulkan)
+        self._enter(step)
+        net.load()
+        return net
+
+    def run(
+        self, net: FarNet, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]
+    ) -> tuple[list[Blob], float]:
+        """The values of `outputs`, and the milliseconds that it took there."""
+        self._enter(step)
+        self._refuse_dead(step)
+        if net.number not in self.loaded or self._lost():
+            self._link = self._link or self._start()
+            net.load()
+            self._enter(step)
+        return net.run_there(step, inputs, outputs)
+
+    # -- its life --------------------------------------------------------------------------------
+
+    @property
+    def _seconds(self) -> float:
+        return self.worker.timeout * (EMULATED_PATIENCE if self.worker.emulated else 1.0)
+
+    def _start(self) -> Link:
+        """Start it. Raises StepFailed, and the same again and again, where that is not possible."""
+        step = Step("worker", self.name)
+        if self._given_up is not None:
+            raise StepFailed(step, self._given_up)
+        self._enter(step)
+        patience = EMULATED_PATIENCE if self.worker.emulated else 1.0
+        memory = None if self.worker.emulated else self.worker.memory
+        link: Link | None = None
+        try:
+            if not hasattr(os, "fork"):
+                raise Garbled("a worker can be spoken to from Linux and macOS alone")
+            link = Link(self.worker, self._glance)
+            message = link.greet(memory, STARTUP_SECONDS * patience)
+            if "no_ncnn" in message:
+                raise Garbled(f"its Python has no ncnn ({message['no_ncnn']}): pip install ncnn there")
+            self._greeting = answers.greeting(message)
+        except OSError as error:
+            problem = f"{self.worker.command[0]}: {error.strerror}"
+        except Late:
+            problem = f"it did not greet within {STARTUP_SECONDS * patience:g} s"
+        except Ended as ended:
+            problem = commands.why_not(self.worker, ended.status, ended.said)
+        except (Garbled, answers.Malformed) as garbled:
+            problem = str(garbled)
+        else:
+            self._link = link
+            self.loaded.clear()
+            self.values.clear()
+            self._learn(self._greeting.shown)
+            return link
+        if link is not None:
+            link.kill()
+        raise StepFailed(step, self._give_up(f"the worker {self.name} ({self.worker}): {problem}"))
+
+    def _give_up(self, detail: str) -> Death:
+        self._hang_up()
+        self._given_up = Death("worker", detail, Step("worker", self.name))
+        return self._given_up
+
+    def _lost(self) -> bool:
+        """Whether it ended between two steps, of which none is to blame."""
+        if self._link is not None and self._link.has_ended():
+            self._hang_up()
+        return self._link is None
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.kill()
+            self._link = None
+        self.loaded.clear()
+        self.values.clear()
+
+    close = _hang_up
+
+    def forget_deaths(self) -> None:
+        """Another job begins, in which steps of the same name have other values."""
+        self._dead = {step: death for step, death in self._dead.items() if step.ends_alike}
+
+    def _refuse_dead(self, step: Step) -> None:
+        if self._given_up is not None:
+            raise Unavailable(f"not run: {self._given_up.detail}")
+        if step in self._dead:
+            raise StepFailed(step, self._dead[step])
+
+    def ask(
+        self,
+        step: Step,
+        request: answers.Message,
+        parts: Sequence[memoryview] = (),
+        size: Callable[[answers.Message], int] = lambda _: 0,
+    ) -> tuple[answers.Message, bytearray]:
+        """The answer to a request that belongs to `step`. Raises StepFailed."""
+        self._refuse_dead(step)
+        link = self._link or self._start()
+        try:
+            message, data = link.ask(request, parts, self._seconds, size)
+        except Late:
+            detail = f"no answer for {self._seconds:g} s, so it was killed"
+            raise self._died(step, Death("timeout", detail, step)) from None
+        except Ended as ended:
+            raise self._died(step, self._death(step, ended)) from None
+        except Garbled as garbled:
+            raise StepFailed(step, self._give_up(f"the worker {self.name}: {garbled}")) from None
+        said = message.get("said")
+        if isinstance(said, str) and said:
+            self._hear(said)
+        if "refused" in message:
+            raise failed(step, "refused", f"at {self.name}: {message['refused']}")
+        return message, data
+
+    def read(self, step: Step, decode: Callable[[], answers.T]) -> answers.T:
+        """What `decode` makes of an answer; a worker whose answers have no meaning is given up."""
+        try:
+            return decode()
+        except answers.Malformed as malformed:
+            raise StepFailed(step, self._give_up(f"the worker {self.name}: {malformed}")) from None
+
+    def _death(self, step: Step, ended: Ended) -> Death:
+        if ended.code is None:
+            how = f"{self.worker.kind}: {endings.shown(ended.status)}"
+            detail = f"the link to the worker {self.name} was cut ({how})"
+            return Death("worker", detail, step, ended.said)
+        kind = "memory" if ended.code == OUT_OF_MEMORY or "std::bad_alloc" in ended.said else "crash"
+        return Death(kind, endings.shown(ended.code), step, ended.said)
+
+    def _died(self, step: Step, death: Death) -> StepFailed:
+        self._hang_up()
+        self._dead[step] = death
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            self._give_up(f"the worker {self.name} died {self._deaths} times; the last: {death.detail}")
+        return StepFailed(step, death)

@@ -1,0 +1,59 @@
+"""The declared workers of a process, each started when the first network is loaded there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.workers import EXAMPLE, Worker
+from pytest_ncnn_parity.worker.failures import Unavailable
+from pytest_ncnn_parity.worker.far.machine import FarMachine
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of workers: signs of life, what is printed there, and what they say of themselves.
+
+    The last two come with the worker's name.
+    """
+
+    glance: Callable[[], None] = lambda: None
+    hear: Callable[[str, str], None] = lambda *_: None
+    learn: Callable[[str, Mapping[str, str]], None] = lambda *_: None
+
+
+class FarMachines:
+    """The workers by name, as long as jobs declare them in the same way."""
+
+    def __init__(self, enter: Callable[[Step], None], listener: Listener) -> None:
+        self._enter = enter
+        self._listener = listener
+        self._declared: dict[str, Worker] = {}
+        self._machines: dict[Worker, FarMachine] = {}
+
+    def prepare(self, workers: Iterable[Worker]) -> None:
+        """Another job begins, with these workers."""
+        self._declared = {worker.name: worker for worker in workers}
+        for machine in self._machines.values():
+            machine.forget_deaths()
+
+    def of(self, name: str) -> FarMachine:
+        """The worker so named; Unavailable where nobody has declared it."""
+        worker = self._declared.get(name)
+        if worker is None:
+            raise Unavailable(
+                f"no worker {name} is declared: add '{name}: {EXAMPLE}' to ncnn_parity_workers in the "
+                f"ini, or give --ncnn-parity-worker='{name}: {EXAMPLE}'",
+                no_worker=True,
+            )
+        if worker not in self._machines:
+            listener = self._listener
+            self._machines[worker] = FarMachine(
+                worker,
+                self._enter,
+                listener.glance,
+                lambda text: listener.hear(name, text),
+                lambda facts: listener.learn(name, facts),
+            )
+        return self._machines[worker]

@@ -1,0 +1,143 @@
+"""The ncnn of this process."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import ncnn
+
+from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.worker import limits
+from pytest_ncnn_parity.worker.failures import failed
+from pytest_ncnn_parity.worker.networks import vulkan
+from pytest_ncnn_parity.worker.networks.custom_layers import CustomNet, blamed
+from pytest_ncnn_parity.worker.networks.native import Fed, NativeLayer, Readback, Wanted
+from pytest_ncnn_parity.worker.networks.weights import load_param
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+START_VULKAN = Step("vulkan")
+AS_IT_IS = 1  # the `type` of Extractor.extract that makes no floats of int8, and unpacks nothing
+
+
+class Here:
+    """This process. `enter` announces each native step; `net`: what to load a network into."""
+
+    name = None
+    version = str(ncnn.__version__)
+    architecture = platform.machine()
+
+    def __init__(self, enter: Callable[[Step], None], net: ncnn.Net | None = None) -> None:
+        self._enter = enter
+        self._net = net
+
+    @property
+    def has_half_kernels(self) -> bool:
+        return bool(ncnn.cpu_support_arm_vfpv4() or ncnn.cpu_support_arm_asimdhp())
+
+    def has_option(self, name: str) -> bool:
+        return hasattr(ncnn.Option, name)
+
+    def require_vulkan(self, index: int) -> None:
+        self._enter(START_VULKAN)
+        vulkan.require(index)
+
+    def device_name(self, index: int) -> str:
+        return vulkan.name(index)
+
+    def takes_int8(self, index: int) -> bool:
+        return vulkan.takes_int8(index)
+
+    def threads(self, share: int) -> int:
+        return share
+
+    def load(
+        self,
+        step: Step,
+        model: Model,
+        graph: Graph | None,  # noqa: ARG002
+        options: Mapping[str, bool | int],
+        vulkan: int | None,
+    ) -> NetHere:
+        net = self._net or ncnn.Net()
+        for name, value in options.items():
+            try:
+                setattr(net.opt, name, value)
+            except (AttributeError, TypeError):
+                raise failed(step, "refused", f"the option {name} does not take {value!r}") from None
+        if vulkan is not None:
+            net.set_vulkan_device(vulkan)
+        self._enter(step)
+        with blamed(model, step):
+            rc = load_param(net, model)
+            if rc != 0:
+                raise failed(step, "refused", f"{model.param}: load_param: {rc}")
+            rc = net.load_model(model.bin)
+        if rc != 0:
+            raise failed(step, "refused", f"{model.bin}: load_model: {rc}")
+        return NetHere(net, model, self._enter)
+
+
+class NetHere:
+    """A network that this process has loaded."""
+
+    def __init__(self, net: ncnn.Net, model: Model, enter: Callable[[Step], None]) -> None:
+        self.net = net
+        self._model = model
+        self._enter = enter
+        self.read = Readback(
+            tuple(blob.name for blob in net.blobs()),
+            tuple(
+                NativeLayer(
+                    one.type,
+                    tuple(one.tops),
+                    bool(one.support_vulkan),
+                    bool(one.support_fp16_storage),
+                    bool(one.support_bf16_storage),
+                )
+                for one in net.layers()
+            ),
+            _plain(net.opt),
+        )
+
+    def drop(self) -> None:
+        self.net.clear()
+
+    def decides_itself(self, operator: str) -> bool:
+        return isinstance(self.net, CustomNet) and operator in self.net.registered
+
+    def run(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> list[Blob]:
+        self._enter(step)
+        extractor = self.net.create_extractor()
+        for fed in inputs:
+            rc = extractor.input(fed.index, fed.value.mat)
+            if rc != 0:
+                raise failed(step, "refused", f"input {fed.blob}: {rc}")
+        return [self._extracted(step, extractor, wanted) for wanted in outputs]
+
+    def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
+        before = time.perf_counter()
+        self.run(step, inputs, outputs)
+        return 1000.0 * (time.perf_counter() - before)
+
+    def _extracted(self, step: Step, extractor: ncnn.Extractor, wanted: Wanted) -> Blob:
+        with blamed(self._model, step):
+            rc, mat = extractor.extract(wanted.index)
+        if rc == 0 and mat.empty() and wanted.maybe_empty:
+            return Blob.of_nothing()
+        if rc != 0 or mat.empty():
+            raise failed(step, *limits.refused(f"extract {wanted.blob}", rc))
+        if wanted.maybe_int8:
+            _, packed = extractor.extract(wanted.index, AS_IT_IS)
+            if packed.elemsize == packed.elempack:  # a byte for each of them
+                return Blob.of_int8(packed)
+        return Blob(mat)
+
+
+def _plain(options: ncnn.Option) -> dict[str, bool | int]:
+    """The options that are switches or numbers, by name."""
+    values = {name: getattr(options, name) for name in dir(options) if not name.startswith("_")}
+    return {name: value for name, value in values.items() if isinstance(value, bool | int)}

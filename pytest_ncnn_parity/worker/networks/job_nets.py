@@ -1,0 +1,119 @@
+"""The networks of a worker as one job sees them: by number, with one case to tell of each failure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import ncnn
+
+from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, NetSpec
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.pool import Pool
+from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+
+class JobNets:
+    """The pool as one job sees it: by number, and with one case to tell of a load that failed."""
+
+    def __init__(self, pool: Pool, job: Job) -> None:
+        self._pool = pool
+        self._job = job
+        self._found: dict[int, Net] = {}
+        cases = _cases(job)
+        self._teller: dict[int, str] = {job.trajectory: cases[0].id} if cases else {}
+        self._tells = not isinstance(job, Judge) or job.tells_load_failures
+        self._first = cases[0].id if cases else ""
+        for case in cases:
+            for number in (case.reference, case.candidate):
+                if number is not None:
+                    self._teller.setdefault(number, case.id)
+
+    def __getitem__(self, number: int) -> Net:
+        if number not in self._found:
+            self._found[number] = self._pool.get(self._job, self._job.nets[number])
+        return self._found[number]
+
+    def reads(self, layer: Layer) -> tuple[str, ...]:
+        """The values that must be there to run `layer` alone, in whichever network."""
+        read = self._pool.int8(self._job.models[0]).reads(layer)
+        others = {spec.model for spec in self._job.nets if spec.other}
+        at = (self._pool.counterparts(self._job, n).of.get(layer.number) for n in others)
+        fed = (blob for one in at if one is not None for blob in one.feeds.values())
+        return tuple(dict.fromkeys((*read, *fed)))
+
+    def run_before(self, net: Net, layer: Layer, values: Mapping[str, Blob]) -> Collection[Layer]:
+        """The layers that `net` runs again where it is to run `layer` alone on `values`."""
+        if net.spec.other:
+            return ()
+        int8 = self._pool.int8(self._job.models[0])
+        return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
+
+    def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
+        """`value`, which `layer` reads, as floats; None where there are none for it."""
+        return self._pool.int8(self._job.models[0]).in_floats(layer, value)
+
+    def other(self, spec: NetSpec) -> Net:
+        """A network the job does not name: one for evidence."""
+        return self._pool.get(self._job, spec)
+
+    def convolution_weights(self, layer: Layer) -> winograd.Array:
+        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
+        return self._pool.convolution_weights(self._job.models[0], layer)
+
+    def weights(self, layer: Layer, count: int) -> winograd.Array:
+        """The first `count` weights that `layer` reads."""
+        return self._pool.weights(self._job.models[0], layer, count)
+
+    def largest_weight(self, layer: Layer) -> float:
+        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
+        return self._pool.largest_weight(self._job.models[0], layer)
+
+    def weights_file(self, layer: Layer) -> tuple[str, int, int]:
+        """The weights file, and from and up to which byte of it `layer` reads."""
+        model = self._job.models[0]
+        return (model.bin, *self._pool.span(model, layer))
+
+    def rounded(self, layer: Layer, parameters: Mapping[int, float], weights: bool) -> ncnn.Net:
+        """`layer` alone on the CPU, with `parameters` and, if asked, `weights` as fp16 has them."""
+        model = self._job.models[0]
+        path, start, _ = self.weights_file(layer)
+        return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
+
+    def gain(self, layer: Layer, side: int) -> float:
+        """How many times its largest input any value inside a convolution by winograd can be."""
+        return self._pool.gain(self._job.models[0], layer, side)
+
+    def on_a_discrete_gpu(self) -> bool:
+        """Whether the first Vulkan device is there, and is a discrete GPU."""
+        return self._pool.starts_a_discrete_gpu()
+
+    def of(self, case: CaseSpec, number: int) -> Net:
+        """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""
+        try:
+            return self[number]
+        except StepFailed as failed:
+            # what is wrong with the files is wrong with all networks: one case tells
+            of_all = failed.step.of_files and not self._job.nets[number].other
+            teller = self._first if of_all else self._teller[number]
+            if failed.step.kind == "worker":  # nor is it another one for each of its networks
+                worker = self._job.nets[number].worker
+                tellers = (self._teller[n] for n in self._teller if self._job.nets[n].worker == worker)
+                teller = next(tellers)
+            if self._tells and teller == case.id:
+                raise
+            if failed.step.kind == "worker":
+                raise Skip(f"not run: {failed.death.detail}") from None
+            raise Skip(
+                f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
+                "and tells why"
+            ) from None
+
+
+def _cases(job: Job) -> tuple[CaseSpec, ...]:
+    if isinstance(job, Isolate):
+        return () if job.case is None else (job.case,)
+    return job.cases if isinstance(job, Judge) else ()

@@ -1,0 +1,68 @@
+"""Declared workers: what a line says, and what is wrong with one that says something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.engine.workers import Worker, WorkerErrors, declared
+
+HERE = Path("/project")
+
+
+@pytest.mark.parametrize(
+    ("line", "worker"),
+    [
+        ("old: python=/opt/old/bin/python", Worker("old", "python", ("/opt/old/bin/python",))),
+        ("old: python=venv/bin/python", Worker("old", "python", ("/project/venv/bin/python",))),
+        ("old: python=python3.9", Worker("old", "python", ("python3.9",))),
+        (
+            "arm: command='/ci/arm64/python -X dev' emulated",
+            Worker("arm", "command", ("/ci/arm64/python", "-X", "dev"), emulated=True),
+        ),
+        (
+            "pi: ssh=pi@board python=/home/pi/v/bin/python threads=4",
+            Worker("pi", "ssh", ("/home/pi/v/bin/python",), "pi@board", threads=4),
+        ),
+        ("pi: ssh=board", Worker("pi", "ssh", ("python3",), "board")),
+        ("phone: adb=SERIAL python=/data/py", Worker("phone", "adb", ("/data/py",), "SERIAL")),
+    ],
+)
+def test_a_line_declares_a_worker(line: str, worker: Worker) -> None:
+    assert declared([(line, HERE)]) == {worker.name: worker}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("old python=/x", "expected NAME:"),
+        ("a b: python=/x", "expected NAME:"),
+        ("-x: python=/x", "expected NAME:"),
+        ("old:", "expected one of python="),
+        ("old: python=/x ssh=y command=z", "expected one of python="),
+        ("old: python=/x command=z", "expected one of python="),
+        ("old: ssh=a adb=b", "expected one of python="),
+        ("old: pyhton=/x", "unknown word 'pyhton'; did you mean 'python'"),
+        ("old: python=", "expected a value"),
+        ("old: python=/x python=/y", "python stands twice"),
+        ("old: python=/x emulated=yes", "emulated: expected no value"),
+        ("old: python=/x threads=0", "threads: expected 1 to 1024"),
+        ("old: python=/x threads=many", "threads: expected 1 to 1024"),
+        ("old: ssh=-oProxyCommand=evil", "expected the name of a machine"),
+        ("old: adb=-x", "expected the name of a machine"),
+        ("old: command='python", "quotes"),
+        ("old: command='a \"b'", "quot"),
+        ("old: command=' '", "expected a command"),
+    ],
+)
+def test_a_wrong_line_is_told_with_what_was_expected(line: str, said: str) -> None:
+    with pytest.raises(WorkerErrors) as caught:
+        declared([("fine: python=/x", HERE), (line, HERE)])
+    (error,) = caught.value.errors
+    assert said in error
+
+
+def test_the_last_declaration_of_a_name_counts() -> None:
+    (worker,) = declared([("a: python=/x", HERE), ("a: ssh=board", HERE)]).values()
+    assert worker.remote

@@ -1,0 +1,136 @@
+"""The pipes to a worker: a server that answers anything else, or nothing, or without end, is told of."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_ncnn_parity.engine.workers import Worker
+from pytest_ncnn_parity.worker.far import link
+from pytest_ncnn_parity.worker.far.link import Ended, Garbled, Late, Link
+
+ROOM = Path(link.__file__).parent
+
+# reads the program as a worker's Python does, and greets in its place
+HOSTILE = """\
+import json, os, sys
+stdin = sys.stdin.buffer
+stdin.read(int(stdin.readline()))
+nonce = json.loads(stdin.readline())["nonce"]
+def say(text): os.write(1, text if isinstance(text, bytes) else text.encode())
+def answer(message, data=b"", **more):
+    say(json.dumps({"bytes": len(data), **message}) + "\\n"); say(data); say(nonce + "\\n")
+say(f"\\nncnn-parity-worker {nonce}\\n")
+answer({"hello": 1})
+stdin.readline()
+"""
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Callable[[str], Link]:
+    """A link to a server that does so once it was asked."""
+    links = []
+
+    def start(then: str, before: str = HOSTILE) -> Link:
+        script = tmp_path / "server.py"
+        script.write_text(before + then, "utf-8")
+        worker = Worker("w", "command", (sys.executable, str(script)))
+        links.append(Link(worker, lambda: None))
+        return links[-1]
+
+    yield start
+    for one in links:
+        one.kill()
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("say('nonsense\\n')", "which is no answer"),
+        ("say('[1]\\n')", "which is no answer"),
+        ("say('{\"bytes\": NaN}\\n')", "which is no answer"),
+        ("say('[' * 100000 + '\\n')", "which is no answer"),
+        ("say(b'\\xff\\xfe\\n')", "which is no answer"),
+        ("answer({}, b'12')", "comes with 2 bytes, not 0"),
+        ("answer({'bytes': -1})", "comes with -1 bytes, not 0"),
+        ("answer({'bytes': 'many'})", "comes with 'many' bytes, not 0"),
+        ("say('{\"bytes\": 0}\\nanother\\n')", "its answer ends with 'another'"),
+    ],
+)
+def test_what_is_no_answer_is_told(linked: Callable[[str], Link], then: str, said: str) -> None:
+    one = linked(then + "\nstdin.read()")
+    assert one.greet(None, 30)["hello"] == 1
+    with pytest.raises(Garbled, match=said):
+        one.ask({"do": "run"}, [], 30)
+
+
+def test_a_line_without_end_is_told(
+    linked: Callable[[str], Link], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "LONGEST_LINE", 1 << 20)
+    one = linked("while True: say(b'x' * 65536)")
+    one.greet(None, 30)
+    with pytest.raises(Garbled, match="has no end"):
+        one.ask({"do": "run"}, [], 30)
+
+
+def test_silence_ends_at_the_time_limit(linked: Callable[[str], Link]) -> None:
+    one = linked("stdin.read()")
+    one.greet(None, 30)
+    start = time.monotonic()
+    with pytest.raises(Late):
+        one.ask({"do": "run"}, [], 0.3)
+    assert 0.3 <= time.monotonic() - start < 10
+
+
+def test_a_notice_of_an_end_is_believed_with_the_secret_of_this_link_alone(
+    linked: Callable[[str], Link],
+) -> None:
+    notice = json.dumps({"died": -11, "said": "last words"})
+    one = linked(f"say(f'\\nncnn-parity-worker {{nonce}} ' + {notice!r} + '\\n')")
+    one.greet(None, 30)
+    with pytest.raises(Ended) as caught:
+        one.ask({"do": "run"}, [], 30)
+    assert (caught.value.code, caught.value.said) == (-11, "last words")
+    one = linked(f"say('\\nncnn-parity-worker 0000 ' + {notice!r} + '\\n'); sys.exit(5)")
+    one.greet(None, 30)
+    with pytest.raises(Ended) as caught:
+        one.ask({"do": "run"}, [], 30)
+    assert (caught.value.code, caught.value.status) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("before", "error"),
+    [
+        ("print('Welcome!\\n' * 10000, flush=True); import time; time.sleep(60)", Garbled),
+        ("import sys; sys.exit('no such thing')", Ended),
+    ],
+)
+def test_what_does_not_greet_is_told(
+    linked: Callable[[str, str], Link], before: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        linked("", before).greet(None, 30)
+
+
+def test_what_a_login_script_prints_is_passed_over(linked: Callable[[str, str], Link]) -> None:
+    greeted = linked("stdin.read()", "print('Last login: today', flush=True)\n" + HOSTILE)
+    assert greeted.greet(None, 30)["hello"] == 1
+
+
+@pytest.mark.parametrize("name", link.SENT)
+def test_what_goes_there_needs_python_3_9_and_ncnn_alone(name: str) -> None:
+    tree = ast.parse((ROOM / f"{name}.py").read_text("utf-8"), feature_version=(3, 9))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module != f"{link.__package__}.store":
+            imported.add(str(node.module).partition(".")[0])
+    assert imported - {"ncnn"} <= set(sys.stdlib_module_names)
