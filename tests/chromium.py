@@ -35,13 +35,17 @@ class Browser:
         """Write the page of `document`, and load it from the file."""
         page = self._folder / "report.html"
         page.write_text(html.render(document), "utf-8", "backslashreplace")
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.dark(dark)
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get_log("browser")
         self.driver.get(page.as_uri())
         self.wait("document.documentElement.dataset.ready")
+
+    def dark(self, dark: bool = True) -> None:
+        """Have dark colours preferred from now on, or light ones."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     def wait(self, condition: str) -> None:
         """Until a JavaScript expression is true."""

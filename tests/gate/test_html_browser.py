@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import chromium
 import documents
 import pytest
+from axe_core_python.selenium import Axe
 from chromium import Browser
 from selenium.webdriver import ActionChains, Keys
 
@@ -32,6 +33,29 @@ def small() -> dict[str, object]:
     graph = [documents.layer(name) for name in ("fine", "broken", "odd", "left")]
     graph[2]["type"] = "Softmax"
     return documents.document(documents.model(cases, graph, fixes=[documents.fix("broken")]))
+
+
+def test_axe_finds_no_violation(browser: Browser) -> None:
+    """On a page of two models with all that a page may have, as narrow as a phone; then in the dark."""
+    graph = [
+        documents.layer("before", outputs=("a",)),
+        documents.layer("broken", inputs=("a",), outputs=("b",)),
+        documents.layer("behind", inputs=("b",)),
+    ]
+    cases = [documents.case("before"), documents.red("broken"), documents.case("behind")]
+    doubt = ["the input may be at fault", f"smooth: {'x' * 200}"]
+    notes = {"notes": ["a note"], "input_doubt": doubt, "fixes": [documents.fix("broken")]}
+    models = [documents.model(cases, graph, spec=f"{name}.parity.yaml", **notes) for name in "ab"]
+    regressions = [documents.regression("broken", "it is worse")]
+    browser.show(documents.document(*models, regressions=regressions), width=390)
+    browser.charts()
+    found = Axe().run(browser.driver)
+    assert len(found["passes"]) > 30
+    browser.dark()
+    dark = Axe().run(browser.driver, options={"runOnly": ["color-contrast"]})
+    assert len(dark["passes"]) == 1
+    violations = found["violations"] + dark["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in violations] == []
 
 
 def test_a_thousand_layers_load_without_an_error_or_a_request(browser: Browser) -> None:

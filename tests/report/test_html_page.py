@@ -141,7 +141,7 @@ def test_where_no_masks_mend_it_the_reason_stands_in_place_of_a_patch() -> None:
     none = documents.fix("l1", masks={}, lines=[], before=[], patch="", how="fp32 is wrong as well")
     model = documents.model([documents.red("l1")], [documents.layer("l1")], fixes=[none])
     (card,) = elements(parsed(render(documents.document(model))), "article")
-    assert text(card).startswith("No masks mend this for fp16-vs-fp32-vulkan fp32 is wrong as well")
+    assert text(card).startswith("No mask can fix this for fp16-vs-fp32-vulkan fp32 is wrong as well")
     assert not elements(card, "button")
 
 

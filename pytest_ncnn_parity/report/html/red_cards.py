@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
+from pytest_ncnn_parity.report.html.graph import Drawing, drawn
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbourhood, Neighbours, runs_on
 
 MOST_CARDS = 40  # red layers with a card; the table has them all
+MOST_DRAWN = 8  # cards with a drawing; the others have their neighbours as a table
 
 
 @dataclass(frozen=True)
 class RedCard:
     """A layer or an output that failed, in however many samples and comparisons: `where`.
 
-    `headline`, `text`, `runs` and `neighbours` are those of the first case.
+    `headline`, `text`, `runs`, `neighbours` and `drawing` are those of the first case.
     """
 
     name: str
@@ -27,6 +29,7 @@ class RedCard:
     where: Mapping[str, tuple[str, ...]]
     runs: str
     neighbours: Neighbours
+    drawing: Drawing | None
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,12 @@ def red_cards(model: ModelRecord) -> RedCards:
     neighbourhood = Neighbourhood(model)
     return RedCards(
         layers=tuple(
-            _card(model["spec"], name, cases, neighbourhood.of(cases[0]))
-            for name, cases in layers[:MOST_CARDS]
+            _card(model["spec"], name, cases, neighbourhood.of(cases[0]), number < MOST_DRAWN)
+            for number, (name, cases) in enumerate(layers[:MOST_CARDS])
         ),
         more=max(0, len(layers) - MOST_CARDS),
         outputs=tuple(
-            _card(model["spec"], name, cases, Neighbours()) for name, cases in outputs.items()
+            _card(model["spec"], name, cases, Neighbours(), False) for name, cases in outputs.items()
         ),
     )
 
@@ -63,7 +66,9 @@ def _by_name(named: Iterable[tuple[str | None, CaseRecord]]) -> dict[str, list[C
     return cases
 
 
-def _card(spec: str, name: str, cases: Sequence[CaseRecord], neighbours: Neighbours) -> RedCard:
+def _card(
+    spec: str, name: str, cases: Sequence[CaseRecord], neighbours: Neighbours, with_drawing: bool
+) -> RedCard:
     first = cases[0]
     where: dict[str, list[str]] = {}
     for case in cases:
@@ -77,6 +82,7 @@ def _card(spec: str, name: str, cases: Sequence[CaseRecord], neighbours: Neighbo
         where={comparison: tuple(samples) for comparison, samples in where.items()},
         runs=runs_on(first),
         neighbours=neighbours,
+        drawing=drawn(name, first["type"] or "", runs_on(first), neighbours) if with_drawing else None,
     )
 
 
