@@ -33,6 +33,13 @@ MOST_ELEMENT = 64.0
 # The same of an output in 16 bits. Seen: 0.2 to 0.6 of a text recognizer on a picture without text,
 # where one of 530,000 probabilities is 5 % beyond its budget.
 MOST_IN_16_BITS = 1.0
+# And where but few elements are beyond their budgets, by little: the sums of 130 layers round more often
+# than the values that move. Seen of a detector on pictures of six seeds, on two versions of ncnn: 2.0 to
+# 2.9 times its moves, 2 to 13 of 41,140 elements, 1.4 to 2.1 budgets, 28.2 dB.
+MOST_SCATTERED = 4.0
+SCATTERED_SHARE = 4e-4
+SCATTERED_OVER = 2.5  # budgets
+SCATTERED_SQNR_DB = 26.0
 LEAST_SLICE = 16  # elements: of fewer, the elements speak for themselves
 
 
@@ -50,7 +57,10 @@ class Conditioning:
 
     def is_inherent(self, metrics: Metrics) -> bool:
         """Whether a whole run in 16 bits is nearly right, and off by what rounding alone makes."""
-        return self.explains and self.factor <= MOST_IN_16_BITS and is_nearly_right(metrics)
+        if not self.explains:
+            return False
+        by_rounding = self.factor <= MOST_IN_16_BITS and _is_slightly_off(metrics)
+        return by_rounding or (self.factor <= MOST_SCATTERED and _is_off_here_and_there(metrics))
 
     def excused(self, metrics: Metrics) -> Metrics:
         """`metrics` of an error that is explained: what it uses is its share of the bound."""
@@ -59,7 +69,16 @@ class Conditioning:
 
 def is_nearly_right(metrics: Metrics) -> bool:
     """Whether the whole of a value is right though a few elements are a little out of tolerance."""
+    return _is_slightly_off(metrics) or _is_off_here_and_there(metrics)
+
+
+def _is_slightly_off(metrics: Metrics) -> bool:
     return metrics.sqnr_db >= LEAST_SQNR_DB and metrics.used <= MOST_OVER
+
+
+def _is_off_here_and_there(metrics: Metrics) -> bool:
+    few = metrics.mismatched <= SCATTERED_SHARE * metrics.total
+    return few and metrics.used <= SCATTERED_OVER and metrics.sqnr_db >= SCATTERED_SQNR_DB
 
 
 NO_EXCUSE = Conditioning(False, 0.0, float("inf"))

@@ -4,6 +4,7 @@ The layer is a product of a matrix and values that are nearly alike, summed in f
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -155,3 +156,29 @@ def test_an_output_in_16_bits_is_excused_only_where_it_is_nearly_right(
     assert not metrics.agrees
     seen = asked.against(candidate, reference, output, 1.0)
     assert seen.is_inherent(metrics) == excused
+
+
+@pytest.mark.parametrize(
+    ("factor", "mismatched", "used", "sqnr_db", "excused"),
+    [
+        (2.9, 8, 1.75, 31.4, True),  # a detector with 41,140 outputs
+        (2.5, 13, 1.93, 28.2, True),
+        (5.0, 8, 1.75, 31.4, False),
+        (2.9, 30, 1.75, 31.4, False),
+        (2.9, 8, 3.0, 31.4, False),
+        (2.9, 8, 1.75, 25.0, False),
+    ],
+)
+def test_few_elements_here_and_there_may_round_more(
+    factor: float, mismatched: int, used: float, sqnr_db: float, excused: bool
+) -> None:
+    some = judge(np.ones(8), np.ones(8), FP16)
+    metrics = replace(some, mismatched=mismatched, total=41_140, used=used, sqnr_db=sqnr_db)
+    assert Conditioning(True, 0.1, factor).is_inherent(metrics) == excused
+    assert not Conditioning(False, 0.1, factor).is_inherent(metrics)
+
+
+def test_one_element_of_a_small_output_is_not_few() -> None:
+    some = judge(np.ones(8), np.ones(8), FP16)
+    metrics = replace(some, mismatched=1, total=1000, used=1.75, sqnr_db=31.4)
+    assert not Conditioning(True, 0.1, 2.9).is_inherent(metrics)
