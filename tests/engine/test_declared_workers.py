@@ -9,17 +9,21 @@ import pytest
 from pytest_ncnn_parity.engine.workers import Worker, WorkerErrors, declared
 
 HERE = Path("/project")
+OLD = str(HERE / "/opt/old/bin/python")
 
 
 @pytest.mark.parametrize(
     ("line", "worker"),
     [
-        ("old: python=/opt/old/bin/python", Worker("old", "python", ("/opt/old/bin/python",))),
-        ("old: python=venv/bin/python", Worker("old", "python", ("/project/venv/bin/python",))),
+        (
+            "old: python=/opt/old/bin/python",
+            Worker("old", "python", (OLD,)),
+        ),
+        ("old: python=venv/bin/python", Worker("old", "python", (str(HERE / "venv/bin/python"),))),
         ("old: python=python3.9", Worker("old", "python", ("python3.9",))),
         (
             "arm: command='/ci/arm64/python -X dev' emulated",
-            Worker("arm", "command", ("/ci/arm64/python", "-X", "dev"), emulated=True),
+            Worker("arm", "command", (str(HERE / "/ci/arm64/python"), "-X", "dev"), emulated=True),
         ),
         (
             "pi: ssh=pi@board python=/home/pi/v/bin/python threads=4",

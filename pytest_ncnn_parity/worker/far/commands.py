@@ -30,6 +30,7 @@ _SIGNS = (
     ("Connection timed out", "it does not answer"),
     ("No route to host", "there is no way to it"),
     ("no devices/emulators found", "no device is connected"),
+    ("adb: device '", "no such device is connected: see adb devices"),
     ("device unauthorized", "the device has not allowed this computer: look at its screen"),
     ("device offline", "the device is offline"),
 )
