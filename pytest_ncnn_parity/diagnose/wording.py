@@ -21,7 +21,9 @@ def seen(metrics: Metrics, where: str) -> str:
             f"off by {off} on {where} (scaled {metrics.scaled:.3g}), "
             f"{metrics.mismatched} of {metrics.total} elements"
         )
-    return f"{'; '.join(metrics.failed)} on {where}"
+    if metrics.failed:
+        return f"{'; '.join(metrics.failed)} on {where}"
+    return f"no other than the reference on {where}"
 
 
 def trials(evidence: Evidence) -> Iterator[str]:

@@ -45,6 +45,13 @@ def test_device_where_fp32_is_wrong_as_well() -> None:
     assert "tried in fp32 on the same device: wrong, scaled 0.25" in evidence(CONV, result)
 
 
+def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:
+    result = failed([math.nan, 2.0], [math.nan, 2.0], fp32_on_device=WRONG)
+    assert headline(OUTPUT, result).startswith(
+        "output out0: no other than the reference on vulkan fp16; fp32 on the same device is wrong"
+    )
+
+
 def test_a_packed_kernel_is_the_devices_fault() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, without_packing=RIGHT)
     assert headline(CONV, result).endswith(
