@@ -1,6 +1,6 @@
 """One case from its result to its verdict: diagnosis, fix, files that reproduce it, record.
 
-Knows no pytest: what it returns, the item of the case tells pytest.
+Knows no pytest: what it returns, the item of the case reports to pytest.
 """
 
 from __future__ import annotations

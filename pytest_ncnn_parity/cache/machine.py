@@ -27,7 +27,7 @@ VARIABLES = (
     *("MALLOC_", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_", "PYTHONPATH"),
 )
 
-# of /proc/cpuinfo, what tells a processor from others, and what it can compute
+# of /proc/cpuinfo, what distinguishes a processor from others, and what it can compute
 PROCESSOR = (
     *("vendor_id", "cpu family", "model", "model name", "stepping", "flags"),
     *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"),

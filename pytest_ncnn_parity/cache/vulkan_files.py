@@ -56,7 +56,7 @@ def _listed(text: str | None, usual: list[Path]) -> list[Path]:
 
 
 def _library(manifest: Path, environ: Mapping[str, str], root: Path) -> str:
-    """The library that `manifest` names, as far as it can be told which file that is."""
+    """The library that `manifest` names, as far as that can be found out."""
     try:
         content = json.loads(manifest.read_text("utf-8"))
         name = str((content.get("ICD") or content["layer"])["library_path"])

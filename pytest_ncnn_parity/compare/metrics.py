@@ -120,7 +120,7 @@ def _judge(
 ) -> Metrics:
     absmax = stats.reference_absmax
     mismatched, worst = stats.misplaced, stats.worst
-    if isinstance(scale, float) and t.rtol == 0.0:  # one budget for all: the largest error tells
+    if isinstance(scale, float) and t.rtol == 0.0:  # one budget for all: the largest error decides
         floor = t.atol + t.scaled * scale
         least = _least(stats.max_abs - t.atol, stats.max_abs, scale)
         used = _ratio(max(0.0, stats.max_abs), floor)

@@ -25,9 +25,9 @@ LEAST_PART = 1e-4  # of the largest value: no part is judged by less
 # Rows of one maker: so far apart they are of other units. 24 apart were rows of an int8 detector's raw
 # heads, which are off by a fifth of their own largest value.
 ORDERS = 50.0
-LEAST_APART = 5e-4  # of the largest value: where no structure tells, a row below is taken for noise
+LEAST_APART = 5e-4  # of the largest value: where no structure shows it, a row below is taken for noise
 MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, and not 2,100 places
-LEAST_ROW = 16  # elements: the largest of fewer tells no scale
+LEAST_ROW = 16  # elements: the largest of fewer is no scale
 MOST_SLACK = 4.0
 DETECTED = 0.08  # a row this share off is red, in every precision whose tolerance allows that
 

@@ -94,7 +94,7 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
             Tolerance(scaled=4e-1, moves=MOVES),
         ),
         # against the framework it was converted from: 7.5e-6 with fp32 weights; 0.0047 with weights
-        # rounded to fp16, as pnnx does unless told otherwise. Layers are not judged
+        # rounded to fp16, as pnnx does by default. Layers are not judged
         "golden": Defaults(
             Tolerance(atol=1e-7, scaled=1e-2),
             Tolerance(atol=1e-7, scaled=1e-2, moves=MOVES),

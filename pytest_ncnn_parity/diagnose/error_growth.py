@@ -17,7 +17,7 @@ def lines(growth: Growth | None, error: float) -> Iterator[str]:
     None: nobody looked, and the line says how to.
     """
     if growth is None:
-        yield f"where the error grows on its way here: {OPTION} tells"
+        yield f"{OPTION} shows where the error grows on its way here"
         return
     most = max(map(_size, growth.largest), default=0.0)
     if growth.largest and most < DOMINANT * error:

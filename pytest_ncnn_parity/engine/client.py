@@ -61,7 +61,7 @@ class Engine:
         self._worker: WorkerProcess | None = None
         self._fatal: dict[Step, Death] = {}  # steps that no job need try again
         self._beyond: str | None = None  # why no job need be tried any more
-        self._gpus: dict[str, dict[str, str]] = {}  # by index, what ncnn tells of their drivers
+        self._gpus: dict[str, dict[str, str]] = {}  # by index, what ncnn reports of their drivers
 
     def run(self, job: Judge) -> Iterator[Result]:
         """Results of the job's cases as they come."""

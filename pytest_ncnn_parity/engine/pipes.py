@@ -54,7 +54,7 @@ class Pump:
         return not writing.is_alive()
 
     def _write(self, data: bytes) -> None:
-        # of a worker that died between two jobs the next line tells
+        # of a worker that died between two jobs the next line says why
         with suppress(OSError, ValueError):
             while data:
                 data = data[self._in.write(data) :]

@@ -35,7 +35,7 @@ _QUIET_THREADS = {
 
 # What glibc fills fresh memory with, so that a kernel which reads memory that nobody wrote gives the
 # same garbage each time, and a large one: 1.5e13 as fp32. Another worker is given other bytes, which
-# tells such a kernel from others.
+# distinguishes such a kernel from others.
 FILL = 170
 OTHER_FILL = 85
 
@@ -83,7 +83,7 @@ class WorkerProcess:
         self._home = tempfile.TemporaryDirectory(
             prefix="ncnn-parity-", dir=folder, ignore_cleanup_errors=True
         )
-        # it also tells this worker's children from others
+        # it also distinguishes this worker's children from others
         home = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._home.name)
         limit = [] if most is None else [f"--memory={most}"]
         try:

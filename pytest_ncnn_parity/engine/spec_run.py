@@ -124,8 +124,8 @@ class SpecRun:
         cases = self.selected.get(sample, ())
         first = next(iter(self.selected), None)
         # a first sample of which something was kept does not load all networks
-        tells = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
-        job = jobs.judge(self.plan, sample, cases, self.settings.threads, tells)
+        says_why = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
+        job = jobs.judge(self.plan, sample, cases, self.settings.threads, says_why)
         left = dict.fromkeys(waiting)
         done = tuple(case.id for case in cases if case.id not in left)
         job = replace(job, accumulated=self.settings.accumulated, done=done)
@@ -137,7 +137,7 @@ class SpecRun:
             first_left, *others = left
             yield Result(first_left, "failed", evidence=Evidence(error=self._placed(sample, error)))
             for case_id in others:
-                reason = f"not run: the sample could not be run; {first_left} tells why"
+                reason = f"not run: the sample could not be run; {first_left} says why"
                 yield Result(case_id, "skipped", reason=reason)
 
     def _placed(self, sample: str, error: EngineError) -> str:

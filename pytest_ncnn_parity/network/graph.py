@@ -149,7 +149,7 @@ class Graph:
 
 
 def _input_line(layer: Layer) -> dict[str, tuple[int, ...]]:
-    """The shape that an Input line tells (src/layer/input.cpp)."""
+    """The shape that an Input line states (src/layer/input.cpp)."""
     written = [layer.params.get(key, "0") for key in ("2", "11", "1", "0")]  # c, d, h, w
     sizes = [int(size) for size in written if param_line.COUNT.fullmatch(size)]
     shape = tuple(size for size in sizes if size > 0)

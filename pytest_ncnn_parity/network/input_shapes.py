@@ -29,6 +29,6 @@ def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
 
 
 def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:
-    """The first layer that a `blob` of `shape` does not fit; the other inputs are as the file tells."""
+    """The first layer that a `blob` of `shape` does not fit; the other inputs are as the file states."""
     others = {other: graph.shapes[other] for other in graph.inputs if other in graph.shapes}
     return flow(graph, {**others, blob: tuple(shape)}).misfit

@@ -1,4 +1,4 @@
-"""Which values may stay int8 between the layers of a quantized network, as far as the .param tells.
+"""Which values may stay int8 between the layers of a quantized network, as far as the .param shows.
 
 ncnn2int8 has a convolution give int8 where all that read it are int8 as well: nothing is rounded to
 floats and back in between. A value is known for int8 only once it is there; what is said here is where

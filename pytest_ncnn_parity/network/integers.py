@@ -14,7 +14,7 @@ BITS, FLOATS = "bits", "floats"  # how integers are held
 # src/layer: embed.cpp, dequantize.cpp and requantize.cpp take their input by `const int*`
 READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 _WORDS = "1"  # Embed's input_dim
-_FROM_INPUT = "-233"  # Crop's offset that says: its second input tells (src/layer/crop.cpp)
+_FROM_INPUT = "-233"  # Crop's offset that says: its second input decides (src/layer/crop.cpp)
 
 
 def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
@@ -67,7 +67,7 @@ def integer_bits(graph: Graph) -> frozenset[str]:
 
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
-    """The blobs of floats that can only be whole: places that an ArgMax tells, and copies of them."""
+    """The blobs of floats that can only be whole: places that an ArgMax gives, and copies of them."""
     known = {
         blob
         for layer in graph.layers

@@ -101,7 +101,7 @@ def layer(line: str, problems: list[str]) -> Fields | None:
     ]
     mask = _mask(params.get(MASK_ID, "0"), wrong)
     if n_outputs == 0 and SHAPE_HINT_ID in params:
-        wrong.append(f"{SHAPE_HINT_ID} tells the shapes of outputs, of which it has none")
+        wrong.append(f"{SHAPE_HINT_ID} states the shapes of outputs, of which it has none")
     problems.extend(f"{named}: {what}" for what in wrong)
     return Fields(
         fields[0],

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
-Axes = tuple[int | str, ...]  # a size, or the name of one that nothing tells
+Axes = tuple[int | str, ...]  # a size, or the name of one that nothing states
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
     return max(fitting, key=lambda size: (size & -size, size))  # the roundest in binary
 
 
-def mended(graph: Graph, blob: str, line: Shape) -> Shape | None:
+def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
     """The shape that fits all layers where the `line` of the file does not, if there is one."""
     return next(
         (shape for shape in _others(graph, blob, line) if at_odds(graph, blob, shape) is None), None
@@ -157,13 +157,13 @@ class Overruled:
 
     def __str__(self) -> str:
         return printable(
-            f"the Input line of {self.blob} tells {list(self.line)}, which the weights do not take: "
+            f"the Input line of {self.blob} states {list(self.line)}, which the weights do not take: "
             f"{self.misfit}. So it is fed with {list(self.shape)}, unless the spec gives a 'shape'"
         )
 
 
 def overruled(graph: Graph, blob: str) -> Overruled | None:
-    """What the weights take where they overrule the Input line of `blob`, which tells a shape.
+    """What the weights take where they overrule the Input line of `blob`, which states a shape.
 
     Only the first layer that says what the input is does so, and by the number of channels, or the
     length of rows, that its weights are for. A size that fits no layer behind is an error of the file.

@@ -123,7 +123,7 @@ class Plan:
         return {one.blob: one for one in notes if one is not None}
 
     def input_shape(self, blob: str) -> tuple[int, ...]:
-        """What a sample that tells no shape feeds to `blob`: by the Input line, or by the weights."""
+        """What a sample that states no shape feeds to `blob`: by the Input line, or by the weights."""
         if blob in self.overruled:
             return self.overruled[blob].shape
         return self.graph.shapes[blob]

@@ -89,7 +89,7 @@ def _values(spec: Spec, graph: Graph, blob: str, source: Source) -> Iterator[str
         return  # the worker knows their shapes
     if source.shape is None and hint is None:
         file = printable(Path(graph.source).name)
-        yield f"the key 'shape' is missing, and {file} does not tell it either"
+        yield f"the key 'shape' is missing, and {file} does not state the shape either"
     else:
         yield misfit(graph, blob, source.shape or hint or ())
 

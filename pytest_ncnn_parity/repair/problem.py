@@ -106,7 +106,7 @@ def problem_of(
         if results[sample][case.id].outcome == "failed"
         and _is_beyond_masks(case, results[sample][case.id])
     ]
-    mendable = {
+    curable = {
         sample: [
             case
             for case in some
@@ -114,7 +114,7 @@ def problem_of(
         ]
         for sample, some in run.items()
     }
-    judged = [(case, results[sample][case.id]) for sample, some in mendable.items() for case in some]
+    judged = [(case, results[sample][case.id]) for sample, some in curable.items() for case in some]
     failed = [(case, result) for case, result in judged if result.outcome == "failed"]
     outputs = [case for case in cases if case.output is not None]
     concerned = {case.id for case in outputs}
@@ -122,7 +122,7 @@ def problem_of(
     concerned |= {result.id for _, result in judged if result.evidence.origin is not None}
     return Problem(
         faults=_faults(failed),
-        cases={name: [case for case in some if case.id in concerned] for name, some in mendable.items()},
+        cases={name: [case for case in some if case.id in concerned] for name, some in curable.items()},
         beyond=list(dict.fromkeys(case.name for case in beyond)),
         red=bool(failed),
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),

@@ -1,4 +1,4 @@
-"""Counts cases by outcome, and tells whether anything was compared: a run without any is not green."""
+"""Counts cases by outcome, and says whether anything was compared: a run without any is not green."""
 
 from __future__ import annotations
 

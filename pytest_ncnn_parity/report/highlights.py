@@ -17,7 +17,7 @@ RANGE = "fp16-range"
 
 
 def devices(document: Report) -> list[DeviceRecord]:
-    """The Vulkan devices that cases ran on; ncnn tells of all there are."""
+    """The Vulkan devices that cases ran on; ncnn lists all there are."""
     used = {case["device"] for model in document["models"] for case in model["cases"]}
     return [device for device in document["environment"]["devices"] if device["name"] in used]
 

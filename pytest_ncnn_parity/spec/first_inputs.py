@@ -1,4 +1,4 @@
-"""The inputs of a first spec: shapes as the files tell them, and values of the expected kind."""
+"""The inputs of a first spec: shapes as the files state them, and values of the expected kind."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pytest_ncnn_parity.network.shape_search import (
     WORDS,
     Axes,
     Kind,
+    corrected,
     first_telling,
     known_shape,
-    mended,
     passed,
 )
 from pytest_ncnn_parity.spec import pnnx_files
@@ -30,7 +30,7 @@ PIXELS = (1, 3, 4)  # channels of a picture
 COLOURS = 3  # of those that say it by themselves
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
-SOME_WORDS = 100  # where the network does not tell how many there are
+SOME_WORDS = 100  # where the network does not say how many there are
 LARGE = 16.0  # a constant that is taken off the values of pixels, or divides them
 
 
@@ -47,7 +47,7 @@ class FirstInput:
 class _Shape:
     """What is known of an input's shape, and the comments that say from where.
 
-    `written`: it must stand in the spec, for the .param does not tell it, or tells another.
+    `written`: it must stand in the spec, for the .param does not state it, or states another.
     """
 
     axes: Axes
@@ -89,7 +89,7 @@ def _shape(graph: Graph, blob: str, beside: Mapping[str, PnnxShape]) -> _Shape:
     if unfit is None:
         by_param = f"# The .param states the shape, ({ORDERS[len(line)]}): {list(line)}."
         return _Shape(line, False, (by_param,))
-    at_odds_with = f"# The Input line tells {list(line)}, which is at odds with the weights or layers:"
+    at_odds_with = f"# The Input line states {list(line)}, which contradicts the weights or layers:"
     return _instead(graph, blob, line, (at_odds_with, f"# {unfit}."))
 
 
@@ -105,7 +105,7 @@ def _of_pnnx(converted: PnnxShape) -> _Shape:
     last = len(converted.shape) - 1
     axes = tuple(names[last - i] if size is None else size for i, size in enumerate(converted.shape))
     asked = "" if None not in converted.shape else ", but for what takes any size: write numbers there"
-    says = f"# {cut(converted.file)} tells the shape, ({ORDERS[len(axes)]}){asked}."
+    says = f"# {cut(converted.file)} states the shape, ({ORDERS[len(axes)]}){asked}."
     return _Shape(axes, True, (says,))
 
 
@@ -116,7 +116,7 @@ def _of_layers(graph: Graph, blob: str) -> _Shape:
             UNKNOWN,
             True,
             (
-                "# The .param does not tell the shape: write numbers here. It may be [WIDTH] alone,",
+                "# The .param does not state the shape: write numbers here. It may be [WIDTH] alone,",
                 "# [HEIGHT, WIDTH] or [CHANNELS, DEPTH, HEIGHT, WIDTH] as well. No batch.",
             ),
         )
@@ -124,13 +124,13 @@ def _of_layers(graph: Graph, blob: str) -> _Shape:
     missing = [axis for axis in axes if isinstance(axis, str)]
     if not missing:
         return _Shape(axes, True, ("# The shape is the one that fits all layers.",))
-    asked = f"# The .param does not tell {' and '.join(missing)}: write the size it was made for."
+    asked = f"# The .param does not state {' and '.join(missing)}: write the size it was made for."
     return _Shape(axes, True, (asked,))
 
 
 def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) -> _Shape:
     """The shape that fits where the Input line's does not."""
-    other = mended(graph, blob, line)
+    other = corrected(graph, blob, line)
     if other is not None:
         return _Shape(other, True, (*comments, f"# {list(other)} fits all of them."))
     layers = _of_layers(graph, blob)
@@ -157,7 +157,7 @@ def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str
 def _of_pictures(axes: Axes) -> Iterator[str]:
     yield "# Noise with a photograph's spectrum; low and high are the range the network is fed with."
     if len(axes) == 3 and axes[0] in PIXELS:
-        yield "# It may be a picture. A real one, as (pixel - mean) * norm, tests more:"
+        yield "# It may be a picture. A real picture, as (pixel - mean) * norm, tests more:"
         size = f"[{axes[2]}, {axes[1]}]"
         yield f"#   {{image: picture.png, color: rgb, size: {size}, mean: [...], norm: [...]}}"
 

@@ -29,7 +29,7 @@ Sizes = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class PnnxShape:
-    """The shape that `file` tells of an input, without its batch; None stands for any size."""
+    """The shape that `file` gives for an input, without its batch; None stands for any size."""
 
     file: str
     shape: Sizes
@@ -76,5 +76,5 @@ def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, PnnxShap
 def _text(path: Path) -> str:
     try:
         return read_files.text(path, None, MOST_BYTES, "expected what pnnx wrote")
-    except read_files.Unreadable:  # not there, or not from pnnx: then it tells nothing
+    except read_files.Unreadable:  # not there, or not from pnnx: then it says nothing
         return ""

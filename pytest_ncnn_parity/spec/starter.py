@@ -70,7 +70,7 @@ def _rest(graph: Graph) -> Iterator[str]:
     yield ""
     yield "compare: [cpu-vs-vulkan, fp16-vs-fp32, fp16-range]  # the default; also shipped, and own ones"
     yield ""
-    yield "# What else may stand here; take the '# ' away:"
+    yield "# Further keys; remove the '# ' to use one:"
     yield "# tolerance:"
     yield "#   fp16: {scaled: 5.0e-2}  # by precision, as a share of the largest value"
     yield "#   layers:  # by name, with *, or by type"

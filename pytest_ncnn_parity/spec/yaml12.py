@@ -100,7 +100,7 @@ def key(text: str) -> str:
 
 
 def _refuse_control(text: str) -> None:
-    """Name the place of what YAML does not allow: its reader tells of none."""
+    """Name the place of what YAML does not allow: its reader gives none."""
     control = _CONTROL.search(text)
     if control is not None:
         line = text.count("\n", 0, control.start()) + 1

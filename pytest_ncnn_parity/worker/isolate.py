@@ -64,7 +64,7 @@ def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -
 def _alone(graph: Graph, layer: Layer) -> str:
     """A .param of Input layers and `layer`, its line as it stands, mask and all.
 
-    A shape that the .param tells of an input goes with it: kernels are made for it.
+    A shape that the .param states for an input goes with it: kernels are made for it.
     """
     read = list(dict.fromkeys(layer.inputs))
     lines = [f"Input {blob} 0 1 {blob}{_hint(graph.producer[blob], blob)}" for blob in read]

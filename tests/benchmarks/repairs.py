@@ -1,4 +1,4 @@
-"""How well planted faults are found and mended: `python tests/benchmarks/repairs.py`.
+"""How well planted faults are found and fixed: `python tests/benchmarks/repairs.py`.
 
 For each kind of fault and each seed a network is made (`kinds.py`), judged, and where it is red,
 repaired. A row tells of a kind: the share of networks with the right layers blamed, with nothing

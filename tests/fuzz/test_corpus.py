@@ -41,7 +41,7 @@ VERDICTS = {
     "id_beyond_ncnns.param": "4: layer r: 32=: expected an id from 0 to 31",
     "array_of_a_billion.param": "4: layer r: .* announces 1000000000 values, but 1 follow",
     "room_for_a_billion_blobs.param": "2: 999999999 blobs announced, 2 found",
-    "shape_hint_for_no_output.param": "4: layer r: -23330 tells the shapes of outputs",
+    "shape_hint_for_no_output.param": "4: layer r: -23330 states the shapes of outputs",
     "word_that_is_no_parameter.param": "4: layer r: expected id=value, found 'more'",
     "type_that_is_a_number.param": "4: layer r: the type '3D' does not begin with a letter",
     "name_that_ncnn_cuts.param": r"4: layer r+\.\.\.: the name .* longer than the 255 bytes",

@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.values.inputs import InputErrors, arrays
 
 
 def fed(source: Input, line: tuple[int, ...] = ()) -> np.ndarray:
-    """What a network is fed with whose Input line tells the shape `line`."""
+    """What a network is fed with whose Input line states the shape `line`."""
     sizes = " ".join(f"{key}={size}" for key, size in zip((0, 1, 2), reversed(line), strict=False))
     text = f"7767517\n2 2\nInput in0 0 1 in0 {sizes}\nReLU relu 1 1 in0 out0\n"
     return arrays({"in0": source}, parse(text, "net.param"))["in0"]
@@ -227,5 +227,5 @@ def test_a_sample_with_bad_inputs_is_one_red_case(gate: Gate, pytester: pytest.P
     assert second.startswith(f"{folder}/net.parity.yaml:3:30: inputs.bad.b: {folder}/cut.npy: cannot be")
     skipped = [run.cases[name] for name in run.ids("skipped")]
     assert {case["sample"] for case in skipped} == {"bad", "half"}
-    assert all("tells why" in case["message"] for case in skipped)
+    assert all("says why" in case["message"] for case in skipped)
     assert run.ids("passed") == [name for name in run.cases if name.startswith("good::")]

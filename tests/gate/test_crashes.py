@@ -102,7 +102,7 @@ def test_where_every_step_kills_it_ends_soon_and_no_case_is_lost(
     for verdict in list(died.values())[3:]:
         assert "the worker died 4 times with this model" in verdict.text
     assert {v.outcome for name, v in judged.items() if name not in died} <= {"skipped", "passed"}
-    assert "l4 tells why" in judged["s0::cpu-vs-vulkan::output:l9"].text
+    assert "l4 says why" in judged["s0::cpu-vs-vulkan::output:l9"].text
 
 
 def test_parameters_that_make_ncnn_divide_by_zero(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_an_input_line_in_another_order_gives_way_to_the_weights(
     assert run.ids("failed") == []
     assert "noise::cpu-vs-vulkan::output:prob" in run.ids("passed")
     text = spec_text(pytester.path)
-    assert "# The Input line tells [12, 12, 3], which is at odds with the weights" in text
+    assert "# The Input line states [12, 12, 3], which contradicts the weights" in text
     assert "data: {random: smooth, low: 0, high: 1, shape: [3, 12, 12]}" in text
 
 

@@ -34,7 +34,7 @@ def test_a_known_failure_is_not_for_masks_to_mend(gate: Gate, pytester: pytest.P
     assert run.fixes[FP16]["masks"] == {"big": 18, "back": 18}
 
 
-def test_what_is_known_in_one_sample_is_mended_for_the_other(
+def test_what_is_known_in_one_sample_is_fixed_for_the_other(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     networks.two_branches(pytester.path)
@@ -92,7 +92,7 @@ def test_of_several_outputs_those_are_told_that_masks_are_for(
     assert "out1: 0, before 0" in run.output
 
 
-def test_an_input_beyond_fp16_is_mended_at_its_reader(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_an_input_beyond_fp16_is_fixed_at_its_reader(gate: Gate, pytester: pytest.Pytester) -> None:
     net = Network()
     x = net.layer("Input", "in0", params="0=16")
     x = net.layer("BinaryOp", "down", [x], params="0=2 1=1 2=0.00001")

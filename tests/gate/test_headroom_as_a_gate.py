@@ -31,7 +31,7 @@ def red(run: Run) -> dict[str, str]:
         ("tolerance: {layers: {up: {headroom: 2}}}", ["up"]),
     ],
 )
-def test_a_value_within_the_factor_is_red_and_mended(
+def test_a_value_within_the_factor_is_red_and_fixed(
     gate: Gate, pytester: pytest.Pytester, tolerance: str, names: list[str]
 ) -> None:
     """40000 of 65504, a factor of 1.64."""

@@ -110,7 +110,7 @@ def test_the_first_recording_that_differs_is_named(gate: Gate, folder: Path) -> 
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
-def test_a_fault_behind_a_fed_blob_is_found_and_mended(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_a_fault_behind_a_fed_blob_is_found_and_fixed(gate: Gate, pytester: pytest.Pytester) -> None:
     """The search, the proof and its timing run what the sample runs."""
     networks.two_branches(pytester.path)
     networks.spec(

@@ -1,4 +1,4 @@
-"""Integers that a device hands on in 16 bits: red where they change, and mended by one mask."""
+"""Integers that a device hands on in 16 bits: red where they change, and fixed by one mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Winograd in fp16: what its transforms overflow with is predicted, seen on the device, and mended."""
+"""Winograd in fp16: what its transforms overflow with is predicted, seen on the device, and fixed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_device_overflows_where_that_is_predicted_and_nowhere_else(
 
 
 @pytest.mark.parametrize("comparison", [RANGE, FP16])
-def test_an_overflow_inside_winograd_is_mended_on_the_gpu(
+def test_an_overflow_inside_winograd_is_fixed_on_the_gpu(
     gate: Gate, pytester: pytest.Pytester, comparison: str
 ) -> None:
     """Inputs and results up to 35000 fit fp16; what winograd's transform makes of them does not."""

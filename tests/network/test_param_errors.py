@@ -83,7 +83,7 @@ def test_a_type_that_ncnn_takes_for_a_parameter_of_the_line_before(kind: str) ->
 def test_a_hint_of_shapes_for_no_output() -> None:
     """ncnn divides by the number of outputs."""
     (error,) = errors(f"{HEAD}Noop none 1 0 in0 -23330=4,1,8,0,0\n")
-    assert "tells the shapes of outputs, of which it has none" in error
+    assert "states the shapes of outputs, of which it has none" in error
 
 
 def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:

@@ -73,7 +73,8 @@ def test_a_shape_comes_from_the_spec_or_the_input_line(source: str, tmp_path: Pa
     plan(tmp_path, text.replace(source, f"{source}, shape: [3, 8, 8]"), DYNAMIC)
     (error,) = errors(tmp_path, text, DYNAMIC)
     assert error == (
-        "2:18: inputs.noise.in0: the key 'shape' is missing, and net.param does not tell it either"
+        "2:18: inputs.noise.in0: the key 'shape' is missing, "
+        "and net.param does not state the shape either"
     )
 
 

@@ -253,9 +253,8 @@ def test_blobs_that_lead_nowhere_or_are_not_there(
 def test_an_inner_blob_needs_a_shape_that_the_param_may_tell(tmp_path: Path) -> None:
     text = FED.replace("BLOBS", "sum: {constant: 1}")
     (error,) = errors(tmp_path, text, HEADS)
-    assert (
-        error == "2:14: inputs.s.sum: the key 'shape' is missing, and net.param does not tell it either"
-    )
+    expected = "the key 'shape' is missing, and net.param does not state the shape either"
+    assert error == f"2:14: inputs.s.sum: {expected}"
     plan(tmp_path, text, HEADS.replace("sum 0=0", "sum 0=0 -23330=4,1,16,1,1"))
 
 

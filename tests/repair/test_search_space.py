@@ -66,7 +66,7 @@ def test_an_overflow_pulls_in_the_maker_and_every_reader() -> None:
         (Setup("cpu", "fp16"), 2),
     ],
 )
-def test_integers_are_mended_where_they_are_handed_on(candidate: Setup | None, mask: int) -> None:
+def test_integers_are_fixed_where_they_are_handed_on(candidate: Setup | None, mask: int) -> None:
     graph = network("Split fork in0 a b", "Embed tok a x", "Embed pos b out0")
     fault = Fault(graph.names["fork"], "precision", integers=True)
     assert seed(graph, fault, candidate=candidate) == {"fork": mask}

@@ -164,7 +164,7 @@ def test_a_size_that_is_free_is_asked_for() -> None:
 def test_an_input_line_at_odds_with_the_weights_gives_way_to_them() -> None:
     assert source(CONVOLUTION, line="0=3 1=12 2=16").endswith("shape: [3, 12, 16]}")
     assert comments(CONVOLUTION, line="0=3 1=12 2=16")[:3] == [
-        "# The Input line tells [16, 12, 3], which is at odds with the weights or layers:",
+        "# The Input line states [16, 12, 3], which contradicts the weights or layers:",
         "# conv (Convolution) gets [16, 12, 3], of 16 channels; its weights are for 3.",
         "# [3, 12, 16] fits all of them.",
     ]
@@ -243,7 +243,7 @@ def test_pnnx_writes_the_network_before_as_well(tmp_path: Path) -> None:
 def test_the_shape_comes_from_the_script_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "net_ncnn.py").write_text(SCRIPT)
     assert source(CONVOLUTION, folder=tmp_path).endswith("shape: [3, 224, 160]}")
-    assert comments(CONVOLUTION, folder=tmp_path)[0] == "# net_ncnn.py tells the shape, (c, h, w)."
+    assert comments(CONVOLUTION, folder=tmp_path)[0] == "# net_ncnn.py states the shape, (c, h, w)."
 
 
 def test_a_size_that_pnnx_leaves_open_is_asked_for(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_of_many_inputs_of_a_kind_it_is_said_once(tmp_path: Path) -> None:
     lines.append("OfMyOwn mine 5 1 in0 in1 in2 in3 in4 out0")
     (tmp_path / "net.param").write_text("\n".join(["7767517", "6 6", *lines, ""]), "utf-8")
     written = starter.starter(tmp_path / "net.param", tmp_path)
-    assert written.count("The .param does not tell the shape") == 1
+    assert written.count("The .param does not state the shape") == 1
     assert written.count("{random: normal, shape: [CHANNELS, HEIGHT, WIDTH]}") == 5
 
 

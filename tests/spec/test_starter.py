@@ -16,7 +16,7 @@ from pytest_ncnn_parity.spec import spec, starter
 def test_every_line_that_waits_as_a_comment_is_right_as_well(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     text = starter.starter(tmp_path / "net.param", tmp_path)
-    head, mark, tail = text.partition("take the '# ' away:\n")
+    head, mark, tail = text.partition("remove the '# ' to use one:\n")
     assert mark
     path = tmp_path / "net.parity.yaml"
     lines = [line.removeprefix("# ") for line in tail.splitlines()]

@@ -55,7 +55,7 @@ def _expand_dims(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     shape = shapes[0]
     written = numbers(layer, 3)
     if not written:
-        raise Unreadable("axes told one by one")
+        raise Unreadable("axes given one by one")
     dims = len(shape) + len(written)
     new = {axis % dims for axis in written}
     left = iter(shape)
@@ -115,7 +115,7 @@ def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """To a size, by a factor, or to the size of a second input."""
     refuse_expressions(layer, 9)
     if number(layer, 5) or len(shapes) > 1 or len(shapes[0]) != 3:
-        raise Unreadable("a size that an input tells")
+        raise Unreadable("a size that an input decides")
     c, *sizes = shapes[0]
     wanted = [number(layer, 3), number(layer, 4)]
     factors = [decimal(layer, 1, 1.0), decimal(layer, 2, 1.0)]

@@ -67,7 +67,7 @@ Padding = Callable[[Sequence[int], Sequence[Window]], list[int]]
 
 
 def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Convolution, Convolution1D, Convolution3D and their depthwise kin."""
+    """Convolution, Convolution1D, Convolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
     shape = shapes[0]
     if len(shape) > len(windows) + 1 or is_inner_product(layer, shape, windows):
@@ -85,7 +85,7 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise kin."""
+    """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
     if len(shapes[0]) > len(windows) + 1:
         return ""

@@ -66,7 +66,7 @@ def failure(
     brief: bool = False,
     doubt: str = "",
 ) -> Message:
-    """Why a case failed; `brief`: of the fix only the masks, for a red layer tells the rest.
+    """Why a case failed; `brief`: of the fix only the masks, for a red layer has the rest.
 
     `doubt`: that the input may be at fault, where it may.
     """

@@ -22,7 +22,7 @@ Cursor = Callable[[], tuple[int, int]]
 def on_terminal(cursor: Cursor) -> Progress | None:
     """Progress where pytest writes, if that is a terminal. To be called while nothing is captured.
 
-    `cursor` tells the column that the cursor is in, from 0, and how many the terminal has.
+    `cursor` gives the column that the cursor is in, from 0, and how many the terminal has.
     """
     if not os.isatty(1) or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None

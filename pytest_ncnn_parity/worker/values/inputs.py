@@ -36,7 +36,7 @@ class InputErrors(Exception):
 
 
 def arrays(inputs: Mapping[str, Input], graph: Graph) -> dict[str, Array]:
-    """The arrays of all inputs, by blob; InputErrors tells of every one that cannot be fed."""
+    """The arrays of all inputs, by blob; InputErrors names every one that cannot be fed."""
     fed: dict[str, Array] = {}
     problems: dict[str, str] = {}
     for blob, given in inputs.items():
