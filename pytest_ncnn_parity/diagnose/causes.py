@@ -239,6 +239,6 @@ def _downstream(failure: Failure, upstream: Sequence[Red]) -> Diagnosis:
     more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
     return Diagnosis(
         first.cause,
-        f"{failure.seen}; {first.name} ({first.type}){more} upstream is red",
+        f"{failure.seen}; {first.name} ({first.type}){more} upstream {'are' if more else 'is'} red",
         tuple(f"red layer: {red.name} ({red.type}): {red.cause}" for red in upstream[:10]),
     )

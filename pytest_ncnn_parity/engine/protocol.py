@@ -9,7 +9,7 @@ their key:
 `environment`  versions and system, once, when the worker has started
 `worker`       what a declared worker says of itself, and its `name`
 `beat`         a sign of life while a declared worker is waited for
-`gpus`         what ncnn tells of the Vulkan devices' drivers, by index: see `vulkan.versions`
+`gpus`         what ncnn reports of the Vulkan devices' drivers, by index: see `vulkan.versions`
 `error`        the job cannot run at all; a text for the user, and `inputs` at fault with theirs
 `end`          the job is done
 """

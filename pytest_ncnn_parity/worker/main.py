@@ -62,7 +62,7 @@ class Server:
         self._lacks = lacks
         self._marks = self._unset = 0  # on stderr, one behind what was said there before each result
         self._dead: Mapping[Step, Death] = {}
-        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers told of
+        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers reported
         listener = Listener(lambda: self.send(beat=True), _hear, self._learn)
         self._pool = Pool(self._enter, listener)
 

@@ -181,7 +181,7 @@ def test_an_output_blames_the_first_red_layer_upstream() -> None:
     result = failed([math.nan, 1.0], [2.0, 1.0])
     assert headline(OUTPUT, result, SUM_RED, MORE_RED) == (
         "output out0: nan on vulkan fp16, 1 of 2 elements; sum_249 (Reduction) and 1 more upstream "
-        "is red (storage-overflow)"
+        "are red (storage-overflow)"
     )
     assert evidence(OUTPUT, result, SUM_RED, MORE_RED).splitlines() == [
         "red layer: sum_249 (Reduction): storage-overflow",

@@ -29,7 +29,7 @@ from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 
 @dataclass(frozen=True)
 class _Load:
-    """One network to be loaded; `label` is what native steps of it are told by."""
+    """One network to be loaded; `label` distinguishes its native steps."""
 
     spec: NetSpec
     model: Model
