@@ -1,10 +1,13 @@
-"""What is printed instead of a run: a first spec for a model, or a JSON Schema."""
+"""What is printed instead of a run: a first spec, a JSON Schema, a line that declares a worker."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
+from pytest_ncnn_parity import arm64
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.report import document
@@ -13,17 +16,23 @@ from pytest_ncnn_parity.spec import spec, starter
 _SCHEMAS = {"spec": spec.schema, "report": document.schema}
 
 
-def printed(model: str | None, schema: str | None, called_in: Path) -> str:
-    """A first spec for the .param file `model`, to stand in `called_in`, or the JSON Schema `schema`.
+def printed(asked: Mapping[str, str], called_in: Path) -> str:
+    """The answer to the one option of `asked`, by name.
 
-    OptionsError where both are asked for, and where `model` is none.
+    `init`: a first spec for that .param file, to stand in `called_in`. `schema`: the JSON Schema of that
+    name. `arm64`: the line that declares a worker, whose emulated Python is made in that folder.
+    OptionsError where several are asked for, and where there is no answer.
     """
-    if schema is None:
-        assert model is not None
-        try:
-            return starter.starter(Path(model), called_in)
-        except ParityError as error:
-            raise OptionsError([f"--ncnn-parity-init: {error}"]) from None
-    if model is not None:
-        raise OptionsError(["--ncnn-parity-init and --ncnn-parity-schema: ask for one of them"])
-    return json.dumps(_SCHEMAS[schema](), indent=2) + "\n"
+    if len(asked) > 1:
+        names = " and ".join(f"--ncnn-parity-{name}" for name in asked)
+        raise OptionsError([f"{names}: ask for one of them"])
+    ((name, value),) = asked.items()
+    try:
+        if name == "init":
+            return starter.starter(Path(value), called_in)
+        if name == "arm64":
+            python = arm64.make((called_in / value).resolve())
+            return f"arm: command={shlex.quote(shlex.quote(str(python)))} emulated\n"
+    except ParityError as error:
+        raise OptionsError([f"--ncnn-parity-{name}: {error}"]) from None
+    return json.dumps(_SCHEMAS[value](), indent=2) + "\n"

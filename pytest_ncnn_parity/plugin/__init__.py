@@ -15,6 +15,7 @@ from pytest_ncnn_parity.spec import SUFFIX
 
 # a TOML file may hold a number as such; before 9.2 an option of pytest's has but one type
 TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
+PRINTING = ("init", "schema", "arm64")  # options that print something in place of a run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--ncnn-parity-schema",
         choices=("spec", "report"),
         help="print the JSON Schema of specs, for editors, or of the JSON report, and exit",
+    )
+    group.addoption(
+        "--ncnn-parity-arm64",
+        metavar="DIR",
+        help="make an emulated ARM64 Python with ncnn in DIR, print the line that declares it, and exit",
     )
     collect = f"collect *{SUFFIX}: compare ncnn models layer by layer"
     group.addoption(
@@ -55,14 +61,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print what was asked for, and nothing else, in place of a run."""
-    model, schema = (config.getoption(f"ncnn_parity_{name}") for name in ("init", "schema"))
-    if model is None and schema is None:
+    given = {name: config.getoption(f"ncnn_parity_{name}") for name in PRINTING}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if not asked:
         return None
     from pytest_ncnn_parity.option_values import OptionsError
     from pytest_ncnn_parity.printed import printed
 
     try:
-        text = printed(model, schema, config.invocation_params.dir)
+        text = printed(asked, config.invocation_params.dir)
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
     sys.stdout.buffer.write(text.encode())

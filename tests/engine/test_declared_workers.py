@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ OLD = str(HERE / "/opt/old/bin/python")
         (
             "pi: ssh=pi@board python=/home/pi/v/bin/python threads=4",
             Worker("pi", "ssh", ("/home/pi/v/bin/python",), "pi@board", threads=4),
+        ),
+        (
+            f"arm: command={shlex.quote(shlex.quote(str(HERE / 'a b' / 'python')))}",
+            Worker("arm", "command", (str(HERE / "a b" / "python"),)),
         ),
         ("pi: ssh=board", Worker("pi", "ssh", ("python3",), "board")),
         ("phone: adb=SERIAL python=/data/py", Worker("phone", "adb", ("/data/py",), "SERIAL")),

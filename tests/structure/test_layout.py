@@ -16,6 +16,7 @@ FLOORS = """
 plugin
 nodes
 verdict controller printed
+arm64
 session option_values
 baseline
 options

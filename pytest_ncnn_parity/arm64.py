@@ -1,0 +1,134 @@
+"""Makes an emulated ARM64 Python with ncnn in a folder, for a worker: no root, nothing is installed."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from pytest_ncnn_parity.base.errors import ParityError, quoted
+
+# programs, and Debian's packages that have them
+NEEDED = {"qemu-aarch64": "qemu-user", "apt-get": "apt", "dpkg": "dpkg"}
+PACKAGES = ("python3", "libstdc++6")  # of ARM64, with what they depend on
+PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
+CPU = "cortex-a76"  # has fp16 arithmetic, and is emulated as fast as any
+MADE = "made"  # the file that says what a folder holds, written last
+SECONDS = 600.0  # for one command
+ELSEWHERE = "docs/workers.md says what else there is"
+
+# -0: so that sys.executable is the script, and what Python starts is emulated as well
+SCRIPT = """\
+#!/bin/sh
+exec {qemu} -0 {script} -cpu "${{ARM_CPU:-{cpu}}}" -L {root} -E LD_LIBRARY_PATH= \\
+    -E PYTHONHOME={root}/usr -E PYTHONPATH={site} {root}/usr/bin/{python} "$@"
+"""
+
+
+class NotMade(ParityError):
+    """Why there is no such Python; the text says what is missing, or which command failed."""
+
+
+def make(folder: Path, ncnn: str | None = None) -> Path:
+    """The Python in `folder`, made there unless it is there; with that `ncnn`, by default this one's.
+
+    NotMade where that is not possible.
+    """
+    ncnn = ncnn or metadata.version("ncnn")
+    script = folder / "python"
+    if _says(folder) == ncnn and script.exists():
+        return script
+    _refuse_what_lacks()
+    if folder.exists() and not folder.is_dir():
+        raise NotMade(f"{folder} is no folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MADE).exists():
+        raise NotMade(f"{folder} holds something else: name a new folder, or an empty one")
+    try:
+        _make(folder, ncnn)
+    except OSError as error:
+        raise NotMade(f"{error.filename or folder}: {error.strerror}") from None
+    return script
+
+
+def _says(folder: Path) -> str | None:
+    """The version of ncnn that is in `folder`; None where nothing whole is."""
+    try:
+        return (folder / MADE).read_text("utf-8").strip()
+    except OSError:
+        return None
+
+
+def _refuse_what_lacks() -> None:
+    lacking = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
+    if not lacking:
+        return
+    what = f"there is no {', '.join(lacking)} on {platform.system()}"
+    if lacking.keys() == {"qemu-aarch64"}:
+        raise NotMade(f"{what}: apt-get install {lacking['qemu-aarch64']}")
+    raise NotMade(f"{what}; this works on Debian and its like, and {ELSEWHERE}")
+
+
+def _make(folder: Path, ncnn: str) -> None:
+    apt, root, site = folder / "apt", folder / "root", folder / "site"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MADE).write_text("", "utf-8")  # what is in here from now on is ours
+    for old in (apt, root, site):
+        shutil.rmtree(old, ignore_errors=True)
+    for new in (apt / "lists" / "partial", apt / "cache" / "archives" / "partial", root):
+        new.mkdir(parents=True)
+    (apt / "status").touch()
+    own = _apt(apt)
+    _run([*own, "update"], "the packages of ARM64 could not be listed")
+    _run([*own, "-y", "-d", "install", *PACKAGES], "Python for ARM64 could not be downloaded")
+    for package in sorted((apt / "cache" / "archives").glob("*.deb")):
+        _run(["dpkg", "-x", str(package), str(root)], f"{package.name} could not be unpacked")
+    if not (root / "lib").exists():
+        (root / "lib").symlink_to("usr/lib")  # newer Debian: base-files has the link
+    pythons = [one.name for one in (root / "usr" / "bin").glob("python3.*")]
+    python = next(name for name in pythons if re.fullmatch(r"python3\.\d+", name))
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
+    pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python[6:]}"]
+    pip += [f"--platform={one}" for one in PLATFORMS]
+    _run([*pip, f"ncnn=={ncnn}"], f"there is no ncnn {ncnn} for {python} on ARM64")
+    script = folder / "python"
+    places = {name: shlex.quote(str(path)) for name, path in (("root", root), ("site", site))}
+    qemu = shlex.quote(str(shutil.which("qemu-aarch64")))
+    text = SCRIPT.format(qemu=qemu, script=shlex.quote(str(script)), cpu=CPU, python=python, **places)
+    script.write_text(text, "utf-8")
+    script.chmod(0o755)
+    _run([str(script), "-c", "import ncnn; ncnn.Net()"], "the emulated Python does not run")
+    shutil.rmtree(apt)
+    (folder / MADE).write_text(f"{ncnn}\n", "utf-8")
+
+
+def _apt(folder: Path) -> list[str]:
+    """An apt-get that keeps everything it knows in `folder`, and this system's sources alone."""
+    options = {
+        "APT::Architecture": "arm64",
+        "APT::Architectures::": "arm64",
+        "Dir::State": folder,
+        "Dir::State::Lists": folder / "lists",
+        "Dir::State::status": folder / "status",
+        "Dir::Cache": folder / "cache",
+        "Debug::NoLocking": 1,
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "",
+    }
+    return ["apt-get", "-q", *(f"-o{name}={value}" for name, value in options.items())]
+
+
+def _run(command: Sequence[str], failed: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotMade(f"{failed}: {command[0]} took more than {SECONDS:g} s") from None
+    if done.returncode != 0:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        why = next((line for line in said if re.match(r"(E|ERROR):", line)), said[-1] if said else "")
+        raise NotMade(f"{failed}: {quoted(why or f'exit status {done.returncode}')}")
