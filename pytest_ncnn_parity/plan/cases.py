@@ -264,7 +264,9 @@ class Plan:
         """What `layer`, or any layer nothing is said of, is allowed."""
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
-            default = OPERATORS.get((comparison.precision, operator(layer)), default)
+            default = OPERATORS.get(
+                (comparison.precision, operator(layer, comparison.candidate)), default
+            )
         tolerance = self._base(comparison, default)
         headroom = self.spec.tolerance.headroom
         if comparison.judges_headroom and headroom is not None:

@@ -1,6 +1,7 @@
 """Which cases there are, and under which tolerance."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -157,6 +158,28 @@ def test_a_reciprocal_root_has_a_tolerance_that_other_functions_have_not() -> No
     plan = Plan(spec, param.parse("\n".join(["7767517", "4 4", *lines]), "n.param"))
     assert tolerance(plan, "a") == OPERATORS["fp32", "UnaryOp rsqrt"]
     assert tolerance(plan, "b") == tolerance(plan, "c") == DEFAULTS["fp32"].layer
+
+
+def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
+    spec = Spec(model={"param": "n.param", "bin": "n.bin"}, inputs={"s": {"x0": {"random": "normal"}}})
+    lines = [
+        "Input in 0 1 x0",
+        "Convolution a 1 1 x0 x1 0=8 1=3 6=576",
+        "Convolution masked 1 1 x1 x2 0=8 1=3 6=576 31=64",
+        "Convolution strided 1 1 x2 x3 0=8 1=3 3=2 6=576",
+        "ConvolutionDepthWise deep 1 1 x3 x4 0=8 1=3 6=72 7=8",
+    ]
+    plan = Plan(spec, param.parse("\n".join(["7767517", "5 5", *lines]), "n.param"))
+    _, layer, *others = plan.graph.layers
+    on_cpu = BUILT_IN["fp16-vs-fp32-cpu"][0]
+    assert on_cpu.candidate is not None
+    allowed = OPERATORS["fp16", "winograd Convolution"]
+    assert plan.tolerance(on_cpu, layer) == plan.tolerance(on_cpu.on("arm"), layer) == allowed
+    usual = DEFAULTS["fp16"].layer
+    assert {plan.tolerance(on_cpu, other) for other in others} == {usual}
+    assert plan.tolerance(SHIPPED, layer) == usual
+    direct = replace(on_cpu.candidate, options={"use_winograd_convolution": False})
+    assert plan.tolerance(replace(on_cpu, candidate=direct), layer) == usual
 
 
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:
