@@ -71,7 +71,8 @@ class Engine:
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing, and return what it found as an `answer`."""
-        message = next(self._messages(job))
+        # to the job's end: a worker that is left in the middle of a job is not asked again
+        *_, message = self._messages(job)
         assert isinstance(message, Mapping)
         return _decoded(TypeAdapter(answer), message["answer"])
 

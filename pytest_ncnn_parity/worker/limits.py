@@ -79,6 +79,18 @@ def most() -> int | None:
     return None if soft == resource.RLIM_INFINITY else int(soft)
 
 
+def has_held_less_than_half() -> bool:
+    """Whether this process has never held half of what it may."""
+    limit = most()
+    return limit is None or 2 * held() < limit
+
+
+def at_most_a_quarter(size: int) -> int:
+    """`size` bytes, or a quarter of what this process may hold where that is less."""
+    limit = most()
+    return size if limit is None else min(size, limit // 4)
+
+
 def refused(what: str, code: int) -> tuple[str, str]:
     """The kind and the detail of a death by ncnn's `code` for `what`.
 

@@ -58,6 +58,20 @@ def test_networks_are_loaded_once_for_all_samples(tmp_path: Path) -> None:
     assert steps.count("layer 1 c1 on cpu fp32") == 2
 
 
+def test_what_is_asked_about_a_red_case_finds_its_networks_loaded(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32-vulkan]")
+    comparison = plan.spec.comparisons[1]
+    asked = (
+        job(plan),
+        jobs.fingerprint(plan, "noise", 1),
+        jobs.profile(plan, "noise", comparison, 1),
+        job(plan, "fp16-vs-fp32-vulkan::output:c3"),
+        jobs.time(plan, "noise", [(Setup("vulkan", "fp16"), 0)], [], 1),
+    )
+    loads = [m["at"] for m in talk(*asked) if m.get("at", "").startswith("load on")]
+    assert sorted(loads) == ["load on cpu fp32", "load on vulkan fp16", "load on vulkan fp32"]
+
+
 def test_results_are_streamed_as_they_stand(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[cpu-vs-vulkan]")
     kinds = [
@@ -204,6 +218,18 @@ def test_a_job_that_is_given_up_leaves_nothing_to_the_next(tmp_path: Path) -> No
     try:
         assert next(engine.run(ranges)).id == "fp16-range::c1"
         assert [result.id for result in engine.run(outputs)] == ["cpu-vs-vulkan::output:c3"]
+    finally:
+        engine.close()
+
+
+def test_a_worker_that_has_answered_is_asked_again(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-range]")
+    engine = Engine(60.0)
+    try:
+        first = engine.ask(jobs.fingerprint(plan, "noise", 1), dict[str, str])
+        worker = engine.pid
+        assert engine.ask(jobs.fingerprint(plan, "noise", 1), dict[str, str]) == first
+        assert engine.pid == worker is not None
     finally:
         engine.close()
 

@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.network.winograd import channels
+from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import vulkan
@@ -23,7 +24,7 @@ from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
-from pytest_ncnn_parity.worker.networks.step_cache import StepCache
+from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 
 
@@ -47,7 +48,8 @@ class Pool:
     def __init__(self, enter: Callable[[Step], None], listener: Listener | None = None) -> None:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
-        self._cache = StepCache()
+        self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
+        self._unpatched: set[str] = set()  # keys of what jobs have named of the spec's own network
         self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
@@ -57,12 +59,18 @@ class Pool:
         self.files = CheckedFiles(self._registry, enter)
 
     def prepare(self, job: Job) -> None:
-        """Drop the networks that neither `job` nor the search it belongs to names."""
+        """Drop the networks that neither `job` nor the search it belongs to names.
+
+        Outside of searches the unpatched ones stay if there is room: the next question is about them.
+        """
         self._far.prepare(job.workers)
         remember = isinstance(job, Judge) and job.remember
         if not (remember and self._cache.is_open):
-            named = {load.key for spec in job.nets for load in self._loads(job, spec)}
-            for key in [key for key in self._loaded if key not in named]:
+            named = {load.key: load for spec in job.nets for load in self._loads(job, spec)}
+            here = {key: load for key, load in named.items() if not load.spec.worker}
+            self._unpatched |= {key for key, load in here.items() if load.model == job.models[0]}
+            kept = self._unpatched if not remember and limits.has_held_less_than_half() else set()
+            for key in [key for key in self._loaded if key not in kept | named.keys()]:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
             self._int8 = {model: int8 for model, int8 in self._int8.items() if model in job.models}
