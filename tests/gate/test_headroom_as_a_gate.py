@@ -83,22 +83,36 @@ def accumulating(folder: Path) -> None:
     net.layer("Convolution", "conv", [convolved], ["d"], "0=8 1=5 4=2 5=1 6=3200", weights)
     weights = [rng.choice([-0.1, 0.1], (8, 6400)), np.zeros(8)]
     net.layer("InnerProduct", "dense", [multiplied], ["e"], "0=8 1=1 2=51200", weights)
+    few, channelwise, spread, rows = net.split(few, 4)
     net.layer("Pooling", "small", [few], ["f"], "0=1 1=2 2=2")
+    weights = [rng.choice([-1.0, 1.0], (16, 20, 20)), np.zeros(16)]
+    params = "0=16 1=20 5=1 6=6400 7=16"
+    net.layer("ConvolutionDepthWise", "depthwise", [channelwise], ["g"], params, weights)
+    weights = [rng.choice([-1.0, 1.0], (8, 16, 6, 6)), np.zeros(8)]
+    params = "0=8 1=6 3=1 4=2 5=1 6=4608"
+    net.layer("Deconvolution", "transposed", [spread], ["h"], params, weights)
+    rows = net.layer("Reshape", "rows", [rows], params="0=400 1=16")
+    params = "3=1 5=1 6=1 7=0 8=8 9=400 10=-1"
+    net.layer("Gemm", "gemm", [rows], ["i"], params, [rng.choice([-1.0, 1.0], (8, 400))])
+    many = net.layer("Input", "many", params="0=40000")
+    net.layer("Softmax", "softmax", [many], ["j"], "0=0 1=1")
     net.write(folder / "net")
 
 
 @pytest.mark.once
 def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pytest.Pytester) -> None:
     accumulating(pytester.path)
-    sample = "inputs:\n  some: {in0: {random: uniform, low: 150, high: 200}}\n"
+    inputs = "in0: {random: uniform, low: 150, high: 200}, many: {constant: 3.0}"
+    sample = f"inputs:\n  some: {{{inputs}}}\n"
     networks.spec(pytester.path, f"{sample}{OFF}tolerance: {{headroom: 2}}\n")
     run = gate()
-    layers = ["windows", "all", "mean", "conv", "dense"]
-    assert red(run) == dict.fromkeys(layers, "headroom")
+    layers = ["windows", "all", "mean", "conv", "dense", "depthwise", "transposed", "gemm"]
+    assert red(run) == dict.fromkeys([*layers, "softmax"], "headroom")
+    assert run.cases[f"some::{RANGE}::softmax"]["inside"]["bound"] == 40_000
     for layer in layers:
         inside = run.cases[f"some::{RANGE}::{layer}"]["inside"]
         assert (inside["kernel"], inside["bound"] > 32752) == ("fp16 arithmetic", True)
     fix = run.fixes[RANGE]
-    assert (fix["masks"], fix["verified"]) == (dict.fromkeys(layers, 1), True)
+    assert (fix["masks"], fix["verified"]) == (dict.fromkeys(layers, 1) | {"softmax": 18}, True)
     networks.spec(pytester.path, f"{sample}{OFF}")
     assert red(gate()) == {}

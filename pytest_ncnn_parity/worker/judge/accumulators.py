@@ -37,6 +37,9 @@ SUMMED: Mapping[int, Callable[[Array], Array]] = {
 }
 
 
+STORING = frozenset(("Softmax",))  # whose sums are stored, so that fp32 arithmetic is no cure
+
+
 def adds_up(layer: Layer) -> bool:
     """Whether `largest_sum` knows the operator."""
     return layer.type in _KNOWN
@@ -48,7 +51,7 @@ def largest_sum(layer: Layer, value: Array, weights: Weights) -> float:
     0 for operators that add up little, or that are not known here. Raises Unreadable.
     """
     known = _KNOWN.get(layer.type)
-    if known is None or number(layer, INT8):
+    if known is None or (layer.type != "Gemm" and number(layer, INT8)):
         return 0.0
     with np.errstate(over="ignore"):
         return known(layer, value, weights)
@@ -72,6 +75,66 @@ def _convolution(layer: Layer, value: Array, weights: Weights) -> float:
     padded = np.pad(value, ((0, 0), *edges), constant_values=decimal(layer, 18, 0.0))
     shaped = weights(count).reshape(outputs, len(value), h.kernel, w.kernel)
     return accumulators.of_windows(padded, shaped, *_sliding(h, w))
+
+
+def _depthwise(layer: Layer, value: Array, weights: Weights) -> float:
+    """A convolution for each group of channels."""
+    w, h = windows_of(layer, CONVOLVED)
+    outputs, count, groups = number(layer, 0), number(layer, 6), number(layer, 7, 1)
+    if value.ndim != 3 or number(layer, 19) or groups < 1 or outputs % groups or len(value) % groups:
+        return 0.0
+    inputs = len(value) // groups
+    if count != outputs * inputs * h.kernel * w.kernel:
+        return 0.0
+    edges = (_edges(h, value.shape[1]), _edges(w, value.shape[2]))
+    padded = np.pad(value, ((0, 0), *edges), constant_values=decimal(layer, 18, 0.0))
+    shaped = weights(count).reshape(groups, outputs // groups, inputs, h.kernel, w.kernel)
+    parts = padded.reshape(groups, inputs, *padded.shape[1:])
+    return max(
+        accumulators.of_windows(part, own, *_sliding(h, w))
+        for part, own in zip(parts, shaped, strict=True)
+    )
+
+
+def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
+    """What a convolution with its kernel turned round makes of values that lie a stride apart."""
+    w, h = windows_of(layer, CONVOLVED)
+    outputs, count = number(layer, 0), number(layer, 6)
+    per_channel = outputs * w.kernel * h.kernel
+    sized = any(number(layer, key) for key in (18, 19, 20, 21, 28))
+    if value.ndim != 3 or count != per_channel * len(value) or sized:
+        return 0.0
+    around = [(one.extent - 1 - one.before, one.extent - 1 - one.after) for one in (h, w)]
+    if min(h.before, h.after, w.before, w.after) < 0 or min(map(min, around)) < 0:
+        return 0.0
+    sizes = [(size - 1) * one.stride + 1 for size, one in zip(value.shape[1:], (h, w), strict=True)]
+    apart = np.zeros((len(value), *sizes), value.dtype)
+    apart[:, :: h.stride, :: w.stride] = value
+    shaped = weights(count).reshape(outputs, len(value), h.kernel, w.kernel)[:, :, ::-1, ::-1]
+    gaps = (h.dilation, w.dilation)
+    return accumulators.of_windows(
+        np.pad(apart, ((0, 0), *around)), shaped, (h.kernel, w.kernel), (1, 1), gaps
+    )
+
+
+def _gemm(layer: Layer, value: Array, weights: Weights) -> float:
+    """A matrix by one that the file holds; what is added to the product is left out."""
+    if value.ndim != 2 or number(layer, 18) or number(layer, 4) or not number(layer, 5):
+        return 0.0
+    columns, inner = number(layer, 8), number(layer, 9)
+    if min(columns, inner) < 1:
+        return 0.0
+    rows = value.T if number(layer, 2) else value
+    held = weights(columns * inner)
+    held = held.reshape(columns, inner) if number(layer, 3) else held.reshape(inner, columns).T
+    return accumulators.of_products(rows, held) if rows.shape[1] == inner else 0.0
+
+
+def _softmax(layer: Layer, value: Array, _: Weights) -> float:
+    """The sum of powers of e, of which the largest is 1 (softmax_reduce_sum.comp)."""
+    axis = number(layer, 0) % value.ndim
+    powers = np.exp(value.astype(np.float64) - value.max(axis, keepdims=True))
+    return accumulators.of_sums(powers, (axis,))
 
 
 def _edges(window: Window, size: int) -> tuple[int, int]:
@@ -117,6 +180,10 @@ def _reduction(layer: Layer, value: Array, _: Weights) -> float:
 _KNOWN: Mapping[str, Callable[[Layer, Array, Weights], float]] = {
     "InnerProduct": _inner_product,
     "Convolution": _convolution,
+    "ConvolutionDepthWise": _depthwise,
+    "Deconvolution": _deconvolution,
+    "Gemm": _gemm,
+    "Softmax": _softmax,
     "Pooling": _pooling,
     "Reduction": _reduction,
 }

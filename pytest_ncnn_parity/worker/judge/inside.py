@@ -10,13 +10,14 @@ from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
+    NO_FP16_STORAGE,
     NO_VULKAN,
     NO_WINOGRAD,
     loses_fp16,
 )
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
-from pytest_ncnn_parity.worker.judge.accumulators import adds_up, largest_sum
+from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -43,7 +44,8 @@ class Insides:
             return None
         try:
             inside = self._by_winograd(layer, blob.array, headroom)
-            if inside is None and headroom > 1.0 and not layer.mask & NO_FP16_ARITHMETIC:
+            fp16 = layer.type in STORING or not layer.mask & NO_FP16_ARITHMETIC
+            if inside is None and headroom > 1.0 and fp16:
                 inside = self._summed(layer, blob.array, headroom)
         except Unreadable:
             return None
@@ -87,4 +89,7 @@ class Insides:
         bound = largest_sum(layer, value, lambda count: self._nets.weights(layer, count))
         if bound < FP16_MAX / headroom:
             return None
+        if layer.type in STORING:
+            cure = NO_VULKAN | NO_FP16_STORAGE
+            return Inside("fp16 storage", cure, 0.0, "", bound, "a sum inside")
         return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, 0.0, "", bound, "a sum inside")
