@@ -98,6 +98,21 @@ def int8_taken_for_something_else(failure: Failure) -> Explanation | None:
     )
 
 
+def cast_takes_fp16_for_fp32(failure: Failure) -> Explanation | None:
+    """A Cast from fp32 in a network that is stored in fp16 (src/layer/vulkan/cast_vulkan.cpp)."""
+    layer, half = failure.case.layer, failure.case.comparison.half
+    on_vulkan = str(failure.evidence.execution).startswith("vulkan")
+    if layer is None or layer.type != "Cast" or half is None or not on_vulkan or not failure.collapsed:
+        return None
+    if not failure.evidence.right("fp32_on_device"):
+        return None
+    return with_trials(
+        failure,
+        f"{failure.seen}; ncnn's Cast on Vulkan takes its input for fp32, which is stored in {half}",
+        "ncnn converts values by itself: remove the Cast, or mask it with the layers beside it",
+    )
+
+
 def wrong_in_fp32(failure: Failure) -> Explanation | None:
     if failure.case.comparison.half is not None:
         return None

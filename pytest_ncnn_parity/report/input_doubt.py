@@ -19,17 +19,29 @@ BY_VALUES = frozenset(
 
 
 def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
-    """The samples that are fed with nothing but noise: the shape of each input by its blob."""
+    """The samples that are fed with random numbers alone: the shape of each input by its blob."""
     shapes: dict[str, dict[str, list[int]]] = {}
     for sample, blobs in plan.spec.inputs.items():
         drawn = {
             blob: list(source.shape or plan.input_shape(blob))
             for blob, source in blobs.items()
-            if isinstance(source, RandomSource) and source.random in ("normal", "uniform")
+            if isinstance(source, RandomSource) and source.random in ("normal", "uniform", "smooth")
         }
         if len(drawn) == len(blobs):
             shapes[sample] = drawn
     return shapes
+
+
+def smooth(plan: Plan) -> list[str]:
+    """Those of them that are like pictures already, though of nothing."""
+    return [
+        sample
+        for sample in noise(plan)
+        if all(
+            isinstance(source, RandomSource) and source.random == "smooth"
+            for source in plan.spec.inputs[sample].values()
+        )
+    ]
 
 
 def of_case(plan: Plan, sample: str, cause: str) -> str:
@@ -37,7 +49,8 @@ def of_case(plan: Plan, sample: str, cause: str) -> str:
     random = noise(plan)
     if cause not in BY_VALUES or sample not in random:
         return ""
-    real = [printable(other) for other in plan.spec.inputs if other not in random]
+    like_it = random.keys() if sample in smooth(plan) else random.keys() - set(smooth(plan))
+    real = [printable(other) for other in plan.spec.inputs if other not in like_it]
     advice = f" unless {' or '.join(real)} is red as well" if real else ": feed a real input first"
     return f"input:    random numbers only, which may be at fault{advice}"
 
@@ -49,12 +62,13 @@ def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:
     doubtful = [case for case in red if case["cause"] in BY_VALUES]
     if not doubtful or any(case["sample"] not in noise for case in red):
         return []
-    samples = dict.fromkeys(case["sample"] for case in doubtful)
-    return [printable(line) for line in _lines(noise[next(iter(samples))], list(samples), doubtful)]
+    samples = list(dict.fromkeys(case["sample"] for case in doubtful))
+    smooth = set(samples) <= set(network.get("smooth", []))
+    return [printable(line) for line in _lines(noise[samples[0]], samples, doubtful, smooth)]
 
 
 def _lines(
-    shapes: dict[str, list[int]], samples: Collection[str], red: Collection[CaseRecord]
+    shapes: dict[str, list[int]], samples: Collection[str], red: Collection[CaseRecord], is_smooth: bool
 ) -> Iterator[str]:
     which = f"sample{'s' * (len(samples) > 1)} {', '.join(samples)}"
     yield (
@@ -65,7 +79,8 @@ def _lines(
     smooth = (
         (blob, f"{{random: smooth, shape: {shape}, low: 0, high: 1}}") for blob, shape in shapes.items()
     )
-    yield _sample("smooth", smooth)
+    if not is_smooth:
+        yield _sample("smooth", smooth)
     yield _sample("picture", ((blob, "{image: picture.png}") for blob in shapes))
     yield _sample("recorded", ((blob, "{file: recorded.npy}") for blob in shapes))
 

@@ -46,6 +46,7 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
             comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]
         ],
         "noise": input_doubt.noise(plan),
+        "smooth": input_doubt.smooth(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
     }
 

@@ -147,6 +147,7 @@ def _unknown(spec: str) -> NetworkRecord:
         "samples": [],
         "comparisons": [],
         "noise": {},
+        "smooth": [],
         "layers": [],
     }
 

@@ -52,6 +52,15 @@ def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:
     )
 
 
+def test_a_cast_that_takes_fp16_for_fp32_is_the_devices_fault() -> None:
+    of = case("to_half", "Cast")
+    values = ([0.0, 9.0], [1.0, 2.0])
+    wrong = failed(*values, without_arithmetic=WRONG, fp32_on_device=RIGHT, **ON_VULKAN)
+    assert headline(of, wrong).endswith("takes its input for fp32, which is stored in fp16 (device)")
+    on_cpu = failed(*values, without_arithmetic=WRONG, fp32_on_device=RIGHT)
+    assert headline(of, on_cpu).endswith("(precision)")
+
+
 def test_a_packed_kernel_is_the_devices_fault() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, without_packing=RIGHT)
     assert headline(CONV, result).endswith(

@@ -70,6 +70,14 @@ def test_its_lines_are_samples_of_a_spec() -> None:
     assert sources[0]["shape"] == [3, 8, 8]
 
 
+def test_what_is_smooth_already_is_doubted_without_advice_to_feed_that() -> None:
+    network: Any = {"noise": NOISE, "smooth": ["more"]}
+    first, *samples = input_doubt.lines(network, [red("more")])
+    assert "more" in first
+    assert [line.split(":")[0].strip() for line in samples] == ["picture", "recorded"]
+    assert len(input_doubt.lines(network, [red("noise"), red("more")])) == 4
+
+
 def test_every_report_says_it_before_what_is_red() -> None:
     case = {**red("noise"), **documents.message("conv: is wrong (precision)")}
     lines = doubt(case)

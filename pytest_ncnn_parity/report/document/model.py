@@ -53,9 +53,10 @@ class NetworkRecord(TypedDict):
     noise: NotRequired[
         Annotated[
             dict[str, dict[str, list[int]]],
-            Field(description="samples of nothing but random: normal or uniform; their shapes by blob"),
+            Field(description="samples of random numbers alone; the shapes of their inputs by blob"),
         ]
     ]
+    smooth: NotRequired[Annotated[list[str], Field(description="those of them that are smooth")]]
     layers: list[LayerRecord]
 
 

@@ -98,7 +98,9 @@ class Conversions:
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
-            raise Skip("holds integers, which stay as they are", LASTING)
+            whole = all(self._blobs[b].array.dtype.kind in "iu" for b in layer.outputs)
+            what = "integers, which stay" if whole else "16 bits already, which stay"
+            raise Skip(f"holds {what} as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         made = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
