@@ -30,8 +30,10 @@ def judge(
         return replace(compare(candidate, reference, Tolerance()), integers=True)
     if nature is UNKNOWN and not whole:
         return compare(candidate, reference, tolerance)
-    scale = scale_of(reference, nature, tolerance.scaled, whole)
-    metrics = compare(candidate, reference, tolerance, scale)
+    by_largest = nature.parts is None and not nature.unit and not whole  # which compare finds itself
+    own = None if by_largest else scale_of(reference, nature, tolerance.scaled, whole)
+    metrics = compare(candidate, reference, tolerance, own)
+    scale = metrics.reference_absmax if own is None else own
     if nature.sums_to_one and tolerance.scaled:
         metrics = _with_sums(metrics, candidate, reference, tolerance, None if whole else nature.along)
     is_map = whole and nature.unit > 0.0

@@ -9,7 +9,7 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.compare.metrics import BLOCK
 
 Array = npt.NDArray[Any]
@@ -80,7 +80,7 @@ class Blob:
 
     def _walk(self) -> tuple[float, int, int]:
         """absmax, nan and tiny, block by block: a whole copy of a blob would be the peak of memory."""
-        absmax, nan, small = 0.0, 0, []
+        absmax, nan, tiny = 0.0, 0, 0
         rows = max(1, BLOCK // max(1, self.array[:1].size))
         for start in range(0, self.array.shape[0], rows):
             size = np.abs(self.array[start : start + rows])
@@ -89,16 +89,8 @@ class Blob:
                 nan += int(np.count_nonzero(np.isnan(size)))
                 largest = float(size[np.isfinite(size)].max(initial=0.0))
             absmax = max(absmax, largest)
-            if ((size < FP16_NORMAL) & (size != 0.0)).any():
-                small.append(slice(start, start + rows))
-        return absmax, nan, self._zeroed(small)
-
-    def _zeroed(self, blocks: list[slice]) -> int:
-        """How many values fp16 makes 0."""
-        return sum(
-            int(np.count_nonzero((self.array[b].astype(np.float16) == 0.0) & (self.array[b] != 0.0)))
-            for b in blocks
-        )
+            tiny += int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
+        return absmax, nan, tiny
 
     @property
     def absmax(self) -> float:

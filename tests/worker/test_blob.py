@@ -1,0 +1,18 @@
+"""What is asked of a value in host memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+
+def test_what_fp16_makes_zero_is_counted_to_the_last_bit() -> None:
+    half = np.float32(2.0**-25)  # between 0 and the least subnormal: to the even one, which is 0
+    near = np.array([half, np.nextafter(half, np.float32(0)), np.nextafter(half, np.float32(1))])
+    drawn = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    edges = np.array([0.0, -0.0, np.nan, np.inf, 2.0**-24, 2.0**-149, 1.0], np.float32)
+    values = np.concatenate([near, -near, edges, drawn * np.float32(2.0**-24)]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        lost = (values.astype(np.float16) == 0.0) & (values != 0.0)
+    assert Blob.of(values).tiny == np.count_nonzero(lost) > 10_000
