@@ -96,7 +96,7 @@ class JobNets:
         try:
             return self[number]
         except StepFailed as failed:
-            # what is wrong with the files is wrong with all networks: one case tells
+            # what is wrong with the files is wrong with all networks: one case says so
             of_all = failed.step.of_files and not self._job.nets[number].other
             teller = self._first if of_all else self._teller[number]
             if failed.step.kind == "worker":  # nor is it another one for each of its networks
@@ -109,7 +109,7 @@ class JobNets:
                 raise Skip(f"not run: {failed.death.detail}") from None
             raise Skip(
                 f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
-                "and tells why"
+                "and says why"
             ) from None
 
 
