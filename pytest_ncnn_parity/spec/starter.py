@@ -38,7 +38,7 @@ def starter(path: Path, folder: Path) -> str:
 
 
 def _head(path: Path, weights: bool) -> Iterator[str]:
-    missing = "" if weights else "  # it is not there: put it there, or name the weights"
+    missing = "" if weights else "  # this file does not exist: create it, or name the weights"
     yield f"# yaml-language-server: $schema={SCHEMA}"
     yield f"# (for editors; make that file with: pytest --ncnn-parity-schema=spec > {SCHEMA})"
     yield ""
@@ -49,14 +49,14 @@ def _head(path: Path, weights: bool) -> Iterator[str]:
 
 def _inputs(inputs: Iterable[FirstInput]) -> Iterator[str]:
     yield ""
-    yield "# Samples: each has a source for every input. Values such as the model meets find the most:"
-    yield "# record some, {file: in0.npy}."
+    yield "# Samples: each has a source for every input. Real values find the most faults: record some,"
+    yield "# {file: in0.npy}."
     yield "inputs:"
     yield "  noise:"
     said: set[str] = set()
     for fed in inputs:
         yield from (f"    {line}" for line in fed.comments if line not in said)
-        said.update(fed.comments)  # of many inputs of one kind it is said once
+        said.update(fed.comments)  # for many inputs of one kind it is said once
         yield from (f"    {line}" for line in _pair(fed.blob, fed.source))
 
 
@@ -68,7 +68,7 @@ def _pair(name: str, value: str) -> list[str]:
 def _rest(graph: Graph) -> Iterator[str]:
     last = graph.layers[-1]
     yield ""
-    yield "compare: [cpu-vs-vulkan, fp16-vs-fp32, fp16-range]  # the default; also shipped, and own ones"
+    yield "compare: [cpu-vs-vulkan, fp16-vs-fp32, fp16-range]  # the default; also shipped, or your own"
     yield ""
     yield "# Further keys; remove the '# ' to use one:"
     yield "# tolerance:"
@@ -79,12 +79,12 @@ def _rest(graph: Graph) -> Iterator[str]:
         yield "#   outputs:"
         yield from (f"#     {line}" for line in _pair(output, "{cosine: 0.999}"))
     if graph.outputs:
-        yield "# outputs:  # the blobs your app takes out; these are what no layer reads"
+        yield "# outputs:  # the blobs your app takes out; these are those that no layer reads"
         yield from (f"#   - {yaml12.quoted(output)}" for output in graph.outputs)
-    yield '# layers: {include: ["*"], exclude: []}  # which get cases'
-    yield "# masks:  # 31= on top of the .param's, in memory; a red run says which"
+    yield '# layers: {include: ["*"], exclude: []}  # which layers are judged'
+    yield "# masks:  # added to the .param's in memory; a red run suggests some"
     yield from (f"#   {line}" for line in _pair(last.name, "18"))
-    yield "# known:  # failures to live with"
+    yield "# known:  # expected failures"
     yield f"#   - layer: {yaml12.quoted(last.name)}"
     yield "#     comparison: fp16-range"
     yield "#     reason: why it may fail"

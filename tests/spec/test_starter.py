@@ -31,7 +31,7 @@ def test_weights_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> No
     networks.chain(tmp_path)
     (tmp_path / "net.bin").unlink()
     text = starter.starter(tmp_path / "net.param", tmp_path)
-    assert "bin: net.bin  # it is not there" in text
+    assert "bin: net.bin  # this file does not exist" in text
 
 
 def test_shapes_come_from_the_input_line_or_a_hint(tmp_path: Path) -> None:
