@@ -21,7 +21,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --window-size=1200,900"
 ).split()
-PATIENCE = 60  # seconds; a machine may be busy
+PATIENCE = 120  # seconds; a machine may be busy
 
 
 class Browser:
@@ -130,6 +130,7 @@ def start(folder: Path) -> Iterator[Browser]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = Chrome(options=options, service=Service(driver))
+    opened.set_script_timeout(PATIENCE)
     try:
         yield Browser(opened, folder)
     finally:
