@@ -66,7 +66,7 @@ def test_each_worker_has_its_own_fate(
     assert fates("shape") == ["passed", "device", "passed", "passed"]
     assert fates("lies") == ["passed", "worker", "skipped", "skipped"]
     for name, said in (
-        ("gone", "No such file"),
+        ("gone", "cannot be started here: No such file"),
         ("bare", "has no ncnn"),
         ("lost", "no such device is connected"),
     ):

@@ -156,7 +156,7 @@ class FarMachine:
                 raise Garbled(f"its Python has no ncnn ({message['no_ncnn']}): pip install ncnn there")
             self._greeting = answers.greeting(message)
         except OSError as error:
-            problem = f"{self.worker.command[0]}: {error.strerror}"
+            problem = f"{commands.argv(self.worker)[0]} cannot be started here: {error.strerror}"
         except Late:
             problem = f"it did not greet within {STARTUP_SECONDS * patience:g} s"
         except Ended as ended:
