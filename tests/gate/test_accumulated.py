@@ -52,7 +52,7 @@ def test_errors_of_layers_that_are_all_right_add_up(gate: Gate) -> None:
 def test_without_the_option_nothing_is_followed_and_the_failure_names_it(gate: Gate) -> None:
     run = gate("--ncnn-parity-fix=off")
     assert {case["accumulated"] for case in run.cases.values()} == {None}
-    assert f"where the error grows on its way here: {ON} tells" in run.output
+    assert f"{ON} shows where the error grows on its way here" in run.output
 
 
 @pytest.mark.usefixtures("cancellation")

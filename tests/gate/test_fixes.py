@@ -146,7 +146,7 @@ def test_a_budget_that_ends_leaves_what_was_verified_so_far(
 
 @pytest.mark.once
 def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[..., Path]) -> None:
-    example("style_decoder", without=("other",))
+    example("style_decoder")
     run = gate("--ncnn-parity-fix-runs=1", "-k", f"{FP16} and sum_15")
     assert run.fixes[FP16]["masks"] == {}
     assert "the budget of the search was spent before a set of masks was right" in run.output
