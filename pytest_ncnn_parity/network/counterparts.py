@@ -102,8 +102,8 @@ class Counterparts:
     @cached_property
     def of(self) -> dict[int, Counterpart]:
         """By the number of a layer here, its counterpart; layers that compute nothing have none."""
-        found = {layer.number: self._counterpart(layer) for layer in self.here.layers}
-        return {number: one for number, one in found.items() if one is not None}
+        counterparts = {layer.number: self._counterpart(layer) for layer in self.here.layers}
+        return {number: one for number, one in counterparts.items() if one is not None}
 
     def _counterpart(self, layer: Layer) -> Counterpart | None:
         own = set(layer.outputs)

@@ -83,14 +83,14 @@ def greeting(message: Message) -> Greeting:
 
 
 def devices(message: Message) -> tuple[Device, ...]:
-    found = []
+    valid = []
     for one in _list(message.get("devices"), "devices"):
         match one:
             case [str(name), *numbers] if len(numbers) == len(DEVICE_NUMBERS) and name.isprintable():
-                found.append(Device(name[:MOST_TEXT], *map(_number, numbers, DEVICE_NUMBERS)))
+                valid.append(Device(name[:MOST_TEXT], *map(_number, numbers, DEVICE_NUMBERS)))
             case _:
                 raise Malformed(f"{_shown(one)} is no device")
-    return tuple(found)
+    return tuple(valid)
 
 
 def unknown(message: Message) -> list[str]:
@@ -165,19 +165,19 @@ def run(message: Message, data: bytearray) -> Run:
 
 
 def _shapes(message: Message) -> list[tuple[int, tuple[int, ...] | None, str]]:
-    found: list[tuple[int, tuple[int, ...] | None, str]] = []
+    shapes: list[tuple[int, tuple[int, ...] | None, str]] = []
     for one in _list(message.get("outputs"), "outputs"):
         match one:
             case [int(rc), None, str()]:
-                found.append((rc, None, "f"))
+                shapes.append((rc, None, "f"))
             case [int(rc), list(sizes), "f" | "b" as code] if 1 <= len(sizes) <= MOST_DIMS:
                 shape = tuple(_number(one, "a shape") for one in sizes)
                 if min(shape) < 1:
                     raise Malformed(f"{_shown(one)} is no shape")
-                found.append((rc, shape, code))
+                shapes.append((rc, shape, code))
             case _:
                 raise Malformed(f"{_shown(one)} is no output")
-    return found
+    return shapes
 
 
 def _number(value: object, what: str) -> int:

@@ -31,7 +31,7 @@ GLANCE = 1.0  # seconds between two signs of life to whoever waits for us
 class Ended(Exception):
     """The server, or what leads to it, has ended.
 
-    `code`: how the server's process ended, as `subprocess` tells it; None where nobody told, so that the
+    `code`: how the server's process ended, as `subprocess` reports it; None where nobody did, so the
     link was cut. `said`: what was printed there, and by the command that leads there.
     """
 
@@ -187,17 +187,19 @@ class Link:
 
     def _more(self) -> None:
         """Read what there is, or wait for it."""
+        chunk = self._chunk()
+        if not chunk:
+            self._ended(bytes(self._read))
+        self._read += chunk
+        self._refuse_late()
+
+    def _chunk(self) -> bytes:
+        """What there is, or what comes next; nothing where the other end is closed."""
         while True:
             try:
-                chunk = os.read(self._out, CHUNK)
+                return os.read(self._out, CHUNK)
             except BlockingIOError:
                 self._wait(self._out, select.POLLIN)
-                continue
-            if not chunk:
-                self._ended(bytes(self._read))
-            self._read += chunk
-            self._refuse_late()
-            return
 
     def _wait(self, file: int, event: int) -> None:
         """Wait until `file` is ready. Raises Late at the time limit."""
@@ -230,15 +232,11 @@ class Link:
         return False
 
     def _ended(self, last: bytes = b"") -> NoReturn:
-        """Raise Ended with what the watch over there told: in `last`, or in what is still to come."""
+        """Raise Ended with what the watch over there said: in `last`, or in what is still to come."""
         with contextlib.suppress(OSError, Late):
             end = time.monotonic() + END_SECONDS
             while time.monotonic() < end:
-                try:
-                    chunk = os.read(self._out, CHUNK)
-                except BlockingIOError:
-                    self._wait(self._out, select.POLLIN)
-                    continue
+                chunk = self._chunk()
                 if not chunk:
                     break
                 last = (last + chunk)[-2 * CHUNK :]
@@ -248,8 +246,8 @@ class Link:
             self._listen()
         said = self._stderr.decode("utf-8", "replace").strip()
         sign = f"{MAGIC} {self._nonce} ".encode()
-        _, found, notice = last.rpartition(sign)
-        if found:
+        _, separator, notice = last.rpartition(sign)
+        if separator:
             with contextlib.suppress(Garbled):
                 message = _parsed(notice.partition(b"\n")[0])
                 code, printed = message.get("died"), message.get("said")

@@ -105,8 +105,8 @@ class Apart:
 
     def _is_open(self, meeting: Meeting, blob: str) -> bool:
         """Whether a reader of what came of `blob` has not run, as where few cases are selected."""
-        made = (name for name in self._followed[meeting, blob] if name != blob)
-        return not all(self._is_read(meeting[0], name) for name in made)
+        later = (name for name in self._followed[meeting, blob] if name != blob)
+        return not all(self._is_read(meeting[0], name) for name in later)
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
         """The values that met in `layer` and were seen so far to do harm by themselves."""

@@ -76,8 +76,8 @@ class Constants:
             in_fp16(one.astype(np.float32)).reshape(-1, *[1] * (value.ndim - 1)) for one in lost.factors
         )
         with np.errstate(invalid="ignore"):
-            made = (value * factor + summand).astype(np.float32)
-        return {layer.outputs[0]: Blob.of(np.ascontiguousarray(made))}
+            normalized = (value * factor + summand).astype(np.float32)
+        return {layer.outputs[0]: Blob.of(np.ascontiguousarray(normalized))}
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
         """What a norm multiplies each channel by, and adds to it."""

@@ -103,30 +103,30 @@ class Conversions:
             raise Skip(f"holds {what} as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
-        made = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
+        spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
         evidence = with_facts(evidence, layer, blob, values[blob], self._blobs)
-        if made is not None:
-            metrics, blob = self._measure(case)(made.outputs, values)
-            evidence = replace(evidence, blob=blob, constant=made.constant)
+        if spoilt is not None:
+            metrics, blob = self._measure(case)(spoilt.outputs, values)
+            evidence = replace(evidence, blob=blob, constant=spoilt.constant)
         if candidate is None:
             evidence = self._near_the_end(evidence, layer, case.tolerance.headroom)
         inside = evidence.inside
         within = FP16_MAX / case.tolerance.headroom
         near = evidence.near is not None or (inside is not None and inside.reaches(within))
-        at_fault = evidence.reference_nan or near or made is not None
+        at_fault = evidence.reference_nan or near or spoilt is not None
         if (
             unheld is not None
         ):  # does no harm where readers are right with inf: no headroom is asked of it
             stored = {b: value.stored() for b, value in values.items()}
-            kept, _ = self._measure(case)(rounded if made is None else made.outputs, stored)
+            kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
             outcome = "failed" if at_fault or not kept.agrees else "passed"
             self._limits.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
             )
-            if made is not None:
-                self._own_values.keep(case, made.outputs)
+            if spoilt is not None:
+                self._own_values.keep(case, spoilt.outputs)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
@@ -138,7 +138,7 @@ class Conversions:
             return None
         try:
             outputs = self._constants.made(layer, self._blobs, lost)
-            stored = [{b: value.stored() for b, value in made.items()} for made in (outputs, expected)]
+            stored = [{b: value.stored() for b, value in side.items()} for side in (outputs, expected)]
             metrics, _ = self._measure(case)(*stored)
         except StepFailed:
             return None

@@ -152,9 +152,11 @@ class Fp16Range:
             return frozenset()
         key = comparison, layer.number
         if key not in self._effects:
-            made = self._at_turn(layer, comparison, candidate, {b: handed_on[b] for b in sorted(read)})
-            self._effects[key] = None if made is None else frozenset(made)
-            handed_on.update(made or {})
+            effects = self._at_turn(
+                layer, comparison, candidate, {b: handed_on[b] for b in sorted(read)}
+            )
+            self._effects[key] = None if effects is None else frozenset(effects)
+            handed_on.update(effects or {})
         if self._reference.has_all_of(layer):
             values = self._as_fp16_holds(layer, handed_on)
             beyond = {b: v for b, v in values.items() if self._is_beyond(comparison, b)}
@@ -186,7 +188,7 @@ class Fp16Range:
             outputs = self._reference.run(layer, self._as_fp16_holds(layer, handed_on))
         except StepFailed:
             return None
-        made = {}
+        values = {}
         for blob, output in outputs.items():
             value, expected = output, self._reference.blobs[blob]
             if not value.floating or value.array.shape != expected.array.shape:
@@ -197,8 +199,8 @@ class Fp16Range:
                 continue
             if not agrees_but_for_inf(value.array, expected.array, tolerance):
                 return None
-            made[blob] = output
-        return made
+            values[blob] = output
+        return values
 
     def _does_harm(
         self, comparison: str, blob: str, candidate: Net | None, was_stored: bool = False

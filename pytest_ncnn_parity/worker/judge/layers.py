@@ -278,8 +278,8 @@ class LayerJudge:
         at = candidate.counterpart(layer)
         if at is None or feed is None or len(at.replaced) < 2:
             return self._run(reference, layer, feed)
-        made = {blob for one in at.replaced for blob in one.outputs}
-        read = {blob for one in at.replaced for blob in one.inputs} - made
+        inner = {blob for one in at.replaced for blob in one.outputs}
+        read = {blob for one in at.replaced for blob in one.inputs} - inner
         if not read <= self._blobs.keys():
             return self._run(reference, layer, feed)
         values = {blob: self._blobs[blob].rounded(feed) for blob in read}

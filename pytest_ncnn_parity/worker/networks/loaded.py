@@ -188,10 +188,10 @@ class LoadedNet:
         )
 
     def _extract(self, step: Step, inputs: Mapping[str, Blob], outputs: Sequence[str]) -> Made:
-        made = self.native.run(step, self._fed(inputs), self._wanted(outputs))
+        values = self.native.run(step, self._fed(inputs), self._wanted(outputs))
         return {
             blob: Blob.of_integers(value.mat) if blob in self._integers and value.floating else value
-            for blob, value in zip(outputs, made, strict=True)
+            for blob, value in zip(outputs, values, strict=True)
         }
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:

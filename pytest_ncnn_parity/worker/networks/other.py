@@ -62,14 +62,16 @@ class OtherNet:
         if lost is not None:  # of its own run: in the trajectory all that is behind would be lost too
             raise failed(step, "refused", f"there is no value for {lost}")
         fed = {there: inputs[here] for there, here in at.feeds.items()}
-        made = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
-        return {here: made[there] for here, there in at.outputs.items()}
+        blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
+        return {here: blobs[there] for here, there in at.outputs.items()}
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it."""
         named = {here: self._blob(here) for here in outputs}
-        made = self._net.run({self._blob(here): value for here, value in inputs.items()}, named.values())
-        return {here: made[there] for here, there in named.items()}
+        blobs = self._net.run(
+            {self._blob(here): value for here, value in inputs.items()}, named.values()
+        )
+        return {here: blobs[there] for here, there in named.items()}
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
         named = {self._blob(here): value for here, value in inputs.items()}

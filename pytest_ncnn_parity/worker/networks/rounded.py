@@ -79,11 +79,11 @@ def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
     extractor = net.create_extractor()
     for blob in dict.fromkeys(layer.inputs):
         extractor.input(blob, values[blob].mat)
-    made = {}
+    blobs = {}
     for blob in layer.outputs:
         rc, mat = extractor.extract(blob)
         if rc != 0 or mat.empty():
             step = Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
             raise failed(step, "refused", f"extract {blob}: {rc}")
-        made[blob] = Blob(mat)
-    return made
+        blobs[blob] = Blob(mat)
+    return blobs
