@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 Run = Callable[[Sequence[str]], Iterator[Result]]
 
+NO_DOUBT = "no doubt in the reference", "[]"  # its subject, no comparison's name, and its text
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -105,6 +107,22 @@ class KeptResults:
         if value is not None and worker is not None and self._whole():
             self._cache.put(self._plan, "", kind, strict_json.line(value), worker)
         return value
+
+    def doubtful(self, sample: str, work_out: Callable[[], list[int] | None]) -> list[int] | None:
+        """The layers of the reference that `work_out` doubts on `sample`; a doubt is not kept.
+
+        That there is none does not hang on verdicts: it is kept whatever they are.
+        """
+        subject, text = NO_DOUBT
+        if self._cache is None:
+            return work_out()
+        if self._cache.get(self._plan, sample, subject) == text:
+            return []
+        doubtful = work_out()
+        worker = self._engine.pid
+        if doubtful == [] and worker is not None:
+            self._cache.put(self._plan, sample, subject, text, worker)
+        return doubtful
 
     def _whole(self) -> bool:
         """Whether every comparison of every sample is kept."""

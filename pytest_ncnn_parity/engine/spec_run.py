@@ -207,10 +207,11 @@ class SpecRun:
         """
         if not trust.depends_on_reference(result):
             return result
-        doubtful = self.once_kept("trust", list[int], lambda: self._look_for_doubt(sample))
+        look = partial(self._look_for_doubt, sample)
+        doubtful = self.once("trust", "", list[int], partial(self._kept.doubtful, sample, look))
         return trust.weighed(case, result, self.plan.masked, doubtful or ())
 
-    def _look_for_doubt(self, sample: str) -> list[int]:
+    def _look_for_doubt(self, sample: str) -> list[int] | None:
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
         settings = self.settings
         other = Engine(settings.timeout, memory=settings.memory, folder=settings.share, fill=OTHER_FILL)
@@ -218,7 +219,7 @@ class SpecRun:
             with self.working_on("trust in the reference"):
                 here, there = self._ask(job, dict[str, str]), other.ask(job, dict[str, str])
         except EngineError:  # what kept it from running has a case that says so
-            return []
+            return None
         finally:
             other.close()
         return trust.doubtful_layers(self.plan.graph, here, there)

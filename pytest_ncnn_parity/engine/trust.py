@@ -48,4 +48,4 @@ def weighed(case: Case, result: Result, graph: Graph, doubtful: Sequence[int]) -
         return result
     distrust = Distrust(culprits[-1].name, culprits[-1].type)
     evidence = replace(result.evidence, distrust=distrust, noise=None)
-    return replace(result, outcome="failed", evidence=evidence)
+    return replace(result, outcome="failed", evidence=evidence, cached=None)

@@ -24,36 +24,6 @@ compare: [fp16-range, cpu-vs-vulkan]
 setup: own:register
 """
 
-# every worker that the gate starts writes a line
-COUNTING = """\
-import subprocess
-from pathlib import Path
-
-plain = subprocess.Popen.__init__
-
-def counted(self, command, *args, **kwargs):
-    if "pytest_ncnn_parity.worker.main" in command:
-        with Path(__file__).with_name("started").open("a") as file:
-            file.write("one\\n")
-    plain(self, command, *args, **kwargs)
-
-subprocess.Popen.__init__ = counted
-"""
-
-
-@pytest.fixture
-def started(pytester: pytest.Pytester) -> Callable[[], int]:
-    """How many workers gates have started since it was called last."""
-    (pytester.path / "conftest.py").write_text(COUNTING, "utf-8")
-    counts = pytester.path / "started"
-
-    def count() -> int:
-        number = len(counts.read_text("utf-8").splitlines()) if counts.exists() else 0
-        counts.unlink(missing_ok=True)
-        return number
-
-    return count
-
 
 @pytest.fixture
 def net(pytester: pytest.Pytester) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import networks
@@ -100,3 +101,26 @@ def test_rounding_of_terms_that_cancel_is_green_and_a_wrong_weight_is_red(
         assert red == set()
         assert {case["comparison"] for case in excused} == {"cpu-vs-vulkan", "golden"}
         assert len(excused) >= len(SEEDS)
+
+
+@pytest.mark.once
+def test_what_was_excused_is_not_run_again_by_a_cache(
+    gate: Gate, started: Callable[[], int], pytester: pytest.Pytester
+) -> None:
+    """An excuse rests on a reference that was trusted, which takes two workers: once, not each time."""
+    net = Network()
+    at_the_end(net, net.layer("Input", "in0"), 0)
+    net.write(pytester.path / "net")
+    for seed in SEEDS:
+        np.save(pytester.path / f"{seed}.npy", flat(seed))
+    samples = "".join(f"  s{seed}: {{in0: {{file: {seed}.npy}}}}\n" for seed in SEEDS)
+    networks.spec(pytester.path, f"inputs:\n{samples}compare: [cpu-vs-vulkan]\n")
+    first = gate("--ncnn-parity-cache=cache")
+    assert first.ids("failed") == []
+    assert any("terms that cancel" in case["message"] for case in first.cases.values())
+    assert started() == 2
+    again = gate("--ncnn-parity-cache=cache")
+    assert [case["message"] for case in again.cases.values()] == [
+        case["message"] for case in first.cases.values()
+    ]
+    assert started() == 0

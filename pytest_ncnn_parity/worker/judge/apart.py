@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.reference import Reference, difference
 from pytest_ncnn_parity.worker.values.blob import Made
 
 Meeting = tuple[str, int]  # a comparison, and a layer that reads such values
@@ -81,13 +80,13 @@ class Apart:
             return False
         for name, output in outputs.items():
             expected = blobs[name]
-            if not output.floating or output.array.shape != expected.array.shape:
+            if not output.floating:
                 return False
-            if compare(output.array, expected.array, tolerance).agrees:
+            if difference(output, expected, tolerance) == "none":
                 continue
             if not self._reference.graph.consumers[name]:
                 return False
-            if not agrees_but_for_inf(output.stored().array, expected.stored().array, tolerance):
+            if difference(output.stored(), expected.stored(), tolerance) == "wrong":
                 return False
             values[name] = output
         return True

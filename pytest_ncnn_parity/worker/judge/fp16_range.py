@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
-from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -18,7 +17,7 @@ from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.apart import Apart
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.reference import Reference, difference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -191,15 +190,15 @@ class Fp16Range:
         values = {}
         for blob, output in outputs.items():
             value, expected = output, self._reference.blobs[blob]
-            if not value.floating or value.array.shape != expected.array.shape:
+            if not value.floating:
                 return None
             if kept:
                 value, expected = value.stored(), expected.stored()
-            if compare(value.array, expected.array, tolerance).agrees:
-                continue
-            if not agrees_but_for_inf(value.array, expected.array, tolerance):
+            differs = difference(value, expected, tolerance)
+            if differs == "wrong":
                 return None
-            values[blob] = output
+            if differs == "inf":
+                values[blob] = output
         return values
 
     def _does_harm(

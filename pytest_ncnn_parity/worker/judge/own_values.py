@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_ncnn_parity.compare.metrics import agrees_but_for_inf, compare
-from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reference import Reference
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.judge.reference import Reference, difference
+from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class OwnValues:
@@ -46,13 +44,10 @@ class OwnValues:
             outputs = self._made_of(layer, own)
             expected = {blob: self._reference.blobs.get(blob) for blob in layer.outputs}
             tolerance = self._reference.tolerance(comparison, layer)
-            pairs = [(outputs.get(blob), value) for blob, value in expected.items()]
-            if all(_agrees(output, value, tolerance) for output, value in pairs):
+            differs = {difference(outputs.get(b), true, tolerance) for b, true in expected.items()}
+            if differs <= {"none"}:
                 self._right.add((comparison, layer.number))
-            elif outputs and (
-                layer.type in COPYING
-                or all(_differs_by_inf_alone(output, value, tolerance) for output, value in pairs)
-            ):
+            elif outputs and (layer.type in COPYING or "wrong" not in differs):
                 self._handed_on.add((comparison, layer.number))
                 own.update(outputs)
             self._let_go(own, read)
@@ -101,20 +96,3 @@ class OwnValues:
             else (comparison, reader.number) in self._right
             for reader in readers
         )
-
-
-def _agrees(output: Blob | None, expected: Blob | None, tolerance: Tolerance) -> bool:
-    return (
-        output is not None
-        and expected is not None
-        and output.array.shape == expected.array.shape
-        and compare(output.array, expected.array, tolerance).agrees
-    )
-
-
-def _differs_by_inf_alone(output: Blob | None, expected: Blob | None, tolerance: Tolerance) -> bool:
-    return (
-        output is not None
-        and expected is not None
-        and agrees_but_for_inf(output.array, expected.array, tolerance)
-    )
