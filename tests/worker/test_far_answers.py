@@ -112,3 +112,9 @@ def test_more_outputs_than_asked_for_and_too_many_bytes_are_refused() -> None:
         answers.size(RUN, 1)
     with pytest.raises(ValueError, match="bytes"):
         answers.size({"outputs": [[0, [1 << 20, 1 << 20], "f"]]}, 1)
+
+
+@pytest.mark.parametrize("shape", [[], [1] * 5, [2, 0], [-1, 3], ["2"], [True]])
+def test_a_shape_that_no_value_of_ncnn_has_is_refused(shape: list[object]) -> None:
+    with pytest.raises(ValueError, match=r"is no (output|shape|number)"):
+        answers.size({"outputs": [[0, shape, "f"]]}, 1)
