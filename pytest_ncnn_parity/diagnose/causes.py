@@ -77,8 +77,15 @@ CAUSES = tuple(
         ),
         (
             "nan",
-            "NaN where the reference has none, or NaN that the reference itself makes",
+            "NaN where the reference has none, or NaN that the reference itself makes or a recording "
+            "holds",
             "mask the layer, or fix the model",
+        ),
+        (
+            "inf",
+            "an output is inf in the fp32 reference itself, or in the recording as well, so nothing is "
+            "tested there; -inf, with which masks hide values, passes",
+            "fix the model or its input; where inf is meant, list the output under `known`",
         ),
         (
             "precision",
@@ -170,12 +177,15 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("crash", deaths.refused),
     ("crash", deaths.died),
     ("conversion", recordings.recorded_in_another_shape),
+    ("nan", recordings.recorded_nan),
+    ("inf", recordings.recorded_inf),
     ("reference", recordings.plain_cpu_gives_the_recording),
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
     ("reference", reference.makes_nan_when_packed),
     ("nan", reference.makes_nan),
+    ("inf", reference.gives_out_inf),
     ("storage-overflow", integers.read_in_16_bits),
     ("storage-overflow", values.beyond_fp16),
     ("winograd-overflow", winograd.beyond_fp16),

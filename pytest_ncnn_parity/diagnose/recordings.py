@@ -29,6 +29,27 @@ def plain_cpu_gives_the_recording(failure: Failure) -> Explanation | None:
     return Explanation(_unlike_golden(failure), (*_before(failure), why))
 
 
+def recorded_nan(failure: Failure) -> Explanation | None:
+    return _not_finite(failure, failure.evidence.reference_nan, "nan")
+
+
+def recorded_inf(failure: Failure) -> Explanation | None:
+    inf = failure.evidence.reference_inf
+    return _not_finite(failure, 0 if inf is None else inf.count, "inf")
+
+
+def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
+    if failure.case.golden is None or not count:
+        return None
+    return Explanation(
+        f"{failure.case.golden} itself holds {count} {kind}, where the network gives {kind} as well",
+        (
+            "there nothing is tested: the model that was recorded, or its input, is at fault, not the "
+            f"conversion; where {kind} is meant, list the output under known",
+        ),
+    )
+
+
 def not_what_was_recorded(failure: Failure) -> Explanation | None:
     if failure.case.golden is None:
         return None

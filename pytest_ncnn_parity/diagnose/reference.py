@@ -49,6 +49,20 @@ def makes_nan(failure: Failure) -> Explanation | None:
     )
 
 
+def gives_out_inf(failure: Failure) -> Explanation | None:
+    inf = failure.evidence.reference_inf
+    if inf is None or failure.evidence.wrong("fp32_on_device"):
+        return None
+    maker = "" if inf.maker is None else f", which {inf.maker} made of values without inf"
+    return Explanation(
+        f"the fp32 reference itself gives out {inf.count} inf{maker}",
+        (
+            "whatever is compared with inf, nothing is tested: the model or its input is at fault, not "
+            "the device; where inf is meant, list the output under known",
+        ),
+    )
+
+
 def disagrees_with_itself(failure: Failure) -> Explanation | None:
     plain = failure.evidence.trials.get("plain_cpu")
     if plain is None:

@@ -52,6 +52,8 @@ def symptom(result: Result) -> str:
         return f"is off by scaled {metrics.scaled:.3g}"
     if evidence.reference_nan:
         return f"has {evidence.reference_nan} nan in the reference itself"
+    if evidence.reference_inf is not None:
+        return f"has {evidence.reference_inf.count} inf in the reference itself"
     return "holds what 16 bits cannot"
 
 

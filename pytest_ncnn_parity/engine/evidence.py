@@ -109,6 +109,14 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Infinite:
+    """How many inf the reference itself holds where they are given out, and the layer that made them."""
+
+    count: int
+    maker: str | None = None
+
+
+@dataclass(frozen=True)
 class Underflow:
     """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
 
@@ -177,8 +185,8 @@ class Evidence:
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
     headroom that is asked for, `near` to it, what is `inside` the layer, a `constant` of it that fp16
     does not keep, `underflow`, that they are `integers`, the int8 value it takes though it does not
-    compute in int8 (`takes_int8`), how many nan the reference itself made; detections that differ by
-    rows at a threshold alone.
+    compute in int8 (`takes_int8`), how many nan and what inf the reference itself gives; detections that
+    differ by rows at a threshold alone.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -214,6 +222,7 @@ class Evidence:
     integers: Integers | None = None
     takes_int8: str | None = None
     reference_nan: int = 0
+    reference_inf: Infinite | None = None
 
     distrust: Distrust | None = None
     trials: Mapping[str, Trial] = field(default_factory=dict)

@@ -149,7 +149,7 @@ def _is_beyond_masks(case: Case, result: Result) -> bool:
     if evidence.death is not None and (evidence.death.of_shapes or evidence.death.of_worker):
         return True
     at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
-    at_fault = at_fault or evidence.distrust is not None
+    at_fault = at_fault or evidence.distrust is not None or evidence.reference_inf is not None
     death, step = evidence.death, None if evidence.death is None else evidence.death.step
     in_loading = death is not None and death.in_loading
     # the trajectory: no mask takes a layer from the CPU

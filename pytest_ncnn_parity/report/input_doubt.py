@@ -14,7 +14,15 @@ from pytest_ncnn_parity.spec.sources import RandomSource
 
 # what values unlike real ones may bring about; a crash or a wrong kernel is a fault on noise as well
 BY_VALUES = frozenset(
-    ["storage-overflow", "accumulator-overflow", "winograd-overflow", "underflow", "nan", "precision"]
+    [
+        "storage-overflow",
+        "accumulator-overflow",
+        "winograd-overflow",
+        "underflow",
+        "nan",
+        "inf",
+        "precision",
+    ]
 )
 
 

@@ -102,16 +102,45 @@ def test_nan_must_stand_where_it_was_recorded(gate: Gate, chain: Callable[..., N
     assert case["metrics"]["mismatched"] == 1
 
 
-def test_nan_that_both_have_is_right(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_what_is_not_finite_on_both_sides_is_no_agreement(gate: Gate, pytester: pytest.Pytester) -> None:
+    """nan is red, and inf that is given out; -inf is what masks hold, inf in between may be meant."""
     net = Network()
-    net.layer("UnaryOp", "l2", [net.layer("Input", "in0", params="0=8")], params="0=5")  # square root
+    values = np.arange(8, dtype=np.float32)
+    blobs = net.split(net.layer("Input", "in0", params="0=8"), 4)
+    net.layer("BinaryOp", "hidden", [blobs[0]], params="0=2 1=1 2=-1e38")
+    net.layer("BinaryOp", "endless", [blobs[1]], params="0=2 1=1 2=1e38")
+    less = net.layer("BinaryOp", "less", [blobs[2]], params="0=1 1=1 2=3.0")
+    net.layer("UnaryOp", "root", [less], params="0=5")
+    large = net.layer("BinaryOp", "large", [blobs[3]], params="0=2 1=1 2=1e38")
+    net.layer("BinaryOp", "bounded", [large], params="0=5 1=1 2=9.0")
     net.write(pytester.path / "net")
-    array = np.arange(8, dtype=np.float32) - 3.0
-    with np.errstate(invalid="ignore"):
-        np.savez(pytester.path / "r.npz", x=array, y=np.sqrt(array))
-    inputs = "{in0: {file: r.npz, key: x}, expect: {l2: {file: r.npz, key: y}}}"
-    networks.spec(pytester.path, f"inputs:\n  recorded: {inputs}\ncompare: [fp16-range]\n")
-    assert gate("-k", "golden").ids("passed") == [CASE]
+    with np.errstate(all="ignore"):
+        recorded = {
+            "hidden": values * np.float32(-1e38),
+            "endless": values * np.float32(1e38),
+            "root": np.sqrt(values - 3),
+            "large": values * np.float32(1e38),
+            "bounded": np.minimum(values * np.float32(1e38), 9),
+        }
+    np.savez(pytester.path / "r.npz", x=values, **recorded)
+    expect = ", ".join(f"{name}: {{file: r.npz, key: {name}}}" for name in recorded)
+    inputs = f"{{in0: {{file: r.npz, key: x}}, expect: {{{expect}}}}}"
+    networks.spec(pytester.path, f"inputs:\n  s: {inputs}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    red = {name.partition("::")[2]: run.cases[name] for name in run.ids("failed")}
+    assert {name: case["cause"] for name, case in red.items()} == {
+        "golden::output:root": "nan",
+        "golden::output:endless": "inf",
+        "cpu-vs-vulkan::root": "nan",
+        "cpu-vs-vulkan::output:root": "nan",
+        "cpu-vs-vulkan::output:endless": "inf",
+    }
+    assert "4 inf, which endless made" in red["cpu-vs-vulkan::output:endless"]["message"]
+    assert "r.npz[root] itself holds 3 nan" in red["golden::output:root"]["message"]
+    for comparison in ("golden", "cpu-vs-vulkan"):
+        case = run.cases[f"s::{comparison}::output:hidden"]
+        assert "4 of 8 values are inf or -inf on both sides" in case["message"]
+    assert all(fix["masks"] == {} for fix in run.fixes.values())
 
 
 def test_a_recording_that_cannot_be_read_costs_its_case_alone(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import Conditioning
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge.infinite import with_remark
 from pytest_ncnn_parity.worker.judge.probes import WITHOUT_PLAIN, tried, untried
 from pytest_ncnn_parity.worker.values.blob import Blob
 from pytest_ncnn_parity.worker.values.inputs import InputError, recorded
@@ -23,13 +26,15 @@ def judge(
     measure: Callable[[Array, Array], Metrics],
     forgiving: Callable[[Metrics], Metrics],
     noise: Callable[[Array], Conditioning],
+    given_out: bool,
 ) -> Result:
     """`output` against the recording that stands for the reference of `case`.
 
     `plain` makes the output once more, as plainly as the CPU can compute: asked where they disagree.
     `measure` compares two arrays.
     `forgiving` gives metrics back as agreeing where int8 rounds so; `noise` says whether an error
-    against an array is what rounding of terms that cancel would be.
+    against an array is what rounding of terms that cancel would be. A recording with nan passes nothing,
+    nor does one with inf where the output is `given_out`, and not read by another layer.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.array.shape)
@@ -41,12 +46,18 @@ def judge(
         evidence = replace(evidence, recorded_shape=expected.shape)
         return Result(case.id, "failed", evidence=evidence)
     metrics = forgiving(measure(output.array, expected))
+    if not metrics.agrees:
+        rounding = noise(expected)
+        if rounding.explains:
+            evidence = replace(evidence, noise=rounding.factor)
+            metrics = rounding.excused(metrics)
     if metrics.agrees:
-        return Result(case.id, "passed", metrics, evidence=evidence)
-    rounding = noise(expected)
-    if rounding.explains:
-        evidence = replace(evidence, noise=rounding.factor)
-        return Result(case.id, "passed", rounding.excused(metrics), evidence=evidence)
+        nan, inf = (int(np.count_nonzero(found(expected))) for found in (np.isnan, np.isposinf))
+        if not nan and not (inf and given_out):
+            return Result(case.id, "passed", with_remark(metrics, expected), evidence=evidence)
+        recorded_inf = Infinite(inf) if inf else None
+        evidence = replace(evidence, reference_nan=nan, reference_inf=recorded_inf)
+        return Result(case.id, "failed", metrics, evidence=evidence)
     if plain is not None:
         try:
             trial = tried(WITHOUT_PLAIN, measure(plain().array, expected))

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.infinite import InfMakers
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
@@ -60,6 +61,7 @@ class Lockstep:
         self._limits = Fp16Range(reference)
         self._underflows = Underflows(reference, nets)
         self._own_values = OwnValues(reference)
+        self._inf_makers = InfMakers()
         self._judge = LayerJudge(
             sample,
             self._chain,
@@ -175,6 +177,7 @@ class Lockstep:
             if fp16:
                 self._limits.observe(self._integers.others(outputs))
                 self._underflows.observe(self._integers.others(outputs))
+            self._inf_makers.observe(layer, outputs)
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain has them as long as somebody reads them
@@ -218,7 +221,7 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._sample, run, faults, self._natures)
+        whole = WholeRuns(self._sample, run, faults, self._natures, self._inf_makers)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that

@@ -9,13 +9,14 @@ from functools import partial
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
+from pytest_ncnn_parity.worker.judge.infinite import InfMakers, with_remark
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
@@ -42,8 +43,10 @@ class WholeRuns:
         cases: Sequence[CaseSpec],
         shape_faults: ShapeFaults,
         natures: Natures,
+        inf_makers: InfMakers,
     ) -> None:
         self._sample = sample
+        self._inf_makers = inf_makers
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
@@ -120,10 +123,19 @@ class WholeRuns:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
-        evidence = replace(evidence, blob=blob, shape=value.array.shape, reference_nan=value.nan)
+        given_out = Infinite(value.inf, self._inf_makers.of(blob)) if value.inf else None
+        evidence = replace(
+            evidence,
+            blob=blob,
+            shape=value.array.shape,
+            reference_nan=value.nan,
+            reference_inf=given_out,
+        )
+        fault = value.nan or value.inf
         if case.comparison not in red:
             metrics = self._int8.forgiving(case, metrics)
-        if metrics.agrees and not value.nan:
+        if metrics.agrees and not fault:
+            metrics = with_remark(metrics, value.array)
             return Result(case.id, "passed", metrics, evidence=evidence)
         # what 16 bits lose is what users get, and masks cure it: of a whole run that is no excuse
         asked = self._sample.job.probe or case.half is None or is_nearly_right(metrics)
@@ -131,7 +143,7 @@ class WholeRuns:
             noise = self._rounding.of(case, blob, outputs[blob], value.array)
             evidence = replace(evidence, noise=noise.factor if noise.explains else None)
             inherent = noise.explains if case.half is None else noise.is_inherent(metrics)
-            if inherent and not value.nan:
+            if inherent and not fault:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
@@ -174,7 +186,9 @@ class WholeRuns:
         def noise(expected: Array) -> Conditioning:
             return NO_EXCUSE if case.half else self._rounding.of(case, output, value, expected)
 
-        result = golden.judge(case, value, again, measure, partial(self._int8.forgiving, case), noise)
+        given_out = not self._sample.graph.consumers[output]
+        forgiving = partial(self._int8.forgiving, case)
+        result = golden.judge(case, value, again, measure, forgiving, noise, given_out)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":

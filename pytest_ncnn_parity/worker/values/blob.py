@@ -29,7 +29,7 @@ class Blob:
         self.mat = mat
         self.array: Array = np.asarray(mat) if array is None else array
         self._rounded: dict[str, Blob] = {}
-        self._stats: tuple[float, int, int] | None = None
+        self._stats: tuple[float, int, int, int] | None = None
         self._digest: bytes | None = None
 
     @staticmethod
@@ -73,24 +73,26 @@ class Blob:
         """The floats that `scale` quantizes to exactly these int8 values."""
         return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
-    def _measure(self) -> tuple[float, int, int]:
+    def _measure(self) -> tuple[float, int, int, int]:
         if self._stats is None:
-            self._stats = self._walk() if self.floating and self.array.size else (0.0, 0, 0)
+            self._stats = self._walk() if self.floating and self.array.size else (0.0, 0, 0, 0)
         return self._stats
 
-    def _walk(self) -> tuple[float, int, int]:
-        """absmax, nan and tiny, block by block: a whole copy of a blob would be the peak of memory."""
-        absmax, nan, tiny = 0.0, 0, 0
+    def _walk(self) -> tuple[float, int, int, int]:
+        """absmax, nan, inf and tiny, block by block: a whole copy would be the peak of memory."""
+        absmax, nan, inf, tiny = 0.0, 0, 0, 0
         rows = max(1, BLOCK // max(1, self.array[:1].size))
         for start in range(0, self.array.shape[0], rows):
-            size = np.abs(self.array[start : start + rows])
+            block = self.array[start : start + rows]
+            size = np.abs(block)
             largest = float(size.max())
             if not np.isfinite(largest):
                 nan += int(np.count_nonzero(np.isnan(size)))
+                inf += int(np.count_nonzero(np.isposinf(block)))
                 largest = float(size[np.isfinite(size)].max(initial=0.0))
             absmax = max(absmax, largest)
             tiny += int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
-        return absmax, nan, tiny
+        return absmax, nan, inf, tiny
 
     @property
     def absmax(self) -> float:
@@ -103,9 +105,14 @@ class Blob:
         return self._measure()[1]
 
     @property
+    def inf(self) -> int:
+        """How many elements are inf; -inf, by which masks hide, is not among them."""
+        return self._measure()[2]
+
+    @property
     def tiny(self) -> int:
         """How many elements are not zero but fp16 makes them so."""
-        return self._measure()[2]
+        return self._measure()[3]
 
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
