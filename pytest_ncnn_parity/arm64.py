@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import re
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from pytest_ncnn_parity.base.errors import ParityError, quoted
+from pytest_ncnn_parity.base.errors import ParityError, cut
 
 # programs, and Debian's packages that have them
 NEEDED = {"qemu-aarch64": "qemu-user", "apt-get": "apt", "dpkg": "dpkg"}
@@ -21,6 +22,8 @@ PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
 CPU = "cortex-a76"  # has fp16 arithmetic, and is emulated as fast as any
 MADE = "made"  # the file that says what a folder holds, written last
 SECONDS = 600.0  # for one command
+WHY = 300  # characters of what a command says went wrong
+NO_SOURCE = "no source of this system has any"
 ELSEWHERE = "docs/workers.md says what else there is"
 
 # -0: so that sys.executable is the script, and what Python starts is emulated as well
@@ -65,6 +68,10 @@ def _says(folder: Path) -> str | None:
 
 
 def _refuse_what_lacks() -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise NotMade(
+            f"{sys.executable} has no pip, which downloads ncnn: {sys.executable} -m ensurepip"
+        )
     lacking = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
     if not lacking:
         return
@@ -84,7 +91,10 @@ def _make(folder: Path, ncnn: str) -> None:
         new.mkdir(parents=True)
     (apt / "status").touch()
     own = _apt(apt)
-    _run([*own, "update"], "the packages of ARM64 could not be listed")
+    unlisted = "the packages of ARM64 could not be listed"
+    said = _run([*own, "update"], unlisted)  # a source that it cannot reach is a warning to apt-get
+    if not any((apt / "lists").glob("*Packages*")):
+        raise NotMade(f"{unlisted}: {cut(_why(said) or NO_SOURCE, WHY)}")
     _run([*own, "-y", "-d", "install", *PACKAGES], "Python for ARM64 could not be downloaded")
     for package in sorted((apt / "cache" / "archives").glob("*.deb")):
         _run(["dpkg", "-x", str(package), str(root)], f"{package.name} could not be unpacked")
@@ -95,7 +105,7 @@ def _make(folder: Path, ncnn: str) -> None:
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
     pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python[6:]}"]
     pip += [f"--platform={one}" for one in PLATFORMS]
-    _run([*pip, f"ncnn=={ncnn}"], f"there is no ncnn {ncnn} for {python} on ARM64")
+    _run([*pip, f"ncnn=={ncnn}"], f"ncnn {ncnn} for {python} on ARM64 could not be downloaded")
     script = folder / "python"
     places = {name: shlex.quote(str(path)) for name, path in (("root", root), ("site", site))}
     qemu = shlex.quote(str(shutil.which("qemu-aarch64")))
@@ -123,12 +133,23 @@ def _apt(folder: Path) -> list[str]:
     return ["apt-get", "-q", *(f"-o{name}={value}" for name, value in options.items())]
 
 
-def _run(command: Sequence[str], failed: str) -> None:
+def _run(command: Sequence[str], failed: str) -> list[str]:
+    """The lines that `command` prints. Raises NotMade, with `failed` and why, where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise NotMade(f"{failed}: {command[0]} took more than {SECONDS:g} s") from None
+    said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     if done.returncode != 0:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        why = next((line for line in said if re.match(r"(E|ERROR):", line)), said[-1] if said else "")
-        raise NotMade(f"{failed}: {quoted(why or f'exit status {done.returncode}')}")
+        last = said[-1] if said else f"exit status {done.returncode}"
+        raise NotMade(f"{failed}: {cut(_why(said) or last, WHY)}")
+    return said
+
+
+def _why(said: Sequence[str]) -> str | None:
+    """The line in which apt-get or pip says what went wrong."""
+    for sign in ("E:", "ERROR:", "W:"):
+        for line in said:
+            if line.startswith(sign):
+                return line
+    return None

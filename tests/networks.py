@@ -129,6 +129,29 @@ def overflow_beside(folder: Path, operator: str, params: str, name: str = "net")
     net.write(folder / name)
 
 
+def depthwise(folder: Path, side: int, name: str = "net") -> None:
+    """A 3x3 depthwise convolution `depthwise` with stride 2, of an input of 8 x `side` x `side`."""
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0", params=f"0={side} 1={side} 2=8")
+    weights = [rng.normal(size=(8, 1, 3, 3)), rng.normal(size=8)]
+    params = "0=8 1=3 3=2 4=1 5=1 6=72 7=8"
+    net.layer("ConvolutionDepthWise", "depthwise", [x], ["out0"], params, weights)
+    net.write(folder / name)
+
+
+def grey(folder: Path, name: str = "net") -> None:
+    """A 3x3 convolution `conv` with stride 2 and padding, of an input of one channel: in two
+    dimensions, or in three.
+    """
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0")
+    weights = [rng.normal(size=(16, 1, 3, 3)), rng.normal(size=16)]
+    net.layer("Convolution", "conv", [x], ["out0"], "0=16 1=3 3=2 4=1 5=1 6=144", weights)
+    net.write(folder / name)
+
+
 def drift(folder: Path, layers: int = 30, name: str = "net") -> None:
     """Layers that add 0.0004 to a 1: fp16's next value is 0.00098 away, so each adds nothing there."""
     net = Network()

@@ -25,7 +25,7 @@ def programs(folder: Path, *names: str) -> str:
         ((), "there is no qemu-aarch64, apt-get, dpkg on "),
         (("apt-get", "dpkg"), "apt-get install qemu-user"),
         (("qemu-aarch64", "dpkg"), "Debian and its like"),
-        (("qemu-aarch64", "dpkg", "apt-get"), "could not be listed: 'E: no network'"),
+        (("qemu-aarch64", "dpkg", "apt-get"), "could not be listed: E: no network"),
     ],
 )
 def test_what_is_lacking_is_named(
@@ -35,6 +35,24 @@ def test_what_is_lacking_is_named(
     with pytest.raises(arm64.NotMade) as caught:
         arm64.make(tmp_path / "arm", "1.0.20261020")
     assert said in str(caught.value)
+
+
+def test_a_package_index_out_of_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = programs(tmp_path, "qemu-aarch64", "dpkg", "apt-get")
+    warning = "W: Failed to fetch http://debian.example/InRelease  Connection failed"
+    (tmp_path / "bin" / "apt-get").write_text(f"#!/bin/sh\necho '{warning}' >&2\n", "utf-8")
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(arm64.NotMade) as caught:
+        arm64.make(tmp_path / "arm", "1.0.20261020")
+    assert str(caught.value) == f"the packages of ARM64 could not be listed: {warning}"
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(arm64.NotMade, match="-m ensurepip"):
+        arm64.make(tmp_path / "arm", "1")
 
 
 def test_what_is_there_is_not_made_again_and_another_folder_is_let_be(
