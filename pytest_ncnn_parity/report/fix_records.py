@@ -81,6 +81,7 @@ def _alternative(alternative: Alternative) -> AlternativeRecord:
             "device": setup.device,
             "precision": setup.precision,
             "options": dict(setup.options),
+            "worker": setup.worker,
         },
         "problem": alternative.problem,
         "worst": alternative.worst,

@@ -22,6 +22,18 @@ def devices(document: Report) -> list[DeviceRecord]:
     return [device for device in document["environment"]["devices"] if device["name"] in used]
 
 
+def where(document: Report) -> list[str]:
+    """The ncnn versions that ran and what they ran on, this machine's first."""
+    environment = document["environment"]
+    workers = environment.get("workers", {})
+    on_vulkan = devices(document) or any(worker["devices"] for worker in workers.values())
+    ran = [f"ncnn {environment['ncnn']}{'' if on_vulkan else ', no Vulkan device used'}"]
+    for name, worker in workers.items():
+        on = ", ".join(filter(None, (worker["machine"], worker["devices"])))
+        ran.append(f"worker {name}: ncnn {worker['ncnn']} on {on}")
+    return ran
+
+
 def name(case: CaseRecord) -> str:
     """What the case is about: a layer, or an output."""
     return str(case["layer"]) if case["output"] is None else f"output {case['output']}"

@@ -18,6 +18,7 @@ ACTS = {
     "shape": "request.parts += [memoryview(bytes(4))]; return {'outputs': [[0, [1], 'f']], 'ms': 1.0}",
     "lies": "return {'outputs': [[0, [-1], 'f']], 'ms': 1.0}",
 }
+SHORT = "precision: bf16"
 UNPACKED = "options: {use_packing_layout: false}"
 LAYERS = ["c1", "c2", "c3", "output:c3"]
 
@@ -48,6 +49,7 @@ def test_each_worker_has_its_own_fate(
     names = ["same", "phone", "nobody", "lost", *failing, *ACTS]
     compare = [f"{{name: {name}, candidate: {{worker: {name}}}}}" for name in names]
     compare += [f"{{name: plain, reference: {{{UNPACKED}}}, candidate: {{{UNPACKED}, worker: same}}}}"]
+    compare += [f"{{name: short, reference: {{{SHORT}}}, candidate: {{{SHORT}, worker: same}}}}"]
     networks.spec(folder, f"{networks.NOISE}compare: [{', '.join(compare)}]\n")
     run = gate("--ncnn-parity-cache=cache", "--ncnn-parity-repro=repro", "-p", "no:cacheprovider")
 
@@ -55,7 +57,8 @@ def test_each_worker_has_its_own_fate(
         cases = [run.cases[f"noise::{name}::{layer}"] for layer in LAYERS]
         return [case["cause"] if case["outcome"] == "failed" else case["outcome"] for case in cases]
 
-    for name in ("same", "phone", "plain"):
+    assert run.cases["noise::short::in0"]["metrics"]["max_abs"] == 0  # in 16 bits on both sides
+    for name in ("same", "phone", "plain", "short"):
         assert fates(name) == ["passed"] * 4
         cases = [run.cases[f"noise::{name}::{layer}"] for layer in LAYERS]
         assert {case["metrics"]["max_abs"] for case in cases} == {0}
@@ -98,5 +101,7 @@ def test_a_fix_is_searched_for_and_proven_on_the_worker(gate: Gate, pytester: py
     fix = run.fixes["shipped-on-same"]
     assert fix["verified"]
     assert set(fix["masks"]) == {"up", "down"}
+    assert [other["setup"]["worker"] for other in fix["alternatives"]] == ["same"]
+    assert "no Vulkan device used" not in run.output  # one was, there
     assert set(run.ids("failed", "nobody")) == {case for case in run.cases if "::nobody::" in case}
     assert run.report["environment"]["workers"].keys() == {"same"}

@@ -63,6 +63,15 @@ def test_devices_that_were_used(document: dict[str, Any]) -> None:
     assert "idle" not in "".join(plain(document, 2))
 
 
+def test_a_device_that_a_worker_alone_used_was_used(document: dict[str, Any]) -> None:
+    environment = {**document["environment"], "devices": []}
+    there = {"ncnn": "2.0", "machine": "aarch64", "devices": "Mali"}
+    alone = plain({**document, "environment": environment}, 0)
+    with_worker = plain({**document, "environment": {**environment, "workers": {"pi": there}}}, 0)
+    assert "ncnn 1.0, no Vulkan device used" in alone
+    assert {"ncnn 1.0", "  worker pi: ncnn 2.0 on aarch64, Mali"} <= set(with_worker)
+
+
 @pytest.mark.parametrize(
     ("largest", "message"), [(2.0, "32752x"), (6550.4, "10x: l31 reaches 6550.4 of 65504")]
 )

@@ -30,6 +30,7 @@ class SetupRecord(TypedDict):
     device: str
     precision: str
     options: dict[str, bool | int]
+    worker: NotRequired[Annotated[str | None, Field(description="the declared one it runs on, if any")]]
 
 
 class AlternativeRecord(TypedDict):

@@ -8,6 +8,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from pytest_ncnn_parity.report import highlights
 from pytest_ncnn_parity.report.counts import counted
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.html import safe
@@ -25,6 +26,8 @@ def render(document: Report) -> str:
     script = "\n".join(_package_text(name) for name in SCRIPTS)
     return _template().render(
         document=document,
+        ran=highlights.where(document),
+        devices=highlights.devices(document),
         models=models,
         counts=counted(case for model in document["models"] for case in model["cases"]),
         red=sum(model.verdict == "failed" for model in models),

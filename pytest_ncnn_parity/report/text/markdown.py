@@ -54,10 +54,9 @@ def _parts(document: Report) -> Iterator[str]:
         yield f"**Not collected**: {text(error['spec'])}\n\n{block(error['message'], 'text')}"
     for spec, why in counts.uncompared(document):
         yield f"**Nothing compared** in {text(spec)}: {text(_first(why))}\n"
-    environment = document["environment"]
+    here, *workers = highlights.where(document)
     devices = [f"{one['name']} (fp16 {one['fp16']})" for one in highlights.devices(document)]
-    used = ", ".join(devices) or "no Vulkan device used"
-    yield text(f"ncnn {environment['ncnn']}, {used}") + "\n"
+    yield text(", ".join([here, *devices, *workers])) + "\n"
     if cases:
         yield _table(document["models"])
     for model in document["models"]:

@@ -96,10 +96,9 @@ def _environment(document: Report) -> Iterator[Line]:
     environment, devices = document["environment"], highlights.devices(document)
     if environment["ncnn"] is None:
         return
-    yield f"ncnn {environment['ncnn']}{'' if devices else ', no Vulkan device used'}", ""
-    for name, worker in environment.get("workers", {}).items():
-        on = ", ".join(filter(None, (worker["machine"], worker["devices"])))
-        yield f"  worker {name}: ncnn {worker['ncnn']} on {on}", ""
+    here, *workers = highlights.where(document)
+    yield here, ""
+    yield from ((f"  {worker}", "") for worker in workers)
     for device in devices:
         facts = {
             "driver": device.get("driver"),

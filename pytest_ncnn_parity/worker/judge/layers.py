@@ -122,7 +122,7 @@ class LayerJudge:
         candidate = self._sample.nets.of(case, case.candidate)
         reference = self._sample.nets.of(case, case.reference)
         if layer.type == "Input":
-            return self._conversions.judge(case, layer, candidate)
+            return self._conversions.judge(case, layer, candidate, reference)
         return self._pair(case, layer, reference, candidate)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
