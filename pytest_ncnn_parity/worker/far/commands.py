@@ -19,21 +19,26 @@ _ENVIRONMENT = ("OMP_WAIT_POLICY=passive", "MALLOC_PERTURB_=170")
 NOT_FOUND = 127  # a shell's exit status where there is no such program
 NOT_EXECUTABLE = 126
 
-# what ssh and adb write to stderr, and what it means
-_SIGNS = (
-    ("Could not resolve hostname", "its host is not known"),
-    ("Name or service not known", "its host is not known"),
-    ("Host key verification failed", "its host key is not known here: connect to it once by hand"),
-    ("Connection refused", "nothing listens there: is sshd running, and on that port?"),
-    ("Permission denied", "it refuses the login: give it a key of yours (ssh-copy-id)"),
-    ("Too many authentication failures", "it refuses the login: name its key in ~/.ssh/config"),
-    ("Connection timed out", "it does not answer"),
-    ("No route to host", "there is no way to it"),
-    ("no devices/emulators found", "no device is connected"),
-    ("adb: device '", "no such device is connected: see adb devices"),
-    ("device unauthorized", "the device has not allowed this computer: look at its screen"),
-    ("device offline", "the device is offline"),
-)
+SSH_FAILED = 255  # ssh's own; any other status is that of what it ran there
+
+# what ssh and adb themselves write to stderr, and what it means
+_SIGNS = {
+    "ssh": (
+        ("Could not resolve hostname", "its host is not known"),
+        ("Host key verification failed", "its host key is not known here: connect to it once by hand"),
+        ("Connection refused", "nothing listens there: is sshd running, and on that port?"),
+        ("Permission denied", "it refuses the login: give it a key of yours (ssh-copy-id)"),
+        ("Too many authentication failures", "it refuses the login: name its key in ~/.ssh/config"),
+        ("Connection timed out", "it does not answer"),
+        ("No route to host", "there is no way to it"),
+    ),
+    "adb": (
+        ("no devices/emulators found", "no device is connected"),
+        ("adb: device '", "no such device is connected: see adb devices"),
+        ("device unauthorized", "the device has not allowed this computer: look at its screen"),
+        ("device offline", "the device is offline"),
+    ),
+}
 
 
 def argv(worker: Worker) -> Sequence[str]:
@@ -53,9 +58,10 @@ def _there(program: Sequence[str]) -> str:
 
 def why_not(worker: Worker, status: int | None, said: str) -> str:
     """Why no server greeted: from the exit status of the command, and what it wrote to stderr."""
-    for sign, meaning in _SIGNS:
+    reached = worker.kind == "ssh" and status != SSH_FAILED
+    for sign, meaning in () if reached else _SIGNS.get(worker.kind, ()):
         if sign in said:
-            return f"{meaning} ({_last(said)})" if worker.remote else f"{meaning}: {_last(said)}"
+            return f"{meaning} ({_last(said)})"
     python = worker.command[0]
     if status == NOT_FOUND or f"{python}: not found" in said or f"{python}: No such file" in said:
         return f"there is no {python} there: {_last(said) or f'exit status {status}'}"

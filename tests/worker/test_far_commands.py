@@ -1,0 +1,34 @@
+"""Why a worker's Python does not greet: what ssh and adb say is told from what is said over there."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ncnn_parity.engine.workers import Worker
+from pytest_ncnn_parity.worker.far.commands import why_not
+
+pytestmark = pytest.mark.once
+
+DENIED = "/home/pi/python: 2: exec: /opt/python: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said", "why"),
+    [
+        ("ssh", 255, "pi@board: Permission denied (publickey).", "it refuses the login"),
+        ("ssh", 126, DENIED, "python3 cannot be run there: /home/pi/python"),
+        ("ssh", 1, "docker: Connection refused", "it ended with exit status 1: docker"),
+        ("ssh", 127, "sh: 1: python3: not found", "there is no python3 there"),
+        ("ssh", None, "", "it did not greet: Linux board"),
+        ("adb", 1, "adb: device 'X' not found", "no such device is connected"),
+        ("adb", 1, "error: device offline", "the device is offline"),
+        ("adb", 126, DENIED, "python3 cannot be run there"),
+        ("command", 1, "docker: Connection refused", "it ended with exit status 1: docker"),
+        ("python", 126, DENIED, "python3 cannot be run there"),
+    ],
+)
+def test_what_kept_a_worker_from_greeting_is_told_by_who_said_it(
+    kind: str, status: int | None, said: str, why: str
+) -> None:
+    worker = Worker("pi", kind, ("python3",), "board")
+    assert why_not(worker, status, f"Linux board 6.1\n{said}\n").startswith(why)
