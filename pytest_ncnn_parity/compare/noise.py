@@ -33,13 +33,15 @@ MOST_ELEMENT = 64.0
 # The same of an output in 16 bits. Seen: 0.2 to 0.6 of a text recognizer on a picture without text,
 # where one of 530,000 probabilities is 5 % beyond its budget.
 MOST_IN_16_BITS = 1.0
-# And where but few elements are beyond their budgets, by little: the sums of 130 layers round more often
-# than the values that move. Seen of a detector on pictures of six seeds, on two versions of ncnn: 2.0 to
-# 2.9 times its moves, 2 to 13 of 41,140 elements, 1.4 to 2.1 budgets, 28.2 dB.
+# And where but few elements are beyond their budgets: the sums of 130 layers round more often than the
+# values that move. Seen of a detector on 32 of 77 pictures: 0.9 to 2.9 times its moves, 1 to 13 of
+# 41,140 elements, 24.9 dB.
 MOST_SCATTERED = 4.0
 SCATTERED_SHARE = 4e-4
-SCATTERED_OVER = 2.5  # budgets
-SCATTERED_SQNR_DB = 26.0
+SCATTERED_SQNR_DB = 20.0
+# Of one element of outputs in 16 bits, beyond the plain budget: few of an output move so far. Seen 2.9.
+# A score a tenth off passes where it moves by 0.05 of its budget, as one in 60 of that detector does.
+MOST_OWN = 5.0
 LEAST_SLICE = 16  # elements: of fewer, the elements speak for themselves
 
 
@@ -48,16 +50,18 @@ class Conditioning:
     """What an error is against the reference's own moves.
 
     `moves`: the root mean square of those where the error is out of tolerance; `factor`: of the error
-    over it, in the channel or row where that is largest. `explains`: within the bounds above.
+    over it, in the channel or row where that is largest; `own`: of what an element is off beyond its
+    budget over its own moves, where that is largest. `explains`: within the bounds above.
     """
 
     explains: bool
     moves: float
     factor: float
+    own: float
 
     def is_inherent(self, metrics: Metrics) -> bool:
         """Whether a whole run in 16 bits is nearly right, and off by what rounding alone makes."""
-        if not self.explains:
+        if not self.explains or self.own > MOST_OWN:
             return False
         by_rounding = self.factor <= MOST_IN_16_BITS and _is_slightly_off(metrics)
         return by_rounding or (self.factor <= MOST_SCATTERED and _is_off_here_and_there(metrics))
@@ -77,11 +81,12 @@ def _is_slightly_off(metrics: Metrics) -> bool:
 
 
 def _is_off_here_and_there(metrics: Metrics) -> bool:
-    few = metrics.mismatched <= SCATTERED_SHARE * metrics.total
-    return few and metrics.used <= SCATTERED_OVER and metrics.sqnr_db >= SCATTERED_SQNR_DB
+    alone = len(metrics.failed) == 1 and metrics.mismatched > 0  # and no sum is off besides
+    few = alone and metrics.mismatched <= SCATTERED_SHARE * metrics.total
+    return few and metrics.used <= MOST_OVER and metrics.sqnr_db >= SCATTERED_SQNR_DB
 
 
-NO_EXCUSE = Conditioning(False, 0.0, float("inf"))
+NO_EXCUSE = Conditioning(False, 0.0, float("inf"), float("inf"))
 
 
 def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
@@ -133,10 +138,11 @@ class Moves:
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
             return NO_EXCUSE
         factor = _factor(error, squares, over)
-        excess = (error - budget)[over]
-        own = np.sqrt(squares[over])
-        explains = factor <= MOST_OVERALL and bool((excess <= MOST_ELEMENT * own).all())
-        return Conditioning(explains, float(np.sqrt(squares[over].mean())), factor)
+        excess, moves = (error - budget)[over], np.sqrt(squares[over])
+        with np.errstate(divide="ignore"):
+            own = float((excess / moves).max(initial=0.0))
+        explains = factor <= MOST_OVERALL and own <= MOST_ELEMENT
+        return Conditioning(explains, float(np.sqrt(squares[over].mean())), factor, own)
 
 
 def _factor(error: Array, squares: Array, over: Array) -> float:
