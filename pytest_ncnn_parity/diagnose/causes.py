@@ -205,6 +205,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("storage-overflow", constants.of_storage_beyond_fp16),
     ("accumulator-overflow", constants.of_arithmetic_beyond_fp16),
     ("underflow", constants.too_small_for_fp16),
+    ("precision", constants.too_coarse_in_fp16),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),

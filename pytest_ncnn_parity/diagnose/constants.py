@@ -25,9 +25,24 @@ def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:
     return _explained(failure, "takes it in fp16 arithmetic: 31=1 on this layer cures it")
 
 
+def too_coarse_in_fp16(failure: Failure) -> Explanation | None:
+    """What a kernel works out in fp16 arithmetic, as the place of a pixel: right without it."""
+    constant = failure.evidence.constant
+    if constant is None or not constant.coarse:
+        return None
+    if not (failure.evidence.predicted or failure.evidence.right("without_arithmetic")):
+        return None
+    seen = "predicted" if failure.evidence.predicted else failure.seen
+    return with_trials(
+        failure,
+        f"fp16 rounds {constant.what}, up to {wording.number(constant.value)}, too coarsely; {seen}",
+        "ncnn's kernel on Vulkan works them out in fp16 arithmetic: 31=1 on this layer cures it",
+    )
+
+
 def too_small_for_fp16(failure: Failure) -> Explanation | None:
     constant = failure.evidence.constant
-    if constant is None or constant.overflows:
+    if constant is None or constant.overflows or constant.coarse:
         return None
     cured = failure.evidence.predicted or constant.lost_in == "storage"
     if not (cured or failure.evidence.right("without_arithmetic")):

@@ -97,11 +97,13 @@ class Constant:
     """A constant of a layer that fp16 does not keep: `what` it is, with the `value` in fp32.
 
     `lost_in`: fp16 `arithmetic`, in which a kernel takes it, or fp16 `storage`, in which it is kept.
+    `coarse`: it is neither inf nor 0 there, but rounded too coarsely.
     """
 
     what: str
     value: float
     lost_in: str
+    coarse: bool = False
 
     @property
     def overflows(self) -> bool:

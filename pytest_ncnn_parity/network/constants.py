@@ -6,17 +6,22 @@ fp16 arithmetic; weights are uploaded in fp16 under fp16 storage (VkTransfer::re
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import decimal, number
+from pytest_ncnn_parity.network.shape_rules.reading import decimal, decimals, number
 
 WITH_SCALAR, INT8 = 1, 8  # of BinaryOp; of what is quantized
+SUM, COEFFICIENTS = 1, 1  # of Eltwise: its operation that has them, and the array
 
 # by operator, the ids of the parameters that are cast, with what they are if they are not given
 CAST: Mapping[str, Mapping[int, float]] = {
     "BinaryOp": {2: 0.0},
+    "CELU": {0: 1.0},
     "Clip": {0: 0.0, 1: 0.0},
     "Dropout": {0: 1.0},
     "ELU": {0: 0.1},
@@ -24,7 +29,18 @@ CAST: Mapping[str, Mapping[int, float]] = {
     "HardSwish": {0: 0.2, 1: 0.5},
     "Normalize": {2: 0.0001},
     "ReLU": {0: 0.0},
+    "Shrink": {0: 0.0, 1: 0.5},
 }
+
+ALPHA, LAMBDA = (0, 1.67326324), (1, 1.050700987)  # of SELU: the key and what it is if not given
+
+# layers with an activation of their own: its type, and its parameters (vulkan_activation.comp)
+ACTIVATED = frozenset(
+    "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise "
+    "InnerProduct".split()
+)
+ACTIVATION, ACTIVATION_PARAMETERS = 9, 10
+TAKEN = {2: 1, 3: 2, 6: 2}  # how many it takes, by type: leaky ReLU, Clip, HardSwish
 
 # those whose weights are used as they are in the file; a BatchNorm makes a factor and a bias of its own
 WEIGHTED = frozenset(
@@ -33,19 +49,63 @@ WEIGHTED = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter, by id: what a kernel casts to fp16, and what it is for a layer to compute with that.
+
+    Those are one number, but for an array.
+    """
+
+    key: int
+    cast: tuple[float, ...]
+    kept: tuple[float, ...]
+    array: bool = False
+
+    @property
+    def lost(self) -> float | None:
+        """The first of its numbers that fp16 makes inf or 0."""
+        return next(filter(is_lost, self.cast), None)
+
+
 def is_lost(value: float) -> bool:
     """Whether fp16 makes inf or 0 of a number that is neither."""
     return abs(value) >= FP16_OVERFLOW or 0.0 < abs(value) <= FP16_TINIEST / 2
 
 
-def lost_parameters(layer: Layer) -> Iterator[tuple[int, float]]:
-    """Ids and values of the parameters that fp16 arithmetic makes inf or 0. Raises Unreadable."""
-    if layer.type == "BinaryOp" and not number(layer, WITH_SCALAR):
-        return
-    for key, default in CAST.get(layer.type, {}).items():
-        value = decimal(layer, key, default)
-        if is_lost(value):
-            yield key, value
+def lost_parameters(layer: Layer) -> Iterator[Parameter]:
+    """The parameters that fp16 arithmetic makes inf or 0. Raises Unreadable."""
+    return (parameter for parameter in _cast(layer) if parameter.lost is not None)
+
+
+def _cast(layer: Layer) -> Iterator[Parameter]:
+    """The parameters that kernels cast."""
+    if layer.type == "SELU":  # lambda, and its product with alpha
+        scale, alpha = decimal(layer, *LAMBDA), decimal(layer, *ALPHA)
+        kept = _in_fp16(scale)
+        yield Parameter(LAMBDA[0], (scale,), (kept,))
+        of_alpha = _in_fp16(alpha * scale) / kept if kept else alpha
+        yield Parameter(ALPHA[0], (alpha * scale,), (of_alpha,))
+    elif layer.type == "Eltwise" and number(layer, 0) == SUM:
+        yield _array(COEFFICIENTS, decimals(layer, COEFFICIENTS))
+    elif layer.type in ACTIVATED and not number(layer, INT8):
+        taken = TAKEN.get(number(layer, ACTIVATION), 0)
+        yield _array(ACTIVATION_PARAMETERS, decimals(layer, ACTIVATION_PARAMETERS)[:taken])
+    elif layer.type != "BinaryOp" or number(layer, WITH_SCALAR):
+        for key, default in CAST.get(layer.type, {}).items():
+            value = decimal(layer, key, default)
+            yield Parameter(key, (value,), (_in_fp16(value),))
+
+
+def _array(key: int, values: tuple[float, ...]) -> Parameter:
+    return Parameter(key, values, tuple(map(_in_fp16, values)), array=True)
+
+
+def _in_fp16(value: float) -> float:
+    try:
+        (kept,) = struct.unpack("<e", struct.pack("<e", value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return float(kept)
 
 
 def keeps_weights(layer: Layer) -> bool:

@@ -17,6 +17,7 @@ WEIGHT = Constant("its largest weight", 1e5, "storage")
         (WEIGHT, "storage-overflow", "31=18"),
         (Constant("the parameter 2=", 1e-9, "arithmetic"), "underflow", "31=1 "),
         (Constant("its largest weight", 1e-9, "storage"), "underflow", "31=18"),
+        (Constant("the places of its outputs", 2999.0, "arithmetic", coarse=True), "precision", "31=1 "),
     ],
 )
 def test_where_it_is_lost_says_which_mask_cures_it(constant: Constant, cause: str, mask: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import graphs
 import pytest
 
@@ -10,7 +12,7 @@ from pytest_ncnn_parity.network.graph import Layer
 
 
 def layer(line: str) -> Layer:
-    kind, params = line.split(" ", 1)
+    kind, _, params = line.partition(" ")
     return graphs.network(f"{kind} one in0 out0 {params}").names["one"]
 
 
@@ -24,10 +26,27 @@ def layer(line: str) -> Layer:
         ("BinaryOp 0=2 2=-1e9", {}),  # without 1=1 it reads two values
         ("Clip 0=-3.402823e38 1=6.0", {0: -3.402823e38}),
         ("Sigmoid 0=1e9", {}),
+        ("SELU", {}),
+        ("SELU 0=5e4 1=2.0", {0: 1e5}),  # their product
+        ("CELU 0=1e5", {0: 1e5}),
+        ("Shrink 0=1e-9 1=1e9", {0: 1e-9, 1: 1e9}),
+        ("Eltwise 0=1 -23301=2,1.0,1e5", {1: 1e5}),
+        ("Eltwise 0=0 -23301=2,1.0,1e5", {}),  # a product has no coefficients
+        ("Convolution 0=8 9=2 -23310=1,1e5", {10: 1e5}),
+        ("Convolution 0=8 9=1 -23310=1,1e5", {}),  # a ReLU has no parameters
+        ("Convolution 0=8 8=2 9=2 -23310=1,1e5", {}),  # nor is this one in fp16
+        ("InnerProduct 0=8 9=3 -23310=2,-3e38,6.0", {10: -3e38}),
     ],
 )
 def test_parameters_that_fp16_does_not_keep(line: str, lost: dict[int, float]) -> None:
-    assert dict(lost_parameters(layer(line))) == lost
+    assert {parameter.key: parameter.lost for parameter in lost_parameters(layer(line))} == lost
+
+
+def test_what_a_layer_computes_with_instead() -> None:
+    (slope,) = lost_parameters(layer("Convolution 0=8 9=3 -23310=2,-3e38,6.01"))
+    assert (slope.array, slope.kept) == (True, (-math.inf, 6.01171875))
+    (alpha,) = lost_parameters(layer("SELU 0=5e4 1=2.0"))
+    assert alpha.kept == (math.inf,)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,15 @@ def numbers(layer: Layer, key: int) -> tuple[int, ...]:
     return tuple(map(int, written))
 
 
+def decimals(layer: Layer, key: int) -> tuple[float, ...]:
+    """The array of numbers written as `-233NN=`, whole or not, without its length."""
+    written = layer.params.get(str(-ARRAY_IDS - key), "0").split(",")[1:]
+    try:
+        return tuple(map(float, written))
+    except ValueError:
+        raise Unreadable(f"array {key}") from None
+
+
 def refuse_expressions(layer: Layer, *keys: int) -> None:
     """Raise Unreadable where a parameter is worked out from shapes when the layer runs."""
     for key in keys:

@@ -6,7 +6,7 @@ layer's inputs and true outputs fit. To predict it the layer is run on the CPU w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
-from pytest_ncnn_parity.network.constants import keeps_weights, lost_parameters
+from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_parameters
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, loses_fp16
+from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, number
+from pytest_ncnn_parity.worker.judge import fp16_arithmetic
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
@@ -25,15 +27,17 @@ from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
 
 @dataclass(frozen=True)
 class Lost:
-    """The constants that fp16 does not keep: `parameters` by id, the `weights`, or `factors`.
+    """The constants that fp16 does not keep: `parameters`, the `weights`, `factors`, or others.
 
-    The latter are those of a norm: by channel, what the kernel multiplies by, and what it adds.
+    Factors are those of a norm: by channel, what the kernel multiplies by, and what it adds. Of others,
+    `made` is the output that the kernel makes with them.
     """
 
     constant: Constant
-    parameters: Mapping[int, float]
+    parameters: Sequence[Parameter] = ()
     weights: bool = False
     factors: tuple[Array, Array] | None = None
+    made: Array | None = None
 
 
 class Constants:
@@ -47,15 +51,16 @@ class Constants:
         if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
         try:
-            parameters = {} if layer.mask & NO_FP16_ARITHMETIC else dict(lost_parameters(layer))
-            if parameters:
-                (key, value), *_ = parameters.items()
-                # of its epsilon a Normalize makes a factor, which it stores
-                lost_in = "storage" if layer.type == "Normalize" else "arithmetic"
-                return Lost(Constant(f"the parameter {key}=", value, lost_in), parameters)
+            in_fp16_arithmetic = not layer.mask & NO_FP16_ARITHMETIC
+            parameters = tuple(lost_parameters(layer)) if in_fp16_arithmetic else ()
             largest = self._nets.largest_weight(layer) if keeps_weights(layer) else 0.0
-            if largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL:
-                return Lost(Constant("its largest weight", largest, "storage"), {}, True)
+            weights = largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL
+            if weights:
+                return Lost(Constant("its largest weight", largest, "storage"), parameters, True)
+            if parameters:
+                return Lost(_of_parameters(layer, parameters), parameters)
+            if layer.type in fp16_arithmetic.KERNELS:
+                return self._in_arithmetic(layer, blobs) if in_fp16_arithmetic else None
             factors = self._factors(layer, blobs)
         except Unreadable:
             return None
@@ -64,11 +69,13 @@ class Constants:
         largest = max(float(np.abs(values).max()) for values in factors)
         if largest < FP16_OVERFLOW:
             return None
-        return Lost(Constant("a factor that it normalizes by", largest, "storage"), {}, False, factors)
+        return Lost(Constant("a factor that it normalizes by", largest, "storage"), (), False, factors)
 
     def made(self, layer: Layer, blobs: Made, lost: Lost) -> Made:
         """What `layer` makes of its inputs with such constants in fp16. May raise StepFailed."""
         values = {blob: blobs[blob] for blob in layer.inputs}
+        if lost.made is not None:
+            return {layer.outputs[0]: Blob.of(np.ascontiguousarray(lost.made, np.float32))}
         if lost.factors is None:
             return run(self._nets.rounded(layer, lost.parameters, lost.weights), layer, values)
         value = blobs[layer.inputs[0]].array
@@ -78,6 +85,13 @@ class Constants:
         with np.errstate(invalid="ignore"):
             normalized = (value * factor + summand).astype(np.float32)
         return {layer.outputs[0]: Blob.of(np.ascontiguousarray(normalized))}
+
+    @staticmethod
+    def _in_arithmetic(layer: Layer, blobs: Made) -> Lost | None:
+        """What the kernel works out for itself, and fp16 arithmetic does not keep."""
+        value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
+        seen = fp16_arithmetic.KERNELS[layer.type](layer, value, expected.shape)
+        return None if seen is None else Lost(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
         """What a norm multiplies each channel by, and adds to it."""
@@ -125,3 +139,13 @@ class Constants:
         with Path(path).open("rb") as file:
             file.seek(start)
             return np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
+
+
+def _of_parameters(layer: Layer, parameters: Sequence[Parameter]) -> Constant:
+    """The first number of them that is lost, and what it is."""
+    first = parameters[0]
+    assert first.lost is not None
+    key = -ARRAY_IDS - first.key if first.array else first.key
+    # of its epsilon a Normalize makes a factor, which it stores
+    lost_in = "storage" if layer.type == "Normalize" else "arithmetic"
+    return Constant(f"the parameter {key}=", first.lost, lost_in)

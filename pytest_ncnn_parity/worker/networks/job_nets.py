@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import ncnn
 
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, NetSpec
+from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -77,8 +78,8 @@ class JobNets:
         model = self._job.models[0]
         return (model.bin, *self._pool.span(model, layer))
 
-    def rounded(self, layer: Layer, parameters: Mapping[int, float], weights: bool) -> ncnn.Net:
-        """`layer` alone on the CPU, with `parameters` and, if asked, `weights` as fp16 has them."""
+    def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
+        """`layer` alone on the CPU, with `parameters` as they are kept, and `weights` if asked."""
         model = self._job.models[0]
         path, start, _ = self.weights_file(layer)
         return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)

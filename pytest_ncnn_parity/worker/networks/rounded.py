@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ncnn
@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.param import MAGIC
-from pytest_ncnn_parity.network.param_line import COUNT, WHOLE
+from pytest_ncnn_parity.network.param_line import ARRAY_IDS, COUNT, WHOLE
 from pytest_ncnn_parity.worker.failures import failed
 from pytest_ncnn_parity.worker.networks.weights import Reader
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -32,9 +33,9 @@ def in_fp16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def rounded_layer(
-    graph: Graph, layer: Layer, parameters: Mapping[int, float], path: str, start: int, weights: bool
+    graph: Graph, layer: Layer, parameters: Iterable[Parameter], path: str, start: int, weights: bool
 ) -> ncnn.Net:
-    """A network of `layer` alone, with `parameters`, by id, rounded, and `weights` if asked.
+    """A network of `layer` alone, with `parameters` as they are kept, and `weights` rounded if asked.
 
     It reads them from the file at `path`, from byte `start` on.
     """
@@ -63,15 +64,23 @@ def rounded_layer(
     return net
 
 
-def _rounded(layer: Layer, parameters: Mapping[int, float]) -> ncnn.ParamDict:
+def _rounded(layer: Layer, parameters: Iterable[Parameter]) -> ncnn.ParamDict:
     """The parameters of `layer` with some rounded: no .param can say that one is inf."""
     read = ncnn.ParamDict()
     for key, text in layer.params.items():
-        if COUNT.fullmatch(key):  # those that are cast are of layers that have no arrays
+        if COUNT.fullmatch(key):
             read.set(int(key), int(text) if WHOLE.fullmatch(text) else float(text))
-    for number, value in parameters.items():
-        read.set(number, float(in_fp16(np.array([value], np.float32))[0]))
+        else:
+            read.set(-ARRAY_IDS - int(key), _mat([float(one) for one in text.split(",")[1:]]))
+    for parameter in parameters:
+        kept = parameter.kept
+        read.set(parameter.key, _mat(kept) if parameter.array else kept[0])
     return read
+
+
+def _mat(values: Sequence[float]) -> ncnn.Mat:
+    array = np.array(values, np.float32)
+    return ncnn.Mat(array).clone()
 
 
 def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
