@@ -95,7 +95,8 @@ CAUSES = tuple(
         ),
         (
             "device",
-            "fp32 on the device is wrong as well, or a packed kernel is: a fault of kernel or driver",
+            "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
+            "CPU takes: a fault of kernel or driver",
             "report it upstream",
         ),
         (
@@ -174,7 +175,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("shader", deaths.died_of_a_shader),
     ("load", deaths.refused_to_load),
     ("reference", deaths.refused_when_packed),
-    ("crash", deaths.refused),
+    ("shape", deaths.refused_by_the_reference),
+    ("device", deaths.refused_by_the_device),
+    ("device", deaths.died_of_a_cast),
     ("crash", deaths.died),
     ("conversion", recordings.recorded_in_another_shape),
     ("nan", recordings.recorded_nan),

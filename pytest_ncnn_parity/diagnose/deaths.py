@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -106,6 +107,48 @@ def refused_to_load(failure: Failure) -> Explanation | None:
 
 def refused(failure: Failure) -> Explanation | None:
     return _of_kind(failure, "refused", _could_not)
+
+
+def refused_by_the_reference(failure: Failure) -> Explanation | None:
+    """The CPU in fp32 does not take the layer's inputs, which no rule of shapes knows to be wrong."""
+    death = failure.death
+    if death is None or death.step is None or death.step.label != str(CPU_FP32):
+        return None
+    explanation = refused(failure)
+    if explanation is None:
+        return None
+    return Explanation(explanation.what, (*explanation.evidence, f"what to do: {shape_rules.CURE}"))
+
+
+def refused_by_the_device(failure: Failure) -> Explanation | None:
+    """What the CPU in fp32 has run, for it always runs first."""
+    explanation = refused(failure)
+    if explanation is None:
+        return None
+    advice = "the CPU runs it in fp32: a kernel there does not take this shape or type"
+    return Explanation(explanation.what, (*explanation.evidence, f"{advice}; {_kept_off(failure)}"))
+
+
+def died_of_a_cast(failure: Failure) -> Explanation | None:
+    """A Cast between types for which there is no shader (src/layer/vulkan/cast_vulkan.cpp)."""
+    death, layer = failure.death, failure.case.layer
+    if death is None or death.kind != "crash" or layer is None or layer.type != "Cast":
+        return None
+    if death.step is None or not death.step.label.startswith("vulkan"):
+        return None
+    return Explanation(
+        f"{failure.seen}; ncnn's Cast on Vulkan has no kernel for these types",
+        (
+            *_shown(death),
+            "it knows fp32 (1) and fp16 (2) alone, and does not look whether it is asked for others; "
+            "ncnn converts values by itself: remove the Cast, or keep it on the CPU with 31=16",
+        ),
+    )
+
+
+def _kept_off(failure: Failure) -> str:
+    layer = "the layer" if failure.case.layer is None else failure.case.layer.name
+    return f"31=16 keeps {layer} on the CPU, and the fault is one to report to ncnn"
 
 
 def refused_when_packed(failure: Failure) -> Explanation | None:

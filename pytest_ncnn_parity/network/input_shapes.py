@@ -20,12 +20,13 @@ def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
     """
     line = graph.shapes.get(blob)
     problem = shapes.misfit(shape, line, graph.has_volumes)
-    if not problem or line is None:
+    alone = shapes.misfit(shape, None, graph.has_volumes)
+    if not problem or alone or line is None:
         return problem
     of_line, own = at_odds(graph, blob, line), at_odds(graph, blob, shape)
     if of_line is None or (own is not None and own.layer.number <= of_line.layer.number):
         return problem if own is None else f"{problem}; {own}"
-    return shapes.misfit(shape, None, graph.has_volumes)
+    return ""
 
 
 def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:

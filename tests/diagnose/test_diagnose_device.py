@@ -168,7 +168,11 @@ def test_a_shader_that_did_not_compile() -> None:
         (died("refused", "rc -1", LOAD), "ncnn could not load on cpu fp32: rc -1 (load)"),
         (
             died("refused", "rc -100"),
-            "ncnn could not run layer 7 conv_1 on vulkan fp16: rc -100 (crash)",
+            "ncnn could not run layer 7 conv_1 on vulkan fp16: rc -100 (device)",
+        ),
+        (
+            died("refused", "rc -100", Step("layer", "cpu fp32", 7, "conv_1")),
+            "ncnn could not run layer 7 conv_1 on cpu fp32: rc -100 (shape)",
         ),
     ],
 )
@@ -178,6 +182,19 @@ def test_a_death_is_told_with_its_step_and_its_last_words(result: Result, line: 
     assert result.evidence.death is not None
     assert f"in: {result.evidence.death.step}" in shown
     assert "stderr: one\nstderr: two" in shown
+
+
+@pytest.mark.parametrize(
+    ("operator", "label", "cause"),
+    [("Cast", "vulkan fp32", "device"), ("Cast", "cpu fp32", "crash"), ("ReLU", "vulkan fp32", "crash")],
+)
+def test_a_cast_that_vulkan_has_no_kernel_for_is_the_devices_fault(
+    operator: str, label: str, cause: str
+) -> None:
+    result = died("crash", "killed by SIGSEGV", Step("layer", label, 7, "it"))
+    diagnosis = diagnose(case("it", operator), result)
+    assert diagnosis.cause == cause
+    assert any("31=16" in line for line in diagnosis.evidence) == (cause == "device")
 
 
 # -- outputs -------------------------------------------------------------------------------------

@@ -62,9 +62,11 @@ def prelu(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def instance_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
-    if not number(layer, 2, 1) or len(shapes[0]) < 3:
-        return ""
-    return _each(shapes[0], number(layer, 0))
+    """A matrix or a vector is one channel on the CPU, and on Vulkan as many as the file says."""
+    shape, wanted = shapes[0], number(layer, 0)
+    if len(shape) > 2 or wanted < 2:
+        return _each(shape, wanted) if len(shape) > 2 else ""
+    return f"gets {list(shape)}, of 1 channel; its weights are for {wanted}: feed [channels, h, w]"
 
 
 def group_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -72,9 +74,9 @@ def group_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def row_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """LayerNorm and RMSNorm: over a row, or over a whole channel."""
+    """LayerNorm and RMSNorm: over a row, or over a whole channel. Vulkan counts as the file says."""
     shape, wanted = shapes[0], number(layer, 0)
-    if not number(layer, 2, 1) or wanted < 1:
+    if wanted < 1:
         return ""
     fitting = {shape[-1]} | {math.prod(shape[-n:]) for n in range(2, len(shape))}
     if wanted in fitting:

@@ -21,7 +21,9 @@ def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
     shape, windows = shapes[0], windows_of(layer, CONVOLVED)
     width = number(layer, 20)
     sizes = padded_plainly([width, number(layer, 21, width)], windows)
-    if len(shape) != 2 or any(s < w.extent for s, w in zip(sizes, windows, strict=True)):
+    if len(shape) != 2:
+        return f"gets {list(shape)}; it takes a matrix, a column for each window"
+    if any(s < w.extent for s, w in zip(sizes, windows, strict=True)):
         return ""
     places = math.prod((s - w.extent) // w.stride + 1 for s, w in zip(sizes, windows, strict=True))
     kernel = math.prod(window.kernel for window in windows)

@@ -75,8 +75,10 @@ def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
     waiting = list(shapes)
     a = None if a_is_own else waiting.pop(0)
     b = None if b_is_own or not waiting else waiting.pop(0)
-    if any(shape is not None and len(shape) > 3 for shape in (a, b)) or (b is None and not b_is_own):
+    if b is None and not b_is_own:
         return ""
+    if any(shape is not None and len(shape) > 3 for shape in (a, b)):
+        return f"gets {listed(shapes[:2])}; it takes matrices, or (rows, 1, columns)"
     m, k = (number(layer, 7), number(layer, 9)) if a is None else matrix(a, number(layer, 2))
     n, rows = (number(layer, 8), number(layer, 9)) if b is None else matrix(b, not number(layer, 3))
     if k != rows:

@@ -45,6 +45,8 @@ RULES: Mapping[str, Rule] = {
     "Spectrogram": gathered.spectrogram,
     "Permute": views.permute,
     "PixelShuffle": views.pixel_shuffle,
+    "Reorg": views.reorg,
+    "Diag": views.diag,
     "InnerProduct": products.inner_product,
     "LSTM": products.recurrent,
     "GRU": products.recurrent,

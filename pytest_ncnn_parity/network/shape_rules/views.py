@@ -53,6 +53,9 @@ def reshaped(layer: Layer, shape: Shape) -> list[int]:
 def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What is cut out must lie inside."""
     shape = shapes[0]
+    starts = numbers(layer, 9)
+    if starts and numbers(layer, 10) and not numbers(layer, 11) and len(starts) < len(shape):
+        return f"gets {list(shape)}, and says where to cut {len(starts)} of its {len(shape)} axes"
     cuts = cut_out(layer, shapes)
     if all(start == 0 and size == whole for (start, size), whole in zip(cuts, shape, strict=True)):
         return ""
@@ -222,6 +225,19 @@ def permute(layer: Layer, shapes: Sequence[Shape]) -> str:
     if len(shape) == 1 or order < math.factorial(len(shape)):
         return ""
     return f"gets {list(shape)}, and its order {order} is of more than {len(shape)} axes"
+
+
+def reorg(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """Each output takes a block, of which one must fit."""
+    step, (_, _, h, w) = number(layer, 0, 1), cdhw(shapes[0])
+    if step < 1 or min(h, w) >= step:
+        return ""
+    return f"gets {list(shapes[0])}: a block of {step}x{step} does not fit into {h}x{w}"
+
+
+def diag(_: Layer, shapes: Sequence[Shape]) -> str:
+    shape = shapes[0]
+    return f"gets {list(shape)}; it takes a vector or a matrix" if len(shape) > 2 else ""
 
 
 def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:

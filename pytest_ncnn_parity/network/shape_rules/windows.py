@@ -70,7 +70,7 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Convolution, Convolution1D, Convolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
     shape = shapes[0]
-    if len(shape) > len(windows) + 1 or is_inner_product(layer, shape, windows):
+    if is_inner_product(layer, shape, windows):
         return ""
     if layer.type == "Convolution" and len(shape) == 1 and all(w.kernel == 1 for w in windows):
         inputs = number(layer, 6) // max(1, number(layer, 0))
@@ -78,7 +78,8 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
             f"gets {list(shape)}; with a vector it is an InnerProduct, and its weights are for {inputs}"
         )
     return (
-        _channels(layer, shapes, windows)
+        _too_many_axes(shape, len(windows))
+        or _channels(layer, shapes, windows)
         or _packed(layer, shapes[0], windows)
         or _beyond(shapes[0], windows, padded_convolution)
     )
@@ -87,10 +88,9 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
-    if len(shapes[0]) > len(windows) + 1:
-        return ""
     return (
-        _channels(layer, shapes, windows)
+        _too_many_axes(shapes[0], len(windows))
+        or _channels(layer, shapes, windows)
         or _packed(layer, shapes[0], windows)
         or _cut_away(layer, shapes[0], windows)
     )
@@ -99,16 +99,17 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The windows of a Convolution, laid out side by side."""
     windows = windows_of(layer, CONVOLVED)
-    return "" if len(shapes[0]) > 3 else _beyond(shapes[0], windows, padded_convolution)
+    return _too_many_axes(shapes[0], len(windows)) or _beyond(shapes[0], windows, padded_convolution)
 
 
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Pooling, Pooling1D and Pooling3D."""
-    if number(layer, 4) or number(layer, 7):  # over all there is, or to a size of its own
-        return ""
+    many = _too_many_axes(shapes[0], axes_slid_along(layer))
+    if many or number(layer, 4) or number(layer, 7):  # over all there is, or to a size of its own
+        return many
     windows = windows_of(layer, POOLED)
     mode = number(layer, 5)
-    if mode > 1 or len(shapes[0]) > len(windows) + 1:  # 2 and 3: as large as the input
+    if mode > 1:  # 2 and 3: as large as the input
         return ""
     return _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
 
@@ -145,6 +146,16 @@ def is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> b
     points = all(window.kernel == 1 for window in windows)
     inputs = number(layer, 6) // max(1, number(layer, 0))
     return layer.type == "Convolution" and len(shape) == 1 and points and shape[0] == inputs
+
+
+def _too_many_axes(shape: Shape, slid_along: int) -> str:
+    """What is wrong where there are more than channels and what a window slides along."""
+    if len(shape) <= slid_along + 1:
+        return ""
+    return (
+        f"gets {list(shape)}, of {len(shape)} axes; its window slides along {slid_along}, and one more "
+        "is for channels"
+    )
 
 
 def _channels(layer: Layer, shapes: Sequence[Shape], windows: Sequence[Window]) -> str:
