@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import pytest
 from conftest import Gate, Run
-from network import Network
+from network import FP32_WEIGHTS, Network
 
 RANGE = "fp16-range"
 OFF = f"compare: [{RANGE}]\n"
@@ -93,7 +93,22 @@ def accumulating(folder: Path) -> None:
     net.layer("Deconvolution", "transposed", [spread], ["h"], params, weights)
     rows = net.layer("Reshape", "rows", [rows], params="0=400 1=16")
     params = "3=1 5=1 6=1 7=0 8=8 9=400 10=-1"
+    rows, paired, multiplied, attended = net.split(rows, 4)
     net.layer("Gemm", "gemm", [rows], ["i"], params, [rng.choice([-1.0, 1.0], (8, 400))])
+    signs = [rng.choice([-1.0, 1.0], (8, 400))]
+    held = net.layer("MemoryData", "held", [], params="0=400 1=8", weights=signs, flagged=False)
+    held, other = net.split(held, 2)
+    net.layer("Gemm", "pair", [paired, held], ["k"], "3=1")
+    net.layer("MatMul", "product", [multiplied, other], ["l"], "0=1")
+    projections = [
+        (*signs, 8),
+        (*signs, 8),
+        (np.full((8, 400), 1e-3), 8),
+        (np.full((400, 8), 0.01), 400),
+    ]
+    weights = [tensor for one, biases in projections for tensor in (FP32_WEIGHTS, one, np.zeros(biases))]
+    params = "0=8 1=2 2=3200 3=400 4=400 6=1e-6"
+    net.layer("MultiHeadAttention", "attention", [attended], ["m"], params, weights[1:])
     many = net.layer("Input", "many", params="0=40000")
     net.layer("Softmax", "softmax", [many], ["j"], "0=0 1=1")
     net.write(folder / "net")
@@ -107,6 +122,7 @@ def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pyte
     networks.spec(pytester.path, f"{sample}{OFF}tolerance: {{headroom: 2}}\n")
     run = gate()
     layers = ["windows", "all", "mean", "conv", "dense", "depthwise", "transposed", "gemm"]
+    layers += ["pair", "product", "attention"]
     assert red(run) == dict.fromkeys([*layers, "softmax"], "headroom")
     assert run.cases[f"some::{RANGE}::softmax"]["inside"]["bound"] == 40_000
     for layer in layers:

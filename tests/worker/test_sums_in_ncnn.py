@@ -7,12 +7,14 @@ from pathlib import Path
 import ncnn
 import numpy as np
 import pytest
-from network import Network
+from network import FP32_WEIGHTS, Network
 
 from pytest_ncnn_parity.network.param import read
 from pytest_ncnn_parity.worker.judge.accumulators import largest_sum
 
-# an operator, its parameters, the shape of its input, how many weights it has
+Shape = tuple[int, ...]
+
+# an operator, its parameters, the shape of its input, or of its inputs, how many weights it has
 LAYERS = (
     ("Convolution", "0=6 1=3 11=2 4=1 3=2 6=144", (4, 9, 8), 144),
     ("ConvolutionDepthWise", "0=4 1=3 4=1 14=0 6=36 7=4", (4, 9, 8), 36),
@@ -24,31 +26,49 @@ LAYERS = (
     ("Gemm", "5=1 6=1 8=6 9=12 10=-1", (5, 12), 72),
     ("Gemm", "3=1 5=1 6=1 8=6 9=12 10=-1", (5, 12), 72),
     ("Gemm", "2=1 3=1 5=1 6=1 8=6 9=5 10=-1", (5, 12), 30),
+    ("Gemm", "", [(5, 12), (12, 7)], 0),
+    ("Gemm", "2=1 3=1", [(12, 5), (7, 12)], 0),
+    ("Gemm", "4=1 5=0 6=1 7=6 9=12 10=-1", (12, 7), 72),
+    ("MatMul", "", [(2, 5, 12), (2, 12, 7)], 0),
+    ("MatMul", "0=1", [(3, 2, 5, 12), (7, 12)], 0),
+    ("MultiHeadAttention", "0=12 1=2 2=144", (5, 12), 144),  # its last product is its largest
 )
 
 
-@pytest.mark.parametrize(("kind", "params", "shape", "count"), LAYERS)
+@pytest.mark.parametrize(("kind", "params", "shapes", "count"), LAYERS)
 def test_what_is_summed_is_what_the_layer_sums(
-    kind: str, params: str, shape: tuple[int, ...], count: int, tmp_path: Path
+    kind: str, params: str, shapes: Shape | list[Shape], count: int, tmp_path: Path
 ) -> None:
     rng = np.random.RandomState(0)
-    weights = rng.uniform(0.1, 1, count).astype(np.float32)
     net = Network()
-    net.layer(kind, "it", [net.layer("Input", "in0")], ["out0"], params, [weights])
+    shapes = shapes if isinstance(shapes, list) else [shapes]
+    inputs = [net.layer("Input", f"in{i}") for i in range(len(shapes))]
+    # of an attention: query, key, value and output, each with its bias behind it
+    of_each = [12] * 4 if kind == "MultiHeadAttention" else [0] if count else []
+    written, tensors = [], []
+    for i, biases in enumerate(of_each):
+        weights = rng.uniform(0.1, 1, count) * (0.01 if biases and i < 2 else 1)
+        tensors += [weights.astype(np.float32), np.zeros(biases, np.float32)]
+        written += [FP32_WEIGHTS, *tensors[-2:]] if written else tensors[-2:]
+    net.layer(kind, "it", inputs, ["out0"], params, written)
     net.write(tmp_path / "net")
-    value = rng.uniform(0.1, 1, shape).astype(np.float32)
+    values = [rng.uniform(0.1, 1, shape).astype(np.float32) for shape in shapes]
     layer = read(tmp_path / "net.param").names["it"]
-    bound = largest_sum(layer, value, lambda wanted: weights[:wanted])
-    assert bound == pytest.approx(_of_ncnn(tmp_path, value).max(), rel=1e-3)
+    bound = largest_sum(layer, values, lambda *counts: _first(tensors, counts))
+    assert bound == pytest.approx(_of_ncnn(tmp_path, values).max(), rel=1e-3)
 
 
-def _of_ncnn(folder: Path, value: np.ndarray) -> np.ndarray:
+def _first(tensors: list[np.ndarray], counts: tuple[int, ...]) -> list[np.ndarray]:
+    return [tensor[:count] for tensor, count in zip(tensors, counts, strict=False)]
+
+
+def _of_ncnn(folder: Path, values: list[np.ndarray]) -> np.ndarray:
     net = ncnn.Net()
     net.load_param(str(folder / "net.param"))
     net.load_model(str(folder / "net.bin"))
-    mat = ncnn.Mat(value).clone()  # `value` lives until then
     extractor = net.create_extractor()
-    extractor.input("in0", mat)
+    for i, value in enumerate(values):
+        extractor.input(f"in{i}", ncnn.Mat(value).clone())
     rc, out = extractor.extract("out0")
     assert rc == 0
     return np.array(out)

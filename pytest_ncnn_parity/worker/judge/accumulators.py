@@ -1,8 +1,12 @@
-"""How large the sums inside a layer may become, from its parameters, its weights and its inputs."""
+"""How large the sums inside a layer may become, from its parameters, its weights and its inputs.
+
+An SDPA is left out: where it is stored in fp16 its kernel adds up in fp32 (sdpa_fa.comp).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +23,8 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     windows_of,
 )
 
-Weights = Callable[[int], Array]  # the first so many of a layer's weights
+# the tensors of a layer: so many weights, so many floats behind them, weights again, and so on
+Weights = Callable[..., Sequence[Array]]
 
 AVERAGE = 1  # Pooling's pooling_type
 GLOBAL, ADAPTIVE = 4, 7  # keys of Pooling
@@ -42,19 +47,21 @@ STORING = frozenset(("Softmax",))  # whose sums are stored, so that fp32 arithme
 
 def adds_up(layer: Layer) -> bool:
     """Whether `largest_sum` knows the operator."""
-    return layer.type in _KNOWN
+    return layer.type in _KNOWN or layer.type in _OF_SEVERAL
 
 
-def largest_sum(layer: Layer, value: Array, weights: Weights) -> float:
-    """What no sum inside `layer` exceeds on `value`, in whatever order its terms are added.
+def largest_sum(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
+    """What no sum inside `layer` exceeds on `values`, in whatever order its terms are added.
 
     0 for operators that add up little, or that are not known here. Raises Unreadable.
     """
-    known = _KNOWN.get(layer.type)
-    if known is None or (layer.type != "Gemm" and number(layer, INT8)):
-        return 0.0
     with np.errstate(over="ignore"):
-        return known(layer, value, weights)
+        if layer.type in _OF_SEVERAL:
+            bound = _OF_SEVERAL[layer.type](layer, values, weights)
+            return bound if math.isfinite(bound) else 0.0
+        if layer.type not in _KNOWN or len(values) != 1 or number(layer, INT8):
+            return 0.0
+        return _KNOWN[layer.type](layer, values[0], weights)
 
 
 def _inner_product(layer: Layer, value: Array, weights: Weights) -> float:
@@ -62,7 +69,8 @@ def _inner_product(layer: Layer, value: Array, weights: Weights) -> float:
     inputs = count // max(1, outputs)
     if not inputs or value.size % inputs:
         return 0.0
-    return accumulators.of_products(value.reshape(-1, inputs), weights(count).reshape(outputs, inputs))
+    (held,) = weights(count)
+    return accumulators.of_products(value.reshape(-1, inputs), held.reshape(outputs, inputs))
 
 
 def _convolution(layer: Layer, value: Array, weights: Weights) -> float:
@@ -73,7 +81,8 @@ def _convolution(layer: Layer, value: Array, weights: Weights) -> float:
         return 0.0
     edges = (_edges(h, value.shape[1]), _edges(w, value.shape[2]))
     padded = np.pad(value, ((0, 0), *edges), constant_values=decimal(layer, 18, 0.0))
-    shaped = weights(count).reshape(outputs, len(value), h.kernel, w.kernel)
+    (held,) = weights(count)
+    shaped = held.reshape(outputs, len(value), h.kernel, w.kernel)
     return accumulators.of_windows(padded, shaped, *_sliding(h, w))
 
 
@@ -88,7 +97,8 @@ def _depthwise(layer: Layer, value: Array, weights: Weights) -> float:
         return 0.0
     edges = (_edges(h, value.shape[1]), _edges(w, value.shape[2]))
     padded = np.pad(value, ((0, 0), *edges), constant_values=decimal(layer, 18, 0.0))
-    shaped = weights(count).reshape(groups, outputs // groups, inputs, h.kernel, w.kernel)
+    (held,) = weights(count)
+    shaped = held.reshape(groups, outputs // groups, inputs, h.kernel, w.kernel)
     parts = padded.reshape(groups, inputs, *padded.shape[1:])
     return max(
         accumulators.of_windows(part, own, *_sliding(h, w))
@@ -110,24 +120,82 @@ def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
     sizes = [(size - 1) * one.stride + 1 for size, one in zip(value.shape[1:], (h, w), strict=True)]
     apart = np.zeros((len(value), *sizes), value.dtype)
     apart[:, :: h.stride, :: w.stride] = value
-    shaped = weights(count).reshape(outputs, len(value), h.kernel, w.kernel)[:, :, ::-1, ::-1]
+    (held,) = weights(count)
+    shaped = held.reshape(outputs, len(value), h.kernel, w.kernel)[:, :, ::-1, ::-1]
     gaps = (h.dilation, w.dilation)
     return accumulators.of_windows(
         np.pad(apart, ((0, 0), *around)), shaped, (h.kernel, w.kernel), (1, 1), gaps
     )
 
 
-def _gemm(layer: Layer, value: Array, weights: Weights) -> float:
-    """A matrix by one that the file holds; what is added to the product is left out."""
-    if value.ndim != 2 or number(layer, 18) or number(layer, 4) or not number(layer, 5):
+def _gemm(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
+    """A matrix by another, of which the file may hold one; what is added to the product is left out."""
+    sizes = (number(layer, 7), number(layer, 8), number(layer, 9))
+    waiting, matrices = list(values), []
+    for key, size in ((4, sizes[0]), (5, sizes[1])):
+        own = number(layer, key)
+        turned = bool(number(layer, 2)) if key == 4 else not number(layer, 3)
+        if not own and waiting:
+            matrix = waiting.pop(0)
+        elif own and min(size, sizes[2]) > 0 and not number(layer, 18):
+            (held,) = weights(size * sizes[2])
+            matrix = held.reshape((sizes[2], size) if turned else (size, sizes[2]))
+        else:
+            return 0.0
+        if matrix.ndim == 3 and matrix.shape[1] == 1:
+            matrix = matrix[:, 0]
+        if matrix.ndim != 2:
+            return 0.0
+        matrices.append(matrix.T if turned else matrix)
+    a, b = matrices
+    return accumulators.of_products(a, b) if a.shape[1] == b.shape[1] else 0.0
+
+
+def _matmul(layer: Layer, values: Sequence[Array], _: Weights) -> float:
+    """Of matrices, one by one or many by many."""
+    if len(values) != 2 or min(value.ndim for value in values) < 2:
         return 0.0
-    columns, inner = number(layer, 8), number(layer, 9)
-    if min(columns, inner) < 1:
+    a, b = values
+    b = b if number(layer, 0) else np.swapaxes(b, -1, -2)
+    if a.shape[-1] != b.shape[-1]:
         return 0.0
-    rows = value.T if number(layer, 2) else value
-    held = weights(columns * inner)
-    held = held.reshape(columns, inner) if number(layer, 3) else held.reshape(inner, columns).T
-    return accumulators.of_products(rows, held) if rows.shape[1] == inner else 0.0
+    outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    pairs = (
+        np.broadcast_to(one, (*outer, *one.shape[-2:])).reshape(-1, *one.shape[-2:]) for one in (a, b)
+    )
+    return max(accumulators.of_products(x, y) for x, y in zip(*pairs, strict=True))
+
+
+def _multi_head_attention(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
+    """What is projected, each query by each key, and what comes out (multiheadattention_vulkan.cpp)."""
+    embed, heads, size = number(layer, 0), number(layer, 1, 1), number(layer, 2)
+    given = values[: len(values) - 1] if number(layer, 5) else values
+    if min(embed, heads, size) < 1 or embed % heads or number(layer, 7) or number(layer, 18):
+        return 0.0
+    if not given or any(value.ndim != 2 for value in given):
+        return 0.0
+    query, key, value = (given[min(i, len(given) - 1)] for i in range(3))
+    wide = size // embed
+    columns = (wide, number(layer, 3, embed), number(layer, 4, embed))
+    if tuple(one.shape[1] for one in (query, key, value)) != columns:
+        return 0.0
+    counts = [count for n in columns for count in (embed * n, embed)]
+    held = weights(*counts, embed * wide, wide)
+    projected, largest = [], 0.0
+    for i, (one, n) in enumerate(zip((query, key, value), columns, strict=True)):
+        matrix = held[2 * i].reshape(embed, n)
+        largest = max(largest, accumulators.of_products(one, matrix))
+        projected.append((one @ matrix.T + held[2 * i + 1]).reshape(len(one), heads, -1).swapaxes(0, 1))
+    q, k, v = projected
+    q = q * decimal(layer, 6, 1.0 / math.sqrt(embed // heads))
+    joined = []
+    for one, other, last in zip(q, k, v, strict=True):
+        largest = max(largest, accumulators.of_products(one, other))
+        scores = one @ other.T
+        powers = np.exp(scores - scores.max(1, keepdims=True))
+        joined.append(powers / powers.sum(1, keepdims=True) @ last)
+    out = np.concatenate(joined, 1)
+    return max(largest, accumulators.of_products(out, held[6].reshape(wide, embed)))
 
 
 def _softmax(layer: Layer, value: Array, _: Weights) -> float:
@@ -182,8 +250,13 @@ _KNOWN: Mapping[str, Callable[[Layer, Array, Weights], float]] = {
     "Convolution": _convolution,
     "ConvolutionDepthWise": _depthwise,
     "Deconvolution": _deconvolution,
-    "Gemm": _gemm,
     "Softmax": _softmax,
     "Pooling": _pooling,
     "Reduction": _reduction,
+}
+
+_OF_SEVERAL: Mapping[str, Callable[[Layer, Sequence[Array], Weights], float]] = {
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "MultiHeadAttention": _multi_head_attention,
 }

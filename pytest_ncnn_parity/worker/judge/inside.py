@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pytest_ncnn_parity.compare import winograd
@@ -35,18 +37,21 @@ class Insides:
 
         Sums of other kernels than winograd's are looked at where a `headroom` (above 1) is asked for.
         """
-        if not adds_up(layer) or len(layer.inputs) != 1:
+        if not adds_up(layer) or not layer.inputs:
             return None
         if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
-        blob = blobs[layer.inputs[0]]
-        if not blob.floating or not blob.array.size or not np.isfinite(blob.array).all():
+        read = [blobs[blob] for blob in layer.inputs]
+        if any(not one.floating or not one.array.size for one in read):
+            return None
+        values = [one.array for one in read]
+        if not np.isfinite(values[0]).all():
             return None
         try:
-            inside = self._by_winograd(layer, blob.array, headroom)
+            inside = self._by_winograd(layer, values[0], headroom) if len(values) == 1 else None
             fp16 = layer.type in STORING or not layer.mask & NO_FP16_ARITHMETIC
             if inside is None and headroom > 1.0 and fp16:
-                inside = self._summed(layer, blob.array, headroom)
+                inside = self._summed(layer, values, headroom)
         except Unreadable:
             return None
         return inside
@@ -85,8 +90,8 @@ class Insides:
             seen.bound.what,
         )
 
-    def _summed(self, layer: Layer, value: winograd.Array, headroom: float) -> Inside | None:
-        bound = largest_sum(layer, value, lambda count: self._nets.weights(layer, count))
+    def _summed(self, layer: Layer, values: Sequence[winograd.Array], headroom: float) -> Inside | None:
+        bound = largest_sum(layer, values, lambda *counts: self._nets.weights(layer, *counts))
         if bound < FP16_MAX / headroom:
             return None
         if layer.type in STORING:

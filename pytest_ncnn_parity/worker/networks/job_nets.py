@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import ncnn
 
@@ -65,9 +65,9 @@ class JobNets:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
         return self._pool.convolution_weights(self._job.models[0], layer)
 
-    def weights(self, layer: Layer, count: int) -> winograd.Array:
-        """The first `count` weights that `layer` reads."""
-        return self._pool.weights(self._job.models[0], layer, count)
+    def weights(self, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
+        """The tensors that `layer` reads first, of so many weights and floats in turn."""
+        return self._pool.weights(self._job.models[0], layer, *counts)
 
     def largest_weight(self, layer: Layer) -> float:
         """The largest magnitude among the weights of `layer` that the file holds in fp32."""

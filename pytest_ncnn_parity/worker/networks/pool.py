@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare import winograd
@@ -105,11 +105,12 @@ class Pool:
     def convolution_weights(self, model: Model, layer: Layer) -> winograd.Array:
         """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
         inputs, outputs = channels(layer)
-        return self.weights(model, layer, 9 * inputs * outputs).reshape(outputs, inputs, 3, 3)
+        (weights,) = self.weights(model, layer, 9 * inputs * outputs)
+        return weights.reshape(outputs, inputs, 3, 3)
 
-    def weights(self, model: Model, layer: Layer, count: int) -> winograd.Array:
-        """The first `count` weights that `layer` reads."""
-        return read_floats(model.bin, self.span(model, layer)[0], count)
+    def weights(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
+        """The tensors that `layer` reads first, of so many weights and floats in turn."""
+        return read_floats(model.bin, self.span(model, layer)[0], *counts)
 
     def span(self, model: Model, layer: Layer) -> tuple[int, int]:
         """From and up to which byte of the weights file `layer` reads."""

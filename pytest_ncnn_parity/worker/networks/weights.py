@@ -200,13 +200,14 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
 
-def read_floats(path: str, start: int, count: int) -> npt.NDArray[np.float32]:
-    """`count` weights that a layer reads first, from byte `start` on, in whatever format they are."""
+def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.float32]]:
+    """The tensors that a layer reads first, from byte `start` on: so many weights in any format, then
+    as many floats as the next of `counts` says, weights again, and so on."""
     with Path(path).open("rb") as file:
         file.seek(start)
         reader = Reader(file)  # kept alive here: ncnn keeps no reference
-        mat = ncnn.ModelBinFromDataReader(reader).load(count, 0)
-        return np.array(mat, np.float32)
+        bin_ = ncnn.ModelBinFromDataReader(reader)
+        return [np.array(bin_.load(count, i % 2), np.float32) for i, count in enumerate(counts)]
 
 
 def _int8_scales(file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]) -> Mapping[int, float]:
