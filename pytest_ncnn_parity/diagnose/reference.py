@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
 
@@ -40,7 +41,12 @@ def makes_nan_when_packed(failure: Failure) -> Explanation | None:
 
 
 def makes_nan(failure: Failure) -> Explanation | None:
-    count = failure.evidence.reference_nan
+    count, setup = failure.evidence.reference_nan, failure.case.comparison.reference
+    if count and setup != CPU_FP32:
+        return Explanation(
+            f"the reference itself makes {count} nan on {setup}",
+            ("the candidate is not to blame: compare the reference's setup with cpu fp32",),
+        )
     if not count or failure.evidence.wrong("fp32_on_device"):
         return None
     return Explanation(

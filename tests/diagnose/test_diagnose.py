@@ -160,6 +160,17 @@ def test_nan_of_the_reference_accuses_the_model() -> None:
     assert "the model or its input is at fault" in evidence(CONV, result)
 
 
+def test_nan_of_a_reference_in_another_setup_accuses_that_setup() -> None:
+    setup = comparisons.Setup("vulkan", "fp16")
+    older = comparisons.Pair("upgrade", replace(setup, worker="old"), setup)
+    result = failed([1.0, 1.0], [math.nan, 1.0], reference_nan=1, fp32_on_device=WRONG)
+    of = replace(CONV, comparison=older)
+    assert headline(of, result) == (
+        "conv_1 (Convolution): the reference itself makes 1 nan on vulkan fp16 at old (nan)"
+    )
+    assert "the candidate is not to blame" in evidence(of, result)
+
+
 @pytest.mark.parametrize(("rounding", "verdict"), [(0.06, "explains"), (1e-3, "alone does not explain")])
 def test_precision_says_whether_rounding_explains_it(rounding: float, verdict: str) -> None:
     result = failed([1.1, 2.0], [1.0, 2.0], without_arithmetic=WRONG, rounding=rounding)
