@@ -72,6 +72,16 @@ def test_what_does_not_fit_is_left_out(width: int, verified: bool, shown: str) -
     assert lines(decoder, width=width) == shown.split("\n")
 
 
+def test_a_worker_that_cannot_be_reached_is_named_last_and_not_blamed_on_the_input() -> None:
+    doubt = {"input_doubt": ["the input may be at fault"]}
+    lost = red("l0", cause="worker", comparison="board", number=0)
+    wrong = red("l1", number=1)
+    assert lines(of("a.parity.yaml", lost, wrong, **doubt))[0] == (
+        "a.parity.yaml: l1 (ReLU) and 1 more: storage-overflow on random input"
+    )
+    assert lines(of("a.parity.yaml", lost, **doubt))[0] == "a.parity.yaml: l0 (ReLU): worker"
+
+
 def test_of_many_masks_as_many_are_named_as_fit_and_where_the_others_are() -> None:
     some = fix("l0", masks={f"layer_{n}": 18 - n % 2 for n in range(9)})
     first, second = lines(of("a.parity.yaml", red("l0"), fixes=[some]))

@@ -9,6 +9,7 @@ from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
+from pytest_ncnn_parity.report.input_doubt import BY_VALUES
 from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut
 
@@ -24,9 +25,15 @@ def lines(document: Report, width: int) -> Iterator[str]:
 
 
 def first_red(cases: Sequence[CaseRecord]) -> CaseRecord:
-    """The red case to be named where there is room for one: the first layer, or an output."""
-    red = filter(_failed, cases)
-    return min(red, key=lambda case: (case["output"] is not None, case.get("number") or 0))
+    """The red case to be named where there is room for one: the first layer, or an output.
+
+    A worker that did not run it comes last, for it says nothing of the network.
+    """
+
+    def order(case: CaseRecord) -> tuple[bool, bool, int]:
+        return case["cause"] == "worker", case["output"] is not None, case.get("number") or 0
+
+    return min(filter(_failed, cases), key=order)
 
 
 def _failed(case: CaseRecord) -> bool:
@@ -60,7 +67,8 @@ def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
     who, cause = highlights.name(case), case["cause"]
     number = len({highlights.name(one) for one in model["cases"] if _failed(one) and one["layer"]})
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
-    doubt = " on random input" if model.get("input_doubt") else ""
+    doubtful = cause in BY_VALUES and model.get("input_doubt")
+    doubt = " on random input" if doubtful else ""
     if case["layer"]:
         yield f"{who} ({case['type']}){more}: {cause}{doubt}"
     yield f"{who}{more}: {cause}{doubt}"
