@@ -16,9 +16,18 @@ ACTS = {
     "dies": "os.kill(os.getpid(), 11)",
     "cut": "os.kill(os.getppid(), 9); time.sleep(1000)",
     "shape": "request.parts += [memoryview(bytes(4))]; return {'outputs': [[0, [1], 'f']], 'ms': 1.0}",
-    "lies": "return {'outputs': [[0, [-1], 'f']], 'ms': 1.0}",
 }
-SHORT = "precision: bf16"
+# what is no answer, each in another way: its length, its end, its numbers, its shape
+LIES = {
+    "short": "request.parts += [memoryview(bytes(3))]; return {'outputs': [[0, [1], 'f']], 'ms': 1.0}",
+    "long": "request.parts += [memoryview(bytes(9))]; return {'outputs': [[0, [1], 'f']], 'ms': 1.0}",
+    "endless": "os.write(self._out, b'{'); [os.write(self._out, b' ' * 65536) for _ in iter(int, 1)]",
+    "nan": "return {'outputs': [[float('nan'), [1], 'f']], 'ms': 1.0}",
+    "late": "return {'outputs': [[0, None, 'f']], 'ms': float('inf')}",
+    "negative": "return {'outputs': [[0, [-1], 'f']], 'ms': 1.0}",
+    "huge": "return {'outputs': [[0, [1 << 40], 'f']], 'ms': 1.0}",
+}
+BF16 = "precision: bf16"
 UNPACKED = "options: {use_packing_layout: false}"
 LAYERS = ["c1", "c2", "c3", "output:c3"]
 
@@ -37,6 +46,7 @@ def test_each_worker_has_its_own_fate(
     declared.program(folder, "adb", ADB)
     monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
     networks.convolution(folder)
+    acts = ACTS | LIES
     failing = {"gone": f"python={folder}/gone", "bare": f"command='{sys.executable} -S'"}
     declared.ini(
         folder,
@@ -44,12 +54,12 @@ def test_each_worker_has_its_own_fate(
         *(f"{name}: {how}" for name, how in failing.items()),
         "phone: adb=SERIAL python=" + sys.executable,
         "lost: adb=OTHER",
-        *(f"{name}: python={declared.acting(folder, name, act)}" for name, act in ACTS.items()),
+        *(f"{name}: python={declared.acting(folder, name, act)}" for name, act in acts.items()),
     )
-    names = ["same", "phone", "nobody", "lost", *failing, *ACTS]
+    names = ["same", "phone", "nobody", "lost", *failing, *acts]
     compare = [f"{{name: {name}, candidate: {{worker: {name}}}}}" for name in names]
     compare += [f"{{name: plain, reference: {{{UNPACKED}}}, candidate: {{{UNPACKED}, worker: same}}}}"]
-    compare += [f"{{name: short, reference: {{{SHORT}}}, candidate: {{{SHORT}, worker: same}}}}"]
+    compare += [f"{{name: bf16, reference: {{{BF16}}}, candidate: {{{BF16}, worker: same}}}}"]
     networks.spec(folder, f"{networks.NOISE}compare: [{', '.join(compare)}]\n")
     run = gate("--ncnn-parity-cache=cache", "--ncnn-parity-repro=repro", "-p", "no:cacheprovider")
 
@@ -57,8 +67,8 @@ def test_each_worker_has_its_own_fate(
         cases = [run.cases[f"noise::{name}::{layer}"] for layer in LAYERS]
         return [case["cause"] if case["outcome"] == "failed" else case["outcome"] for case in cases]
 
-    assert run.cases["noise::short::in0"]["metrics"]["max_abs"] == 0  # in 16 bits on both sides
-    for name in ("same", "phone", "plain", "short"):
+    assert run.cases["noise::bf16::in0"]["metrics"]["max_abs"] == 0  # in 16 bits on both sides
+    for name in ("same", "phone", "plain", "bf16"):
         assert fates(name) == ["passed"] * 4
         cases = [run.cases[f"noise::{name}::{layer}"] for layer in LAYERS]
         assert {case["metrics"]["max_abs"] for case in cases} == {0}
@@ -67,7 +77,9 @@ def test_each_worker_has_its_own_fate(
     assert fates("dies") == ["passed", "crash", "passed", "passed"]
     assert fates("cut") == ["passed", "worker", "passed", "passed"]
     assert fates("shape") == ["passed", "device", "passed", "passed"]
-    assert fates("lies") == ["passed", "worker", "skipped", "skipped"]
+    for name in LIES:
+        assert fates(name) == ["passed", "worker", "skipped", "skipped"]
+        assert f"the worker {name}: " in run.cases[f"noise::{name}::c2"]["headline"]
     for name, said in (
         ("gone", "cannot be started here: No such file"),
         ("bare", "has no ncnn"),
@@ -79,7 +91,7 @@ def test_each_worker_has_its_own_fate(
     assert all(case["repro"] is None for case in run.cases.values() if case["outcome"] == "failed")
     environment = run.report["environment"]
     assert environment["workers"]["same"]["ncnn"] == environment["ncnn"]
-    assert environment["workers"].keys() == {"same", "phone", *ACTS}
+    assert environment["workers"].keys() == {"same", "phone", *acts}
     assert declared.left_running(folder) == []
 
     again = gate("--ncnn-parity-cache=cache", "-k", "same")
