@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from pytest_ncnn_parity.worker.far import answers
 from pytest_ncnn_parity.worker.far.answers import Malformed
 
+pytestmark = pytest.mark.once
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

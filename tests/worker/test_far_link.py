@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from pytest_ncnn_parity.engine.workers import Worker
-from pytest_ncnn_parity.worker.far import link
+from pytest_ncnn_parity.worker.far import answers, link
 from pytest_ncnn_parity.worker.far.link import Ended, Garbled, Late, Link
+
+pytestmark = pytest.mark.once
 
 ROOM = Path(link.__file__).parent
 
@@ -122,6 +127,52 @@ def test_what_does_not_greet_is_told(
 def test_what_a_login_script_prints_is_passed_over(linked: Callable[[str, str], Link]) -> None:
     greeted = linked("stdin.read()", "print('Last login: today', flush=True)\n" + HOSTILE)
     assert greeted.greet(None, 30)["hello"] == 1
+
+
+NONCE = "0123456789abcdef"
+
+
+def _said(message: dict[str, object], data: bytes = b"") -> bytes:
+    return json.dumps({**message, "bytes": len(data)}).encode() + b"\n" + data + f"{NONCE}\n".encode()
+
+
+CONVERSATION = (
+    f"\n{link.MAGIC} {NONCE}\n".encode()
+    + _said({"hello": 1})
+    + _said({"outputs": [[0, [2, 3], "f"]], "ms": 1.0}, bytes(range(24)))
+    + f"\n{link.MAGIC} {NONCE} ".encode()
+    + json.dumps({"died": -11, "said": "words"}).encode()
+    + b"\n"
+)
+SAY = "cat {}; exec >&-; cat >/dev/null"  # and listens on, so that what is written to it is taken
+CHANGES = st.lists(
+    st.tuples(st.integers(0, len(CONVERSATION)), st.integers(0, 30), st.binary(max_size=30)),
+    max_size=3,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=CHANGES)
+@example(changes=[])
+def test_any_bytes_are_an_answer_or_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[int, int, bytes]]
+) -> None:
+    said = CONVERSATION
+    for at, lost, more in changes:
+        said = said[:at] + more + said[at + lost :]
+    (tmp_path / "said").write_bytes(said)
+    (tmp_path / "server").write_text(SAY.format(shlex.quote(str(tmp_path / "said"))), "utf-8")
+    monkeypatch.setattr("secrets.token_hex", lambda _: NONCE)
+    monkeypatch.setattr(link, "END_SECONDS", 0.01)
+    one = Link(Worker("w", "command", ("sh", str(tmp_path / "server"))), lambda: None)
+    try:
+        assert isinstance(one.greet(None, 30), dict)
+        message, data = one.ask({"do": "run"}, [], 30, lambda answer: answers.size(answer, 1))
+        assert len(data) == answers.size(message, 1)
+    except (Ended, Garbled):
+        assert changes  # as it stands it is an answer
+    finally:
+        one.kill()
 
 
 @pytest.mark.parametrize("name", link.SENT)
