@@ -92,12 +92,8 @@ class Conversions:
             self._underflows.refuse_inputs(case.comparison, layer)
         return self.judge(case, layer, None)
 
-    def judge(
-        self, case: CaseSpec, layer: Layer, candidate: Net | None, reference: Net | None = None
-    ) -> Result:
-        """What the trajectory's own outputs lose by becoming 16 bits wide, unless they become so in
-        `reference` as well.
-        """
+    def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
+        """What the trajectory's own outputs lose by becoming 16 bits wide, as `case.half` says."""
         if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
@@ -107,8 +103,6 @@ class Conversions:
             raise Skip(f"holds {what} as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
-        if candidate and reference and self._limits.is_read_alike(layer, reference, candidate):
-            values = rounded
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
         evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)

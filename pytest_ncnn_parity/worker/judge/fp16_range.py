@@ -64,11 +64,6 @@ class Fp16Range:
         readers = (reader for blob in layer.outputs for reader in self._reference.graph.consumers[blob])
         return any(candidate.execution(reader).feed is not None for reader in readers)
 
-    def is_read_alike(self, layer: Layer, reference: Net, candidate: Net) -> bool:
-        """Whether each reader takes this layer's outputs in as many bits, of one format, in both."""
-        readers = (reader for blob in layer.outputs for reader in self._reference.graph.consumers[blob])
-        return all(reference.execution(one).feed == candidate.execution(one).feed for one in readers)
-
     def of_outputs(self, layer: Layer, candidate: Net | None) -> Unrepresentable | None:
         """What fp16 cannot hold of this layer's outputs, where the candidate has it hold them."""
         for blob in layer.outputs:

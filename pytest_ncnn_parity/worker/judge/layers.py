@@ -121,8 +121,9 @@ class LayerJudge:
         assert case.candidate is not None
         candidate = self._sample.nets.of(case, case.candidate)
         reference = self._sample.nets.of(case, case.reference)
+        case = replace(case, half=self._sample.nets.lost_to(case))
         if layer.type == "Input":
-            return self._conversions.judge(case, layer, candidate, reference)
+            return self._conversions.judge(case, layer, candidate)
         return self._pair(case, layer, reference, candidate)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
@@ -185,7 +186,7 @@ class LayerJudge:
             counterpart=str(counterpart) if counterpart else None,
             dropped=(*candidate.dropped, *reference.dropped),
         )
-        if execution.feed == "fp16":
+        if execution.feed == case.half == "fp16":
             self._limits.refuse_inputs(case.comparison, layer, candidate)
             self._underflows.refuse_inputs(case.comparison, layer)
         evidence = replace(

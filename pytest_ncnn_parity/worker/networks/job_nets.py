@@ -24,6 +24,7 @@ class JobNets:
         self._pool = pool
         self._job = job
         self._found: dict[int, Net] = {}
+        self._lost_to: dict[tuple[int, int], str | None] = {}
         cases = _cases(job)
         self._teller: dict[int, str] = {job.trajectory: cases[0].id} if cases else {}
         self._tells = not isinstance(job, Judge) or job.tells_load_failures
@@ -37,6 +38,26 @@ class JobNets:
         if number not in self._found:
             self._found[number] = self._pool.get(self._job, self._job.nets[number])
         return self._found[number]
+
+    def lost_to(self, case: CaseSpec) -> str | None:
+        """The 16-bit format to which the candidate loses values that its reference keeps, if any.
+
+        None where both hold all values alike, as two versions of ncnn in fp16: what is lost to the
+        format is lost on both sides, and is no difference.
+        """
+        if case.half is None or case.candidate is None:
+            return case.half
+        pair = case.reference, case.candidate
+        if pair not in self._lost_to:
+            reference, candidate = (self[number] for number in pair)
+            one_format = reference.setup.half == candidate.setup.half
+            whole = not (reference.spec.other or candidate.spec.other)
+            layers = self._pool.graph(self._job.models[0]).layers
+            alike = (
+                one_format and whole and all(_held(reference, x) == _held(candidate, x) for x in layers)
+            )
+            self._lost_to[pair] = None if alike else case.half
+        return self._lost_to[pair]
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, in whichever network."""
@@ -112,6 +133,12 @@ class JobNets:
                 f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
                 "and says why"
             ) from None
+
+
+def _held(net: Net, layer: Layer) -> tuple[str | None, str]:
+    """The formats in which `layer` takes and keeps values."""
+    execution = net.execution(layer)
+    return execution.feed, execution.storage
 
 
 def _cases(job: Job) -> tuple[CaseSpec, ...]:
