@@ -17,13 +17,18 @@ DENIED = "/home/pi/python: 2: exec: /opt/python: Permission denied"
     [
         ("ssh", 255, "pi@board: Permission denied (publickey).", "it refuses the login"),
         ("ssh", 126, DENIED, "python3 cannot be run there: /home/pi/python"),
-        ("ssh", 1, "docker: Connection refused", "it ended with exit status 1: docker"),
+        ("ssh", 1, "docker: Connection refused", "it ended with exit status 1: Linux board 6.1; docker"),
         ("ssh", 127, "sh: 1: python3: not found", "there is no python3 there"),
         ("ssh", None, "", "it did not greet: Linux board"),
         ("adb", 1, "adb: device 'X' not found", "no such device is connected"),
         ("adb", 1, "error: device offline", "the device is offline"),
         ("adb", 126, DENIED, "python3 cannot be run there"),
-        ("command", 1, "docker: Connection refused", "it ended with exit status 1: docker"),
+        (
+            "command",
+            1,
+            "docker: Connection refused",
+            "it ended with exit status 1: Linux board 6.1; docker",
+        ),
         ("python", 126, DENIED, "python3 cannot be run there"),
     ],
 )

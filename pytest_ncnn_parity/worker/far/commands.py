@@ -69,10 +69,10 @@ def why_not(worker: Worker, status: int | None, said: str) -> str:
         return f"{python} cannot be run there: {_last(said)}"
     if status is None:
         return f"it did not greet: {_last(said) or 'it wrote nothing'}"
-    return f"it ended with exit status {status}: {_last(said) or 'it wrote nothing'}"
+    return f"it ended with exit status {status}: {_last(said, 2) or 'it wrote nothing'}"
 
 
-def _last(said: str) -> str:
-    """The last line that says anything."""
+def _last(said: str, count: int = 1) -> str:
+    """The last line that says anything, or the last `count` of them."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return "; ".join(lines[-count:])
