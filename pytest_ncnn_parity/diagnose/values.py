@@ -71,9 +71,10 @@ def another_result_each_time(failure: Failure) -> Explanation | None:
     if not failure.evidence.wrong("repeated"):
         return None
     scaled = failure.evidence.trials["repeated"].scaled
-    return Explanation(
+    return with_trials(
+        failure,
         f"{failure.seen}; run again on the same inputs it gives something else",
-        (f"two runs differ by scaled {scaled:.3g}",),
+        f"two runs differ by scaled {scaled:.3g}",
     )
 
 
@@ -116,10 +117,10 @@ def cast_takes_fp16_for_fp32(failure: Failure) -> Explanation | None:
 def wrong_in_fp32(failure: Failure) -> Explanation | None:
     if failure.case.comparison.half is not None:
         return None
-    return Explanation(
-        f"{failure.seen}, in fp32",
-        ("no 16-bit format is involved: a kernel or the driver computes something else",),
-    )
+    packed = failure.evidence.right("without_packing")
+    kernel = "; right without packing, so a packed kernel is wrong" if packed else ""
+    involved = "no 16-bit format is involved: a kernel or the driver computes something else"
+    return with_trials(failure, f"{failure.seen}, in fp32{kernel}", involved)
 
 
 # -- a 16-bit candidate whose reference values fit the format --------------------------------------

@@ -138,7 +138,7 @@ class Probe:
         if spec.precision == "fp16":
             storage = replace(spec, precision="fp16-storage", mixed=False)
             yield "without_arithmetic", "without fp16 arithmetic", storage
-        if spec.precision != "fp32":
+        if spec.precision != "fp32" or (spec.device == "cpu" and spec.worker is not None):
             for name, how, option, asked in (
                 ("without_packing", "without packing", "use_packing_layout", spec.device == "cpu"),
                 ("without_winograd", "without winograd", "use_winograd_convolution", self._winograd),
