@@ -5,6 +5,8 @@ from __future__ import annotations
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
+OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
+
 
 def reads_unwritten_memory(failure: Failure) -> Explanation | None:
     distrust = failure.evidence.distrust
@@ -43,10 +45,7 @@ def makes_nan_when_packed(failure: Failure) -> Explanation | None:
 def makes_nan(failure: Failure) -> Explanation | None:
     count, setup = failure.evidence.reference_nan, failure.case.comparison.reference
     if count and setup != CPU_FP32:
-        return Explanation(
-            f"the reference itself makes {count} nan on {setup}",
-            ("the candidate is not to blame: compare the reference's setup with cpu fp32",),
-        )
+        return Explanation(f"the reference itself makes {count} nan on {setup}", (OF_ANOTHER_SETUP,))
     if not count or failure.evidence.wrong("fp32_on_device"):
         return None
     return Explanation(
@@ -56,7 +55,10 @@ def makes_nan(failure: Failure) -> Explanation | None:
 
 
 def gives_out_inf(failure: Failure) -> Explanation | None:
-    inf = failure.evidence.reference_inf
+    inf, setup = failure.evidence.reference_inf, failure.case.comparison.reference
+    if inf is not None and setup != CPU_FP32:
+        what = f"the reference itself gives out {inf.count} inf on {setup}"
+        return Explanation(what, (OF_ANOTHER_SETUP,))
     if inf is None or failure.evidence.wrong("fp32_on_device"):
         return None
     maker = "" if inf.maker is None else f", which {inf.maker} made of values without inf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import networks
@@ -182,3 +183,27 @@ def test_an_output_beyond_fp16_is_always_a_fault(gate: Gate, pytester: pytest.Py
     net.write(pytester.path / "net")
     networks.spec(pytester.path, networks.NOISE + COMPARE)
     assert "noise::fp16-range::large" in gate().ids("failed")
+
+
+def test_what_both_sides_lose_is_no_difference_and_what_one_loses_is(
+    gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
+) -> None:
+    halves = (
+        "reference: {device: vulkan, precision: fp16-storage}",
+        "candidate: {device: vulkan, precision: fp16}",
+    )
+    compare = f"compare: [{{name: halves, {', '.join(halves)}}}]\n"
+    networks.overflow_beside(pytester.path, "ReLU", "")
+    networks.spec(pytester.path, f"inputs: {{five: {{in0: {{constant: 5}}}}}}\n{compare}")
+    example("accumulate")  # its sum overflows in fp16 arithmetic alone
+    random = "inputs: {noise: {in0: {random: uniform, seed: 3}}}\n"
+    networks.spec(pytester.path, random + compare, "accumulate")
+    run = gate()
+    alike = [f"five::halves::{layer}" for layer in ("split_in0", "up", "down", "other", "output:out1")]
+    assert set(alike) <= set(run.ids("passed"))
+    assert {run.cases[name]["metrics"]["max_abs"] for name in alike} == {0}
+    assert {name: run.cases[name]["cause"] for name in run.ids("failed")} == {
+        "five::halves::output:out0": "inf",  # given out it is useless, though the same on both sides
+        "noise::halves::average": "accumulator-overflow",
+        "noise::halves::output:out0": "accumulator-overflow",
+    }
