@@ -94,6 +94,24 @@ def test_silence_ends_at_the_time_limit(linked: Callable[[str], Link]) -> None:
     assert 0.3 <= time.monotonic() - start < 10
 
 
+def test_a_slow_link_gives_signs_of_life_while_bytes_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "GLANCE", 0.1)
+    signs = []
+    script = tmp_path / "server.py"
+    slowly = "import time\nfor _ in range(40): say(' '); time.sleep(0.02)\nanswer({}); stdin.read()"
+    script.write_text(HOSTILE + slowly, "utf-8")
+    one = Link(Worker("w", "command", (sys.executable, str(script))), lambda: signs.append(1))
+    try:
+        one.greet(None, 30)
+        signs.clear()
+        one.ask({"do": "run"}, [], 30)
+        assert 3 <= len(signs) <= 500
+    finally:
+        one.kill()
+
+
 def test_a_notice_of_an_end_is_believed_with_the_secret_of_this_link_alone(
     linked: Callable[[str], Link],
 ) -> None:

@@ -51,10 +51,13 @@ class Garbled(Exception):
 
 
 class Link:
-    """One server, from its start to its end. `glance` is called now and then while it is waited for."""
+    """One server, from its start to its end. `glance` is called now and then while it is waited for,
+    also where bytes come or go all the time, as over a slow link.
+    """
 
     def __init__(self, worker: Worker, glance: Callable[[], None]) -> None:
         self._glance = glance
+        self._glanced = time.monotonic()
         self._read = bytearray()
         self._stderr = b""
         self._end: Ended | None = None
@@ -214,11 +217,14 @@ class Link:
                 poll.unregister(self._err)
             if any(one == file for one, _ in ready):
                 return
-            self._glance()
 
     def _refuse_late(self) -> float:
-        """The seconds that are left; raises Late where none are."""
-        left = self._deadline - time.monotonic()
+        """The seconds that are left; raises Late where none are. Gives signs of life as they are due."""
+        now = time.monotonic()
+        if now - self._glanced >= GLANCE:
+            self._glanced = now
+            self._glance()
+        left = self._deadline - now
         if left <= 0:
             raise Late
         return left
