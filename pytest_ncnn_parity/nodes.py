@@ -212,6 +212,7 @@ class NodeHooks:
         """
         if not isinstance(item, CaseItem):
             return None
+        self._session.cases_have_limits = True
         if self._session.was_interrupted(item.subject.plan, item.subject.sample):
             return True
         if settings.method != "signal" and hasattr(signal, "SIGALRM"):

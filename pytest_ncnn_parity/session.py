@@ -36,13 +36,17 @@ class Session:
         self.require_workers = require_workers
         self.repro = repro
         self._runs: dict[str, SpecRun] = {}  # by the plan's name
+        self.cases_have_limits = False  # another plugin's: then a case runs nothing but its own sample
+        self._plans: dict[str, Plan] = {}
         self._selected: dict[str, dict[str, list[Case]]] = {}
+        self._looked_at: set[tuple[str, str]] = set()  # a plan's name and a sample
         self._waiting: Counter[str] = Counter()  # by the plan's name: cases without a verdict
         self._reported: set[object] = set()
         self._interrupted: set[tuple[str, str]] = set()  # a plan's name and a sample
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Take note of a case that this session is going to run."""
+        self._plans[plan.name] = plan
         self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
         self._waiting[plan.name] += 1
 
@@ -50,9 +54,32 @@ class Session:
         if plan.name not in self._runs:
             for other in list(self._runs):
                 self._leave(other)
-            selected = self._selected.get(plan.name, {})
-            self._runs[plan.name] = SpecRun(plan, self.settings, selected)
+            self._runs[plan.name] = self._fresh(plan)
         return self._runs[plan.name]
+
+    def _fresh(self, plan: Plan) -> SpecRun:
+        return SpecRun(plan, self.settings, self._selected.get(plan.name, {}), self._run_another)
+
+    def _run_another(self) -> bool:
+        """Run a sample that no xdist worker has begun, of any spec; whether there was one.
+
+        For a process that would only wait. What it runs, it is itself going to need, or another is.
+        """
+        if self.cases_have_limits:
+            return False
+        for name, samples in self._selected.items():
+            for sample in samples:
+                if (name, sample) in self._looked_at:
+                    continue
+                self._looked_at.add((name, sample))  # free or not: whoever needs it waits or runs it
+                run = self._runs.get(name) or self._fresh(self._plans[name])
+                try:
+                    if run.run_if_free(sample):
+                        return True
+                finally:
+                    if name not in self._runs:
+                        run.close()
+        return False
 
     def _leave(self, name: str) -> None:
         """End the worker of a spec, which holds networks and a GPU; drop results nobody waits for."""

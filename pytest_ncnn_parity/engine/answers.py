@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -14,13 +15,19 @@ from pytest_ncnn_parity.base import strict_json
 
 T = TypeVar("T")
 
+POLL_SECONDS = 0.05
+
 
 class Answers:
-    """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any."""
+    """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any.
 
-    def __init__(self, spec: str, share: Path | None) -> None:
+    `meanwhile` is called while another process works one out: it does something useful, or returns False.
+    """
+
+    def __init__(self, spec: str, share: Path | None, meanwhile: Callable[[], bool]) -> None:
         self._spec = spec
         self._share = share
+        self._meanwhile = meanwhile
         self._known: dict[tuple[str, str], Any] = {}
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
@@ -48,13 +55,19 @@ class Answers:
         import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
 
         path = self.path(*key).with_suffix(".json")
-        with filelock.FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                fresh = path.with_suffix(".new")
-                fresh.write_text(strict_json.line(work_out()), "utf-8")
-                fresh.replace(path)
-            value = json.loads(path.read_text("utf-8"))
-            return None if value is None else TypeAdapter(answer).validate_python(value)
+        lock = filelock.FileLock(path.with_suffix(".lock"))
+        while True:
+            try:
+                with lock.acquire(timeout=0):
+                    if not path.exists():
+                        fresh = path.with_suffix(".new")
+                        fresh.write_text(strict_json.line(work_out()), "utf-8")
+                        fresh.replace(path)
+                    value = json.loads(path.read_text("utf-8"))
+                    return None if value is None else TypeAdapter(answer).validate_python(value)
+            except filelock.Timeout:
+                if not self._meanwhile():
+                    time.sleep(POLL_SECONDS)
 
     def path(self, *key: str) -> Path:
         """A file's name, without suffix, in the folder that is shared."""

@@ -40,6 +40,10 @@ class SampleResults:
         while not self._ended:
             self._take()
 
+    def run_if_free(self) -> bool:
+        """Run all of it, unless another process has it or had it; whether it was run here."""
+        return False
+
     def _take(self) -> None:
         """Learn one more result, or that there are no more."""
         if self._stream is None:
@@ -65,13 +69,22 @@ class SharedSampleResults(SampleResults):
     """The same shared among xdist workers: the one that takes the lock runs the sample for all.
 
     `path` is a file's name without suffix that all of them see. `engine` learns from whoever ran the
-    sample what versions and devices there are.
+    sample what versions and devices there are. `meanwhile` is called while another process runs the
+    sample: it does something useful, or returns False.
     """
 
-    def __init__(self, case_ids: Sequence[str], run: Run, path: Path, engine: Engine) -> None:
+    def __init__(
+        self,
+        case_ids: Sequence[str],
+        run: Run,
+        path: Path,
+        engine: Engine,
+        meanwhile: Callable[[], bool],
+    ) -> None:
         import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
 
         super().__init__(case_ids, run)
+        self._meanwhile = meanwhile
         self._busy = filelock.Timeout
         self._engine = engine
         self._log = path.with_suffix(".jsonl")
@@ -79,18 +92,28 @@ class SharedSampleResults(SampleResults):
         self._offset = 0
         self._adapter = TypeAdapter(Result)
 
+    def run_if_free(self) -> bool:
+        begun = self._log.exists()
+        return not begun and self._led()
+
     def _take(self) -> None:
         self._read()
         if self._ended:
             return
+        if not self._led() and not self._meanwhile():
+            time.sleep(POLL_SECONDS)
+        self._read()
+
+    def _led(self) -> bool:
+        """Run the sample unless another process does; False if one does."""
         try:
             with self._lock.acquire(timeout=0):
                 self._read()
                 if not self._ended:
                     self._lead()
+                return True
         except self._busy:
-            time.sleep(POLL_SECONDS)
-        self._read()
+            return False
 
     def _lead(self) -> None:
         """Run the sample to its end, whatever part of it is wanted here: others wait for the rest."""

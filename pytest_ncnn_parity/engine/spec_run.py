@@ -50,13 +50,15 @@ class Settings:
 class SpecRun:
     """One spec's engine and the results of its samples.
 
-    `selected` holds, by sample, the cases this session runs, in the order they were collected. All that
-    is asked here may raise EngineError: no worker can be started or spoken to.
+    `selected` holds, by sample, the cases this session runs, in the order they were collected.
+    `meanwhile` is called while another xdist worker has what is wanted here: it runs something else, or
+    returns False. All that is asked here may raise EngineError: no worker can be started or spoken to.
     """
 
     plan: Plan
     settings: Settings
     selected: Mapping[str, Sequence[Case]] = field(default_factory=dict)
+    meanwhile: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -71,7 +73,7 @@ class SpecRun:
         self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
-        self._answers = Answers(self.plan.name, settings.share)
+        self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
 
     # -- the selected cases ----------------------------------------------------------------------
 
@@ -100,7 +102,18 @@ class SpecRun:
             for case_id, result in results.known.items()
         }
 
+    def run_if_free(self, sample: str) -> bool:
+        """Run `sample` to its end, unless another xdist worker does or did; whether it was run here."""
+        return self._results_of(sample).run_if_free()
+
     def _sample(self, name: str) -> SampleResults:
+        sample = self._results_of(name)
+        if self._running is not sample:
+            self._idle()  # one engine, one job at a time
+        self._running = sample
+        return sample
+
+    def _results_of(self, name: str) -> SampleResults:
         if name not in self._samples:
             cases = self.selected.get(name, ())
             ids = [case.id for case in cases]
@@ -112,12 +125,10 @@ class SpecRun:
                 self._samples[name] = SampleResults(ids, run)
             else:
                 path = self._answers.path("sample", name)
-                self._samples[name] = SharedSampleResults(ids, run, path, self._engine)
-        sample = self._samples[name]
-        if self._running is not sample:
-            self._idle()  # one engine, one job at a time
-        self._running = sample
-        return sample
+                self._samples[name] = SharedSampleResults(
+                    ids, run, path, self._engine, self.meanwhile
+                )
+        return self._samples[name]
 
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
         """Run the cases so identified. A job that cannot run fails the first, and skips the others."""
