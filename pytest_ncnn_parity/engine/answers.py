@@ -21,7 +21,7 @@ POLL_SECONDS = 0.05
 class Answers:
     """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any.
 
-    `meanwhile` is called while another process works one out: it does something useful, or returns False.
+    `meanwhile` is called while another process works one out: it does something useful, or is False.
     """
 
     def __init__(self, spec: str, share: Path | None, meanwhile: Callable[[], bool]) -> None:

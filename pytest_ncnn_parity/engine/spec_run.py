@@ -125,9 +125,7 @@ class SpecRun:
                 self._samples[name] = SampleResults(ids, run)
             else:
                 path = self._answers.path("sample", name)
-                self._samples[name] = SharedSampleResults(
-                    ids, run, path, self._engine, self.meanwhile
-                )
+                self._samples[name] = SharedSampleResults(ids, run, path, self._engine, self.meanwhile)
         return self._samples[name]
 
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:

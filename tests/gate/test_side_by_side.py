@@ -1,4 +1,4 @@
-"""Under xdist a process that would only wait for a sample that another runs takes one that nobody has."""
+"""Under xdist, a process that would only wait for another's sample takes one that nobody has begun."""
 
 from __future__ import annotations
 
