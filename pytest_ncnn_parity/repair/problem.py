@@ -99,18 +99,20 @@ def problem_of(
 ) -> Problem:
     """The problem that all `cases` of a comparison show by their `results`, by sample and case id."""
     run = {sample: [case for case in cases if plan.runs(sample, case)] for sample in results}
+    hopeless = {
+        sample: {case.id for case in some if _is_beyond_masks(case, results[sample][case.id])}
+        | _outputs_of_doubt(plan, some, results[sample])
+        for sample, some in run.items()
+    }
     beyond = [
         case
         for sample, some in run.items()
         for case in some
-        if results[sample][case.id].outcome == "failed"
-        and _is_beyond_masks(case, results[sample][case.id])
+        if results[sample][case.id].outcome == "failed" and case.id in hopeless[sample]
     ]
     curable = {
         sample: [
-            case
-            for case in some
-            if not _is_beyond_masks(case, results[sample][case.id]) and not plan.known(sample, case)
+            case for case in some if case.id not in hopeless[sample] and not plan.known(sample, case)
         ]
         for sample, some in run.items()
     }
@@ -138,6 +140,22 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
     if not missing:
         return known
     return {**known, **{result.id: result for result in run.judge(sample, missing)}}
+
+
+def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
+    """The outputs that depend on a layer in which the CPU disagrees with itself.
+
+    Masks could but make the device give what the CPU gives.
+    """
+    doubtful = {
+        case.layer.number
+        for case in cases
+        if case.layer is not None
+        and results[case.id].outcome == "failed"
+        and "plain_cpu" in results[case.id].evidence.trials
+    }
+    outputs = [case for case in cases if case.output is not None]
+    return {case.id for case in outputs if doubtful & plan.graph.ancestors([str(case.output)])}
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:

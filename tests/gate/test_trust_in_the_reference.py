@@ -69,6 +69,42 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
     assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
 
 
+@pytest.mark.once
+def test_no_mask_makes_the_device_give_what_cannot_be_trusted(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A pooled vector into a Gemm: the CPU makes 16 rows of it where it packs, and one otherwise.
+
+    Beside it a mask of -1e9 that does not fit its only reader, of which nothing is known in fp16.
+    """
+    net = Network()
+    x = net.layer("Pooling", "pooled", [net.layer("Input", "in0")], params="0=1 4=1")
+    weights = [np.random.RandomState(4).normal(0, 0.3, (8, 16))]
+    x = net.layer("Gemm", "gemm", [x], params="3=1 5=1 6=1 8=8 9=16 10=-1", weights=weights)
+    net.layer("ReLU", "relu", [x], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(
+        pytester.path,
+        "inputs:\n  s: {in0: {random: normal, shape: [16, 6, 6]}}\ncompare: [cpu-vs-vulkan]\n",
+    )
+    net = Network()
+    query, hidden = net.layer("Input", "query"), net.layer("Input", "hidden")
+    x = net.layer("BinaryOp", "masked", [query, hidden], params="0=0")
+    net.layer("Softmax", "probable", [x], ["out0"], "0=1 1=1")
+    net.write(pytester.path / "misfit")
+    inputs = "query: {random: normal, shape: [7, 16]}, hidden: {constant: -1.0e9, shape: [7, 12]}"
+    networks.spec(pytester.path, f"inputs:\n  s: {{{inputs}}}\ncompare: [fp16-range]\n", "misfit")
+    run = gate()
+    misfit, model = sorted(run.report["models"], key=lambda one: one["spec"])
+    red = {c["layer"] or c["output"]: c["cause"] for c in model["cases"] if c["outcome"] == "failed"}
+    assert red == {"gemm": "reference", "out0": "reference"}
+    assert [(fix["masks"], fix["verified"]) for fix in model["fixes"]] == [({}, False)]
+    outcomes = {case["layer"]: (case["outcome"], case["cause"]) for case in misfit["cases"]}
+    assert outcomes["masked"] == ("failed", "shape")
+    assert outcomes["hidden"] == ("skipped", None)
+    assert misfit["fixes"] == []
+
+
 def test_what_the_reference_refuses_when_packed_alone_is_its_own_fault(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

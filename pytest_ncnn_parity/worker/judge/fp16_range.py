@@ -7,7 +7,7 @@ one is known only when the readers have run, so results upstream are held until 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -43,8 +43,9 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
 class Fp16Range:
     """Follows the reference's values that fp16 cannot hold through the layers. One per sample."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, is_lost: Callable[[str], bool]) -> None:
         self._reference = reference
+        self._is_lost = is_lost  # whether there is no such blob, for want of inputs that fit
         self._apart = Apart(reference)
         self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
         self._handed_on: dict[str, Made] = {}  # by comparison, such values as long as they are read
@@ -202,24 +203,36 @@ class Fp16Range:
         return values
 
     def _does_harm(
-        self, comparison: str, blob: str, candidate: Net | None, was_stored: bool = False
+        self,
+        comparison: str,
+        blob: str,
+        candidate: Net | None,
+        was_stored: bool = False,
+        surely: bool = False,
     ) -> bool:
         """Whether somebody is wrong, near or far, with what fp16 makes of `blob`.
 
-        `was_stored`: it was made of what was in fp16 already, wherever it is kept.
+        `was_stored`: it was made of what was in fp16 already, wherever it is kept. `surely`: a reader
+        that could not be run at all, for its inputs do not fit it, is not counted.
         """
         stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
         readers = self._reference.graph.consumers[blob]
         if not readers:
             return True  # it is an output of the network
         return any(
-            self._breaks(comparison, blob, reader, candidate, stored)
+            self._breaks(comparison, blob, reader, candidate, stored, surely)
             for reader in readers
             if stored or reads_fp16(reader, candidate)
         )
 
     def _breaks(
-        self, comparison: str, blob: str, reader: Layer, candidate: Net | None, stored: bool
+        self,
+        comparison: str,
+        blob: str,
+        reader: Layer,
+        candidate: Net | None,
+        stored: bool,
+        surely: bool,
     ) -> bool:
         copies = reader.type in COPYING
         seen = self._effects.get((comparison, reader.number))
@@ -228,10 +241,10 @@ class Fp16Range:
         if not copies and self._apart.clears(comparison, reader, blob, seen is not None):
             return False
         if seen is None:
-            return True
+            return not (surely and any(map(self._is_lost, reader.outputs)))
         was_stored = copies and (stored or reads_fp16(reader, candidate))
         return any(
-            self._does_harm(comparison, output, candidate, was_stored or output in seen)
+            self._does_harm(comparison, output, candidate, was_stored or output in seen, surely)
             for output in reader.outputs
             if output in self._absmax or output in seen
         )
@@ -254,6 +267,9 @@ class Fp16Range:
             beyond = [blob for blob in layer.outputs if blob in self._absmax]
             if not any(self._does_harm(case.comparison, blob, candidate) for blob in beyond):
                 result = self._held[case.id]
+            elif not any(self._does_harm(case.comparison, b, candidate, surely=True) for b in beyond):
+                why = "whether it does harm in fp16 is not known: the inputs of a reader do not fit it"
+                return Result(case.id, "skipped", reason=why)
         harmful = [
             blob
             for blob in layer.inputs

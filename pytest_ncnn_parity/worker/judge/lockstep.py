@@ -58,7 +58,7 @@ class Lockstep:
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample)
         reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
-        self._limits = Fp16Range(reference)
+        self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets)
         self._own_values = OwnValues(reference)
         self._inf_makers = InfMakers()
