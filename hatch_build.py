@@ -14,6 +14,7 @@ PAGES = {  # label -> path below the repository's address; {tag} is the release
     "Changelog": "/blob/{tag}/CHANGELOG.md",
     "Source": "/tree/{tag}",
     "Issues": "/issues",
+    "Spec schema": "/raw/{tag}/docs/parity.schema.json",  # --ncnn-parity-init writes it into a spec
 }
 IMAGE = re.compile(r"(!\[[^\]]*\]\()(?!\w+:)([^)]+)\)")
 LINK = re.compile(r"((?<!!)\[[^\]]*\]\()(?![\w]+:|#)([^)]+)\)")

@@ -78,7 +78,7 @@ def _refuse_what_lacks() -> None:
     what = f"there is no {', '.join(lacking)} on {platform.system()}"
     if lacking.keys() == {"qemu-aarch64"}:
         raise NotMade(f"{what}: apt-get install {lacking['qemu-aarch64']}")
-    raise NotMade(f"{what}; this works on Debian and its like, and {ELSEWHERE}")
+    raise NotMade(f"{what}; this works on Debian and systems derived from it, and {ELSEWHERE}")
 
 
 def _make(folder: Path, ncnn: str) -> None:

@@ -97,7 +97,7 @@ class Controller:
             self._report.error(spec, message, place)
 
     def select(self, nodeids: Iterable[str]) -> None:
-        """Take note of the items that are going to run."""
+        """Record the items that are going to run."""
         self._report.state.select(nodeids)
 
     def take(self, report: PhaseReport) -> None:
@@ -147,7 +147,7 @@ class Controller:
         return self._end
 
     def _compare(self) -> bool:
-        """Hold the run against its baseline; whether anything is worse."""
+        """Compare the run with its baseline; whether anything is worse."""
         if self._baseline is not None:
             self._report.since = self._baseline.against(self._report.document(), self._rootdir)
         return bool(self._report.since["regressions"])

@@ -189,7 +189,7 @@ class NodeHooks:
             vars(outcome.get_result())["ncnn_parity_fault"] = vars(collector.fault)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Take note of the cases that are going to run."""
+        """Record the cases that are going to run."""
         for item in session.items:
             if isinstance(item, CaseItem):
                 self._session.select(item.subject.plan, item.subject.sample, item.subject.case)

@@ -59,7 +59,7 @@ class _Reader:
         return bool(self._source.value(TABLE[name].ini))
 
     def workers(self) -> dict[str, workers.Worker]:
-        """The declared workers; those of the command line lie over those of the ini."""
+        """The declared workers; those of the command line take precedence over those of the ini."""
         option, source = TABLE["worker"], self._source
         lines = []
         for given, folder in (

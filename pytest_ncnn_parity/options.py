@@ -19,8 +19,8 @@ MARKER = "ncnn_parity"  # every case has it, for -m
 class Option:
     """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag.
 
-    `judges`: under another value a verdict may be another. The others say where reports go, what they
-    are held against, or what is done once the verdicts stand. `many`: it may be given again and again;
+    `judges`: its value may change a verdict. The others say where reports go, what they are
+    compared with, or what is done once the verdicts are known. `many`: it may be given again and again;
     the ini's name is its plural, with a value on each line.
     """
 
@@ -163,7 +163,7 @@ class Options:
 
     @property
     def judging(self) -> dict[str, str]:
-        """The values, by ini name, under which a verdict or what is measured beside it may be another.
+        """The values, by ini name, that may change a verdict or what is measured beside it.
 
         Of the memory two digits: a share of the machine's is a little another after each start.
         """

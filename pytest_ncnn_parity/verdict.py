@@ -209,7 +209,7 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
 def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:
     """The fix for the case's comparison, if one is wanted, and what kept it from being worked out."""
     comparison = subject.case.comparison
-    if session.fix is None or not comparison.masks_can_cure or subject.expected_to_fail:
+    if session.fix is None or not comparison.masks_can_fix or subject.expected_to_fail:
         return None, ""
     try:
         fix = find_fix(run, comparison, session.fix)

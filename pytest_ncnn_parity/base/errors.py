@@ -32,9 +32,9 @@ class Place:
 
 
 class ParityError(Exception):
-    """A mistake of the user's, or a file that cannot work; its text is the whole message.
+    """A mistake of the user's, or a file that cannot be used; its text is the whole message.
 
-    `place`: where in the file that was read it stands, or the first of several.
+    `place`: where in the file it is, or the first of several.
     """
 
     place: Place | None = None

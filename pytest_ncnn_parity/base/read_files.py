@@ -92,5 +92,5 @@ def _beside(path: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What the system says, without the path that stands before it anyway."""
+    """What the system says, without the path, which the message has already."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -10,13 +10,13 @@ from pathlib import Path
 def write(text: str, path: Path, errors: str = "strict") -> None:
     """Write `text` to `path` as UTF-8, creating its folder. Raises OSError where that fails.
 
-    A link is followed; anything but a regular file (a folder, a device) is refused. `errors` says what
-    becomes of a lone surrogate, which UTF-8 cannot hold: `backslashreplace` writes it as `\\udcff`,
+    A link is followed; anything but a regular file (a folder, a device) is refused. `errors` says how
+    to write a lone surrogate, which UTF-8 cannot hold: `backslashreplace` writes it as `\\udcff`,
     which in a JSON string is its escape and elsewhere can be read.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
-        raise OSError("it exists and is no regular file")
+        raise OSError("it exists and is not a regular file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new")
     try:

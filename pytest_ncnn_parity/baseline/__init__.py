@@ -13,7 +13,7 @@ __all__ = ["Baseline", "BaselineError", "Changes", "compared"]
 
 
 class Baseline:
-    """A saved report that this run is held against. Raises BaselineError where the file holds none."""
+    """A saved report that this run is compared with. Raises BaselineError if the file has none."""
 
     def __init__(self, path: Path, factor: float) -> None:
         self._path = path

@@ -10,8 +10,8 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord, Number, ToleranceRecord
 from pytest_ncnn_parity.report.document.regression import Kind
 
-# An error that doubles is news only where it takes a share of its budget: far below, it is the order of
-# a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
+# An error that doubles is news only where it takes a share of its tolerance: far below, it is the order
+# of a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
 NOISE = 0.1
 NEAR = 16.0
 
@@ -62,7 +62,7 @@ def _larger_error(
     # a tolerance that was widened since must not hide what the one before would have shown
     share = max(_number(after["used"]), _share(after, allowed_before))
     if now > factor * was and share >= NOISE:
-        used = f"{share:.0%} of what is allowed" if math.isfinite(share) else "which nothing allows"
+        used = f"{share:.0%} of its tolerance" if math.isfinite(share) else "which nothing allows"
         what = f"error {was:.3g} -> {now:.3g} of the largest value, {used}"
         yield CaseChange("error", before["scaled"], after["scaled"], what)
 

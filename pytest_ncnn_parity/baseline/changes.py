@@ -79,7 +79,7 @@ def _once(kind: Kind, case: CasePair) -> tuple[Kind, str, Target]:
 
 
 def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
-    """What the saved report judged and this run has no more."""
+    """What the saved report judged and this run no longer has."""
     old, new, spec = pair.old.record, pair.new.record, pair.new.spec
     comparisons = [comparison["name"] for comparison in new.get("comparisons", ())]
     for kind, names, judged in (

@@ -1,7 +1,7 @@
 """The files whose machine code a worker ran: interpreter, ncnn, numpy, Vulkan's loader, drivers, LLVM.
 
-Only a worker can tell which these are. So they are kept beside its verdicts, and looked at again before
-those are used: what a driver's package replaces is seen without a driver being started.
+Only a worker knows which these are. So they are kept beside its verdicts, and checked again before
+those are used: a replaced driver is noticed without starting a driver.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def parts(plan: Plan, sample: str) -> dict[str, str]:
 
 
 def _source(plan: Plan, source: object) -> str:
-    """The digest of the file that `source` names; what it says itself stands in the spec's text."""
+    """The digest of the file that `source` names; all else of a source is in the spec's text."""
     if isinstance(source, FileSource):
         return digests.of_file(plan.spec.path.parent / source.file)
     if isinstance(source, ImageSource):

@@ -67,7 +67,7 @@ CPU_FP32 = Setup()
 
 @dataclass(frozen=True)
 class Comparison(ABC):
-    """A reference, and what is held against it. Each kind of comparison is a class of its own.
+    """A reference, and what is compared with it. Each kind of comparison is a class of its own.
 
     `kind` is the name that the worker knows it by. `candidate`: the setup that is judged, where one is.
     """
@@ -79,7 +79,7 @@ class Comparison(ABC):
     kind: ClassVar[str]
     judges_outputs: ClassVar[bool] = True  # as well as layers
     of_recordings: ClassVar[bool] = False  # it is there for the samples that say what they expect
-    masks_can_cure: ClassVar[bool] = True
+    masks_can_fix: ClassVar[bool] = True
     judges_headroom: ClassVar[bool] = False
 
     @property
@@ -139,7 +139,7 @@ class OtherModel(Pair):
     Its layers are counterparts of the spec's, so masks by the names of those would not fit it.
     """
 
-    masks_can_cure = False
+    masks_can_fix = False
 
 
 class Fp16Range(Comparison):
@@ -162,7 +162,7 @@ class Golden(Comparison):
 
     kind = "golden"
     of_recordings = True
-    masks_can_cure = False
+    masks_can_fix = False
     reference_name = "recorded"
 
     @property

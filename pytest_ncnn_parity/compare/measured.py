@@ -14,8 +14,8 @@ class Metrics:
     the other side has something else makes the errors infinite and the cosine NaN; where both sides
     have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
     `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
-    `used` is the largest error of an element as a share of its budget: 1 is all of it, inf what no share
-    allows. The conditions on the whole array do not enter into it.
+    `used` is the largest error of an element as a share of its tolerance: 1 is all of it, inf where no
+    share allows it. The conditions on the whole array do not enter into it.
     """
 
     agrees: bool

@@ -31,7 +31,7 @@ MOST_OVERALL = 20.0
 # Of one element, beyond the plain budget. Seen 48: with few draws an element's own move may be small.
 MOST_ELEMENT = 64.0
 # The same of an output in 16 bits. Seen: 0.2 to 0.6 of a text recognizer on a picture without text,
-# where one of 530,000 probabilities is 5 % beyond its budget.
+# where one of 530,000 probabilities is 5 % beyond its tolerance.
 MOST_IN_16_BITS = 1.0
 # And where but few elements are beyond their budgets: the sums of 130 layers round more often than the
 # values that move. Seen of a detector on 32 of 77 pictures: 0.9 to 2.9 times its moves, 1 to 13 of
@@ -101,7 +101,7 @@ def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
 
 
 class Moves:
-    """Gathers what the reference makes of moved inputs; `still` is what it makes of them as they are."""
+    """Gathers the reference's results for moved inputs; `still` is its result for the unmoved ones."""
 
     def __init__(self, still: Array) -> None:
         self._still = still.astype(np.float64)
@@ -117,7 +117,7 @@ class Moves:
         return np.array_equal(self._still, again, equal_nan=True)
 
     def add(self, answer: Array) -> None:
-        """Take note of one more answer, of the shape of `still`."""
+        """Record one more result, of the shape of `still`."""
         with np.errstate(invalid="ignore", over="ignore"):
             self._squares += np.square(answer - self._still)
         self._draws += 1

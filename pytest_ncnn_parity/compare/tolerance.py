@@ -1,4 +1,4 @@
-"""How far a candidate may be from its reference: the budget, and its defaults with their reasons."""
+"""How far a candidate may be from its reference: the tolerance, and its defaults with their reasons."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pytest_ncnn_parity.compare.fp16 import FP16_TINIEST
 class Tolerance:
     """An element agrees when |c - r| <= atol + rtol*|r| + scaled*max|r|.
 
-    Instead of max|r| stands what `scales` takes an error's measure to be, where it knows better.
+    Where `scales` knows a better measure of an error than max|r|, that is used instead.
     `cosine` (at least) and `sqnr_db` (at least, in dB) are further conditions on the whole array.
     `share`: how many of all elements may exceed that, within bounds: see `edges`. So may `edges` of
     them, but only on the steep edges of a map of probabilities.
-    Of int8 values `steps` of all may be off by one step. An output behind int8 layers may be off by
-    `moves` times what it moves on the CPU itself: see `int8`.
+    Of all int8 values a share of `steps` may be off by one step. An output behind int8 layers may be
+    off by `moves` times what it moves on the CPU itself: see `int8`.
     `headroom`: by what factor a value must stay below 65504, where that is judged.
     """
 
@@ -34,7 +34,7 @@ class Tolerance:
     headroom: float = 1.0
 
     def updated(self, given: Mapping[str, float]) -> Tolerance:
-        """This tolerance with `given` laid over it.
+        """This tolerance, with the values of `given` in place of its own.
 
         One of atol, rtol, scaled replaces all three: a budget is meant as a whole, and a default
         left standing beside it would loosen what the user tightened.

@@ -108,7 +108,7 @@ class Inside:
 
     `stored`: the largest value that it stores on the way, whoever adds it up in whatever order.
     `bound`: what no sum reaches in between, in whatever order its terms are added; a compiler is free to
-    choose one. It is worked out, as sums over channels are, where it may be as large as was asked for.
+    choose one. It is computed, as sums over channels are, where it may reach the `limit` asked for.
     """
 
     stored: Peak

@@ -61,13 +61,13 @@ CAUSES = tuple(
         ),
         (
             "underflow",
-            "values become 0 in fp16, and a layer that reads them breaks; or a parameter or weights do",
+            "values become 0 in fp16 and break a layer that reads them; or a constant becomes 0",
             "mask the region, or use a larger epsilon",
         ),
         (
             "reference",
             "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, or gives "
-            "something else without packing, winograd and sgemm",
+            "other results without packing, winograd and sgemm",
             "report the kernel upstream, or fix the model; a mask does not help",
         ),
         (
@@ -77,8 +77,8 @@ CAUSES = tuple(
         ),
         (
             "nan",
-            "NaN where the reference has none, or NaN that the reference itself makes or a recording "
-            "holds",
+            "NaN where the reference has none, or NaN that the reference itself produces or a recording "
+            "has",
             "mask the layer, or fix the model",
         ),
         (
@@ -101,7 +101,7 @@ CAUSES = tuple(
         ),
         (
             "model",
-            "the other model that the candidate runs computes something else, in fp32 on the CPU too",
+            "the other model that the candidate runs gives other results, in fp32 on the CPU too",
             "compare what the evidence names: weights and parameters of both layers; convert it again",
         ),
         (
@@ -111,18 +111,18 @@ CAUSES = tuple(
         ),
         (
             "crash",
-            "the step killed the worker; all else was run",
+            "the step killed the worker; everything else was run",
             "report it upstream; the message has the step, the signal and stderr",
         ),
         (
             "timeout",
-            "the step exceeded the time limit and was killed; all else was run",
+            "the step exceeded the time limit and was killed; everything else was run",
             "raise `--ncnn-parity-timeout`, or use a smaller input",
         ),
         (
             "worker",
             "a declared worker could not be started or reached, its link was cut, or its answers made "
-            "no sense; all else was run",
+            "no sense; everything else was run",
             "do what the message says; see that its command runs by hand",
         ),
         (

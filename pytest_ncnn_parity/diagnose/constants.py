@@ -22,7 +22,7 @@ def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:
         return None
     if not (failure.evidence.predicted or failure.evidence.right("without_arithmetic")):
         return None
-    return _explained(failure, "takes it in fp16 arithmetic: 31=1 on this layer cures it")
+    return _explained(failure, "takes it in fp16 arithmetic: 31=1 on this layer fixes it")
 
 
 def too_coarse_in_fp16(failure: Failure) -> Explanation | None:
@@ -36,7 +36,7 @@ def too_coarse_in_fp16(failure: Failure) -> Explanation | None:
     return with_trials(
         failure,
         f"fp16 rounds {constant.what}, up to {wording.number(constant.value)}, too coarsely; {seen}",
-        "ncnn's kernel on Vulkan works them out in fp16 arithmetic: 31=1 on this layer cures it",
+        "ncnn's kernel on Vulkan computes them in fp16 arithmetic: 31=1 on this layer fixes it",
     )
 
 
@@ -44,11 +44,11 @@ def too_small_for_fp16(failure: Failure) -> Explanation | None:
     constant = failure.evidence.constant
     if constant is None or constant.overflows or constant.coarse:
         return None
-    cured = failure.evidence.predicted or constant.lost_in == "storage"
-    if not (cured or failure.evidence.right("without_arithmetic")):
+    certain = failure.evidence.predicted or constant.lost_in == "storage"
+    if not (certain or failure.evidence.right("without_arithmetic")):
         return None
     mask = "31=1" if constant.lost_in == "arithmetic" else "31=18"
-    return _explained(failure, f"takes it in fp16 {constant.lost_in}: {mask} on this layer cures it")
+    return _explained(failure, f"takes it in fp16 {constant.lost_in}: {mask} on this layer fixes it")
 
 
 def _explained(failure: Failure, how: str) -> Explanation:
@@ -61,5 +61,5 @@ def _explained(failure: Failure, how: str) -> Explanation:
         f"{constant.what}{sign}{value}" if constant.what.endswith("=") else f"{constant.what} {value}"
     )
     seen = "predicted" if failure.evidence.predicted else failure.seen
-    fits = f"the true values end at {wording.number(failure.metrics.reference_absmax)}"
+    fits = f"the true values reach {wording.number(failure.metrics.reference_absmax)}"
     return with_trials(failure, f"{named} {limit}; {seen}", f"ncnn's kernel on Vulkan {how}", fits)

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shape_rules import hints
 from pytest_ncnn_parity.network.shape_rules import table as shape_rules
 
-INT8_CURE = (
+INT8_REMEDY = (
     "quantize the network again, or write no int8 here: 8=1 or 8=2 in place of 8=101 or 8=102 on the "
     "line of the layer that makes it, and no Quantize"
 )
@@ -53,7 +53,7 @@ def not_run_for_its_mask(failure: Failure) -> Explanation | None:
     death = failure.death
     if death is None or death.kind != "misread":
         return None
-    return Explanation(f"{death.step}: {death.detail}", ("not run: what it reads is no fp32",))
+    return Explanation(f"{death.step}: {death.detail}", ("not run: its input is not fp32",))
 
 
 def another_shape(failure: Failure) -> Explanation | None:
@@ -69,17 +69,17 @@ def hint_at_odds(failure: Failure) -> Explanation | None:
 
 
 def int8_does_not_fit(failure: Failure) -> Explanation | None:
-    return _of_shapes(failure, "int8", INT8_CURE)
+    return _of_shapes(failure, "int8", INT8_REMEDY)
 
 
-def _of_shapes(failure: Failure, kind: str, cure: str) -> Explanation | None:
+def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:
     """Of an output, and of a layer behind, the one that was not run is named."""
     death, layer = failure.death, failure.case.layer
     if death is None or death.kind != kind or death.step is None:
         return None
     itself = layer is not None and layer.number == death.step.layer
     what = death.detail if itself else f"{death.step.name} upstream: {death.detail}"
-    return Explanation(what, (f"not run: {death.step}", f"what to do: {cure}"))
+    return Explanation(what, (f"not run: {death.step}", f"what to do: {remedy}"))
 
 
 def died_of_its_mask(failure: Failure) -> Explanation | None:
@@ -159,8 +159,8 @@ def refused_when_packed(failure: Failure) -> Explanation | None:
     if explanation is None:
         return None
     advice = (
-        "without packing, winograd and sgemm it runs: a kernel takes packed values for others. A blob "
-        "of another number of dimensions than the layer was made for is packed along another axis",
+        "without packing, winograd and sgemm it runs: a kernel confuses packed values with others. A "
+        "blob of another number of dimensions than the layer was made for is packed along another axis",
         "feed the number of dimensions that the network was made for",
     )
     return Explanation(explanation.what, (*explanation.evidence, *advice))

@@ -21,7 +21,7 @@ def too_little(failure: Failure) -> Explanation | None:
         largest = max(largest, inside.bound)
         lines.append(
             f"{inside.kernel}: {inside.what_is_bound} may reach {inside.bound:.6g}, with its terms "
-            f"in the worst order; 31={inside.cure} avoids it"
+            f"in the worst order; 31={inside.mask} avoids it"
         )
     if not lines:
         return None

@@ -17,7 +17,7 @@ def read_in_16_bits(failure: Failure) -> Explanation | None:
         return None
     if not failure.evidence.right("fp32_on_device"):
         return None
-    why = "it reads integers of 32 bits, which ncnn takes for floats and makes 16 bits of"
+    why = "it reads integers of 32 bits, which ncnn takes for floats and rounds to 16 bits"
     return with_trials(failure, f"{failure.seen}; {why}")
 
 

@@ -1,4 +1,4 @@
-"""Rules for a reference that cannot be trusted: then no device is blamed, and no mask is a cure."""
+"""Rules for a reference that cannot be trusted: then no device is blamed, and no mask is a fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reads_unwritten_memory(failure: Failure) -> Explanation | None:
         (
             f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
             "same inputs",
-            "the device is not to blame, and no mask can cure it: report the kernel to ncnn",
+            "the device is not to blame, and no mask can fix it: report the kernel to ncnn",
         ),
     )
 

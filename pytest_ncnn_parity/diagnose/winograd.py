@@ -26,7 +26,7 @@ def overflows(failure: Failure) -> Explanation | None:
     if not failure.collapsed or not failure.evidence.right("without_winograd"):
         return None
     fits = (
-        f"the true values end at {wording.number(failure.metrics.reference_absmax)} and fit; winograd "
+        f"the true values reach {wording.number(failure.metrics.reference_absmax)} and fit; winograd "
         "multiplies what it reads, and its transforms do not"
     )
     return with_trials(
@@ -43,5 +43,5 @@ def explains_it(failure: Failure) -> Explanation | None:
 
 def _without_winograd(failure: Failure) -> str:
     if failure.evidence.whole:
-        return "31=64 takes winograd away from a layer: the search says from which"
-    return "31=64 on this layer takes winograd away and cures it"
+        return "31=64 switches winograd off for a layer: the search says for which"
+    return "31=64 on this layer switches winograd off and fixes it"

@@ -41,7 +41,7 @@ def symptom(result: Result) -> str:
     """The symptom of a failed result in a few words, for the report on a trial of masks."""
     evidence, metrics = result.evidence, result.metrics
     if evidence.misread is not None:
-        return f"takes the 16-bit values of {evidence.misread} for fp32"
+        return f"reads the 16-bit values of {evidence.misread} for fp32"
     if metrics is None:
         detail = "it died before" if evidence.death is None else evidence.death.detail
         return f"could not be run: {detail}"
@@ -54,17 +54,17 @@ def symptom(result: Result) -> str:
         return f"has {evidence.reference_nan} nan in the reference itself"
     if evidence.reference_inf is not None:
         return f"has {evidence.reference_inf.count} inf in the reference itself"
-    return "holds what 16 bits cannot"
+    return "has values that 16 bits cannot hold"
 
 
 def remark(result: Result) -> str:
-    """What is worth knowing of a case that passed, though not every element was within its budget."""
+    """What is worth knowing of a case that passed, though not every element was within its tolerance."""
     noise, metrics = result.evidence.noise, result.metrics
     inside = result.evidence.inside
     if inside is not None and inside.bound >= FP16_OVERFLOW:
         return (
             f"{inside.kernel}: {inside.what_is_bound} may pass {FP16_MAX:.0f} on the way: added up in "
-            f"an unlucky order, its terms make {inside.bound:.6g}; 31={inside.cure} avoids it"
+            f"an unlucky order, its terms make {inside.bound:.6g}; 31={inside.mask} avoids it"
         )
     if noise is not None:
         what = "every value on the way moves" if result.evidence.whole else "its inputs move"

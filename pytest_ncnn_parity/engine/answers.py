@@ -1,4 +1,4 @@
-"""What is worked out once per spec, whoever asks for it first: doubts, fixes, masks nothing needs."""
+"""What is worked out once per spec, whoever asks for it first: doubts, fixes, redundant masks."""
 
 from __future__ import annotations
 

@@ -225,4 +225,6 @@ def _decoded(kind: TypeAdapter[T], value: Any) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise EngineError(f"the worker wrote what is no message: {where}: {first['msg']}") from None
+        raise EngineError(
+            f"the worker wrote something other than a message: {where}: {first['msg']}"
+        ) from None

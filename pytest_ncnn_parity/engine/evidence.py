@@ -16,7 +16,7 @@ class Death:
     `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared one could not be started
     or reached, or its answers made no sense; `refused` is ncnn's own word; `shape`: the two sides have
     other shapes. Four were not run: `misread` would take 16-bit values for fp32, and `int8` int8 for 32
-    bits; the inputs of `misfit` do not fit it, and a shape hint is at odds with those of `hint`. `files`
+    bits; the inputs of `misfit` do not fit it, and a shape hint contradicts those of `hint`. `files`
     and `raised` (by code of the project's own) are faults of what the spec names at `key`, with more in
     `lines`. `step` is None where a worker died outside of any.
     """
@@ -73,11 +73,11 @@ class Inside:
     """The largest values inside a layer, which no blob shows, as its `kernel` on Vulkan computes them.
 
     `stored`: the largest that it stores on the way; `bound`: what no sum reaches in between, in whatever
-    order its terms are added. In words, what has the value. `cure`: the mask that takes the kernel away.
+    order its terms are added. In words, what has the value. `mask`: the one that takes the kernel away.
     """
 
     kernel: str
-    cure: int
+    mask: int
     stored: float
     what_is_stored: str
     bound: float

@@ -120,7 +120,7 @@ def _judging(
 
 
 def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> MeasureProfile:
-    """Measure the trajectory, and tell where the candidate runs its layers."""
+    """Measure the trajectory, and find out where the candidate runs its layers."""
     nets = _Nets(plan)
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
@@ -135,7 +135,7 @@ def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Me
 
 
 def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
-    """Tell what bits the trajectory computes."""
+    """Compute a digest of the bits of the trajectory."""
     return TakeFingerprint(
         (_model(plan),),
         tuple(_Nets(plan).known),
@@ -172,7 +172,7 @@ def _model(plan: Plan) -> Model:
 
 
 def _other_model(plan: Plan, files: OtherFiles) -> Model:
-    """Another model of the network, as its files have it: the spec's masks name layers of its own."""
+    """Another model of the network, as its files have it: the spec's masks are not for its layers."""
     param, weights = plan.spec.beside(files)
     own = _model(plan)
     return replace(own, param=str(param), bin=str(weights), text=None, name=files.param)

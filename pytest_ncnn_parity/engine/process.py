@@ -167,7 +167,7 @@ class WorkerProcess:
         except ValueError:
             self.kill()
             shown = line[:200].decode("utf-8", "backslashreplace")
-            raise EngineError(f"the worker wrote what is no message: {shown!r}") from None
+            raise EngineError(f"the worker wrote something other than a message: {shown!r}") from None
         return message
 
     def _late(self, timeout: float) -> Died:

@@ -156,7 +156,7 @@ class Judge(Job):
 
 @dataclass(frozen=True)
 class MeasureProfile(Job):
-    """Measure the trajectory, and tell where every other network runs its layers: a `SampleProfile`."""
+    """Measure the trajectory, and find where every other network runs its layers: a `SampleProfile`."""
 
     kind = "profile"
 

@@ -176,7 +176,7 @@ class SpecRun:
         return self._judged(jobs.verify(self.plan, sample, cases, str(param), repeats, threads))
 
     def profile(self, sample: str, comparison: Comparison) -> SampleProfile:
-        """Measure the trajectory, and tell where the candidate of `comparison` runs its layers."""
+        """Measure the trajectory, and find out where the candidate of `comparison` runs its layers."""
         return self._ask(
             jobs.profile(self.plan, sample, comparison, self.settings.threads), SampleProfile
         )

@@ -28,7 +28,7 @@ def depends_on_reference(result: Result) -> bool:
     """Whether `result` is a failure that the CPU's fp32 values may have caused, or is excused by them.
 
     Of an output that is compared between two networks on Vulkan as well: whether it is right there
-    only the CPU can say. An error that passed as rounding was held against how far the reference itself
+    only the CPU can say. An error that passed as rounding was compared with how far the reference itself
     moves, and a kernel that reads memory which nobody wrote moves by itself.
     """
     if result.outcome == "passed":

@@ -79,7 +79,7 @@ def _parsed(line: str, folder: Path) -> Worker:
     try:
         words = shlex.split(rest)
     except ValueError as error:
-        raise ValueError(f"{error}: quotes do not go together") from None
+        raise ValueError(f"{error}: the quotes do not match") from None
     given: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -89,7 +89,7 @@ def _parsed(line: str, folder: Path) -> Worker:
             expected = "no value" if key == "emulated" else "a value, as in " + key + "=VALUE"
             raise ValueError(f"{key}: expected {expected}")
         if key in given:
-            raise ValueError(f"{key} stands twice")
+            raise ValueError(f"{key} appears twice")
         given[key] = value
     return _worker(name, given, folder)
 

@@ -51,7 +51,7 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Counterparts:
-    """Another model, `there`, held against this one, `here`.
+    """Another model, `there`, matched with this one, `here`.
 
     `inputs` and `outputs` are, by blob here, those of the networks; `blobs`, by blob here, all that are
     equivalent. `units`: the numbers of units that are matched, with how.

@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """The network of a .param file. Layers stand in the file's order, which is a running order."""
+    """The network of a .param file. Layers are in the file's order, which is a running order."""
 
     source: str
     text: str = field(repr=False)

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
     """Why an input of `shape` cannot be fed to `blob`, or nothing.
 
-    It may be at odds with the Input line where that is at odds with the weights, and `shape` is not.
+    It may contradict the Input line if that contradicts the weights, and `shape` does not.
     """
     line = graph.shapes.get(blob)
     problem = shapes.misfit(shape, line, graph.has_volumes)

@@ -1,4 +1,4 @@
-"""Which shape an input must have, as far as the layers tell: its rank, its channels, its size.
+"""Which shape an input must have, as far as the layers show it: its rank, its channels, its size.
 
 Nothing runs: shapes flow through the network until one is known that fits every layer, alone of all.
 """
@@ -84,7 +84,7 @@ def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer
 
 
 def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
-    """What the layers tell of the shape of `blob`; nothing where none says even what it is."""
+    """What the layers say about the shape of `blob`; nothing where none says even its kind."""
     telling = first_telling(graph, blob)
     if telling is None:
         return None
@@ -148,7 +148,7 @@ def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
 
 @dataclass(frozen=True)
 class Overruled:
-    """An Input `line` that is at odds with the first weights that read the input, and what they take."""
+    """An Input `line` that contradicts the first weights that read the input, and what they take."""
 
     blob: str
     line: Shape
@@ -189,7 +189,7 @@ def overruled(graph: Graph, blob: str) -> Overruled | None:
 
 
 def _others(graph: Graph, blob: str, line: Shape) -> Iterator[Shape]:
-    """`line` in other orders, with the channels of the weights, and what the layers tell."""
+    """`line` in other orders, with the channels of the weights, and what the layers say."""
     yield from dict.fromkeys([tuple(reversed(line)), *permutations(line)])
     known = known_shape(graph, blob)
     if known is None:

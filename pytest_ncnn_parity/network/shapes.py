@@ -1,6 +1,6 @@
 """Shapes of inputs, and which of them can be fed. Pure.
 
-They stand in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
+They are in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network as units: layers that a converter may fold into one stand together. Pure.
+"""A network as units, each of layers that a converter may fold into one. Pure.
 
 An optimizer folds a BatchNorm, a Scale or a factor into the weights in front of it, and an activation
 into the layer (tools/ncnnoptimize.cpp); a quantizer changes parameters. So networks are matched by

@@ -23,7 +23,7 @@ from pytest_ncnn_parity.spec.spec import Spec
 
 @dataclass(frozen=True)
 class Golden:
-    """Where an output of the original framework stands: a file's path, and a key in an .npz."""
+    """Where an output of the original framework is: a file's path, and a key in an .npz."""
 
     file: str
     key: str | None = None
@@ -53,7 +53,7 @@ class Case:
 
 
 def matches(pattern: str, layer: Layer) -> bool:
-    """Whether `pattern`, a name, a name glob or `type:Op`, speaks of `layer`."""
+    """Whether `pattern`, a name, a name glob or `type:Op`, applies to `layer`."""
     kind, colon, operator = pattern.partition(":")
     if colon and kind == "type":
         return fnmatchcase(layer.type, operator)
@@ -61,7 +61,7 @@ def matches(pattern: str, layer: Layer) -> bool:
 
 
 def matches_blob(pattern: str, blob: str) -> bool:
-    """Whether `pattern`, a name or a glob, speaks of `blob`."""
+    """Whether `pattern`, a name or a glob, applies to `blob`."""
     return pattern == blob or fnmatchcase(blob, pattern)
 
 
@@ -84,7 +84,7 @@ def _node_names(names: Iterable[str]) -> list[str]:
 class Plan:
     """A spec with its network, masks applied. `project` is pytest's rootdir.
 
-    `others` are the other models that comparisons of the spec run, held against this one.
+    `others` are the other models that comparisons of the spec run, matched with this one.
     """
 
     spec: Spec
@@ -261,7 +261,7 @@ class Plan:
         return {}
 
     def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
-        """What `layer`, or any layer nothing is said of, is allowed."""
+        """The tolerance of `layer`, or of any layer that the spec does not name."""
         default = DEFAULTS[comparison.precision].layer
         if layer is not None:
             default = OPERATORS.get(

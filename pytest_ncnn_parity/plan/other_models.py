@@ -1,4 +1,4 @@
-"""Reads the other models that a spec's comparisons run, and holds them against its own."""
+"""Reads the other models that a spec's comparisons run, and matches them with its own."""
 
 from __future__ import annotations
 

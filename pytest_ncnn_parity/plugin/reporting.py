@@ -56,7 +56,7 @@ class ReportingHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give every xdist worker one folder in which they tell each other results."""
+        """Give every xdist worker one folder in which they share results."""
         if self._share is None:
             self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
             self._config.add_cleanup(self._share.cleanup)

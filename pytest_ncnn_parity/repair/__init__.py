@@ -1,1 +1,1 @@
-"""From red cases to masks that cure them: searched for, verified, and their cost measured."""
+"""From red cases to masks that fix them: searched for, verified, and their cost measured."""

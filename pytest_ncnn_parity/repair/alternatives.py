@@ -1,4 +1,4 @@
-"""Cures for the whole network that need no masks, other setups, and what they cost beside the masks."""
+"""Fixes for the whole network that need no masks, other setups, and what they cost beside the masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges the masks that the .param or the spec has already: unsafe ones, and ones that nothing needs."""
+"""Judges the masks that the .param or the spec has already: unsafe ones, and redundant ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def spare(run: SpecRun) -> list[Notice]:
 def _spare(run: SpecRun) -> list[int]:
     results = [r for sample in run.selected for r in run.results(sample).values()]
     ran = {result.id.partition("::")[0] for result in results if result.outcome == "passed"}
-    comparisons = [one for one in run.plan.spec.comparisons if one.name in ran and one.masks_can_cure]
+    comparisons = [one for one in run.plan.spec.comparisons if one.name in ran and one.masks_can_fix]
     red = any(result.outcome == "failed" for result in results)
     if red or not _all_vulkan_ran(run, ran):
         return []

@@ -90,7 +90,7 @@ class _Repair:
         if result.masks is None:
             how = f"no mask can fix this: it fails with a mask on every layer too ({trials.last})"
             if not result.complete:
-                how = "the budget of the search was spent before a set of masks was right"
+                how = "the search reached its limit before a set of masks was right"
             return _no_masks(comparison, problem, how, effort, notes)
         with run.working_on("proof of the masks"):
             masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
@@ -98,7 +98,7 @@ class _Repair:
             how = self._without_effect(masks, verification)
             return _no_masks(comparison, problem, how, effort, notes)
         if not result.complete:
-            notes.append("the budget ended the search: not all of these masks may be needed")
+            notes.append("the search reached its limit: not all of these masks may be needed")
         elif masks != result.masks:
             notes.append("a smaller set was right layer by layer, but not in the reloaded network")
         minimal = verification.holds and result.complete and masks == result.masks

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
 
 @dataclass(frozen=True)
 class Fault:
-    """A red layer, as far as it says which masks may cure it.
+    """A red layer, as far as it says which masks may fix it.
 
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
     right once fp16 arithmetic, or winograd, is off. `reader`: the layer that an underflow breaks.
@@ -110,13 +110,13 @@ def problem_of(
         for case in some
         if results[sample][case.id].outcome == "failed" and case.id in hopeless[sample]
     ]
-    curable = {
+    fixable = {
         sample: [
             case for case in some if case.id not in hopeless[sample] and not plan.known(sample, case)
         ]
         for sample, some in run.items()
     }
-    judged = [(case, results[sample][case.id]) for sample, some in curable.items() for case in some]
+    judged = [(case, results[sample][case.id]) for sample, some in fixable.items() for case in some]
     failed = [(case, result) for case, result in judged if result.outcome == "failed"]
     outputs = [case for case in cases if case.output is not None]
     concerned = {case.id for case in outputs}
@@ -124,7 +124,7 @@ def problem_of(
     concerned |= {result.id for _, result in judged if result.evidence.origin is not None}
     return Problem(
         faults=_faults(failed),
-        cases={name: [case for case in some if case.id in concerned] for name, some in curable.items()},
+        cases={name: [case for case in some if case.id in concerned] for name, some in fixable.items()},
         beyond=list(dict.fromkeys(case.name for case in beyond)),
         red=bool(failed),
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
@@ -198,9 +198,9 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         diagnose(case, result).cause,
         died=evidence.death is not None and evidence.death.kind in ("crash", "timeout", "refused"),
         without_arithmetic=evidence.right("without_arithmetic")
-        or _cured_by(case, result, NO_FP16_ARITHMETIC)
+        or _fixed_by(case, result, NO_FP16_ARITHMETIC)
         or (evidence.constant is not None and evidence.constant.lost_in == "arithmetic"),
-        without_winograd=evidence.right("without_winograd") or _cured_by(case, result, NO_WINOGRAD),
+        without_winograd=evidence.right("without_winograd") or _fixed_by(case, result, NO_WINOGRAD),
         near=evidence.near is not None,
         reader=None if evidence.underflow is None else evidence.underflow.reader,
         misread=evidence.misread,
@@ -208,10 +208,10 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
     )
 
 
-def _cured_by(case: Case, result: Result, mask: int) -> bool:
+def _fixed_by(case: Case, result: Result, mask: int) -> bool:
     """Whether `mask` takes away the kernel inside which a value comes too near to fp16's end."""
     inside = result.evidence.inside
-    if inside is None or inside.cure != mask:
+    if inside is None or inside.mask != mask:
         return False
     return inside.reaches(FP16_MAX / case.tolerance.headroom)
 

@@ -16,7 +16,7 @@ Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own
 
 
 class Spent(Exception):
-    """The oracle's budget is used up."""
+    """The oracle has reached its limit."""
 
 
 class Oracle(Protocol):
@@ -30,7 +30,7 @@ class Space:
     """What the search may choose from.
 
     `layers` are those that may be masked, in running order. `seed`: the masks that the causes point at.
-    `required` masks, such as the cure of an unsafe mask, are part of every set. `strong` keeps a layer
+    `required` masks, such as the fix of an unsafe mask, are part of every set. `strong` keeps a layer
     out of the 16-bit network. `light` are, by layer, the masks that take less away, the cheapest first.
     `starts` are sets to shrink where the causes point at none, each with its name. `neighbours` are the
     layers that a layer reads from or is read by. `makers` are the layers whose 16-bit values a layer

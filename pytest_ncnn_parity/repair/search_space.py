@@ -59,7 +59,7 @@ def _light(layer: Layer, profile: Profile, candidate: Setup | None) -> list[int]
 
     Without fp16 arithmetic (1) it computes in fp32 on values stored in fp16. Without winograd (64) it
     multiplies up to four times as often, in fp16; that is tried where its kernel may use winograd, and
-    where its blobs fit fp16, for otherwise it would be no cure. Where either is one it is winograd that
+    where its blobs fit fp16, for otherwise it would be no fix. Where either is one it is winograd that
     goes: without arithmetic its transforms are still stored in fp16, and are as near to its end.
     """
     weak = weak_mask(candidate)

@@ -55,7 +55,7 @@ def case_record(
     line: int,
     repro: str | None = None,
 ) -> CaseRecord:
-    """Everything a report wants of one case. The outcome is the verdict's own, before pytest's marks.
+    """All that a report needs of one case. The outcome is the verdict's own, before pytest's marks.
 
     Names are exact, texts are printable. `line` is the spec's, from 1.
     """

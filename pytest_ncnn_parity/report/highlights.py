@@ -1,4 +1,4 @@
-"""Puts a model's figures into words: the worst cases, their share of the budget, fp16's headroom."""
+"""Puts a model's figures into words: the worst cases, their share of the tolerance, fp16's headroom."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def name(case: CaseRecord) -> str:
 
 
 def share(case: CaseRecord) -> str:
-    """Error and budget of a case that was compared; empty where it was not."""
+    """Error and tolerance of a case that was compared; empty where it was not."""
     metrics, tolerance = case["metrics"], case["tolerance"]
     if metrics is None or tolerance is None:
         return ""
@@ -61,7 +61,7 @@ def _allowed(tolerance: ToleranceRecord) -> str:
 
 
 def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
-    """Those that passed, the one that used most of its budget first."""
+    """Those that passed, the one that used most of its tolerance first."""
     passed = [
         (float(case["metrics"]["used"]), case)
         for case in cases

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pytest_ncnn_parity.report.document import RunRecord
 from pytest_ncnn_parity.spec import SUFFIX
 
-RUNNING = "this was written while the run went on: if it is over, it was killed or it crashed"
+RUNNING = "this was written during the run: if the run is over, it was killed or it crashed"
 
 
 def spec_of(nodeid: str) -> str | None:

@@ -63,8 +63,8 @@ OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
 def _worker_name(value: object) -> object:
     if not isinstance(value, str) or not re.fullmatch(WORKER_NAME, value):
         raise ValueError(
-            f"expected the name of a worker, found {quoted(value)}; how it is started stands in the ini "
-            "(ncnn_parity_workers) or on the command line, never in a spec"
+            f"expected the name of a worker, found {quoted(value)}; how it is started is declared in "
+            "the ini (ncnn_parity_workers) or on the command line, never in a spec"
         )
     return value
 
@@ -77,7 +77,7 @@ WorkerName = Annotated[
 
 
 class SetupKeys(Keys):
-    """One side of an own comparison."""
+    """One side of a comparison of the user's own."""
 
     device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
@@ -133,7 +133,7 @@ class OwnComparison(Keys):
 
 
 class Budget(Keys):
-    """Tolerance keys; see tolerance.Tolerance."""
+    """How far a candidate may be from its reference: |c - r| <= atol + rtol*|r| + scaled*max|r|."""
 
     atol: Share | None = None
     rtol: Share | None = None
@@ -150,15 +150,15 @@ Headroom = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
 
 class LayerBudget(Budget):
-    """Of layers: their values, and what is inside them, must stay below 65504/`headroom`."""
+    """For layers: their values, and sums inside them, must stay below 65504/`headroom`."""
 
     headroom: Headroom | None = None
 
 
 class ToleranceKeys(Keys):
-    """Budgets by precision, of recorded outputs, by layer (glob or type:Op) and by output.
+    """Tolerances by precision, for recorded outputs, by layer (glob or type:Op) and by output.
 
-    Of the patterns, later ones lie over earlier. `headroom` is that of all layers, in fp16-range.
+    Later patterns take precedence over earlier ones. `headroom` applies to all layers, in fp16-range.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -190,7 +190,7 @@ class Selection(Keys):
 
 
 class Known(Keys):
-    """An expected failure. Strict: when it passes, that is a failure."""
+    """A known failure. Strict: a case that passes is a failure."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["layer"]}, {"required": ["output"]}]}

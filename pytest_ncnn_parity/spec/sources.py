@@ -154,7 +154,7 @@ Source = Annotated[
 class Sample(Keys):
     """What is fed to the network, by blob, and what was recorded of its blobs elsewhere.
 
-    In the spec both stand side by side: `expect` is the recording, unless its value is itself a source.
+    In the spec both are in one mapping: `expect` is the recording, unless its value is itself a source.
     """
 
     blobs: dict[Name, Source]

@@ -99,7 +99,7 @@ class Spec(Keys):
         names = [c.name for item in given for c in _expanded(item)]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"comparison {quoted(name)} stands twice")
+                raise ValueError(f"comparison {quoted(name)} appears twice")
         return given
 
     @field_validator("outputs")
@@ -107,7 +107,7 @@ class Spec(Keys):
     def _outputs(cls, names: list[str] | None) -> list[str] | None:
         for name in names or ():
             if names is not None and names.count(name) > 1:
-                raise ValueError(f"output {quoted(name)} stands twice")
+                raise ValueError(f"output {quoted(name)} appears twice")
         return names
 
     @field_validator("tolerance")
@@ -253,7 +253,7 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         if loc[-1] in _fields_at(loc[:-1]):
-            return f"the key {loc[-1]!r} does not go with the others here"
+            return f"the key {loc[-1]!r} cannot be combined with the others here"
         return f"unknown key {quoted(loc[-1])}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
     if kind == "missing":
         return f"{where}: the key {problem['loc'][-1]!r} is missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityError
@@ -12,6 +13,7 @@ from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.first_inputs import FirstInput, first_inputs
 
 SCHEMA = "parity.schema.json"
+ADDRESS = "Spec schema"  # the label of its address among the URLs of the package
 
 
 class StarterError(ParityError):
@@ -37,10 +39,17 @@ def starter(path: Path, folder: Path) -> str:
     return "\n".join([*_head(shown, weights), *_inputs(inputs), *_rest(graph), ""])
 
 
+def _schema() -> str:
+    """The address of the schema of specs, as the installed package states it, or the name of a copy."""
+    stated: list[str] = metadata.metadata("pytest-ncnn-parity").get_all("Project-URL") or []
+    addresses = dict(url.split(", ", 1) for url in stated)
+    return addresses.get(ADDRESS, SCHEMA)
+
+
 def _head(path: Path, weights: bool) -> Iterator[str]:
     missing = "" if weights else "  # this file does not exist: create it, or name the weights"
-    yield f"# yaml-language-server: $schema={SCHEMA}"
-    yield f"# (for editors; make that file with: pytest --ncnn-parity-schema=spec > {SCHEMA})"
+    yield f"# yaml-language-server: $schema={_schema()}"
+    yield f"# (for editors; for a copy of your own: pytest --ncnn-parity-schema=spec > {SCHEMA})"
     yield ""
     yield "model:"
     yield f"  param: {yaml12.quoted(path.as_posix())}"
@@ -84,7 +93,7 @@ def _rest(graph: Graph) -> Iterator[str]:
     yield '# layers: {include: ["*"], exclude: []}  # which layers are judged'
     yield "# masks:  # added to the .param's in memory; a red run suggests some"
     yield from (f"#   {line}" for line in _pair(last.name, "18"))
-    yield "# known:  # expected failures"
+    yield "# known:  # known failures, with the reason"
     yield f"#   - layer: {yaml12.quoted(last.name)}"
     yield "#     comparison: fp16-range"
     yield "#     reason: why it may fail"

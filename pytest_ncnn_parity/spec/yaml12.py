@@ -161,7 +161,7 @@ class _Reader:
             if key in mapping:
                 first = self.keys[(*path, key)]
                 self.problems.append(
-                    (place, f"key {errors.quoted(key)} stands twice, first on line {first.line}")
+                    (place, f"key {errors.quoted(key)} appears twice, first on line {first.line}")
                 )
             self.keys.setdefault((*path, key), place)
             mapping[key] = self.read(value_node, (*path, key))

@@ -92,7 +92,7 @@ def test_the_factor_is_the_users(old: Any, new: Any) -> None:
     (regression,) = compared(old, new, 2.0).regressions
     assert (regression["before"], regression["after"]) == (0.01, 0.04)
     assert regression["message"] == (
-        "conv (Convolution): error 0.01 -> 0.04 of the largest value, 80% of what is allowed"
+        "conv (Convolution): error 0.01 -> 0.04 of the largest value, 80% of its tolerance"
     )
 
 

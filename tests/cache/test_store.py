@@ -69,7 +69,7 @@ def test_a_folder_where_the_entry_should_be_is_none(tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     assert Store(tmp_path).read(PARTS) is None
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         Store(tmp_path).write(PARTS, "text", [])
 
 

@@ -204,7 +204,7 @@ def quantized_convolution(net: Draft) -> dict[str, Array]:
         "fp16-vs-fp32-vulkan",
         "storage-overflow",
         "1.0.20260114",
-        "red in fp16 on Vulkan: ncnn casts the integers to fp16 as if they were floats; cured by a mask",
+        "red in fp16 on Vulkan: ncnn casts the integers to fp16 as if they were floats; a mask fixes it",
     )
 )
 def dequantized_sums(net: Draft) -> dict[str, Array]:

@@ -61,7 +61,7 @@ Build = Callable[[Draft], Mapping[str, Array]]  # adds the layers; gives each ou
 
 @dataclass(frozen=True)
 class Fault:
-    """What ncnn itself does wrong, from a version on: the layer is red, and masks cure it."""
+    """What ncnn itself does wrong, from a version on: the layer is red, and masks fix it."""
 
     layer: str
     comparison: str

@@ -121,7 +121,7 @@ def test_accumulator_overflow_is_right_without_fp16_arithmetic() -> None:
         "(accumulator-overflow)"
     )
     assert evidence(of, result).splitlines() == [
-        "the true values end at 301 and fit",
+        "the true values reach 301 and fit",
         "tried without fp16 arithmetic: right, scaled 0.0001",
     ]
 

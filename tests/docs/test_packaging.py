@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
+import jsonschema
+import networks
 import pytest
 import yaml
 from conftest import ROOT
 from hatchling.metadata.core import ProjectMetadata
+from hatchling.metadata.spec import DEFAULT_METADATA_VERSION, get_core_metadata_constructors
 from hatchling.plugin.manager import PluginManager
 
 from pytest_ncnn_parity import options
+from pytest_ncnn_parity.spec import spec, starter, yaml12
 
 GATE = {"--ncnn-parity", *(option.flag for option in options.TABLE.values())}
 
@@ -58,12 +64,51 @@ def test_links_within_a_page_and_to_other_sites_stay(project: ProjectMetadata) -
 
 def test_all_addresses_come_from_one_place(project: ProjectMetadata) -> None:
     address = repository(project)
-    assert set(project.core.urls) == {"Homepage", "Documentation", "Changelog", "Source", "Issues"}
+    assert set(project.core.urls) == {
+        "Homepage",
+        "Documentation",
+        "Changelog",
+        "Source",
+        "Issues",
+        starter.ADDRESS,
+    }
     assert [url for url in project.core.urls.values() if not url.startswith(address)] == []
     assert (ROOT / "pyproject.toml").read_text("utf-8").count(address) == 1
     owner = address.removeprefix("https://github.com/")
     used = re.findall(r"uses: (\S*pytest-ncnn-parity)@|repo: (\S+)", page("ci"))
     assert used == [(owner, ""), ("", address)]
+
+
+def test_a_first_spec_names_a_schema_that_is_hosted_at_its_address(
+    project: ProjectMetadata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pytest --ncnn-parity-schema=spec > docs/parity.schema.json` writes that file anew."""
+    networks.chain(tmp_path)
+    write = get_core_metadata_constructors()[DEFAULT_METADATA_VERSION]
+    installed = tmp_path / "site" / f"pytest_ncnn_parity-{project.core.version}.dist-info" / "METADATA"
+    installed.parent.mkdir(parents=True)
+    installed.write_text(write(project), "utf-8")
+    monkeypatch.syspath_prepend(installed.parent.parent)
+    text = starter.starter(tmp_path / "net.param", tmp_path)
+    (address,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", text, re.MULTILINE)
+    start = f"{repository(project)}/raw/v{project.core.version}/"
+    assert address.startswith(start)
+    assert f"$schema={address}\n" in page("init")
+    hosted = json.loads((ROOT / address.removeprefix(start)).read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(hosted)
+    assert rules(hosted) == rules(spec.schema())
+    assert list(jsonschema.Draft202012Validator(hosted).iter_errors(yaml12.load(text).data)) == []
+
+
+def rules(schema: Any) -> Any:
+    """What every version of pydantic writes: older ones wrap references, and have no rule for names."""
+    if isinstance(schema, list):
+        return [rules(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    (wrapped,) = schema.get("allOf", [{}])
+    said = {**schema, **wrapped}
+    return {key: rules(part) for key, part in said.items() if key not in ("allOf", "propertyNames")}
 
 
 def page(name: str) -> str:

@@ -54,7 +54,7 @@ def test_a_line_declares_a_worker(line: str, worker: Worker) -> None:
         ("old: ssh=a adb=b", "expected one of python="),
         ("old: pyhton=/x", "unknown word 'pyhton'; did you mean 'python'"),
         ("old: python=", "expected a value"),
-        ("old: python=/x python=/y", "python stands twice"),
+        ("old: python=/x python=/y", "python appears twice"),
         ("old: python=/x emulated=yes", "emulated: expected no value"),
         ("old: python=/x threads=0", "threads: expected 1 to 1024"),
         ("old: python=/x threads=many", "threads: expected 1 to 1024"),

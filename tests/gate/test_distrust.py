@@ -67,7 +67,7 @@ def causes_and_texts(plan: Plan) -> dict[str, tuple[str, str]]:
 def test_a_network_that_gives_something_else_each_time_is_nondeterministic(tmp_path: Path) -> None:
     cause, text = causes_and_texts(noisy(tmp_path, 1.0))["output:out0"]
     assert cause == "nondeterministic"
-    assert "run again on the same inputs it gives something else" in text
+    assert "a second run on the same inputs gives another result" in text
     assert "two runs differ by scaled" in text
 
 

@@ -176,7 +176,7 @@ def test_the_charts_follow_the_choice_of_a_comparison(browser: Browser) -> None:
     assert select.get_attribute("value") == "fp16-vs-fp32-vulkan"
     select.send_keys("shipped")
     assert browser.points("errors")["name"] == ["fine"]
-    assert browser.find("[data-note]").text.endswith("--ncnn-parity-accumulated does")
+    assert browser.find("[data-note]").text.startswith("--ncnn-parity-accumulated adds")
 
 
 def test_a_click_on_a_point_shows_its_cases(browser: Browser) -> None:
@@ -248,6 +248,8 @@ def test_the_matrix_folds_samples_and_leads_to_the_cases(browser: Browser) -> No
         "failed",
         "skipped",
     }
+    keys = browser.all("[data-matrix] [data-cell]")
+    assert [key.text for key in keys if key.is_displayed()] == ["failed", "skipped"]
     width = rows[0].size["width"]
     over_broken = ActionChains(browser.driver).move_to_element_with_offset(
         rows[0], width * (1.5 / 5 - 0.5), 0

@@ -83,7 +83,7 @@ def test_words_that_vulkan_stores_in_16_bits_are_red_where_it_does(
 
 
 def test_words_of_more_than_16_bits_are_red_in_bf16(gate: Gate, pytester: pytest.Pytester) -> None:
-    """A CPU's Split stores bf16 as well: there 16 alone is no cure."""
+    """A CPU's Split stores bf16 as well: there 16 alone is no fix."""
     net = Network()
     left, right = net.split(net.layer("Input", "ids"), 2)
     embed(net, "tok", left, 70000, "out0")

@@ -143,7 +143,7 @@ HOSTILE = [
 
 
 def hostile(folder: Path) -> None:
-    """A chain of layers and blobs with hostile names, the first of which stands twice."""
+    """A chain of layers and blobs with hostile names, the first of which appears twice."""
     lines = ["Input in0 0 1 in0 0=8"]
     blob = "in0"
     for number, name in enumerate((*HOSTILE, HOSTILE[0])):

@@ -235,7 +235,7 @@ def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None
         ("in0 in1", "outputs: [scor]", "3:11: outputs: no blob 'scor'; did you mean 'score'; the last "
          "are score, boxes"),
         ("in0 in1", "outputs: [in0]", "3:11: outputs: 'in0' is an input, so nothing of it would be"),
-        ("in0 in1", "outputs: [a, a]", "3:10: outputs: output 'a' stands twice"),
+        ("in0 in1", "outputs: [a, a]", "3:10: outputs: output 'a' appears twice"),
         ("in0 in1", "outputs: []", "3:10: outputs: list should have at least 1 item"),
         ("in0 in1", "outputs: a", "3:10: outputs: input should be a valid list"),
         ("in0 in1", "outputs: [a]\ntolerance: {outputs: {boxes: {atol: 1}}}",

@@ -113,7 +113,7 @@ def test_the_case_that_passed_by_the_least_is_named_whatever_the_budget_is_made_
     ]
     model = documents.model(cases, [documents.layer("far"), documents.layer("close")])
     main = text(elements(parsed(render(documents.document(model))), "main")[0])
-    assert "closest to its limit: close, 97% of what is allowed" in main
+    assert "closest to its limit: close, 97% of its tolerance" in main
 
 
 def test_one_option_that_does_what_dozens_of_masks_do_stands_before_them() -> None:

@@ -116,7 +116,7 @@ def test_a_key_that_stands_twice_is_told(path: Keys, tmp_path: Path) -> None:
     indent, key = re.match(r'( *)("(?:[^"\\]|\\.)*")', lines[number]).groups()
     text = "\n".join([*lines[:number], f"{indent}{key}: 1,", *lines[number:]])
     (tmp_path / "net.parity.yaml").write_text(text, "utf-8")
-    with pytest.raises(SpecError, match=rf":{number + 2}:\d+: key '.*' stands twice, first on line"):
+    with pytest.raises(SpecError, match=rf":{number + 2}:\d+: key '.*' appears twice, first on line"):
         spec.load(tmp_path / "net.parity.yaml")
 
 

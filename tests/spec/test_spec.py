@@ -104,8 +104,8 @@ def test_places_are_told_by_path(tmp_path: Path) -> None:
         ("tolerance: {bf16: {scald: 1}}", "3:20: unknown key 'scald'; did you mean 'scaled'"),
         ("tolerance: {layers: {a: {atl: 1}}}", "3:26: unknown key 'atl'; did you mean 'atol'"),
         ("known: [{laier: x, output: y, reason: z}]", "3:10: .*; did you mean 'layer'"),
-        ("compare: [shipped, shipped]", "3:10: compare: comparison 'shipped' stands twice"),
-        ("compare: [fp16-vs-fp32, fp16-vs-fp32-cpu]", "3:10: .*'fp16-vs-fp32-cpu' stands twice"),
+        ("compare: [shipped, shipped]", "3:10: compare: comparison 'shipped' appears twice"),
+        ("compare: [fp16-vs-fp32, fp16-vs-fp32-cpu]", "3:10: .*'fp16-vs-fp32-cpu' appears twice"),
         ("compare: []", "3:10: compare: "),
         ("masks: {a: 256}", "3:12: masks.a: .*less than or equal to 255; found 256"),
         ("masks: {a: -1}", "3:12: masks.a: .*; found -1"),
@@ -118,7 +118,7 @@ def test_places_are_told_by_path(tmp_path: Path) -> None:
         ("known: [{reason: x}]", "3:9: known.0: name either a layer or an output"),
         ("known: [{layer: x, output: y, reason: z}]", "3:9: .*name either a layer or an output"),
         ("layers:\n  include: '*'", r"4:12: layers.include: .*list; found '\*'"),
-        ("model: {param: a, bin: b}", "3:1: key 'model' stands twice, first on line 1"),
+        ("model: {param: a, bin: b}", "3:1: key 'model' appears twice, first on line 1"),
     ],
 )
 def test_an_error_has_its_place_and_a_guess(text: str, error: str, tmp_path: Path) -> None:

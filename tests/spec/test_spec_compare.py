@@ -72,7 +72,7 @@ def test_every_unknown_comparison_is_told_at_its_own_place(tmp_path: Path) -> No
 def test_names_of_comparisons_are_unique(tmp_path: Path) -> None:
     own = "{name: shipped, candidate: {device: vulkan}}"
     (error,) = errors(tmp_path, f"shipped, {own}")
-    assert "comparison 'shipped' stands twice" in error
+    assert "comparison 'shipped' appears twice" in error
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_a_setup_names_the_worker_that_runs_it(tmp_path: Path) -> None:
         ("{on: arm, compare: []}", "3:30", "at least 1"),
         ("{on: arm}", "3:11", "the key 'compare' is missing"),
         ("{on: arm, compere: [shipped], compare: [shipped]}", "3:21", "unknown key 'compere'"),
-        ("{on: arm, compare: [shipped, shipped]}", "3:10", "'shipped-on-arm' stands twice"),
+        ("{on: arm, compare: [shipped, shipped]}", "3:10", "'shipped-on-arm' appears twice"),
         ("{on: [arm], compare: [shipped]}", "3:16", "expected the name of a worker"),
-        ("{on: 'python=/bin/x', compare: [shipped]}", "3:16", "stands in the ini"),
+        ("{on: 'python=/bin/x', compare: [shipped]}", "3:16", "declared in the ini"),
         (
             "{name: x, candidate: {worker: 'arm: command=/bin/x'}}",
             "3:41",
-            "stands in the ini .*, never in a spec",
+            "declared in the ini .*, never in a spec",
         ),
         ("{name: x, candidate: {worker: {command: /bin/x}}}", "3:41", "never in a spec"),
     ],

@@ -109,8 +109,8 @@ def test_what_is_not_there_is_placed_at_its_parent() -> None:
 
 
 def test_duplicate_keys_are_named_with_both_places() -> None:
-    assert problems("a: 1\nb: 2\na: 3\n") == ["3:1: key 'a' stands twice, first on line 1"]
-    assert problems("top:\n  x: {b: 1, 'b': 2}") == ["2:13: key 'b' stands twice, first on line 2"]
+    assert problems("a: 1\nb: 2\na: 3\n") == ["3:1: key 'a' appears twice, first on line 1"]
+    assert problems("top:\n  x: {b: 1, 'b': 2}") == ["2:13: key 'b' appears twice, first on line 2"]
 
 
 def test_a_key_that_stands_three_times_points_to_the_first() -> None:

@@ -24,7 +24,7 @@ def programs(folder: Path, *names: str) -> str:
     [
         ((), "there is no qemu-aarch64, apt-get, dpkg on "),
         (("apt-get", "dpkg"), "apt-get install qemu-user"),
-        (("qemu-aarch64", "dpkg"), "Debian and its like"),
+        (("qemu-aarch64", "dpkg"), "systems derived from it"),
         (("qemu-aarch64", "dpkg", "apt-get"), "could not be listed: E: no network"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Shape hints that are at odds with what runs: a matter of Vulkan alone.
+"""Shape hints that contradict what runs, which matters on Vulkan alone.
 
 An optimizer writes the shapes of one input size into a .param, as -23330. ncnn compiles the shaders of a
 layer for those of its inputs and outputs (src/layer/vulkan, shape constants), and then computes with

@@ -1,6 +1,6 @@
 """What the rules work with: a layer's parameters as numbers, and shapes by their axes.
 
-Shapes stand in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
+Shapes are in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class DeviceRecord(TypedDict):
     index: str
     name: str
     driver: NotRequired[Annotated[str | None, Field(description="its version")]]
-    api: NotRequired[Annotated[str | None, Field(description="the Vulkan it speaks")]]
+    api: NotRequired[Annotated[str | None, Field(description="its version of the Vulkan API")]]
     fp16: Annotated[str, Field(description="fp16 packed/storage/uniform/arithmetic, 1 where it has it")]
 
 

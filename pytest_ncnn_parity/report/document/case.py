@@ -28,7 +28,7 @@ class Measured(TypedDict):
 
 
 class MetricsRecord(Measured):
-    """The same, held against a tolerance."""
+    """The same, compared with a tolerance."""
 
     mismatched: Annotated[int, Field(description="elements out of tolerance")]
     total: int
@@ -37,7 +37,12 @@ class MetricsRecord(Measured):
         Annotated[bool, Field(description="whole numbers: right or wrong, whatever the tolerance")]
     ]
     used: NotRequired[
-        Annotated[Number, Field(description="the largest error/budget of an element: 1 is all of it")]
+        Annotated[
+            Number,
+            Field(
+                description="the largest error of an element as a share of its tolerance: 1 is all of it"
+            ),
+        ]
     ]
     also_allowed: NotRequired[
         Annotated[
@@ -47,7 +52,7 @@ class MetricsRecord(Measured):
 
 
 class ToleranceRecord(TypedDict):
-    """The budget: |c - r| <= atol + rtol*|r| + scaled*max|r|; cosine and sqnr_db are least values."""
+    """The tolerance: |c - r| <= atol + rtol*|r| + scaled*max|r|; cosine and sqnr_db are least values."""
 
     atol: float
     rtol: float
@@ -68,7 +73,7 @@ class InsideRecord(TypedDict):
 
 
 class PlaceRecord(TypedDict):
-    """Where something stands in the spec, both from 1."""
+    """Where something is in the spec, both from 1."""
 
     line: int
     column: int
@@ -87,7 +92,7 @@ class CaseRecord(TypedDict):
     output: Annotated[str | None, Field(description="the output blob; null for a layer")]
     type: Annotated[str | None, Field(description="the layer's operator")]
     outcome: Outcome
-    known: Annotated[bool, Field(description="skipped as an expected failure: it was run, and is wrong")]
+    known: Annotated[bool, Field(description="skipped as a known failure: it was run, and failed")]
     cause: Annotated[str | None, Field(description="why it failed")]
     message: Annotated[
         str, Field(description="the failure's text, its first line the summary; a skip's reason")
@@ -114,9 +119,13 @@ class CaseRecord(TypedDict):
         Annotated[Measured | None, Field(description="of the same value in the candidate's own run")]
     ]
     accumulated_ended: NotRequired[Annotated[str | None, Field(description="why there is none")]]
-    golden: NotRequired[Annotated[str | None, Field(description="the recording it is held against")]]
-    dropped: NotRequired[Annotated[list[str], Field(description="options the driver did not take")]]
-    repro: NotRequired[Annotated[str | None, Field(description="where the fault is written down alone")]]
+    golden: NotRequired[
+        Annotated[str | None, Field(description="the recording that it is compared with")]
+    ]
+    dropped: NotRequired[
+        Annotated[list[str], Field(description="options that the driver did not accept")]
+    ]
+    repro: NotRequired[Annotated[str | None, Field(description="the folder of its repro")]]
     inside: NotRequired[
         Annotated[InsideRecord | None, Field(description="fp16-range, where it is near to 65504")]
     ]

@@ -1,4 +1,4 @@
-"""A fix in the JSON report, and what is said of masks."""
+"""A fix in the JSON report, and notices about masks."""
 
 from __future__ import annotations
 

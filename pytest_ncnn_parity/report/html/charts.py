@@ -63,7 +63,7 @@ def _chart(label: str) -> figure:
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
-        x_axis_label="layer, in the order of the .param",
+        x_axis_label="layer number",
         y_axis_label=label,
         min_border_left=70,
     )

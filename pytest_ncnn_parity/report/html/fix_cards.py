@@ -75,7 +75,7 @@ def _facts(fix: FixRecord) -> Iterator[tuple[str, str]]:
     for note in fix["notes"]:
         yield "note", note
     if fix["runs"]:
-        yield "search", f"from {fix['start']}: {fix['runs']} runs, {fix['seconds']:.1f} s"
+        yield "search", fix_text.search(fix)
     for path in fix["written"]:
         yield "written", PurePath(path).as_posix()
 

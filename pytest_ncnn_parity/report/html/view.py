@@ -82,5 +82,5 @@ def _closest(cases: Sequence[CaseRecord]) -> str:
     for case in worst(cases):
         if case["metrics"] is not None:
             used = float(case["metrics"]["used"])
-            return f"closest to its limit: {name(case)}, {used:.0%} of what is allowed"
+            return f"closest to its limit: {name(case)}, {used:.0%} of its tolerance"
     return ""

@@ -207,7 +207,7 @@ def unholdable(blob, reference):
         return True
     zeroed = np.count_nonzero((reference != 0) & (np.abs(reference) <= 2.0**-25))
     if UNDERFLOW and zeroed:
-        print(f"{blob}: {zeroed} values become 0 in fp16, which what reads them cannot bear")
+        print(f"{blob}: {zeroed} values become 0 in fp16, which breaks the layers that read them")
         return True
     return False
 

@@ -108,7 +108,9 @@ def _metrics(m: Metrics, evidence: Evidence, tolerance: Tolerance) -> Iterator[s
         yield f"metrics:  max_abs {whole(m.max_abs)}, {differ}"
         yield "allowed:  nothing, for integers are right or wrong"
         return
-    yield (f"worst:    {where}: {_g(m.candidate)}, reference {_g(m.reference)}, budget {_g(m.budget)}")
+    yield (
+        f"worst:    {where}: {_g(m.candidate)}, reference {_g(m.reference)}, tolerance {_g(m.budget)}"
+    )
     yield (
         f"metrics:  max_abs {_g(m.max_abs)}  scaled {_g(m.scaled)}  cosine "
         f"{_g(m.cosine, 7)}  sqnr {_g(m.sqnr_db)} dB  nan {m.nan}  inf {m.inf}  of "
@@ -135,7 +137,7 @@ def _least(least: float, tolerance: Tolerance) -> str:
         return "no tolerance would pass this"
     if least > tolerance.scaled:
         return f"the least that would pass is scaled {least * 1.0000001:.3g}"
-    return "no element is out of budget"
+    return "no element is out of tolerance"
 
 
 def _g(value: Any, digits: int = 5) -> str:

@@ -101,9 +101,14 @@ def _price(fix: FixRecord) -> Iterator[str]:
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
     yield from (f"  instead: {alternative(other)}" for other in further(fix))
-    runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
     if fix["runs"]:
-        yield f"  search: from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
+        yield f"  search: {search(fix)}"
+
+
+def search(fix: FixRecord) -> str:
+    """Where the search began, and what it took."""
+    runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
+    return f"from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
 
 
 def in_spec(fix: FixRecord) -> str:

@@ -64,7 +64,7 @@ def _parts(document: Report) -> Iterator[str]:
 
 
 def _table(models: Sequence[ModelRecord]) -> str:
-    rows = ["| model | comparison | failed | known | passed | skipped | nearest to its budget |"]
+    rows = ["| model | comparison | failed | known | passed | skipped | nearest to its tolerance |"]
     rows.append("|---|---|--:|--:|--:|--:|---|")
     for model in models:
         for name in dict.fromkeys(case["comparison"] for case in model["cases"]):

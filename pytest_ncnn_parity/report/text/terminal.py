@@ -173,7 +173,7 @@ def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line
     patches = [path for path in fix["written"] if path.endswith(".patch")]  # of equal ones, one
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
     if fix["verified"] and not patches:
-        yield "    or have a patch made that git apply takes:", ""
+        yield "    or write a patch for git apply:", ""
         yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {shlex.quote(spec)}", "bold"
 
 

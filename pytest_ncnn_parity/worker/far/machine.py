@@ -109,8 +109,8 @@ class FarMachine:
     ) -> FarNet:
         if model.setup is not None:
             raise Unavailable(
-                f"{model.setup} registers custom layers, which the worker {self.name} has not got: only "
-                "ncnn goes there",
+                f"{model.setup} registers custom layers, which the worker {self.name} does not have: "
+                "only ncnn runs there",
                 lasting=True,
             )
         assert graph is not None
@@ -149,7 +149,7 @@ class FarMachine:
         link: Link | None = None
         try:
             if not hasattr(os, "fork"):
-                raise Garbled("a worker can be spoken to from Linux and macOS alone")
+                raise Garbled("workers can be used from Linux and macOS only")
             link = Link(self.worker, self._glance)
             message = link.greet(memory, STARTUP_SECONDS * patience)
             if "no_ncnn" in message:

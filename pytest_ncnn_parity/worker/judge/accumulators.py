@@ -42,7 +42,7 @@ SUMMED: Mapping[int, Callable[[Array], Array]] = {
 }
 
 
-STORING = frozenset(("Softmax",))  # whose sums are stored, so that fp32 arithmetic is no cure
+STORING = frozenset(("Softmax",))  # whose sums are stored, so that fp32 arithmetic is no fix
 
 
 def adds_up(layer: Layer) -> bool:

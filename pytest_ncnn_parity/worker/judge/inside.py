@@ -95,6 +95,6 @@ class Insides:
         if bound < FP16_MAX / headroom:
             return None
         if layer.type in STORING:
-            cure = NO_VULKAN | NO_FP16_STORAGE
-            return Inside("fp16 storage", cure, 0.0, "", bound, "a sum inside")
+            mask = NO_VULKAN | NO_FP16_STORAGE
+            return Inside("fp16 storage", mask, 0.0, "", bound, "a sum inside")
         return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, 0.0, "", bound, "a sum inside")

@@ -30,7 +30,7 @@ def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
     """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway."""
     blob = misread(net, layer, graph)
     if blob is not None:
-        detail = f"31={layer.mask} makes it take the 16-bit values of {blob} for fp32"
+        detail = f"31={layer.mask} makes it read the 16-bit values of {blob} for fp32"
         raise failed(Step("layer", net.label, layer.number, layer.name), "misread", detail)
 
 
@@ -137,7 +137,7 @@ class WholeRuns:
         if metrics.agrees and not fault:
             metrics = with_remark(metrics, value.array)
             return Result(case.id, "passed", metrics, evidence=evidence)
-        # what 16 bits lose is what users get, and masks cure it: of a whole run that is no excuse
+        # what 16 bits lose is what users get, and masks fix it: for a whole run that is no excuse
         asked = self._sample.job.probe or case.half is None or is_nearly_right(metrics)
         if case.comparison not in red and asked and not metrics.integers:
             noise = self._rounding.of(case, blob, outputs[blob], value.array)

@@ -159,7 +159,7 @@ class Charts {
     this.colourLine(figure, "accumulated", "accumulated");
     this.section.querySelector("[data-note]").textContent = accumulated.length
       ? ""
-      : "accumulated: not measured; --ncnn-parity-accumulated does";
+      : "--ncnn-parity-accumulated adds the accumulated error";
     this.section.querySelector("[data-accumulated]").hidden = accumulated.length === 0;
     target.ariaLabel = this.summary("Error of each layer", cases);
   }

@@ -2,9 +2,9 @@
 
 const ROW = 18;
 const WIDTH = 1180;
-const SHARES = [0.01, 0.1, 0.5]; // of what is allowed: where one shade ends and the next begins
+const SHARES = [0.01, 0.1, 0.5]; // of the tolerance: where one shade ends and the next begins
 
-/** How bad a case is: what failed, then what used most of what it is allowed, then what was not compared. */
+/** How bad a case is: failed, then by the share of its tolerance, then not compared. */
 function rank(c) {
   if (c.verdict === "failed") return 4;
   if (c.verdict === "known") return 3;
@@ -43,6 +43,8 @@ class Matrix {
       const strip = this.strip(name, row);
       body.append(element("div", { class: "strip-name" }, name), strip);
     }
+    const drawn = new Set([...this.rows.values()].flatMap((row) => row.map(shade)));
+    for (const key of this.place.querySelectorAll("[data-cell]")) key.hidden = !drawn.has(key.dataset.cell);
     this.place.hidden = false;
   }
 
@@ -75,7 +77,7 @@ class Matrix {
   }
 
   tell(c) {
-    const share = c?.compared && c.used !== null ? `, ${shown(c.used * 100, 3)} % of what is allowed` : "";
+    const share = c?.compared && c.used !== null ? `, ${shown(c.used * 100, 3)} % of its tolerance` : "";
     const text = c ? `${c.name} (${c.operator}), ${c.comparison}, ${c.sample}: ${c.verdict}${share}` : "";
     this.place.querySelector("[data-under]").textContent = text;
   }
