@@ -13,7 +13,7 @@ def misreads_16_bits(failure: Failure) -> Explanation | None:
     if blob is None:
         return None
     return Explanation(
-        f"31={failure.evidence.mask} makes it take the 16-bit values of {blob} for fp32 on "
+        f"31={failure.evidence.mask} makes it read the 16-bit values of {blob} as fp32 on "
         f"{failure.where}",
         ("on a CPU with 16-bit storage a masked region must be entered by fp32 blobs",),
     )
@@ -73,7 +73,7 @@ def another_result_each_time(failure: Failure) -> Explanation | None:
     scaled = failure.evidence.trials["repeated"].scaled
     return with_trials(
         failure,
-        f"{failure.seen}; run again on the same inputs it gives something else",
+        f"{failure.seen}; a second run on the same inputs gives another result",
         f"two runs differ by scaled {scaled:.3g}",
     )
 
@@ -119,7 +119,7 @@ def wrong_in_fp32(failure: Failure) -> Explanation | None:
         return None
     packed = failure.evidence.right("without_packing")
     kernel = "; right without packing, so a packed kernel is wrong" if packed else ""
-    involved = "no 16-bit format is involved: a kernel or the driver computes something else"
+    involved = "no 16-bit format is involved: a kernel or the driver is at fault"
     return with_trials(failure, f"{failure.seen}, in fp32{kernel}", involved)
 
 
@@ -130,7 +130,7 @@ def sum_inside_overflows(failure: Failure) -> Explanation | None:
     metrics = failure.metrics
     if not failure.collapsed or not failure.evidence.right("without_arithmetic"):
         return None
-    fits = f"the true values end at {wording.number(metrics.reference_absmax)} and fit"
+    fits = f"the true values reach {wording.number(metrics.reference_absmax)} and fit"
     return with_trials(failure, f"{failure.seen}; right without fp16 arithmetic", fits)
 
 
@@ -162,7 +162,7 @@ def out_of_tolerance(failure: Failure) -> Explanation | None:
 def _of_output(failure: Failure) -> tuple[str, ...]:
     if not failure.evidence.whole:
         return ()
-    lost = "no layer judged here is wrong by itself: what 16 bits lose between layers adds up"
+    lost = "no layer judged here is wrong by itself: errors of rounding to 16 bits between layers add up"
     if failure.evidence.noise is None:
         return (lost,)
     cancel = (

@@ -41,7 +41,7 @@ def symptom(result: Result) -> str:
     """The symptom of a failed result in a few words, for the report on a trial of masks."""
     evidence, metrics = result.evidence, result.metrics
     if evidence.misread is not None:
-        return f"reads the 16-bit values of {evidence.misread} for fp32"
+        return f"reads the 16-bit values of {evidence.misread} as fp32"
     if metrics is None:
         detail = "it died before" if evidence.death is None else evidence.death.detail
         return f"could not be run: {detail}"

@@ -125,7 +125,7 @@ def test_a_mask_that_misreads_16_bit_values_on_a_cpu() -> None:
     of = case("conv_1", "Convolution", BUILT_IN["fp16-vs-fp32-cpu"][0])
     result = failed([9.0, 1.0], [2.0, 1.0], mask=2, misread="x", execution="cpu fp32")
     assert headline(of, result) == (
-        "conv_1 (Convolution): 31=2 makes it read the 16-bit values of x for fp32 on cpu fp16 "
+        "conv_1 (Convolution): 31=2 makes it read the 16-bit values of x as fp32 on cpu fp16 "
         "(unsafe-mask)"
     )
 

@@ -155,7 +155,7 @@ def test_what_would_take_16_bits_for_fp32_is_not_run(gate: Gate, pytester: pytes
     run = gate(ON, "--ncnn-parity-fix=off")
     assert run.cases["noise::bf16::c1"]["accumulated"]["scaled"] > 0
     ended = run.cases["noise::bf16::c3"]["accumulated_ended"]
-    assert ended.endswith("31=4 makes it read the 16-bit values of c1 for fp32")
+    assert ended.endswith("31=4 makes it read the 16-bit values of c1 as fp32")
 
 
 # -- in words ------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
     """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway."""
     blob = misread(net, layer, graph)
     if blob is not None:
-        detail = f"31={layer.mask} makes it read the 16-bit values of {blob} for fp32"
+        detail = f"31={layer.mask} makes it read the 16-bit values of {blob} as fp32"
         raise failed(Step("layer", net.label, layer.number, layer.name), "misread", detail)
 
 
