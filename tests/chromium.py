@@ -66,7 +66,7 @@ class Browser:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def log(self) -> list[Any]:
-        """What the console has been told since it was asked last: errors, refusals of the policy."""
+        """What the console has logged since the last call: errors, refusals of the policy."""
         return list(self.driver.get_log("browser"))
 
     def column(self, name: str) -> list[str]:

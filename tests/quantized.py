@@ -52,7 +52,7 @@ class QuantizedNetwork(Network):
     ) -> str:
         """A layer of type `kind` that quantizes its input by `scale`; returns its output.
 
-        `weights` stand as (outputs, ...), in floats. `gives`: the scale of its output, which is then
+        `weights` are (outputs, ...), in floats. `gives`: the scale of its output, which is then
         int8. `term` 1 is what ncnn2int8 writes for ConvolutionDepthWise; 2 has one scale for all groups
         there.
         """
@@ -136,7 +136,7 @@ def chain(
 ) -> None:
     """Convolution, ConvolutionDepthWise, Convolution in int8 with int8 between them, from (3, 16, 16).
 
-    Behind the first stands what `between` names. `terms` are those of the first two.
+    The layers that `between` names are behind the first. `terms` are those of the first two.
     """
     random = np.random.RandomState(0)
     net = QuantizedNetwork(fault)
@@ -193,8 +193,8 @@ def deep(
 ) -> None:
     """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48).
 
-    Convolutions that are read by int8 alone give int8 where `requantized`. In between stand float
-    layers: every other block is added to what it read.
+    Convolutions that are read by int8 alone give int8 where `requantized`. Float layers are in
+    between: every other block is added to what it read.
     """
     random = np.random.RandomState(seed)
     net = QuantizedNetwork(fault)

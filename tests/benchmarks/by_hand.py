@@ -1,4 +1,4 @@
-"""What an engineer writes in place of a gate: every blob of one network, three ways, in numpy.
+"""What an engineer writes instead of a gate: every blob of one network, three ways, in numpy.
 
     python by_hand.py PARAM BIN BLOB C H W LOW HIGH
 

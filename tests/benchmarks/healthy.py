@@ -2,7 +2,7 @@
 
 For each rule of docs/judging.md and each seed a network is made that a plain comparison would take
 for wrong (`kinds.CONTROLS`), and judged in fp32 and fp16 on Vulkan and for the range of fp16. A row
-tells how many are green, and how many of their cases compared something.
+says how many are green, and how many of their cases compared something.
 Aim: 100 %.
 """
 

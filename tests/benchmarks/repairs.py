@@ -1,7 +1,7 @@
 """How well planted faults are found and fixed: `python tests/benchmarks/repairs.py`.
 
 For each kind of fault and each seed a network is made (`kinds.py`), judged, and where it is red,
-repaired. A row tells of a kind: the share of networks with the right layers blamed, with nothing
+repaired. A row gives, for a kind: the share of networks with the right layers blamed, with nothing
 else blamed, with masks that a run of the patched network proved, and with a minimal set of them (the
 gate, on freshly loaded networks, is green with it, and red again with any one mask taken away, or
 weakened to 31=1). Then what the search took: runs of a network on a sample, and seconds as a multiple

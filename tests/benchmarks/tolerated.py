@@ -1,7 +1,7 @@
 """What is no fault, though a simple comparison takes it for one, as blocks of a network.
 
 Each block here is right: terms that cancel, small probabilities, a mask that is meant to overflow.
-Alone it is a healthy control. With `hot` a real fault stands behind it, which must not hide.
+Alone it is a healthy control. With `hot` a real fault is behind it, which must be found.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mixed_units(net: Trunk, hot: bool = True) -> set[str]:
 def drifting(net: Trunk, hot: bool = True) -> set[str]:
     """The same output, of which fp16 loses one score bit by bit: no layer is red, the output is.
 
-    Each term is below what fp16 tells apart at 1; together they are a tenth of a score.
+    Each term is too small to count in fp16 beside 1; together they are a tenth of a score.
     """
     for_boxes, net.x = net.fork(2)
     channels, places = net.channels, net.height * net.width

@@ -1,4 +1,4 @@
-"""What of a machine is in the key. Folders of files stand for machines with other drivers."""
+"""What of a machine is in the key. Folders of files represent machines with other drivers."""
 
 from __future__ import annotations
 

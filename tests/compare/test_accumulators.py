@@ -1,4 +1,4 @@
-"""The largest sum of some terms, in any order: held against all of them, drawn by hand."""
+"""The largest sum of some terms, in any order: compared with all of them, enumerated by hand."""
 
 import itertools
 

@@ -98,7 +98,7 @@ def test_one_element_far_off_is_an_error() -> None:
 
 
 def test_moves_have_an_end() -> None:
-    """Where the CPU is at odds with itself altogether it is no rounding."""
+    """Where the CPU contradicts itself altogether it is no rounding."""
     large = MOST_MOVED * np.abs(STILL).max()
     assert not of_output(shaken(large, 4), moves=large).agrees
 

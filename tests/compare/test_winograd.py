@@ -1,4 +1,4 @@
-"""What is inside a convolution by winograd: held against the convolution itself, and its definition."""
+"""What is inside a convolution by winograd: compared with the convolution and with its definition."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Convolutions and their kin, and what makes pictures larger, smaller, or others."""
+"""Convolutions and their variants, and layers that resize or rearrange pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent layers, attention, and what stands around them in networks of speech and language."""
+"""Recurrent layers, attention, and the layers around them in networks of speech and language."""
 
 from __future__ import annotations
 

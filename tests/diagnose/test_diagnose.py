@@ -217,7 +217,7 @@ def test_integers_that_are_cast_to_16_bits_are_told_of_whatever_becomes_of_them(
 
 
 def test_a_recording_of_another_shape_is_told_though_the_reference_is_not_trusted() -> None:
-    """There is nothing to compare, so there are no metrics to tell of."""
+    """There is nothing to compare, so there are no metrics."""
     recorded = Evidence(
         distrust=Distrust("mha", "MultiHeadAttention"), shape=(2, 5), recorded_shape=(1, 2, 5)
     )

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, word by word: each command is run, and what it prints is what stands there."""
+"""docs/tutorial.md, word by word: each command is run, and prints what the page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which results may stand for those of a later run."""
+"""Which results may replace those of a later run."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def _weights(random: Random, raw: bytes) -> bytes:
 
 
 def small_spec(param: bytes) -> str:
-    """A spec that fits a healthy network, whose inputs tell no shape unless the network does."""
+    """A spec that fits a healthy network, whose inputs state no shape unless the network does."""
     shape = ", shape: [1, 8, 8]" if b"Input" in param and b"0=" not in _input_line(param) else ""
     return (
         "model: {param: net.param, bin: net.bin}\n"

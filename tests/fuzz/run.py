@@ -1,6 +1,6 @@
 """Fuzz the gate: python tests/fuzz/run.py --seeds 1 --collect 5000 --engine 300 [--keep DIR]
 
-Every example is made from its seed by Hypothesis. What must not be is told and kept in --keep, and
+Every example is made from its seed by Hypothesis. What must not happen is kept in --keep, and
 the exit status is 1.
 """
 

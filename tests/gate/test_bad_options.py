@@ -1,4 +1,4 @@
-"""Options with nonsense in them: all told at once, before anything runs."""
+"""Options with nonsense in them: all reported at once, before anything runs."""
 
 from __future__ import annotations
 

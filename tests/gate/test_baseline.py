@@ -1,4 +1,4 @@
-"""--ncnn-parity-baseline: a run held against a saved report, with real networks."""
+"""--ncnn-parity-baseline: a run compared with a saved report, with real networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However a run ends, it leaves no process and no file behind, and tells what it knew."""
+"""However a run ends, it leaves no process and no file behind, and reports what it knew."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def until(holds: Callable[[], Any], what: str) -> None:
 
 @pytest.fixture
 def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a spec whose third native call of Vulkan hangs; `it_happened` tells when."""
+    """A folder with a spec whose third native call of Vulkan hangs; `it_happened` says when."""
     faulty_driver.install(monkeypatch, tmp_path, "vkQueueSubmit:3:hang")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))

@@ -29,7 +29,7 @@ def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.
 
 
 def test_a_shader_that_does_not_compile_is_named(gate: Gate, pytester: pytest.Pytester) -> None:
-    """With the layers not selected, what is left to blame is what stderr told while loading."""
+    """With the layers not selected, the only evidence is what stderr said while loading."""
     networks.convolution(pytester.path, "31=2")
     networks.spec(pytester.path, networks.NOISE)
     run = gate("--ncnn-parity-fix=off", "-k", "output and fp16")

@@ -1,4 +1,4 @@
-"""What is not for masks to mend and must not hide what is; layers without names of their own; files."""
+"""What masks cannot fix must not hide what they can; layers without names of their own; files."""
 
 from __future__ import annotations
 

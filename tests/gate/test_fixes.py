@@ -1,4 +1,4 @@
-"""Red networks and the masks that mend them: found, shrunk, proven, priced, or said not to exist."""
+"""Red networks and the masks that fix them: found, reduced, proven, priced, or reported not to exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONLY_FP16 = f"compare: [{FP16}]\n"
 
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
-    """Each sample shows another fault; the masks mend both."""
+    """Each sample shows another fault; the masks fix both."""
     networks.two_branches(pytester.path)
     samples = (
         "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"

@@ -1,4 +1,4 @@
-"""`--ncnn-parity-html`: the page is written, and what keeps it from being written is told."""
+"""`--ncnn-parity-html`: the page is written, or the reason why it cannot be is reported."""
 
 from __future__ import annotations
 

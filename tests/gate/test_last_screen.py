@@ -1,4 +1,4 @@
-"""The examples on a terminal of 80 columns and 24 lines: what stands on its last screen."""
+"""The examples on a terminal of 80 columns and 24 lines: what its last screen shows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What pytest's other plugins see of a case, and what becomes of cases that they interrupt or run again.
 
-The plugins stand in a conftest.py with what they do to a case; `docs/ci.md` says which were tried.
+A conftest.py imitates what the plugins do to a case; `docs/plugins.md` says which were tried.
 """
 
 from __future__ import annotations

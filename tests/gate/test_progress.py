@@ -1,4 +1,4 @@
-"""Long work tells what it is at: on a terminal, and nowhere else."""
+"""Long work says what it is doing: on a terminal, and nowhere else."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_not_with_q_nor_in_a_log_nor_under_xdist(pytester: pytest.Pytester) -> N
 
 
 def test_a_search_for_masks_tells_its_run(pytester: pytest.Pytester) -> None:
-    """Patience is taken from it: what is shown is what the search tells, not how long it takes."""
+    """It need not wait: the test is about what the search says, not about how long it takes."""
     networks.underflow(pytester.path)
     spec = "inputs:\n  zeros: {in0: {constant: -1}}\ncompare: [fp16-vs-fp32-vulkan]\n"
     networks.spec(pytester.path, spec)

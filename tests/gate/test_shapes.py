@@ -1,4 +1,4 @@
-"""What is fed, or a shape hint, does not go with the network: told at the first layer where it shows."""
+"""An input, or a shape hint, does not fit the network: reported at the first layer where it shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A .bin or a .param that ncnn cannot load: found before it is read past its end, and told once."""
+"""A .bin or a .param that ncnn cannot load: found before it is read past its end, and reported once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_short_file_is_told_by_the_layer_it_ends_in(tmp_path: Path, kept: int,
 
 
 def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
-    """A layer's first word says in which format the rest stands: sizes follow from the file alone."""
+    """A layer's first word gives the format of the rest: sizes follow from the file alone."""
     networks.convolution(tmp_path)
     layer = (0x01306B47).to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
     (tmp_path / "net.bin").write_bytes(3 * layer)
@@ -136,7 +136,7 @@ def test_outputs_alone_tell_it_once_as_well(gate: Gate, pytester: pytest.Pyteste
 
 
 def test_a_param_that_ncnn_refuses_is_one_failure(gate: Gate, pytester: pytest.Pytester) -> None:
-    """Older ncnn does not survive its own refusal: that is a crash, told once as well."""
+    """Older ncnn does not survive its own refusal: that is a crash, also reported once."""
     net = Network()
     net.layer("Einsum", "e", [net.layer("Input", "in0", params="0=8")], params="-23300=1,45")
     net.write(pytester.path / "net")

@@ -1,4 +1,4 @@
-"""Networks in another interpreter's ncnn: alike to the bit, and whatever befalls them is told once."""
+"""Networks in another interpreter's ncnn: equal to the bit; whatever happens is reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers over ssh, at a server of the test's own: refusals, deaths, hangs and cuts, each told once."""
+"""Workers over ssh, at a server of the test's own: refusals, deaths, hangs, cuts, each once."""
 
 from __future__ import annotations
 

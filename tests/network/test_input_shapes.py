@@ -101,7 +101,7 @@ def test_the_first_weights_tell_what_is_fed_where_the_line_does_not_fit(
 
 
 def test_layers_behind_the_first_weights_do_not_overrule_the_line() -> None:
-    """What does not fit there is told at that layer, and is an error of the file, or the wrong size."""
+    """A misfit there is reported at that layer: an error of the file, or the wrong size."""
     graph = network("0=12 1=12 2=3", CONVOLUTION, "InnerProduct fc 1 1 out0 out1 0=2 2=400")
     assert at_odds(graph, "in0", (3, 12, 12)).layer.name == "fc"
     assert overruled(graph, "in0") is None

@@ -1,4 +1,4 @@
-"""What a .param tells of values in int8."""
+"""What a .param says about values in int8."""
 
 import pytest
 

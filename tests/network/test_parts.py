@@ -1,6 +1,6 @@
 """Parts: whose element is whose, behind Concat, Reshape, Permute, Slice and what works on elements.
 
-What an operator does to labels numpy tells here, and ncnn in tests/worker/test_parts_in_ncnn.py.
+numpy computes here what an operator does to labels, and ncnn in tests/worker/test_parts_in_ncnn.py.
 """
 
 from collections.abc import Callable, Mapping

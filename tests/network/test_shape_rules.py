@@ -1,4 +1,4 @@
-"""Which shapes each operator takes: what does not fit is told, and nothing else is."""
+"""Which shapes each operator takes: what does not fit is reported, and nothing else is."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ def test_what_does_not_fit_is_told_with_the_shapes_that_came(
 
 
 def test_each_rule_is_shown_both_ways() -> None:
-    """Of each rule of the table at least one operator stands in both lists."""
+    """Of each rule of the table at least one operator is in both lists."""
     fitting = {RULES[text.split()[0]] for text, _ in FITS if text.split()[0] in RULES}
     unfit = {RULES[text.split()[0]] for text, _, _ in MISFITS if text.split()[0] in RULES}
     assert fitting == unfit == set(RULES.values())
@@ -364,7 +364,7 @@ BinaryOp  add   2 1 pooled right sum 0=0 -23330=5,3,32,16,1,3
 
 
 def test_hints_are_what_ncnn_takes_for_hints() -> None:
-    """Not the shape on the Input line; and of three dimensions told with a depth, not the depth."""
+    """Not the shape on the Input line; and of three dimensions given with a depth, not the depth."""
     graph = parse(HINTED, "net.param")
     assert graph.hints == dict.fromkeys(("in0", "left", "right", "sum"), (3, 16, 32))
     assert graph.shapes["in0"] == (3, 64, 64)

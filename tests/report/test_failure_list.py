@@ -66,7 +66,7 @@ def test_a_fix_is_told_again_where_it_is_another() -> None:
 
 
 def test_an_error_is_told_again_unless_it_is_the_same() -> None:
-    """It has no parts; of a hundred cases that the same error ended one tells it."""
+    """It has no parts; of a hundred cases that the same error ended one shows it."""
     error, same, other = (
         of(sample, "fp16-range", cause=None, **message(text))
         for sample, text in (("a", "no engine\nat x"), ("b", "no engine\nat x"), ("c", "another"))

@@ -1,4 +1,4 @@
-"""The drawing of the network around a red layer: what stands where, and what is said of it."""
+"""The drawing of the network around a red layer: what is drawn where, and with which words."""
 
 from __future__ import annotations
 

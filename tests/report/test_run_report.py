@@ -1,4 +1,4 @@
-"""What the cases of a session carried, brought together: each thing once, whoever told it."""
+"""What the cases of a session carried, brought together: each thing once, whoever reported it."""
 
 from __future__ import annotations
 

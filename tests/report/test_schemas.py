@@ -1,4 +1,4 @@
-"""--ncnn-parity-schema: what editors and readers of reports are told, and that it is true."""
+"""--ncnn-parity-schema: what it says to editors and readers of reports is true."""
 
 from __future__ import annotations
 

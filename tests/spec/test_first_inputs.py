@@ -1,4 +1,4 @@
-"""What a first spec feeds: shapes as the files tell them, values such as the network may meet."""
+"""What a first spec feeds: shapes as the files state them, plausible values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own comparisons of a spec: what they may be, and that each fault is told once, as what it is."""
+"""Comparisons of the user's own: what they may be, and each fault is reported once."""
 
 import re
 from pathlib import Path

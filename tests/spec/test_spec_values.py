@@ -1,4 +1,4 @@
-"""The values that the keys of a spec may not have: each is told with its place and what is expected."""
+"""The values that the keys of a spec may not have: each is reported with its place."""
 
 import re
 from pathlib import Path

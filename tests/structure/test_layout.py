@@ -129,7 +129,7 @@ def test_modules_are_neither_long_nor_tiny() -> None:
 
 
 def test_no_test_file_imports_from_another() -> None:
-    """What two of them share stands beside conftest.py."""
+    """What two of them share is beside conftest.py."""
     for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]

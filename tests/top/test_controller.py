@@ -34,7 +34,7 @@ def carrying(phase: Phase, outcome: str, message: str = "") -> Phase:
 
 
 class Reported:
-    """A run with a JSON report, told of by `phases`."""
+    """A run with a JSON report, described by `phases`."""
 
     def __init__(self, folder: Path, *phases: Phase, **typed: object) -> None:
         (folder / "called").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What ncnn does, where this project stands on it. Each runs in a fresh interpreter with real ncnn."""
+"""What ncnn does, where this project relies on it. Each runs in a fresh interpreter with real ncnn."""
 
 from __future__ import annotations
 

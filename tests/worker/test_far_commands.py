@@ -1,4 +1,4 @@
-"""Why a worker's Python does not greet: what ssh and adb say is told from what is said over there."""
+"""Why a worker's Python does not greet: what ssh and adb say is not taken for what is said there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipes to a worker: a server that answers anything else, or nothing, or without end, is told of."""
+"""The pipes to a worker: a server that answers wrongly, not at all, or without end, is reported."""
 
 from __future__ import annotations
 

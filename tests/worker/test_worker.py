@@ -1,4 +1,4 @@
-"""The worker by its protocol: what it runs, how often, and what it tells."""
+"""The worker by its protocol: what it runs, how often, and what it reports."""
 
 from __future__ import annotations
 
