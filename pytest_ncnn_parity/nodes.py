@@ -62,8 +62,7 @@ class Sample(Branch):
         self.sample = sample
 
     def collect(self) -> Iterator[ComparisonNode]:
-        expected = [comparisons.GOLDEN] if self.plan.spec.samples[self.sample].expect else []
-        for comparison in [*self.plan.spec.comparisons, *expected]:
+        for comparison in [*self.plan.spec.comparisons, *self.plan.recordings(self.sample)]:
             yield ComparisonNode.from_parent(
                 self, name=comparison.name, plan=self.plan, sample=self.sample, comparison=comparison
             )
@@ -80,11 +79,13 @@ class ComparisonNode(Branch):
         self.sample = sample
         self.comparison = comparison
 
+    def _cases(self, sample: str, comparison: comparisons.Comparison) -> list[Case]:
+        return self.plan.cases(comparison, sample)
+
     def collect(self) -> Iterator[CaseItem]:
         recorded = self.comparison.of_recordings
-        cases = (
-            self.plan.goldens(self.sample) if recorded else self.plan.cases(self.comparison, self.sample)
-        )
+        ask = self.plan.goldens if recorded else self._cases
+        cases = ask(self.sample, self.comparison)
         spec = self.plan.spec
         line = spec.line("inputs", self.sample)
         param_name = _relative(spec.param, self.config.rootpath)

@@ -34,6 +34,7 @@ compare:
     reference: {device: "vulkan:1", precision: fp16-storage, options: {use_winograd_convolution: false}}
     candidate: {device: cpu, precision: bf16, options: {num_threads: 2}, worker: board}
   - {on: board, compare: [shipped]}
+  - {name: int8, candidate: {device: cpu, model: {param: gfpgan-int8.param, bin: gfpgan-int8.bin}}}
 tolerance:
   fp32: {atol: 1e-6}
   fp16: {scaled: 2.0e-2}

@@ -21,6 +21,8 @@ PRECISIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 PRECISION_FLAGS = frozenset().union(*PRECISIONS.values())
 
+RECORDED = "golden"  # the precision of recordings: they have a tolerance of their own
+
 WORKER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
 
 
@@ -91,6 +93,11 @@ class Comparison(ABC):
     def half(self) -> str | None:
         """The 16-bit format in which values may be held: `fp16`, `bf16` or None."""
         return None if self.candidate is None else self.candidate.half
+
+    @property
+    def other_files(self) -> OtherFiles | None:
+        """The files that the candidate runs in place of the spec's own, if it does."""
+        return None if self.candidate is None else self.candidate.model
 
     @property
     def reference_name(self) -> str:
@@ -167,7 +174,13 @@ class Golden(Comparison):
 
     @property
     def precision(self) -> str:
-        return self.name  # recordings have a tolerance of their own
+        assert self.candidate is not None
+        return self.candidate.precision if self.candidate.half else RECORDED
+
+    @staticmethod
+    def of(comparison: Comparison) -> Golden:
+        """The other model that `comparison` runs against the same recordings."""
+        return Golden(f"{RECORDED}-{comparison.name}", CPU_FP32, comparison.candidate)
 
 
 _VULKAN_FP16 = Setup("vulkan", "fp16")
@@ -194,5 +207,5 @@ BUILT_IN: Mapping[str, tuple[Comparison, ...]] = MappingProxyType(
     }
 )
 # not asked for by name: it is there for the samples that say what they expect
-GOLDEN = Golden("golden", CPU_FP32, CPU_FP32)
+GOLDEN = Golden(RECORDED, CPU_FP32, CPU_FP32)
 DEFAULT_COMPARE = ("cpu-vs-vulkan", "fp16-vs-fp32", "fp16-range")

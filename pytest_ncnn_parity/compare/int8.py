@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.measured import CHANNELS_BELOW, Loss, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
@@ -27,6 +27,10 @@ MOST_MOVED = 0.2
 # as a tolerance's `moves` bounds the root mean square of an error, which is a sum over many elements,
 # the largest single error is bounded less tightly; seen 1.7
 MOST_ELEMENT = 3.0
+LARGEST = 127
+MANY = 16  # elements of a channel that say something of it
+# by how much the rounding to int8 of a whole output may be more than that of the reference's values
+SLACK = 1.25
 # an int8 step is 1/127 of the largest value: inputs moved by this share of themselves are the same
 # to it but where they lie between two steps
 MOVED_BY = 2.0**-12
@@ -46,6 +50,57 @@ def with_steps_forgiven(
         return metrics
     forgiven = f"{off} of {metrics.total} int8 values are off by one step"
     return replace(metrics, agrees=True, failed=(), used=1.0, forgiven=forgiven)
+
+
+def rounded_to_int8(array: Array, scale: float) -> Array:
+    """What ncnn makes of `array`, fp32, by way of int8 and back (src/layer/quantize.cpp)."""
+    scaled = array * np.float32(scale)
+    steps = np.clip(np.trunc(scaled + np.copysign(np.float32(0.5), scaled)), -LARGEST, LARGEST)
+    return np.ascontiguousarray(steps / np.float32(scale), np.float32)
+
+
+def loss(candidate: Array, reference: Array, scale: float | None = None) -> Loss:
+    """Compare a layer's output, float32 of any shape, channels first, with that in floats.
+
+    `scale`: by which its readers make int8 of it, as it was given to them. What that rounding loses is
+    theirs, and is taken off: both errors add up as squares, for that of a uniform quantizer is not
+    correlated with what comes in (Widrow, 1961).
+    """
+    channels = reference.shape[0] if reference.ndim > 1 else 1
+    right = reference.astype(np.float64).reshape(channels, -1)
+    error = (candidate.reshape(right.shape) - right) ** 2
+    noise, signal = error.sum(1), (right**2).sum(1)
+    if scale is not None:
+        rounded = rounded_to_int8(reference, scale).reshape(right.shape)
+        noise = np.maximum(noise - SLACK * ((rounded - right) ** 2).sum(1), 0.0)
+    whole = decibels(float(signal.sum()), float(noise.sum()))
+    alive = [decibels(float(s), float(n)) for s, n in zip(signal, noise, strict=True) if s > 0.0]
+    enough = right.shape[1] >= MANY and len(alive) > 1
+    return Loss(whole, float(np.median(alive)) if enough else whole)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """How many times larger a signal's square sum is than that of the noise."""
+    if not noise > 0.0:
+        return math.nan if math.isnan(noise) else math.inf
+    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+
+
+def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics:
+    """`metrics` of a layer in int8, which agrees if its own loss is allowed."""
+    least = tolerance.sqnr_db
+    if least is None or metrics.nan or metrics.inf:
+        return metrics
+    others = tuple(line for line in metrics.failed if not line.startswith("sqnr_db"))
+    if not own.sqnr_db >= least:
+        failed = (*others, f"sqnr_db {own.sqnr_db:.4g} < {least:g}")
+    elif not own.allowed(least):
+        limit = least - CHANNELS_BELOW
+        failed = (*others, f"sqnr_db {own.channels_db:.4g} < {limit:g} in half of its channels")
+    else:
+        failed = others
+    forgiven = "" if failed or metrics.agrees else "its readers' scale rounds so, which counts there"
+    return replace(metrics, agrees=not failed, failed=failed, forgiven=forgiven)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# dB that the median of a layer's channels may be below what all of it must have: healthy ones have 25
+# and more, and 4 where one channel is 100 times the others
+CHANNELS_BELOW = 5.0
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -39,3 +43,18 @@ class Metrics:
     integers: bool = False  # whole numbers, which are right or wrong, and not near
     forgiven: str = ""  # what is out of tolerance and agrees all the same, in words
     also_allowed: str = ""  # what might have been out of tolerance, in words: the rule that was applied
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a layer in int8 loses, as signal to noise in dB: of all it gives, and of half its channels.
+
+    `channels_db` is the median of the channels; where an output has none it is that of all.
+    """
+
+    sqnr_db: float
+    channels_db: float
+
+    def allowed(self, least: float) -> bool:
+        """Whether it is no more than `least`, in dB, allows."""
+        return self.sqnr_db >= least and self.channels_db >= least - CHANNELS_BELOW

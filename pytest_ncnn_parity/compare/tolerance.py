@@ -56,6 +56,7 @@ class Defaults:
     output: Tolerance
 
 
+INT8 = "int8"  # the precision of a comparison whose candidate's files compute in int8
 # of a text detector's pixels, seen 0.0018
 EDGES = 5e-3
 # of the int8 values between a detector's layers, seen 0.0017
@@ -93,6 +94,12 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
             Tolerance(scaled=8e-2, steps=STEPS),
             Tolerance(scaled=4e-1, moves=MOVES),
         ),
+        # of a model in int8 against one in floats. Its layers in floats may have weights in fp16, as
+        # ncnn2int8 writes them; those in int8 have QUANTIZED. Worst output of healthy networks: 15.4 dB
+        INT8: Defaults(
+            Tolerance(atol=1e-7, scaled=1e-2),
+            Tolerance(scaled=4e-1, sqnr_db=12.0),
+        ),
         # against the framework it was converted from: 7.5e-6 with fp32 weights; 0.0047 with weights
         # rounded to fp16, as pnnx does by default. Layers are not judged
         "golden": Defaults(
@@ -101,6 +108,11 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         ),
     }
 )
+
+# A layer that computes in int8 against the same in floats, fed with the same values. Rounding to the
+# nearest leaves 24 dB and more (worst of 140 healthy layers, with 6 bits of weights as ncnn2table gives
+# 3x3 kernels), thresholds by KL divergence mostly 17 and more; a scale wrong by 4 leaves 12 or less
+QUANTIZED = Tolerance(scaled=1.0, sqnr_db=15.0)
 
 # Operators that compute by another formula on the device.
 OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(

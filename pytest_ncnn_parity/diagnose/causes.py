@@ -15,6 +15,7 @@ from pytest_ncnn_parity.diagnose import (
     headroom,
     integers,
     other_model,
+    quantization,
     recordings,
     reference,
     values,
@@ -103,6 +104,12 @@ CAUSES = tuple(
             "model",
             "the other model that the candidate runs gives other results, in fp32 on the CPU too",
             "compare what the evidence names: weights and parameters of both layers; convert it again",
+        ),
+        (
+            "quantization",
+            "a layer in int8 loses more than rounding may: a scale or its weights are wrong, or no "
+            "scale fits all of its values",
+            "do what the evidence says; or leave in floats the layers that the fix names",
         ),
         (
             "unsafe-mask",
@@ -197,6 +204,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),
     ("reference", reference.disagrees_with_itself),
+    ("quantization", quantization.loses_too_much),
     ("model", other_model.computes_something_else),
     ("shader", values.shader_did_not_compile),
     ("device", values.int8_taken_for_something_else),

@@ -119,6 +119,41 @@ class Infinite:
 
 
 @dataclass(frozen=True)
+class WeightSteps:
+    """How far the int8 weights of `layer` are from those in floats: the `largest` difference, in steps
+    of their own. `outputs`, of the `total`, have weights that rounding cannot have made; `factor`: that
+    of their scales, by which both would agree. `clipped`: the share at the end of
+    int8's range, beside one of each output.
+    """
+
+    layer: str
+    largest: float
+    outputs: tuple[int, ...]
+    total: int
+    factor: float
+    clipped: float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """By what the input of `layer`, in int8, is rounded, and what that costs by itself.
+
+    `scale` is its own, `best` 127 over the largest value here; `clipped`: the share of values beyond the
+    own. Of the output, where the input alone is rounded by either, `sqnr_db` and `best_sqnr_db` are of
+    all, `channels_db` and `best_channels_db` of half of the channels: see `compare.int8.Loss`.
+    """
+
+    layer: str
+    scale: float
+    best: float
+    clipped: float
+    sqnr_db: float
+    channels_db: float
+    best_sqnr_db: float
+    best_channels_db: float
+
+
+@dataclass(frozen=True)
 class Underflow:
     """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
 
@@ -189,6 +224,7 @@ class Evidence:
     does not keep, `underflow`, that they are `integers`, the int8 value it takes though it does not
     compute in int8 (`takes_int8`), how many nan and what inf the reference itself gives; detections that
     differ by rows at a threshold alone.
+    Of a candidate that computes `in_int8`: the `weights` and the `quantization` of a layer's input.
     Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
     What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
     `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -220,6 +256,9 @@ class Evidence:
     inside: Inside | None = None
     near: Unrepresentable | None = None
     constant: Constant | None = None
+    in_int8: bool = False
+    weights: WeightSteps | None = None
+    quantization: Quantization | None = None
     underflow: Underflow | None = None
     integers: Integers | None = None
     takes_int8: str | None = None

@@ -16,6 +16,7 @@ from pytest_ncnn_parity.engine.inputs import (
 )
 from pytest_ncnn_parity.engine.protocol import (
     CaseSpec,
+    FindWeights,
     Isolate,
     Judge,
     MeasureProfile,
@@ -144,6 +145,14 @@ def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
         threads,
         outputs=plan.wanted(sample),
     )
+
+
+def weights(plan: Plan, sample: str, comparison: Comparison, threads: int) -> FindWeights:
+    """Find the weights of the plan's model, and of the one that the candidate runs."""
+    nets = _Nets(plan)
+    if comparison.candidate is not None:
+        nets.number(comparison.candidate)
+    return FindWeights(tuple(nets.models), tuple(nets.known), 0, _inputs(plan, sample), threads)
 
 
 def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:

@@ -155,7 +155,8 @@ class KeptResults:
         if comparison.workers:
             return  # the key knows this machine alone: another ncnn may stand there the next time
         plan = self._plan
-        every = plan.goldens(sample) if comparison.of_recordings else plan.cases(comparison, sample)
+        recorded = comparison.of_recordings
+        every = plan.goldens(sample, comparison) if recorded else plan.cases(comparison, sample)
         if {case.id for case in every} != results.keys():
             return  # a part was selected, and another part may be red
         if any(plan.known(sample, case) is not None for case in every):

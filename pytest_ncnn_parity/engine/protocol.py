@@ -176,6 +176,13 @@ class TakeFingerprint(Job):
 
 
 @dataclass(frozen=True)
+class FindWeights(Job):
+    """Tell which bytes of its weights file each layer of each model reads."""
+
+    kind = "weights"
+
+
+@dataclass(frozen=True)
 class Isolate(Job):
     """Write the layer of `case`, with what it is fed, to `folder`: an `Isolated`."""
 
@@ -242,12 +249,13 @@ class Result:
     cached: str | None = None
 
 
+JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, Isolate)
+
+
 def decode_job(line: str) -> Job:
     """The job that `line` holds, as `Job.encode` wrote it."""
     raw = json.loads(line)
-    kind = {job.kind: job for job in (Judge, MeasureProfile, MeasureTime, TakeFingerprint, Isolate)}[
-        raw.pop("kind")
-    ]
+    kind = {job.kind: job for job in JOBS}[raw.pop("kind")]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
     raw["inputs"] = {blob: decoded(one) for blob, one in raw["inputs"].items()}

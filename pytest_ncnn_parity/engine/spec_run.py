@@ -153,9 +153,8 @@ class SpecRun:
         spec = self.plan.spec
         if not error.inputs:
             return f"{spec.at('inputs', sample, of_key=True)}: {error}"
-        return "\n".join(
-            f"{spec.at_input(sample, blob)}: {problem}" for blob, problem in error.inputs.items()
-        )
+        problems = error.inputs.items()
+        return "\n".join(f"{spec.at_input(sample, blob)}: {problem}" for blob, problem in problems)
 
     # -- questions -------------------------------------------------------------------------------
 
@@ -177,9 +176,8 @@ class SpecRun:
 
     def profile(self, sample: str, comparison: Comparison) -> SampleProfile:
         """Measure the trajectory, and find out where the candidate of `comparison` runs its layers."""
-        return self._ask(
-            jobs.profile(self.plan, sample, comparison, self.settings.threads), SampleProfile
-        )
+        job = jobs.profile(self.plan, sample, comparison, self.settings.threads)
+        return self._ask(job, SampleProfile)
 
     def time(
         self, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[Path]
@@ -187,6 +185,11 @@ class SpecRun:
         """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
         job = jobs.time(self.plan, sample, setups, [str(p) for p in params], self.settings.threads)
         return self._ask(job, list[Timing])
+
+    def weights(self, sample: str, comparison: Comparison) -> list[list[tuple[int, int]]]:
+        """From and to which byte each layer reads: of the plan's model, and of the candidate's."""
+        job = jobs.weights(self.plan, sample, comparison, self.settings.threads)
+        return self._ask(job, list[list[tuple[int, int]]])
 
     def isolate(self, sample: str, case: Case, folder: Path) -> Isolated:
         """Have the layer of `case`, and what it is fed, written to `folder`."""
@@ -253,9 +256,8 @@ class SpecRun:
     @property
     def environment_size(self) -> tuple[int, int, int]:
         """Grows when more becomes known of the environment."""
-        engine = self._engine
-        facts = sum(map(len, engine.workers.values()))
-        return len(engine.environment), len(engine.devices), facts
+        facts = sum(map(len, self.workers.values()))
+        return len(self.versions), len(self.devices), facts
 
     @contextmanager
     def working_on(self, purpose: str) -> Iterator[None]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
 from pytest_ncnn_parity.network.units import Units
 
@@ -41,6 +42,11 @@ class Counterpart:
     def last(self) -> Layer:
         return self.layers[-1]
 
+    @property
+    def quantized(self) -> tuple[Layer, ...]:
+        """Those that make int8 of something on the way."""
+        return tuple(layer for layer in self.layers if rounds_to_int8(layer))
+
     def __str__(self) -> str:
         *folded, last = (f"{layer.name} ({layer.type})" for layer in self.layers)
         text = f"{' with '.join([last, *folded])}, matched by {self.by}"
@@ -65,6 +71,11 @@ class Counterparts:
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
     _other: Units
+
+    @cached_property
+    def in_int8(self) -> bool:
+        """Whether the other model computes in int8 anywhere."""
+        return any(rounds_to_int8(layer) for layer in self.there.layers)
 
     def blob(self, here: str) -> str | None:
         """The blob there that has the value of the blob `here`."""

@@ -66,6 +66,19 @@ def int8_blobs(graph: Graph) -> frozenset[str]:
     return frozenset(blobs)
 
 
+def quantizing_readers(graph: Graph, blob: str) -> list[Layer]:
+    """The layers that take what is in `blob`, handed on by others or not, by scales of their own."""
+    readers: dict[int, Layer] = {}
+    handed_on = {blob}
+    for layer in graph.layers:
+        if handed_on.intersection(layer.inputs):
+            if computes_in_int8(layer):
+                readers[layer.number] = layer
+            elif layer.type not in _GIVES_FLOATS:
+                handed_on.update(layer.outputs)
+    return list(readers.values())
+
+
 def misreads_int8(layer: Layer) -> str:
     """What `layer` takes a value of int8 for, which is four times as long; nothing where it does not."""
     if layer.type in _READ_INTEGERS:

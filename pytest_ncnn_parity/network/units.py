@@ -39,12 +39,12 @@ _INT8_TERM = {
     "RNN": "8",
 }
 _ACTIVATION_ID = "9"
-_ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
 _FACTORS = frozenset("BatchNorm Scale".split())
 _WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies, divides
 
 
-def _is_copy(layer: Layer) -> bool:
+def is_copy(layer: Layer) -> bool:
     """Whether `layer` only hands its input on under other names."""
     if layer.type == "Dropout":
         return float(layer.params.get("0", "1")) == 1.0
@@ -55,7 +55,7 @@ def sources(graph: Graph) -> dict[str, str]:
     """By blob, the blob whose value it has: itself, or what a Split, a Noop or a Dropout copies."""
     known: dict[str, str] = {}
     for layer in graph.layers:
-        copy = _is_copy(layer)
+        copy = is_copy(layer)
         known.update({blob: known[layer.inputs[0]] if copy else blob for blob in layer.outputs})
     return known
 
@@ -85,7 +85,7 @@ class Unit:
 
     @property
     def activates(self) -> bool:
-        return self._inside or (len(self.layers) > 1 and self.layers[-1].type in _ACTIVATIONS)
+        return self._inside or (len(self.layers) > 1 and self.layers[-1].type in ACTIVATIONS)
 
     @property
     def linear(self) -> Layer | None:
@@ -103,7 +103,7 @@ class Units:
         self.sources = sources(graph)
         self._readers: dict[str, list[Layer]] = {blob: [] for blob in self.sources}
         for layer in graph.layers:
-            if not _is_copy(layer):
+            if not is_copy(layer):
                 for blob in dict.fromkeys(self.sources[blob] for blob in layer.inputs):
                     self._readers[blob].append(layer)
         self._constants = {
@@ -114,7 +114,7 @@ class Units:
     def _united(self) -> Iterator[Unit]:
         taken: set[int] = set()
         for layer in self._graph.layers:
-            if layer.number in taken or _is_copy(layer):
+            if layer.number in taken or is_copy(layer):
                 continue
             folded = tuple(self._chain(layer))
             taken.update(one.number for one in folded)
@@ -133,7 +133,7 @@ class Units:
             layer = self._folded_next(layer, core)
             if layer is not None:
                 yield layer
-                if layer.type in _ACTIVATIONS:
+                if layer.type in ACTIVATIONS:
                     return
 
     def _folded_next(self, layer: Layer, core: Layer) -> Layer | None:
@@ -146,7 +146,7 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        activates = reader.type in _ACTIVATIONS
+        activates = reader.type in ACTIVATIONS
         return reader if activates or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:

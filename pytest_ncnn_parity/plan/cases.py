@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, OtherFiles
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
+from pytest_ncnn_parity.compare.comparisons import Golden as Recordings
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, INT8, OPERATORS, QUANTIZED, Tolerance
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.network.shape_search import Overruled, overruled
+from pytest_ncnn_parity.plan.names import matches, matches_blob, node_names
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec
 
@@ -52,34 +50,6 @@ class Case:
         return f"{self.comparison.name}::{self.name}"
 
 
-def matches(pattern: str, layer: Layer) -> bool:
-    """Whether `pattern`, a name, a name glob or `type:Op`, applies to `layer`."""
-    kind, colon, operator = pattern.partition(":")
-    if colon and kind == "type":
-        return fnmatchcase(layer.type, operator)
-    return pattern == layer.name or fnmatchcase(layer.name, pattern)
-
-
-def matches_blob(pattern: str, blob: str) -> bool:
-    """Whether `pattern`, a name or a glob, applies to `blob`."""
-    return pattern == blob or fnmatchcase(blob, pattern)
-
-
-def _node_names(names: Iterable[str]) -> list[str]:
-    """`names` as pytest's ids can hold them: printable, free of `::`, and each once."""
-    plain = [printable(re.sub("::+", ":", name)) for name in names]
-    often = Counter(plain)
-    taken: set[str] = set()
-    unique = []
-    for number, name in enumerate(plain):
-        own = name if often[name] == 1 else f"{name}#{number}"
-        while own in taken or (own != name and own in often):
-            own += "'"
-        taken.add(own)
-        unique.append(own)
-    return unique
-
-
 @dataclass(frozen=True)
 class Plan:
     """A spec with its network, masks applied. `project` is pytest's rootdir.
@@ -94,9 +64,8 @@ class Plan:
 
     def other(self, comparison: Comparison) -> Counterparts | None:
         """The other model that `comparison` runs, if it does."""
-        candidate = comparison.candidate
-        files = None if candidate is None else candidate.model
-        return None if files is None else self.others[files]
+        files = comparison.other_files
+        return None if files is None else self.others.get(files)
 
     @cached_property
     def masked(self) -> Graph:
@@ -183,7 +152,7 @@ class Plan:
     def _names(self) -> list[str]:
         """Case names: of the layers by their number, then of the blobs that are compared."""
         blobs = [f"output:{blob}" for blob in self.compared]
-        return _node_names([*(layer.name for layer in self.masked.layers), *blobs])
+        return node_names([*(layer.name for layer in self.masked.layers), *blobs])
 
     @cached_property
     def compared(self) -> tuple[str, ...]:
@@ -228,18 +197,29 @@ class Plan:
             ]
         return cases
 
-    def goldens(self, sample: str) -> list[Case]:
-        """The cases of the blobs that `sample` has recordings of, in running order."""
-        expected = self.spec.samples[sample].expect
+    def recordings(self, sample: str | None = None) -> list[Comparison]:
+        """The comparisons with what `sample`, or any, has recorded: of this model, and of others."""
+        samples = self.spec.samples.values() if sample is None else [self.spec.samples[sample]]
+        if not any(one.expect for one in samples):
+            return []
+        return [GOLDEN, *(Recordings.of(one) for one in self.spec.comparisons if self.other(one))]
+
+    def goldens(self, sample: str, comparison: Comparison = GOLDEN) -> list[Case]:
+        """The cases of the blobs that `sample` has recordings of, in running order.
+
+        Of another model those that it has a counterpart of.
+        """
+        expected, other = self.spec.samples[sample].expect, self.other(comparison)
         return [
             Case(
                 self._blob_names[blob],
-                GOLDEN,
-                self._output_tolerance(GOLDEN, blob),
+                comparison,
+                self._output_tolerance(comparison, blob),
                 output=blob,
                 golden=Golden(str(self.spec.path.parent / expected[blob].file), expected[blob].key),
             )
             for blob in self.recorded(sample)
+            if other is None or other.blob(blob) is not None
         ]
 
     @cached_property
@@ -248,10 +228,26 @@ class Plan:
         names = self._names[len(self.masked.layers) :]
         return dict(zip(self.compared, names, strict=True))
 
+    def precision(self, comparison: Comparison) -> str:
+        """The precision whose tolerance applies."""
+        other = self.other(comparison)
+        return INT8 if other is not None and other.in_int8 else comparison.precision
+
+    def _default(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
+        precision = self.precision(comparison)
+        default = DEFAULTS[precision].layer
+        if layer is None:
+            return default
+        if precision == INT8:
+            other = self.other(comparison)
+            there = None if other is None else other.of.get(layer.number)
+            return QUANTIZED if there is not None and there.quantized else default
+        return OPERATORS.get((precision, operator(layer, comparison.candidate)), default)
+
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
-        key = (comparison.precision, default)
+        key = (self.precision(comparison), default)
         if key not in self._bases:
-            stated = self.spec.tolerance.of_precision(comparison.precision).given()
+            stated = self.spec.tolerance.of_precision(key[0]).given()
             self._bases[key] = default.updated(stated)
         return self._bases[key]
 
@@ -262,12 +258,7 @@ class Plan:
 
     def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
         """The tolerance of `layer`, or of any layer that the spec does not name."""
-        default = DEFAULTS[comparison.precision].layer
-        if layer is not None:
-            default = OPERATORS.get(
-                (comparison.precision, operator(layer, comparison.candidate)), default
-            )
-        tolerance = self._base(comparison, default)
+        tolerance = self._base(comparison, self._default(comparison, layer))
         headroom = self.spec.tolerance.headroom
         if comparison.judges_headroom and headroom is not None:
             tolerance = replace(tolerance, headroom=headroom)
@@ -280,7 +271,7 @@ class Plan:
         return replace(tolerance, headroom=1.0)
 
     def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
-        tolerance = self._base(comparison, DEFAULTS[comparison.precision].output)
+        tolerance = self._base(comparison, DEFAULTS[self.precision(comparison)].output)
         for pattern, budget in self.spec.tolerance.outputs.items():
             if matches_blob(pattern, blob):
                 tolerance = tolerance.updated(budget.given())

@@ -9,12 +9,12 @@ from pathlib import Path
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.compare.comparisons import GOLDEN
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan import check_inputs, other_models
-from pytest_ncnn_parity.plan.cases import Plan, matches, matches_blob
+from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.plan.check_inputs import some
+from pytest_ncnn_parity.plan.names import matches, matches_blob
 from pytest_ncnn_parity.spec.spec import Problem, Spec, SpecError, Where
 
 
@@ -99,9 +99,7 @@ def _masks(spec: Spec, graph: Graph) -> Iterator[Problem]:
 
 
 def _known(spec: Spec, plan: Plan) -> Iterator[Problem]:
-    names = [comparison.name for comparison in spec.comparisons]
-    if any(sample.expect for sample in spec.samples.values()):
-        names.append(GOLDEN.name)
+    names = [comparison.name for comparison in (*spec.comparisons, *plan.recordings())]
     for i, entry in enumerate(spec.known):
         where = spec.at("known", i)
         if entry.comparison is not None and entry.comparison not in names:

@@ -17,7 +17,6 @@ from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
 
-NO_INT8 = "against another model that is not judged, for there are no tolerances for it"
 MOST_NAMED = 8  # layers in one line
 
 
@@ -40,15 +39,29 @@ def read(
         path, _ = spec.beside(files)
         try:
             there = param.read(str(path), root)
-            int8 = next((one for one in (*there.layers, *graph.layers) if rounds_to_int8(one)), None)
-            if int8 is not None:
-                raise Unlike(f"{int8.name} ({int8.type}) computes in int8: {NO_INT8}")
+            _refuse_int8(setup, graph, there)
             others[files] = counterparts(graph, there)
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:
             problems.append((_where(spec, number, "param"), str(unlike)))
     return others, problems
+
+
+def _refuse_int8(setup: Setup, here: Graph, there: Graph) -> None:
+    """Unlike where int8 is compared in a way there are no tolerances for."""
+    own = next((one for one in here.layers if rounds_to_int8(one)), None)
+    if own is not None:
+        raise Unlike(
+            f"{own.name} ({own.type}) of this model computes in int8: another model is held against "
+            "floats alone; let the spec's own model be the one in floats"
+        )
+    int8 = next((one for one in there.layers if rounds_to_int8(one)), None)
+    if int8 is not None and setup.on_vulkan:
+        raise Unlike(
+            f"{int8.name} ({int8.type}) computes in int8, and the candidate runs on {setup.device}: "
+            "compare it on the CPU, and with Vulkan in a spec of its own"
+        )
 
 
 def _named(spec: Spec) -> Iterator[tuple[int, Setup]]:

@@ -46,7 +46,8 @@ class Fix:
     `masks` are by layer name and include the bits that the layer had before; there are none where no
     masks help, and then `how` says why. Otherwise `how` says what was run to verify them, or why nothing
     was. `minimal`: no layer can be given up, nor can a mask be replaced by a cheaper one. The errors of
-    outputs are those without the masks, and with them.
+    outputs are those without the masks, and with them. `in_float`: where the candidate's files compute
+    in int8, the layers of theirs that are to be left in floats; there are no masks then.
     """
 
     comparison: str
@@ -61,3 +62,4 @@ class Fix:
     patch: Patch = NO_PATCH
     cost: Cost | None = None
     alternatives: tuple[Alternative, ...] = ()
+    in_float: tuple[str, ...] = ()

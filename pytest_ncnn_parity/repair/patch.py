@@ -59,16 +59,21 @@ def _path_for_git(param: Path, root: Path) -> str:
     return os.path.relpath(file, next(repositories, root.resolve())).replace(os.sep, "/")
 
 
+def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path:
+    """What paths of files about a fix begin with: in `folder`, under the spec's path from `root`."""
+    spec = plan.spec.path
+    if root in spec.parents:
+        folder /= spec.parent.relative_to(root)
+    return folder / f"{spec.name.removesuffix('.parity.yaml')}.{comparison}"
+
+
 def write_patch(patch: Patch, plan: Plan, comparison: str, folder: Path, root: Path) -> Patch:
     """Write the patched .param and the diff into `folder`, under the path of the spec in `root`.
 
     Raises OSError where they cannot be written.
     """
-    spec = plan.spec.path
-    if root in spec.parents:
-        folder /= spec.parent.relative_to(root)
-    stem = f"{spec.name.removesuffix('.parity.yaml')}.{comparison}"
-    files = {folder / f"{stem}.param": patch.patched, folder / f"{stem}.patch": patch.diff}
+    stem = stem_of_files(plan, comparison, folder, root)
+    files = {Path(f"{stem}.param"): patch.patched, Path(f"{stem}.patch"): patch.diff}
     for path, text in files.items():
         write_files.write(text, path)
     return replace(patch, written=tuple(map(str, files)))

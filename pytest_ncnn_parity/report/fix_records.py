@@ -50,6 +50,7 @@ def fix_record(fix: Fix) -> FixRecord:
         "alternatives": [_alternative(alternative) for alternative in fix.alternatives],
         "patch": fix.patch.diff,
         "written": list(fix.patch.written),
+        "in_float": list(fix.in_float),
     }
 
 

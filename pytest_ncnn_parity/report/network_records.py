@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_ncnn_parity.base import digests
-from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison
+from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
 from pytest_ncnn_parity.plan.cases import Plan
@@ -21,6 +21,8 @@ def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, li
     With it a note for each file that cannot be read any more.
     """
     files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
+    for other in plan.others:
+        files |= zip(plan.spec.beside(other), (other.param, other.bin), strict=True)
     hashes, notes = {}, []
     for path, shown in files.items():
         try:
@@ -32,7 +34,6 @@ def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, li
 
 def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> NetworkRecord:
     selected = {layer.number for layer in plan.layers}
-    recorded = [GOLDEN] if any(sample.expect for sample in plan.spec.samples.values()) else []
     return {
         "spec": spec,
         "param": param,
@@ -43,12 +44,22 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
         "bin_sha256": hashes.get(plan.spec.bin),
         "samples": list(plan.spec.inputs),
         "comparisons": [
-            comparison_record(comparison) for comparison in [*plan.spec.comparisons, *recorded]
+            _with_hashes(plan, comparison, hashes)
+            for comparison in [*plan.spec.comparisons, *plan.recordings()]
         ],
         "noise": input_doubt.noise(plan),
         "smooth": input_doubt.smooth(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
     }
+
+
+def _with_hashes(plan: Plan, comparison: Comparison, hashes: Mapping[Path, str]) -> ComparisonRecord:
+    """The record of a comparison, with the hashes of the files that its candidate runs, if others."""
+    record, files = comparison_record(comparison), comparison.other_files
+    if files is not None:
+        paths = plan.spec.beside(files)
+        record["param_sha256"], record["bin_sha256"] = (hashes.get(path) for path in paths)
+    return record
 
 
 def comparison_record(comparison: Comparison) -> ComparisonRecord:

@@ -27,6 +27,7 @@ from pytest_ncnn_parity.compare.comparisons import (
     OtherFiles,
     Setup,
 )
+from pytest_ncnn_parity.compare.tolerance import INT8
 
 
 class Keys(BaseModel):
@@ -111,8 +112,8 @@ class OwnComparison(Keys):
     @field_validator("name")
     @classmethod
     def _not_taken(cls, name: str) -> str:
-        if name == GOLDEN.name:
-            raise ValueError(f"{name!r} is the comparison with a sample's 'expect'; take another name")
+        if name == GOLDEN.name or name.startswith(f"{GOLDEN.name}-"):
+            raise ValueError(f"{name!r} is a comparison with a sample's 'expect'; take another name")
         return name
 
     @field_validator("reference")
@@ -169,6 +170,7 @@ class ToleranceKeys(Keys):
     fp16_packed: Budget = Field(Budget(), alias="fp16-packed")
     bf16: Budget = Budget()
     golden: Budget = Budget()
+    int8: Budget = Budget()
     headroom: Headroom | None = None
     layers: dict[str, LayerBudget] = {}
     outputs: dict[str, Budget] = {}
@@ -270,7 +272,7 @@ Function = Annotated[str, AfterValidator(_function), _Pattern]
 Mask = Annotated[int, Field(ge=0, le=255)]
 SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]{1,100}$"), AfterValidator(_printable)]
 
-assert {*PRECISIONS, GOLDEN.precision} == {
+assert {*PRECISIONS, GOLDEN.precision, INT8} == {
     field.alias or name
     for name, field in ToleranceKeys.model_fields.items()
     if name not in ("headroom", "layers", "outputs")

@@ -23,6 +23,7 @@ from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import (
     OUT_OF_MEMORY,
+    FindWeights,
     Isolate,
     Job,
     Judge,
@@ -122,6 +123,8 @@ class Server:
             self._judge(job, graph, blobs, nets)
         elif isinstance(job, Isolate):
             self.send(answer=isolate(job, graph, blobs, nets, self._pool.files))
+        elif isinstance(job, FindWeights):
+            self.send(answer=[self._pool.spans(model) for model in job.models])
         elif isinstance(job, MeasureTime):
             self.send(answer=times(job, graph, blobs, nets))
         elif isinstance(job, TakeFingerprint):

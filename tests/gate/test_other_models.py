@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,9 @@ def test_folded_layers_are_judged_at_the_last_they_replace(
     assert any("c1, c1_norm at c1_relu" in note for note in model["notes"])
     (comparison,) = model["comparisons"]
     assert comparison["candidate"] == "cpu fp32 of opt.param"
+    for kind in ("param", "bin"):
+        content = (pytester.path / f"opt.{kind}").read_bytes()
+        assert comparison[f"{kind}_sha256"] == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("wrong", ["c1", "c2", "c3"])
@@ -113,6 +117,28 @@ def test_an_export_with_other_names_is_matched_by_structure(
     layers = [name for name in run.ids("failed") if "output:" not in name]
     assert {name.rpartition("::")[2] for name in layers} == {"const"}  # of each sample
     assert all(run.cases[name]["cause"] == "model" for name in layers)
+
+
+@pytest.mark.once
+def test_the_other_model_is_held_against_recordings_as_well(
+    gate: Gate, pytester: pytest.Pytester, example: Callable[[str], Path]
+) -> None:
+    path = example("digits")
+    optimized.renumbered(path.with_name("digits.param"), pytester.path / "opt.param")
+    weights = np.fromfile(path.with_name("digits.bin"), np.float32)
+    weights[-1] += 5.0  # of the last layer's bias
+    weights.tofile(pytester.path / "opt.bin")
+    own = COMPARED.replace("DEVICE", "cpu").replace("PRECISION", "fp32")
+    path.write_text(path.read_text("utf-8") + own, "utf-8")
+    run = gate()
+    recorded = {one for one in run.cases if "::golden" in one}
+    assert recorded == {
+        f"image{n}::{name}::output:out0" for n in range(3) for name in ("golden", "golden-opt")
+    }
+    for name in recorded:
+        right = "golden-opt" not in name
+        assert run.cases[name]["outcome"] == ("passed" if right else "failed")
+        assert run.cases[name]["cause"] == (None if right else "model")
 
 
 @pytest.mark.once

@@ -8,7 +8,7 @@ import pytest
 from spec_texts import LEAST, WHOLE, errors, load
 
 from pytest_ncnn_parity.base.errors import MOST_ERRORS
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Pair, Setup
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, OtherFiles, Pair, Setup
 from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.spec.spec import SpecError
 
@@ -26,11 +26,13 @@ def test_every_key_of_the_design_is_accepted(tmp_path: Path) -> None:
         "fp16-range",
         "without-winograd",
         "shipped-on-board",
+        "int8",
     ]
-    assert loaded.comparisons[-2].reference == Setup(
+    assert loaded.comparisons[-3].reference == Setup(
         "vulkan:1", "fp16-storage", {"use_winograd_convolution": False}
     )
-    assert loaded.comparisons[-2].candidate == Setup("cpu", "bf16", {"num_threads": 2}, worker="board")
+    assert loaded.comparisons[-3].candidate == Setup("cpu", "bf16", {"num_threads": 2}, worker="board")
+    assert loaded.comparisons[-1].other_files == OtherFiles("gfpgan-int8.param", "gfpgan-int8.bin")
     assert loaded.tolerance.of_precision("fp16-storage").given() == {"rtol": 1e-2}
     assert loaded.tolerance.of_precision("fp16-packed").given() == {
         "scaled": 0.1,
@@ -88,8 +90,8 @@ def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> N
 def test_places_are_told_by_path(tmp_path: Path) -> None:
     loaded = load(tmp_path, WHOLE)
     assert loaded.line("inputs", "portrait") == 7
-    assert str(loaded.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:29:18"
-    assert str(loaded.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:29:9"
+    assert str(loaded.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:30:18"
+    assert str(loaded.at("masks", "sum_249", of_key=True)) == f"{tmp_path}/net.parity.yaml:30:9"
 
 
 # -- errors --------------------------------------------------------------------------------------

@@ -71,6 +71,12 @@ class FixRecord(TypedDict):
     alternatives: list[AlternativeRecord]
     patch: Annotated[str, Field(description="for git apply")]
     written: Annotated[list[str], Field(description="files")]
+    in_float: NotRequired[
+        Annotated[
+            list[str],
+            Field(description="of an int8 model, the layers to leave in floats; 'lines': its table's"),
+        ]
+    ]
 
 
 class MaskNotice(TypedDict):

@@ -31,6 +31,12 @@ class ComparisonRecord(TypedDict):
     reference: str
     candidate: Annotated[str | None, Field(description="null: the reference's range is judged")]
     half: Annotated[str | None, Field(description="the 16-bit format the candidate may hold values in")]
+    param_sha256: NotRequired[
+        Annotated[
+            str | None, Field(description="of the other model that the candidate runs, if it does")
+        ]
+    ]
+    bin_sha256: NotRequired[str | None]
 
 
 class NetworkRecord(TypedDict):

@@ -73,7 +73,7 @@ def failure(
     details = (*filter(None, [doubt]), *_details(case, result))
     lines = [*details, *(f"evidence: {line}" for line in diagnosis.evidence)]
     if fix is not None:
-        lines += [fix_text.masks(fix)] if brief and fix["masks"] else fix_text.lines(fix)
+        lines += [fix_text.masks(fix)] if brief and fix["lines"] else fix_text.lines(fix)
     return Message(
         text="\n".join([summary(case, diagnosis), *(f"  {line}" for line in lines)]),
         headline=diagnosis.what,

@@ -55,7 +55,7 @@ def _differing(case: CaseRecord, first: CaseRecord, fixes: Mapping[str, FixRecor
     yield from (f"  evidence: {line}" for line in case["evidence"] if line not in first["evidence"])
     own, other = (fixes.get(one["fix"] or "") for one in (case, first))
     if own is not None and (other is None or _gist(own) != _gist(other)):
-        lines = [fix_text.masks(own)] if case["output"] and own["masks"] else fix_text.lines(own)
+        lines = [fix_text.masks(own)] if case["output"] and own["lines"] else fix_text.lines(own)
         yield from (f"  {line}" for line in lines)
     yield from (f"  {line}" for line in case["notes"] if line not in first["notes"])
 

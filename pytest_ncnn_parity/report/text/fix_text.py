@@ -17,8 +17,17 @@ def mark(fix: FixRecord) -> str:
     return "verified, minimal" if fix["minimal"] else "verified, not minimal"
 
 
+def in_floats(fix: FixRecord) -> str:
+    """The layers of an int8 model that are to be left in floats, in a line; "" where there are none."""
+    names = fix.get("in_float", [])
+    more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
+    return f"leave {', '.join(names[:MAX_LINES])}{more} in floats" if names else ""
+
+
 def masks(fix: FixRecord) -> str:
     """The masks in one line."""
+    if text := in_floats(fix):
+        return f"fix ({mark(fix)}): {text}"
     if (option := simpler(fix)) is not None:
         return f"fix: {right(option)}; or {len(fix['masks'])} masks ({mark(fix)})"
     names = [f"{name} 31={mask}" for name, mask in fix["masks"].items()]
@@ -33,6 +42,8 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     if option is not None:
         yield f"fix: {right(option)}"
         yield f"  or, by masks ({mark(fix)}), {count} lines of the .param"
+    elif in_floats(fix):
+        yield f"fix ({mark(fix)}): {in_floats(fix)}, {count} lines of ncnn2int8's table as comments"
     elif count:
         yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
     else:
@@ -77,7 +88,7 @@ def further(fix: FixRecord) -> list[AlternativeRecord]:
 
 def _before(fix: FixRecord) -> str:
     """The error that the masks were to bring down, where they did."""
-    before = fix["errors"][0]
+    before = None if in_floats(fix) else fix["errors"][0]  # there 'how' has it
     return "" if before is None or not fix["verified"] else f", before {float(before):.3g}"
 
 

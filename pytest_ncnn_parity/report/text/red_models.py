@@ -83,6 +83,9 @@ def _remedies(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
         if case["cause"] is not None:
             yield case["headline"]
         return
+    if text := fix_text.in_floats(fix):
+        yield f"{'fix' if fix['verified'] else 'fix, NOT verified'}: {text}"
+        return
     if not fix["masks"]:
         yield f"no fix: {fix['how']}"
         return

@@ -172,8 +172,9 @@ def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line
     yield from ((f"  {line}", "") for line in rest)
     patches = [path for path in fix["written"] if path.endswith(".patch")]  # of equal ones, one
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
-    if fix["verified"] and not patches:
-        yield "    or write a patch for git apply:", ""
+    if fix["verified"] and not fix["written"]:
+        what = "the fixed files" if fix_text.in_floats(fix) else "a patch for git apply"
+        yield f"    or write {what}:", ""
         yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {shlex.quote(spec)}", "bold"
 
 

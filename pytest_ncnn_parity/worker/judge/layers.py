@@ -19,6 +19,7 @@ from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
+from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -102,6 +103,7 @@ class LayerJudge:
             integers,
             self._measure,
         )
+        self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
         self._constants = Constants(sample.nets)
         self._integers = integers
         self._nan_makers: dict[str, str] = {}  # by blob that holds nan: the layer that first made some
@@ -124,6 +126,9 @@ class LayerJudge:
         case = replace(case, half=self._sample.nets.lost_to(case))
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
+        if (there := candidate.counterpart(layer)) is not None and there.quantized:
+            self._refuse_poisoned(layer)
+            return self._quantized.judge(case, layer, reference, candidate, there)
         return self._pair(case, layer, reference, candidate)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
@@ -206,7 +211,7 @@ class LayerJudge:
             self._sample.job,
             self._sample.nets,
             case,
-            self._runner(layer, feed),
+            lambda net: self._run(net, layer, feed),
             self._again(layer, feed),
             self._measure(case),
             may_use_winograd(layer),
@@ -290,9 +295,6 @@ class LayerJudge:
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)
-
-    def _runner(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
-        return lambda net: self._run(net, layer, feed)
 
     def _again(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
         return lambda net: net.run_layer(layer, self._blobs, feed)

@@ -113,6 +113,7 @@ class WholeRuns:
             execution=str(candidate.setup),
             device=candidate.device_name,
             dropped=(*candidate.dropped, *reference.dropped),
+            in_int8=self._sample.nets.in_int8(candidate),
         )
         own = [case.output]
         expected = {case.output: self._of(reference)[case.output]}
@@ -181,15 +182,20 @@ class WholeRuns:
             return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
 
         value = self._of(net)[output]
-        again = plain if self._sample.job.probe else None
+        other = net.spec.other
+        again = plain if self._sample.job.probe and not other else None
 
         def noise(expected: Array) -> Conditioning:
-            return NO_EXCUSE if case.half else self._rounding.of(case, output, value, expected)
+            if case.half or other:
+                return NO_EXCUSE
+            return self._rounding.of(case, output, value, expected)
 
         given_out = not self._sample.graph.consumers[output]
         forgiving = partial(self._int8.forgiving, case)
         result = golden.judge(case, value, again, measure, forgiving, noise, given_out)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
+        if other:
+            return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net)))
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":
             ran = self._with_recordings_before(output, ran)

@@ -8,11 +8,13 @@ the layer that made them runs once more, in front of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import quantizing_readers
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 LARGEST = 127
@@ -22,11 +24,36 @@ OnVulkan = Callable[[Layer], bool]
 
 @dataclass(frozen=True)
 class Int8Values:
-    """Which values may be int8: `blobs` by name, and the `scales` of layers' inputs by number."""
+    """Which values may be int8: `blobs` by name, and the `scales` of layers' inputs by number.
+
+    `given`: the scales of the outputs of those that give int8.
+    """
 
     graph: Graph
     blobs: frozenset[str] = frozenset()
     scales: Mapping[int, float] = field(default_factory=dict)
+    given: Mapping[int, float] = field(default_factory=dict)
+
+    def taken_by(self, blob: str) -> float | None:
+        """The scale by which the int8 values of `blob` are taken; None where nobody has one for them.
+
+        Of several that of the reader which is furthest from the scale by which they were made.
+        """
+        scales = [self.scales[layer.number] for layer in quantizing_readers(self.graph, blob)]
+        scales = [scale for scale in scales if scale > 0.0]
+        maker = self._maker(blob)
+        given = None if maker is None else self.given.get(maker.number)
+        if given is None or not scales:
+            return scales[0] if scales else given
+        return max(scales, key=lambda scale: abs(math.log(scale / given)) if given > 0.0 else 0.0)
+
+    def _maker(self, blob: str) -> Layer | None:
+        """The layer that made the int8 that came to `blob`, the first of several."""
+        maker = self.graph.producer.get(blob)
+        while maker is not None and maker.number not in self.given:
+            before = [one for one in maker.inputs if one in self.blobs]
+            maker = self.graph.producer[before[0]] if before else None
+        return maker
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, wherever it runs."""

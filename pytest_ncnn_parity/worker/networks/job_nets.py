@@ -7,11 +7,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import ncnn
 
 from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, NetSpec
 from pytest_ncnn_parity.network.constants import Parameter
+from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -73,6 +76,31 @@ class JobNets:
             return ()
         int8 = self._pool.int8(self._job.models[0])
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
+
+    def in_int8(self, net: Net) -> bool:
+        """Whether `net` runs other files than the spec's own, which compute in int8."""
+        if not net.spec.other:
+            return False
+        return self._pool.counterparts(self._job, net.spec.model).in_int8
+
+    def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
+        """How far the int8 weights of `there` are from those in floats; None where they say nothing."""
+        assert case.candidate is not None
+        return self._pool.weight_steps(self._job, self._job.nets[case.candidate].model, there)
+
+    def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
+        """The scale by which `layer`, of the candidate's model, makes int8 of its input."""
+        return self._int8_of(case).scales.get(layer.number)
+
+    def taken_by(self, case: CaseSpec, there: Counterpart, blob: str) -> float | None:
+        """By which scale its readers take `blob`, which `there` gives in int8; None: it gives floats."""
+        int8 = self._int8_of(case)
+        made = any(layer.number in int8.given for layer in there.layers)
+        return int8.taken_by(blob) if made and blob in int8.blobs else None
+
+    def _int8_of(self, case: CaseSpec) -> Int8Values:
+        assert case.candidate is not None
+        return self._pool.int8(self._job.models[self._job.nets[case.candidate].model])
 
     def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
         """`value`, which `layer` reads, as floats; None where there are none for it."""

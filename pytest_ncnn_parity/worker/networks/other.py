@@ -11,6 +11,7 @@ from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import failed
 from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -18,12 +19,15 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 class OtherNet:
     """A `Net` by the names of the spec's own model, which `net`, of other files, stands for."""
 
-    def __init__(self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts) -> None:
+    def __init__(
+        self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts, int8: Int8Values
+    ) -> None:
         self.spec = spec
         self.setup = net.setup
         self.label = net.label
         self._net = net
         self._counterparts = counterparts
+        self._int8 = int8
 
     @property
     def device_name(self) -> str:
@@ -63,7 +67,16 @@ class OtherNet:
             raise failed(step, "refused", f"there is no value for {lost}")
         fed = {there: inputs[here] for there, here in at.feeds.items()}
         blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
-        return {here: blobs[there] for here, there in at.outputs.items()}
+        return {here: self._in_floats(there, blobs[there]) for here, there in at.outputs.items()}
+
+    def _in_floats(self, there: str, value: Blob) -> Blob:
+        """`value` as the floats that its readers take it for."""
+        scale = self._int8.taken_by(there) if value.int8 else None
+        return value if scale is None else value.dequantized(scale)
+
+    def taken_by(self, there: str) -> float | None:
+        """The scale of the int8 that the blob is there; None where it is in floats."""
+        return self._int8.taken_by(there) if there in self._int8.blobs else None
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         """The whole network as its users run it."""

@@ -6,21 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
+from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts, counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.units import ACTIVATIONS
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
-from pytest_ncnn_parity.worker.networks import vulkan
+from pytest_ncnn_parity.worker.networks import int8_weights, vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
+from pytest_ncnn_parity.worker.networks.int8_weights import count, is_static
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
@@ -91,8 +94,10 @@ class Pool:
         """What of the values of `model` may be int8. StepFailed where its files cannot be loaded."""
         if model not in self._int8:
             graph = self.graph(model)
-            scales = self.files.weights(model, graph).int8_scales
-            self._int8[model] = Int8Values(graph, int8_blobs(graph), scales)
+            weights = self.files.weights(model, graph)
+            self._int8[model] = Int8Values(
+                graph, int8_blobs(graph), weights.int8_scales, weights.given_scales
+            )
         return self._int8[model]
 
     def counterparts(self, job: Job, number: int) -> Counterparts:
@@ -112,9 +117,27 @@ class Pool:
         """The tensors that `layer` reads first, of so many weights and floats in turn."""
         return read_floats(model.bin, self.span(model, layer)[0], *counts)
 
+    def weight_steps(self, job: Job, number: int, there: Counterpart) -> WeightSteps | None:
+        """How far int8 weights of the model of that number are from those of the first, in floats."""
+        layer = next(filter(is_static, there.quantized), None)
+        core = next((one for one in there.replaced if layer and one.type == layer.type), None)
+        if layer is None or core is None or not is_static(core) or count(layer) != count(core):
+            return None
+        model, own = job.models[number], job.models[0]
+        weights = int8_weights.read(model.bin, self.span(model, layer), layer)
+        if weights is None:
+            return None
+        (floats,) = self.weights(own, core, count(core))
+        folded = sum(one.type not in ACTIVATIONS for one in there.replaced) > 1
+        steps = weights.against(floats.reshape(weights.integers.shape), folded)
+        return replace(steps, layer=layer.name)
+
+    def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
+        """From and up to which byte of the weights file each layer reads."""
+        return self.files.weights(model, self.graph(model)).spans
+
     def span(self, model: Model, layer: Layer) -> tuple[int, int]:
-        """From and up to which byte of the weights file `layer` reads."""
-        return self.files.weights(model, self.graph(model)).spans[layer.number]
+        return self.spans(model)[layer.number]
 
     def largest_weight(self, model: Model, layer: Layer) -> float:
         """The largest magnitude among the weights of `layer` that the file holds in fp32."""
@@ -131,7 +154,8 @@ class Pool:
         """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
         nets = [self._load(job, load) for load in self._loads(job, spec)]
         if spec.other:
-            return OtherNet(spec, nets[0], self.counterparts(job, spec.model))
+            int8 = self.int8(job.models[spec.model])
+            return OtherNet(spec, nets[0], self.counterparts(job, spec.model), int8)
         if not spec.mixed:
             return nets[0]
         masks = _masks(job)

@@ -37,13 +37,15 @@ class Weights:
     """Which bytes of the weights file each layer reads, by number, and how many the file has.
 
     `largest`: the largest magnitude among each layer's weights in fp32, 0 where it has none.
-    `int8_scales`: by the number of a layer that computes in int8, the scale of its input.
+    By the number of a layer that computes in int8, `int8_scales` has the scale of its input; where it
+    gives int8 as well, `given_scales` that of its output.
     """
 
     spans: tuple[tuple[int, int], ...]
     size: int
     largest: tuple[float, ...]
     int8_scales: Mapping[int, float]
+    given_scales: Mapping[int, float]
 
     @property
     def unread(self) -> int:
@@ -194,8 +196,8 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
                     raise _fault(step, "bin", detail)
                 spans.append((start, reader.at))
                 largest.append(reader.largest)
-            scales = _int8_scales(file, graph, spans)
-            return Weights(tuple(spans), reader.size, tuple(largest), scales)
+            scales, given = _int8_scales(file, graph, spans)
+            return Weights(tuple(spans), reader.size, tuple(largest), scales, given)
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
@@ -210,14 +212,18 @@ def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.floa
         return [np.array(bin_.load(count, i % 2), np.float32) for i, count in enumerate(counts)]
 
 
-def _int8_scales(file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]) -> Mapping[int, float]:
-    """They stand last among a layer's weights, before that of its output where it has one."""
-    scales = {}
+def _int8_scales(
+    file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]
+) -> tuple[Mapping[int, float], Mapping[int, float]]:
+    """Of inputs and outputs: they stand last among a layer's weights."""
+    scales, given = {}, {}
     for layer, (_, end) in zip(graph.layers, spans, strict=True):
         if computes_in_int8(layer):
             file.seek(end - (8 if gives_int8(layer) else 4))
             (scales[layer.number],) = struct.unpack("<f", file.read(4))
-    return scales
+            if gives_int8(layer):
+                (given[layer.number],) = struct.unpack("<f", file.read(4))
+    return scales, given
 
 
 def _why(reader: Reader, who: str, start: int, rc: int) -> str:

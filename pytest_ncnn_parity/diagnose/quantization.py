@@ -1,0 +1,91 @@
+"""Rules about a candidate whose files compute in int8: which scale is wrong, or that none is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.compare.measured import Loss
+from pytest_ncnn_parity.compare.tolerance import QUANTIZED
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.engine.evidence import Quantization, WeightSteps
+
+MOST_NAMED = 6
+MUCH_CLIPPED = 0.05  # share of a layer's weights; of healthy ones that is one of each output's
+WRONG_SCALE = 1.5  # by this factor the scale of an input is far from that of the largest value here
+
+
+def loses_too_much(failure: Failure) -> Explanation | None:
+    """A layer in int8 is off by more than rounding to it may cost."""
+    evidence, metrics = failure.evidence, failure.result.metrics
+    weights, inputs = evidence.weights, evidence.quantization
+    if metrics is None or not evidence.in_int8:
+        return None
+    if failure.case.output is not None:
+        held = f"; not what {failure.case.golden} holds" if failure.case.golden else ""
+        return Explanation(f"{failure.seen}{held}; what its layers lose in int8 adds up")
+    lines = [*_of_weights(weights), *_of_input(inputs, failure)]
+    candidate = failure.case.comparison.candidate
+    if evidence.counterpart is not None and candidate is not None and candidate.model is not None:
+        lines.append(f"compared with {evidence.counterpart}, of {candidate.model.param}")
+    lost = "; ".join(metrics.failed) or f"sqnr_db {metrics.sqnr_db:.4g}"
+    return Explanation(f"{lost} in int8; {_blamed(weights, inputs, failure)}", tuple(lines))
+
+
+def _least(failure: Failure) -> float:
+    least = failure.case.tolerance.sqnr_db
+    assert QUANTIZED.sqnr_db is not None
+    return QUANTIZED.sqnr_db if least is None else least
+
+
+def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: Failure) -> str:
+    wrong = []
+    least = _least(failure)
+    if inputs is not None and not _own(inputs).allowed(least):
+        fits = _best(inputs).allowed(least)
+        wrong.append("the scale of its input is wrong" if fits else "no scale fits all of its input")
+    if weights is not None and weights.outputs:
+        wrong.append("its weights are not those in floats")
+    elif weights is not None and weights.clipped > MUCH_CLIPPED:
+        wrong.append("its weights are clipped")
+    return " and ".join(wrong) or "its weights and its input lose too much together"
+
+
+def _own(inputs: Quantization) -> Loss:
+    return Loss(inputs.sqnr_db, inputs.channels_db)
+
+
+def _best(inputs: Quantization) -> Loss:
+    return Loss(inputs.best_sqnr_db, inputs.best_channels_db)
+
+
+def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
+    if weights is not None and weights.clipped > MUCH_CLIPPED:
+        yield f"{100.0 * weights.clipped:.3g} % of its weights are clipped: their scales are too large"
+    if weights is None or not weights.outputs:
+        return
+    named = ", ".join(map(str, weights.outputs[:MOST_NAMED]))
+    more = len(weights.outputs) - MOST_NAMED
+    outputs = f"{named} and {more} more" if more > 0 else named
+    yield (
+        f"weights of {len(weights.outputs)} of {weights.total} outputs ({outputs}) are off by up to "
+        f"{weights.largest:.3g} steps of their quantization, where rounding leaves 0.5"
+    )
+    if max(weights.factor, 1.0 / weights.factor) >= WRONG_SCALE:
+        yield f"they would agree if their scales were divided by {weights.factor:.3g}"
+
+
+def _of_input(inputs: Quantization | None, failure: Failure) -> Iterator[str]:
+    if inputs is None:
+        return
+    ratio = inputs.scale / inputs.best
+    yield (
+        f"input scale {inputs.scale:.5g}, {ratio:.3g} times 127/largest ({inputs.best:.5g}): "
+        f"{100.0 * inputs.clipped:.3g} % of the values are clipped"
+    )
+    yield (
+        f"with its input alone rounded so, sqnr is {inputs.sqnr_db:.3g} dB, in half of its channels "
+        f"{inputs.channels_db:.3g}; by 127/largest {inputs.best_sqnr_db:.3g} and "
+        f"{inputs.best_channels_db:.3g}"
+    )
+    if not _best(inputs).allowed(_least(failure)):
+        yield "leave the layer in floats: its input is too far apart for 255 steps"

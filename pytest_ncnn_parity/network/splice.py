@@ -1,0 +1,147 @@
+"""A model in int8 with some layers put back in floats: lines of the .param, and weights. Pure.
+
+It is what ncnn2int8 makes of a table without these layers (tools/quantize/ncnn2int8.cpp): where one of
+them reads what was handed on in int8, its maker gives floats again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8, int8_blobs
+from pytest_ncnn_parity.network.param import MAGIC
+from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
+
+REQUANTIZES = 100  # what a term above it has beside that of a layer that gives floats
+SCALE_BYTES = 4
+
+Spans = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The bytes of a weights file, and from where to where each layer reads, by number."""
+
+    content: bytes
+    spans: Spans
+
+    def of(self, layer: Layer) -> bytes:
+        start, end = self.spans[layer.number]
+        return self.content[start:end]
+
+
+def quantized_layer(counterpart: Counterpart) -> Layer | None:
+    """The one layer in int8 that `counterpart` is made of, if it can be put back in floats alone."""
+    own = [layer for layer in counterpart.layers if not is_copy(layer)]
+    quantized = [layer for layer in own if computes_in_int8(layer)]
+    others = [layer for layer in own if not computes_in_int8(layer)]
+    if len(quantized) != 1 or any(layer.type not in ACTIVATIONS for layer in others):
+        return None
+    (layer,) = quantized
+    plain = len(layer.inputs) == 1 and layer.inputs[0] in counterpart.feeds
+    return layer if plain and not any(map(is_copy, counterpart.replaced)) else None
+
+
+def spliced(
+    models: Counterparts, weights: Weights, floats: Weights, in_float: Collection[int]
+) -> tuple[str, bytes]:
+    """The .param and the weights of the model in int8, with `in_float` as the model in floats has them.
+
+    `weights` are those of the model in int8, `floats` those of the other. `in_float`: numbers of layers
+    of the model in floats, whose counterparts are each made of a `quantized_layer`.
+    """
+    placed: dict[int, Counterpart] = {}
+    gone: set[int] = set()
+    for number in in_float:
+        counterpart = models.of[number]
+        layer = quantized_layer(counterpart)
+        assert layer is not None
+        placed[layer.number] = counterpart
+        gone |= {one.number for one in counterpart.layers if not is_copy(one)}
+    giving_floats = _giving_floats(models.there, gone)
+    lines: list[str] = []
+    content: list[bytes] = []
+    blobs = 0
+    for layer in models.there.layers:
+        if layer.number in placed:
+            for line, one in _put_back(models, placed[layer.number], layer):
+                lines.append(line)
+                content.append(floats.of(one))
+                blobs += len(one.outputs)
+        elif layer.number not in gone:
+            line, own = models.there.line_of(layer), weights.of(layer)
+            if layer.number in giving_floats:
+                line, own = _without_requantizing(line), own[:-SCALE_BYTES]
+            lines.append(line)
+            content.append(own)
+            blobs += len(layer.outputs)
+    text = "\n".join([MAGIC, f"{len(lines)} {blobs}", *lines, ""])
+    return text, b"".join(content)
+
+
+def _put_back(
+    models: Counterparts, counterpart: Counterpart, layer: Layer
+) -> Iterator[tuple[str, Layer]]:
+    """The lines in floats that stand in place of `layer`, with the layers that they are of."""
+    (fed,) = set(layer.inputs)
+    value = counterpart.feeds[fed]
+    known = dict(counterpart.outputs)
+    for one in counterpart.replaced:
+        for blob in one.inputs:
+            if models.sources[blob] == value and blob not in known:
+                known[blob] = fed
+        for blob in one.outputs:
+            known.setdefault(blob, f"{layer.name}_in_floats_{blob}")
+    for one in counterpart.replaced:
+        if is_copy(one):
+            continue
+        words = models.here.line_of(one).split()
+        named = [known[blob] for blob in (*one.inputs, *one.outputs)]
+        yield " ".join([*words[:4], *named, *words[4 + len(named) :]]), one
+
+
+def _giving_floats(graph: Graph, gone: Collection[int]) -> set[int]:
+    """The layers that gave int8 and may no longer, for what is `gone` read it, or made a part of it."""
+    may_be = int8_blobs(graph)
+    makers = {layer.number for layer in graph.layers if gives_int8(layer)} - set(gone)
+    dropped: set[int] = set()
+    while True:
+        alive = _makers_behind(graph, makers - dropped)
+        more: set[int] = set()
+        for layer in graph.layers:
+            read = [alive.get(blob, frozenset()) for blob in layer.inputs]
+            mixed = not computes_in_int8(layer) and any(
+                blob in may_be and not makers_of
+                for blob, makers_of in zip(layer.inputs, read, strict=True)
+            )
+            if layer.number in gone or mixed:
+                more.update(*read)
+        if not more:
+            return dropped
+        dropped |= more
+
+
+def _makers_behind(graph: Graph, makers: Collection[int]) -> dict[str, frozenset[int]]:
+    """By blob that is int8, the layers of `makers` whose values are handed on in it."""
+    behind: dict[str, frozenset[int]] = {}
+    for layer in graph.layers:
+        if layer.number in makers:
+            own = frozenset({layer.number})
+        elif computes_in_int8(layer):
+            continue
+        else:
+            own = frozenset().union(*(behind.get(blob, frozenset()) for blob in layer.inputs))
+        if own:
+            behind.update(dict.fromkeys(layer.outputs, own))
+    return behind
+
+
+def _without_requantizing(line: str) -> str:
+    """`line` of a convolution, giving floats."""
+    words = line.split()
+    at = max(n for n, word in enumerate(words) if word.startswith("8="))
+    words[at] = f"8={int(words[at][2:]) - REQUANTIZES}"
+    return " ".join(words)

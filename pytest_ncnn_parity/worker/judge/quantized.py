@@ -1,0 +1,144 @@
+"""Layers that another model computes in int8: what rounding to it costs, and whether it was done right.
+
+Both sides are fed with the reference's values; the layer in int8 rounds them as in one run. Where it
+gives int8, its readers' scale says what that means, and values beyond it are their loss, not its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_ncnn_parity.compare.int8 import LARGEST, judged_by_loss, loss, rounded_to_int8
+from pytest_ncnn_parity.compare.measured import Loss, Metrics
+from pytest_ncnn_parity.engine.evidence import Evidence, Quantization
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.counterparts import Counterpart
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.units import sources
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.natures import Natures, badness
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+Run = Callable[[Net, Layer, str | None], Made]
+
+
+class QuantizedLayers:
+    """Judges the layers of one sample that a candidate computes in int8.
+
+    `blobs`: the trajectory's values; `run` runs a layer on them, `expected` as the reference does.
+    """
+
+    def __init__(
+        self, sample: Sample, blobs: Made, run: Run, expected: Callable[..., Made], natures: Natures
+    ) -> None:
+        self._sample = sample
+        self._blobs = blobs
+        self._run = run
+        self._expected = expected
+        self._natures = natures
+        self._sources = sources(sample.graph)
+
+    def judge(
+        self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net, there: Counterpart
+    ) -> Result:
+        execution = candidate.execution(layer)
+        evidence = Evidence(
+            setup=candidate.label,
+            execution=str(execution),
+            device=candidate.device_name,
+            counterpart=str(there),
+            in_int8=True,
+            dropped=(*candidate.dropped, *reference.dropped),
+        )
+        expected = self._expected(reference, candidate, layer, execution.feed)
+        try:
+            outputs = self._run(candidate, layer, execution.feed)
+            metrics, blob = self._measured(case, there, outputs, expected)
+        except StepFailed as failed:
+            return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
+        weights = self._sample.nets.weight_steps(case, there)
+        evidence = replace(evidence, blob=blob, shape=expected[blob].array.shape, weights=weights)
+        if metrics.agrees and (weights is None or not weights.outputs):
+            return Result(case.id, "passed", metrics, evidence=evidence)
+        if self._sample.job.probe:
+            quantized = self._quantization(case, reference, there, expected[blob], blob)
+            evidence = replace(evidence, quantization=quantized)
+        return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _measured(
+        self, case: CaseSpec, there: Counterpart, outputs: Made, expected: Made
+    ) -> tuple[Metrics, str]:
+        measured = []
+        for blob, value in expected.items():
+            scale = self._sample.nets.taken_by(case, there, there.outputs[blob])
+            right = value if scale is None else Blob.of(_clipped(value, scale))
+            metrics, _ = self._natures.worst(
+                {blob: outputs[blob]}, {blob: right}, case.tolerance, whole=False
+            )
+            own = loss(outputs[blob].array, right.array, scale)
+            metrics = judged_by_loss(metrics, own, case.tolerance)
+            measured.append((metrics, blob))
+        return max(measured, key=badness)
+
+    def _quantization(
+        self, case: CaseSpec, reference: Net, there: Counterpart, expected: Blob, output: str
+    ) -> Quantization | None:
+        """What the scale of its input costs, by itself and beside the one of the largest value."""
+        layer = there.quantized[0]
+        fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
+        scale = self._sample.nets.input_scale(case, layer)
+        if scale is None or len(fed) != 1 or not self._blobs[fed[0]].floating:
+            return None
+        value = self._blobs[fed[0]].array
+        largest = float(np.abs(value).max())
+        if not math.isfinite(largest) or largest == 0.0:
+            return None
+        best = LARGEST / largest
+        try:
+            own, by_largest = (
+                self._with_input(reference, there, fed[0], one, expected, output)
+                for one in (scale, best)
+            )
+        except (StepFailed, KeyError):
+            return None
+        clipped = float(np.count_nonzero(np.abs(value) > LARGEST / scale) / value.size)
+        return Quantization(
+            layer.name,
+            scale,
+            best,
+            clipped,
+            own.sqnr_db,
+            own.channels_db,
+            by_largest.sqnr_db,
+            by_largest.channels_db,
+        )
+
+    def _with_input(
+        self,
+        reference: Net,
+        there: Counterpart,
+        blob: str,
+        scale: float,
+        expected: Blob,
+        output: str,
+    ) -> Loss:
+        """What the layer in floats loses where its input alone is rounded by `scale`."""
+        inner = {made for one in there.replaced for made in one.outputs}
+        read = {b for one in there.replaced for b in one.inputs} - inner
+        rounded = Blob.of(rounded_to_int8(self._blobs[blob].array, scale))
+        same = self._sources[blob]
+        values = {b: rounded if self._sources[b] == same else self._blobs[b] for b in read}
+        for one in there.replaced:
+            values.update(reference.run_layer(one, values))
+        return loss(values[output].array, expected.array)
+
+
+def _clipped(value: Blob, scale: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    end = np.float32(LARGEST / scale)
+    return np.ascontiguousarray(np.clip(value.array, -end, end), np.float32)

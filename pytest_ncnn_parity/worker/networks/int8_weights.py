@@ -1,0 +1,96 @@
+"""The weights of a layer in int8 as its file has them, held against those in floats they stand for."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import gives_int8
+
+Array = npt.NDArray[Any]
+
+LARGEST = 127
+TAG = 0x000D4B38  # in front of int8 weights, which fill whole words (src/modelbin.cpp)
+# by operator, the ids of the weights' count and of the bias flag
+_WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
+# rounding to the nearest is off by half a step; a quantizer that chooses between both neighbours by one
+MOST_STEPS = 1.01
+
+
+@dataclass(frozen=True)
+class Int8Weights:
+    """`integers`, int8 as (outputs, weights of one), and the `scales` by which they were made, float32
+    as (outputs,)."""
+
+    integers: Array
+    scales: Array
+
+    def against(self, floats: Array, folded: bool) -> WeightSteps:
+        """How far they are from `floats`, as (outputs, weights of one), in steps of their own.
+
+        Weights at the end of int8's range may have been clipped, which is no fault by itself. `folded`:
+        the layer in floats has a factor for each output behind it, which is taken to be the one that
+        makes both agree best (least squares).
+        """
+        steps = self.integers.astype(np.float64)
+        scales = np.where(
+            np.isfinite(self.scales), self.scales, 0.0
+        )  # of weights that are all zero: inf
+        wanted = floats.astype(np.float64) * scales[:, None]
+        inside = np.abs(self.integers.astype(np.int16)) < LARGEST
+        squares = (wanted**2 * inside).sum(1)
+        factors = (wanted * steps * inside).sum(1) / np.where(squares > 0.0, squares, 1.0)
+        if folded:
+            wanted = wanted * factors[:, None]
+        off = (np.abs(steps - wanted) * inside).max(1)
+        wrong = off > MOST_STEPS
+        of_wrong = factors[wrong & (squares > 0.0)]
+        factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
+        return WeightSteps(
+            layer="",
+            largest=float(off.max()),
+            outputs=tuple(int(n) for n in np.flatnonzero(wrong)),
+            total=len(off),
+            factor=factor,
+            clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
+        )
+
+
+def is_static(layer: Layer) -> bool:
+    """Whether the weights of `layer` stand in int8 in its file, with a scale for its input."""
+    return layer.type in _WEIGHTS and layer.params.get("19", "0") == "0"
+
+
+def count(layer: Layer) -> int:
+    """How many weights `layer` reads."""
+    return int(layer.params.get(_WEIGHTS[layer.type][0], "0"))
+
+
+def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
+    """Those of `layer`, which reads the bytes of `span`, start and end; None where they are floats.
+
+    They are followed by a bias, one scale for each output, group or all of them, and those of input and
+    output (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp: load_model).
+    """
+    with Path(path).open("rb") as file:
+        file.seek(span[0])
+        content = file.read(span[1] - span[0])
+    if len(content) < 4 or struct.unpack_from("<I", content)[0] != TAG:
+        return None
+    outputs, weights = int(layer.params["0"]), count(layer)
+    biased = layer.params.get(_WEIGHTS[layer.type][1], "0") != "0"
+    start = 4 + weights + -weights % 4 + 4 * outputs * biased
+    end = len(content) - (8 if gives_int8(layer) else 4)
+    scales = np.frombuffer(content[start:end], "<f4")
+    integers = np.frombuffer(content, np.int8, weights, 4).reshape(outputs, -1)
+    if not scales.size or outputs % scales.size:
+        return None
+    return Int8Weights(integers, np.repeat(scales, outputs // scales.size))

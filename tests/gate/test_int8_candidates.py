@@ -1,0 +1,150 @@
+"""A candidate that ncnn2int8 made: green where it was quantized well, else the layer at fault is red."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import calibrated
+import numpy as np
+import pytest
+from calibrated import Model, Wrong
+from conftest import Gate, Run
+
+SPEC = """\
+model: {{param: {0}.param, bin: {0}.bin}}
+inputs:
+  noise: {{in0: {{file: noise.npy}}}}
+compare:
+  - name: int8
+    candidate: {{device: {1}, model: {{param: {0}-int8.param, bin: {0}-int8.bin}}}}
+"""
+SIDE = 12
+
+
+def write(
+    folder: Path,
+    name: str,
+    model: Model,
+    wrong: dict[str, Wrong] | None = None,
+    method: str = "absmax",
+    device: str = "cpu",
+) -> None:
+    """The float files, those in int8, and a spec that compares them, all called after `name`."""
+    inputs = [calibrated.noise(seed, SIDE) for seed in range(100, 103)]
+    np.save(folder / "noise.npy", inputs[0])
+    model.write(folder / name)
+    model.write_int8(folder / f"{name}-int8", model.calibrated(inputs, method), wrong)
+    (folder / f"{name}.parity.yaml").write_text(SPEC.format(name, device), "utf-8")
+
+
+def mobile(seed: int) -> Model:
+    return calibrated.mobile(seed, blocks=2, width=8, side=SIDE)
+
+
+def plain(seed: int) -> Model:
+    return calibrated.plain(seed, layers=3, width=8, side=SIDE)
+
+
+def red(run: Run) -> dict[str, list[str]]:
+    """By spec, the red cases."""
+    return {
+        model["spec"].partition(".")[0]: [
+            case["layer"] or case["output"] for case in model["cases"] if case["outcome"] == "failed"
+        ]
+        for model in run.report["models"]
+    }
+
+
+@pytest.mark.once
+def test_what_is_quantized_well_is_green(gate: Gate, pytester: pytest.Pytester) -> None:
+    for seed in range(6):
+        write(pytester.path, f"mobile{seed}", mobile(seed))
+        write(pytester.path, f"plain{seed}", plain(seed), method=("absmax", "kl")[seed % 2])
+    run = gate()
+    assert {spec: cases for spec, cases in red(run).items() if cases} == {}
+    assert run.ids("skipped") == []
+    for model in run.report["models"]:
+        kinds = {case["type"] for case in model["cases"] if case["metrics"]["sqnr_db"] != "inf"}
+        assert "Convolution" in kinds  # what is in int8 is not the same
+        assert all(case["accumulated"] is not None for case in model["cases"] if case["layer"])
+
+
+FAULTS = {
+    "input": ("depthwise1", "the scale of its input is wrong"),
+    "weights": ("expand0", "its weights are clipped"),
+    "stored": ("project0", "its weights are not those in floats"),
+    "channel": ("classes", "its weights are not those in floats"),
+    "input stored": (
+        "expand1",
+        "the scale of its input is wrong and its weights are not those in floats",
+    ),
+}
+
+
+def test_the_layer_with_a_wrong_scale_is_red_and_told_which(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    for number, (what, (layer, _)) in enumerate(FAULTS.items()):
+        write(pytester.path, f"net{number}", mobile(number), {layer: Wrong(tuple(what.split()))})
+    hard = mobile(0)
+    calibrated.widen(hard, 1)
+    write(pytester.path, "hard", hard)
+    run = gate("--ncnn-parity-fix=off")
+    layers = {spec: [one for one in cases if one != "out0"] for spec, cases in red(run).items()}
+    assert layers.pop("hard") == ["project1"]
+    assert layers == {f"net{number}": [layer] for number, (layer, _) in enumerate(FAULTS.values())}
+    for model in run.report["models"]:
+        failed = [case for case in model["cases"] if case["outcome"] == "failed"]
+        assert {case["cause"] for case in failed} == {"quantization"}
+        headline = next(case["headline"] for case in failed if case["layer"])
+        told = dict(zip((f"net{n}" for n in range(len(FAULTS))), FAULTS.values(), strict=True))
+        expected = told.get(model["spec"].partition(".")[0], ("", "no scale fits all of its input"))[1]
+        assert headline.endswith(expected)
+
+
+@pytest.mark.once
+def test_the_layers_to_leave_in_floats_are_found_and_mend_the_model(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    wide, narrow = mobile(0), mobile(1)
+    calibrated.widen(wide, 1)
+    write(pytester.path, "wide", wide)
+    write(pytester.path, "narrow", narrow, {"depthwise0": Wrong(("input",))})
+    strict = "tolerance: {outputs: {out0: {sqnr_db: 33}}}\n"  # more than healthy layers leave it
+    for name in ("wide", "narrow"):
+        spec = pytester.path / f"{name}.parity.yaml"
+        spec.write_text(spec.read_text("utf-8") + (strict if name == "narrow" else ""), "utf-8")
+    run = gate("--ncnn-parity-fix=write")
+    fixes = {model["spec"].partition(".")[0]: model["fixes"][0] for model in run.report["models"]}
+    assert fixes["wide"]["in_float"] == ["depthwise1", "project1"]
+    assert fixes["narrow"]["notes"][0].startswith("depthwise0 alone in floats: output sqnr ")
+    for name, model in (("wide", wide), ("narrow", narrow)):
+        fix = fixes[name]
+        assert fix["verified"], fix["how"]
+        assert fix["minimal"]
+        assert name == "wide" or "depthwise0" in fix["in_float"]
+        assert fix["lines"] == [f"#{key}" for one in fix["in_float"] for key in (f"{one}_param_0", one)]
+        assert fix["masks"] == {}
+        assert float(fix["errors"][1]) < float(fix["errors"][0])
+        inputs = [calibrated.noise(seed, SIDE) for seed in range(100, 103)]
+        scales = model.calibrated(inputs)
+        wrong = {"depthwise0": Wrong(("input",))} if name == "narrow" else {}
+        model.write_int8(pytester.path / f"{name}-int8", scales, wrong, fix["in_float"])
+        for path, suffix in zip(fix["written"], ("param", "bin"), strict=True):
+            made = (pytester.path / f"{name}-int8.{suffix}").read_bytes().split()
+            assert Path(path).read_bytes().split() == made
+    mended = gate("--ncnn-parity-fix=off")
+    assert mended.ids("failed") == []
+
+
+@pytest.mark.once
+def test_int8_is_refused_where_there_is_no_tolerance_for_it(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    write(pytester.path, "net", mobile(0), device="vulkan")
+    assert "computes in int8, and the candidate runs on vulkan" in gate().output
+    text = SPEC.format("net", "cpu").replace("net.", "swap.").replace("net-int8.", "net.")
+    (pytester.path / "net.parity.yaml").write_text(text.replace("swap.", "net-int8."), "utf-8")
+    output = gate().output
+    assert "of this model computes in int8" in output
+    assert "net.parity.yaml:6:" in output

@@ -1,0 +1,80 @@
+"""Layers of an int8 model put back in floats: what ncnn2int8 would have written without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import calibrated
+import pytest
+from calibrated import Model
+
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
+from pytest_ncnn_parity.network.splice import Weights, quantized_layer, spliced
+
+
+def same(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def number(models: Counterparts, name: str) -> int:
+    return next(layer.number for layer in models.here.layers if layer.name == name)
+
+
+@pytest.mark.parametrize("make", [calibrated.mobile, calibrated.plain])
+def test_it_is_the_file_of_a_table_without_these_layers(
+    make: Callable[..., Model], tmp_path: Path
+) -> None:
+    model = make(0, 2, 8, 12)
+    scales = model.calibrated([calibrated.noise(0, 12)])
+    floats = model.write(tmp_path / "net")
+    int8 = model.write_int8(tmp_path / "int8", scales)
+    models = counterparts(
+        param.read(str(tmp_path / "net.param")), param.read(str(tmp_path / "int8.param"))
+    )
+    weights = Weights((tmp_path / "int8.bin").read_bytes(), int8)
+    own = Weights((tmp_path / "net.bin").read_bytes(), floats)
+    at = {q.name: n for n, one in models.of.items() if (q := quantized_layer(one)) is not None}
+    assert at.keys() == {layer.name for layer in model.quantizable}
+    names = list(at)
+    for left in ([], names[:1], names[1:2], names[2:5], names[-2:], names):
+        model.write_int8(tmp_path / "wanted", scales, in_float=left)
+        text, content = spliced(models, weights, own, [at[name] for name in left])
+        assert same(text) == same((tmp_path / "wanted.param").read_text("utf-8")), left
+        assert content == (tmp_path / "wanted.bin").read_bytes(), left
+
+
+FLOATS = """\
+7767517
+6 7
+Input in0 0 1 in0 0=4 1=4 2=2
+Split s 1 2 in0 x y
+Convolution a 1 1 x a 0=2 1=1 6=4
+Convolution b 1 1 y b 0=2 1=1 6=4
+Concat c 2 1 a b c 0=0
+Convolution d 1 1 c out0 0=2 1=1 6=8
+"""
+INT8 = FLOATS.replace(" a 0=2 1=1 6=4", " a 0=2 1=1 6=4 8=102").replace(
+    " b 0=2 1=1 6=4", " b 0=2 1=1 6=4 8=102"
+)
+INT8 = INT8.replace("6=8", "6=8 8=2")
+
+
+@pytest.mark.parametrize(
+    ("left", "terms"),
+    [
+        ("d", {"a": "2", "b": "2", "d": None}),  # what reads floats is given floats
+        ("a", {"a": None, "b": "2", "d": "2"}),  # a Concat takes floats or int8, not both
+    ],
+)
+def test_int8_that_cannot_be_handed_on_is_not_given(left: str, terms: dict[str, str | None]) -> None:
+    models = counterparts(param.parse(FLOATS, "net.param"), param.parse(INT8, "int8.param"))
+    content = bytes(range(6 * 12))
+    spans = [(12 * n, 12 * n + 12) for n in range(6)]
+    weights = Weights(content, spans)
+    text, written = spliced(models, weights, weights, [number(models, left)])
+    layers = {layer.name: layer for layer in param.parse(text, "new.param").layers}
+    assert {name: layers[name].params.get("8") for name in terms} == terms
+    dropped = sum(term is not None and name in "ab" for name, term in terms.items())
+    assert len(written) == len(content) - 4 * dropped
