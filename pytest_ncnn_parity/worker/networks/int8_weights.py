@@ -85,7 +85,9 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
         content = file.read(span[1] - span[0])
     if len(content) < 4 or struct.unpack_from("<I", content)[0] != TAG:
         return None
-    outputs, weights = int(layer.params["0"]), count(layer)
+    outputs, weights = int(layer.params.get("0", "0")), count(layer)
+    if outputs <= 0 or weights % outputs:
+        return None
     biased = layer.params.get(_WEIGHTS[layer.type][1], "0") != "0"
     start = 4 + weights + -weights % 4 + 4 * outputs * biased
     end = len(content) - (8 if gives_int8(layer) else 4)

@@ -1,0 +1,57 @@
+"""Weights in int8 against those in floats: rounding is no fault, another scale or weight is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import calibrated
+import numpy as np
+import pytest
+from calibrated import Wrong
+
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights, read
+
+
+@pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])
+@pytest.mark.parametrize("requantized", [True, False])
+def test_they_are_read_from_the_file_and_are_rounded(
+    name: str, requantized: bool, tmp_path: Path
+) -> None:
+    model = calibrated.mobile(3, 2, 6, 12)
+    scales = {layer.name: 20.0 for layer in model.quantizable}
+    spans = model.write_int8(tmp_path / "int8", scales, requantized=requantized)
+    graph = param.read(str(tmp_path / "int8.param"))
+    layer = next(one for one in graph.layers if one.name == name)
+    weights = read(str(tmp_path / "int8.bin"), spans[layer.number], layer)
+    assert weights is not None
+    (own,) = (one for one in model.layers if one.name == name)
+    floats = own.weights.reshape(len(own.weights), -1)
+    steps = weights.against(floats, folded=False)
+    assert steps.outputs == ()
+    assert steps.largest <= 0.501
+    gains = np.linspace(-2.05, 3.0, len(floats)).reshape(-1, 1)
+    assert weights.against(floats * gains, folded=False).outputs
+    assert weights.against(floats * gains, folded=True).outputs == ()
+
+
+def test_another_weight_and_another_scale_are_seen() -> None:
+    model = calibrated.mobile(0, 1, 8, 12)
+    (layer,) = (one for one in model.layers if one.name == "expand0")
+    floats = layer.weights.reshape(len(layer.weights), -1)
+    for what, outputs in (("stored", len(floats)), ("channel", 1)):
+        integers, scales = calibrated.quantized(layer, Wrong((what,)))
+        steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, folded=False)
+        assert len(steps.outputs) == outputs
+        assert steps.factor == pytest.approx(4.0, rel=0.05)
+    integers, scales = calibrated.quantized(layer, Wrong(("weights",)))
+    steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, folded=False)
+    assert steps.outputs == ()  # those that are not clipped are right
+    assert steps.clipped > 0.3
+
+
+def test_an_output_of_zeros_has_no_scale_and_no_fault() -> None:
+    floats = np.array([[0.0, 0.0], [1.0, -0.5]], np.float32)
+    integers = np.array([[0, 0], [127, -64]], np.int8)
+    steps = Int8Weights(integers, np.array([np.inf, 127.0], np.float32)).against(floats, folded=True)
+    assert steps.outputs == ()
