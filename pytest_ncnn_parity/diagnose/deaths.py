@@ -61,11 +61,11 @@ def another_shape(failure: Failure) -> Explanation | None:
 
 
 def inputs_do_not_fit(failure: Failure) -> Explanation | None:
-    return _of_shapes(failure, "misfit", shape_rules.CURE)
+    return _of_shapes(failure, "misfit", shape_rules.REMEDY)
 
 
 def hint_at_odds(failure: Failure) -> Explanation | None:
-    return _of_shapes(failure, "hint", hints.CURE)
+    return _of_shapes(failure, "hint", hints.REMEDY)
 
 
 def int8_does_not_fit(failure: Failure) -> Explanation | None:
@@ -117,7 +117,7 @@ def refused_by_the_reference(failure: Failure) -> Explanation | None:
     explanation = refused(failure)
     if explanation is None:
         return None
-    return Explanation(explanation.what, (*explanation.evidence, f"what to do: {shape_rules.CURE}"))
+    return Explanation(explanation.what, (*explanation.evidence, f"what to do: {shape_rules.REMEDY}"))
 
 
 def refused_by_the_device(failure: Failure) -> Explanation | None:

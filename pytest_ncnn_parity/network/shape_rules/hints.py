@@ -14,14 +14,14 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
-CURE = (
+REMEDY = (
     f"take {SHAPE_HINT_ID}=... out of the .param, or write it again with the shapes of this size, or "
     "feed the size that it gives"
 )
 
 
 def contradicted(layer: Layer, hints: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> str:
-    """Which hint of a blob that `layer` reads or makes differs from its shape. See `CURE`."""
+    """Which hint of a blob that `layer` reads or makes differs from its shape. See `REMEDY`."""
     for blob in (*layer.inputs, *layer.outputs):
         hint, shape = hints.get(blob), shapes.get(blob)
         if hint is not None and shape is not None and hint != shape:

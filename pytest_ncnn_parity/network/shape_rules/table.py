@@ -72,7 +72,7 @@ RULES: Mapping[str, Rule] = {
 
 UNMOVED = frozenset(("Split", "Noop", "Dropout"))  # hand on what they get, be it nothing
 
-CURE = "feed the size that the network was made for, or convert it again for this one"
+REMEDY = "feed the size that the network was made for, or convert it again for this one"
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
