@@ -114,6 +114,10 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
 # 3x3 kernels), thresholds by KL divergence mostly 17 and more; a scale wrong by 4 leaves 12 or less
 QUANTIZED = Tolerance(scaled=1.0, sqnr_db=15.0)
 
+# Winograd's transforms in fp16, as on ARM (convolution_arm_asimdhp.cpp), whose terms cancel: healthy
+# layers 0.05 to 0.093 there; a kernel that was wrong, 0.25 and more
+WINOGRAD = Tolerance(atol=FP16_TINIEST, scaled=1.2e-1)
+
 # Operators that compute by another formula on the device.
 OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
     {
@@ -124,9 +128,7 @@ OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
         ("fp32", "Cast"): Tolerance(atol=FP16_TINIEST, rtol=2.0**-10, scaled=2e-4),
         # x / (1 + exp(-x)): below -11.09 the power is inf in fp16, and 1.7e-4 becomes 0
         ("fp16", "Swish"): Tolerance(atol=2e-4, scaled=5e-2),
-        # winograd's transforms in fp16, as on ARM (convolution_arm_asimdhp.cpp), whose terms cancel:
-        # healthy layers 0.05 to 0.093 there; a kernel that was wrong, 0.25 and more
-        ("fp16", "winograd Convolution"): Tolerance(atol=FP16_TINIEST, scaled=1.2e-1),
+        ("fp16", "winograd Convolution"): WINOGRAD,
         # before 1.0.20261020 x86 takes reciprocal roots to 12 bits (_mm_rsqrt_ps in unaryop_x86.cpp,
         # layernorm_x86.cpp, rmsnorm_x86.cpp): each value off by up to 3.7e-4 of itself, seen 3.2e-4;
         # a norm's before its beta is added, which may cancel it

@@ -12,7 +12,7 @@ import pytest
 from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.noise import DRAWS, Conditioning, Moves, moved
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, WINOGRAD, Tolerance
 
 FP16 = DEFAULTS["fp16"].layer
 ROWS, TERMS, PLACES = 6, 64, 40
@@ -39,14 +39,16 @@ def in_fp16(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     return total.astype(np.float32)
 
 
-def conditioning(candidate: np.ndarray, run: Run, values: np.ndarray) -> Conditioning:
+def conditioning(
+    candidate: np.ndarray, run: Run, values: np.ndarray, tolerance: Tolerance = FP16
+) -> Conditioning:
     """What the worker asks: the reference's own moves, against the candidate's error."""
     reference = run(values)
-    assert not judge(candidate, reference, FP16).agrees
+    assert not judge(candidate, reference, tolerance).agrees
     moves = Moves(reference)
     for draw in range(DRAWS):
         moves.add(run(moved(values, "fp16", draw)))
-    return moves.against(candidate, reference, FP16, float(np.abs(reference).max()))
+    return moves.against(candidate, reference, tolerance, float(np.abs(reference).max()))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -79,6 +81,18 @@ def test_a_fault_in_a_channel_that_cancels_is_not(seed: int) -> None:
     faulty[2, 5] += 0.1
     candidate = in_fp16(faulty, values)
     assert not conditioning(candidate, lambda x: rows @ x, values).explains
+
+
+def test_winograd_on_an_arm_cpu_rounds_as_if_inputs_moved_further() -> None:
+    rng = np.random.default_rng(0)
+    rows, values = weights(rng), grey(rng)
+    run = lambda x: rows @ x  # noqa: E731
+    candidate = run(values) + 0.1 * rng.normal(0, 1, (ROWS, PLACES)).astype(np.float32)
+    directly, by_winograd = (conditioning(candidate, run, values, one) for one in (FP16, WINOGRAD))
+    assert directly.factor == pytest.approx(2 * by_winograd.factor)
+    faulty = rows.copy()
+    faulty[2, 5] += 0.2
+    assert not conditioning(in_fp16(faulty, values), run, values, WINOGRAD).explains
 
 
 @pytest.mark.parametrize("seed", range(10))
