@@ -72,3 +72,18 @@ def test_nothing_else_comes_first(other: AlternativeRecord) -> None:
     first, *_ = fix_text.lines(fix(40, other))
     assert first == "fix (verified, minimal): 40 lines of the .param"
     assert fix_text.masks(fix(40, other)).endswith("conv_11 31=18 and 28 more")
+
+
+def test_layers_to_leave_in_floats_are_told_with_the_lines_of_the_table() -> None:
+    names = [f"conv_{number}" for number in range(fix_text.MAX_LINES + 2)]
+    floats = fix(0)
+    floats["in_float"] = names[:2]
+    floats["lines"] = [f"#{key}" for name in names[:2] for key in (f"{name}_param_0", name)]
+    first, *rest = fix_text.lines(floats)
+    assert first.startswith("fix (verified, minimal): leave conv_0, conv_1 in floats, 4 lines")
+    assert [line.strip() for line in rest[:4]] == floats["lines"]
+    assert "  outputs within 0.01" in rest, "what it was before stands there already"
+    assert fix_text.masks(floats) == "fix (verified, minimal): leave conv_0, conv_1 in floats"
+    floats["in_float"] = names
+    assert fix_text.in_floats(floats).endswith(" and 2 more in floats")
+    assert fix_text.in_floats(fix(1)) == ""

@@ -145,6 +145,19 @@ def test_where_no_masks_mend_it_the_reason_stands_in_place_of_a_patch() -> None:
     assert not elements(card, "button")
 
 
+def test_layers_to_leave_in_floats_stand_there_with_the_lines_of_the_table() -> None:
+    lines = ["#l1_param_0", "#l1"]
+    own = documents.fix("l1", masks={}, lines=lines, before=[], patch="", how="ran", in_float=["l1"])
+    model = documents.model([documents.red("l1")], [documents.layer("l1")], fixes=[own])
+    other = documents.model([documents.case("l1")], [documents.layer("l1")], spec="other.parity.yaml")
+    page = parsed(render(documents.document(model, other)))
+    (card,) = elements(page, "article")
+    assert text(card).startswith("leave l1 in floats verified, minimal for fp16-vs-fp32-vulkan")
+    assert "#l1_param_0 #l1" in " ".join(text(card).split())
+    assert "leave l1 in floats, verified, minimal" in text(page)
+    assert "No mask" not in text(page)
+
+
 def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
     notice = {"kind": "spare", "layer": "l1", "mask": 16, "what": "right without it"}
     model = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])

@@ -17,7 +17,7 @@ class FixCard:
 
     `instead`: one option that does what dozens of masks do, to be said first; `diff`: the lines of the
     patch, each with what it is; `spec`: the masks as a line of the spec; `apply`: the patch files that
-    were written.
+    were written. `in_floats`: the layers that an int8 model is to keep in floats, in words.
     """
 
     comparisons: tuple[str, ...]
@@ -28,6 +28,7 @@ class FixCard:
     spec: str
     facts: tuple[tuple[str, str], ...]
     apply: tuple[str, ...]
+    in_floats: str
 
 
 def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
@@ -46,6 +47,7 @@ def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
             spec=fix_text.in_spec(fix),
             facts=tuple(_facts(fix)),
             apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),
+            in_floats=fix_text.in_floats(fix),
         )
 
 

@@ -100,6 +100,8 @@ def _model(model: ModelRecord) -> Iterator[str]:
         yield f"\n#### {text(title)}\n"
         if (option := fix_text.simpler(fix)) is not None:
             yield f"**{text(fix_text.right(option))}**; or, by {len(fix['lines'])} masks:\n"
+        if floats := fix_text.in_floats(fix):
+            yield f"**{text(floats)}**\n"
         yield f"{text(fix['how'])}\n"
         yield from (f"- {text(note)}" for note in fix["notes"])
         if fix["patch"]:
