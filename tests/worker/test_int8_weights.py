@@ -10,7 +10,9 @@ import pytest
 from calibrated import Wrong
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights, read
+from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights, folded_factors, read
+
+ONE = np.ones(1)  # nothing is folded
 
 
 @pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])
@@ -27,12 +29,13 @@ def test_they_are_read_from_the_file_and_are_rounded(
     assert weights is not None
     (own,) = (one for one in model.layers if one.name == name)
     floats = own.weights.reshape(len(own.weights), -1)
-    steps = weights.against(floats, folded=False)
+    steps = weights.against(floats, ONE)
     assert steps.outputs == ()
     assert steps.largest <= 0.501
     gains = np.linspace(-2.05, 3.0, len(floats)).reshape(-1, 1)
-    assert weights.against(floats * gains, folded=False).outputs
-    assert weights.against(floats * gains, folded=True).outputs == ()
+    assert weights.against(floats * gains, ONE).outputs
+    assert weights.against(floats * gains, 1.0 / gains.ravel()).outputs == ()
+    assert weights.against(floats * gains, None).outputs == ()
 
 
 def test_another_weight_and_another_scale_are_seen() -> None:
@@ -41,11 +44,11 @@ def test_another_weight_and_another_scale_are_seen() -> None:
     floats = layer.weights.reshape(len(layer.weights), -1)
     for what, outputs in (("stored", len(floats)), ("channel", 1)):
         integers, scales = calibrated.quantized(layer, Wrong((what,)))
-        steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, folded=False)
+        steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, ONE)
         assert len(steps.outputs) == outputs
         assert steps.factor == pytest.approx(4.0, rel=0.05)
     integers, scales = calibrated.quantized(layer, Wrong(("weights",)))
-    steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, folded=False)
+    steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, ONE)
     assert steps.outputs == ()  # those that are not clipped are right
     assert steps.clipped > 0.3
 
@@ -53,5 +56,22 @@ def test_another_weight_and_another_scale_are_seen() -> None:
 def test_an_output_of_zeros_has_no_scale_and_no_fault() -> None:
     floats = np.array([[0.0, 0.0], [1.0, -0.5]], np.float32)
     integers = np.array([[0, 0], [127, -64]], np.int8)
-    steps = Int8Weights(integers, np.array([np.inf, 127.0], np.float32)).against(floats, folded=True)
+    steps = Int8Weights(integers, np.array([np.inf, 127.0], np.float32)).against(floats, None)
     assert steps.outputs == ()
+
+
+def test_the_factors_of_what_is_folded_are_those_of_its_weights(tmp_path: Path) -> None:
+    slope, mean, variance, shift = np.arange(1.0, 9.0, dtype=np.float32).reshape(4, 2)
+    scale = np.array([2.0, -3.0], np.float32)
+    path = tmp_path / "net.bin"
+    path.write_bytes(b"".join(one.tobytes() for one in (slope, mean, variance, shift, scale)))
+    graph = param.parse(
+        "7767517\n4 4\nInput in0 0 1 a 0=4 1=4 2=2\nBatchNorm n 1 1 a b 0=2 1=0.5\nScale s 1 1 b c 0=2\n"
+        "BinaryOp o 1 1 c out0 0=2 1=1 2=3.0\n",
+        "net.param",
+    )
+    norm, factor, other = graph.layers[1:]
+    known = folded_factors(str(path), [(0, 32), (32, 40)], [norm, factor])
+    assert known == pytest.approx(slope / np.sqrt(variance + 0.5) * scale)
+    assert folded_factors(str(path), [(40, 40)], [other]) is None
+    assert folded_factors(str(path), [], []) == pytest.approx(ONE)

@@ -33,12 +33,12 @@ class Int8Weights:
     integers: Array
     scales: Array
 
-    def against(self, floats: Array, folded: bool) -> WeightSteps:
+    def against(self, floats: Array, folded: Array | None) -> WeightSteps:
         """How far they are from `floats`, as (outputs, weights of one), in steps of their own.
 
         Weights at the end of int8's range may have been clipped, which is no fault by itself. `folded`:
-        the layer in floats has a factor for each output behind it, which is taken to be the one that
-        makes both agree best (least squares).
+        the factor of each output, as (outputs,), that the layers behind the one in floats have; None:
+        it is not known, and taken to be the one by which both agree best (least squares).
         """
         steps = self.integers.astype(np.float64)
         scales = np.where(
@@ -48,8 +48,9 @@ class Int8Weights:
         inside = np.abs(self.integers.astype(np.int16)) < LARGEST
         squares = (wanted**2 * inside).sum(1)
         factors = (wanted * steps * inside).sum(1) / np.where(squares > 0.0, squares, 1.0)
-        if folded:
-            wanted = wanted * factors[:, None]
+        wanted = wanted * (factors if folded is None else folded)[:, None]
+        if folded is not None:
+            factors = factors / np.where(folded == 0.0, 1.0, folded)
         off = (np.abs(steps - wanted) * inside).max(1)
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
@@ -96,3 +97,24 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     if not scales.size or outputs % scales.size:
         return None
     return Int8Weights(integers, np.repeat(scales, outputs // scales.size))
+
+
+def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:
+    """The factor of each output that `layers`, which read the bytes of `spans`, have together.
+
+    None where one of them is no BatchNorm, slope / sqrt(variance + eps), and no Scale, whose weights
+    stand in the file as they are (src/layer/batchnorm.cpp, scale.cpp).
+    """
+    factors: Array = np.ones(1)
+    for layer, (start, end) in zip(layers, spans, strict=True):
+        with Path(path).open("rb") as file:
+            file.seek(start)
+            floats = np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
+        if layer.type == "BatchNorm":
+            slope, _, variance, _ = floats.reshape(4, -1)
+            factors = factors * slope / np.sqrt(variance + float(layer.params.get("1", "0")))
+        elif layer.type == "Scale" and len(layer.inputs) == 1:
+            factors = factors * floats[: int(layer.params.get("0", "0"))]
+        else:
+            return None
+    return factors

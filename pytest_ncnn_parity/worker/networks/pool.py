@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.int8_weights import count, is_static
+from pytest_ncnn_parity.worker.networks.int8_weights import count, folded_factors, is_static
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
@@ -128,7 +128,10 @@ class Pool:
         if weights is None:
             return None
         (floats,) = self.weights(own, core, count(core))
-        folded = sum(one.type not in ACTIVATIONS for one in there.replaced) > 1
+        behind = [one for one in there.replaced if one is not core and one.type not in ACTIVATIONS]
+        folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
+        if folded is not None and folded.size not in (1, len(weights.integers)):
+            return None
         steps = weights.against(floats.reshape(weights.integers.shape), folded)
         return replace(steps, layer=layer.name)
 
