@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -162,6 +163,8 @@ def shared_model(pytester: pytest.Pytester) -> Callable[[str], None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a shell in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # or no gate could be interrupted
     config.addinivalue_line(
         "markers",
         "since_ncnn(version, reason, on=''): skip with an older ncnn, where the fact does not hold; "

@@ -274,7 +274,7 @@ def planned(folder: Path, expect: str, more: str = "", blob: str = "l2") -> Any:
         (
             "{file: out.npy}",
             "compare: [{name: golden, candidate: {device: vulkan}}]",
-            "'golden' is the comparison with a sample's 'expect'; take another name",
+            "'golden' is a comparison with a sample's 'expect'; take another name",
         ),
     ],
 )

@@ -40,7 +40,7 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
     spans = ((0, 0), (0, each), (each, 2 * each), (2 * each, 3 * each))
     layers = np.fromfile(tmp_path / "net.bin", np.float32).reshape(3, -1)[:, 1:]  # behind the flag
     largest = (0.0, *map(float, np.abs(layers).max(1)))
-    assert look(tmp_path) == Weights(spans, 3 * each, largest, int8_scales={})
+    assert look(tmp_path) == Weights(spans, 3 * each, largest, int8_scales={}, given_scales={})
     assert look(tmp_path).unread == 0
 
 
