@@ -55,6 +55,7 @@ def test_without_the_option_nothing_is_followed_and_the_failure_names_it(gate: G
     assert f"{ON} shows where the error grows on its way here" in run.output
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("cancellation")
 def test_one_layer_that_amplifies_is_named(gate: Gate, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nncnn_parity_accumulated = true\n")

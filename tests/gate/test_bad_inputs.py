@@ -83,6 +83,7 @@ def test_a_file_that_is_no_array(name: str, raw: bytes, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.once
 def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
     with (

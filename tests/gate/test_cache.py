@@ -196,6 +196,7 @@ def test_what_is_expected_to_fail_is_run_again(gate: Gate, pytester: pytest.Pyte
         assert run.cases["large::fp16-range::huge"]["known"]
 
 
+@pytest.mark.once
 def test_the_want_of_a_device_is_not_kept(
     gate: Gate, net: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_the_want_of_a_device_is_not_kept(
     assert cached(again) == set(again.ids("passed")) == {n for n in again.cases if "::fp16-range::" in n}
 
 
+@pytest.mark.once
 def test_under_xdist(gate: Gate, net: Path, started: Callable[[], int]) -> None:
     spec_with(net, (", expect: {c2: {file: c2.npy}}", ""))
     parallel = (CACHE, "-n", "2")

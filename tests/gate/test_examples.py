@@ -57,6 +57,7 @@ def test_style_decoder_blames_the_15th_reduction_and_repairs_its_region(
     assert f"other::{fp16}::output:out0" in again.ids("passed")
 
 
+@pytest.mark.once
 def test_the_patch_applies_with_git(
     gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
 ) -> None:

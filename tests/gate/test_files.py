@@ -165,6 +165,7 @@ def test_text_as_other_systems_write_it_is_read(way: str, tmp_path: Path) -> Non
     assert str(check.plan(spec.load(path)).spec.at("inputs", of_key=True)) == f"{path}:2:1"
 
 
+@pytest.mark.once
 def test_collection_ends_where_pipes_and_links_lie_about(gate: Gate, pytester: pytest.Pytester) -> None:
     """pytest itself collects regular files alone; one that is named must not be waited for either."""
     place("a pipe", pytester.path / "pipe.parity.yaml")

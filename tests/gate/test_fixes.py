@@ -178,6 +178,7 @@ def test_a_wrong_kernel_is_gone_around(gate: Gate, pytester: pytest.Pytester) ->
     assert fix["alternatives"] == []
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_a_fix_holds_as_masks_of_the_spec_too(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.two_branches(pytester.path)
@@ -229,6 +230,7 @@ def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
     assert (fix["verified"], fix["minimal"]) == (True, True)
 
 
+@pytest.mark.once
 def test_an_option_that_does_what_many_masks_do_is_said_first(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_deep_networks_output_may_move_as_it_does_on_the_cpu(
     assert gate("-k", "output").ids("failed") == [OUTPUT]  # by a budget of one's own it is not
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("fault", quantized.FAULTS)
 def test_a_fault_against_a_recording_is_red(gate: Gate, pytester: pytest.Pytester, fault: str) -> None:
     quantized.chain(pytester.path)

@@ -83,6 +83,7 @@ def test_each_red_model_has_its_layer_cause_and_fix(
     assert any("2882793.25" in line for line in failures), "what differs is told of each sample"
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("on_80_columns")
 def test_two_specs_of_one_name_and_what_other_plugins_read(
     gate: Gate, pytester: pytest.Pytester

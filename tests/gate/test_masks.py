@@ -23,6 +23,7 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent.json")
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, so its mask is redundant")
 def test_spare_masks_are_told_and_needed_ones_are_not(gate: Gate, example: Callable[..., Path]) -> None:
     masked(example("style_decoder", without=("other",)), f"{NEEDED}, sum_3: 18, eps_14: 1")

@@ -12,6 +12,7 @@ from conftest import Gate
 from reports import assert_valid
 
 
+@pytest.mark.once
 def test_green_and_on_two_workers_and_against_a_baseline(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path)
     networks.spec(pytester.path, networks.NOISE)

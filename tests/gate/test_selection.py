@@ -59,11 +59,12 @@ def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
         assert alone["metrics"] == whole[name]["metrics"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "modes",
     [
         ("load", "worksteal", "each"),
-        pytest.param(("loadscope", "loadfile", "loadgroup"), marks=pytest.mark.once),
+        ("loadscope", "loadfile", "loadgroup"),
     ],
     ids="-".join,
 )

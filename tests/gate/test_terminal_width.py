@@ -31,6 +31,7 @@ def plain(document: Any, verbosity: int, width: int = 80) -> list[str]:
     return [line for line, _ in terminal.summary(document, verbosity, width)]
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_at_80_columns_with_names_of_60_characters(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
