@@ -51,6 +51,7 @@ def test_storage_off_and_packed_left_on_is_right_on_the_cpu_and_inf_on_vulkan(re
     assert seen["storage-off-packed-on::output:out0"][0] == "failed"
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "Reduction has no Vulkan kernel, so its own blob is finite")
 def test_everything_fp16_off_is_right_on_both(report) -> None:
     seen = report("")
@@ -58,6 +59,7 @@ def test_everything_fp16_off_is_right_on_both(report) -> None:
     assert seen["cpu-vs-vulkan::output:out0"][0] == "passed"
 
 
+@pytest.mark.once
 def test_a_mask_on_the_reduction_alone_makes_its_blob_right_and_the_output_wrong(report) -> None:
     seen = report("sum_15: 18")
     outcome, cause, scaled = seen["fp16-vs-fp32-vulkan::sum_15"]
@@ -67,6 +69,7 @@ def test_a_mask_on_the_reduction_alone_makes_its_blob_right_and_the_output_wrong
     assert seen["fp16-vs-fp32-vulkan::output:out0"][2] > 0.9
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_masks_on_the_region_make_the_output_right(report) -> None:
     seen = report("sum_15: 18, eps_15: 18, rsqrt_15: 18")
@@ -74,6 +77,7 @@ def test_masks_on_the_region_make_the_output_right(report) -> None:
     assert seen["fp16-vs-fp32-vulkan::output:out0"][0] == "passed"
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "the Reduction and its readers do not all run on Vulkan")
 def test_31_3_as_the_manual_says_is_garbage_on_vulkan_and_seen(report) -> None:
     seen = report("sum_15: 3, eps_15: 3, rsqrt_15: 3")

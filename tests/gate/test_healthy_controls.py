@@ -10,6 +10,7 @@ from conftest import Gate
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "it dies of detectors on Vulkan, and has other transforms")
 def test_no_rule_lets_a_healthy_network_be_red(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch

@@ -164,6 +164,7 @@ def walked(graph, inputs):
 """
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_layers_alone_agree_but_for_a_step_here_and_there(tmp_path: Path) -> None:
     """On ten seeds: the CPU, plain and packed, and Vulkan."""
@@ -185,6 +186,7 @@ assert off  # or there is nothing to be said for it
     confirm(LAYERS + code, tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_layer_with_a_fault_does_not_agree(tmp_path: Path) -> None:
     """In the channel that has the largest values; in one that is all zeros nothing is wrong."""
