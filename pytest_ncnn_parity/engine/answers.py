@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.engine.turn import Turn
 
 T = TypeVar("T")
-
-POLL_SECONDS = 0.05
 
 
 class Answers:
     """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any.
 
-    `meanwhile` is called while another process works one out: it does something useful, or is False.
+    `meanwhile`, while another process works one out: see `Turn`.
     """
 
     def __init__(self, spec: str, share: Path | None, meanwhile: Callable[[], bool]) -> None:
@@ -52,22 +50,19 @@ class Answers:
     def _shared(
         self, key: tuple[str, str], answer: type[T], work_out: Callable[[], T | None]
     ) -> T | None:
-        import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
-
         path = self.path(*key).with_suffix(".json")
-        lock = filelock.FileLock(path.with_suffix(".lock"))
-        while True:
-            try:
-                with lock.acquire(timeout=0):
-                    if not path.exists():
-                        fresh = path.with_suffix(".new")
-                        fresh.write_text(strict_json.line(work_out()), "utf-8")
-                        fresh.replace(path)
-                    value = json.loads(path.read_text("utf-8"))
-                    return None if value is None else TypeAdapter(answer).validate_python(value)
-            except filelock.Timeout:
-                if not self._meanwhile():
-                    time.sleep(POLL_SECONDS)
+
+        def work() -> None:
+            if not path.exists():
+                fresh = path.with_suffix(".new")
+                fresh.write_text(strict_json.line(work_out()), "utf-8")
+                fresh.replace(path)
+
+        turn = Turn(path, self._meanwhile)
+        while not turn.use(work):
+            turn.wait()
+        value = json.loads(path.read_text("utf-8"))
+        return None if value is None else TypeAdapter(answer).validate_python(value)
 
     def path(self, *key: str) -> Path:
         """A file's name, without suffix, in the folder that is shared."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from pydantic_core import from_json
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Result, encode_result
-
-POLL_SECONDS = 0.02
+from pytest_ncnn_parity.engine.turn import Turn
 
 Run = Callable[[Sequence[str]], Iterator[Result]]
 
@@ -69,8 +67,7 @@ class SharedSampleResults(SampleResults):
     """The same shared among xdist workers: the one that takes the lock runs the sample for all.
 
     `path` is a file's name without suffix that all of them see. `engine` learns from whoever ran the
-    sample what versions and devices there are. `meanwhile` is called while another process runs the
-    sample: it does something useful, or returns False.
+    sample what versions and devices there are. `meanwhile`: see `Turn`.
     """
 
     def __init__(
@@ -81,42 +78,29 @@ class SharedSampleResults(SampleResults):
         engine: Engine,
         meanwhile: Callable[[], bool],
     ) -> None:
-        import filelock  # noqa: PLC0415 - slow to import, and one process alone needs none
-
         super().__init__(case_ids, run)
-        self._meanwhile = meanwhile
-        self._busy = filelock.Timeout
         self._engine = engine
         self._log = path.with_suffix(".jsonl")
-        self._lock = filelock.FileLock(path.with_suffix(".lock"))
+        self._turn = Turn(path, meanwhile)
         self._offset = 0
         self._adapter = TypeAdapter(Result)
 
     def run_if_free(self) -> bool:
-        begun = self._log.exists()
-        return not begun and self._led()
+        return not self._log.exists() and self._turn.use(self._lead)
 
     def _take(self) -> None:
         self._read()
         if self._ended:
             return
-        if not self._led() and not self._meanwhile():
-            time.sleep(POLL_SECONDS)
+        if not self._turn.use(self._lead):
+            self._turn.wait()
         self._read()
-
-    def _led(self) -> bool:
-        """Run the sample unless another process does; False if one does."""
-        try:
-            with self._lock.acquire(timeout=0):
-                self._read()
-                if not self._ended:
-                    self._lead()
-                return True
-        except self._busy:
-            return False
 
     def _lead(self) -> None:
         """Run the sample to its end, whatever part of it is wanted here: others wait for the rest."""
+        self._read()
+        if self._ended:
+            return
         with self._log.open("ab") as log:
             if self._log.stat().st_size > self._offset:
                 log.write(b"\n")  # a leader that was killed left half a line

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import plans
+import pytest
 from given_options import options
 
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.session import Session, session
 
@@ -32,6 +34,25 @@ def test_a_run_is_kept_until_none_of_its_cases_waits(tmp_path: Path) -> None:
     shared.concluded(one)
     shared.run(third)
     assert shared.run(one) is not run
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_who_waits_tries_each_sample_once_and_none_where_cases_have_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    one, second = (plan(tmp_path / name) for name in ("one", "second"))
+    tried: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        SpecRun, "run_if_free", lambda run, sample: bool(tried.append((run.plan.name, sample)))
+    )
+    shared = started(tmp_path)
+    samples = [(one, "noise"), (one, "flat"), (second, "flat")]
+    for of, sample in samples:
+        shared.select(of, sample, of.cases(of.spec.comparisons[0])[0])
+    shared.cases_have_limits = limited
+    meanwhile = shared.run(one).meanwhile
+    assert (meanwhile(), meanwhile()) == (False, False)
+    assert tried == ([] if limited else [(of.name, sample) for of, sample in samples])
 
 
 def test_news_are_news_once(tmp_path: Path) -> None:
