@@ -7,6 +7,7 @@ from pathlib import Path
 import networks
 import pytest
 from conftest import Gate
+from network import Network
 
 pytestmark = pytest.mark.once
 
@@ -130,15 +131,36 @@ def test_options_that_the_device_dropped(
     assert run.ids("passed") == ["noise::packed::l1"]
 
 
-def test_a_reference_that_is_all_nan_compares_nothing(gate: Gate, pytester: pytest.Pytester) -> None:
-    """Both sides hold nan and so agree; of the layers selected none made it."""
-    networks.chain(pytester.path)
-    text = (pytester.path / "net.param").read_text("utf-8")
-    line = next(row for row in text.splitlines() if " l1 " in row)
-    root = "UnaryOp l1 1 1 in0 l1 0=5"  # the square root of negative values
-    (pytester.path / "net.param").write_text(text.replace(line, root), "utf-8")
-    networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: -3}}\ncompare: [cpu-vs-vulkan]\n")
-    run = gate("-k", "l2 or l3")
-    assert run.ids("skipped") == ["s::cpu-vs-vulkan::l2", "s::cpu-vs-vulkan::l3"]
-    assert "nothing but nan" in run.cases["s::cpu-vs-vulkan::l2"]["message"]
+def test_behind_nan_or_inf_of_the_reference_nothing_passes(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Both sides hold the same there and so agree; of the layers selected none made it."""
+    net = Network()
+    makers = {  # of some nan, of nothing else, of inf alone, and of finite values and inf
+        "some": [("UnaryOp", "0=5")],
+        "all": [("AbsVal", ""), ("BinaryOp", "0=2 1=1 2=-1.0"), ("UnaryOp", "0=5")],
+        "inf": [("AbsVal", ""), *2 * [("BinaryOp", "0=2 1=1 2=3e38")]],
+        "mixed": [("ReLU", ""), *2 * [("BinaryOp", "0=2 1=1 2=3e38")]],
+    }
+    blobs = net.split(net.layer("Input", "in0", params="0=8"), len(makers))
+    for blob, (name, operators) in zip(blobs, makers.items(), strict=True):
+        for i, (operator, params) in enumerate(operators, 1 - len(operators)):
+            blob = net.layer(operator, f"{name}{i}", [blob], params=params)  # noqa: PLW2901
+        net.layer("BinaryOp", f"behind_{name}", [blob], params="0=0 1=1 2=0.25")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan, fp16-range]\n")
+    run = gate("-k", "behind and not output")
+    for comparison in ("cpu-vs-vulkan", "fp16-range"):
+        for name, outcome, why in (
+            ("some", "skipped", "the reference's input holds nan, which some0 made"),
+            ("all", "skipped", "the reference holds nothing but nan here, of all0"),
+            ("inf", "skipped", "the reference holds nothing but inf"),
+            ("mixed", "passed", ""),
+        ):
+            case = run.cases[f"noise::{comparison}::behind_{name}"]
+            assert case["outcome"] == outcome
+            assert case["message"].startswith(why)
+    of_both = run.cases["noise::cpu-vs-vulkan::behind_mixed"]["message"]
+    assert of_both == "6 of 8 values are inf or -inf on both sides"
+    run = gate("net.parity.yaml::noise::cpu-vs-vulkan::behind_some")
     assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED

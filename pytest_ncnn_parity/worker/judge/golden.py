@@ -13,7 +13,7 @@ from pytest_ncnn_parity.compare.noise import Conditioning
 from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.judge.infinite import with_remark
+from pytest_ncnn_parity.worker.judge.not_finite import with_remark
 from pytest_ncnn_parity.worker.judge.probes import WITHOUT_PLAIN, tried, untried
 from pytest_ncnn_parity.worker.values.blob import Blob
 from pytest_ncnn_parity.worker.values.inputs import InputError, recorded

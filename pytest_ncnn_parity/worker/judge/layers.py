@@ -18,6 +18,7 @@ from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
@@ -80,6 +81,7 @@ class LayerJudge:
         own_values: OwnValues,
         natures: Natures,
         integers: HeldIntegers,
+        not_finite: NotFinite,
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that failed so far, by comparison and number
@@ -106,7 +108,7 @@ class LayerJudge:
         self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
         self._constants = Constants(sample.nets)
         self._integers = integers
-        self._nan_makers: dict[str, str] = {}  # by blob that holds nan: the layer that first made some
+        self._not_finite = not_finite
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -115,7 +117,7 @@ class LayerJudge:
         if refused := self._refused(case, layer):
             return refused
         self._refuse_lost(layer)
-        self._refuse_empty(layer)
+        self._not_finite.refuse_empty(layer, {blob: self._blobs[blob] for blob in layer.outputs})
         return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
 
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
@@ -127,7 +129,7 @@ class LayerJudge:
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         if (there := candidate.counterpart(layer)) is not None and there.quantized:
-            self._refuse_poisoned(layer)
+            self._not_finite.refuse_poisoned(layer)
             return self._quantized.judge(case, layer, reference, candidate, there)
         return self._pair(case, layer, reference, candidate)
 
@@ -154,29 +156,6 @@ class LayerJudge:
         for blob in layer.outputs:
             if blob in lost:
                 raise lost[blob]
-
-    def _refuse_empty(self, layer: Layer) -> None:
-        """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
-        maker = self._nan_maker(layer)
-        holding = [blob for blob in layer.outputs if self._blobs[blob].nan]
-        self._nan_makers |= dict.fromkeys(holding, maker or layer.name)
-        if maker and all(
-            self._blobs[blob].nan == self._blobs[blob].array.size for blob in layer.outputs
-        ):
-            raise Skip(f"the reference holds nothing but nan here, of {maker}: nothing to compare")
-
-    def _nan_maker(self, layer: Layer) -> str | None:
-        """The layer that made the nan which `layer` is fed with, if it is fed with any."""
-        poisoned = next((blob for blob in layer.inputs if self._blobs[blob].nan), None)
-        if poisoned is None:
-            return None
-        return self._nan_makers.get(poisoned, self._sample.graph.producer[poisoned].name)
-
-    def _refuse_poisoned(self, layer: Layer) -> None:
-        """What a layer makes of nan is not its fault: some kernels' maximum of nan and 0 is 0."""
-        maker = self._nan_maker(layer)
-        if maker is not None:
-            raise Skip(f"the reference's input holds nan, which {maker} made: see there")
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
         """The layer in both setups, on the same inputs."""
@@ -236,7 +215,7 @@ class LayerJudge:
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if not fault:
-            self._refuse_poisoned(layer)
+            self._not_finite.refuse_poisoned(layer)
         if not fault and not metrics.integers:
             fed = {b: self._blobs[b].rounded(feed) for b in dict.fromkeys(layer.inputs)}
             noise = self._rounding.of(case, layer, fed, outputs, expected, blob)

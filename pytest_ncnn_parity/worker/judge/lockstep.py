@@ -18,10 +18,10 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
-from pytest_ncnn_parity.worker.judge.infinite import InfMakers
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
@@ -61,7 +61,7 @@ class Lockstep:
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets)
         self._own_values = OwnValues(reference)
-        self._inf_makers = InfMakers()
+        self._not_finite = NotFinite()
         self._judge = LayerJudge(
             sample,
             self._chain,
@@ -72,6 +72,7 @@ class Lockstep:
             self._own_values,
             self._natures,
             self._integers,
+            self._not_finite,
             self._red,
         )
 
@@ -177,7 +178,7 @@ class Lockstep:
             if fp16:
                 self._limits.observe(self._integers.others(outputs))
                 self._underflows.observe(self._integers.others(outputs))
-            self._inf_makers.observe(layer, outputs)
+            self._not_finite.observe(layer, outputs)
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain has them as long as somebody reads them
@@ -191,7 +192,7 @@ class Lockstep:
                 if self._waits(case, layer, result):
                     held.append((case, layer, result))
                 else:
-                    yield result
+                    yield self._not_finite.compared(layer, result)
             waiting = [case for case, _, _ in held]
             for comparison, number in {case.comparison: case.candidate for case in waiting}.items():
                 candidate = None if number is None else self._sample.nets[number]
@@ -203,7 +204,8 @@ class Lockstep:
             candidate = None if case.candidate is None else self._sample.nets[case.candidate]
             settled = self._limits.settled(case, layer, result, candidate)
             settled = self._own_values.settled(case, layer, settled)
-            yield self._own.added(case, self._underflows.settled(case, layer, settled))
+            settled = self._underflows.settled(case, layer, settled)
+            yield self._own.added(case, self._not_finite.compared(layer, settled))
 
     def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
         """Whether `result` has to wait for what the readers of its values make of them in fp16."""
@@ -223,7 +225,7 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._sample, run, faults, self._natures, self._inf_makers)
+        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise what one run gives; a test pins that

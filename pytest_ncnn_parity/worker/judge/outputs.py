@@ -16,9 +16,9 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
-from pytest_ncnn_parity.worker.judge.infinite import InfMakers, with_remark
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
+from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -43,10 +43,10 @@ class WholeRuns:
         cases: Sequence[CaseSpec],
         shape_faults: ShapeFaults,
         natures: Natures,
-        inf_makers: InfMakers,
+        not_finite: NotFinite,
     ) -> None:
         self._sample = sample
-        self._inf_makers = inf_makers
+        self._not_finite = not_finite
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
@@ -124,7 +124,7 @@ class WholeRuns:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
-        given_out = Infinite(value.inf, self._inf_makers.of(blob)) if value.inf else None
+        given_out = Infinite(value.inf, self._not_finite.maker_of_inf(blob)) if value.inf else None
         evidence = replace(
             evidence,
             blob=blob,

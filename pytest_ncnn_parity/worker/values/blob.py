@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import ncnn
 import numpy as np
@@ -19,6 +19,14 @@ _ONE_THREAD.num_threads = 1
 Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
 
 
+class _Stats(NamedTuple):
+    absmax: float = 0.0
+    nan: int = 0
+    inf: int = 0
+    minus_inf: int = 0
+    tiny: int = 0
+
+
 class Blob:
     """One value in host memory, with what is asked of it, each worked out once.
 
@@ -29,7 +37,7 @@ class Blob:
         self.mat = mat
         self.array: Array = np.asarray(mat) if array is None else array
         self._rounded: dict[str, Blob] = {}
-        self._stats: tuple[float, int, int, int] | None = None
+        self._stats: _Stats | None = None
         self._digest: bytes | None = None
 
     @staticmethod
@@ -73,14 +81,14 @@ class Blob:
         """The floats that `scale` quantizes to exactly these int8 values."""
         return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
-    def _measure(self) -> tuple[float, int, int, int]:
+    def _measure(self) -> _Stats:
         if self._stats is None:
-            self._stats = self._walk() if self.floating and self.array.size else (0.0, 0, 0, 0)
+            self._stats = self._walk() if self.floating and self.array.size else _Stats()
         return self._stats
 
-    def _walk(self) -> tuple[float, int, int, int]:
-        """absmax, nan, inf and tiny, block by block: a whole copy would be the peak of memory."""
-        absmax, nan, inf, tiny = 0.0, 0, 0, 0
+    def _walk(self) -> _Stats:
+        """Block by block: a whole copy would be the peak of memory."""
+        absmax, nan, inf, minus_inf, tiny = 0.0, 0, 0, 0, 0
         rows = max(1, BLOCK // max(1, self.array[:1].size))
         for start in range(0, self.array.shape[0], rows):
             block = self.array[start : start + rows]
@@ -89,30 +97,36 @@ class Blob:
             if not np.isfinite(largest):
                 nan += int(np.count_nonzero(np.isnan(size)))
                 inf += int(np.count_nonzero(np.isposinf(block)))
+                minus_inf += int(np.count_nonzero(np.isneginf(block)))
                 largest = float(size[np.isfinite(size)].max(initial=0.0))
             absmax = max(absmax, largest)
             tiny += int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
-        return absmax, nan, inf, tiny
+        return _Stats(absmax, nan, inf, minus_inf, tiny)
 
     @property
     def absmax(self) -> float:
         """The largest finite magnitude."""
-        return self._measure()[0]
+        return self._measure().absmax
 
     @property
     def nan(self) -> int:
         """How many elements are NaN."""
-        return self._measure()[1]
+        return self._measure().nan
 
     @property
     def inf(self) -> int:
         """How many elements are inf; -inf, by which masks hide, is not among them."""
-        return self._measure()[2]
+        return self._measure().inf
+
+    @property
+    def infinite(self) -> int:
+        """How many elements are inf or -inf."""
+        return self._measure().inf + self._measure().minus_inf
 
     @property
     def tiny(self) -> int:
         """How many elements are not zero but fp16 makes them so."""
-        return self._measure()[3]
+        return self._measure().tiny
 
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW

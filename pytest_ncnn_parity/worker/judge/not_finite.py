@@ -1,0 +1,98 @@
+"""Values of the reference that are nan or inf: whatever the other side holds there, nothing was tested.
+
+nan is a fault wherever it stands, and so is inf that is given out. In the middle of a network inf may
+be meant, as exp(100) in 1 / (1 + exp(100)). -inf is what masks and logarithms of 0 give: it may be
+given out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.values.blob import Made
+
+NOTHING_FINITE = "the reference holds nothing but inf and -inf here: nothing to compare"
+
+
+class NotFinite:
+    """Which layers of the trajectory made nan or inf of values without any, and which read nan."""
+
+    def __init__(self) -> None:
+        self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
+        self._inf: dict[str, str] = {}
+        self._fed_with_nan: dict[int, str] = {}  # by layer that reads nan: the layer that made it
+        self._infinite: dict[int, tuple[int, int]] = {}  # inf and -inf of all values, by layer with any
+
+    def observe(self, layer: Layer, outputs: Made) -> None:
+        """Take note of what `layer` made."""
+        nan = next((self._nan[blob] for blob in layer.inputs if blob in self._nan), None)
+        inf = next((self._inf[blob] for blob in layer.inputs if blob in self._inf), None)
+        self._nan |= {blob: nan or layer.name for blob, value in outputs.items() if value.nan}
+        self._inf |= {blob: inf or layer.name for blob, value in outputs.items() if value.inf}
+        if nan is not None:
+            self._fed_with_nan[layer.number] = nan
+        infinite = sum(value.infinite for value in outputs.values())
+        if infinite:
+            self._infinite[layer.number] = infinite, sum(value.array.size for value in outputs.values())
+
+    def maker_of_inf(self, blob: str) -> str | None:
+        """The layer that made the inf of `blob`, where the trajectory has come by."""
+        return self._inf.get(blob)
+
+    def refuse_empty(self, layer: Layer, outputs: Made) -> None:
+        """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
+        maker = self._fed_with_nan.get(layer.number)
+        if maker and all(value.nan == value.array.size for value in outputs.values()):
+            raise Skip(f"the reference holds nothing but nan here, of {maker}: nothing to compare")
+
+    def refuse_poisoned(self, layer: Layer) -> None:
+        """What a layer makes of nan is not its fault: some kernels' maximum of nan and 0 is 0."""
+        maker = self._fed_with_nan.get(layer.number)
+        if maker is not None:
+            raise Skip(_poisoned_by(maker))
+
+    def compared(self, layer: Layer, result: Result) -> Result:
+        """The `result` of `layer`; if it passed, only as far as the reference holds finite values.
+
+        Behind nan it is skipped, whether or not its maker, which fails, is among the cases of the run.
+        """
+        if result.outcome != "passed" or result.metrics is None:
+            return result
+        maker = self._fed_with_nan.get(layer.number)
+        if maker is not None:
+            return Result(result.id, "skipped", reason=_poisoned_by(maker), evidence=result.evidence)
+        infinite, total = self._infinite.get(layer.number, (0, 0))
+        if infinite and infinite == total:
+            return Result(result.id, "skipped", reason=NOTHING_FINITE, evidence=result.evidence)
+        if result.evidence.predicted:
+            return result  # there are no two sides
+        return replace(result, metrics=_remarked(result.metrics, infinite, total))
+
+
+def _poisoned_by(maker: str) -> str:
+    return f"the reference's input holds nan, which {maker} made: see there"
+
+
+def with_remark(metrics: Metrics, reference: Array) -> Metrics:
+    """`metrics` of values that agree, with how many of them are inf or -inf on both sides.
+
+    Skip where none is finite: nothing was compared.
+    """
+    infinite = int(np.count_nonzero(np.isinf(reference)))
+    if infinite and infinite == reference.size:
+        raise Skip(NOTHING_FINITE)
+    return _remarked(metrics, infinite, reference.size)
+
+
+def _remarked(metrics: Metrics, infinite: int, total: int) -> Metrics:
+    if not infinite:
+        return metrics
+    remark = f"{infinite} of {total} values are inf or -inf on both sides"
+    return replace(metrics, forgiven="; ".join(filter(None, (metrics.forgiven, remark))))
