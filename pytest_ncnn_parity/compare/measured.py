@@ -42,6 +42,8 @@ class Metrics:
     failed: tuple[str, ...] = ()  # conditions that did not hold, as text
     integers: bool = False  # whole numbers, which are right or wrong, and not near
     forgiven: str = ""  # what is out of tolerance and agrees all the same, in words
+    one_value: float | None = None  # of an output that passed: all that the reference holds
+    digest: str = ""  # of such an output that depends on what is fed: equal for equal bits
     also_allowed: str = ""  # what might have been out of tolerance, in words: the rule that was applied
 
 

@@ -86,6 +86,15 @@ class Graph:
         """The shapes for which ncnn compiles its Vulkan shaders: those that a -23330 gives."""
         return {blob: shape for layer in self.layers for blob, shape in _shape_hints(layer).items()}
 
+    @cached_property
+    def depending(self) -> frozenset[str]:
+        """The blobs that depend on the values which are fed, and not on their shapes alone."""
+        depending = set(self.inputs)
+        for layer in self.layers:
+            if layer.type != "PriorBox" and depending.intersection(layer.inputs):
+                depending.update(layer.outputs)
+        return frozenset(depending)
+
     def ancestors(self, blobs: Iterable[str]) -> set[int]:
         """Numbers of the layers that must run to make `blobs`."""
         needed: set[int] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
 from network import Network
@@ -164,3 +165,26 @@ def test_behind_nan_or_inf_of_the_reference_nothing_passes(
     assert of_both == "6 of 8 values are inf or -inf on both sides"
     run = gate("net.parity.yaml::noise::cpu-vs-vulkan::behind_some")
     assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_outputs_that_say_little_have_a_note(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    blobs = net.split(net.layer("Input", "in0", params="0=16 1=16 2=3"), 3)
+    negative = net.layer("BinaryOp", "less", [blobs[0]], params="0=1 1=1 2=100.0")
+    net.layer("ReLU", "nothing", [negative])
+    dead = net.layer("BinaryOp", "zero", [blobs[1]], params="0=2 1=1 2=0.0")
+    bias = np.arange(5.0)
+    net.layer("InnerProduct", "dead", [dead], params="0=5 1=1 2=3840", weights=[np.ones(3840), bias])
+    net.layer("AbsVal", "alive", [blobs[2]])
+    net.write(pytester.path / "net")
+    inputs = "{a: {in0: {random: normal, seed: 1}}, b: {in0: {random: normal, seed: 2}}}"
+    networks.spec(pytester.path, f"inputs: {inputs}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate("--ncnn-parity-html=page.html")
+    assert run.result.ret == pytest.ExitCode.OK
+    notes = run.report["models"][0]["notes"]
+    assert [note.partition(",")[0] for note in notes] == [
+        "output nothing holds nothing but 0 on both sides in all samples",
+        "output dead is the same",
+    ]
+    for place in (run.output, (pytester.path / "page.html").read_text("utf-8")):
+        assert all(note in place for note in notes)

@@ -19,3 +19,13 @@ def test_inputs_are_inputs_already() -> None:
     network = graphs.network(*graphs.DEMODULATION)
     assert network.fed({"in0": None}) is network
     assert network.fed({}) is network
+
+
+def test_boxes_of_a_prior_depend_on_shapes_alone() -> None:
+    net = graphs.network(
+        "Split fork in0 left right",
+        "PriorBox boxes left sizes",
+        "Reshape flat sizes out0",
+        "ReLU relu right out1",
+    )
+    assert net.depending == {"in0", "left", "right", "out1"}

@@ -44,6 +44,18 @@ class MetricsRecord(Measured):
             ),
         ]
     ]
+    one_value: NotRequired[
+        Annotated[
+            Number | None,
+            Field(description="of an output that passed: what all elements of the reference are"),
+        ]
+    ]
+    digest: NotRequired[
+        Annotated[
+            str,
+            Field(description="of an output that passed and depends on what is fed: its bits"),
+        ]
+    ]
     also_allowed: NotRequired[
         Annotated[
             str, Field(description="what might be out of tolerance and agree all the same, in words")

@@ -136,7 +136,7 @@ class WholeRuns:
         if case.comparison not in red:
             metrics = self._int8.forgiving(case, metrics)
         if metrics.agrees and not fault:
-            metrics = with_remark(metrics, value.array)
+            metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
         # what 16 bits lose is what users get, and masks fix it: for a whole run that is no excuse
         asked = self._sample.job.probe or case.half is None or is_nearly_right(metrics)
@@ -160,6 +160,11 @@ class WholeRuns:
             )
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _with_worth(self, blob: str, metrics: Metrics, reference: Blob) -> Metrics:
+        """`metrics` of an output that agrees, with what shows how much that is worth."""
+        digest = reference.digest.hex() if blob in self._sample.graph.depending else ""
+        return replace(metrics, one_value=reference.one_value, digest=digest)
 
     def _may_use_winograd(self, output: str) -> bool:
         return any(
@@ -194,6 +199,8 @@ class WholeRuns:
         forgiving = partial(self._int8.forgiving, case)
         result = golden.judge(case, value, again, measure, forgiving, noise, given_out)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
+        if result.outcome == "passed" and result.metrics is not None:
+            result = replace(result, metrics=self._with_worth(output, result.metrics, value))
         if other:
             return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net)))
         self._as_recorded[output] = result.outcome == "passed"

@@ -124,6 +124,14 @@ class Blob:
         return self._measure().inf + self._measure().minus_inf
 
     @property
+    def one_value(self) -> float | None:
+        """What all elements are, if they are the same."""
+        if not self.array.size:
+            return None
+        first = self.array.flat[0]
+        return float(first) if bool((self.array == first).all()) else None
+
+    @property
     def tiny(self) -> int:
         """How many elements are not zero but fp16 makes them so."""
         return self._measure().tiny

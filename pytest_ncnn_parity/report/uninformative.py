@@ -1,0 +1,64 @@
+"""Says which outputs agree though they hold so little that a faulty device might give the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord
+
+ADVICE = "so its agreement says little: feed an input for which it holds something else"
+
+
+def notes(cases: Collection[CaseRecord]) -> list[str]:
+    """A line for each such output: no detection, one value throughout, or the same in all samples."""
+    passed: dict[str, list[CaseRecord]] = {}
+    for case in cases:
+        if case["output"] is not None and case["outcome"] == "passed" and case["metrics"]:
+            passed.setdefault(case["output"], []).append(case)
+    return [printable(line) for output, own in passed.items() for line in _lines(output, own)]
+
+
+def _lines(output: str, cases: Collection[CaseRecord]) -> Iterator[str]:
+    """Of one output in one or several comparisons, which see the same references."""
+    samples = list(dict.fromkeys(case["sample"] for case in cases))
+    holds: dict[str, list[str]] = {}
+    for case in cases:
+        what = _what(case["metrics"])
+        if what and case["sample"] not in holds.setdefault(what, []):
+            holds[what].append(case["sample"])
+    for what, where in holds.items():
+        if len(where) < len(samples):
+            which = f" in sample{'s' * (len(where) > 1)} {', '.join(where)}"
+        else:
+            which = " in all samples" if len(samples) > 1 else ""
+        yield f"output {output} {what} on both sides{which}, {ADVICE}"
+    if not holds and _are_alike(cases):
+        yield f"output {output} is the same, bit for bit, in all {len(samples)} samples, {ADVICE}"
+
+
+def _what(metrics: MetricsRecord | None) -> str:
+    """What an output holds, if that is nothing or one value; a single number may be anything but 0."""
+    assert metrics is not None
+    if not metrics["total"]:
+        return "lists no detection"
+    value = metrics.get("one_value")
+    if value is None or (metrics["total"] == 1 and (value != 0.0 or metrics.get("integers"))):
+        return ""
+    return f"holds nothing but {float(value):g}"
+
+
+def _are_alike(cases: Collection[CaseRecord]) -> bool:
+    """Whether an output that depends on what is fed has the same bits in each sample of a comparison.
+
+    Not if it holds integers: two pictures may well be of the same class.
+    """
+    digests: dict[str, list[str]] = {}
+    for case in cases:
+        assert case["metrics"] is not None
+        digest = case["metrics"].get("digest", "")
+        if not digest or case["metrics"].get("integers"):
+            return False
+        digests.setdefault(case["comparison"], []).append(digest)
+    most = max(digests.values(), key=len)
+    return len(most) > 1 and all(len(set(own)) == 1 for own in digests.values())
