@@ -53,6 +53,11 @@ class Setup:
         return self.device.startswith("vulkan")
 
     @property
+    def device_index(self) -> int:
+        """Which of Vulkan's devices, where it is on Vulkan."""
+        return int(self.device.partition(":")[2] or 0)
+
+    @property
     def half(self) -> str | None:
         """The 16-bit format this setup may store values in: `fp16`, `bf16` or None."""
         return None if self.precision == "fp32" else self.precision[:4]

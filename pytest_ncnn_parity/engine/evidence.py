@@ -215,8 +215,8 @@ class Evidence:
     """Everything seen of one case beside its metrics.
 
     How it ran: `setup` as asked, `execution` as read back, `device`, the layer's `mask`, its
-    `counterpart` in another model, options that the device `dropped`; `whole`:
-    as a part of a run of the network; `predicted`: not run at all.
+    `counterpart` in another model, options that the device `dropped`; the network that was its
+    `stand_in` for the reference; `whole`: as a part of a run of the network; `predicted`: not run.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
@@ -239,6 +239,7 @@ class Evidence:
     setup: str | None = None
     execution: str | None = None
     device: str | None = None
+    stand_in: str | None = None
     counterpart: str | None = None
     mask: int = 0
     dropped: tuple[str, ...] = ()

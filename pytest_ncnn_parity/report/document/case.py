@@ -134,6 +134,12 @@ class CaseRecord(TypedDict):
     golden: NotRequired[
         Annotated[str | None, Field(description="the recording that it is compared with")]
     ]
+    stand_in: NotRequired[
+        Annotated[
+            str | None,
+            Field(description="the network that it was compared with in place of the reference"),
+        ]
+    ]
     dropped: NotRequired[
         Annotated[list[str], Field(description="options that the driver did not accept")]
     ]

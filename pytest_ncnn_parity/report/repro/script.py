@@ -84,7 +84,7 @@ def _comment(line: str) -> str:
 
 def options(setup: Setup) -> dict[str, bool | int | None]:
     """ncnn's options for `setup`, and `vulkan`: the index of the device, or None for the CPU."""
-    index = int(setup.device.partition(":")[2] or 0) if setup.on_vulkan else None
+    index = setup.device_index if setup.on_vulkan else None
     flags = {flag: flag in PRECISIONS[setup.precision] for flag in sorted(PRECISION_FLAGS)}
     return {"vulkan": index, **flags, **setup.options}
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.constants import Constants
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
+from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
@@ -24,47 +24,11 @@ from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
+from pytest_ncnn_parity.worker.judge.stand_in import stand_in
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Execution, Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
-
-
-class LayerRuns:
-    """What networks made of the layer at hand, each once for all the comparisons that want it."""
-
-    def __init__(self, sample: Sample) -> None:
-        self._sample = sample
-        self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
-
-    def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        """`layer` in `net`, on `blobs` rounded to `feed`."""
-        key = (net.spec, feed)
-        if key not in self._known:
-            try:
-                self._known[key] = net.run_layer(layer, blobs, feed)
-            except StepFailed as failed:
-                self._known[key] = failed
-        outputs = self._known[key]
-        if isinstance(outputs, StepFailed):
-            raise outputs
-        return outputs
-
-    def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Drop what none of the `waiting` cases still wants: together they are the peak of memory."""
-        wanted = set()
-        for case in waiting:
-            if case.candidate is not None:
-                with suppress(StepFailed, Unavailable):
-                    feed = self._sample.nets[case.candidate].execution(layer).feed
-                    wanted |= {
-                        (self._sample.job.nets[n], feed) for n in (case.reference, case.candidate)
-                    }
-        self._known = {key: outputs for key, outputs in self._known.items() if key in wanted}
-
-    def clear(self) -> None:
-        """Go on to the next layer."""
-        self._known.clear()
 
 
 class LayerJudge:
@@ -124,14 +88,17 @@ class LayerJudge:
         """In two setups; of an Input layer, what becoming 16 bits wide takes from its values."""
         assert case.candidate is not None
         candidate = self._sample.nets.of(case, case.candidate)
-        reference = self._sample.nets.of(case, case.reference)
         case = replace(case, half=self._sample.nets.lost_to(case))
+        reference = stand_in(self._sample, case, candidate) or self._reference(case)
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         if (there := candidate.counterpart(layer)) is not None and there.quantized:
             self._not_finite.refuse_poisoned(layer)
             return self._quantized.judge(case, layer, reference, candidate, there)
         return self._pair(case, layer, reference, candidate)
+
+    def _reference(self, case: CaseSpec) -> Net:
+        return self._sample.nets.of(case, case.reference)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
         """The result of a layer that the reference refuses to run, with how it ends without packing."""
@@ -157,17 +124,19 @@ class LayerJudge:
             if blob in lost:
                 raise lost[blob]
 
-    def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
-        """The layer in both setups, on the same inputs."""
+    def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
+        """What is known of the layer in both setups before it is run; Skip where that is pointless."""
         if any(self._shape_faults.of_hint(net, layer) for net in (candidate, reference)):
             self._shape_faults.refuse_hints(case, layer.outputs, (candidate, reference))
         execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
+        itself = reference.spec == self._sample.job.nets[case.reference]
         evidence = Evidence(
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
             mask=0 if candidate.spec.other else layer.mask,
             counterpart=str(counterpart) if counterpart else None,
+            stand_in=None if itself else reference.label,
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == case.half == "fp16":
@@ -183,7 +152,15 @@ class LayerJudge:
             where = Evidence(execution=evidence.execution, device=evidence.device, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         refuse_behind_red(case, layer, (reference, candidate), self._sample.nets, self._blobs, self._red)
-        evidence = replace(evidence, takes_int8=takes_int8(layer, self._blobs))
+        return replace(evidence, takes_int8=takes_int8(layer, self._blobs))
+
+    def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
+        """The layer in both setups, on the same inputs.
+
+        What differs from a stand-in for the reference is judged by the reference itself.
+        """
+        evidence = self._how_it_runs(case, layer, reference, candidate)
+        execution = candidate.execution(layer)
         feed = self._integers.feed(layer, execution.feed)
         expected = self._expected(reference, candidate, layer, feed)
         probe = probes.Probe(
@@ -199,11 +176,16 @@ class LayerJudge:
             outputs = self._run(candidate, layer, feed)
             metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
+            if evidence.stand_in:
+                return self._pair(case, layer, self._reference(case), candidate)
             evidence = replace(evidence, death=failed.death)
             if failed.death.kind == "shape" and self._sample.job.probe:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
+        fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
+        if evidence.stand_in and (fault or not metrics.agrees):
+            return self._pair(case, layer, self._reference(case), candidate)
         constant = None if metrics.agrees else self._lost_constant(case, layer, execution)
         evidence = replace(evidence, integers=self._integers.of(layer, blob), constant=constant)
         if evidence.unrepresentable is not None:
@@ -211,7 +193,6 @@ class LayerJudge:
             self._limits.hold(case, saturated)
             if saturated.outcome == "failed":
                 self._own_values.keep(case, outputs)
-        fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if not fault:

@@ -19,7 +19,8 @@ from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
-from pytest_ncnn_parity.worker.judge.layers import LayerJudge, LayerRuns
+from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
+from pytest_ncnn_parity.worker.judge.layers import LayerJudge
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns

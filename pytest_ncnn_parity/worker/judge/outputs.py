@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
+from pytest_ncnn_parity.worker.judge.stand_in import stand_in
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -102,16 +103,27 @@ class WholeRuns:
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
         candidate = self._sample.nets.of(case, case.candidate)
-        reference = self._sample.nets.of(case, case.reference)
-        self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
+        reference = stand_in(self._sample, case, candidate) or self._reference(case)
         if case.kind == "golden":
+            self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
             return self._golden(case, candidate)
+        return self._pair(case, reference, candidate, red)
+
+    def _reference(self, case: CaseSpec) -> Net:
+        return self._sample.nets.of(case, case.reference)
+
+    def _pair(self, case: CaseSpec, reference: Net, candidate: Net, red: Container[str]) -> Result:
+        """What differs from a stand-in for the reference is judged by the reference itself."""
+        assert case.output is not None
+        self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         self._refuse_same(case.output, reference, candidate)
+        itself = reference.spec == self._sample.job.nets[case.reference]
         evidence = Evidence(
             whole=True,
             setup=candidate.label,
             execution=str(candidate.setup),
             device=candidate.device_name,
+            stand_in=None if itself else reference.label,
             dropped=(*candidate.dropped, *reference.dropped),
             in_int8=self._sample.nets.in_int8(candidate),
         )
@@ -121,6 +133,8 @@ class WholeRuns:
             turns = [self._of(candidate, turn) for turn in range(self._sample.job.repeats)]
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
         except StepFailed as problem:
+            if evidence.stand_in:
+                return self._pair(case, self._reference(case), candidate, red)
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
@@ -133,6 +147,8 @@ class WholeRuns:
             reference_inf=given_out,
         )
         fault = value.nan or value.inf
+        if evidence.stand_in and (fault or not metrics.agrees):
+            return self._pair(case, self._reference(case), candidate, red)
         if case.comparison not in red:
             metrics = self._int8.forgiving(case, metrics)
         if metrics.agrees and not fault:

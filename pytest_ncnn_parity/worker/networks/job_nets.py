@@ -52,15 +52,17 @@ class JobNets:
             return case.half
         pair = case.reference, case.candidate
         if pair not in self._lost_to:
-            reference, candidate = (self[number] for number in pair)
-            one_format = reference.setup.half == candidate.setup.half
-            whole = not (reference.spec.other or candidate.spec.other)
-            layers = self._pool.graph(self._job.models[0]).layers
-            alike = (
-                one_format and whole and all(_held(reference, x) == _held(candidate, x) for x in layers)
-            )
-            self._lost_to[pair] = None if alike else case.half
+            self._lost_to[pair] = None if self._holds_alike(*pair) else case.half
         return self._lost_to[pair]
+
+    def _holds_alike(self, *pair: int) -> bool:
+        """Whether both networks take and keep every value in the same format."""
+        specs = [self._job.nets[number] for number in pair]
+        if specs[0].setup.half != specs[1].setup.half or any(spec.other for spec in specs):
+            return False
+        layers = self._pool.graph(self._job.models[0]).layers
+        reference, candidate = (self[number] for number in pair)
+        return all(_held(reference, layer) == _held(candidate, layer) for layer in layers)
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """The values that must be there to run `layer` alone, in whichever network."""

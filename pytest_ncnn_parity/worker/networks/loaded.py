@@ -55,7 +55,7 @@ class LoadedNet:
         self._int8 = int8
         self._check_available()
         graph = None if int8 is None else int8.graph
-        on_vulkan = self._device_index() if self.setup.on_vulkan else None
+        on_vulkan = self.setup.device_index if self.setup.on_vulkan else None
         self.native: NativeNet = self._machine.load(
             self._load_step, model, graph, self._options(threads), on_vulkan
         )
@@ -72,17 +72,13 @@ class LoadedNet:
     def _check_available(self) -> None:
         architecture = self._machine.architecture
         if self.setup.on_vulkan:
-            self._machine.require_vulkan(self._device_index())
+            self._machine.require_vulkan(self.setup.device_index)
         elif self.setup.half == "fp16" and is_x86(architecture):
             raise Unavailable(
                 # bit for bit what fp32 gives; short, for terminals give each reason one line
                 f"ncnn ignores fp16 on {architecture}; use ARM or Vulkan",
                 lasting=True,
             )
-
-    def _device_index(self) -> int:
-        _, _, index = self.spec.device.partition(":")
-        return int(index or 0)
 
     @property
     def _load_step(self) -> Step:
@@ -111,7 +107,7 @@ class LoadedNet:
 
     @property
     def device_name(self) -> str:
-        return self._machine.device_name(self._device_index()) if self.setup.on_vulkan else "cpu"
+        return self._machine.device_name(self.setup.device_index) if self.setup.on_vulkan else "cpu"
 
     def counterpart(self, layer: Layer) -> None:
         """None: the layers are the spec's own."""
@@ -159,7 +155,11 @@ class LoadedNet:
     def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
         """Refuse to upload int8 where ncnn cannot: it would go on without the value, and may crash."""
         int8 = next((blob for blob, value in values.items() if value.int8), None)
-        if int8 is None or not _on_vulkan(self, layer) or self._machine.takes_int8(self._device_index()):
+        if (
+            int8 is None
+            or not _on_vulkan(self, layer)
+            or self._machine.takes_int8(self.setup.device_index)
+        ):
             return
         detail = f"{int8} is int8 from the CPU, which ncnn cannot upload to {self.device_name}"
         raise failed(step, "refused", detail)

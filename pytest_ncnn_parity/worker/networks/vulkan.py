@@ -18,7 +18,7 @@ CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
 INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
 
 NVIDIA = 0x10DE
-DISCRETE = 0  # of GpuInfo.type (src/gpu.h)
+DISCRETE, SOFTWARE = 0, 3  # of GpuInfo.type (src/gpu.h)
 
 
 def require(index: int) -> None:
@@ -46,6 +46,12 @@ def is_discrete(index: int) -> bool:
     """Whether there is a device `index`, and it is a discrete GPU."""
     there = index < ncnn.get_gpu_count()
     return there and int(ncnn.get_gpu_info(index).type()) == DISCRETE
+
+
+def is_software(index: int) -> bool:
+    """Whether there is a device `index`, and it is the CPU itself, as llvmpipe is."""
+    there = index < ncnn.get_gpu_count()
+    return there and int(ncnn.get_gpu_info(index).type()) == SOFTWARE
 
 
 def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:

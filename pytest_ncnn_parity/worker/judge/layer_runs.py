@@ -1,0 +1,49 @@
+"""What networks make of the layer at hand: each is run once for all comparisons that want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.values.blob import Made
+
+
+class LayerRuns:
+    """What networks made of the layer at hand, each once for all the comparisons that want it."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+        self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
+
+    def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
+        """`layer` in `net`, on `blobs` rounded to `feed`."""
+        key = (net.spec, feed)
+        if key not in self._known:
+            try:
+                self._known[key] = net.run_layer(layer, blobs, feed)
+            except StepFailed as failed:
+                self._known[key] = failed
+        outputs = self._known[key]
+        if isinstance(outputs, StepFailed):
+            raise outputs
+        return outputs
+
+    def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
+        """Drop what none of the `waiting` cases still wants: together they are the peak of memory."""
+        wanted = set()
+        for case in waiting:
+            if case.candidate is not None:
+                with suppress(StepFailed, Unavailable):
+                    feed = self._sample.nets[case.candidate].execution(layer).feed
+                    numbers = (case.reference, case.candidate, self._sample.job.trajectory)
+                    wanted |= {(self._sample.job.nets[number], feed) for number in numbers}
+        self._known = {key: outputs for key, outputs in self._known.items() if key in wanted}
+
+    def clear(self) -> None:
+        """Go on to the next layer."""
+        self._known.clear()

@@ -1,0 +1,26 @@
+"""Which network's fp32 stands in for the device's own, where that is dear and the CPU's is cheap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks import vulkan
+from pytest_ncnn_parity.worker.networks.execution import Net
+
+
+def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
+    """The trajectory, if it may stand in for the reference of `case`; None: ask the reference.
+
+    A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times slower than the kernels
+    that ncnn has for the CPU. A 16-bit candidate that agrees with those is right, whatever the device
+    makes of fp32, which has cases of its own. What it disagrees with, the device's fp32 is asked about.
+    On a GPU fp32 costs less than on the CPU: there the reference is always asked.
+    """
+    reference, trajectory = sample.job.nets[case.reference], sample.trajectory
+    if case.half is None or not (reference.setup.on_vulkan and candidate.setup.on_vulkan):
+        return None
+    if replace(reference, device=trajectory.spec.device) != trajectory.spec or candidate.spec.worker:
+        return None
+    return trajectory if vulkan.is_software(reference.setup.device_index) else None
