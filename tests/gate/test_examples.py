@@ -82,7 +82,7 @@ def test_accumulate_needs_31_1_on_one_layer(gate: Gate, example: Callable[[str],
     assert float(case["metrics"]["reference_absmax"]) < 65504
     fix = run.fixes["fp16-vs-fp32-vulkan"]
     assert (fix["masks"], fix["verified"]) == ({"average": 1}, True)
-    # where Vulkan is the CPU itself, the device's own fp32 is run where 16 bits do not agree with the CPU's
+    # where Vulkan is the CPU itself, its fp32 is asked about what does not agree with the CPU's
     software = "llvmpipe" in case["device"]
     compared = {
         outcome: {
