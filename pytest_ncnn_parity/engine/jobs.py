@@ -80,12 +80,17 @@ def judge(
     return replace(job, probe=probe, tells_load_failures=first)
 
 
-def trial(plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int], threads: int) -> Judge:
-    """Judge `cases` as if the layers had `masks`, by number, without reloading the network."""
+def trial(
+    plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int] | None, threads: int
+) -> Judge:
+    """Judge `cases` as if the layers had `masks`, by number, without reloading the network.
+
+    None: the masks of the files that their candidates run, which are others in each trial.
+    """
     nets = _Nets(plan)
-    specs = [nets.case(case, mixed=True) for case in cases]
+    specs = [nets.case(case, mixed=masks is not None) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
-    return replace(job, masks=tuple(masks), probe=False, remember=True)
+    return replace(job, masks=None if masks is None else tuple(masks), probe=False, remember=True)
 
 
 def verify(

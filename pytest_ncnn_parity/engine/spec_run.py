@@ -165,8 +165,8 @@ class SpecRun:
         by_id = {case.id: case for case in cases}
         return [self._weighed(sample, by_id[result.id], result) for result in results]
 
-    def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int]) -> list[Result]:
-        """Judge `cases` as if the layers had `masks`, by number, without a reload."""
+    def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int] | None) -> list[Result]:
+        """Judge `cases` as if the layers had `masks`, by number, without a reload; None: their own."""
         return self._judged(jobs.trial(self.plan, sample, cases, masks, self.settings.threads))
 
     def verify(self, sample: str, cases: Sequence[Case], param: Path, repeats: int) -> list[Result]:

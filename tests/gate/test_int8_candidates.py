@@ -114,6 +114,9 @@ def test_the_layers_to_leave_in_floats_are_found_and_mend_the_model(
     for name in ("wide", "narrow"):
         spec = pytester.path / f"{name}.parity.yaml"
         spec.write_text(spec.read_text("utf-8") + (strict if name == "narrow" else ""), "utf-8")
+    few = gate("-k", "narrow", "--ncnn-parity-fix-runs=2").report["models"][0]["fixes"][0]
+    assert (few["verified"], few["in_float"], few["runs"]) == (False, [], 2)
+    assert "; best so far, with depthwise0 in floats: out0 sqnr " in few["how"]
     run = gate("--ncnn-parity-fix=write")
     fixes = {model["spec"].partition(".")[0]: model["fixes"][0] for model in run.report["models"]}
     assert fixes["wide"]["in_float"] == ["depthwise1", "project1"]

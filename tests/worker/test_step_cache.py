@@ -82,6 +82,17 @@ def test_closed_it_forgets() -> None:
     assert steps.fresh("a") == "a"
 
 
+def test_the_steps_of_a_network_that_goes_are_forgotten() -> None:
+    cache, gone, kept = StepCache(), object(), object()
+    outputs = {"out": Blob(None, np.zeros(1, np.float32))}
+    cache.open()
+    for owner in (gone, kept):
+        cache.get(lambda owner=owner: (owner, "a"), lambda: outputs)
+    cache.forget(gone)
+    assert cache.get(lambda: (kept, "a"), dict) is outputs
+    assert cache.get(lambda: (gone, "a"), dict) == {}
+
+
 def test_a_step_that_fails_is_taken_again() -> None:
     cache, turns = StepCache(), count()
 

@@ -48,7 +48,10 @@ class Lockstep:
         for case in self._waiting:
             if case.layer is not None:
                 self._cases.setdefault(case.layer, []).append(case)
-        followed = [case for case in self._waiting if job.accumulated or self._runs_other_files(case)]
+        probed = (
+            self._waiting if job.probe else ()
+        )  # of what is but tried nobody asks where an error grows
+        followed = [case for case in probed if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
         self._natures = Natures(graph, outputs, sample.run_reference)
         self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
@@ -123,10 +126,10 @@ class Lockstep:
         """The layers to run: what the layer cases need, and what reads the values they judge.
 
         A network is run as a whole only if all its layers can be fed, for elsewhere ncnn may corrupt
-        memory: what shapes do not show beforehand, steps do. Where masks are tried, both were seen.
+        memory: what shapes do not show beforehand, steps do. In the trials of a search, both were seen.
         """
         wanted: set[str] = set()
-        if self._sample.job.masks is None:
+        if not self._sample.job.remember:
             wanted.update(self._doubtful_outputs())
         for number, cases in self._cases.items():
             outputs = self._sample.graph.layers[number].outputs

@@ -155,7 +155,8 @@ class WholeRuns:
             metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
         # what 16 bits lose is what users get, and masks fix it: for a whole run that is no excuse
-        asked = self._sample.job.probe or case.half is None or is_nearly_right(metrics)
+        coarse = case.half is not None or evidence.in_int8
+        asked = self._sample.job.probe or not coarse or is_nearly_right(metrics)
         if case.comparison not in red and asked and not metrics.integers:
             noise = self._rounding.of(case, blob, outputs[blob], value.array)
             evidence = replace(evidence, noise=noise.factor if noise.explains else None)

@@ -30,6 +30,8 @@ from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 
+_Key = tuple[Model, str]  # what distinguishes loaded networks: the model, and how it is run
+
 
 @dataclass(frozen=True)
 class _Load:
@@ -40,9 +42,9 @@ class _Load:
     label: str
 
     @property
-    def key(self) -> str:
+    def key(self) -> _Key:
         options = sorted(self.spec.options.items())
-        return repr((self.model, self.spec.device, self.spec.precision, options, self.spec.worker))
+        return self.model, repr((self.spec.device, self.spec.precision, options, self.spec.worker))
 
 
 class Pool:
@@ -52,8 +54,8 @@ class Pool:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
         self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
-        self._unpatched: set[str] = set()  # keys of what jobs have named of the spec's own network
-        self._loaded: dict[str, LoadedNet | StepFailed | Unavailable] = {}
+        self._unpatched: set[_Key] = set()  # keys of what jobs have named of the spec's own network
+        self._loaded: dict[_Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
         self._counterparts: dict[tuple[Model, Model], Counterparts] = {}
@@ -68,7 +70,9 @@ class Pool:
         """
         self._far.prepare(job.workers)
         remember = isinstance(job, Judge) and job.remember
-        if not (remember and self._cache.is_open):
+        if remember and self._cache.is_open:
+            self._drop_other_files(job)
+        else:
             named = {load.key: load for spec in job.nets for load in self._loads(job, spec)}
             here = {key: load for key, load in named.items() if not load.spec.worker}
             self._unpatched |= {key for key, load in here.items() if load.model == job.models[0]}
@@ -77,10 +81,30 @@ class Pool:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
             self._int8 = {model: int8 for model, int8 in self._int8.items() if model in job.models}
+            self._counterparts = {
+                pair: both for pair, both in self._counterparts.items() if set(pair) <= set(job.models)
+            }
         if remember:
             self._cache.open()
         else:
             self._cache.close()
+
+    def _drop_other_files(self, job: Job) -> None:
+        """Drop what is of files that `job` does not name: those of another trial."""
+        named = {(model.param, model.bin) for model in job.models}
+
+        def is_named(model: Model) -> bool:
+            return (model.param, model.bin) in named
+
+        for key in [key for key in self._loaded if not is_named(key[0])]:
+            net = self._loaded.pop(key)
+            self._cache.forget(net)
+            self._drop(net)
+        self._graphs = {model: graph for model, graph in self._graphs.items() if is_named(model)}
+        self._int8 = {model: int8 for model, int8 in self._int8.items() if is_named(model)}
+        self._counterparts = {
+            pair: both for pair, both in self._counterparts.items() if all(map(is_named, pair))
+        }
 
     def graph(self, model: Model) -> Graph:
         """The network of `model`, as its text has it."""

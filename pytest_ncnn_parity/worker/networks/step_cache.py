@@ -39,6 +39,12 @@ class StepCache:
         self._size = 0
         self._kept.clear()
 
+    def forget(self, owner: object) -> None:
+        """Forget the steps of which `owner` is the first part of the key."""
+        for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is owner]:
+            _, size, _ = self._kept.pop(key)
+            self._size -= size
+
     def get(self, key: Callable[[], Hashable], make: Callable[[], Made]) -> Made:
         """What `make` gives, or gave when it was called for the same key."""
         if not self._open:

@@ -1,0 +1,180 @@
+"""Runs a model in int8 with some of its layers put back in floats, each time from files of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
+from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.splice import Weights, quantized_layer, spliced
+from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.repair.outputs import OutputError, OutputErrors, output_errors
+from pytest_ncnn_parity.repair.problem import Problem
+from pytest_ncnn_parity.repair.trials import SearchBudget
+
+
+@dataclass
+class FloatTrials:
+    """The oracle of a search for layers to leave in floats; see `search_floats`."""
+
+    run: SpecRun
+    comparison: Comparison
+    problem: Problem
+    folder: Path
+    budget: SearchBudget
+    _known: dict[tuple[frozenset[int], str], OutputErrors] = field(default_factory=dict)
+    _files: tuple[frozenset[int], OtherFiles] | None = None  # those of the last run
+
+    @cached_property
+    def names(self) -> Mapping[int, str]:
+        """By number of the layers here that can be put back, what they are called in int8."""
+        other = self.run.plan.other(self.comparison)
+        assert other is not None
+        layers = {number: quantized_layer(at) for number, at in other.of.items()}
+        return {number: layer.name for number, layer in layers.items() if layer is not None}
+
+    @cached_property
+    def cases(self) -> Mapping[str, list[Case]]:
+        """By sample, the outputs that must be right."""
+        outputs = {
+            sample: [case for case in cases if case.output is not None]
+            for sample, cases in self.problem.cases.items()
+        }
+        return {sample: cases for sample, cases in outputs.items() if cases}
+
+    @cached_property
+    def own(self) -> Mapping[int, float]:
+        """By the number of a layer, the least signal to noise of itself in any sample, in dB."""
+        own: dict[int, float] = {}
+        for sample in self.run.plan.spec.inputs:
+            results = self.run.results(sample)
+            for case in self.run.plan.cases(self.comparison, sample):
+                metrics = results[case.id].metrics if case.id in results else None
+                if case.layer is not None and metrics is not None:
+                    least = own.get(case.layer.number, math.inf)
+                    own[case.layer.number] = min(least, metrics.sqnr_db)
+        return own
+
+    @cached_property
+    def _samples(self) -> list[str]:
+        """In the order in which they are asked, the likeliest to fail first."""
+        return sorted(self.cases, key=lambda sample: self._least(self._before(sample)))
+
+    def _before(self, sample: str) -> OutputErrors:
+        results = self.run.results(sample)
+        cases = [case for case in self.cases[sample] if case.id in results]
+        return output_errors((case, results[case.id]) for case in cases)
+
+    def holds(self, in_float: Collection[int]) -> bool:
+        """Whether all outputs are right. Raises Spent where no run is left."""
+        for sample in list(self._samples):
+            if not hold(self._errors(frozenset(in_float), sample)):
+                self._samples.remove(sample)
+                self._samples.insert(0, sample)
+                return False
+        return True
+
+    def sqnr_db(self, in_float: Collection[int]) -> float:
+        """The least signal to noise of the outputs that were red, in the worst sample, in dB."""
+        return self._least(self._errors(frozenset(in_float), self._worst))
+
+    @cached_property
+    def _worst(self) -> str:
+        return self._samples[0]
+
+    @property
+    def before(self) -> float:
+        """`sqnr_db` with nothing in floats."""
+        return self._least(self._before(self._worst))
+
+    def spent(self) -> float:
+        """The share of the budget that is spent, of runs or seconds."""
+        return max(self.budget.used / self.budget.runs, self.budget.took / self.budget.seconds)
+
+    def seen(self, in_float: Collection[int]) -> OutputErrors:
+        """The errors of the outputs in those samples that have been run."""
+        chosen = frozenset(in_float)
+        known = [self._known[chosen, sample] for sample in self.cases if (chosen, sample) in self._known]
+        return joined(known)
+
+    def proven(self, in_float: Collection[int], repeats: int) -> OutputErrors:
+        """The errors of the outputs in the worst of some runs of every sample, beyond the budget."""
+        samples = [sample for sample in self.cases for _ in range(repeats)]
+        return joined([self._ran(frozenset(in_float), sample, proof=True) for sample in samples])
+
+    @property
+    def files(self) -> tuple[Path, Path] | None:
+        """The .param and the weights that were run last."""
+        return None if self._files is None else (Path(self._files[1].param), Path(self._files[1].bin))
+
+    def _least(self, errors: OutputErrors) -> float:
+        red = [name for name, error in self.problem.outputs.items() if error.failed]
+        return min(
+            (error.sqnr_db for name, error in errors.items() if not red or name in red), default=0.0
+        )
+
+    def _errors(self, in_float: frozenset[int], sample: str) -> OutputErrors:
+        key = (in_float, sample)
+        if key not in self._known:
+            self.budget.spend()
+            purpose = f"layers in floats, run {self.budget.used} of at most {self.budget.runs}"
+            with self.run.working_on(purpose):
+                self._known[key] = self._ran(in_float, sample)
+        return self._known[key]
+
+    def _ran(self, in_float: frozenset[int], sample: str, proof: bool = False) -> OutputErrors:
+        """`proof`: from files that are loaded afresh, run without what is known of other runs."""
+        candidate = self.comparison.candidate
+        assert candidate is not None
+        files = replace(candidate, model=self._written(in_float))
+        own = replace(self.comparison, candidate=files)
+        moved = {case.id: replace(case, comparison=own) for case in self.cases[sample]}
+        cases = list(moved.values())
+        if proof:
+            results = self.run.judge(sample, cases, probe=False)
+        else:
+            results = self.run.trial(sample, cases, None)
+        return output_errors((moved[result.id], result) for result in results)
+
+    def _written(self, in_float: frozenset[int]) -> OtherFiles:
+        if self._files is None or self._files[0] != in_float:
+            other = self.run.plan.other(self.comparison)
+            assert other is not None
+            floats, int8 = self._weights
+            text, content = spliced(other, int8, floats, in_float)
+            for path in self.files or ():
+                path.unlink()
+            # a name that the worker has not seen: it knows files by their names
+            stem = self.folder / f"in-floats-{self.budget.used}-{len(in_float)}"
+            files = OtherFiles(f"{stem}.param", f"{stem}.bin")
+            Path(files.param).write_text(text, "utf-8")
+            Path(files.bin).write_bytes(content)
+            self._files = in_float, files
+        return self._files[1]
+
+    @cached_property
+    def _weights(self) -> tuple[Weights, Weights]:
+        """Of the model in floats, and of the one in int8."""
+        spec, other = self.run.plan.spec, self.comparison.other_files
+        assert other is not None
+        spans = self.run.weights(next(iter(self.cases)), self.comparison)
+        floats, int8 = zip((spec.bin, spec.beside(other)[1]), spans, strict=True)
+        return Weights(floats[0].read_bytes(), floats[1]), Weights(int8[0].read_bytes(), int8[1])
+
+
+def hold(errors: OutputErrors) -> bool:
+    """Whether the outputs are right."""
+    return bool(errors) and not any(error.failed for error in errors.values())
+
+
+def joined(some: Collection[OutputErrors]) -> OutputErrors:
+    """The largest error of each output in any of `some`."""
+    errors: dict[str, OutputError] = {}
+    for one in some:
+        for output, error in one.items():
+            errors[output] = errors.get(output, error).joined(error)
+    return errors
