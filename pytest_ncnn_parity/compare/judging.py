@@ -30,8 +30,8 @@ def judge(
         return replace(compare(candidate, reference, Tolerance()), integers=True)
     if nature is UNKNOWN and not whole:
         return compare(candidate, reference, tolerance)
-    by_largest = nature.parts is None and not nature.unit and not whole  # which compare finds itself
-    own = None if by_largest else scale_of(reference, nature, tolerance.scaled, whole)
+    known = whole or nature.unit or nature.parts is not None or nature.gate is not None
+    own = scale_of(reference, nature, tolerance.scaled, whole) if known else None  # the largest
     metrics = compare(candidate, reference, tolerance, own)
     scale = metrics.reference_absmax if own is None else own
     if nature.sums_to_one and tolerance.scaled:

@@ -18,7 +18,7 @@ class Nature:
     element, of a shape that broadcasts to the value's, and a natural scale for each such integer in
     `units`. `sums_to_one`: probabilities that add up to 1 along the axis `along`; of copies that axis is
     not known (None), but their total is. `integers`: whole numbers, of whatever type; they
-    are right or wrong, and not near.
+    are right or wrong, and not near. `gate`: of a value times a probability, the unit of each element.
     """
 
     unit: float = 0.0
@@ -27,6 +27,7 @@ class Nature:
     sums_to_one: bool = False
     along: int | None = None
     integers: bool = False
+    gate: npt.NDArray[Any] | None = None
 
 
 UNKNOWN = Nature()

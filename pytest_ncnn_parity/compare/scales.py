@@ -21,6 +21,9 @@ Array = npt.NDArray[Any]
 # reference's values, errs by the format's steps: by 0.003, the most seen of Sigmoid, TanH and Softmax.
 OUTPUT_UNIT = 0.5
 LAYER_UNIT = 0.25
+# Of what a probability lets through, each element is taken to be at least this share of the value times
+# the probability's scale: exp(-x) is inf in fp16 from 11.1 on, so that a factor of 1.5e-5 becomes 0.
+GATE_UNIT = 0.05
 LEAST_PART = 1e-4  # of the largest value: no part is judged by less
 # Rows of one maker: so far apart they are of other units. 24 apart were rows of an int8 detector's raw
 # heads, which are off by a fifth of their own largest value.
@@ -37,6 +40,11 @@ def scale_of(reference: Array, nature: Nature, scaled: float, whole: bool) -> Sc
 
     `whole`: an output of a whole network, whose rows are looked at. `scaled`: the tolerance's share.
     """
+    scale = _without_gate(reference, nature, scaled, whole)
+    return scale if nature.gate is None else np.maximum(scale, GATE_UNIT * nature.gate)
+
+
+def _without_gate(reference: Array, nature: Nature, scaled: float, whole: bool) -> Scale:
     size = np.abs(np.where(np.isfinite(reference), reference, 0.0))
     largest = float(size.max(initial=0.0))
     if nature.parts is not None:

@@ -67,6 +67,7 @@ CONTROLS: Mapping[str, Build] = MappingProxyType(
         "integers": partial(tolerated.words, hot=False),
         "winograd transforms": partial(planted.winograd, hot=False),
         "int8 chains": partial(planted.int8, hot=False),
+        "gates": tolerated.gates,
     }
 )
 ENDS = (
@@ -77,6 +78,7 @@ ENDS = (
     "edges",
     "saturation: bounds",
     "detections",
+    "gates",
 )
 
 

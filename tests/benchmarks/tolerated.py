@@ -163,6 +163,19 @@ def probabilities(net: Trunk, hot: bool = False) -> set[str]:
     return set()
 
 
+def gates(net: Trunk, hot: bool = False) -> set[str]:
+    """A value times a mask that lets nothing through: 1e-5 and less, which fp16 makes 0."""
+    kept, net.x = net.fork(2)
+    net.conv(size=1.0, bias=None)
+    net.add("BinaryOp", "little", f"0=1 1=1 2={net.rng.uniform(12, 22):.3f}")
+    net.add("Sigmoid", "mask")
+    kinds = (("BinaryOp", "0=2"), ("Eltwise", "0=0"))
+    kind, params = kinds[net.rng.randint(len(kinds))]
+    net.add(kind, "masked", params, inputs=[kept, net.x])
+    net.add("Permute", "permuted", f"0={net.rng.randint(6)}")
+    return set()
+
+
 def sharp_map(net: Trunk, hot: bool = False) -> set[str]:
     """A map of 0 and 1 with steep edges between, as text detectors draw it."""
     net.conv(1, 5, size=float(net.rng.uniform(20, 40)))

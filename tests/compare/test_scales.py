@@ -54,6 +54,49 @@ def test_a_row_off_by_what_its_precision_takes_is_green(precision: str) -> None:
             assert judge(candidate, reference, OUTPUTS[precision], nature, whole=True).agrees
 
 
+GATED = DEFAULTS["fp16"].output
+
+
+def gated(suppressed: float) -> tuple[np.ndarray, np.ndarray, Nature]:
+    """A value, and probabilities that let half of it through; where they do not, it is larger."""
+    rng = np.random.default_rng(0)
+    value = rng.normal(0, 20, 4000)
+    probability = rng.uniform(0, 1, 4000)
+    value[:2000] *= suppressed
+    probability[:2000] = 2e-6
+    return value, probability, Nature(gate=np.abs(value))
+
+
+def test_what_a_gate_holds_back_may_be_0() -> None:
+    value, probability, _ = gated(suppressed=1.0)
+    for places in (slice(0, 2000), slice(None)):
+        held = np.where(probability[places] < 1.5e-5, 0.0, probability[places])
+        reference = value[places] * probability[places]
+        of_places = Nature(gate=np.abs(value[places]))
+        assert judge(value[places] * held, reference, GATED, of_places, whole=True).agrees
+    assert not judge(0.0 * value[:2000], (value * probability)[:2000], GATED, whole=True).agrees
+
+
+@pytest.mark.parametrize("suppressed", [1.0, 1e3])
+@pytest.mark.parametrize("by", [0.9, 1.1])
+def test_a_gate_wrong_by_a_tenth_is_red(by: float, suppressed: float) -> None:
+    value, probability, nature = gated(suppressed)
+    reference = value * probability
+    assert not judge(value * probability * by, reference, GATED, nature, whole=True).agrees
+    largest = int(np.abs(reference).argmax())  # and so is one element
+    candidate = reference.copy()
+    candidate[largest] *= by
+    assert not judge(candidate, reference, GATED, nature, whole=True).agrees
+
+
+def test_a_gate_that_lets_through_what_it_should_not_is_red() -> None:
+    value, probability, _ = gated(1.0)
+    wrong = np.where(probability < 1e-5, 0.01, probability)[:2000]
+    reference = (value * probability)[:2000]
+    of_places = Nature(gate=np.abs(value[:2000]))
+    assert not judge(value[:2000] * wrong, reference, GATED, of_places, whole=True).agrees
+
+
 def test_recorded_scores_of_another_size_are_red_whichever_side_is_large() -> None:
     small, large = detections(), detections()
     small[4], large[4] = 0.0003, 1.0

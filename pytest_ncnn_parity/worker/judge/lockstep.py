@@ -63,7 +63,7 @@ class Lockstep:
         self._runs = LayerRuns(sample)
         reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
-        self._underflows = Underflows(reference, nets)
+        self._underflows = Underflows(reference, nets, self._natures)
         self._own_values = OwnValues(reference)
         self._not_finite = NotFinite()
         self._judge = LayerJudge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from pytest_ncnn_parity.compare.detections import match
 from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
@@ -16,6 +17,7 @@ from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.parts import Parts
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
+from pytest_ncnn_parity.worker.judge.gates import Gates
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -28,14 +30,16 @@ class Natures:
         self._graph = graph
         self._run = run
         self._parts = Parts(graph, outputs)
+        self._gates = Gates(graph, graph.outputs if outputs is None else outputs, run)
 
     @property
     def layers(self) -> set[int]:
         """Numbers of the layers that must be stepped for their parts to be known."""
-        return self._parts.layers
+        return self._parts.layers | self._gates.layers
 
     def follow(self, layer: Layer, blobs: Made) -> None:
         """Take note of what `layer` made: its inputs and outputs are among `blobs`."""
+        self._gates.follow(layer, blobs)
         names = (*layer.inputs, *layer.outputs)
         if layer.number not in self._parts.layers or any(blob not in blobs for blob in names):
             return
@@ -81,7 +85,11 @@ class Natures:
             detail = f"shape {candidate.shape}, the reference's is {reference.shape}"
             raise failed(Step("compare", name=blob), "shape", detail)
         nature = self._parts.nature(blob, reference.ndim)
-        return judge(candidate, reference, tolerance, nature, whole)
+        metrics = judge(candidate, reference, tolerance, nature, whole)
+        gate = None if metrics.agrees else self._gates.unit(blob, whole)
+        if gate is None or gate.shape != reference.shape:
+            return metrics
+        return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
 
     def threshold_decides(
         self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance
@@ -96,7 +104,7 @@ class Natures:
 
     def scale(self, blob: str, reference: Array, tolerance: Tolerance, whole: bool) -> Scale:
         """What the errors of a value are measured by; `whole` as in `worst`."""
-        nature = self._parts.nature(blob, reference.ndim)
+        nature = replace(self._parts.nature(blob, reference.ndim), gate=self._gates.unit(blob, whole))
         return scale_of(reference, nature, tolerance.scaled, whole)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
+from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -24,8 +24,9 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 class Underflows:
     """Follows tiny values from their makers to their readers. One per sample."""
 
-    def __init__(self, reference: Reference, nets: JobNets) -> None:
+    def __init__(self, reference: Reference, nets: JobNets, natures: Natures) -> None:
         self._reference = reference
+        self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values fp16 makes 0
         self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
@@ -110,7 +111,7 @@ class Underflows:
             expected = self._reference.blobs[output].array
             if value.array.shape != expected.shape:
                 continue  # as of what a detector finds: the case of the layer itself says so
-            metrics = compare(value.array, expected, tolerance)
+            metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
             if not metrics.agrees:
                 return Underflow(
                     blob=blob,

@@ -1,0 +1,104 @@
+"""The units of gated values, as ncnn itself multiplies and copies them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network import Network
+
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker.judge.gates import Gates
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+SHAPE = (4, 3, 5)
+
+
+def followed(net: Network, folder: Path) -> tuple[Gates, Made]:
+    """The network run layer by layer on the CPU, with its gates."""
+    net.write(folder / "net")
+    graph = param.read(str(folder / "net.param"))
+    model = Model(str(folder / "net.param"), str(folder / "net.bin"))
+    loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), model, graph.masks, 1, lambda _: None)
+    values = {"in0": Blob.of(np.random.RandomState(1).normal(0, 1, SHAPE).astype(np.float32))}
+    gates = Gates(graph, graph.outputs, loaded.run_layer)
+    for layer in graph.layers:
+        if layer.type != "Input":
+            values.update(loaded.run_layer(layer, values))
+        gates.follow(layer, values)
+    return gates, values
+
+
+def product(net: Network, operator: str = "BinaryOp 0=2") -> str:
+    """A value of size 20, times a probability."""
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    a, b = net.split("in0", 2)
+    net.layer("BinaryOp", "value", [a], params="0=2 1=1 2=20.0")
+    net.layer("Sigmoid", "gate", [b])
+    kind, params = operator.split()
+    return net.layer(kind, "product", ["value", "gate"], params=params)
+
+
+@pytest.mark.parametrize("operator", ["BinaryOp 0=2", "Eltwise 0=0"])
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([], lambda size: size),
+        ([("Permute", "0=3")], lambda size: size.transpose(1, 2, 0)),
+        ([("Reshape", "0=-1"), ("BinaryOp", "0=2 1=1 2=-3.0")], lambda size: 3.0 * size.ravel()),
+        ([("Crop", "0=1 1=1 2=1 3=3 4=2 5=3")], lambda size: size[1:, 1:, 1:4]),
+        ([("ReLU", "")], lambda _: None),  # a value of its own
+    ],
+    ids=["product", "permuted", "times a number", "cropped", "another layer"],
+)
+def test_the_unit_of_a_product_is_the_value(
+    operator: str, layers: list[tuple[str, str]], expected: object, tmp_path: Path
+) -> None:
+    net = Network()
+    blob = product(net, operator)
+    for i, (kind, params) in enumerate(layers):
+        blob = net.layer(kind, f"step{i}", [blob], params=params)
+    gates, values = followed(net, tmp_path)
+    right = expected(np.abs(values["value"].array))  # type: ignore[operator]
+    unit = gates.unit(blob, whole=True)
+    assert (unit is None) == (right is None)
+    if right is not None:
+        np.testing.assert_allclose(unit, right, rtol=1e-6)
+
+
+def test_beside_a_product_concat_has_no_unit(tmp_path: Path) -> None:
+    net = Network()
+    blob = product(net)
+    other = net.layer("MemoryData", "other", params="0=5 1=3 2=2", weights=[np.ones((2, 3, 5))])
+    net.layer("Concat", "both", [blob, other], ["out0"], params="0=0")
+    gates, values = followed(net, tmp_path)
+    unit = gates.unit("out0", whole=True)
+    assert unit is not None
+    np.testing.assert_allclose(unit[:4], np.abs(values["value"].array), rtol=1e-6)
+    assert not unit[4:].any()
+
+
+def test_a_gate_for_each_channel_and_one_behind_another(tmp_path: Path) -> None:
+    net = Network()
+    once, again = net.split(product(net), 2)
+    net.layer("Pooling", "mean", [again], params="0=1 4=1")
+    net.layer("Sigmoid", "second", ["mean"])
+    net.layer("Reshape", "channels", ["second"], params="0=1 1=1 2=4")
+    net.layer("BinaryOp", "twice", [once, "channels"], ["out0"], params="0=2")
+    gates, values = followed(net, tmp_path)
+    size, gate, second = (np.abs(values[name].array) for name in ("value", "gate", "channels"))
+    unit = gates.unit("out0", whole=True)
+    np.testing.assert_allclose(unit, size * gate + size * second, rtol=1e-5)
+
+
+def test_probabilities_alone_are_no_gate(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    a, b = net.split("in0", 2)
+    net.layer(
+        "BinaryOp", "both", [net.layer("Sigmoid", "p", [a]), net.layer("TanH", "q", [b])], params="0=2"
+    )
+    gates, _ = followed(net, tmp_path)
+    assert gates.layers == set()
+    assert gates.unit("both", whole=False) is None
