@@ -19,9 +19,11 @@ from typing import Any
 
 import pytest
 
+import pytest_ncnn_parity
 from pytest_ncnn_parity.report import document
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(pytest_ncnn_parity.__file__).parent  # as it is tested: here, or installed
 EXAMPLES = ROOT / "example_models"
 SHARED = ROOT.parent / "shared" / "models"
 

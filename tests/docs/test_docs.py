@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import PACKAGE, ROOT
 from constructs.table import markdown
 
 from pytest_ncnn_parity import options
@@ -76,10 +76,9 @@ def test_what_a_page_points_at_is_there(path: Path) -> None:
 
 
 def test_the_map_has_every_folder_and_every_module_beside_them() -> None:
-    package = ROOT / "pytest_ncnn_parity"
-    inits = (*package.glob("*/__init__.py"), *package.glob("worker/*/__init__.py"))
-    folders = {f"{path.parent.relative_to(package)}/" for path in inits}
-    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    inits = (*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("worker/*/__init__.py"))
+    folders = {f"{path.parent.relative_to(PACKAGE)}/" for path in inits}
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
     table = page("how-it-works").partition("## Where everything is")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([\w./]+)` \|", table, re.MULTILINE))
     assert named == folders | modules

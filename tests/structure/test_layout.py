@@ -8,9 +8,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import PACKAGE, ROOT
 
-PACKAGE = "pytest_ncnn_parity"
 # each room may import from those that stand below it
 FLOORS = """
 plugin
@@ -56,11 +55,11 @@ UNTYPED = {  # where JSON or YAML is parsed or written
 
 
 def named(path: Path) -> str:
-    *folders, name = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+    *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(folders if name == "__init__" else [*folders, name])
 
 
-PATHS = {named(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+PATHS = {named(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 @cache
@@ -85,7 +84,7 @@ def inside(module: str) -> Iterator[str]:
     """The modules of this package that `module` imports."""
     for name in imports(module):
         package, _, path = name.partition(".")
-        if package == PACKAGE:
+        if package == PACKAGE.name:
             yield path if path in PATHS else path.rpartition(".")[0]
 
 
