@@ -15,18 +15,18 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityError, cut
 
-# programs, and Debian's packages that have them
+# the programs this needs, and the Debian packages that contain them
 NEEDED = {"qemu-aarch64": "qemu-user", "apt-get": "apt", "dpkg": "dpkg"}
-PACKAGES = ("python3", "libstdc++6")  # of ARM64, with what they depend on
+PACKAGES = ("python3", "libstdc++6")  # for ARM64; their dependencies are added
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
-CPU = "cortex-a76"  # has fp16 arithmetic, and is emulated as fast as any
-MADE = "made"  # the file that says what a folder holds, written last
-SECONDS = 600.0  # for one command
-WHY = 300  # characters of what a command says went wrong
+CPU = "cortex-a76"  # it has fp16 arithmetic, and its emulation is as fast as any other's
+MADE = "made"  # this file says what the folder contains; it is written last
+SECONDS = 600.0  # the limit for one command
+WHY = 300  # how many characters of a failed command's output are shown
 NO_SOURCE = "no source of this system has any"
 ELSEWHERE = "docs/workers.md says what else there is"
 
-# -0: so that sys.executable is the script, and what Python starts is emulated as well
+# -0 makes sys.executable this script, so that the processes that Python starts are emulated as well
 SCRIPT = """\
 #!/bin/sh
 exec {qemu} -0 {script} -cpu "${{ARM_CPU:-{cpu}}}" -L {root} -E LD_LIBRARY_PATH= \\
@@ -84,7 +84,7 @@ def _refuse_what_lacks() -> None:
 def _make(folder: Path, ncnn: str) -> None:
     apt, root, site = folder / "apt", folder / "root", folder / "site"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MADE).write_text("", "utf-8")  # what is in here from now on is ours
+    (folder / MADE).write_text("", "utf-8")  # from now on everything in this folder is ours
     for old in (apt, root, site):
         shutil.rmtree(old, ignore_errors=True)
     for new in (apt / "lists" / "partial", apt / "cache" / "archives" / "partial", root):
@@ -92,14 +92,14 @@ def _make(folder: Path, ncnn: str) -> None:
     (apt / "status").touch()
     own = _apt(apt)
     unlisted = "the packages of ARM64 could not be listed"
-    said = _run([*own, "update"], unlisted)  # a source that it cannot reach is a warning to apt-get
+    said = _run([*own, "update"], unlisted)  # apt-get only warns of a source that it cannot reach
     if not any((apt / "lists").glob("*Packages*")):
         raise NotMade(f"{unlisted}: {cut(_why(said) or NO_SOURCE, WHY)}")
     _run([*own, "-y", "-d", "install", *PACKAGES], "Python for ARM64 could not be downloaded")
     for package in sorted((apt / "cache" / "archives").glob("*.deb")):
         _run(["dpkg", "-x", str(package), str(root)], f"{package.name} could not be unpacked")
     if not (root / "lib").exists():
-        (root / "lib").symlink_to("usr/lib")  # newer Debian: base-files has the link
+        (root / "lib").symlink_to("usr/lib")  # on newer Debian, base-files contains this link
     pythons = [one.name for one in (root / "usr" / "bin").glob("python3.*")]
     python = next(name for name in pythons if re.fullmatch(r"python3\.\d+", name))
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]

@@ -63,7 +63,8 @@ class Controller:
         self._baseline = _baseline(options)
         versions = {"plugin": _own_version(), "pytest": pytest_version}
         shown = options.shown(rootdir)
-        commit = origin.commit(rootdir) if options.reports else None  # git is asked where it is wanted
+        # git is asked only if the commit will be reported
+        commit = origin.commit(rootdir) if options.reports else None
         environment = run_report.environment(versions, shown, origin.host(), commit)
         self._report = run_report.RunReport(environment)
         self._files = writer.ReportFiles(writer.targets(options.reports))
@@ -102,11 +103,12 @@ class Controller:
 
     def take(self, report: PhaseReport) -> None:
         """Take the verdict that `report` has or carries, if it is one on a case."""
-        carried: Carried = vars(report).pop("ncnn_parity", {})  # pytest keeps reports to the end
+        # removed, because pytest keeps reports to the end of the run
+        carried: Carried = vars(report).pop("ncnn_parity", {})
         if not carried and (report.outcome == "passed" or run_state.spec_of(report.nodeid) is None):
-            return  # a setup or a teardown, or no case of ours
+            return  # this is a setup or a teardown, or not a case of ours
         if report.outcome not in case_records.OUTCOMES:
-            # another plugin's word, such as "rerun": the verdict is still to come
+            # an outcome of another plugin, such as "rerun": the verdict is still to come
             if carried:
                 self._report.learn(report.nodeid, carried)
             return
@@ -114,9 +116,9 @@ class Controller:
         case = carried.get("case")
         if case is None:
             if outcome == "passed":
-                return  # a setup or a teardown
+                return  # this is a setup or a teardown
             case = case_records.lost(report.nodeid, _reason(report))
-        elif outcome == "failed" and case["outcome"] == "passed":  # known, but it passes: strict
+        elif outcome == "failed" and case["outcome"] == "passed":  # a strict known failure that passes
             text = str(report.longrepr)
             headline, *notes = text.split("\n")
             case = {**case, "message": text, "headline": headline, "notes": notes}
@@ -210,7 +212,7 @@ def _baseline(options: Options) -> Baseline | None:
 def _own_version() -> str:
     try:
         return metadata.version("pytest-ncnn-parity")
-    except metadata.PackageNotFoundError:  # run from a source tree with -p
+    except metadata.PackageNotFoundError:  # the plugin is run from a source tree with -p
         return "not installed"
 
 
@@ -218,4 +220,4 @@ def _reason(report: PhaseReport) -> str:
     """Why an item failed or was skipped: the last part of a skip's place and reason, or all of it."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2])
-    return str(report.longrepr)  # without the line on an xdist worker that its text has
+    return str(report.longrepr)  # without the first line that the text has on an xdist worker

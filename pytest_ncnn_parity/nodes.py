@@ -31,7 +31,7 @@ class SpecFile(pytest.File):
     fault: Place | None = None
 
     def collect(self) -> Iterator[Sample]:
-        self.add_marker(MARKER)  # which every case below has as well
+        self.add_marker(MARKER)  # every case below this node has the marker as well
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)
@@ -137,10 +137,11 @@ class CaseItem(pytest.Item):
         again, self._ran = self._ran, True
         try:
             self.verdict = judge(self.subject, session, again)
-        except pytest.fail.Exception as limit:  # another plugin's, in the middle of our work
+        # a time limit of another plugin, reached while we were working
+        except pytest.fail.Exception as limit:
             if session.interrupt(self.subject.plan, self.subject.sample):
                 raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
-            self.verdict = judge(self.subject, session, again)  # it struck, and strikes but once
+            self.verdict = judge(self.subject, session, again)  # each limit is reached only once
         self.user_properties += self.verdict.properties
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)
@@ -169,10 +170,10 @@ class CaseItem(pytest.Item):
 
     def carry(self, report: pytest.TestReport, verdict: Verdict) -> None:
         """Let `report` carry `verdict`."""
-        self.verdict = None  # to be run again it needs another
+        self.verdict = None  # a case that is run again needs another verdict
         vars(report)["ncnn_parity"] = verdict.carried
         if report.skipped and isinstance(report.longrepr, tuple):
-            # the place of a skip is the spec's, not the line of ours that raised it
+            # a skip is located in the spec, not at the line of our code that raised it
             report.longrepr = (str(self.path), self.subject.line, verdict.text)
 
 

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.engine import workers
 from pytest_ncnn_parity.options import TABLE, Option, Options, Source
 from pytest_ncnn_parity.report.formats import FORMATS
 
-LEAST_MEMORY = 128 << 20  # a worker that has loaded nothing holds 100 MiB
+LEAST_MEMORY = 128 << 20  # a worker that has loaded no network uses 100 MiB
 
 
 class OptionsError(ParityErrors):

@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.report.formats import FORMATS
 
-MARKER = "ncnn_parity"  # every case has it, for -m
+MARKER = "ncnn_parity"  # every case has this marker, for -m
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.fix import FixSettings
 
-SHARE_THERE = 0.75  # of the memory of another machine: what a worker may hold there
+SHARE_THERE = 0.75  # the share of another machine's memory that a worker there may use
 
 
 class Session:
@@ -35,14 +35,16 @@ class Session:
         self.require_vulkan = require_vulkan
         self.require_workers = require_workers
         self.repro = repro
-        self._runs: dict[str, SpecRun] = {}  # by the plan's name
-        self.cases_have_limits = False  # another plugin's: then a case runs nothing but its own sample
+        self._runs: dict[str, SpecRun] = {}  # by the name of the plan
+        # if another plugin limits cases' time, a case runs nothing but its own sample
+        self.cases_have_limits = False
         self._plans: dict[str, Plan] = {}
         self._selected: dict[str, dict[str, list[Case]]] = {}
-        self._looked_at: set[tuple[str, str]] = set()  # a plan's name and a sample
-        self._waiting: Counter[str] = Counter()  # by the plan's name: cases without a verdict
+        self._looked_at: set[tuple[str, str]] = set()  # name of the plan, and sample
+        # by the name of the plan: how many cases have no verdict yet
+        self._waiting: Counter[str] = Counter()
         self._reported: set[object] = set()
-        self._interrupted: set[tuple[str, str]] = set()  # a plan's name and a sample
+        self._interrupted: set[tuple[str, str]] = set()  # name of the plan, and sample
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Take note of a case that this session is going to run."""
@@ -71,7 +73,8 @@ class Session:
             for sample in samples:
                 if (name, sample) in self._looked_at:
                     continue
-                self._looked_at.add((name, sample))  # free or not: whoever needs it waits or runs it
+                # whether it was free or not: the process that needs it waits for it or runs it
+                self._looked_at.add((name, sample))
                 run = self._runs.get(name) or self._fresh(self._plans[name])
                 try:
                     if run.run_if_free(sample):
@@ -85,7 +88,8 @@ class Session:
         """End the worker of a spec, which holds networks and a GPU; drop results nobody waits for."""
         run = self._runs[name]
         run.finish()
-        if self._waiting[name] <= 0 or self.settings.share is not None:  # there they can be read again
+        # under xdist, results can be read again from a file
+        if self._waiting[name] <= 0 or self.settings.share is not None:
             del self._runs[name]
 
     def concluded(self, plan: Plan) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 BLOCK = 1 << 20
 
-_known: dict[tuple[str, int, int, int], str] = {}  # by path, inode, size and time of change
+_known: dict[tuple[str, int, int, int], str] = {}  # the key is path, inode, size and time of change
 
 
 def of_file(path: Path) -> str:

@@ -13,8 +13,8 @@ from itertools import islice
 
 from pytest_ncnn_parity.base.printable import printable
 
-MOST_ERRORS = 20  # reported at once: whoever has more begins with these
-_MOST_GUESSED = 5_000  # names that are searched for one near a word
+MOST_ERRORS = 20  # how many are reported at once; of more, the first ones
+_MOST_GUESSED = 5_000  # how many names are searched for one that is spelled alike
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60

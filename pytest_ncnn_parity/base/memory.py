@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import system
 
-_UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # MiB where no unit is given
+_UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # a number without a unit is in MiB
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(?:i?b)?|(%))", re.IGNORECASE)
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -51,6 +51,6 @@ def _upwards(root: Path, path: str, name: str) -> list[int]:
     limits = []
     for folder in (group, *group.parents):
         if folder.is_relative_to(root):
-            with suppress(OSError, ValueError):  # not there, or `max`
+            with suppress(OSError, ValueError):  # the file does not exist, or contains `max`
                 limits.append(int((folder / name).read_text("utf-8")))
     return limits

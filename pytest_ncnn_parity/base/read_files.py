@@ -42,7 +42,7 @@ def problem(path: Path, root: Path | None) -> str:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return f"does not exist{_beside(path)}"
-    except (OSError, ValueError) as error:  # too long a name, a loop of links, a NUL in it
+    except (OSError, ValueError) as error:  # the name is too long, is a loop of links, or contains a NUL
         return f"cannot be read: {_reason(error)}"
     if not stat.S_ISREG(mode):
         return f"is not a file{' but a folder' if stat.S_ISDIR(mode) else ''}"
@@ -84,7 +84,7 @@ def _beside(path: Path) -> str:
     """A guess at the file that was meant: one beside it with a similar name, and a similar suffix."""
     try:
         others = list(path.parent.iterdir())
-    except OSError:  # no such folder, or none of ours to list
+    except OSError:  # there is no such folder, or we may not list it
         return ""
     suffixes = {one.suffix for one in others}
     alike = {suffix for suffix in suffixes if not path.suffix or guess(path.suffix, [suffix])}

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# `timeout`, for one, signals the process and then its group: the second signal must not interrupt
-# the clean-up that the first one began
+# `timeout`, for one, signals the process and then its group: the second signal must not interrupt the
+# clean-up that the first one began.
 _ONE_AND_THE_SAME_SECONDS = 5.0
 
 

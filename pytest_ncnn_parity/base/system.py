@@ -11,7 +11,7 @@ try:
 except ImportError as error:
     if error.name != "resource":
         raise
-    # psutil 6 and later import it on Linux, for limits that are set elsewhere here
+    # psutil 6 and later import it on Linux, to set limits, which this project does elsewhere
     sys.modules["resource"] = ModuleType("resource")
     try:
         import psutil

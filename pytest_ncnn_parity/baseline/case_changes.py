@@ -10,8 +10,9 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord, Number, ToleranceRecord
 from pytest_ncnn_parity.report.document.regression import Kind
 
-# An error that doubles is news only where it takes a share of its tolerance: far below, it is the order
-# of a sum that changed. And a largest value that doubles is news only where fp16's end comes into sight.
+# An error that doubles is news only if it is a noticeable share of its tolerance: far below that, a sum
+# was only taken in another order. In the same way, a largest value that doubles is news only if it comes
+# near the end of fp16's range.
 NOISE = 0.1
 NEAR = 16.0
 
@@ -59,7 +60,7 @@ def _larger_error(
     before: MetricsRecord, after: MetricsRecord, allowed_before: ToleranceRecord | None, factor: float
 ) -> Iterator[CaseChange]:
     was, now = _number(before["scaled"]), _number(after["scaled"])
-    # a tolerance that was widened since must not hide what the one before would have shown
+    # a tolerance widened since the baseline must not hide what the earlier one would have shown
     share = max(_number(after["used"]), _share(after, allowed_before))
     if now > factor * was and share >= NOISE:
         used = f"{share:.0%} of its tolerance" if math.isfinite(share) else "which nothing allows"

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.report.document.regression import (
     RenamedLayer,
 )
 
-KINDS: tuple[Kind, ...] = get_args(Kind)  # the worst first
+KINDS: tuple[Kind, ...] = get_args(Kind)  # in order of severity, the worst first
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
         ("comparison", comparisons, [case["comparison"] for case in old["cases"]]),
     ):
         for name in dict.fromkeys(judged):
-            if names and name not in names:  # a run that does not know its network knows none
+            if names and name not in names:  # a run that could not read its network has no names
                 yield _vanished(spec, name, f"the spec has no {kind} {name} any more")
     for target in pair.vanished():
         if isinstance(target, int):

@@ -88,7 +88,7 @@ class ModelPair:
 
     def vanished(self) -> Iterator[Target]:
         """Layers and outputs that the saved report judged and the network no longer has."""
-        if self.new.network.layers:  # else this run does not know its network
+        if self.new.network.layers:  # a run that could not read its network has no layers
             yield from (target for target, now in self._counterparts.items() if now is None)
 
     def unselected(self) -> Iterator[Counterpart]:

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 
-Target = int | str  # what a case is about: a layer by its number from 0, or an output by its blob
+Target = int | str  # what a case is about: a layer, by its number from 0, or an output, by its blob
 
 
 class CaseKey(NamedTuple):

@@ -40,7 +40,7 @@ def mapped(pid: int) -> list[CodeFile] | None:
         lines = Path(_MAPS.format(pid)).read_text("utf-8", "surrogateescape").splitlines()
         paths = sorted({path for line in lines if (path := executable(line))})
         return [_identified(path) for path in paths]
-    except OSError:  # it has ended, or a file was replaced while it ran
+    except OSError:  # the process has ended, or a file was replaced while it ran
         return None
 
 

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.cache import vulkan_files
 
 PACKAGES = ("ncnn", "numpy", "pillow")
 
-# what the libraries in a worker read, by how their names begin
+# prefixes of the environment variables that the libraries in a worker read
 VARIABLES = (
     *("VK_", "VULKAN_", "NCNN_", "MESA_", "LIBGL_", "GALLIUM_", "GALLIVM_", "LP_", "LVP_", "ST_DEBUG"),
     *("RADV_", "AMD_", "ACO_", "ANV_", "INTEL_", "NVK_", "NOUVEAU_", "TU_", "FD_", "PANVK_", "PAN_"),
@@ -27,7 +27,7 @@ VARIABLES = (
     *("MALLOC_", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_", "PYTHONPATH"),
 )
 
-# of /proc/cpuinfo, what distinguishes a processor from others, and what it can compute
+# the fields of /proc/cpuinfo that identify a processor and what it can compute
 PROCESSOR = (
     *("vendor_id", "cpu family", "model", "model name", "stepping", "flags"),
     *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features"),

@@ -20,8 +20,8 @@ from pytest_ncnn_parity.cache import code_files
 from pytest_ncnn_parity.cache.code_files import CodeFile
 
 SUFFIX = ".verdicts.json"
-MOST_SECONDS = 30 * 86400  # since it was used last
-MOST_BYTES = 256 << 20  # of all entries
+MOST_SECONDS = 30 * 86400  # an entry is dropped when it has not been used for so long
+MOST_BYTES = 256 << 20  # of all entries together
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Store:
             return None
         if entry.parts != parts or not code_files.unchanged(entry.code):
             return None
-        with suppress(OSError):  # it may be another's, or on a disk that cannot be written
+        with suppress(OSError):  # the file may belong to another user, or the disk may be read-only
             os.utime(path)
         return entry.text
 
@@ -73,9 +73,10 @@ class Store:
 
     def _prune(self) -> None:
         used: list[tuple[float, int, Path]] = []
-        for pattern in (f"*{SUFFIX}", f".*{SUFFIX}.*.new"):  # the latter a killed process has left
+        # files of the second kind are left by a process that was killed
+        for pattern in (f"*{SUFFIX}", f".*{SUFFIX}.*.new"):
             for path in self._folder.glob(pattern):
-                with suppress(OSError):  # another process has taken it away
+                with suppress(OSError):  # another process has already deleted it
                     status = path.stat()
                     used.append((status.st_mtime, status.st_size, path))
         size, oldest = 0, time.time() - MOST_SECONDS

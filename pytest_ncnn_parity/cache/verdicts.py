@@ -25,7 +25,8 @@ class Cache:
         self._store = Store(folder)
         self._options = json.dumps(options, sort_keys=True)
         self._machine: Mapping[str, str] | None = None
-        self._parts: dict[tuple[str, str], Mapping[str, str] | None] = {}  # as they were asked for
+        # the parts that were computed so far
+        self._parts: dict[tuple[str, str], Mapping[str, str] | None] = {}
 
     def get(self, plan: Plan, sample: str, subject: str) -> str | None:
         """What is kept of `sample`, or under "" of all samples."""
@@ -80,7 +81,7 @@ def parts(plan: Plan, sample: str) -> dict[str, str]:
     return {
         "sample": sample,
         "spec": digests.of_texts([spec.text]),
-        # the text that was collected is in the key as well: the file may have changed since
+        # the key includes the text that was collected, because the file may have changed since
         "param": f"{digests.of_texts([plan.graph.text])} {digests.of_file(spec.param)}",
         "bin": digests.of_file(spec.bin),
         "others": json.dumps(

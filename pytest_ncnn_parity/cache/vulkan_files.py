@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import digests
 
-# where Vulkan's loader looks, in each of its folders: LoaderInterfaceArchitecture.md
+# the subfolders that Vulkan's loader searches: LoaderInterfaceArchitecture.md
 KINDS = ("icd.d", "implicit_layer.d", "explicit_layer.d", "loader_settings.d")
-NODES = ("dri/*", "nvidia*", "kfd", "dxg", "mali*", "kgsl*", "pvr*")  # in /dev
-DISPLAY_OR_ACCELERATOR = ("0x03", "0x12")  # a PCI device's class
+NODES = ("dri/*", "nvidia*", "kfd", "dxg", "mali*", "kgsl*", "pvr*")  # device files in /dev
+DISPLAY_OR_ACCELERATOR = ("0x03", "0x12")  # classes of PCI devices
 
 
 def shown(environ: Mapping[str, str], root: Path = Path("/")) -> str:

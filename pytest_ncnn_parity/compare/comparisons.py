@@ -21,7 +21,7 @@ PRECISIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 PRECISION_FLAGS = frozenset().union(*PRECISIONS.values())
 
-RECORDED = "golden"  # the precision of recordings: they have a tolerance of their own
+RECORDED = "golden"  # recordings count as a precision, because they have a tolerance of their own
 
 WORKER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
 
@@ -84,8 +84,8 @@ class Comparison(ABC):
     candidate: Setup | None = None
 
     kind: ClassVar[str]
-    judges_outputs: ClassVar[bool] = True  # as well as layers
-    of_recordings: ClassVar[bool] = False  # it is there for the samples that say what they expect
+    judges_outputs: ClassVar[bool] = True  # in addition to layers
+    of_recordings: ClassVar[bool] = False  # this comparison exists for the samples that have `expect`
     masks_can_fix: ClassVar[bool] = True
     judges_headroom: ClassVar[bool] = False
 
@@ -211,6 +211,6 @@ BUILT_IN: Mapping[str, tuple[Comparison, ...]] = MappingProxyType(
         )
     }
 )
-# not asked for by name: it is there for the samples that say what they expect
+# nobody asks for it by name: it exists for the samples that have `expect`
 GOLDEN = Golden(RECORDED, CPU_FP32, CPU_FP32)
 DEFAULT_COMPARE = ("cpu-vs-vulkan", "fp16-vs-fp32", "fp16-range")

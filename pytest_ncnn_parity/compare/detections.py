@@ -19,10 +19,11 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
 
-COLUMNS = 6  # class, score, x and y of two corners
-SCORE_SCALE = 0.5  # as of any other probability; seen off by 0.003
-FARTHEST = 0.5  # of its size a box may be off, its score added, and still be the same thing's
-# a threshold decides of few rows: of more, something else is wrong with them
+COLUMNS = 6  # class, score, and x and y of two corners
+SCORE_SCALE = 0.5  # as for any other probability; errors of 0.003 were seen
+# how far a box may be off, as a share of its size plus its score, and still belong to the same object
+FARTHEST = 0.5
+# a threshold decides for a few rows only; if more differ, something else is wrong
 MOST_DECIDED = 0.05
 
 
@@ -101,7 +102,7 @@ def match(
 def _rows(array: Array) -> Array:
     if array.ndim == 2 and array.shape[1] == COLUMNS:
         return array.astype(np.float64)
-    return np.empty((0, COLUMNS))  # YoloDetectionOutput that finds nothing leaves its input
+    return np.empty((0, COLUMNS))  # a YoloDetectionOutput that finds nothing hands on its input
 
 
 def _sizes(rows: Array) -> Array:
@@ -168,7 +169,7 @@ def _near_threshold(
     if thresholds.most is not None and len(others) >= thresholds.most:
         return bool(row[1] <= among[:, 1].min() + scaled)
     better = others[others[:, 1] >= row[1] - scaled]
-    # an error of a side by `scaled` of it changes an overlap by twice as much
+    # an error of `scaled` times a side changes the overlap by twice as much
     return bool((_overlaps(row, better) >= thresholds.overlap - 2.0 * scaled).any())
 
 

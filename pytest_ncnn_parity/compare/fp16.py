@@ -7,6 +7,6 @@ nothing else of what is compared here.
 from __future__ import annotations
 
 FP16_MAX = 65504.0
-FP16_OVERFLOW = 65520.0  # from here on rounding to nearest gives inf
-FP16_NORMAL = 2.0**-14  # below it values are subnormal: they lose bits, and some casts make them 0
-FP16_TINIEST = 2.0**-24  # the least subnormal; half of it and less rounds to 0
+FP16_OVERFLOW = 65520.0  # from here on, rounding to nearest gives inf
+FP16_NORMAL = 2.0**-14  # smaller values are subnormal: they lose bits, and some casts make them 0
+FP16_TINIEST = 2.0**-24  # the smallest subnormal; half of it and less is rounded to 0

@@ -21,18 +21,18 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
 
-# of an output's largest value: the most that is put down to rounding; seen 0.06 of a trained detector,
-# 0.12 of networks with random weights
+# The largest error that is attributed to rounding, as a share of an output's largest value. A trained
+# detector had 0.06, networks with random weights 0.12.
 MOST_MOVED = 0.2
-# as a tolerance's `moves` bounds the root mean square of an error, which is a sum over many elements,
-# the largest single error is bounded less tightly; seen 1.7
+# A tolerance's `moves` bounds the root mean square of an error, which sums over many elements; the
+# largest single error is bounded less tightly. The largest seen is 1.7.
 MOST_ELEMENT = 3.0
 LARGEST = 127
-MANY = 16  # elements of a channel that say something of it
-# by how much the rounding to int8 of a whole output may be more than that of the reference's values
+MANY = 16  # a channel with fewer elements is not judged by itself
+# the rounding of a whole output to int8 may exceed that of the reference's values by this factor
 SLACK = 1.25
-# an int8 step is 1/127 of the largest value: inputs moved by this share of themselves are the same
-# to it but where they lie between two steps
+# An int8 step is 1/127 of the largest value. Inputs moved by this share of themselves are the same in
+# int8, unless they lie between two steps.
 MOVED_BY = 2.0**-12
 
 

@@ -48,7 +48,7 @@ def _with_sums(
     if not np.isfinite(metrics.max_abs):
         return metrics
     off = np.nansum(np.abs(candidate.astype(np.float64) - reference), along)
-    total = np.nansum(reference, along, dtype=np.float64)  # where both sides are nan they agree
+    total = np.nansum(reference, along, dtype=np.float64)  # where both sides are nan, they agree
     share = float((off / np.maximum(total, np.finfo(np.float64).tiny)).max())
     used = max(metrics.used, share / tolerance.scaled)
     if share <= tolerance.scaled:

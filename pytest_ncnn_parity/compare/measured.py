@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# dB that the median of a layer's channels may be below what all of it must have: healthy ones have 25
-# and more, and 4 where one channel is 100 times the others
+# The median of a layer's channels may be so many dB below what the whole layer must have. Healthy layers
+# have 25 dB and more, and 4 dB where one channel is 100 times larger than the others.
 CHANNELS_BELOW = 5.0
 
 
@@ -36,15 +36,16 @@ class Metrics:
     least_scaled: float
     used: float
     index: tuple[int, ...]  # of the worst element, in numpy's order
-    reference: float  # there
-    candidate: float  # there
-    budget: float  # there
-    failed: tuple[str, ...] = ()  # conditions that did not hold, as text
-    integers: bool = False  # whole numbers, which are right or wrong, and not near
-    forgiven: str = ""  # what is out of tolerance and agrees all the same, in words
-    one_value: float | None = None  # of an output that passed: all that the reference holds
-    digest: str = ""  # of such an output that depends on what is fed: equal for equal bits
-    also_allowed: str = ""  # what might have been out of tolerance, in words: the rule that was applied
+    reference: float  # the reference's value at that element
+    candidate: float  # the candidate's value at that element
+    budget: float  # the error allowed at that element
+    failed: tuple[str, ...] = ()  # the conditions that did not hold, as text
+    # whether the values are whole numbers, which are right or wrong but never close
+    integers: bool = False
+    forgiven: str = ""  # what exceeds the tolerance and is accepted all the same, in words
+    one_value: float | None = None  # what all elements of the reference are, for an output that passed
+    digest: str = ""  # for such an output that depends on the inputs: equal for equal bits
+    also_allowed: str = ""  # the rule by which something might have exceeded the tolerance, in words
 
 
 @dataclass(frozen=True)

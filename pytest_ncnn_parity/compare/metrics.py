@@ -18,7 +18,7 @@ Scale = float | Array
 
 __all__ = ["BLOCK", "Array", "Metrics", "agrees_but_for_inf", "compare"]
 
-BLOCK = 1 << 16  # elements: float64 copies of a block stay in the processor's cache
+BLOCK = 1 << 16  # elements; float64 copies of a block fit into the processor's cache
 
 
 def compare(
@@ -84,7 +84,7 @@ class _Statistics:
             r_finite, c_finite = np.isfinite(r), np.isfinite(c)
             finite = r_finite & c_finite
             self._count(start, c, r, finite)
-            # zeros in place of what is not finite keep every index, and add nothing to a sum
+            # zeros in place of values that are not finite keep every index and add nothing to a sum
             r_range, c_range = np.where(r_finite, r, 0.0), np.where(c_finite, c, 0.0)
             c, r = np.where(finite, c, 0.0), np.where(finite, r, 0.0)
             d = c - r
@@ -101,12 +101,14 @@ class _Statistics:
         self.candidate_absmax = _absmax(c_range, self.candidate_absmax)
 
     def _count(self, start: int, c: Array, r: Array, finite: Array) -> None:
-        # NaN agrees with NaN, inf with inf of its sign; anything else that is not finite disagrees
+        # NaN agrees with NaN, and inf with inf of the same sign; any other value that is not finite
+        # disagrees
         wrong = ~finite & ~(np.isnan(c) & np.isnan(r)) & ~(c == r)
         self.nan += int(np.count_nonzero(wrong & np.isnan(c)))
         self.inf += int(np.count_nonzero(wrong & np.isinf(c)))
         self.misplaced += int(np.count_nonzero(wrong))
-        if wrong.any():  # the worst is where the reference is largest: what overflows most
+        # the worst element is where the reference is largest, because that overflows most
+        if wrong.any():
             with np.errstate(invalid="ignore"):
                 sizes = np.where(wrong & np.isfinite(r), np.abs(r), -1.0)
             place = int(sizes.argmax() if sizes.max() >= 0.0 else wrong.argmax())
@@ -120,7 +122,8 @@ def _judge(
 ) -> Metrics:
     absmax = stats.reference_absmax
     mismatched, worst = stats.misplaced, stats.worst
-    if isinstance(scale, float) and t.rtol == 0.0:  # one budget for all: the largest error decides
+    # all elements have one tolerance, so the largest error decides
+    if isinstance(scale, float) and t.rtol == 0.0:
         floor = t.atol + t.scaled * scale
         least = _least(stats.max_abs - t.atol, stats.max_abs, scale)
         used = _ratio(max(0.0, stats.max_abs), floor)
@@ -188,7 +191,7 @@ def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale)
             error, given = np.abs(c - r), t.atol + t.rtol * np.abs(r)
             budget = given + t.scaled * unit
             excess = np.where(finite, error - budget, -math.inf)
-            share = error / budget  # 0/0 is nan: nothing is off where nothing may be
+            share = error / budget  # 0/0 is nan: there is no error where none is allowed
             missing = np.where(error > given, (error - given + _ROUNDING * (error + budget)) / unit, 0.0)
         over += int(np.count_nonzero(excess > 0.0))
         i = int(excess.argmax())

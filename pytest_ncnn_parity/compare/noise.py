@@ -21,32 +21,36 @@ from pytest_ncnn_parity.compare.tolerance import WINOGRAD, Tolerance
 
 Array = npt.NDArray[Any]
 
-# By the 16-bit format, or of fp32 (None), as a share of the value: half to one unit in its last place.
+# Rounding by the 16-bit format, or by fp32 (None), as a share of the value: half to one unit in its last
+# place.
 LAST_PLACE = {"fp16": 2.0**-11, "bf16": 2.0**-8, None: 2.0**-24}
 DRAWS = 8
 
-# Root mean squares of the error over that of the reference's own moves. Seen: 9.2 of an inner product
-# over thousands of cancelling terms, 8.3 of winograd in fp16, and 55 of the least real fault.
+# Root mean square of the error, as a multiple of that of the reference's own moves. Seen: 9.2 for an
+# inner product over thousands of cancelling terms, 8.3 for winograd in fp16, and 55 for the smallest
+# real fault.
 MOST_OVERALL = 20.0
-# Of one element, beyond the plain budget. Seen 48: with few draws an element's own move may be small.
+# For one element, beyond the plain tolerance. Seen: 48; with few draws an element's own move may be
+# small.
 MOST_ELEMENT = 64.0
-# The same of an output in 16 bits. Seen: 0.2 to 0.6 of a text recognizer on a picture without text,
-# where one of 530,000 probabilities is 5 % beyond its tolerance.
+# The same for an output in 16 bits. Seen: 0.2 to 0.6 for a text recognizer on a picture without text,
+# where one of 530,000 probabilities exceeds its tolerance by 5 %.
 MOST_IN_16_BITS = 1.0
-# And where but few elements are beyond their budgets: the sums of 130 layers round more often than the
-# values that move. Seen of a detector on 32 of 77 pictures: 0.9 to 2.9 times its moves, 1 to 13 of
-# 41,140 elements, 24.9 dB.
+# The bound where only few elements exceed their tolerances: the sums of 130 layers are rounded more
+# often than the values that are moved. Seen for a detector on 32 of 77 pictures: 0.9 to 2.9 times its
+# moves, in 1 to 13 of 41,140 elements, at 24.9 dB.
 MOST_SCATTERED = 4.0
 SCATTERED_SHARE = 4e-4
 SCATTERED_SQNR_DB = 20.0
-# Of one element of outputs in 16 bits, beyond the plain budget: few of an output move so far. Seen 2.9.
-# A score a tenth off passes where it moves by 0.05 of its budget, as one in 60 of that detector does.
+# For one element of an output in 16 bits, beyond the plain tolerance: few elements move so far. Seen:
+# 2.9. A score that is a tenth off passes if it moves by 0.05 of its tolerance, as one in 60 of that
+# detector's does.
 MOST_OWN = 5.0
-# The transforms of winograd in fp16 on an ARM CPU round as if its inputs moved by so many units. Seen
-# of a healthy U-Net, in a layer whose terms cancel, out of tolerance on 32 of 56 samples: 16 to 27.5
-# times the moves by one unit, and 102 in one element.
+# The transforms of winograd in fp16 on an ARM CPU are rounded as if its inputs moved by so many units.
+# Seen for a healthy U-Net, in a layer whose terms cancel, out of tolerance on 32 of 56 samples: 16 to
+# 27.5 times the moves by one unit, and 102 in one element.
 WINOGRAD_UNITS = 2.0
-LEAST_SLICE = 16  # elements: of fewer, the elements speak for themselves
+LEAST_SLICE = 16  # a slice with fewer elements is not judged by itself
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def _is_slightly_off(metrics: Metrics) -> bool:
 
 
 def _is_off_here_and_there(metrics: Metrics) -> bool:
-    alone = len(metrics.failed) == 1 and metrics.mismatched > 0  # and no sum is off besides
+    # and no condition on a whole output failed besides
+    alone = len(metrics.failed) == 1 and metrics.mismatched > 0
     few = alone and metrics.mismatched <= SCATTERED_SHARE * metrics.total
     return few and metrics.used <= MOST_OVER and metrics.sqnr_db >= SCATTERED_SQNR_DB
 
@@ -100,7 +105,8 @@ def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
     """
     seed = (1, draw, zlib.crc32(name.encode("utf-8", "surrogatepass")))
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], array.shape)
-    # in float64: 1 + 2^-24 is 1 in fp32, and only its product with a value rounds to the next one
+    # computed in float64: in fp32, 1 + 2^-24 is 1, and only its product with a value is rounded to the
+    # next one
     return (array * (1.0 + LAST_PLACE[half] * signs)).astype(np.float32)
 
 

@@ -16,9 +16,10 @@ from pytest_ncnn_parity.compare.nature import Nature
 
 Array = npt.NDArray[Any]
 
-# The largest value is taken to be at least this share of the natural scale. A half lets outputs near 0
-# be off by 0.04 in fp16, and a score of 0.5 by no more than ever. A layer alone, fed with the
-# reference's values, errs by the format's steps: by 0.003, the most seen of Sigmoid, TanH and Softmax.
+# The largest value is taken to be at least this share of the natural scale. With a half, outputs near 0
+# may be off by 0.04 in fp16, and a score of 0.5 by no more than without this rule. A layer alone, fed
+# with the reference's values, errs by the steps of the format: by at most 0.003, seen for Sigmoid, TanH
+# and Softmax.
 OUTPUT_UNIT = 0.5
 LAYER_UNIT = 0.25
 # Of what a probability lets through, each element is taken to be at least this share of the value times
@@ -28,11 +29,12 @@ LEAST_PART = 1e-4  # of the largest value: no part is judged by less
 # Rows of one maker: so far apart they are of other units. 24 apart were rows of an int8 detector's raw
 # heads, which are off by a fifth of their own largest value.
 ORDERS = 50.0
-LEAST_APART = 5e-4  # of the largest value: where no structure shows it, a row below is taken for noise
-MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, and not 2,100 places
-LEAST_ROW = 16  # elements: the largest of fewer is no scale
+# a share of the largest value: a smaller row counts as noise if the network does not show what it is
+LEAST_APART = 5e-4
+MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, not 2,100 places
+LEAST_ROW = 16  # the largest of fewer elements is no scale
 MOST_SLACK = 4.0
-DETECTED = 0.08  # a row this share off is red, in every precision whose tolerance allows that
+DETECTED = 0.08  # a row that is off by this share is red in every precision whose tolerance allows that
 
 
 def scale_of(reference: Array, nature: Nature, scaled: float, whole: bool) -> Scale:

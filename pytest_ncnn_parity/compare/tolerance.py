@@ -57,17 +57,18 @@ class Defaults:
 
 
 INT8 = "int8"  # the precision of a comparison whose candidate's files compute in int8
-# of a text detector's pixels, seen 0.0018
+# the share of a text detector's pixels; 0.0018 was seen
 EDGES = 5e-3
-# of the int8 values between a detector's layers, seen 0.0017
+# the share of the int8 values between a detector's layers; 0.0017 was seen
 STEPS = 1e-2
-# root mean squares of that detector's errors over those of its own moves, seen 1.27
+# root mean square of that detector's errors, as a multiple of that of its own moves; 1.27 was seen
 MOVES = 1.5
 
 # Measured as max|c - r| / max|r| on healthy trained networks, fed with noise and with pictures, on
-# llvmpipe and in part on an NVIDIA H200: docs/tolerances.md has the tables. `scaled` carries the budget,
-# for half precision loses a share of the largest term and not of each element; `atol` is the step of the
-# format near zero. All but bf16's outputs stay below 0.1: a layer that is 10 % wrong is red.
+# llvmpipe and in part on an NVIDIA H200: docs/tolerances.md has the tables. `scaled` has the largest
+# part, because half precision loses a share of the largest term and not of each element; `atol` is the
+# step of the format near zero. All but bf16's outputs stay below 0.1, so a layer that is 10 % wrong is
+# red.
 DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
     {
         # worst seen: layer 2.2e-5, output 9.3e-5 (on flat images a layer 3.8e-5)
@@ -94,14 +95,14 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
             Tolerance(scaled=8e-2, steps=STEPS),
             Tolerance(scaled=4e-1, moves=MOVES),
         ),
-        # of a model in int8 against one in floats. Its layers in floats may have weights in fp16, as
+        # For a model in int8 against one in floats. Its layers in floats may have weights in fp16, as
         # ncnn2int8 writes them; those in int8 have QUANTIZED. Worst output of healthy networks: 15.4 dB
         INT8: Defaults(
             Tolerance(atol=1e-7, scaled=1e-2),
             Tolerance(scaled=4e-1, sqnr_db=12.0),
         ),
-        # against the framework it was converted from: 7.5e-6 with fp32 weights; 0.0047 with weights
-        # rounded to fp16, as pnnx does by default. Layers are not judged
+        # For an output against the framework it was converted from: 7.5e-6 with fp32 weights, 0.0047
+        # with weights rounded to fp16, as pnnx does by default. Layers are not judged.
         "golden": Defaults(
             Tolerance(atol=1e-7, scaled=1e-2),
             Tolerance(atol=1e-7, scaled=1e-2, moves=MOVES),
@@ -109,34 +110,37 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
     }
 )
 
-# A layer that computes in int8 against the same in floats, fed with the same values. Rounding to the
-# nearest leaves 24 dB and more (worst of 140 healthy layers, with 6 bits of weights as ncnn2table gives
-# 3x3 kernels), thresholds by KL divergence mostly 17 and more; a scale wrong by 4 leaves 12 or less
+# For a layer that computes in int8 against the same layer in floats, fed with the same values. Rounding
+# to nearest leaves 24 dB and more (the worst of 140 healthy layers, with 6 bits of weights as ncnn2table
+# gives 3x3 kernels), thresholds by KL divergence mostly 17 dB and more; a scale that is wrong by a
+# factor of 4 leaves 12 dB or less.
 QUANTIZED = Tolerance(scaled=1.0, sqnr_db=15.0)
 
-# Winograd's transforms in fp16, as on ARM (convolution_arm_asimdhp.cpp), whose terms cancel: healthy
-# layers 0.05 to 0.093 there; a kernel that was wrong, 0.25 and more
+# For winograd's transforms in fp16, as on ARM (convolution_arm_asimdhp.cpp), whose terms cancel: healthy
+# layers are off by 0.05 to 0.093 there, a kernel that was wrong by 0.25 and more.
 WINOGRAD = Tolerance(atol=FP16_TINIEST, scaled=1.2e-1)
 
-# Operators that compute by another formula on the device.
+# Operators that the device computes by another formula.
 OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
     {
-        # by tanh whatever the .param says (src/layer/vulkan/shader/gelu.comp): up to 4.8e-4 beside erf
+        # the shader uses tanh whatever the .param says (src/layer/vulkan/shader/gelu.comp): up to 4.8e-4
+        # off erf
         ("fp32", "GELU"): Tolerance(atol=5e-4, scaled=1e-4),
-        # to fp16 a shader rounds as it likes, ncnn's CPU to the nearest: a unit in the last place, seen
-        # 3.5e-4 of the largest value (src/layer/vulkan/shader/cast_fp32_to_fp16.comp)
+        # A shader may round to fp16 as it likes, ncnn's CPU rounds to nearest: they differ by a unit in
+        # the last place, seen 3.5e-4 of the largest value
+        # (src/layer/vulkan/shader/cast_fp32_to_fp16.comp).
         ("fp32", "Cast"): Tolerance(atol=FP16_TINIEST, rtol=2.0**-10, scaled=2e-4),
         # x / (1 + exp(-x)): below -11.09 the power is inf in fp16, and 1.7e-4 becomes 0
         ("fp16", "Swish"): Tolerance(atol=2e-4, scaled=5e-2),
         ("fp16", "winograd Convolution"): WINOGRAD,
-        # before 1.0.20261020 x86 takes reciprocal roots to 12 bits (_mm_rsqrt_ps in unaryop_x86.cpp,
-        # layernorm_x86.cpp, rmsnorm_x86.cpp): each value off by up to 3.7e-4 of itself, seen 3.2e-4;
-        # a norm's before its beta is added, which may cancel it
+        # Before 1.0.20261020, x86 computes reciprocal roots to 12 bits (_mm_rsqrt_ps in unaryop_x86.cpp,
+        # layernorm_x86.cpp, rmsnorm_x86.cpp): each value is off by up to 3.7e-4 of itself, seen 3.2e-4.
+        # A norm is off by that before its beta is added, which may cancel the value.
         ("fp32", "UnaryOp rsqrt"): Tolerance(atol=1e-7, rtol=4e-4, scaled=2e-4),
         ("fp32", "RMSNorm"): Tolerance(atol=1e-7, rtol=4e-4, scaled=2e-4),
         ("fp32", "LayerNorm"): Tolerance(atol=1e-7, scaled=8e-4),
-        # on x86 the reciprocal of the scales has 12 bits (_mm_rcp_ps in convolutiondepthwise_x86.cpp),
-        # so sums are off by up to 3.7e-4 of themselves; seen 2.7e-4 of the largest output
+        # On x86 the reciprocal of the scales has 12 bits (_mm_rcp_ps in convolutiondepthwise_x86.cpp),
+        # so sums are off by up to 3.7e-4 of themselves; seen 2.7e-4 of the largest output.
         ("fp32", "int8 ConvolutionDepthWise"): Tolerance(atol=1e-7, scaled=8e-4, steps=STEPS),
     }
 )

@@ -23,7 +23,7 @@ INPUTS = "the transform of its inputs"
 SUMS = "a sum over its channels"
 OUTPUTS = "the transform of its outputs"
 
-MOST = 1 << 22  # elements of V, or of M, that are worked on at a time
+MOST = 1 << 22  # how many elements of V, or of M, are in memory at a time
 _S = math.sqrt(2.0)
 
 

@@ -15,7 +15,7 @@ INT8_REMEDY = (
     "quantize the network again, or write no int8 here: 8=1 or 8=2 in place of 8=101 or 8=102 on the "
     "line of the layer that makes it, and no Quantize"
 )
-STDERR_LINES = 4  # of what native code said, the last
+STDERR_LINES = 4  # the last lines of what native code wrote
 
 
 def files_at_fault(failure: Failure) -> Explanation | None:

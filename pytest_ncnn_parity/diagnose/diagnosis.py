@@ -14,7 +14,8 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.masks import unsafe_on_vulkan
 from pytest_ncnn_parity.plan.cases import Case
 
-COLLAPSED = 0.5  # an error of half the largest value: an accumulator gave up, rounding does not do that
+# rounding never gives an error of half the largest value: an accumulator has overflowed or saturated
+COLLAPSED = 0.5
 
 
 @dataclass(frozen=True)

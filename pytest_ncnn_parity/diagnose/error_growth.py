@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
 
 OPTION = "--ncnn-parity-accumulated"
-DOMINANT = 0.5  # of the output's error: one step this large is where to look
-SMALL = 0.1  # of the largest step: less is not worth a line
+DOMINANT = 0.5  # a step that adds this share of the output's error is where to look
+SMALL = 0.1  # a step smaller than this share of the largest one is not reported
 
 
 def lines(growth: Growth | None, error: float) -> Iterator[str]:

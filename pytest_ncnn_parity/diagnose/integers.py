@@ -7,7 +7,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_tri
 from pytest_ncnn_parity.network.integers import BITS, READ_INTEGERS
 from pytest_ncnn_parity.network.masks import NO_STORAGE, NO_VULKAN
 
-WHOLE = {"fp16": 2**11, "bf16": 2**8}  # up to these, each integer is a value of the format
+WHOLE = {"fp16": 2**11, "bf16": 2**8}  # the format has every integer up to this one
 
 
 def read_in_16_bits(failure: Failure) -> Explanation | None:

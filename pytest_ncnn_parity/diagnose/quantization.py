@@ -10,8 +10,10 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.evidence import Quantization, WeightSteps
 
 MOST_NAMED = 6
-MUCH_CLIPPED = 0.05  # share of a layer's weights; of healthy ones that is one of each output's
-WRONG_SCALE = 1.5  # by this factor the scale of an input is far from that of the largest value here
+# share of a layer's weights; in a healthy layer one weight of each output is clipped
+MUCH_CLIPPED = 0.05
+# an input's scale that differs by this factor from the one of its largest value is wrong
+WRONG_SCALE = 1.5
 
 
 def loses_too_much(failure: Failure) -> Explanation | None:

@@ -52,7 +52,7 @@ def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
 
 def not_what_was_recorded(failure: Failure) -> Explanation | None:
     if failure.case.golden is None or failure.case.comparison.other_files is not None:
-        return None  # of other files see `other_model`
+        return None  # `other_model` explains comparisons with other files
     evidence = (*_before(failure), CONVERSION, *wording.trials(failure.evidence))
     return Explanation(_unlike_golden(failure), evidence)
 

@@ -20,7 +20,7 @@ from pytest_ncnn_parity.engine.workers import Worker
 
 __all__ = ["Engine", "EngineError"]
 
-MAX_DEATHS = 20  # in one job: past that a model is beyond testing, not a case
+MAX_DEATHS = 20  # in one job; with more of them it is not a case that is at fault, but the model
 
 
 T = TypeVar("T")
@@ -51,7 +51,8 @@ class Engine:
         self.timeout = timeout
         self.environment: dict[str, str] = {}
         self.devices: list[dict[str, str]] = []
-        self.workers: dict[str, dict[str, str]] = {}  # by name, what declared ones say of themselves
+        # by name, what the declared workers report of themselves
+        self.workers: dict[str, dict[str, str]] = {}
         self.watch: Callable[[Step], None] = lambda _: None
         self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
         self._memory = memory
@@ -59,9 +60,10 @@ class Engine:
         self._fill = fill
         self._workers = workers
         self._worker: WorkerProcess | None = None
-        self._fatal: dict[Step, Death] = {}  # steps that no job need try again
-        self._beyond: str | None = None  # why no job need be tried any more
-        self._gpus: dict[str, dict[str, str]] = {}  # by index, what ncnn reports of their drivers
+        self._fatal: dict[Step, Death] = {}  # steps that no later job needs to try again
+        self._beyond: str | None = None  # the reason why no later job needs to be tried, if there is one
+        # by the device's index, what ncnn reports of its driver
+        self._gpus: dict[str, dict[str, str]] = {}
 
     def run(self, job: Judge) -> Iterator[Result]:
         """Results of the job's cases as they come."""
@@ -71,7 +73,7 @@ class Engine:
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing, and return what it found as an `answer`."""
-        # to the job's end: a worker that is left in the middle of a job is not asked again
+        # read to the end: a worker left in the middle of a job cannot be asked again
         *_, message = self._messages(job)
         assert isinstance(message, Mapping)
         return _decoded(TypeAdapter(answer), message["answer"])
@@ -106,7 +108,7 @@ class Engine:
             except Died as died:
                 self._discard()
                 if worker.jobs > 1:
-                    continue  # what an earlier job broke may have killed it: ask a fresh worker
+                    continue  # an earlier job may have damaged the worker: ask a fresh one
                 step = died.death.step
                 if step is None or step in dead:
                     raise EngineError(
@@ -116,7 +118,8 @@ class Engine:
                 dead[step] = died.death
                 deaths += 1
                 self._weigh(job, step, died.death, deaths)
-            except BaseException:  # nobody wants the rest: it must not be taken for the next job's
+            # the caller does not want the rest, which must not be taken for the next job's
+            except BaseException:
                 self._discard()
                 raise
             else:
@@ -139,7 +142,7 @@ class Engine:
                 f"{step}, {death.detail}. No further case was run"
             )
             if isinstance(job, Judge) and not job.remember and len(job.models) == 1:
-                self._beyond = what  # elsewhere what died are masks that were tried
+                self._beyond = what  # in other jobs, what died was a mask that was only tried
             raise EngineError(what) from None
 
     def _heard(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
@@ -212,7 +215,8 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
     shader = worker.stderr.shader_failures.get(str(Step("load", label)))
     if death is not None and death.kind == "refused":
         death = dataclasses.replace(death, stderr=worker.stderr.text())
-    if death is not None and death.kind == "files":  # all of it: devices are reported elsewhere
+    # the whole text, because devices are reported elsewhere
+    if death is not None and death.kind == "files":
         death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
     return dataclasses.replace(result, evidence=seen)

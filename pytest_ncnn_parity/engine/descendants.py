@@ -23,7 +23,7 @@ def below(folder: Path) -> Iterator[int]:
     wanted = str(folder)
     with suppress(OSError):
         for pid in psutil.pids():
-            # gone, or somebody else's; a zombie's is empty
+            # the process has ended or is another user's; a zombie has no environment
             with suppress(psutil.Error, OSError):
                 temporary = psutil.Process(pid).environ().get("TMPDIR", "")
                 if temporary == wanted or temporary.startswith(wanted + os.sep):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-# a process that was given no memory: STATUS_NO_MEMORY, STATUS_COMMITMENT_LIMIT
+# STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT: the process was given no memory
 NO_MEMORY = (0xC0000017, 0xC000012D)
 
-# ntstatus.h
+# from ntstatus.h
 _STATUS = {
     0x40000015: "fatal application exit",
     0x80000003: "breakpoint",

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.base.system import psutil
 
 LOOK_SECONDS = 0.1
 
-# the pipe ends with the process that holds its other end, however that ends
+# the pipe ends with the process that holds its other end, in whatever way that process ends
 _END_WITH_PARENT = """
 import os, signal, sys
 sys.stdin.buffer.read()
@@ -40,11 +40,12 @@ class MemoryWatch:
         self._thread.start()
 
     def _look(self, pid: int) -> None:
-        with suppress(psutil.Error, OSError):  # it has ended
+        with suppress(psutil.Error, OSError):  # the process has ended
             process = psutil.Process(pid)
             while not self._stopped.wait(LOOK_SECONDS):
                 info = process.memory_info()
-                held = getattr(info, "private", info.rss)  # on Windows what is its own alone
+                # on Windows, `private` is the memory that no other process shares
+                held = getattr(info, "private", info.rss)
                 if held > self._most:
                     self.held = held
                     self._kill()

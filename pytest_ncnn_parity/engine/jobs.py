@@ -208,7 +208,7 @@ def _input(plan: Plan, blob: str, source: Source) -> Input:
         low, high = source.bounds
         if source.random == "normal":
             return NormalInput(shape, source.seed, source.mean, source.std, low, high)
-        assert low is not None  # nor is the other: they have defaults, or are asked for
+        assert low is not None  # `high` is not None either: both have defaults, or are required
         assert high is not None
         return RangeInput(source.random, shape, source.seed, low, high)
     mean, norm = (None if given is None else tuple(given) for given in (source.mean, source.norm))

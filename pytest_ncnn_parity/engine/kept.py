@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 Run = Callable[[Sequence[str]], Iterator[Result]]
 
-NO_DOUBT = "no doubt in the reference", "[]"  # its subject, no comparison's name, and its text
+# its subject, where other entries name a comparison, and its text
+NO_DOUBT = "no doubt in the reference", "[]"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class KeptResults:
         try:
             kept = _adapter().validate_json(text)
         except ValidationError:
-            return  # as if there were none
+            return  # nothing was kept
         if all(map(may_be_kept, kept.results)):
             self._engine.learn(kept.environment, kept.devices)
             self._known[key] = {result.id: result for result in kept.results}
@@ -153,14 +154,14 @@ class KeptResults:
         if self._cache is None or worker is None or not all(map(may_be_kept, results.values())):
             return
         if comparison.workers:
-            return  # the key knows this machine alone: another ncnn may stand there the next time
+            return  # the key describes this machine only: the worker may have another ncnn the next time
         plan = self._plan
         recorded = comparison.of_recordings
         every = plan.goldens(sample, comparison) if recorded else plan.cases(comparison, sample)
         if {case.id for case in every} != results.keys():
-            return  # a part was selected, and another part may be red
+            return  # only a part was selected, and another part may be red
         if any(plan.known(sample, case) is not None for case in every):
-            return  # one that passes is red
+            return  # for a strict known failure, passing is red
         now = datetime.now(timezone.utc).isoformat("T", "seconds")
         dated = {case_id: replace(result, cached=now) for case_id, result in results.items()}
         text = strict_json.line(

@@ -17,10 +17,11 @@ from typing import IO
 from pytest_ncnn_parity.engine.stderr import Stderr
 
 CHUNK = 1 << 16
-MESSAGE = 1 << 26  # bytes; no message is as long
+MESSAGE = 1 << 26  # bytes; every message is shorter
 POLL_SECONDS = 0.2
-GATHER_SECONDS = 0.002  # waking for each of ten thousand messages costs more than the messages do
-STOP_SECONDS = 5.0  # what a pipe may take to end once its worker has
+# to wake up for each of ten thousand messages would cost more than the messages themselves
+GATHER_SECONDS = 0.002
+STOP_SECONDS = 5.0  # how long a pipe may stay open after its worker has ended
 
 
 class Pump:
@@ -34,10 +35,10 @@ class Pump:
         self._process = process
         self._in: IO[bytes] = process.stdin
         self._chunks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
-        self._lines: deque[bytes] = deque()  # of a chunk that was taken: to wait for each costs more
+        self._lines: deque[bytes] = deque()  # lines of the last chunk: to wait for each line costs more
         self._half = b""
         self._heard = threading.Condition()
-        self._ended = False  # stderr is, or nobody marks there what was said
+        self._ended = False  # whether stderr has ended, after which no mark will come
         self._stopped = False
         self._threads = [
             threading.Thread(target=self._read, args=(pipe, take), daemon=True)
@@ -54,7 +55,7 @@ class Pump:
         return not writing.is_alive()
 
     def _write(self, data: bytes) -> None:
-        # of a worker that died between two jobs the next line says why
+        # if the worker died between two jobs, the next line says why
         with suppress(OSError, ValueError):
             while data:
                 data = data[self._in.write(data) :]
@@ -75,7 +76,7 @@ class Pump:
             left = end - time.monotonic()
             with suppress(queue.Empty):
                 return self._chunks.get(timeout=max(0.0, min(POLL_SECONDS, left)))
-            if self._process.poll() is not None:  # who holds the pipes is a child of it
+            if self._process.poll() is not None:  # the pipes are held open by a child of the worker
                 with suppress(queue.Empty):
                     return self._chunks.get(timeout=POLL_SECONDS)
                 return None
@@ -84,7 +85,7 @@ class Pump:
 
     def wait_for_stderr(self, marks: int) -> None:
         """Wait until all is in `stderr` that was said before the worker's `marks`-th mark there."""
-        if self.stderr.marks >= marks:  # as of all but a few results
+        if self.stderr.marks >= marks:  # true for all but a few results
             return
         with self._heard:
             there = self._heard.wait_for(

@@ -25,7 +25,7 @@ from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
 from pytest_ncnn_parity.engine.steps import Step
 
-# idle threads that spin take the cores from those that compute; numpy's products here are short
+# idle threads that spin take the cores away from working ones; numpy's products here are short
 _QUIET_THREADS = {
     "OMP_WAIT_POLICY": "passive",
     "OPENBLAS_NUM_THREADS": "1",
@@ -33,14 +33,14 @@ _QUIET_THREADS = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 
-# What glibc fills fresh memory with, so that a kernel which reads memory that nobody wrote gives the
-# same garbage each time, and a large one: 1.5e13 as fp32. Another worker is given other bytes, which
+# glibc fills fresh memory with this byte, so that a kernel which reads memory that nobody wrote gives
+# the same garbage each time, and large values: 1.5e13 as fp32. A second worker uses another byte, which
 # distinguishes such a kernel from others.
 FILL = 170
 OTHER_FILL = 85
 
 STARTUP_SECONDS = 120.0
-END_SECONDS = 5.0  # what a process that is ending may take for it
+END_SECONDS = 5.0  # how long a process that is ending may take
 
 
 class EngineError(ParityError):
@@ -75,7 +75,7 @@ class WorkerProcess:
         folder: Path | None = None,
         fill: int = FILL,
     ) -> None:
-        self.jobs = 0  # it was given
+        self.jobs = 0  # how many jobs it was given
         self._most = most
         self._step: Step | None = None
         self._memory: MemoryWatch | None = None
@@ -83,7 +83,7 @@ class WorkerProcess:
         self._home = tempfile.TemporaryDirectory(
             prefix="ncnn-parity-", dir=folder, ignore_cleanup_errors=True
         )
-        # it also distinguishes this worker's children from others
+        # the folder's name also identifies this worker's children
         home = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._home.name)
         limit = [] if most is None else [f"--memory={most}"]
         try:
@@ -94,7 +94,7 @@ class WorkerProcess:
                 stderr=subprocess.PIPE,
                 cwd=self._home.name,
                 env={**os.environ, **_QUIET_THREADS, **home, "MALLOC_PERTURB_": str(fill)},
-                # Ctrl-C is for pytest, which then ends this process
+                # Ctrl-C goes to pytest, which then ends this process
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 bufsize=0,
@@ -120,7 +120,7 @@ class WorkerProcess:
                 f"{sys.executable}?\n{died.death.stderr}"
             ) from None
         if greeting.get("unlimited") and self._most is not None:
-            # a launcher of Windows starts another process, which is the worker
+            # on Windows a launcher starts the worker as another process
             self._memory = MemoryWatch(greeting.get("pid", self.pid), self._most, self._process.kill)
         if greeting.get("unguarded"):
             self._guard = EndsWithParent(self.pid)
@@ -157,7 +157,7 @@ class WorkerProcess:
         except queue.Empty:
             raise self._late(timeout) from None
         if line is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it ends: let it tell how
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is ending: let it report how
                 self._process.wait(END_SECONDS)
             code = self._process.poll()
             self.kill()
@@ -207,13 +207,13 @@ class WorkerProcess:
 
     def _clean(self) -> None:
         descendants.end(Path(self._home.name))
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may hold on to it
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may not release it at once
             self._process.wait(END_SECONDS)
         self._pump.stop()
         for watch in (self._memory, self._guard):
             if watch is not None:
                 watch.stop()
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # what was not written is wanted no more
+        with contextlib.suppress(OSError):  # what is still unwritten is no longer needed
             self._process.stdin.close()
         self._home.cleanup()

@@ -30,7 +30,7 @@ from pytest_ncnn_parity.engine.inputs import Input, Recording, decoded
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import Worker
 
-OUT_OF_MEMORY = 71  # a worker's exit status where Python was given no memory
+OUT_OF_MEMORY = 71  # a worker's exit status if Python could not get memory
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class SampleResults:
             self._stream = self._fresh()
         try:
             result = next(self._stream, None)
-        except BaseException:  # interrupted: it can give no more, and the next who asks needs another
+        # this stream was interrupted and gives no more; the next caller needs another
+        except BaseException:
             self._stream = None
             raise
         if result is None:
@@ -103,7 +104,7 @@ class SharedSampleResults(SampleResults):
             return
         with self._log.open("ab") as log:
             if self._log.stat().st_size > self._offset:
-                log.write(b"\n")  # a leader that was killed left half a line
+                log.write(b"\n")  # a leader that was killed has left an incomplete line
             for result in self._fresh():
                 _append(log, {"case": encode_result(result)})
                 log.flush()
@@ -125,7 +126,7 @@ class SharedSampleResults(SampleResults):
         try:
             message = from_json(line)
         except ValueError:
-            return  # the half line a killed leader left; its case is run again
+            return  # an incomplete line left by a leader that was killed; its case is run again
         if "case" in message:
             result = self._adapter.validate_python(message["case"])
             self.known[result.id] = result

@@ -70,7 +70,7 @@ class SpecRun:
         )
         self._engine.watch = self._watch
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
-        self._purpose = ""  # what native steps are taken for, where it is not to judge a sample
+        self._purpose = ""  # why native steps are taken, if it is not to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
@@ -109,7 +109,7 @@ class SpecRun:
     def _sample(self, name: str) -> SampleResults:
         sample = self._results_of(name)
         if self._running is not sample:
-            self._idle()  # one engine, one job at a time
+            self._idle()  # there is one engine, which does one job at a time
         self._running = sample
         return sample
 
@@ -132,7 +132,7 @@ class SpecRun:
         """Run the cases so identified. A job that cannot run fails the first, and skips the others."""
         cases = self.selected.get(sample, ())
         first = next(iter(self.selected), None)
-        # a first sample of which something was kept does not load all networks
+        # if a part of the first sample was kept, its job does not load all networks
         says_why = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
         job = jobs.judge(self.plan, sample, cases, self.settings.threads, says_why)
         left = dict.fromkeys(waiting)
@@ -230,7 +230,7 @@ class SpecRun:
         try:
             with self.working_on("trust in the reference"):
                 here, there = self._ask(job, dict[str, str]), other.ask(job, dict[str, str])
-        except EngineError:  # what kept it from running has a case that says so
+        except EngineError:  # the case that needed it reports what prevented the run
             return None
         finally:
             other.close()
@@ -295,6 +295,6 @@ def threads(xdist_workers: int) -> int:
     """This process's share of the cores it may use."""
     try:
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # not every system has it
         cores = os.cpu_count() or 1
     return max(1, cores // max(1, xdist_workers))

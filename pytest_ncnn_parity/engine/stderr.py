@@ -9,17 +9,18 @@ import re
 
 from pytest_ncnn_parity.engine.steps import STEP_MARK
 
-HEAD = 1000  # bytes kept of the beginning
-TAIL = 4000  # and of the end
-LINE = 1 << 16  # no line is waited for longer than this
+HEAD = 1000  # bytes kept from the beginning
+TAIL = 4000  # bytes kept from the end
+LINE = 1 << 16  # bytes; a longer line is not waited for
 
 
 _STEPS = re.compile(rb"\x1e([^\n]*)\n")
 _DEVICE = re.compile(rb"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
 _SHADER = re.compile(rb"(?:compile.?spir.?v.?module|create_shader_module) failed")
-# VK_ERROR_OUT_OF_HOST_MEMORY is -1, _OUT_OF_DEVICE_MEMORY -2
+# VK_ERROR_OUT_OF_HOST_MEMORY is -1, VK_ERROR_OUT_OF_DEVICE_MEMORY is -2
 _NO_MEMORY = re.compile(rb"std::bad_alloc|[Oo]ut of memory|vk(?:Allocate|Create)\w+ failed -[12]\b")
-_SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")  # of a flood most has none
+# a quick test: most lines of a flood contain none of these
+_SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")
 
 
 class Stderr:
@@ -31,12 +32,13 @@ class Stderr:
         self._rest = b""
         self._size = 0
         self._step = ""
-        self._of_step = b""  # what was said in the last step that says anything
-        self._speaking = ""  # that step
-        self.marks = 0  # that a worker set behind what belongs to a result
-        self.shader_failures: dict[str, str] = {}  # native step -> what was said in it
-        self.no_memory: str | None = None  # what was said of that in the last step
-        self.devices: dict[str, tuple[str, str]] = {}  # index -> name, fp16 flags
+        self._of_step = b""  # the output of the last step that wrote any
+        self._speaking = ""  # the name of that step
+        # how many marks a worker has written; each ends the output that belongs to a result
+        self.marks = 0
+        self.shader_failures: dict[str, str] = {}  # native step -> its output
+        self.no_memory: str | None = None  # the line about missing memory in the last step's output
+        self.devices: dict[str, tuple[str, str]] = {}  # device index -> name and fp16 flags
 
     def feed(self, chunk: bytes) -> None:
         whole, newline, rest = (self._rest + chunk).rpartition(b"\n")

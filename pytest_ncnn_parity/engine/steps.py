@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# A worker writes this, a step as text and a newline to stderr before it takes the step; without a text
-# it ends what was said before a result.
+# A worker writes this mark, the step as text and a newline to stderr before it takes the step. A mark
+# without a text ends the output that belongs to a result.
 STEP_MARK = b"\x1e"
 
 Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]

@@ -12,10 +12,10 @@ from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
 from pytest_ncnn_parity.compare.comparisons import WORKER_NAME
 
 EXAMPLE = "python=/path/to/python"
-EMULATED_PATIENCE = 10.0  # how many times longer a step may take under emulation
+EMULATED_PATIENCE = 10.0  # under emulation a step may take so many times longer
 
 _KINDS = ("python", "command", "ssh", "adb")
-_REMOTE = ("ssh", "adb")  # which name a machine, and take python= beside it
+_REMOTE = ("ssh", "adb")  # these name a machine, and may be combined with python=
 MOST_THREADS = 1024
 
 

@@ -15,10 +15,10 @@ from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import decimal, decimals, number
 
-WITH_SCALAR, INT8 = 1, 8  # of BinaryOp; of what is quantized
-SUM, COEFFICIENTS = 1, 1  # of Eltwise: its operation that has them, and the array
+WITH_SCALAR, INT8 = 1, 8  # parameter ids: BinaryOp's constant, and the flag of quantized layers
+SUM, COEFFICIENTS = 1, 1  # Eltwise: the operation that has coefficients, and the id of their array
 
-# by operator, the ids of the parameters that are cast, with what they are if they are not given
+# by operator, the ids of the parameters that are cast, with their defaults
 CAST: Mapping[str, Mapping[int, float]] = {
     "BinaryOp": {2: 0.0},
     "CELU": {0: 1.0},
@@ -32,17 +32,17 @@ CAST: Mapping[str, Mapping[int, float]] = {
     "Shrink": {0: 0.0, 1: 0.5},
 }
 
-ALPHA, LAMBDA = (0, 1.67326324), (1, 1.050700987)  # of SELU: the key and what it is if not given
+ALPHA, LAMBDA = (0, 1.67326324), (1, 1.050700987)  # SELU: parameter id and default
 
-# layers with an activation of their own: its type, and its parameters (vulkan_activation.comp)
+# operators with ids for the type and the parameters of an activation (vulkan_activation.comp)
 ACTIVATED = frozenset(
     "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise "
     "InnerProduct".split()
 )
 ACTIVATION, ACTIVATION_PARAMETERS = 9, 10
-TAKEN = {2: 1, 3: 2, 6: 2}  # how many it takes, by type: leaky ReLU, Clip, HardSwish
+TAKEN = {2: 1, 3: 2, 6: 2}  # number of parameters by type: leaky ReLU, Clip, HardSwish
 
-# those whose weights are used as they are in the file; a BatchNorm makes a factor and a bias of its own
+# operators whose weights are used as the file has them; a BatchNorm derives a factor and a bias
 WEIGHTED = frozenset(
     "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise Gemm GroupNorm "
     "InnerProduct InstanceNorm LayerNorm MultiHeadAttention Normalize PReLU RMSNorm Scale".split()

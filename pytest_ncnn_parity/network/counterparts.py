@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
 from pytest_ncnn_parity.network.units import Units
 
-MOST_NAMED = 8  # blobs named in one message
+MOST_NAMED = 8  # how many blobs one message names
 
 
 class Unlike(Exception):
@@ -133,7 +133,7 @@ class Counterparts:
         depends = self._ancestors[layer.number]
         makers = (self.here.producer[blob].number for blob in feeds.values())
         if any(one.type == "Input" for one in layers) or any(not depends >> n & 1 for n in makers):
-            return None  # it depends on what this network has not, or has elsewhere
+            return None  # it depends on a layer that this network has not, or has elsewhere
         stops = set(feeds.values())
 
         def is_known(blob: str) -> bool:

@@ -18,7 +18,7 @@ class _Ids(NamedTuple):
 
 
 _YOLO = _Ids(("2", 0.01), ("3", 0.45))
-# src/layer/detectionoutput.cpp, yolodetectionoutput.cpp, yolov3detectionoutput.cpp
+# from src/layer/detectionoutput.cpp, yolodetectionoutput.cpp and yolov3detectionoutput.cpp
 _DETECTORS: Mapping[str, _Ids] = {
     "DetectionOutput": _Ids(("4", 0.5), ("1", 0.05), ("3", 100)),
     "YoloDetectionOutput": _YOLO,

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.masks import ALL_BITS
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 
-# Operators whose outputs are copies of their inputs: they neither make a value nor spoil one.
+# Operators whose outputs are copies of their inputs: they compute nothing.
 COPYING = frozenset(
     "Split Reshape Flatten Squeeze ExpandDims Permute Concat Slice Crop Noop Dropout Reorg "
     "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
@@ -159,7 +159,7 @@ class Graph:
 
 def _input_line(layer: Layer) -> dict[str, tuple[int, ...]]:
     """The shape that an Input line states (src/layer/input.cpp)."""
-    written = [layer.params.get(key, "0") for key in ("2", "11", "1", "0")]  # c, d, h, w
+    written = [layer.params.get(key, "0") for key in ("2", "11", "1", "0")]  # the ids of c, d, h and w
     sizes = [int(size) for size in written if param_line.COUNT.fullmatch(size)]
     shape = tuple(size for size in sizes if size > 0)
     return {layer.outputs[0]: shape} if layer.outputs and shape else {}
@@ -176,7 +176,7 @@ def _shape_hints(layer: Layer) -> dict[str, tuple[int, ...]]:
     for i, blob in enumerate(layer.outputs):
         dims, *sizes = numbers[i * step : (i + 1) * step] or [0]
         if dims == 3 and len(sizes) == 4:
-            del sizes[2]  # the depth that a blob of three dimensions lacks
+            del sizes[2]  # a blob of three dimensions has no depth
         if 0 < dims <= len(sizes):
             shapes[blob] = tuple(reversed(sizes[:dims]))
     return shapes

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
 
-# operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
-# parameter that says so (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp)
+# Operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
+# parameter that switches this on (src/layer/convolution.cpp, convolutiondepthwise.cpp,
+# innerproduct.cpp).
 _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
-# operators that make int8 of what they read by a scale that they find for it as it comes
+# Operators that quantize their input by a scale that they compute from it at run time.
 _DYNAMIC = {
     **dict.fromkeys(("Gemm", "MultiHeadAttention", "SDPA"), "18"),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
 }
-# operators whose CPU kernels read four bytes an element whatever they are given, with a weight or not:
-# of int8 they read, and those in place write, past its end (src/layer, src/layer/x86)
+# Operators whose CPU kernels read four bytes per element whatever they are given, with or without
+# weights: given int8 they read, and those that work in place write, past its end (src/layer,
+# src/layer/x86).
 _READ_FLOATS = frozenset(
     "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D "
     "ConvolutionDepthWise ConvolutionDepthWise1D CumulativeSum Deconvolution "
@@ -28,8 +30,8 @@ _READ_FLOATS = frozenset(
     "Reorg SDPA SELU Scale ShuffleChannel Sigmoid Softmax Softplus Swish TanH Threshold Tile "
     "UnaryOp Unfold".split()
 )
-_READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # what a convolution in int8 sums up
-_REQUANTIZES = 100  # a term above it: the output is int8 again
+_READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
+_REQUANTIZES = 100  # added to the term where the output is int8 as well
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
 

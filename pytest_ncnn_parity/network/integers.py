@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 
-BITS, FLOATS = "bits", "floats"  # how integers are held
+BITS, FLOATS = "bits", "floats"  # how a blob holds integers
 
 # src/layer: embed.cpp, dequantize.cpp and requantize.cpp take their input by `const int*`
 READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
-_WORDS = "1"  # Embed's input_dim
-_FROM_INPUT = "-233"  # Crop's offset that says: its second input decides (src/layer/crop.cpp)
+_WORDS = "1"  # the id of Embed's input_dim
+_FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 
 
 def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
@@ -71,7 +71,8 @@ def whole_numbers(graph: Graph) -> frozenset[str]:
     known = {
         blob
         for layer in graph.layers
-        if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"  # without the values
+        # without out_max_val: the output has indices only
+        if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"
         for blob in layer.outputs
     }
     return _copies(graph, known)

@@ -12,7 +12,7 @@ NO_FP16_STORAGE = 2
 NO_BF16_STORAGE = 4
 NO_VULKAN = 16
 NO_WINOGRAD = 64
-ALL_BITS = 255  # ncnn ignores what lies beyond
+ALL_BITS = 255  # ncnn ignores higher bits
 
 # the storage bit of each 16-bit format, as Setup.half names it
 NO_STORAGE = {"fp16": NO_FP16_STORAGE, "bf16": NO_BF16_STORAGE}

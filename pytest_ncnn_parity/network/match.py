@@ -17,10 +17,12 @@ NAME: Final = "name"
 STRUCTURE: Final = "structure"
 PLACE: Final = "place"
 
-Match = dict[int, tuple[int, MatchedBy]]  # old layer -> new layer, and by what; numbers from 0
+# old layer -> new layer, and what they were matched by; layers are numbered from 0
+Match = dict[int, tuple[int, MatchedBy]]
 
-Output = tuple[int, int]  # a layer, and which of its outputs
-Reader = tuple[int, int, int]  # a layer, which of its inputs, and which output of the other it reads
+Output = tuple[int, int]  # a layer, and the number of its output
+# a layer, the number of its input, and the number of the other layer's output that it reads
+Reader = tuple[int, int, int]
 
 
 class Matchable(Protocol):
@@ -72,7 +74,7 @@ class _Pairing:
         self.old = old
         self.new = new
         self.pairs: dict[int, int] = {}
-        self._back: dict[int, int] = {}  # the same, new layer -> old layer
+        self._back: dict[int, int] = {}  # the same matches, new layer -> old layer
 
     def _add(self, old: int, new: int) -> None:
         self.pairs[old] = new
@@ -184,7 +186,8 @@ class _Pairing:
         for o, n in self.pairs.items():
             inputs = zip(self.old.producers[o], self.new.producers[n], strict=False)
             edges += sum((self.pairs.get(maker), slot) == other for (maker, slot), other in inputs)
-            edges += not self.old.consumers[o] and not self.new.consumers[n]  # an output stays one
+            # an output of one network is an output of the other
+            edges += not self.old.consumers[o] and not self.new.consumers[n]
         return kept + edges
 
     def reason(self, old: int, new: int) -> MatchedBy:

@@ -12,25 +12,25 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
 
-# They level off towards their bounds. Not so Swish, HardSwish, GELU, LogSoftmax; and not Clip, within
-# whose bounds values are as they were: a small one that is wrong is as wrong as without it.
+# These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
+# which does not change values within its bounds, so that a small wrong value is as wrong as before.
 LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
-_UNARY_TANH = "16"  # src/layer/unaryop.h
+_UNARY_TANH = "16"  # in src/layer/unaryop.h
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
-# every element of the output is one of the input, or 0
+# every element of the output is an element of the input, or 0
 _COPIES = frozenset(
     "Split Reshape Flatten Squeeze ExpandDims Permute Noop Dropout PixelShuffle ShuffleChannel Reorg "
     "Flip DeepCopy".split()
 )
 _SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
-# every element lies between elements of the input; Interp's cubic kind a little beside
+# every element lies between elements of the input; with Interp's cubic kind slightly outside
 _MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
-_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a root enlarges small errors
+_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a square root enlarges small errors
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
-_ADD, _SUB, _MUL, _MAX, _MIN, _RSUB = "0", "1", "2", "4", "5", "7"  # src/layer/binaryop.h
+_ADD, _SUB, _MUL, _MAX, _MIN, _RSUB = "0", "1", "2", "4", "5", "7"  # op_type in src/layer/binaryop.h
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
 
 def _binary(layer: Layer, known: list[Scale]) -> Scale | None:
     operation = layer.params.get("0", _ADD)
-    if layer.params.get("1", "0") != "1":  # two values: of probabilities, products and the like are such
+    if layer.params.get("1", "0") != "1":  # two blobs, such as products of probabilities
         return Scale(max(s.unit for s in known)) if operation in {_MUL, _MAX, _MIN} else None
     number = abs(_number(layer, "2"))
-    if operation in {_ADD, _SUB, _RSUB} and number <= 1.0:  # 1 - p is in p's unit
+    if operation in {_ADD, _SUB, _RSUB} and number <= 1.0:  # 1 - p has the unit of p
         return Scale(known[0].unit)
-    # not larger: an attention map times its count of places is an ordinary value again
+    # the scale never grows: an attention map times its number of places is an ordinary value again
     return Scale(known[0].unit * number) if operation == _MUL and number <= 1.0 else None
 
 

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 
 RSQRT = "UnaryOp rsqrt"
-_FUNCTIONS = {"6": RSQRT}  # by op_type, src/layer/unaryop.h
+_FUNCTIONS = {"6": RSQRT}  # by op_type, from src/layer/unaryop.h
 
 
 def operator(layer: Layer, setup: Setup | None = None) -> str:

@@ -16,8 +16,8 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import ALL_BITS
 
 MAGIC = "7767517"
-MOST_BYTES = 16 << 20  # of a .param file: a million layers
-MOST_SPARE = 1_000_000  # blobs announced and not there: 100 MiB
+MOST_BYTES = 16 << 20  # the size of a .param file with a million layers
+MOST_SPARE = 1_000_000  # blobs that are announced but do not exist; they take 100 MiB
 
 
 class ParamError(ParityErrors):
@@ -103,7 +103,8 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
             count_line,
             f"{layer_count} layers announced, {len(graph.layers)} found; is the file cut off?",
         )
-    # too few: ncnn writes past its array; far too many: it makes room for all of them
+    # if too few are announced, ncnn writes past its array; if far too many are, it allocates memory for
+    # all
     elif not len(makers) <= blob_count <= len(makers) + MOST_SPARE:
         yield count_line, f"{blob_count} blobs announced, {len(makers)} found"
     elif not graph.inputs:

@@ -16,12 +16,12 @@ from pytest_ncnn_parity.base.errors import cut, quoted
 MASK_ID = "31"
 SHAPE_HINT_ID = "-23330"
 
-ARRAY_IDS = 23300  # -23303 is the array of id 3
-MOST_IDS = 32  # NCNN_MAX_PARAM_COUNT
-MOST_NAME = 255  # bytes: names are scanned with %255s
+ARRAY_IDS = 23300  # -23303 is the id of the array with id 3
+MOST_IDS = 32  # ncnn's NCNN_MAX_PARAM_COUNT
+MOST_NAME = 255  # bytes, because ncnn scans names with %255s
 _INT32 = 2**31
 
-# ASCII throughout: ncnn scans as C does, where a no-break space is a part of a name
+# ASCII only: ncnn scans as C does, where a no-break space is part of a name
 SPACE = " \t\n\r\f\v"
 COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _WORD = re.compile(r"\S+", re.ASCII)

@@ -21,15 +21,15 @@ from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales,
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-# runs a layer with some of its inputs replaced, and gives its outputs
+# a function that runs a layer with some of its inputs replaced, and returns its outputs
 Copy = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
-# each element of the output comes of the element at its place in an input
+# each element of the output depends on the elements at its place in the inputs
 _ELEMENTWISE = frozenset(
     "ReLU PReLU Sigmoid TanH HardSigmoid HardSwish Swish Mish GELU ELU SELU CELU Clip AbsVal UnaryOp "
     "Exp Log Power Scale Bias BatchNorm BinaryOp Eltwise Threshold Erf Softplus BNLL Shrink".split()
 )
-# and these leave its natural scale
+# of these, the operators that do not change the natural scale
 _KEEP_UNITS = frozenset("ReLU Clip AbsVal Threshold".split())
 
 
@@ -46,7 +46,7 @@ class Parts:
         self._integers = integers(graph).keys()
         self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
         self._labels: dict[str, int | Array] = {}
-        self._units: list[float] = [0.0]  # by label; 0 is what Padding adds
+        self._units: list[float] = [0.0]  # by label; label 0 is for what Padding adds
 
     @cached_property
     def layers(self) -> set[int]:
@@ -103,7 +103,7 @@ class Parts:
     def _copied(
         self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy
     ) -> Mapping[str, int | Array]:
-        # what a Reshape or Crop reads beside its first input is no value but a shape
+        # further inputs of a Reshape or Crop are shapes, not values
         sources = layer.inputs if layer.type == "Concat" else layer.inputs[:1]
         known = {blob: self._labels[blob] for blob in sources if blob in self._labels}
         if len(known) < len(set(sources)):

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
-Axes = tuple[int | str, ...]  # a size, or the name of one that nothing states
+Axes = tuple[int | str, ...]  # each axis is a size, or the name of a size that the .param does not state
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,18 @@ _KINDS = {
     WORDS: "Embed",
 }
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
-_PASSED = UNCHANGED | {"BinaryOp", "Padding"}  # before it: they keep the kind and the channels
-_FLATTENING = {"Flatten", "Reshape"}  # an InnerProduct reads what they make of anything
+# operators before a layer that keep the kind of its input and its channels
+_PASSED = UNCHANGED | {"BinaryOp", "Padding"}
+# operators whose output an InnerProduct reads whatever their input was
+_FLATTENING = {"Flatten", "Reshape"}
 
-COLOURS = (3, 1, 4, 2)  # channels, the likeliest first
+COLOURS = (3, 1, 4, 2)  # numbers of channels, the most likely first
 MOST_COUNTED = 8192
 _PROBES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640)
 _COARSE = range(8, 1025, 8)
 _FINE = range(2, 513)
-_FEW_LAYERS = 400  # beyond, a fine search takes long
-_CLOSE = 1.25  # sizes that differ by less are one, rounded
+_FEW_LAYERS = 400  # with more layers, a fine search takes long
+_CLOSE = 1.25  # sizes that differ by less than this factor count as one size, rounded
 
 
 def first_telling(graph: Graph, blob: str) -> tuple[Layer, Kind] | None:
@@ -108,7 +110,7 @@ def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
 
     fitting = [count for count in COLOURS if fits(count)]
     if len(fitting) == len(COLOURS):
-        return None  # any number will do
+        return None  # any size fits
     return next(iter(fitting), None) or next(filter(fits, range(5, MOST_COUNTED)), None)
 
 
@@ -136,7 +138,8 @@ def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
     fitting = list(filter(fits, _COARSE)) or (list(filter(fits, _FINE)) if fine else [])
     if not fitting or max(fitting) > _CLOSE * min(fitting):
         return None
-    return max(fitting, key=lambda size: (size & -size, size))  # the roundest in binary
+    # the size that is divisible by the highest power of two
+    return max(fitting, key=lambda size: (size & -size, size))
 
 
 def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-MOST_ELEMENTS = 2**27  # 512 MiB in fp32; a network's values are more than its input
+MOST_ELEMENTS = 2**27  # 512 MiB in fp32; a network's values need more than its input
 
 
 def too_large(shape: Sequence[int]) -> str:

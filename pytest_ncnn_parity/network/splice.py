@@ -15,7 +15,9 @@ from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8, int8_b
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
 
-REQUANTIZES = 100  # what a term above it has beside that of a layer that gives floats
+# a term above it means that the layer's output is int8; less this, it is that of a layer that gives
+# floats
+REQUANTIZES = 100
 SCALE_BYTES = 4
 
 Spans = Sequence[tuple[int, int]]

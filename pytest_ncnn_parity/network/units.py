@@ -15,8 +15,8 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 
-# operators with weights into which what follows can be folded, and the ids of their parameters that
-# change with it: the bias and the activation; and where the sizes of weights and int8 stand
+# Operators with weights into which a following layer can be folded: the ids of the parameters that this
+# changes, for the bias and the activation, and those of the weights' size and of int8.
 _CHANGED = {
     **dict.fromkeys(
         (
@@ -29,7 +29,7 @@ _CHANGED = {
     ),
     "InnerProduct": frozenset({"1", "8", "9", "-23310"}),
 }
-# by operator, the parameter that says it computes in int8
+# by operator, the parameter that says whether it computes in int8
 _INT8_TERM = {
     "Gemm": "18",
     "MultiHeadAttention": "18",
@@ -41,7 +41,7 @@ _INT8_TERM = {
 _ACTIVATION_ID = "9"
 ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
 _FACTORS = frozenset("BatchNorm Scale".split())
-_WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies, divides
+_WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies or divides
 
 
 def is_copy(layer: Layer) -> bool:

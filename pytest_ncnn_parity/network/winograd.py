@@ -6,8 +6,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
 from pytest_ncnn_parity.network.shape_rules.reading import number
 
-LEAST_CHANNELS = 16  # in and out: convolution_vulkan.cpp, create_pipeline
-LARGE, SMALL = 4, 2  # outputs along a side of a tile: F(4,3) and F(2,3)
+LEAST_CHANNELS = 16  # of both input and output (create_pipeline in convolution_vulkan.cpp)
+LARGE, SMALL = 4, 2  # outputs along one side of a tile, in F(4,3) and F(2,3)
 
 
 def may_use_winograd(layer: Layer) -> bool:
@@ -35,7 +35,7 @@ def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int
         return None
     if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
         return None
-    if number(layer, 8) or number(layer, 19):  # int8, or weights from an input
+    if number(layer, 8) or number(layer, 19):  # it computes in int8, or its weights are an input
         return None
     inputs, outputs = channels(layer)
     if min(inputs, outputs) < LEAST_CHANNELS:
@@ -59,6 +59,6 @@ def padding(layer: Layer) -> tuple[int, int, int, int]:
     left = number(layer, 4)
     right, top = number(layer, 15, left), number(layer, 14, left)
     bottom = number(layer, 16, top)
-    # negative ones stand for 'same' (src/layer/convolution.cpp, make_padding)
+    # negative pads mean 'same' (make_padding in src/layer/convolution.cpp)
     above, below, before, after = (1 if side < 0 else side for side in (top, bottom, left, right))
     return above, below, before, after

@@ -173,7 +173,7 @@ class Plan:
         """The selected layers that have cases in `comparison`."""
         other = self.other(comparison)
         for layer in self.layers:
-            # an Input layer computes nothing; what a conversion loses of its value is judged
+            # an Input layer computes nothing; only what a conversion loses of its value is judged
             if layer.type == "Input":
                 if comparison.half is not None:
                     yield layer

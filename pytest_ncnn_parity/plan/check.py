@@ -31,7 +31,8 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
         checked = Plan(spec, graph, project, others)
     except param.ParamError as error:
         of_network: list[Problem] = []
-        if not read_files.problem(spec.param, root):  # else it is among the errors already
+        # if there is a problem, it is among the errors already
+        if not read_files.problem(spec.param, root):
             of_network = [(None, line) for line in error.errors]
         raise SpecError([*errors, *of_network]) from None
     if not unlike:

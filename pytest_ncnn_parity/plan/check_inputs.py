@@ -86,7 +86,7 @@ def _values(spec: Spec, graph: Graph, blob: str, source: Source) -> Iterator[str
     if reader is not None:
         yield from no_integers(spec, source, reader)
     if isinstance(source, FileSource | ImageSource):
-        return  # the worker knows their shapes
+        return  # only the worker knows the shapes of such inputs
     if source.shape is None and hint is None:
         file = printable(Path(graph.source).name)
         yield f"the key 'shape' is missing, and {file} does not state the shape either"

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.spec.sources import (
 )
 from pytest_ncnn_parity.spec.spec import Spec
 
-MOST_WORDS = 100  # suggested where the network does not say how many there are
+MOST_WORDS = 100  # suggested if the network does not say how many words it has
 
 
 def no_integers(spec: Spec, source: Source, reader: Layer) -> Iterator[str]:

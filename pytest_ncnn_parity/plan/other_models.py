@@ -17,7 +17,7 @@ from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
 
-MOST_NAMED = 8  # layers in one line
+MOST_NAMED = 8  # how many layers one line names
 
 
 def read(

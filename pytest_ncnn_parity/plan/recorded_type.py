@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 _MAGIC = b"\x93NUMPY"
-_LONGEST = 10_000  # bytes of a header; numpy's own limit is the same
+_LONGEST = 10_000  # bytes of a header; numpy has the same limit
 
 
 def holds_integers(path: Path, key: str | None) -> bool | None:

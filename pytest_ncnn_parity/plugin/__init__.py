@@ -13,9 +13,9 @@ from pytest_ncnn_parity import options
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.spec import SUFFIX
 
-# a TOML file may hold a number as such; before 9.2 an option of pytest's has but one type
+# a TOML file may hold a number as such; before pytest 9.2 an option has only one type
 TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
-PRINTING = ("init", "schema", "arm64")  # options that print something in place of a run
+PRINTING = ("init", "schema", "arm64")  # options that print something instead of running cases
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,8 @@ from pytest_ncnn_parity.plugin.printing import Lists
 from pytest_ncnn_parity.spec import SUFFIX
 
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")  # by -p it has another name
+# it has another name if it was loaded with -p
+ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")
 RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
 CHOOSE = "keyword markexpr deselect lf stepwise".split()
 
@@ -26,7 +27,7 @@ class ReportingHooks:
 
     def __init__(self, config: pytest.Config, asked: options.Options, typed: bool) -> None:
         self._config = config
-        # whoever leaves the cases out by their marker wants none
+        # a run that excludes the cases by their marker wants no gate
         self._typed = typed and MARKER not in config.getoption("markexpr", "")
         self._controller = Controller(asked, config.rootpath, pytest.__version__)
         self._share: tempfile.TemporaryDirectory[str] | None = None
@@ -83,7 +84,7 @@ class ReportingHooks:
         self._controller.take(report)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        # Ctrl-C has no text; pytest's own reasons, and xdist's, are its subclasses and have one
+        # Ctrl-C has no text; the reasons of pytest and of xdist are subclasses that have one
         self._controller.stop(str(excinfo.value) or "interrupted")
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

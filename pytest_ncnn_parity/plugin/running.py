@@ -68,7 +68,8 @@ def _progress(config: pytest.Config) -> Progress | None:
 
     def cursor() -> tuple[int, int]:
         written, width = terminal.width_of_current_line, terminal.fullwidth
-        full = written > 0 and written % width == 0  # terminals differ in where the cursor is then
+        # after a full line, terminals differ in where the cursor is
+        full = written > 0 and written % width == 0
         return (0, 0) if full else (written % width, width)
 
     line = progress.on_terminal(cursor)

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.repair.outputs import worst
 from pytest_ncnn_parity.repair.search import Masks
 from pytest_ncnn_parity.repair.verify import CasesBySample, on_disk, verify_setup
 
-MANY = 12  # masks: with more of them, a single option is asked about whatever they take
+MANY = 12  # with more masks than this, one question is asked about each option instead of each mask
 
 
 @dataclass(frozen=True)

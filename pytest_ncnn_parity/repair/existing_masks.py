@@ -19,7 +19,7 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.search import Spent, ddmin
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 
-# A gate is run often, and most masks are needed: what this costs is bounded more tightly than a repair.
+# A gate runs often, and most existing masks are needed: this check may use fewer runs than a repair.
 SPARE_RUNS = 40
 SPARE_SECONDS = 30.0
 
@@ -96,7 +96,7 @@ def _spare(run: SpecRun) -> list[int]:
             needed = list(kept)
         return right
 
-    with suppress(Spent):  # then `needed` is what the last set that held had
+    with suppress(Spent):  # then `needed` is the last set that passed
         ddmin(needed, holds)
     return [layer.number for layer in layers if layer.number not in needed]
 

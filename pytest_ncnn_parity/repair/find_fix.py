@@ -34,7 +34,7 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
-    if problem.reference_is_wrong:  # nothing that is right would agree with it
+    if problem.reference_is_wrong:  # no correct candidate would agree with a wrong reference
         comparison = replace(comparison, reference=CPU_FP32)
         problem = find_anew(run, comparison)
     if problem.red:

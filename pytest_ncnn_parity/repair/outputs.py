@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 
-# Any mask changes which roundings add up, and with them an error that is nothing but rounding. Of a
-# better output at least this share of what it may be off is gone, and half of its error.
+# Any mask changes which roundings add up, and with them an error that is only rounding. An output has
+# become better if its error is halved and has shrunk by at least this share of its tolerance.
 BEYOND_NOISE = 0.1
-# Of one whose error shows as a whole, though its largest may stay: half of the root mean square.
-# Above 40 dB it is rounding, of which the errors by chance of two runs differ less.
+# An output whose whole error shrinks, though its largest may not, has become better if the root mean
+# square is halved. Above 40 dB an error is rounding, and varies less than that between two runs.
 HALVED_DB = 6.0
 ROUNDING_DB = 40.0
 

@@ -170,7 +170,7 @@ def _is_beyond_masks(case: Case, result: Result) -> bool:
     at_fault = at_fault or evidence.distrust is not None or evidence.reference_inf is not None
     death, step = evidence.death, None if evidence.death is None else evidence.death.step
     in_loading = death is not None and death.in_loading
-    # the trajectory: no mask takes a layer from the CPU
+    # the trajectory runs on the CPU, and no mask removes a layer from there
     of_the_cpu = step is not None and step.label == str(CPU_FP32) != str(case.comparison.candidate)
     return result.outcome == "failed" and bool(at_fault or in_loading or of_the_cpu)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own
+Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own mask
 
 
 class Spent(Exception):
@@ -83,7 +83,7 @@ def search(space: Space, oracle: Oracle) -> SearchResult:
         smallest = _shrink(masks, space, tried)
     except Spent:
         return SearchResult(tried.best, False, start)
-    with suppress(Spent):  # nothing pointed at this set: there may be another, cheaper one in it
+    with suppress(Spent):  # no evidence pointed at this set, so it may contain a smaller one
         smallest = min(smallest, _shrink(masks, space, tried, early=True), key=space.price)
     return SearchResult(smallest, True, start)
 
@@ -94,7 +94,7 @@ class _Remembered:
     def __init__(self, oracle: Oracle, space: Space) -> None:
         self._oracle = oracle
         self._space = space
-        # without masks the network is red, or nothing would be searched for
+        # without masks the network is red, or there would be no search
         self._known: dict[frozenset[tuple[int, int]], bool] = {frozenset(): False}
         self.best: Masks | None = None
 

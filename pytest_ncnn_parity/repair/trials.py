@@ -62,7 +62,7 @@ class Trials:
                 failure = self._failure(sample, masks)
             if failure:
                 self.last = f"sample {sample}: {failure}"
-                self._samples.remove(sample)  # the likeliest to fail is asked first
+                self._samples.remove(sample)  # the sample most likely to fail is tried first
                 self._samples.insert(0, sample)
                 return False
         return True

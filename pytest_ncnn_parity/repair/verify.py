@@ -19,7 +19,7 @@ from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors, worst
 from pytest_ncnn_parity.repair.patch import patched
 from pytest_ncnn_parity.repair.search import Masks, Space, grown
 
-REPEATS = 3  # of each sample on the patched network: a race need not show at once
+REPEATS = 3  # runs of each sample on the patched network, because a race may not show in every run
 
 CasesBySample = Mapping[str, Sequence[Case]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the options are known before anything heavy may be imported
+if TYPE_CHECKING:  # options must be known before anything heavy may be imported
     from pytest_ncnn_parity.report.document import Report
 
 

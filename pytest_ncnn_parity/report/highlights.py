@@ -77,7 +77,7 @@ def headroom(cases: Sequence[CaseRecord]) -> str:
         for case in cases
         if case["metrics"] and case["layer"] and _in_fp16(case) and case["cause"] != "reference"
     ]
-    # the same value in another setup's fp32 differs in its last digits: one number for a layer is enough
+    # in another setup the same value has other last digits; one number for a layer is enough
     by_range = {(one["sample"], one["layer"]) for one in held if one["comparison"] == RANGE}
     reached = [
         reached

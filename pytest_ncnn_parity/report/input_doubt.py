@@ -12,7 +12,7 @@ from pytest_ncnn_parity.report.document.model import NetworkRecord
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.sources import RandomSource
 
-# what values unlike real ones may bring about; a crash or a wrong kernel is a fault on noise as well
+# causes that unrealistic values may bring about; a crash or a wrong kernel is a fault with noise as well
 BY_VALUES = frozenset(
     [
         "storage-overflow",

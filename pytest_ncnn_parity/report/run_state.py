@@ -54,7 +54,7 @@ class RunState:
         self.ended = True
         left = self.selected - len(self._judged)
         if not left:
-            self.stopped = None  # it was stopped, but nothing was left to do
+            self.stopped = None  # the run was stopped when no case was left
         elif self.stopped is None:
             self.stopped = f"{left} of the selected cases did not run"
 

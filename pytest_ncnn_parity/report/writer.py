@@ -14,8 +14,9 @@ from pytest_ncnn_parity.base import write_files
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.formats import FORMATS
 
-# A report is written whole each time, so with many specs the writing would outgrow the run. In all
-# each may take this share of it; and this many seconds, so that a page of a few specs misses none.
+# A report is written as a whole each time, so with many specs the writing would take longer than the
+# run. All writes of a report may take this share of the run, and these seconds in addition, so that
+# the page of a few specs is written after each of them.
 SHARE = 0.03
 GRACE_SECONDS = 10.0
 
@@ -53,7 +54,7 @@ class ReportFiles:
     def write(self, make: Callable[[], Report]) -> list[str]:
         """Write every report, at a run's start or end; what could not be written, in words."""
         problems = self._write(self.targets, make)
-        for target in self.targets:  # what is done once, as importing what writes it, is no part of it
+        for target in self.targets:  # what is done only once, such as imports, is not counted
             target.spent = target.last = 0.0
         return problems
 

@@ -26,12 +26,12 @@ from pytest_ncnn_parity.network.shape_search import (
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
-PIXELS = (1, 3, 4)  # channels of a picture
-COLOURS = 3  # of those that say it by themselves
+PIXELS = (1, 3, 4)  # numbers of channels of a picture
+COLOURS = 3  # a number of channels that suggests a picture without further evidence
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
-SOME_WORDS = 100  # where the network does not say how many there are
-LARGE = 16.0  # a constant that is taken off the values of pixels, or divides them
+SOME_WORDS = 100  # used if the network does not say how many words it has
+LARGE = 16.0  # a constant from here on is subtracted from pixels' values, or divides them
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,7 @@ def _scales_bytes(layer: Layer) -> bool:
     except ValueError:
         return False
     operation = layer.params.get("0", "0")
-    if operation == "2":  # times
+    if operation == "2":  # multiplication
         return 0.0 < constant <= 1.0 / LARGE
-    return operation in ("0", "1", "3", "7") and constant >= LARGE  # plus, minus, over, from
+    # addition, subtraction in both orders, division
+    return operation in ("0", "1", "3", "7") and constant >= LARGE

@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base import read_files
 
 MOST_BYTES = 16 << 20
-NO_BATCH = 233  # how pnnx writes that no axis is the batch
+NO_BATCH = 233  # pnnx writes this number for "no axis is the batch"
 
 # `in0 = torch.rand(1, 3, 224, 224, dtype=torch.float)` or `in0 = torch.randint(10, (1, 7), dtype=...)`
 _DRAWN = re.compile(r"^ *(\w+) = torch\.rand(?:int\(\d+, )?\(([\d, ]*)", re.MULTILINE | re.ASCII)
@@ -76,5 +76,5 @@ def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, PnnxShap
 def _text(path: Path) -> str:
     try:
         return read_files.text(path, None, MOST_BYTES, "expected what pnnx wrote")
-    except read_files.Unreadable:  # not there, or not from pnnx: then it says nothing
+    except read_files.Unreadable:  # the file does not exist or is not from pnnx, so it gives no hint
         return ""

@@ -32,7 +32,7 @@ FP32_MAX = 3.4028234663852886e38
 
 Size = Annotated[int, Field(ge=1, lt=INT32)]
 Shape = Annotated[list[Size], Field(min_length=1, max_length=4), AfterValidator(_feasible)]
-Value = Annotated[float, Field(ge=-FP32_MAX, le=FP32_MAX, allow_inf_nan=False)]  # fp32 holds it
+Value = Annotated[float, Field(ge=-FP32_MAX, le=FP32_MAX, allow_inf_nan=False)]  # the value fits fp32
 
 
 def _whole(value: float) -> bool:
@@ -111,7 +111,7 @@ class ImageSource(Keys):
 
     image: Name
     color: Literal["rgb", "bgr", "gray"] = "rgb"
-    size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width, height
+    size: Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None  # width and height
     mean: list[Value] | None = None
     norm: list[Value] | None = None
 

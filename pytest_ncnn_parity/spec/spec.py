@@ -41,7 +41,7 @@ from pytest_ncnn_parity.spec.keys import (
 )
 from pytest_ncnn_parity.spec.sources import SOURCES, FileSource, Sample, Source
 
-MOST_BYTES = 4 << 20  # of a spec
+MOST_BYTES = 4 << 20  # of a spec's file
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Where:
         return f"{place}: {self.path}" if self.path else place
 
 
-Problem = tuple[Where | None, str]  # what is wrong, and where in the spec if it is wrong there
+Problem = tuple[Where | None, str]  # the place in the spec, if the problem is there, and what is wrong
 
 
 class SpecError(ParityErrors):
@@ -202,7 +202,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
         spec = Spec.model_validate(document.data)
     except ValidationError as error:
         raise SpecError(_readable(error, shown, document)) from None
-    spec._path = path.absolute()  # a worker has another working directory
+    spec._path = path.absolute()  # absolute, because a worker has another working directory
     spec._text = text
     spec._document = document
     return spec
@@ -235,9 +235,9 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     """The part of a pydantic location that is a path in the document: it names types as well."""
     path: list[str | int] = []
     if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
-        loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth is the kind of source, by our Tag
+        loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth part is the kind of source, from our Tag
     if loc[:1] == ("compare",):
-        loc = loc[:2] + loc[3:]  # as here the third
+        loc = loc[:2] + loc[3:]  # here the third part is
     for step in loc:
         inside = step in data if isinstance(data, dict) else False
         if isinstance(data, list) and isinstance(step, int):
@@ -262,7 +262,8 @@ def _message(problem: Any, loc: yaml12.Path) -> str:
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']!s}"
     if kind.startswith("int_") and isinstance(value, str) and value.isalpha() and value.isupper():
-        return f"{where}: replace {cut(value)} by a number"  # as a first spec has it: HEIGHT
+        # a placeholder of a first spec, such as HEIGHT
+        return f"{where}: replace {cut(value)} by a number"
     shown = "nothing" if value is None else quoted(value)
     return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
 
@@ -275,7 +276,8 @@ def _fields_at(loc: yaml12.Path) -> set[str]:
     """The keys that may stand at `loc`."""
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
-        "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),  # longer: in `expect`
+        # a longer location is within `expect`
+        "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),
         "compare": [OwnComparison, SetupKeys, ModelFiles, OnWorker],
         "layers": [Selection],
         "known": [Known],

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.first_inputs import FirstInput, first_inputs
 
 SCHEMA = "parity.schema.json"
-ADDRESS = "Spec schema"  # the label of its address among the URLs of the package
+ADDRESS = "Spec schema"  # label of the schema's address among the URLs of the package
 
 
 class StarterError(ParityError):
@@ -65,7 +65,7 @@ def _inputs(inputs: Iterable[FirstInput]) -> Iterator[str]:
     said: set[str] = set()
     for fed in inputs:
         yield from (f"    {line}" for line in fed.comments if line not in said)
-        said.update(fed.comments)  # for many inputs of one kind it is said once
+        said.update(fed.comments)  # several inputs of one kind have one comment
         yield from (f"    {line}" for line in _pair(fed.blob, fed.source))
 
 

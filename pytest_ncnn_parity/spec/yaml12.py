@@ -16,7 +16,7 @@ import yaml
 from pytest_ncnn_parity.base import errors
 from pytest_ncnn_parity.base.errors import Place
 
-MAX_NODES = 100_000  # in a document as read; aliases can make a small text a huge document
+MAX_NODES = 100_000  # in a parsed document: with aliases a small text can be a huge document
 MAX_DEPTH = 32
 _TOO_LARGE = "too large or too deep; do aliases repeat each other?"
 
@@ -28,7 +28,7 @@ _INT = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
-_LONGEST_KEY = 1000  # 1024, says YAML, of what stands before the colon on its line
+_LONGEST_KEY = 1000  # YAML allows 1024 characters before the colon on a line
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNTEXTUAL = re.compile("[\x00\ud800-\udfff]")
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
@@ -157,7 +157,7 @@ class _Reader:
                 self.problems.append((place, "a key must be plain text"))
                 continue
             self._refuse_untextual(key_node, place)
-            key = key_node.value  # names such as 16 or on are names here
+            key = key_node.value  # as text, because names such as 16 or on are names here
             if key in mapping:
                 first = self.keys[(*path, key)]
                 self.problems.append(

@@ -17,12 +17,12 @@ from pytest_ncnn_parity.base.printable import bytes_shown
 resource: ModuleType | None
 try:
     import resource
-except ImportError:  # Windows
+except ImportError:  # on Windows
     resource = None
 
-_PR_SET_PDEATHSIG = 1  # sys/prctl.h
-_NO_ERROR_BOXES = 0x8007  # SetErrorMode: a crash must not wait for somebody to click
-NO_BLOB = -100  # a Mat that is empty (src/net.cpp)
+_PR_SET_PDEATHSIG = 1  # from sys/prctl.h
+_NO_ERROR_BOXES = 0x8007  # for SetErrorMode: a crash must not wait until somebody closes a dialog
+NO_BLOB = -100  # an empty Mat (src/net.cpp)
 
 
 def take(wanted: int | None) -> dict[str, bool]:
@@ -34,7 +34,7 @@ def take(wanted: int | None) -> dict[str, bool]:
         ctypes.windll.kernel32.SetErrorMode(_NO_ERROR_BOXES)
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # where memory ends all the same, this goes first, not pytest
+    with suppress(OSError):  # if memory runs out, the system kills this process first, and not pytest
         Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
     limited = wanted is None or _limit(wanted)
     return {"unguarded": not _end_with_parent(), "unlimited": not limited}
@@ -53,7 +53,7 @@ def _limit(wanted: int) -> bool:
     """Have the system refuse more memory; only Linux counts what was not got by sbrk."""
     if resource is None or sys.platform != "linux":
         return False
-    # not RLIMIT_AS: drivers reserve address space by the terabyte and touch next to none of it
+    # not RLIMIT_AS, because drivers reserve terabytes of addresses and use hardly any of them
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -61,9 +61,10 @@ class Server:
         self._out = out
         self._unsent: list[str] = []
         self._lacks = lacks
-        self._marks = self._unset = 0  # on stderr, one behind what was said there before each result
+        # how many marks were written to stderr, one after the output that belongs to each result
+        self._marks = self._unset = 0
         self._dead: Mapping[Step, Death] = {}
-        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, its drivers reported
+        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, and its drivers reported
         listener = Listener(lambda: self.send(beat=True), _hear, self._learn)
         self._pool = Pool(self._enter, listener)
 
@@ -93,7 +94,8 @@ class Server:
             raise StepFailed(step, self._dead[step])
         self._vulkan |= step == START_VULKAN
         self._unsent.append(strict_json.line({"at": step}))
-        self._flush(STEP_MARK + str(step).encode() + b"\n")  # what follows there was said in this step
+        # what follows on stderr belongs to this step
+        self._flush(STEP_MARK + str(step).encode() + b"\n")
 
     def _learn(self, name: str, facts: Mapping[str, str]) -> None:
         self.send(worker={**facts, "name": name})
@@ -105,11 +107,12 @@ class Server:
                 self._run(decode_job(line))
             except InputErrors as error:
                 self.send(error=str(error), inputs=error.problems)
-            except MemoryError:  # ends as a crash does: in the step in flight, and with all it holds
+            except MemoryError:  # it ends like a crash: in the current step, with all it holds
                 os._exit(OUT_OF_MEMORY)
-            except ParityError as error:  # a file that has changed since it was collected
+            except ParityError as error:  # a file has changed since it was collected
                 self.send(error=str(error), inputs={})
-            except Exception as error:  # ours: else it would pass for a crash of the step in flight
+            # an error of ours, which must not pass for a crash of the current step
+            except Exception as error:
                 self.send(error=_in_one_line(error), inputs={})
             self.send(end=True)
 
@@ -171,7 +174,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def main() -> None:
-    # what native code prints to stdout must not tear a message: give it stderr instead
+    # what native code prints to stdout must not break a message, so it goes to stderr
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     parser = argparse.ArgumentParser()
@@ -180,7 +183,7 @@ def main() -> None:
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
         Server(out, lacks).serve(jobs)
     out.flush()
-    os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours
+    os._exit(0)  # without ncnn's destructors, which may run in the wrong order against the driver's
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfil
     runs = []
     for number in range(len(job.nets)):
         if number != job.trajectory:
-            with suppress(StepFailed, Unavailable):  # then it has a failed case that says so
+            with suppress(StepFailed, Unavailable):  # then a failed case reports it
                 executions = [nets[number].execution(layer) for layer in graph.layers]
                 runs.append(tuple((run.where, run.storage) for run in executions))
     return SampleProfile(absmax, sensitivity, tuple(runs))

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 MAX_ROUNDS = 9
-SECONDS = 3.0  # after this and three rounds no further round begins; nor after ten times this
+SECONDS = 3.0  # after this time and three rounds no further round begins, nor after ten times this time
 
 
 def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, Unreadable, cdhw, counted, number
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
 
-REFLECTED = 2  # the padding of a Spectrogram that mirrors what lies inside
+REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input
 
 
 def fold(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -20,7 +20,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
 )
 from pytest_ncnn_parity.network.shape_rules.views import cut_out, part_sizes, reshaped
 
-# where the axes of an output come from, by dimensions and order_type
+# which input axis each output axis comes from, by number of dimensions and order_type
 _ORDERS = {
     2: ((0, 1), (1, 0)),
     3: ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)),

@@ -33,7 +33,8 @@ def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
         return ()
     try:
         results = tuple(map(tuple, rule(layer, shapes)))
-    except (Unreadable, ZeroDivisionError, IndexError, ValueError):  # numbers that no network has
+    # the parameters have values that no real network has
+    except (Unreadable, ZeroDivisionError, IndexError, ValueError):
         return ()
     fit = len(results) == len(layer.outputs) and all(size > 0 for shape in results for size in shape)
     return results if fit else ()
@@ -85,7 +86,7 @@ def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if number(layer, 7):
-        return ()  # with a cache, which comes out as well
+        return ()  # with a cache, which is an output as well
     return [(shapes[0][0], number(layer, 2) // number(layer, 0))]
 
 

@@ -12,9 +12,9 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 
 Shape = tuple[int, ...]
-Rule = Callable[[Layer, Sequence[Shape]], str]  # what does not fit, or nothing
+Rule = Callable[[Layer, Sequence[Shape]], str]  # returns what does not fit, or an empty text
 
-UNSET = -233  # how a .param writes "not given" and, in a Slice or Crop, "as far as it goes"
+UNSET = -233  # in a .param: "not given", and in a Slice or Crop "up to the end"
 _INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 
 

@@ -25,7 +25,7 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
 )
 
 _DIMENSIONS = ("1D", "", "3D")
-_ADAPTED = (8, 18, 28)  # a Pooling's output w, h and d; UNSET: as the input
+_ADAPTED = (8, 18, 28)  # a Pooling's output w, h and d; UNSET means the size of the input
 
 
 def _convolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -71,7 +71,7 @@ def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     shape = shapes[0]
     axes = axes_slid_along(layer)
     channels = shape[0] if len(shape) > axes else 1
-    if number(layer, 4):  # over all there is
+    if number(layer, 4):  # global pooling
         return [(channels,)]
     if number(layer, 7):
         asked = [number(layer, key) for key in reversed(_ADAPTED[:axes])]

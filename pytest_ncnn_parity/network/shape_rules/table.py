@@ -70,7 +70,8 @@ RULES: Mapping[str, Rule] = {
     "RMSNorm": channels.row_norm,
 }
 
-UNMOVED = frozenset(("Split", "Noop", "Dropout"))  # hand on what they get, be it nothing
+# operators that hand on what they are given, even an empty blob
+UNMOVED = frozenset(("Split", "Noop", "Dropout"))
 
 REMEDY = "feed the size that the network was made for, or convert it again for this one"
 
@@ -85,5 +86,5 @@ def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
         return ""
     try:
         return rule(layer, shapes)
-    except Unreadable:  # left to the kernel, which works it out or refuses the file
+    except Unreadable:  # the kernel works it out, or refuses the file
         return ""

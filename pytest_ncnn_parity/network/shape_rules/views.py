@@ -24,7 +24,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
     refuse_expressions,
 )
 
-REFLECTED = 2  # the type of Padding that mirrors what lies inside
+REFLECTED = 2  # the type of Padding that mirrors its input
 
 
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -85,7 +85,7 @@ def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
     for start, end, axis in zip(starts, ends, axes or range(len(shape)), strict=False):
         own = axis + len(shape) if axis < 0 else axis
         if not 0 <= own < len(shape):
-            continue  # ncnn passes over it
+            continue  # ncnn ignores this entry
         size = shape[own]
         first = 0 if start == UNSET else start if start >= 0 else size + start
         last = size if end == UNSET else min(size, end if end > 0 else size + end)

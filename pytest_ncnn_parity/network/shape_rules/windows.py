@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, counted, number
 
-SAME = (UNSET, UNSET - 1)  # pads that say: as many as make the output as large as the input
-OUTPUT_SIZE = ((18, 20), (19, 21))  # of a Deconvolution, w and h: added at the end, asked for
+SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
+# of a Deconvolution, for w and h: the ids of output_pad and of the output's size
+OUTPUT_SIZE = ((18, 20), (19, 21))
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Window:
         return self.dilation * (self.kernel - 1) + 1
 
 
-PACK = 4  # the least of ncnn's packs
+PACK = 4  # ncnn's smallest elempack above 1
 PACKED = frozenset(
     "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise".split()
 )
@@ -105,11 +106,11 @@ def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Pooling, Pooling1D and Pooling3D."""
     many = _too_many_axes(shapes[0], axes_slid_along(layer))
-    if many or number(layer, 4) or number(layer, 7):  # over all there is, or to a size of its own
+    if many or number(layer, 4) or number(layer, 7):  # global pooling, or pooling to a given size
         return many
     windows = windows_of(layer, POOLED)
     mode = number(layer, 5)
-    if mode > 1:  # 2 and 3: as large as the input
+    if mode > 1:  # pad modes 2 and 3: the output is as large as the input
         return ""
     return _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
 
@@ -213,7 +214,7 @@ def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     """What is wrong where a window is larger than what it slides over."""
     sizes = sizes_along(shape, windows)
     padded = pad(sizes, windows)
-    if len(shape) == 1:  # to a vector nothing is padded along h
+    if len(shape) == 1:  # a vector is not padded along h
         padded = [padded[0], *sizes[1:]]
     if all(size >= window.extent for size, window in zip(padded, windows, strict=True)):
         return ""

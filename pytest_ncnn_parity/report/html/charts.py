@@ -71,7 +71,8 @@ def _chart(label: str) -> figure:
     chart.xaxis.ticker = BasicTicker(min_interval=1)
     chart.xaxis.formatter = NumeralTickFormatter(format="0")
     chart.xgrid.visible = False
-    chart.yaxis.ticker = chart.ygrid.ticker = FixedTicker(ticks=[])  # none in the bands of inf and 0
+    # the bands of inf and 0 have no ticks
+    chart.yaxis.ticker = chart.ygrid.ticker = FixedTicker(ticks=[])
     for axis in (*chart.xaxis, *chart.yaxis):
         axis.axis_label_text_font_style = "normal"
         axis.axis_label_text_font_size = "12px"
@@ -94,7 +95,8 @@ def _points(chart: figure) -> None:
         nonselection_alpha=1.0,
         name="points",
     )
-    for edge in ("inf", "0"):  # neither has a place on a log scale: each has a band of its own
+    # neither has a place on a logarithmic scale, so each has a band of its own
+    for edge in ("inf", "0"):
         chart.add_layout(BoxAnnotation(line_color=None, fill_alpha=0.5, level="underlay", name=edge))
         chart.add_layout(
             Label(x=2, x_units="screen", y=1, text=edge, text_font_size="12px", text_baseline="middle")

@@ -27,9 +27,11 @@ METRICS = (
     "used",
 )
 TOLERANCE = ("atol", "rtol", "scaled", "cosine", "sqnr_db")
-DIGITS = {"cosine": 7, "reference_absmax": 6, "candidate_absmax": 6}  # near 1, and near 65504
-FULL_TEXT = 60_000  # characters of messages that are kept whole; thousands of red cases say more
-HEADLINES = 90_000  # and beyond those, of first lines
+# significant digits; cosine matters near 1, the others near 65504
+DIGITS = {"cosine": 7, "reference_absmax": 6, "candidate_absmax": 6}
+# characters of messages that are kept whole; a page with thousands of red cases has more
+FULL_TEXT = 60_000
+HEADLINES = 90_000  # characters of headlines that are kept for the cases after those
 
 
 class _Layer(TypedDict):

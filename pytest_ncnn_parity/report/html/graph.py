@@ -9,10 +9,10 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbour, Neighbours
 from pytest_ncnn_parity.report.text.line_width import cut, cut_middle
 
-MOST = 4  # layers on each side; the table has six, and the count of the others
+MOST = 4  # layers on each side; the table lists six, and the number of the others
 BOX_WIDTH, BOX_HEIGHT, GAP, ROW = 190.0, 44.0, 130.0, 60.0
 MARGIN = 2.0
-NAME, TYPE, BLOB = 24, 26, 18  # characters that fit into a box, and on an edge
+NAME, TYPE, BLOB = 24, 26, 18  # how many characters fit into a box, and on an edge
 
 
 @dataclass(frozen=True)

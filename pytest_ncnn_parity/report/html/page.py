@@ -54,7 +54,8 @@ def _template() -> Template:
 
 def _library() -> str:
     raw = Resources(mode="inline", components=["bokeh"]).js_raw
-    return "\n".join(text for text in raw if not text.startswith("Bokeh.set_log_level"))  # it logs that
+    # Bokeh would write this call to the log
+    return "\n".join(text for text in raw if not text.startswith("Bokeh.set_log_level"))
 
 
 def _package_text(name: str) -> str:

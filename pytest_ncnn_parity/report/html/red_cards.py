@@ -10,8 +10,8 @@ from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.html.graph import Drawing, drawn
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbourhood, Neighbours, runs_on
 
-MOST_CARDS = 40  # red layers with a card; the table has them all
-MOST_DRAWN = 8  # cards with a drawing; the others have their neighbours as a table
+MOST_CARDS = 40  # how many red layers have a card; the table lists all of them
+MOST_DRAWN = 8  # how many cards have a drawing; the others list the neighbours in a table
 
 
 @dataclass(frozen=True)

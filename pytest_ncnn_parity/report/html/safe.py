@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-# C0 and C1 controls but newline and tab, and what turns the direction of writing around
+# C0 and C1 controls except newline and tab, and characters that change the direction of writing
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -30,7 +30,8 @@ def finalize(value: Any) -> Any:
 
 def script_json(value: Any) -> Markup:
     """`value` as JSON that no reader of HTML takes for an end of its script element."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 is escaped
+    # the result is ASCII, so U+2028 is escaped
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text)  # noqa: S704 # nothing that HTML reads is left

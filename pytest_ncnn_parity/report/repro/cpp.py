@@ -15,7 +15,7 @@ from pytest_ncnn_parity.report.repro import script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 
 TEMPLATE = "repro.cpp.in"
-NO_BOUND = -1e308  # what cosine and SQNR are never below
+NO_BOUND = -1e308  # cosine and SQNR are never below this
 
 
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:

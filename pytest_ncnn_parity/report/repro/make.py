@@ -16,7 +16,7 @@ from pytest_ncnn_parity.report import network_records
 from pytest_ncnn_parity.report.repro import cpp, script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 
-NAME_KEPT = 60  # characters of a name in a path
+NAME_KEPT = 60  # how many characters of a name a path keeps
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         if not isolated.custom:
             text = cpp.text(run.plan, failed, environment, isolated)
             (fresh / "repro.cpp").write_text(text, "utf-8", "surrogateescape")
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+        shutil.rmtree(folder, ignore_errors=True)  # the folder of an earlier run
         fresh.replace(folder)
     except EngineError as error:
         return Repro(None, failed.sample, str(error))

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 
-RUNS_OF_CHANCE = 5  # where the fault does not show in every run
+RUNS_OF_CHANCE = 5  # runs of a candidate whose fault does not show in every run
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.report.document.regression import Kind, RegressionRecord, SinceBaseline
 
-FIRST = 5  # of a kind; -v shows all
-NAMES = 2  # on one line
+FIRST = 5  # changes shown of each kind; -v shows all
+NAMES = 2  # names on one line
 
 HEADINGS: Mapping[Kind, str] = {
     "red": "newly red",

@@ -10,9 +10,9 @@ from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut_left, fitted
 
-LEAST_REASON = 20  # columns, where no cause says what they are
-LEAST_NAME = 8  # columns of a spec's name
-LEAST_HEADLINE = 12  # columns behind a cause; what would have fewer is left out
+LEAST_REASON = 20  # columns for a reason that no cause precedes
+LEAST_NAME = 8  # columns for the name of a spec
+LEAST_HEADLINE = 12  # columns for a headline behind its cause; a shorter one is left out
 _WORD = len("FAILED ")
 _DASH = len(" - ")
 

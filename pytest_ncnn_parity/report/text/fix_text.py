@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.spec import yaml12
 
-MAX_LINES = 12  # of a fix in a text; JSON and the patch have them all
+MAX_LINES = 12  # lines of a fix in a text; the JSON report and the patch have all of them
 
 
 def mark(fix: FixRecord) -> str:
@@ -88,7 +88,7 @@ def further(fix: FixRecord) -> list[AlternativeRecord]:
 
 def _before(fix: FixRecord) -> str:
     """The error that the masks were to bring down, where they did."""
-    before = None if in_floats(fix) else fix["errors"][0]  # there 'how' has it
+    before = None if in_floats(fix) else fix["errors"][0]  # then 'how' states it
     return "" if before is None or not fix["verified"] else f", before {float(before):.3g}"
 
 

@@ -12,9 +12,9 @@ from pytest_ncnn_parity.report.document import CollectionError, Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.text import markdown
 
-MOST_ANNOTATIONS = 10  # of a kind that GitHub shows of one step
-MOST_SUMMARY = 1 << 20  # bytes of a step's summary; GitHub drops all of a longer one
-_MESSAGE_SHOWN = 3000  # characters
+MOST_ANNOTATIONS = 10  # GitHub shows so many annotations of each kind per step
+MOST_SUMMARY = 1 << 20  # bytes; GitHub drops a step's summary that is longer
+_MESSAGE_SHOWN = 3000  # characters of a message
 
 Environ = Mapping[str, str]
 

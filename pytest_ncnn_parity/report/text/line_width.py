@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-PASTED = " " * 6  # a line that begins so is meant to be copied, and stays whole
+PASTED = " " * 6  # a line with this indentation is to be copied, and is never wrapped
 
 _DOTS = "..."
-_LEAST = 8  # characters of what is cut at its beginning
+_LEAST = 8  # characters kept at the beginning of a text that is cut
 
 
 def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.text import fix_text
 
 _SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
-_RED_SHOWN = 20  # of one model; the JSON report has all
+_RED_SHOWN = 20  # red layers of one model; the JSON report has all of them
 
 
 def text(value: str) -> str:

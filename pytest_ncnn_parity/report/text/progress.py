@@ -11,9 +11,9 @@ from typing import TextIO
 
 from pytest_ncnn_parity.base.printable import printable
 
-PATIENCE_SECONDS = 0.3  # what is over sooner needs no line
+PATIENCE_SECONDS = 0.3  # a shorter wait needs no line
 TICK_SECONDS = 0.2
-LEAST_WIDTH = 17  # columns of a terminal
+LEAST_WIDTH = 17  # columns of a terminal; on a narrower one nothing is shown
 ERASE_TO_END, UP = "\x1b[K", "\x1b[A"
 
 Cursor = Callable[[], tuple[int, int]]
@@ -26,7 +26,7 @@ def on_terminal(cursor: Cursor) -> Progress | None:
     """
     if not os.isatty(1) or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
-    # of its own: pytest sends file descriptor 1 elsewhere while a test runs
+    # a file descriptor of its own, because pytest redirects number 1 while a test runs
     return Progress(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"), cursor)
 
 

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.report.input_doubt import BY_VALUES
 from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut
 
-SECOND = "  "  # what the second line begins with
+SECOND = "  "  # the indentation of the second line
 
 
 def lines(document: Report, width: int) -> Iterator[str]:

@@ -15,9 +15,9 @@ from pytest_ncnn_parity.report.document.regression import SinceBaseline
 from pytest_ncnn_parity.report.text import baseline_text, fix_text
 from pytest_ncnn_parity.report.text.line_width import fitted
 
-Line = tuple[str, str]  # the style is a name of pytest's markup, or nothing
+Line = tuple[str, str]  # the style, a name in pytest's markup or empty, and the text
 
-SHOWN = {0: 3, 1: 10}  # red layers of a comparison by verbosity; from 2 on all
+SHOWN = {0: 3, 1: 10}  # red layers shown of a comparison, by verbosity; from 2 on all of them
 MASK_IS = {"unsafe": "unsafe", "spare": "redundant", "unjudged": "unjudged"}
 
 
@@ -170,7 +170,8 @@ def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line
     comparisons = ", ".join(one["comparison"] for one in fixes)
     yield f"  {first} for {comparisons}", "green" if fix["verified"] else "yellow"
     yield from ((f"  {line}", "") for line in rest)
-    patches = [path for path in fix["written"] if path.endswith(".patch")]  # of equal ones, one
+    # equal patches are named once
+    patches = [path for path in fix["written"] if path.endswith(".patch")]
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
     if fix["verified"] and not fix["written"]:
         what = "the fixed files" if fix_text.in_floats(fix) else "a patch for git apply"

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from pytest_ncnn_parity.engine.workers import Worker
 
-# reads the length of a program in a first line, the program, and leaves the rest of stdin to it
+# reads a program whose length is in the first line of stdin, and leaves the rest of stdin to it
 _START = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 _SSH = (
     *("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"),
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
 )
-# idle threads that spin take the cores from those that compute; fresh memory that is filled shows what
-# reads it unwritten
+# Idle threads that spin take the cores away from working ones. Filled fresh memory shows which kernels
+# read it before it was written.
 _ENVIRONMENT = ("OMP_WAIT_POLICY=passive", "MALLOC_PERTURB_=170")
-NOT_FOUND = 127  # a shell's exit status where there is no such program
+NOT_FOUND = 127  # a shell's exit status if there is no such program
 NOT_EXECUTABLE = 126
 
-SSH_FAILED = 255  # ssh's own; any other status is that of what it ran there
+SSH_FAILED = 255  # ssh's own exit status; any other is that of the program it ran
 
-# what ssh and adb themselves write to stderr, and what it means
+# what ssh and adb write to stderr themselves, and what it means
 _SIGNS = {
     "ssh": (
         ("Could not resolve hostname", "its host is not known"),

@@ -16,16 +16,16 @@ from typing import Any, NoReturn
 from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.worker.far.commands import argv
 
-MAGIC = "ncnn-parity-worker"  # what the server begins its greeting and its last words with
+MAGIC = "ncnn-parity-worker"  # the server's greeting and its last message begin with this
 STARTUP_SECONDS = 60.0
-END_SECONDS = 5.0  # what a process that is ending may take for it
-HANG_UP_SECONDS = 1.0  # and one that was hung up on, until it is killed
-SENT = ("store", "server")  # the modules that go there, in the order of their imports
+END_SECONDS = 5.0  # how long a process that is ending may take
+HANG_UP_SECONDS = 1.0  # how long a process whose connection was closed may take until it is killed
+SENT = ("store", "server")  # the modules that are sent, in the order of their imports
 LONGEST_LINE = 32 << 20  # bytes of a message's first line
-NOISE = 1 << 16  # what a login script may print before the server speaks
-KEPT = 4000  # bytes of stderr, the last
+NOISE = 1 << 16  # bytes that a login script may print before the server's greeting
+KEPT = 4000  # the last bytes of stderr
 CHUNK = 1 << 16
-GLANCE = 1.0  # seconds between two signs of life to whoever waits for us
+GLANCE = 1.0  # seconds between two signs of life to a process that waits for us
 
 
 class Ended(Exception):
@@ -39,7 +39,7 @@ class Ended(Exception):
         super().__init__(said)
         self.code = code
         self.said = said
-        self.status = status  # of the command that leads there
+        self.status = status  # exit status of the command that reaches the worker
 
 
 class Late(Exception):
@@ -111,12 +111,13 @@ class Link:
         self._deadline = time.monotonic() + END_SECONDS
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
-        return bool(self._read or poll.poll(0))  # nobody asked anything: only its end is told
+        # nothing was asked, so any event means that it has ended
+        return bool(self._read or poll.poll(0))
 
     def kill(self) -> None:
         """Hang up, upon which the watch over there ends the server; then end what leads there."""
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
-        for pipe in pipes:  # what is being written there, too, fails at once
+        for pipe in pipes:  # then a write that is in progress fails at once
             if pipe is not None:
                 pipe.close()
         for ending in (None, self._process.kill):
@@ -140,7 +141,7 @@ class Link:
 
     def _message(self, size: Callable[[dict[str, Any]], int]) -> tuple[dict[str, Any], bytearray]:
         line = self._line()
-        while not line:  # in front of the notice of an end
+        while not line:  # an empty line precedes the notice of an end
             line = self._line()
         if line.startswith(MAGIC.encode()):
             self._ended(line)
@@ -154,7 +155,7 @@ class Link:
         data = self._bytes(expected)
         end = self._line()
         if end != self._nonce.encode():
-            if MAGIC.encode() in data[-CHUNK:] + end:  # it died while it wrote the answer
+            if MAGIC.encode() in data[-CHUNK:] + end:  # the server died while it wrote the answer
                 self._ended(bytes(data[-CHUNK:]) + end)
             raise Garbled(f"its answer ends with {_shown(end)}")
         return message, data

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.worker.networks.native import Fed, Wanted
 from pytest_ncnn_parity.worker.networks.vulkan import DISCRETE
 from pytest_ncnn_parity.worker.values.blob import Blob
 
-MOST_DEATHS = 20  # of one worker: past that it is given up
+MOST_DEATHS = 20  # of one worker; after these it is given up
 
 
 class FarMachine:

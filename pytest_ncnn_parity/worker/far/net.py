@@ -20,8 +20,8 @@ from pytest_ncnn_parity.worker.far import answers
 from pytest_ncnn_parity.worker.networks.native import Fed, Readback, Wanted
 from pytest_ncnn_parity.worker.values.blob import Blob
 
-VALUES_BYTES = 512 << 20  # of values that are kept there, for the next step may read them again
-WEIGHTS_PART = 8 << 20  # bytes of weights in one message, each with the time limit of a step
+VALUES_BYTES = 512 << 20  # values kept on the worker, because the next step may read them again
+WEIGHTS_PART = 8 << 20  # bytes of weights in one message; each message has the time limit of a step
 
 
 class ValuesThere:

@@ -22,9 +22,9 @@ from typing import Any
 from pytest_ncnn_parity.worker.far.store import Refused, Said, Weights, cores, limit_memory
 
 MAGIC = "ncnn-parity-worker"
-OUT_OF_MEMORY = 71  # the exit status where Python was given no memory
-PDEATHSIG = 1  # sys/prctl.h
-AS_IT_IS = 1  # the `type` of Extractor.extract that makes no floats of int8, and unpacks nothing
+OUT_OF_MEMORY = 71  # the exit status if Python could not get memory
+PDEATHSIG = 1  # from sys/prctl.h
+AS_IT_IS = 1  # `type` of Extractor.extract that neither converts int8 to floats nor unpacks
 
 Message = dict[str, Any]
 
@@ -38,7 +38,7 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 def watch(child: int, alive: int, out: int, said: Said, nonce: str) -> None:
     """Wait for the end of the child, or of stdin, and tell how the child ended."""
     poll = select.poll()
-    poll.register(0, getattr(select, "POLLRDHUP", 0))  # and POLLHUP and POLLERR, unasked
+    poll.register(0, getattr(select, "POLLRDHUP", 0))  # POLLHUP and POLLERR are always reported
     poll.register(alive, 0)
     if any(file == 0 for file, _ in poll.poll()):
         os.kill(child, signal.SIGKILL)
@@ -55,7 +55,8 @@ class Request:
     def __init__(self, asked: Message, data: memoryview) -> None:
         self.asked, self.data = asked, data
         self.parts: list[memoryview] = []
-        self.mats: list[Any] = []  # of which the parts are: a view of a channel does not keep its Mat
+        # the Mats that the parts belong to, because a view of a channel does not keep its Mat alive
+        self.mats: list[Any] = []
 
 
 class Server:
@@ -81,7 +82,7 @@ class Server:
                 self._answer(Request(asked, data))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        os._exit(0)  # without ncnn's destructors, whose order against the driver's is not ours
+        os._exit(0)  # without ncnn's destructors, which may run in the wrong order against the driver's
 
     def _answer(self, request: Request) -> None:
         try:
@@ -150,7 +151,8 @@ class Server:
         if rc == 0:
             rc, step = net.load_model(self._weights.path(request.asked["sha256"])), "load_model"
         if rc != 0:
-            self._abandoned.append(net)  # older ncnn may crash when it destroys half a network
+            # older ncnn may crash when it destroys a network that was loaded in part
+            self._abandoned.append(net)
             raise Refused(f"{step}: {rc}")
         self._nets[request.asked["net"]] = net
         kinds = ("support_vulkan", "support_fp16_storage", "support_bf16_storage")
@@ -192,7 +194,7 @@ class Server:
             code = "f"
             if maybe_int8:
                 _, packed = extractor.extract(index, AS_IT_IS)
-                if packed.elemsize == packed.elempack:  # a byte for each of them
+                if packed.elemsize == packed.elempack:  # one byte per element
                     mat, code = self._ncnn.convert_packing(packed, 1, self._cast), "b"
             outputs.append([rc, shape_of(mat), code])
             request.mats.append(mat)
@@ -204,7 +206,7 @@ class Server:
         if 0 in shape:
             return self._ncnn.Mat()
         view = data.cast(code, list(shape))  # type: ignore[call-overload]
-        return self._ncnn.Mat(view).clone()  # copied while `view` is held here
+        return self._ncnn.Mat(view).clone()  # copied while `view` is still referenced here
 
 
 def shape_of(mat: Any) -> list[int]:
@@ -237,7 +239,7 @@ def main() -> None:
         os.close(dying)
         watch(child, alive, out, said, nonce)
     os.close(alive)
-    with suppress(AttributeError, OSError):  # no Linux
+    with suppress(AttributeError, OSError):  # this system is not Linux
         ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.dup2(said.file, 1)
     os.dup2(said.file, 2)

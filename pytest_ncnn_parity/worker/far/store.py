@@ -9,7 +9,7 @@ import tempfile
 from contextlib import suppress
 
 CACHE_BYTES = 4 << 30  # of weights, kept from one run to the next
-SAID_BYTES = 1 << 16  # of what native code printed, sent with one answer
+SAID_BYTES = 1 << 16  # of native code's output, sent with one answer
 BLOCK = 1 << 20
 
 

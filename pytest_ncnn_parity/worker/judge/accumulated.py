@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-STEPS = 3  # the largest steps of an error's growth, reported
+STEPS = 3  # how many of the largest steps of an error's growth are reported
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Accumulated:
 
     def _compare(self, pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
         if blob not in candidate.lost and blob not in candidate.blobs:
-            return  # another model has no such value
+            return  # another model does not have this value
         try:
             expected, values = ({blob: _value(chain, blob)} for chain in (reference, candidate))
             metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)

@@ -23,13 +23,14 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     windows_of,
 )
 
-# the tensors of a layer: so many weights, so many floats behind them, weights again, and so on
+# given sizes, the tensors of a layer in turn: weights, the floats behind them, further weights, and so
+# on
 Weights = Callable[..., Sequence[Array]]
 
-AVERAGE = 1  # Pooling's pooling_type
-GLOBAL, ADAPTIVE = 4, 7  # keys of Pooling
-INT8 = 8  # of InnerProduct and Convolution: their scales, where they compute in int8
-# what a Reduction adds up (src/layer/reduction.cpp)
+AVERAGE = 1  # a value of Pooling's pooling_type
+GLOBAL, ADAPTIVE = 4, 7  # parameter ids of Pooling
+INT8 = 8  # the id of InnerProduct and Convolution that says whether they compute in int8
+# what a Reduction sums up, by operation (src/layer/reduction.cpp)
 SUMMED: Mapping[int, Callable[[Array], Array]] = {
     0: np.asarray,
     1: np.abs,
@@ -42,7 +43,7 @@ SUMMED: Mapping[int, Callable[[Array], Array]] = {
 }
 
 
-STORING = frozenset(("Softmax",))  # whose sums are stored, so that fp32 arithmetic is no fix
+STORING = frozenset(("Softmax",))  # operators that store their sums, so that fp32 arithmetic is no fix
 
 
 def adds_up(layer: Layer) -> bool:

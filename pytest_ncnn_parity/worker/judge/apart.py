@@ -24,8 +24,8 @@ class Apart:
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._met: set[Meeting] = set()
-        self._seen: set[Meeting] = set()  # by comparison, the layers that had their turn
-        self._followed: dict[tuple[Meeting, str], Made] = {}  # with one of them inf: what comes of it
+        self._seen: set[Meeting] = set()  # the layers that have been judged, by comparison
+        self._followed: dict[tuple[Meeting, str], Made] = {}  # the values that follow if one blob is inf
         self._harmful: dict[Meeting, set[str]] = {}
 
     def meet(self, comparison: str, layer: Layer, beyond: Made) -> None:

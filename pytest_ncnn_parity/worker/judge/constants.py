@@ -100,7 +100,7 @@ class Constants:
         if layer.type not in ("InstanceNorm", "GroupNorm"):
             return None
         value = blobs[layer.inputs[0]].array
-        first = 0 if layer.type == "InstanceNorm" else 1  # the key of the channels
+        first = 0 if layer.type == "InstanceNorm" else 1  # the id of the number of channels
         if value.ndim != 3 or not value.size or not np.isfinite(value).all():
             return None
         groups = number(layer, 0, 1) if first else len(value)
@@ -146,6 +146,6 @@ def _of_parameters(layer: Layer, parameters: Sequence[Parameter]) -> Constant:
     first = parameters[0]
     assert first.lost is not None
     key = -ARRAY_IDS - first.key if first.array else first.key
-    # of its epsilon a Normalize makes a factor, which it stores
+    # a Normalize stores a factor that it computes from its epsilon
     lost_in = "storage" if layer.type == "Normalize" else "arithmetic"
     return Constant(f"the parameter {key}=", first.lost, lost_in)

@@ -118,7 +118,7 @@ class Conversions:
         at_fault = evidence.reference_nan or near or spoilt is not None
         if (
             unheld is not None
-        ):  # does no harm where readers are right with inf: no headroom is asked of it
+        ):  # if readers are right with inf, the value does no harm, and needs no headroom
             stored = {b: value.stored() for b, value in values.items()}
             kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
             outcome = "failed" if at_fault or not kept.agrees else "passed"

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Array
 
-NEAREST, BILINEAR = 1, 2  # resize_type of Interp
+NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def _interp(layer: Layer, value: Array, shape: Shape) -> Computed | None:
     kind, aligned = number(layer, 0), number(layer, 6)
     if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
         return None
-    if shape == value.shape:  # handed on as it is
+    if shape == value.shape:  # handed on unchanged
         return None
     made, last = value, 0.0
-    # of a matrix the rows alone are resized; the keys of a given size, and of a factor
+    # of a matrix only the rows are resized; the ids are those of a given size and of a factor
     for axis, given, scale in ((-1, 4, 2), (-2, 3, 1))[: value.ndim - 1]:
         size, length = value.shape[axis], shape[axis]
         if min(size, length) < 2:

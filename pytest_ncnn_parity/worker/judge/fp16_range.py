@@ -21,7 +21,8 @@ from pytest_ncnn_parity.worker.judge.reference import Reference, difference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-HandedOn = frozenset[str]  # outputs that hold inf in place of values of that sign
+# the outputs that hold inf where the reference has a value beyond fp16 of the same sign
+HandedOn = frozenset[str]
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
@@ -34,7 +35,7 @@ def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
 def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
     """Whether `layer` keeps its outputs in fp16. Without a candidate: what its mask alone says."""
     if layer.type == "Input":
-        return False  # an input is what its readers take it for
+        return False  # the readers of an input decide what it is
     if candidate is None:
         return not loses_fp16(layer.mask)
     return candidate.execution(layer).storage == "fp16"
@@ -45,15 +46,18 @@ class Fp16Range:
 
     def __init__(self, reference: Reference, is_lost: Callable[[str], bool]) -> None:
         self._reference = reference
-        self._is_lost = is_lost  # whether there is no such blob, for want of inputs that fit
+        self._is_lost = is_lost  # whether a blob is missing, because some inputs do not fit
         self._apart = Apart(reference)
-        self._absmax: dict[str, float] = {}  # of blobs beyond fp16's range
-        self._handed_on: dict[str, Made] = {}  # by comparison, such values as long as they are read
-        # by comparison and layer, what it hands on; None where it is wrong with what fp16 makes of them
+        self._absmax: dict[str, float] = {}  # of blobs beyond the range of fp16
+        # by comparison, such values, until their last reader has run
+        self._handed_on: dict[str, Made] = {}
+        # by comparison and layer, the outputs that hand on inf; None if the layer is wrong with fp16's
+        # values
         self._effects: dict[tuple[str, int], HandedOn | None] = {}
-        self._turn: dict[object, Made | None] = {}  # what the layer at hand makes of them
+        # the outputs of the current layer when it is given these values
+        self._turn: dict[object, Made | None] = {}
         self._at_hand = -1
-        self._held: dict[str, Result] = {}  # by case, what its result is if the values do no harm
+        self._held: dict[str, Result] = {}  # by case, its result if the values do no harm
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
@@ -218,7 +222,7 @@ class Fp16Range:
         stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
         readers = self._reference.graph.consumers[blob]
         if not readers:
-            return True  # it is an output of the network
+            return True  # the blob is an output of the network
         return any(
             self._breaks(comparison, blob, reader, candidate, stored, surely)
             for reader in readers

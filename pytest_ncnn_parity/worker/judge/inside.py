@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, large
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
-NEAR = 4.0  # values within this factor of fp16's end are looked at: what is smaller is no matter
+NEAR = 4.0  # only values within this factor of fp16's largest value are looked at
 
 
 class Insides:

@@ -17,7 +17,8 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-DRAWS = 2  # of inputs a little off; where the CPU computes alike packed and plain they alone tell
+# how often inputs are moved slightly; if packed and plain kernels agree, only this shows an error
+DRAWS = 2
 
 
 def takes_int8(layer: Layer, values: Made) -> str | None:
@@ -58,7 +59,7 @@ class Int8Outputs:
     def __init__(self, sample: Sample, run: Callable[[Net], Made]) -> None:
         self._sample = sample
         self._run = run
-        self._runs: list[Made] | None = None  # the usual one, and those that should be like it
+        self._runs: list[Made] | None = None  # the usual run, and those that should equal it
 
     def forgiving(self, case: CaseSpec, metrics: Metrics) -> Metrics:
         """`metrics` of an output, as agreeing where int8 rounds so."""

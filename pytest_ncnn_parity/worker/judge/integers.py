@@ -59,7 +59,7 @@ class HeldIntegers:
     ) -> Result:
         """Without a candidate: what 16 bits make of the integers that `layer` hands on, on Vulkan."""
         assert case.half is not None
-        # ncnn reports of an operator whether it has a kernel for Vulkan, with or without a device
+        # ncnn reports whether an operator has a Vulkan kernel, with or without a device
         if layer.number not in self._copying or not ncnn.create_layer(layer.type).support_vulkan:
             raise Skip("holds integers, which stay as they are")
         if layer.mask & NO_VULKAN:

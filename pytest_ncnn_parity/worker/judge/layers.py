@@ -48,7 +48,7 @@ class LayerJudge:
         not_finite: NotFinite,
         red: Container[tuple[str, int]],
     ) -> None:
-        self._red = red  # the layers that failed so far, by comparison and number
+        self._red = red  # the layers that have failed so far, by comparison and number
         self._sample = sample
         self._chain = chain
         self._blobs = chain.blobs

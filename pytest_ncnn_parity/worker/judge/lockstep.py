@@ -33,7 +33,7 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-FAR = 3  # layers that a value beyond fp16 is followed past a selected one
+FAR = 3  # a value beyond fp16 is followed through this many layers after a selected one
 
 
 class Lockstep:
@@ -136,7 +136,7 @@ class Lockstep:
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
                 wanted.update(self._read_downstream(outputs))
-        for number in self._natures.layers:  # of outputs that are to be judged by their parts
+        for number in self._natures.layers:  # for outputs that are judged by their parts
             wanted.update(self._sample.graph.layers[number].outputs)
         needed = self._sample.graph.ancestors(wanted) | self._own.layers
         return [layer for layer in self._sample.graph.layers if layer.number in needed]
@@ -185,7 +185,7 @@ class Lockstep:
             self._not_finite.observe(layer, outputs)
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
-            del outputs  # the chain has them as long as somebody reads them
+            del outputs  # the chain keeps them until their last reader has run
             self._own.advance(layer, self._chain)
             cases = self._cases.get(layer.number, [])
             for i, case in enumerate(cases):
@@ -232,7 +232,7 @@ class Lockstep:
         whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
-            # stepping gives bitwise what one run gives; a test pins that
+            # stepping gives bitwise the same values as one run, which a test checks
             whole.know(self._sample.job.nets[self._sample.job.trajectory], blobs)
         for case in waiting:
             yield self._guarded(case, lambda case: whole.judge(case, red))

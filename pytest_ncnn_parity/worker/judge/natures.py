@@ -49,7 +49,8 @@ class Natures:
             values |= {blob: Blob.of(array) for blob, array in labels.items()}
             try:
                 return {blob: value.array for blob, value in self._run(layer, values).items()}
-            except StepFailed:  # of labels the layer makes nothing: their parts are not known
+            # the layer does not run on labels, so the parts of its outputs are unknown
+            except StepFailed:
                 return {}
 
         self._parts.follow(layer, {blob: blobs[blob].array.shape for blob in names}, copy)

@@ -51,10 +51,11 @@ class WholeRuns:
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
-        # in running order: lightmode has dropped an earlier blob once a later one is made
+        # in running order, because lightmode drops an earlier blob once a later one is computed
         self.outputs = [blob for blob in sample.graph.producer if blob in asked]
         self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
-        self._as_recorded: dict[str, bool] = {}  # in running order, the blobs held against recordings
+        # in running order, the blobs that are compared with recordings
+        self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._of)
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
@@ -68,7 +69,8 @@ class WholeRuns:
         """The outputs of the `turn`-th run of `net`."""
         if (net.spec, turn) not in self._runs:
             try:
-                if not net.spec.model:  # a patched file's masks are not known, and were tried before
+                # the masks of a patched file are not known, and were tried before
+                if not net.spec.model:
                     for layer in self._sample.graph.layers:
                         refuse_misread(net, layer, self._sample.graph)
                 self._runs[net.spec, turn] = net.run(self._sample.inputs, self.outputs)

@@ -23,11 +23,12 @@ class OwnValues:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._own: dict[str, Made] = {}  # by comparison, as long as somebody reads them
-        self._kept: set[tuple[str, str]] = set()  # by comparison, the blobs that candidates made so
-        self._seen: set[int] = set()  # the layers that had their turn
+        self._own: dict[str, Made] = {}  # by comparison, until the last reader has run
+        # comparisons and blobs that a candidate computed from its own values
+        self._kept: set[tuple[str, str]] = set()
+        self._seen: set[int] = set()  # the layers that have been judged
         self._right: set[tuple[str, int]] = set()  # readers that are right, by comparison and number
-        self._handed_on: set[tuple[str, int]] = set()  # those whose outputs differ by inf alone
+        self._handed_on: set[tuple[str, int]] = set()  # layers whose outputs differ by inf only
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
         """Take note of what the candidate made in `case`, whose result waits for the readers."""

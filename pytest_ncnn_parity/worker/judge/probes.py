@@ -18,7 +18,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 REPEATS = 2
 
-# the CPU computing as plainly as it can (src/option.h)
+# options with which the CPU uses its plainest kernels (src/option.h)
 PLAIN = {
     "use_packing_layout": False,
     "use_winograd_convolution": False,
@@ -108,7 +108,7 @@ class Probe:
         try:
             usual = self._run(self._nets[self._job.trajectory])
             plain = self._run(self._nets.other(plain_cpu(self._job)))
-        except (StepFailed, Unavailable):  # then the reference has a case of its own that says so
+        except (StepFailed, Unavailable):  # then a case of the reference reports it
             return {}
         try:
             metrics, _ = self._measure(plain, usual)

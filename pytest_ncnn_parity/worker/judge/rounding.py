@@ -41,7 +41,7 @@ class LayerRounding:
                 moves.add(self._run(layer, values)[name].array)
             if not moves.repeats(self._run(layer, inputs)[name].array):
                 return NO_EXCUSE
-        except (StepFailed, ValueError):  # as where the number of rows follows the values
+        except (StepFailed, ValueError):  # for example, the number of rows may depend on the values
             return NO_EXCUSE
         scale = self._natures.scale(name, reference.array, case.tolerance, whole=False)
         return moves.against(output.array, reference.array, case.tolerance, scale)
@@ -84,7 +84,8 @@ class OutputRounding:
                 for name, one in moves.items():
                     one.add(answers[name])
             again = self._answers(half, None)
-        except (StepFailed, ValueError):  # it cannot be stepped, or shapes follow the values
+        # the network cannot be stepped, or its shapes depend on the values
+        except (StepFailed, ValueError):
             return {}
         return {name: one for name, one in moves.items() if one.repeats(again[name])}
 

@@ -28,9 +28,10 @@ class Underflows:
         self._reference = reference
         self._natures = natures
         self._nets = nets
-        self._tiny: dict[str, int] = {}  # blob -> how many of its values fp16 makes 0
+        self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
-        self._missed: dict[tuple[str, str], Underflow] = {}  # by comparison and the maker's name
+        # by comparison and the name of the layer that writes the values
+        self._missed: dict[tuple[str, str], Underflow] = {}
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""

@@ -8,14 +8,15 @@ from pytest_ncnn_parity.compare.comparisons import PRECISIONS, Setup
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.worker.networks.native import Readback
 
-_NO_WORK = frozenset({"Input", "Split", "Noop"})  # on Vulkan in any network, and computing nothing
+# they run on Vulkan in any network, and compute nothing
+_NO_WORK = frozenset({"Input", "Split", "Noop"})
 
 
 def dropped(setup: Setup, read: Readback) -> tuple[str, ...]:
     """The options that were asked for and that the Vulkan device does not offer (src/net.cpp)."""
     if not setup.on_vulkan:
         return ()
-    # of bf16 a device has packed or storage or both; which one is no matter of precision
+    # a device has bf16 packed, storage or both; the precision does not depend on which
     flags = PRECISIONS[setup.precision] if setup.half == "fp16" else ()
     asked: Mapping[str, bool | int] = {**dict.fromkeys(sorted(flags), True), **setup.options}
     return tuple(name for name, value in asked.items() if read.options[name] != value)
@@ -25,7 +26,7 @@ def stores_half(
     setup: Setup, read: Readback, cpu_fp16: Sequence[bool], cpu_bf16: Sequence[bool]
 ) -> bool:
     """Whether anything is kept in 16 bits; the last two tell of each layer whether the CPU can."""
-    if not setup.on_vulkan:  # packed alone is Vulkan's; storage takes kernels for it
+    if not setup.on_vulkan:  # only Vulkan has packed without storage; on a CPU, storage needs kernels
         fp16 = read.on("use_fp16_storage") and any(cpu_fp16)
         bf16 = read.on("use_bf16_storage") and any(cpu_bf16)
         return bool(fp16 or bf16)

@@ -21,7 +21,7 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
 _OURS = Path(__file__).resolve().parents[2]
-_ABANDONED: list[ncnn.Net] = []  # for as long as the process lives
+_ABANDONED: list[ncnn.Net] = []  # kept until the process ends
 
 
 class _Registered:
@@ -41,7 +41,8 @@ class _Registered:
         try:
             self.destroyer(layer)
         except Exception:
-            traceback.print_exc()  # on the worker's stderr: ncnn calls this where nothing may be raised
+            # goes to the worker's stderr; ncnn calls this where no exception may be raised
+            traceback.print_exc()
         self._alive = [other for other in self._alive if other is not layer]
 
 
@@ -113,7 +114,7 @@ class Registry:
         if isinstance(net, CustomNet):
             try:
                 net.clear()
-            except Exception:  # a layer's destroy_pipeline
+            except Exception:  # an exception in a layer's destroy_pipeline
                 traceback.print_exc()
                 self.abandon(net)
             else:

@@ -36,11 +36,11 @@ class Execution:
     """
 
     where: str  # "cpu" or "vulkan"
-    storage: str  # what it keeps values in: "fp32", "fp16" or "bf16"
+    storage: str  # the format of its values: "fp32", "fp16" or "bf16"
     arithmetic: str  # "fp32" or "fp16"
-    feed: str | None  # the 16-bit format its inputs arrive in, or None
+    feed: str | None  # the 16-bit format of its inputs, or None
     options: tuple[tuple[str, Any], ...]
-    model: int = 0  # of the job: other files are another computation, wherever they run
+    model: int = 0  # index in the job: other files are another computation, wherever they run
     worker: str | None = None
 
     def __str__(self) -> str:
@@ -82,14 +82,14 @@ def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
     masks are those of `graph`.
     """
     if net.spec.other or net.execution(layer).where != "cpu":
-        return None  # of other files the masks are not those of `graph`
+        return None  # `graph` does not have the masks of other files
     bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
     if net.setup.half is None or not layer.mask & bits[net.setup.half]:
         return None
     for blob in layer.inputs:
         maker = graph.producer[blob]
         if maker.type == "Input":
-            continue  # never run: what is fed stays as it is
+            continue  # it never runs: its value is what is fed
         upstream = net.execution(maker)
         if upstream.where == "cpu" and upstream.storage == net.setup.half:
             return blob
@@ -157,7 +157,7 @@ class Executions:
         storage = self._storage(net_storage, layer.number)
         reduced = self._read.on("use_fp16_arithmetic") and not mask & masks.NO_FP16_ARITHMETIC
         arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
-        # an upload casts by the network's options, whatever the layer's mask
+        # an upload casts by the network's options, whatever the layer's mask is
         arrives = net_storage if vulkan else storage
         return Execution(
             "vulkan" if vulkan else "cpu",

@@ -20,7 +20,7 @@ from pytest_ncnn_parity.worker.networks.weights import load_param
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 START_VULKAN = Step("vulkan")
-AS_IT_IS = 1  # the `type` of Extractor.extract that makes no floats of int8, and unpacks nothing
+AS_IT_IS = 1  # `type` of Extractor.extract that neither converts int8 to floats nor unpacks
 
 
 class Here:
@@ -132,7 +132,7 @@ class NetHere:
             raise failed(step, *limits.refused(f"extract {wanted.blob}", rc))
         if wanted.maybe_int8:
             _, packed = extractor.extract(wanted.index, AS_IT_IS)
-            if packed.elemsize == packed.elempack:  # a byte for each of them
+            if packed.elemsize == packed.elempack:  # one byte per element
                 return Blob.of_int8(packed)
         return Blob(mat)
 

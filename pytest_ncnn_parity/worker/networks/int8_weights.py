@@ -18,10 +18,11 @@ from pytest_ncnn_parity.network.int8 import gives_int8
 Array = npt.NDArray[Any]
 
 LARGEST = 127
-TAG = 0x000D4B38  # in front of int8 weights, which fill whole words (src/modelbin.cpp)
-# by operator, the ids of the weights' count and of the bias flag
+TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
+# by operator, the ids of the number of weights and of the bias flag
 _WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
-# rounding to the nearest is off by half a step; a quantizer that chooses between both neighbours by one
+# in steps: rounding to nearest is off by half a step, a quantizer that may choose either neighbour by
+# one
 MOST_STEPS = 1.01
 
 
@@ -41,9 +42,7 @@ class Int8Weights:
         it is not known, and taken to be the one by which both agree best (least squares).
         """
         steps = self.integers.astype(np.float64)
-        scales = np.where(
-            np.isfinite(self.scales), self.scales, 0.0
-        )  # of weights that are all zero: inf
+        scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if the weights are all zero
         wanted = floats.astype(np.float64) * scales[:, None]
         inside = np.abs(self.integers.astype(np.int16)) < LARGEST
         squares = (wanted**2 * inside).sum(1)

@@ -148,10 +148,11 @@ class JobNets:
         try:
             return self[number]
         except StepFailed as failed:
-            # what is wrong with the files is wrong with all networks: one case says so
+            # an error in the files is an error of all networks, which one case reports
             of_all = failed.step.of_files and not self._job.nets[number].other
             teller = self._first if of_all else self._teller[number]
-            if failed.step.kind == "worker":  # nor is it another one for each of its networks
+            # a worker's error is reported once, not for each of its networks
+            if failed.step.kind == "worker":
                 worker = self._job.nets[number].worker
                 tellers = (self._teller[n] for n in self._teller if self._job.nets[n].worker == worker)
                 teller = next(tellers)

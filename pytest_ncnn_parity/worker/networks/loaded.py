@@ -60,7 +60,7 @@ class LoadedNet:
             self._load_step, model, graph, self._options(threads), on_vulkan
         )
         read = self.native.read
-        # a name lookup in ncnn walks all blobs: look each up once
+        # ncnn searches all blobs for a name, so each is looked up only once
         self._index = {blob: i for i, blob in enumerate(read.blobs)}
         self._detections = {
             read.blobs[top] for layer in read.layers if layer.type in DETECTORS for top in layer.tops
@@ -75,7 +75,8 @@ class LoadedNet:
             self._machine.require_vulkan(self.setup.device_index)
         elif self.setup.half == "fp16" and is_x86(architecture):
             raise Unavailable(
-                # bit for bit what fp32 gives; short, for terminals give each reason one line
+                # it would be bitwise fp32; the text is short, because terminals give each reason one
+                # line
                 f"ncnn ignores fp16 on {architecture}; use ARM or Vulkan",
                 lasting=True,
             )
@@ -88,7 +89,7 @@ class LoadedNet:
         """The options to load the network under. Unavailable where ncnn has not got one."""
         options: dict[str, bool | int] = {
             "num_threads": self._machine.threads(threads),
-            "openmp_blocktime": 0,  # idle OpenMP threads that spin starve the others
+            "openmp_blocktime": 0,  # idle OpenMP threads that spin take the cores away from working ones
             "use_vulkan_compute": self.setup.on_vulkan,
         }
         for flag in sorted(PRECISION_FLAGS):
@@ -128,7 +129,7 @@ class LoadedNet:
 
         `among`: the network that this one runs the layer for, if it is not this one.
         """
-        # of `own` inputs a step of its own: that it dies says nothing of the layer on other values
+        # a run on `own` inputs is a step of its own: if it dies, that proves nothing for other values
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
         self._refuse_misfit(step, layer, inputs)
         values = {blob: inputs[blob] for blob in dict.fromkeys(layer.inputs)}

@@ -63,7 +63,8 @@ class OtherNet:
             return {b: inputs[sources[b]] for b in layer.outputs if sources[b] in inputs}
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
         lost = next((here for here in at.feeds.values() if here not in inputs), None)
-        if lost is not None:  # of its own run: in the trajectory all that is behind would be lost too
+        # only this network's run fails; in the trajectory, everything behind would be lost too
+        if lost is not None:
             raise failed(step, "refused", f"there is no value for {lost}")
         fed = {there: inputs[here] for there, here in at.feeds.items()}
         blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
@@ -92,5 +93,5 @@ class OtherNet:
 
     def _blob(self, here: str) -> str:
         there = self._counterparts.blob(here)
-        assert there is not None  # the plan has seen to it
+        assert there is not None  # the plan has checked that
         return there

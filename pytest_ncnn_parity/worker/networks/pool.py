@@ -201,7 +201,7 @@ class Pool:
         graph = self.graph(model)
         for mask in sorted(set(_masks(job))):
             uniform = graph.remasked([mask] * len(graph.layers))
-            if uniform.text == graph.text:  # the network as it is
+            if uniform.text == graph.text:  # no layer changed, so this is the network itself
                 yield _Load(replace(spec, mixed=False), model, str(setup))
             else:
                 own = replace(model, text=uniform.text)
@@ -244,7 +244,7 @@ class Pool:
     def starts_a_discrete_gpu(self) -> bool:
         try:
             self._enter(START_VULKAN)
-        except StepFailed:  # a driver that killed a worker: comparisons on the device tell of it
+        except StepFailed:  # the driver killed a worker, which comparisons on the device report
             return False
         return vulkan.is_discrete(0)
 

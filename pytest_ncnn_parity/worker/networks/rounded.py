@@ -57,7 +57,8 @@ def rounded_layer(
         net.layers()[-1].load_param(_rounded(layer, parameters))
     with Path(path).open("rb") as file:
         file.seek(start)
-        reader = _Rounding(file) if weights else Reader(file)  # kept alive here: ncnn keeps no reference
+        # a reference is kept here, because ncnn keeps none
+        reader = _Rounding(file) if weights else Reader(file)
         rc = net.load_model(reader)
     if rc != 0:
         raise failed(step, "refused", f"load_model: {rc}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 
 from pytest_ncnn_parity.worker.values.blob import Made
 
-LIMIT = 1 << 30  # bytes of values kept
+LIMIT = 1 << 30  # bytes of values that are kept
 
 
 class StepCache:
@@ -22,7 +22,8 @@ class StepCache:
         self._open = False
         self._trial = 0
         self._size = 0
-        self._kept: OrderedDict[Hashable, tuple[int, int, Made]] = OrderedDict()  # trial, size, values
+        # trial, size and values
+        self._kept: OrderedDict[Hashable, tuple[int, int, Made]] = OrderedDict()
 
     @property
     def is_open(self) -> bool:
@@ -61,7 +62,8 @@ class StepCache:
 
     def _keep(self, key: Hashable, values: Made) -> None:
         """Keep `values` if there is room: what this trial did not use goes first, its start stays."""
-        size = sum(2 * blob.array.nbytes for blob in values.values())  # with its rounded twin
+        # together with its copy in 16 bits
+        size = sum(2 * blob.array.nbytes for blob in values.values())
         if size > self._limit:
             return
         while self._kept and self._size + size > self._limit:

@@ -12,13 +12,13 @@ import ncnn
 
 from pytest_ncnn_parity.worker.failures import Unavailable
 
-# what names drivers to Vulkan's loader: the first that is set counts
+# variables that name drivers to Vulkan's loader; the first that is set counts
 NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
 INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
 
 NVIDIA = 0x10DE
-DISCRETE, SOFTWARE = 0, 3  # of GpuInfo.type (src/gpu.h)
+DISCRETE, SOFTWARE = 0, 3  # values of GpuInfo.type (src/gpu.h)
 
 
 def require(index: int) -> None:
@@ -87,10 +87,11 @@ def _problem(path: str) -> str | None:
         return f"{path}, which cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
         return f"{path}, which is no driver's manifest (JSON with ICD: library_path)"
-    if "/" in library:  # from the manifest's folder; a bare name is looked for as any library is
+    # a path is relative to the manifest's folder; a name is searched for like any library
+    if "/" in library:
         library = str(Path(path).parent / library)
     try:
-        ctypes.CDLL(library)  # as the loader did before
+        ctypes.CDLL(library)  # the loader has loaded it the same way
     except OSError as error:
         return f"{path}, whose library cannot be loaded: {error}"
     return None

@@ -22,9 +22,9 @@ from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
 
-MAX_OPERATORS = 20  # named in one message
-WORD, TABLE = 4, 1024  # bytes that ModelBin reads before weights
-NOT_FLOATS = (0x01306B47, 0x000D4B38)  # fp16, int8
+MAX_OPERATORS = 20  # how many operators one message names
+WORD, TABLE = 4, 1024  # sizes in bytes of what ModelBin reads before weights
+NOT_FLOATS = (0x01306B47, 0x000D4B38)  # the tags of fp16 and int8
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -147,9 +147,9 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
         self.at = 0
-        self.short: int | None = None  # the bytes that were wanted at `at`
+        self.short: int | None = None  # how many bytes were missing at `at`
         self.largest = 0.0
-        self._word: int | None = None  # the four bytes before, where they were read alone
+        self._word: int | None = None  # the four bytes before, if they were read by themselves
         self._by_table = False
 
     def read(self, buffer: object, size: int) -> int:
@@ -207,7 +207,7 @@ def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.floa
     as many floats as the next of `counts` says, weights again, and so on."""
     with Path(path).open("rb") as file:
         file.seek(start)
-        reader = Reader(file)  # kept alive here: ncnn keeps no reference
+        reader = Reader(file)  # a reference is kept here, because ncnn keeps none
         bin_ = ncnn.ModelBinFromDataReader(reader)
         return [np.array(bin_.load(count, i % 2), np.float32) for i, count in enumerate(counts)]
 

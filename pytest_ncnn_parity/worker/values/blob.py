@@ -13,10 +13,10 @@ from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.compare.metrics import BLOCK
 
 Array = npt.NDArray[Any]
-_ONE_THREAD = ncnn.Option()  # a cast is over before threads have started
+_ONE_THREAD = ncnn.Option()  # a cast takes less time than starting threads
 _ONE_THREAD.num_threads = 1
 
-Made = dict[str, "Blob"]  # a layer's outputs, or a network's, by name
+Made = dict[str, "Blob"]  # the outputs of a layer or a network, by name
 
 
 class _Stats(NamedTuple):
@@ -42,7 +42,8 @@ class Blob:
 
     @staticmethod
     def of(array: Array) -> Blob:
-        # Mat(array) neither copies nor keeps the array alive: clone while `array` is held here
+        # Mat(array) neither copies nor keeps the array alive, so it is cloned while `array` is
+        # referenced here
         return Blob(ncnn.Mat(array).clone(), array)
 
     @staticmethod

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.engine.inputs import NormalInput, RangeInput
 
 Array = npt.NDArray[Any]
 
-COLOUR = 0.25  # how far a channel goes ways of its own: channels correlate by 1 / (1 + COLOUR**2) = 0.94
+COLOUR = 0.25  # how much a channel has of its own: channels correlate by 1 / (1 + COLOUR**2) = 0.94
 
 
 def drawn(given: NormalInput | RangeInput) -> Array:
@@ -39,7 +39,7 @@ def _uniform(given: RangeInput, state: np.random.RandomState) -> Array:
 
 
 def _integers(given: RangeInput, state: np.random.RandomState) -> Array:
-    # one width everywhere: the stream depends on it
+    # one integer type on all systems, because the stream depends on it
     low, high = int(given.low), int(given.high)
     return np.asarray(state.randint(low, high + 1, given.shape, np.int64))
 
@@ -58,7 +58,7 @@ def _smooth(given: RangeInput, state: np.random.RandomState) -> Array:
     """
     shape, low, high = given.shape, given.low, given.high
     fields, space = (1 + shape[0], shape[1:]) if len(shape) > 2 else (1, shape)
-    octaves = [2]  # in elements between the points that are drawn: the shortest wave has about 4
+    octaves = [2]  # distances in elements between drawn points: the shortest wave has about 4 elements
     while 2 * octaves[-1] <= max(space):
         octaves.append(2 * octaves[-1])
     noise = np.zeros((fields, *space))
@@ -81,7 +81,7 @@ def _octave(state: np.random.RandomState, fields: int, space: Sequence[int], ste
     """Values drawn for every `step`-th element of each axis, and smooth ways from one to the next."""
     values: Array = state.random_sample((fields, *((size - 1) // step + 3 for size in space))) - 0.5
     for axis, size in enumerate(space, 1):
-        # each axis starts somewhere between two points: else all octaves would have one at the corner
+        # each axis starts between two points, or all octaves would have a point at the corner
         places = np.arange(size) + int(state.randint(0, step, dtype=np.int64))
         before = places // step
         weights = _ease(places % step / step)

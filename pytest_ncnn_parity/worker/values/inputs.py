@@ -121,11 +121,11 @@ def recorded(given: Recording) -> Array:
         with Path(path).open("rb") as file:
             packed = file.read(2) == b"PK"
             file.seek(0)
-            # mapped, for a header may claim more than the file or the memory holds
+            # mapped, because a header may claim more than the file or the memory holds
             loaded = _member(file, path, key) if packed else np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise
-    except Exception as error:  # whatever numpy, zipfile and zlib say of a file that is none of theirs
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds of errors for a damaged file
         raise InputError(
             f"{path}: cannot be read as .npy or .npz without pickles: {_one_line(error)}"
         ) from None
@@ -158,7 +158,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-# 16 and 32 bit pixels, which a conversion to 8 bits would clip
+# 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
 _DEEP = ("I", "F")
 
 
@@ -184,12 +184,13 @@ def _image(given: ImageInput) -> Array:
         pixels = np.asarray(image, np.float32)
     except InputError:
         raise
-    except Exception as error:  # whatever Pillow and its decoders say of a file that is no image
+    except Exception as error:  # Pillow and its decoders raise many kinds of errors for a damaged image
         raise InputError(f"{path}: cannot be read as an image: {_one_line(error)}") from None
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     if given.color == "bgr":
         planes = planes[::-1]
     mean = np.array(given.mean or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
     norm = np.array(given.norm or [1.0] * len(planes), np.float32).reshape(-1, 1, 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes of it is judged with all sources
+    # the result is checked together with all other sources
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray((planes - mean) * norm)
