@@ -257,7 +257,7 @@ def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[Mask
     notices = list(existing_masks.lint(subject.plan))
     if session.fix is not None and existing_masks.masked(subject.plan):
         try:
-            notices += existing_masks.spare(run)
+            notices += existing_masks.redundant(run)
         except EngineError as error:
             notices.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
     return [mask_notice(notice) for notice in notices]

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.masks import ALL_BITS
 
 MAGIC = "7767517"
 MOST_BYTES = 16 << 20  # the size of a .param file with a million layers
-MOST_SPARE = 1_000_000  # blobs that are announced but do not exist; they take 100 MiB
+MOST_UNUSED = 1_000_000  # blobs that are announced but do not exist; they take 100 MiB
 
 
 class ParamError(ParityErrors):
@@ -105,7 +105,7 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         )
     # if too few are announced, ncnn writes past its array; if far too many are, it allocates memory for
     # all
-    elif not len(makers) <= blob_count <= len(makers) + MOST_SPARE:
+    elif not len(makers) <= blob_count <= len(makers) + MOST_UNUSED:
         yield count_line, f"{blob_count} blobs announced, {len(makers)} found"
     elif not graph.inputs:
         yield count_line + 1, "no Input layer: there is nothing to feed"

@@ -20,15 +20,15 @@ from pytest_ncnn_parity.repair.search import Spent, ddmin
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 
 # A gate runs often, and most existing masks are needed: this check may use fewer runs than a repair.
-SPARE_RUNS = 40
-SPARE_SECONDS = 30.0
+REDUNDANT_RUNS = 40
+REDUNDANT_SECONDS = 30.0
 
 PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A notice about one layer's mask; not a verdict. `kind`: `unsafe`, `spare` or `unjudged`."""
+    """A notice about one layer's mask; not a verdict. `kind`: `unsafe`, `redundant` or `unjudged`."""
 
     layer: str
     mask: int
@@ -55,22 +55,22 @@ def masked(plan: Plan) -> list[Layer]:
     return [layer for layer in plan.masked.layers if layer.mask & PLACE]
 
 
-def spare(run: SpecRun) -> list[Notice]:
+def redundant(run: SpecRun) -> list[Notice]:
     """Masks without which, all at once, every comparison stays right on all samples.
 
     There are none where something is red, for that is left to the search for a fix; nor where only a
     part of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends the
     search, they are those known by then.
     """
-    numbers = run.once_kept("spare", list[int], lambda: _spare(run)) or ()
+    numbers = run.once_kept("redundant", list[int], lambda: _redundant(run)) or ()
     return [
-        Notice(layer.name, layer.mask, "spare", "every comparison that ran stays right without it")
+        Notice(layer.name, layer.mask, "redundant", "every comparison that ran stays right without it")
         for layer in masked(run.plan)
         if layer.number in numbers
     ]
 
 
-def _spare(run: SpecRun) -> list[int]:
+def _redundant(run: SpecRun) -> list[int]:
     results = [r for sample in run.selected for r in run.results(sample).values()]
     ran = {result.id.partition("::")[0] for result in results if result.outcome == "passed"}
     comparisons = [one for one in run.plan.spec.comparisons if one.name in ran and one.masks_can_fix]
@@ -83,7 +83,7 @@ def _spare(run: SpecRun) -> list[int]:
     by_sample = {
         sample: [case for case in near if run.plan.runs(sample, case)] for sample in run.plan.spec.inputs
     }
-    trials = Trials(run, by_sample, SearchBudget(SPARE_RUNS, SPARE_SECONDS))
+    trials = Trials(run, by_sample, SearchBudget(REDUNDANT_RUNS, REDUNDANT_SECONDS))
     needed = [layer.number for layer in layers]
 
     def holds(kept: Sequence[int]) -> bool:

@@ -209,13 +209,15 @@ os._exit(0)
     assert "without packing, winograd and sgemm the CPU gives what was recorded" in case["message"]
 
 
-def test_a_spare_mask_is_looked_for_beside_recordings(gate: Gate, chain: Callable[..., None]) -> None:
+def test_a_redundant_mask_is_looked_for_beside_recordings(
+    gate: Gate, chain: Callable[..., None]
+) -> None:
     chain(INPUT + 0.5, "masks: {l1: 18}\n")
     text = Path("net.parity.yaml").read_text("utf-8").replace("fp16-range", "cpu-vs-vulkan")
     Path("net.parity.yaml").write_text(text, "utf-8")
     run = gate()
     assert run.ids("failed") == []
-    assert [notice["kind"] for notice in run.report["models"][0]["masks"]] == ["spare"]
+    assert [notice["kind"] for notice in run.report["models"][0]["masks"]] == ["redundant"]
 
 
 # -- the cases -----------------------------------------------------------------------------------

@@ -25,14 +25,16 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, so its mask is redundant")
-def test_spare_masks_are_told_and_needed_ones_are_not(gate: Gate, example: Callable[..., Path]) -> None:
+def test_redundant_masks_are_reported_and_needed_ones_are_not(
+    gate: Gate, example: Callable[..., Path]
+) -> None:
     masked(example("style_decoder", without=("other",)), f"{NEEDED}, sum_3: 18, eps_14: 1")
     run = gate()
     assert run.ids("failed") == []
     notices = {notice["layer"]: notice for notice in run.report["models"][0]["masks"]}
     assert {name: notice["kind"] for name, notice in notices.items()} == {
-        "sum_3": "spare",
-        "eps_14": "spare",
+        "sum_3": "redundant",
+        "eps_14": "redundant",
     }
     assert (notices["sum_3"]["mask"], notices["eps_14"]["mask"]) == (18, 1)
     assert "redundant mask: 31=18 on sum_3: every comparison that ran stays right" in run.output
@@ -42,7 +44,7 @@ def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytes
     networks.convolution(pytester.path, "31=18")
     networks.spec(pytester.path, networks.NOISE)
     notices = gate().report["models"][0]["masks"]
-    assert [(n["layer"], n["mask"], n["kind"]) for n in notices] == [("c2", 18, "spare")]
+    assert [(n["layer"], n["mask"], n["kind"]) for n in notices] == [("c2", 18, "redundant")]
 
 
 @pytest.mark.once
@@ -53,7 +55,7 @@ def test_bits_that_are_no_matter_of_place_are_left_alone(gate: Gate, pytester: p
 
 
 @pytest.mark.once
-def test_nothing_is_called_spare_where_something_is_red(
+def test_nothing_is_called_redundant_where_something_is_red(
     gate: Gate, example: Callable[..., Path]
 ) -> None:
     masked(example("style_decoder", without=("other",)), "sum_3: 18")
@@ -76,7 +78,7 @@ def test_an_unsafe_mask_is_told_without_a_device(gate: Gate, pytester: pytest.Py
 
 
 @pytest.mark.usefixtures("no_driver")
-def test_without_a_device_no_mask_is_called_spare(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_without_a_device_no_mask_is_called_redundant(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=18")
     networks.spec(pytester.path, networks.NOISE)
     assert gate().report["models"][0]["masks"] == []

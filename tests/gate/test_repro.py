@@ -52,19 +52,41 @@ def parses(folder: Path) -> bool:
     return not tree.root_node.has_error
 
 
-def twin(folder: Path) -> subprocess.CompletedProcess[str] | None:
-    """Build the C++ twin by the line in it, and run it; None without a compiler or ncnn's headers."""
+def check_twin(folder: Path, shown: subprocess.CompletedProcess[str]) -> None:
+    """The C++ twin gives the exit status and the lines of the script, as `shown`.
+
+    Built by the line in it, where a compiler and ncnn's headers are had (CPATH, LIBRARY_PATH and
+    LD_LIBRARY_PATH name another prefix); with Vulkan if that ncnn has it. Parsed anywhere.
+    """
+    assert parses(folder)
 
     def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, **more)
 
-    probe = ["c++", "-E", "-x", "c++", "-"]
-    if shutil.which("c++") is None or run(probe, input="#include <ncnn/net.h>\n").returncode:
-        return None
-    (line,) = re.findall(r"^//   (c\+\+ .* -lncnn)$", (folder / "repro.cpp").read_text("utf-8"), re.M)
-    built = run(shlex.split(line))
-    assert built.returncode == 0, built.stderr
-    return run([str(folder / "repro")], timeout=300)
+    probe = "#include <ncnn/net.h>\nhas NCNN_VULKAN\n"
+    if shutil.which("c++") is None:
+        return
+    seen = run(["c++", "-E", "-P", "-x", "c++", "-"], input=probe)
+    if seen.returncode:
+        return
+    text = (folder / "repro.cpp").read_text("utf-8")
+    (line,) = re.findall(r"^//   (c\+\+ .* -lncnn)$", text, re.M)
+    built = run([*shlex.split(line), "-Wall", "-Wextra"])
+    assert (built.returncode, built.stderr) == (0, "")
+    twin = run([str(folder / "repro")], timeout=300)
+    if re.search(r"_device = [0-9]", text) and seen.stdout.split()[-1] == "0":
+        assert (twin.returncode, twin.stdout.splitlines()[-1]) == (
+            2,
+            "cannot be tried: ncnn was built without Vulkan",
+        )
+        return
+    assert twin.returncode == shown.returncode, twin.stdout
+    assert shape_of(twin.stdout) == shape_of(shown.stdout)
+
+
+def shape_of(shown: str) -> list[str]:
+    """The lines below the version, with # for each number: another build of ncnn has other digits."""
+    return [re.sub(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?", "#", line) for line in shown.splitlines()[1:]]
 
 
 def test_an_overflow_is_shown_by_the_layer_alone(
@@ -97,9 +119,7 @@ def test_an_overflow_is_shown_by_the_layer_alone(
     assert "the fault is there" in shown.stdout
     text = (folder / "repro.py").read_text("utf-8")
     assert f"ncnn {run.report['environment']['ncnn']}, numpy" in text
-    assert parses(folder)
-    built = twin(folder)
-    assert built is None or built.returncode in {1, 2}, "2: of an ncnn without Vulkan"
+    check_twin(folder, shown)
     assert run.report["environment"]["devices"][0]["name"] in text
     np.save(folder / "in0.npy", np.load(folder / "in0.npy") / 1000)
     shown = script(folder)
@@ -113,9 +133,11 @@ def test_an_accumulator_is_shown_too(
     example("accumulate")
     run = gate(*REPRO, "-k", "fp16-vs-fp32-vulkan")
     (name,) = (n for n in run.ids("failed") if "output" not in n)
-    shown = script(Path(run.cases[name]["repro"]))
+    folder = Path(run.cases[name]["repro"])
+    shown = script(folder)
     assert shown.returncode == 1, shown.stderr
     assert "elements out of tolerance; the worst" in shown.stdout
+    check_twin(folder, shown)
 
 
 def test_what_kills_the_worker_kills_the_script(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -141,9 +163,7 @@ def test_underflow_is_shown_by_the_layer_that_makes_the_value(
     shown = script(moved / "fp16-range/eps")
     assert shown.returncode == 1, shown.stderr
     assert "16 values become 0 in fp16" in shown.stdout
-    built = twin(moved / "fp16-range/eps")
-    assert built is None or built.returncode == 1
-    assert built is None or "16 values become 0 in fp16" in built.stdout
+    check_twin(moved / "fp16-range/eps", shown)
 
 
 def test_a_layer_of_ones_own_needs_the_projects_function(
@@ -180,10 +200,9 @@ def test_names_stay_below_the_folder(gate: Gate, pytester: pytest.Pytester) -> N
     (red,) = run.ids("failed")
     folder = Path(run.cases[red]["repro"])
     assert folder.parent == pytester.path / "found/net/fp16-range"
-    assert script(folder).returncode == 1
-    assert parses(folder)
-    built = twin(folder)
-    assert built is None or built.returncode == 1
+    shown = script(folder)
+    assert shown.returncode == 1
+    check_twin(folder, shown)
 
 
 def test_a_folder_that_cannot_be_made_is_told_at_the_start(
@@ -211,4 +230,4 @@ def test_a_layer_between_int8_is_fed_with_floats_for_the_same(
     assert shown.returncode == 1, shown.stderr
     mismatched, total = (red["metrics"][key] for key in ("mismatched", "total"))
     assert f"out0: {mismatched} of {total} elements out of tolerance" in shown.stdout
-    assert parses(Path(red["repro"]))
+    check_twin(Path(red["repro"]), shown)

@@ -159,7 +159,7 @@ def test_layers_to_leave_in_floats_stand_there_with_the_lines_of_the_table() -> 
 
 
 def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
-    notice = {"kind": "spare", "layer": "l1", "mask": 16, "what": "right without it"}
+    notice = {"kind": "redundant", "layer": "l1", "mask": 16, "what": "right without it"}
     model = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
     more = {
         "complete": False,

@@ -166,7 +166,7 @@ def run(setup):
 def compare(blob, candidate, reference):
     """Say how the candidate differs; whether it is out of tolerance."""
     if candidate.shape != reference.shape:
-        print(f"{blob}: shape {candidate.shape}, the reference has {reference.shape}")
+        print(f"{blob}: shape {[*candidate.shape]}, the reference has {[*reference.shape]}")
         return True
     c, r = candidate.astype(np.float64), reference.astype(np.float64)
     finite = np.isfinite(c) & np.isfinite(r)

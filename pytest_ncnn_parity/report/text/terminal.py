@@ -18,7 +18,6 @@ from pytest_ncnn_parity.report.text.line_width import fitted
 Line = tuple[str, str]  # the style, a name in pytest's markup or empty, and the text
 
 SHOWN = {0: 3, 1: 10}  # red layers shown of a comparison, by verbosity; from 2 on all of them
-MASK_IS = {"unsafe": "unsafe", "spare": "redundant", "unjudged": "unjudged"}
 
 
 def summary(
@@ -130,7 +129,7 @@ def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterato
     yield from ((f"  note: {note}", "yellow") for note in model["notes"])
     for notice in model["masks"]:
         mask = f"31={notice['mask']} on {notice['layer']}"
-        yield f"  {MASK_IS[notice['kind']]} mask: {mask}: {notice['what']}", "yellow"
+        yield f"  {notice['kind']} mask: {mask}: {notice['what']}", "yellow"
     for fixes in fix_text.alike(model["fixes"], apart=verbosity > 0):
         yield from _fix(fixes, model["spec"], verbosity)
 
