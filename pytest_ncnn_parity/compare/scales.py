@@ -22,12 +22,12 @@ Array = npt.NDArray[Any]
 # and Softmax.
 OUTPUT_UNIT = 0.5
 LAYER_UNIT = 0.25
-# Of what a probability lets through, each element is taken to be at least this share of the value times
-# the probability's scale: exp(-x) is inf in fp16 from 11.1 on, so that a factor of 1.5e-5 becomes 0.
+# Each element of a value times a probability is taken to be at least this share of the value times the
+# probability's scale: exp(-x) is inf in fp16 from 11.1 on, so that a factor of 1.5e-5 becomes 0.
 GATE_UNIT = 0.05
-LEAST_PART = 1e-4  # of the largest value: no part is judged by less
-# Rows of one maker: so far apart they are of other units. 24 apart were rows of an int8 detector's raw
-# heads, which are off by a fifth of their own largest value.
+LEAST_PART = 1e-4  # a share of the largest value: no part has a smaller scale
+# Rows made by one layer have different units if they are so many times apart. Rows of an int8 detector's
+# raw heads were 24 times apart, and were off by a fifth of their own largest value.
 ORDERS = 50.0
 # a share of the largest value: a smaller row counts as noise if the network does not show what it is
 LEAST_APART = 5e-4

@@ -21,8 +21,8 @@ from pytest_ncnn_parity.repair.search import Spent
 from pytest_ncnn_parity.repair.search_floats import FloatsSearch
 from pytest_ncnn_parity.repair.trials import SearchBudget
 
-MOST_NAMED = 10  # layers whose costs are told
-REPEATS = 3  # runs of each sample that prove what was found
+MOST_NAMED = 10  # how many layers are reported with their cost
+REPEATS = 3  # runs of each sample that verify the result
 
 
 def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:

@@ -111,7 +111,7 @@ class Underflows:
         for output, value in rounded.items():
             expected = self._reference.blobs[output].array
             if value.array.shape != expected.shape:
-                continue  # as of what a detector finds: the case of the layer itself says so
+                continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
             if not metrics.agrees:
                 return Underflow(

@@ -54,7 +54,7 @@ class Pool:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
         self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
-        self._unpatched: set[_Key] = set()  # keys of what jobs have named of the spec's own network
+        self._unpatched: set[_Key] = set()  # keys that jobs have used for the spec's own network
         self._loaded: dict[_Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
