@@ -20,6 +20,7 @@ import quantized
 import tree_sitter
 import tree_sitter_cpp
 from conftest import Gate
+from network import Network
 from own_layers import affine, project
 
 pytestmark = pytest.mark.once
@@ -138,6 +139,40 @@ def test_an_accumulator_is_shown_too(
     assert shown.returncode == 1, shown.stderr
     assert "elements out of tolerance; the worst" in shown.stdout
     check_twin(folder, shown)
+
+
+def test_what_is_predicted_inside_a_layer_is_run_on_the_device(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The values of each layer here fit fp16: winograd's transform does not, nor do a word's bits."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=32 1=32 2=32")
+    weights = [np.random.RandomState(0).normal(0, 1 / 17, (32, 32, 3, 3)), np.zeros(32)]
+    x = net.layer("Convolution", "conv", [x], params="0=32 1=3 4=1 5=1 6=9216", weights=weights)
+    net.layer("ReLU", "relu", [x], ["out0"])
+    for reader, words in zip(("tok", "pos"), net.split(net.layer("Input", "ids"), 2), strict=True):
+        table = np.random.RandomState(1).normal(0, 1, (90000, 2))
+        net.layer("Embed", reader, [words], [reader], "0=2 1=90000 2=0 3=180000", [table])
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "ids.npy", np.array([80000, 3, 0]))
+    sample = "{in0: {random: normal, std: 8000}, ids: {file: ids.npy}}"
+    near = "tolerance: {layers: {relu: {headroom: 3}}}\ncompare: [fp16-range, fp16-vs-fp32-vulkan]\n"
+    networks.spec(pytester.path, f"inputs:\n  s: {sample}\n{near}")
+    run = gate(*REPRO, "-k", "conv or split or (relu and range)")
+    assert {case["cause"] for case in run.cases.values() if case["outcome"] == "failed"} == {
+        "winograd-overflow",
+        "precision",
+        "headroom",
+    }
+    for name in ("fp16-range::conv", "fp16-range::split_ids", "fp16-vs-fp32-vulkan::split_ids"):
+        folder = Path(run.cases[f"s::{name}"]["repro"])
+        shown = script(folder)
+        assert shown.returncode == 1, shown.stdout + shown.stderr
+        assert "split" not in name or "0, reference 80000" in shown.stdout
+        check_twin(folder, shown)
+    headroom = run.cases["s::fp16-range::relu"]
+    assert headroom["repro"] is None
+    assert "only the headroom is missing" in headroom["message"]
 
 
 def test_what_kills_the_worker_kills_the_script(gate: Gate, pytester: pytest.Pytester) -> None:

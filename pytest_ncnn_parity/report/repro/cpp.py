@@ -21,9 +21,9 @@ NO_BOUND = -1e308  # cosine and SQNR are never below this
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
     """The whole file; `isolated` is what the worker wrote of the layer, an operator of ncnn's own."""
     comparison = failed.case.comparison
-    candidate = comparison.candidate or comparison.reference
+    candidate = failed.candidate or comparison.reference
     options = dict.fromkeys([*script.options(comparison.reference), *script.options(candidate)])
-    tried = script.runs(failed) if comparison.candidate is not None else 0
+    tried = script.runs(failed) if failed.candidate is not None else 0
     template = Template(resources.files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
     return template.substitute(
         header="\n".join(commented(line) for line in script.header(plan, failed, environment)),
@@ -32,9 +32,10 @@ def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolat
         options="\n".join(f"OPTION({name});" for name in options if name != "vulkan"),
         reference=_setup("reference", comparison.reference),
         candidate=_setup("candidate", candidate),
-        tolerance=", ".join(_bounds(failed.case.tolerance)),
+        tolerance=", ".join(_bounds(failed.tolerance)),
         half="true" if comparison.half == "fp16" else "false",
         underflow="true" if failed.cause == "underflow" else "false",
+        integers="true" if failed.holds_bits else "false",
         runs=tried,
     )
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import network_records
@@ -64,9 +65,21 @@ def _not_alone(failed: FailedLayer) -> str:
         return "the candidate's layer is one of other files, which are not taken apart"
     if failed.layer.type == "Input":
         return "an Input layer runs nothing; its values are the sample's"
+    if _lacks_headroom_alone(failed.result.evidence):
+        return "its values fit fp16 and only the headroom is missing, which no run shows"
     if failed.result.evidence.misread is not None:
         return "the fault is between two layers, and one alone does not show it"
     return ""
+
+
+def _lacks_headroom_alone(evidence: Evidence) -> bool:
+    """Whether all that is wrong is that values come nearer to 65504 than the spec allows."""
+    inside = evidence.inside
+    lost = (evidence.unrepresentable, evidence.constant, evidence.integers, evidence.underflow)
+    shows = evidence.reference_nan or any(one is not None for one in lost)
+    if not evidence.predicted or shows or (inside is not None and inside.overflows):
+        return False
+    return evidence.near is not None or inside is not None
 
 
 def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:

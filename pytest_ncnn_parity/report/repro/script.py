@@ -8,11 +8,14 @@ from pprint import pformat
 from string import Template
 
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.integers import BITS
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.document import WorkerEnvironment
 
+VULKAN_FP16 = Setup("vulkan", "fp16")
 RUNS_OF_CHANCE = 5  # runs of a candidate whose fault does not show in every run
 
 
@@ -31,6 +34,28 @@ class FailedLayer:
         assert self.case.layer is not None
         return self.case.layer
 
+    @property
+    def candidate(self) -> Setup | None:
+        """The setup in which the layer shows its fault; None where the reference's values show it.
+
+        What was predicted of the inside of a layer shows only where a device computes it.
+        """
+        evidence = self.result.evidence
+        within = evidence.inside or evidence.constant or evidence.integers
+        return self.case.comparison.candidate or (VULKAN_FP16 if within is not None else None)
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """Integers are right or wrong."""
+        metrics = self.result.metrics
+        return Tolerance() if metrics is not None and metrics.integers else self.case.tolerance
+
+    @property
+    def holds_bits(self) -> bool:
+        """Whether the layer's outputs are integers of 32 bits, which are no floats."""
+        integers = self.result.evidence.integers
+        return integers is not None and integers.held_as == BITS
+
 
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
     """The whole script. `isolated` is what the worker wrote of the layer."""
@@ -46,8 +71,10 @@ def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolat
 def header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
     """What was seen, of which layer and where: lines for a comment at the head of a file."""
     layer, devices, sample = failed.layer, environment["devices"], failed.sample
+    predicted = failed.case.comparison.candidate is None and failed.candidate is not None
     return [
         *failed.text.splitlines(),
+        *(("  it was predicted: this program runs the layer on Vulkan to see it",) if predicted else ()),
         "",
         f"Layer {layer.name}, line {layer.line} of {Path(plan.spec.param).name}; sample {sample}.",
         f"Seen with ncnn {environment['ncnn']}, numpy {environment['numpy']}, Python "
@@ -63,13 +90,14 @@ def runs(failed: FailedLayer) -> int:
 
 
 def _constants(plan: Plan, failed: FailedLayer, isolated: Isolated) -> dict[str, object]:
-    case, comparison = failed.case, failed.case.comparison
+    comparison = failed.case.comparison
     return {
         "INPUTS": dict(isolated.inputs),
         "OUTPUTS": list(failed.layer.outputs),
         "REFERENCE": options(comparison.reference),
-        "CANDIDATE": None if comparison.candidate is None else options(comparison.candidate),
-        "TOLERANCE": {key: value for key, value in vars(case.tolerance).items() if value is not None},
+        "CANDIDATE": None if failed.candidate is None else options(failed.candidate),
+        "TOLERANCE": {key: value for key, value in vars(failed.tolerance).items() if value is not None},
+        "INTEGERS": failed.holds_bits,
         "HALF": comparison.half,
         "UNDERFLOW": failed.cause == "underflow",
         "RUNS": runs(failed),
@@ -158,7 +186,7 @@ def run(setup):
         if rc != 0:
             print(f"{blob}: extract gives {rc}")
             sys.exit(1)
-        values[blob] = np.array(mat)
+        values[blob] = np.array(mat).view(np.int32) if INTEGERS else np.array(mat)
     del extractor
     return values
 
@@ -215,7 +243,7 @@ def unholdable(blob, reference):
 def main():
     print(f"ncnn {ncnn.__version__}, numpy {np.__version__}")
     reference = run(REFERENCE)
-    faults = [unholdable(blob, value) for blob, value in reference.items()]
+    faults = [unholdable(blob, value) for blob, value in reference.items() if not INTEGERS]
     for _ in range(RUNS if CANDIDATE else 0):
         candidate = run(CANDIDATE)
         faults += [compare(blob, candidate[blob], reference[blob]) for blob in OUTPUTS]
