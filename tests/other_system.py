@@ -1,4 +1,5 @@
-"""A Linux without what Windows and macOS lack: `resource`, `prctl`, `/proc` and `select.poll`.
+"""A Linux without what Windows or macOS lack: `resource`, `fcntl`, `prctl`, `/proc`, `select.poll`,
+`os.fork` and `os.sched_getaffinity`.
 
 It is taken away in each Python process of a run, so that the gate works on the real ncnn with what is
 left. psutil alone, which knows other ways on other systems, is let through to /proc.
@@ -18,9 +19,10 @@ import os
 import select
 import sys
 
-sys.modules["resource"] = None
-for name in ("poll", "epoll"):
-    delattr(select, name)
+for name in ("resource", "fcntl"):
+    sys.modules[name] = None
+for module, name in ((select, "poll"), (select, "epoll"), (os, "fork"), (os, "sched_getaffinity")):
+    delattr(module, name)
 
 
 def refuse(event, args):

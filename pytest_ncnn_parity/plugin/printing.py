@@ -67,7 +67,10 @@ class Lists:
 
     def _fit_failures(self) -> None:
         root, start = self._config.rootpath, self._config.invocation_params.dir
-        prefix = 0 if root == start else len(os.path.relpath(root, start)) + 1
+        try:
+            prefix = 0 if root == start else len(os.path.relpath(root, start)) + 1
+        except ValueError:  # on Windows, between two drives: pytest then shows ids as they are
+            prefix = 0
 
         failed = [self._cases.get(report.nodeid) for report in self._whole.get("failed", ())]
         ours = [case for case in failed if case is not None]

@@ -59,7 +59,7 @@ class ReportingHooks:
     def pytest_configure_node(self, node: Any) -> None:
         """Give every xdist worker one folder in which they share results."""
         if self._share is None:
-            self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-")
+            self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True)
             self._config.add_cleanup(self._share.cleanup)
         node.workerinput["ncnn_parity_share"] = self._share.name
 

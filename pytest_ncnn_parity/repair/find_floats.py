@@ -39,7 +39,7 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     problem = find_problem(run, comparison)
     if not problem.red:
         return None
-    with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True) as folder:
         budget = SearchBudget(settings.runs, settings.seconds)
         trials = FloatTrials(run, comparison, problem, Path(folder), budget)
         fix = _Finding(problem, trials).fix()

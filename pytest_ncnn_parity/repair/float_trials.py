@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,11 +148,12 @@ class FloatTrials:
             floats, int8 = self._weights
             text, content = spliced(other, int8, floats, in_float)
             for path in self.files or ():
-                path.unlink()
+                with suppress(OSError):  # on Windows, a file that is open cannot be deleted
+                    path.unlink()
             # a name that the worker has not seen: it knows files by their names
             stem = self.folder / f"in-floats-{self.budget.used}-{len(in_float)}"
             files = OtherFiles(f"{stem}.param", f"{stem}.bin")
-            Path(files.param).write_text(text, "utf-8")
+            Path(files.param).write_bytes(text.encode("utf-8"))
             Path(files.bin).write_bytes(content)
             self._files = in_float, files
         return self._files[1]

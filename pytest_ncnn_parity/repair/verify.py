@@ -43,7 +43,7 @@ class Verification:
 @contextmanager
 def on_disk(network: Graph) -> Iterator[Path]:
     """The path of a .param file that holds `network` for as long as the context lasts."""
-    with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "patched.param"
         path.write_bytes(network.text.encode("utf-8"))
         yield path

@@ -42,7 +42,8 @@ def _git(project: Path, *words: str) -> str:
         answer = subprocess.run(
             [git, "--no-optional-locks", "-C", str(project), *words],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=GIT_SECONDS,
             check=False,
         )

@@ -32,7 +32,7 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
         feed = None if case.candidate is None else nets[case.candidate].execution(layer).feed
         start, end = files.weights(job.models[0], graph).spans[layer.number]
         folder.mkdir(parents=True)
-        (folder / "layer.param").write_text(_alone(graph, layer), "utf-8")
+        (folder / "layer.param").write_bytes(_alone(graph, layer).encode("utf-8"))
         _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
         for blob, fed in values.items():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
+
 import pytest
 
 from pytest_ncnn_parity.engine.workers import Worker
+from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.far.commands import why_not
+from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 pytestmark = pytest.mark.once
 
@@ -37,3 +43,16 @@ def test_what_kept_a_worker_from_greeting_is_told_by_who_said_it(
 ) -> None:
     worker = Worker("pi", kind, ("python3",), "board")
     assert why_not(worker, status, f"Linux board 6.1\n{said}\n").startswith(why)
+
+
+def test_a_system_that_cannot_reach_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither: nothing there waits for several pipes at a time."""
+    monkeypatch.delattr(os, "fork")
+    monkeypatch.delattr(select, "poll")
+    worker = Worker("old", "python", (sys.executable,))
+    machine = FarMachine(worker, print, print, print, print)
+    with pytest.raises(StepFailed) as failed:
+        machine.has_option("use_fp16_storage")
+    assert failed.value.death.detail == (
+        f"the worker old (python {sys.executable}): workers can be used from Linux and macOS only"
+    )
