@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.cache.verdicts import Cache
-from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
+from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.fix import FixSettings

@@ -8,7 +8,8 @@ from pathlib import Path
 import networks
 
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
+from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -60,10 +60,28 @@ class Engine:
         self._fill = fill
         self._workers = workers
         self._worker: WorkerProcess | None = None
+        self._begun: Job | None = None  # what the worker has been given, but nobody has heard yet
         self._fatal: dict[Step, Death] = {}  # steps that no later job needs to try again
         self._beyond: str | None = None  # the reason why no later job needs to be tried, if there is one
         # by the device's index, what ncnn reports of its driver
         self._gpus: dict[str, dict[str, str]] = {}
+
+    def start(self) -> None:
+        """Start a worker, if there is none, for the next job to find; it need not be awake yet."""
+        if self._worker is None:
+            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
+
+    def begin(self, job: Judge) -> None:
+        """Have a worker begin `job`, whose results are those of the next `run` of it.
+
+        EngineError: no worker can be started, or it takes no job.
+        """
+        try:
+            self._ready().send(self._left(job, job.done, self._ended_by(job)), self.timeout)
+        except Died as died:
+            self._discard()
+            raise EngineError(died.death.detail) from None
+        self._begun = job
 
     def run(self, job: Judge) -> Iterator[Result]:
         """Results of the job's cases as they come."""
@@ -85,7 +103,7 @@ class Engine:
         that need it; the rest of the job goes on in a fresh worker.
         """
         done: list[str] = list(job.done) if isinstance(job, Judge) else []
-        dead = {**self._fatal, **{death.step: death for death in job.dead if death.step is not None}}
+        dead = self._ended_by(job)
         deaths = 0
         while True:
             if self._beyond is not None:
@@ -93,8 +111,7 @@ class Engine:
             worker = self._ready()
             problem: EngineError | None = None
             try:
-                left = dataclasses.replace(_left(job, done, dead), workers=self._named(job))
-                worker.send(left, self.timeout)
+                self._give(worker, job, done, dead)
                 for message in self._heard(worker):
                     if "case" in message:
                         result = _decoded(_results(), message["case"])
@@ -126,6 +143,23 @@ class Engine:
                 if problem is not None:
                     raise problem
                 return
+
+    def _give(
+        self, worker: WorkerProcess, job: Job, done: Sequence[str], dead: Mapping[Step, Death]
+    ) -> None:
+        """Send what is left of `job`, unless the worker has begun it."""
+        if self._begun is not job:
+            worker.send(self._left(job, done, dead), self.timeout)
+        self._begun = None
+
+    def _ended_by(self, job: Job) -> dict[Step, Death]:
+        """The steps that are not to be tried: what ended workers before."""
+        return {**self._fatal, **{death.step: death for death in job.dead if death.step is not None}}
+
+    def _left(self, job: Job, done: Sequence[str], dead: Mapping[Step, Death]) -> Job:
+        """What is left of `job`."""
+        left = dataclasses.replace(job, dead=tuple(dead.values()), workers=self._named(job))
+        return dataclasses.replace(left, done=tuple(done)) if isinstance(left, Judge) else left
 
     def _named(self, job: Job) -> tuple[Worker, ...]:
         """The declared workers that the networks of `job` name."""
@@ -160,9 +194,13 @@ class Engine:
                 yield message
 
     def _ready(self) -> WorkerProcess:
-        if self._worker is None:
-            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
+        self.start()
+        assert self._worker is not None
+        try:
             self.environment = self._worker.environment
+        except BaseException:
+            self._worker = None
+            raise
         return self._worker
 
     def _learn(self, worker: WorkerProcess) -> None:
@@ -172,7 +210,18 @@ class Engine:
             if device not in self.devices:
                 self.devices.append(device)
 
+    def start_afresh(self) -> None:
+        """Go on with another worker, and try again what has ended workers so far."""
+        self._discard()
+        self._fatal.clear()
+        self._beyond = None
+
+    def stop(self) -> None:
+        """End the worker at once, whatever it is doing."""
+        self._discard()
+
     def _discard(self) -> None:
+        self._begun = None
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
@@ -197,12 +246,6 @@ class Engine:
         if self._worker is not None:
             self._worker.finish()
             self._worker = None
-
-
-def _left(job: Job, done: list[str], dead: Mapping[Step, Death]) -> Job:
-    """What is left of `job`."""
-    left = dataclasses.replace(job, dead=tuple(dead.values()))
-    return dataclasses.replace(left, done=tuple(done)) if isinstance(left, Judge) else left
 
 
 def _with_stderr(result: Result, worker: WorkerProcess) -> Result:

@@ -104,11 +104,18 @@ class WorkerProcess:
             raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
         self._pump = Pump(self._process)
         self.stderr = self._pump.stderr
-        try:
-            self.environment: dict[str, str] = self._greeting()
-        except BaseException:
-            self.kill()
-            raise
+        self._environment: dict[str, str] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it says of itself once it is awake. EngineError where it does not start."""
+        if self._environment is None:
+            try:
+                self._environment = self._greeting()
+            except BaseException:
+                self.kill()
+                raise
+        return self._environment
 
     def _greeting(self) -> dict[str, str]:
         try:

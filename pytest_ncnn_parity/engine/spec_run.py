@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,40 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine import jobs, trust
 from pytest_ncnn_parity.engine.answers import Answers
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.kept import KeptResults
-from pytest_ncnn_parity.engine.process import OTHER_FILL
+from pytest_ncnn_parity.engine.lanes import Lanes
+from pytest_ncnn_parity.engine.process import FILL, OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
+from pytest_ncnn_parity.engine.room import has_room
+from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the command line says about running. `share`: a folder that all xdist workers see.
-
-    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `cache`:
-    where results of former runs are. `workers`: the declared ones, by name. `watch` is called with what
-    is going on, again and again.
-    """
-
-    timeout: float
-    threads: int
-    memory: int | None = None
-    accumulated: bool = False
-    share: Path | None = None
-    cache: Cache | None = None
-    workers: Mapping[str, Worker] = field(default_factory=dict)
-    watch: Callable[[str], None] = lambda _: None
 
 
 @dataclass
@@ -62,18 +43,25 @@ class SpecRun:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self._engine = Engine(
-            settings.timeout,
-            memory=settings.memory,
-            folder=settings.share,
-            workers=settings.workers,
-        )
-        self._engine.watch = self._watch
+        self._engine = self._another(FILL)
+        self._lanes = Lanes(self._engine, partial(self._another, FILL))
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
         self._purpose = ""  # why native steps are taken, if it is not to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
+
+    def _another(self, fill: int) -> Engine:
+        settings = self.settings
+        engine = Engine(
+            settings.timeout,
+            memory=settings.memory,
+            folder=settings.share,
+            fill=fill,
+            workers=settings.workers,
+        )
+        engine.watch = self._watch
+        return engine
 
     # -- the selected cases ----------------------------------------------------------------------
 
@@ -139,7 +127,7 @@ class SpecRun:
         done = tuple(case.id for case in cases if case.id not in left)
         job = replace(job, accumulated=self.settings.accumulated, done=done)
         try:
-            for result in self._engine.run(job):
+            for result in self._run_judge(job):
                 del left[result.id]
                 yield result
         except EngineError as error:
@@ -148,6 +136,12 @@ class SpecRun:
             for case_id in others:
                 reason = f"not run: the sample could not be run; {first_left} says why"
                 yield Result(case_id, "skipped", reason=reason)
+
+    def _run_judge(self, job: Judge) -> Iterator[Result]:
+        several = self.settings.threads > 1
+        if several and has_room(self.plan.graph, job.inputs, self.settings.memory):
+            return self._lanes.run(job)
+        return self._engine.run(job)
 
     def _placed(self, sample: str, error: EngineError) -> str:
         spec = self.plan.spec
@@ -198,10 +192,12 @@ class SpecRun:
 
     def _judged(self, job: Judge) -> list[Result]:
         self._idle()
+        self._lanes.close()
         return list(self._engine.run(job))
 
     def _ask(self, job: Job, answer: type[T]) -> T:
         self._idle()
+        self._lanes.close()
         return self._engine.ask(job, answer)
 
     def _idle(self) -> None:
@@ -225,8 +221,7 @@ class SpecRun:
 
     def _look_for_doubt(self, sample: str) -> list[int] | None:
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
-        settings = self.settings
-        other = Engine(settings.timeout, memory=settings.memory, folder=settings.share, fill=OTHER_FILL)
+        other = self._another(OTHER_FILL)
         try:
             with self.working_on("trust in the reference"):
                 here, there = self._ask(job, dict[str, str]), other.ask(job, dict[str, str])
@@ -288,13 +283,5 @@ class SpecRun:
         self.close()
 
     def close(self) -> None:
+        self._lanes.close()
         self._engine.close()
-
-
-def threads(xdist_workers: int) -> int:
-    """This process's share of the cores it may use."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system has it
-        cores = os.cpu_count() or 1
-    return max(1, cores // max(1, xdist_workers))

@@ -16,7 +16,8 @@ from pathlib import Path
 import kinds
 
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun, threads
+from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec
 

@@ -13,7 +13,8 @@ from failed_cases import died, failed
 
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.spec_run import Settings, SpecRun
+from pytest_ncnn_parity.engine.settings import Settings
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.session import Session

@@ -1,0 +1,118 @@
+"""Two workers that judge one sample at the same time: the results are those of one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import faulty_driver
+import networks
+import psutil
+import pytest
+import verdicts
+
+from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine.client import Engine
+from pytest_ncnn_parity.engine.lanes import Lanes
+from pytest_ncnn_parity.engine.protocol import Judge, Result, encode_result
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec as specs
+
+COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]"
+
+
+@pytest.fixture
+def engines() -> Iterator[list[Engine]]:
+    """Filled by `lanes`: the first, and the one beside it."""
+    made: list[Engine] = []
+    yield made
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def lanes(engines: list[Engine]) -> Lanes:
+    def another() -> Engine:
+        engines.append(Engine(60.0))
+        return engines[-1]
+
+    return Lanes(another(), another)
+
+
+def judging(plan: Plan, sample: str) -> Judge:
+    cases = [case for one in plan.spec.comparisons for case in plan.cases(one, sample)]
+    return jobs.judge(plan, sample, cases, threads=2, first=True)
+
+
+def shown(results: list[Result]) -> dict[str, str]:
+    """Each result as it crosses the pipe, every digit of it, by the id of its case."""
+    assert len({result.id for result in results}) == len(results)
+    return {result.id: strict_json.line(encode_result(result)) for result in results}
+
+
+def alone(job: Judge) -> dict[str, str]:
+    engine = Engine(60.0)
+    try:
+        return shown(list(engine.run(job)))
+    finally:
+        engine.close()
+
+
+def test_two_give_what_one_gives(
+    lanes: Lanes, engines: list[Engine], example: Callable[[str], Path]
+) -> None:
+    """Of a network with a red layer, whose readers in fp16 decide which layers are at fault."""
+    job = judging(check.plan(specs.load(example("style_decoder"))), "face")
+    assert shown(list(lanes.run(job))) == alone(job)
+    first, beside = engines
+    assert (first.pid, beside.pid) != (None, None)
+    assert first.devices == beside.devices != []
+
+
+def test_a_second_worker_that_is_killed_costs_nothing_but_time(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path
+) -> None:
+    networks.chain(tmp_path, 9)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    results = lanes.run(job)
+    first = next(results)
+    pid = engines[1].pid
+    assert pid is not None
+    psutil.Process(pid).kill()
+    assert shown([first, *results]) == alone(job)
+    again = shown(list(lanes.run(job)))
+    assert (again, len(engines), engines[1].pid) == (alone(job), 2, None)  # it is not tried again
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("call", ["vkCreateComputePipelines:1", "vkQueueSubmit:3"], ids=["load", "step"])
+def test_a_death_is_believed_only_of_a_worker_that_is_alone(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, once: bool
+) -> None:
+    """What dies once, beside another worker, is no fault of the network; what always dies is."""
+    networks.convolution(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    faulty_driver.install(monkeypatch, tmp_path, f"{call}:11", once=once)
+    together = shown(list(lanes.run(job)))
+    died = {name for name, result in together.items() if '"crash"' in result}
+    assert bool(died) is not once
+    if once:
+        assert together == alone(job)
+    else:
+        monkeypatch.undo()
+        faulty_driver.install(monkeypatch, tmp_path, f"{call}:11", once=False)
+        assert together == alone(job)
+
+
+def test_nothing_is_left_running_where_nobody_wants_the_rest(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path
+) -> None:
+    networks.chain(tmp_path, 9)
+    results = lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"))
+    next(results)
+    pids = [engine.pid for engine in engines]
+    assert None not in pids
+    results.close()  # type: ignore[attr-defined]
+    assert [pid for pid in pids if pid is not None and psutil.pid_exists(pid)] == []
