@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.compare.measured import Loss
 from pytest_ncnn_parity.compare.tolerance import QUANTIZED
@@ -49,6 +49,8 @@ def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: F
         wrong.append("its weights are not those in floats")
     elif weights is not None and weights.clipped > MUCH_CLIPPED:
         wrong.append("its weights are clipped")
+    elif weights is not None and weights.wasting:
+        wrong.append("the scales of its weights are too small")
     return " and ".join(wrong) or "its weights and its input lose too much together"
 
 
@@ -63,17 +65,27 @@ def _best(inputs: Quantization) -> Loss:
 def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
     if weights is not None and weights.clipped > MUCH_CLIPPED:
         yield f"{100.0 * weights.clipped:.3g} % of its weights are clipped: their scales are too large"
+    if weights is not None and weights.wasting:
+        yield (
+            f"the scales of {len(weights.wasting)} of {weights.total} outputs' weights "
+            f"({_outputs(weights.wasting)}) could be {weights.spare:.3g} times as large: most of int8's "
+            "steps are not used"
+        )
     if weights is None or not weights.outputs:
         return
-    named = ", ".join(map(str, weights.outputs[:MOST_NAMED]))
-    more = len(weights.outputs) - MOST_NAMED
-    outputs = f"{named} and {more} more" if more > 0 else named
+    outputs = _outputs(weights.outputs)
     yield (
         f"weights of {len(weights.outputs)} of {weights.total} outputs ({outputs}) are off by up to "
         f"{weights.largest:.3g} steps of their quantization, where rounding leaves 0.5"
     )
     if max(weights.factor, 1.0 / weights.factor) >= WRONG_SCALE:
         yield f"they would agree if their scales were divided by {weights.factor:.3g}"
+
+
+def _outputs(numbers: Sequence[int]) -> str:
+    more = len(numbers) - MOST_NAMED
+    named = ", ".join(map(str, numbers[:MOST_NAMED]))
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _of_input(inputs: Quantization | None, failure: Failure) -> Iterator[str]:

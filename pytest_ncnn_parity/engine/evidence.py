@@ -123,7 +123,8 @@ class WeightSteps:
     """How far the int8 weights of `layer` are from those in floats: the `largest` difference, in steps
     of their own. `outputs`, of the `total`, have weights that rounding cannot have made; `factor`: that
     of their scales, by which both would agree. `clipped`: the share at the end of
-    int8's range, beside one of each output.
+    int8's range, beside one of each output. `wasting`: the outputs whose scales are so small that most
+    steps are not used; `spare`: by what factor these could be larger.
     """
 
     layer: str
@@ -132,6 +133,8 @@ class WeightSteps:
     total: int
     factor: float
     clipped: float
+    wasting: tuple[int, ...] = ()
+    spare: float = 1.0
 
 
 @dataclass(frozen=True)

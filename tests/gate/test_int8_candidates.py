@@ -69,36 +69,38 @@ def test_what_is_quantized_well_is_green(gate: Gate, pytester: pytest.Pytester) 
         assert all(case["accumulated"] is not None for case in model["cases"] if case["layer"])
 
 
-FAULTS = {
-    "input": ("depthwise1", "the scale of its input is wrong"),
-    "weights": ("expand0", "its weights are clipped"),
-    "stored": ("project0", "its weights are not those in floats"),
-    "channel": ("classes", "its weights are not those in floats"),
-    "input stored": (
+FAULTS = [
+    ("depthwise1", Wrong(("input",)), "the scale of its input is wrong"),
+    ("expand0", Wrong(("weights",)), "its weights are clipped"),
+    ("project1", Wrong(("weights",), 0.25), "the scales of its weights are too small"),
+    ("project0", Wrong(("stored",)), "its weights are not those in floats"),
+    ("classes", Wrong(("channel",)), "its weights are not those in floats"),
+    (
         "expand1",
+        Wrong(("input", "stored")),
         "the scale of its input is wrong and its weights are not those in floats",
     ),
-}
+]
 
 
 def test_the_layer_with_a_wrong_scale_is_red_and_told_which(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    for number, (what, (layer, _)) in enumerate(FAULTS.items()):
-        write(pytester.path, f"net{number}", mobile(number), {layer: Wrong(tuple(what.split()))})
+    for number, (layer, wrong, _) in enumerate(FAULTS):
+        write(pytester.path, f"net{number}", mobile(number), {layer: wrong})
     hard = mobile(0)
     calibrated.widen(hard, 1)
     write(pytester.path, "hard", hard)
     run = gate("--ncnn-parity-fix=off")
     layers = {spec: [one for one in cases if one != "out0"] for spec, cases in red(run).items()}
     assert layers.pop("hard") == ["project1"]
-    assert layers == {f"net{number}": [layer] for number, (layer, _) in enumerate(FAULTS.values())}
+    assert layers == {f"net{number}": [layer] for number, (layer, *_) in enumerate(FAULTS)}
     for model in run.report["models"]:
         failed = [case for case in model["cases"] if case["outcome"] == "failed"]
         assert {case["cause"] for case in failed} == {"quantization"}
         headline = next(case["headline"] for case in failed if case["layer"])
-        told = dict(zip((f"net{n}" for n in range(len(FAULTS))), FAULTS.values(), strict=True))
-        expected = told.get(model["spec"].partition(".")[0], ("", "no scale fits all of its input"))[1]
+        told = {f"net{number}": words for number, (*_, words) in enumerate(FAULTS)}
+        expected = told.get(model["spec"].partition(".")[0], "no scale fits all of its input")
         assert headline.endswith(expected)
 
 

@@ -10,7 +10,13 @@ import pytest
 from calibrated import Wrong
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights, folded_factors, read
+from pytest_ncnn_parity.worker.networks.int8_weights import (
+    MOST_SPARE,
+    Int8Weights,
+    folded_factors,
+    full_scale,
+    read,
+)
 
 ONE = np.ones(1)  # nothing is folded
 
@@ -36,6 +42,7 @@ def test_they_are_read_from_the_file_and_are_rounded(
     assert weights.against(floats * gains, ONE).outputs
     assert weights.against(floats * gains, 1.0 / gains.ravel()).outputs == ()
     assert weights.against(floats * gains, None).outputs == ()
+    assert weights.spare(full_scale(layer)) == pytest.approx(1.0)
 
 
 def test_another_weight_and_another_scale_are_seen() -> None:
@@ -75,3 +82,43 @@ def test_the_factors_of_what_is_folded_are_those_of_its_weights(tmp_path: Path) 
     assert known == pytest.approx(slope / np.sqrt(variance + 0.5) * scale)
     assert folded_factors(str(path), [(40, 40)], [other]) is None
     assert folded_factors(str(path), [], []) == pytest.approx(ONE)
+
+
+def by_scale(layer: calibrated.Layer, factor: float) -> Int8Weights:
+    integers, scales = calibrated.quantized(layer, Wrong(("weights",), factor))
+    return Int8Weights(integers.reshape(len(scales), -1), scales)
+
+
+def test_scales_that_are_too_small_leave_steps_unused() -> None:
+    for layer in calibrated.mobile(0, 1, 8, 12).quantizable:
+        full = 31 if layer.six_bits else 127
+        assert by_scale(layer, 0.25).spare(full) == pytest.approx(4.0, rel=0.04)
+        assert (by_scale(layer, 0.5).spare(full) < MOST_SPARE).all()  # as ACIQ, or 7 bits, have it
+        assert (by_scale(layer, 4.0).spare(full) == 1.0).all() or layer.six_bits
+
+
+def test_outputs_that_are_dead_or_share_a_scale_leave_what_they_must() -> None:
+    integers = np.array([[127, 5, 3, 1], [9, 0, 1, 1]], np.int8)
+    own = np.array([127.0, 127.0 * 2.0], np.float32)
+    assert Int8Weights(integers, own).spare(127) == pytest.approx([1.0, 127 / 9])
+    dead = own * np.array([1.0, 1000.0], np.float32)
+    assert (Int8Weights(integers, dead).spare(127) == 1.0).all()
+    assert (Int8Weights(integers, np.full(2, 127.0, np.float32)).spare(127) == 1.0).all()
+    assert (Int8Weights(integers[:, :3], own).spare(127) == 1.0).all()  # too few weights to say
+    assert Int8Weights(integers, np.array([127.0, np.inf], np.float32)).spare(127)[1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "full"),
+    [
+        ("Convolution c 1 1 a out0 0=1 1=3", 31),
+        ("Convolution c 1 1 a out0 0=1 1=3 11=3 2=1 3=1", 31),
+        ("Convolution c 1 1 a out0 0=1 1=3 11=1", 127),
+        ("Convolution c 1 1 a out0 0=1 1=3 3=2", 127),
+        ("Convolution c 1 1 a out0 0=1 1=3 2=2", 127),
+        ("ConvolutionDepthWise c 1 1 a out0 0=1 1=3", 127),
+    ],
+)
+def test_weights_of_3x3_kernels_are_kept_to_six_bits(line: str, full: int) -> None:
+    graph = param.parse(f"7767517\n2 2\nInput in0 0 1 a\n{line}\n", "net.param")
+    assert full_scale(graph.layers[1]) == full

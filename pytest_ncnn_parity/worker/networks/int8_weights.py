@@ -21,6 +21,13 @@ LARGEST = 127
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
 # by operator, the ids of the number of weights and of the bias flag
 _WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
+# ncnn2table keeps the weights of a 3x3 kernel to 6 bits, so that winograd in int8 can add them up
+SIX_BITS = 31
+# a scale by the largest weight uses all steps; that of ncnn2table's ACIQ, which estimates it, half of
+# them where an output has 9 weights, and a third where it has 3
+MOST_SPARE = 3.0
+FEWEST = 4  # an output of fewer weights is not judged by its scale
+ALIVE = 0.01  # of the layer's largest weight: an output below it is dead, whatever its scale
 # in steps: rounding to nearest is off by half a step, a quantizer that may choose either neighbour by
 # one
 MOST_STEPS = 1.01
@@ -63,10 +70,36 @@ class Int8Weights:
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
         )
 
+    @property
+    def largest(self) -> int:
+        return int(np.abs(self.integers.astype(np.int16)).max())
+
+    def spare(self, full: int) -> Array:
+        """By what factor the scale of each output could be larger, as (outputs,), before its largest
+        weight were beyond `full`. Outputs with one scale together are taken together; 1 of dead ones."""
+        largest = np.abs(self.integers.astype(np.int16)).max(1).astype(np.float64)
+        known = np.isfinite(self.scales) & (self.scales > 0.0) & (largest > 0.0)
+        if self.integers.shape[1] < FEWEST or not known.any():
+            return np.ones(len(largest))
+        sizes = np.where(known, largest, 0.0) / np.where(known, self.scales, 1.0)
+        known &= sizes >= ALIVE * sizes.max()
+        if (self.scales == self.scales[0]).all():
+            largest[:] = largest.max()
+        return np.where(known, full / np.where(known, largest, 1.0), 1.0)
+
 
 def is_static(layer: Layer) -> bool:
     """Whether the weights of `layer` stand in int8 in its file, with a scale for its input."""
     return layer.type in _WEIGHTS and layer.params.get("19", "0") == "0"
+
+
+def full_scale(layer: Layer) -> int:
+    """The largest weight in int8 that `layer` is given on purpose (tools/quantize/ncnn2table.cpp)."""
+    words = layer.params
+    kernel, stride, dilation = (words.get(key, "1") for key in ("1", "3", "2"))
+    sides = (words.get("11", kernel), words.get("13", stride), words.get("12", dilation))
+    plain = (kernel, stride, dilation) == sides == ("3", "1", "1")
+    return SIX_BITS if layer.type == "Convolution" and plain else LARGEST
 
 
 def count(layer: Layer) -> int:

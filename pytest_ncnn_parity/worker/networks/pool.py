@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
@@ -23,7 +25,14 @@ from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.int8_weights import count, folded_factors, is_static
+from pytest_ncnn_parity.worker.networks.int8_weights import (
+    MOST_SPARE,
+    Int8Weights,
+    count,
+    folded_factors,
+    full_scale,
+    is_static,
+)
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
@@ -60,6 +69,7 @@ class Pool:
         self._int8: dict[Model, Int8Values] = {}
         self._counterparts: dict[tuple[Model, Model], Counterparts] = {}
         self._gains: dict[tuple[str, int, int], float] = {}
+        self._spare: dict[Model, float] = {}
         self._registry = Registry(enter)
         self.files = CheckedFiles(self._registry, enter)
 
@@ -148,7 +158,7 @@ class Pool:
         if layer is None or core is None or not is_static(core) or count(layer) != count(core):
             return None
         model, own = job.models[number], job.models[0]
-        weights = int8_weights.read(model.bin, self.span(model, layer), layer)
+        weights = self._int8_weights(model, layer)
         if weights is None:
             return None
         (floats,) = self.weights(own, core, count(core))
@@ -157,7 +167,26 @@ class Pool:
         if folded is not None and folded.size not in (1, len(weights.integers)):
             return None
         steps = weights.against(floats.reshape(weights.integers.shape), folded)
-        return replace(steps, layer=layer.name)
+        spare = weights.spare(full_scale(layer))
+        wasting = spare > MOST_SPARE * self._least_spare(model)
+        return replace(
+            steps,
+            layer=layer.name,
+            wasting=tuple(int(n) for n in np.flatnonzero(wasting)),
+            spare=float(np.median(spare[wasting])) if wasting.any() else 1.0,
+        )
+
+    def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
+        return int8_weights.read(model.bin, self.span(model, layer), layer)
+
+    def _least_spare(self, model: Model) -> float:
+        """What the layer that uses most steps leaves: more than 1 if all are kept to fewer bits."""
+        if model not in self._spare:
+            layers = [layer for layer in self.graph(model).layers if is_static(layer)]
+            read = ((layer, self._int8_weights(model, layer)) for layer in layers)
+            spare = [full_scale(layer) / max(1, one.largest) for layer, one in read if one is not None]
+            self._spare[model] = max(1.0, min(spare, default=1.0))
+        return self._spare[model]
 
     def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
         """From and up to which byte of the weights file each layer reads."""
