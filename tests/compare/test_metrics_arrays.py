@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.compare.metrics import BLOCK, compare
+from pytest_ncnn_parity.compare.metrics import BLOCK, agrees_but_for_ends, compare
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
 
 EXACT = Tolerance()
@@ -95,6 +95,25 @@ def test_different_shapes_are_not_compared(
 def test_nothing_compared_is_no_pass(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="no elements to compare"):
         compare(np.zeros(shape), np.zeros(shape), EXACT)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference", "alike"),
+    [
+        ([math.inf, 1.0], [2.4e38, 1.0], True),
+        ([3.3e38, -math.inf], [2.4e38, -2.4e38], True),
+        ([math.inf, 1.5], [2.4e38, 1.0], False),  # 2.4e38 is no scale of the others
+        ([math.inf, 1.0], [1e38, 1.0], False),
+        ([math.inf, 1.0], [-2.4e38, 1.0], False),
+        ([math.nan, 1.0], [2.4e38, 1.0], False),
+        ([1.0, 1.0], [1.0, 1.0], False),  # nothing is near an end
+    ],
+)
+def test_values_near_the_end_of_fp32_are_alike(
+    candidate: list[float], reference: list[float], alike: bool
+) -> None:
+    arrays = (np.array(values, np.float32) for values in (candidate, reference))
+    assert agrees_but_for_ends(*arrays, DEFAULTS["fp32"].layer) is alike
 
 
 # -- the defaults --------------------------------------------------------------------------------

@@ -104,6 +104,45 @@ def test_inf_of_the_candidate_alone_is_followed_to_who_is_right_or_wrong(
     assert len(run.report["models"]) == len(BETWEEN)
 
 
+# by what is made of e = exp(100 x): whether inf in its place is right, as the CPU's exp ends at 2.4e38
+BY_HAND = {
+    "sigmoid": (["BinaryOp 0=0 1=1 2=1.0", "UnaryOp 0=15"], True),
+    "silu": (["BinaryOp 0=0 1=1 2=1.0", "BinaryOp 0=3"], True),
+    "moved": (["BinaryOp 0=0 1=1 2=1.0", "Reshape 0=10 1=6", "BinaryOp 0=8 1=1 2=1.0"], True),
+    "smallest": (["BinaryOp 0=5 1=1 2=100.0"], True),
+    "softplus": (["BinaryOp 0=0 1=1 2=1.0", "UnaryOp 0=8"], False),
+    "given_out": ([], False),
+}
+
+
+def test_what_saturates_in_fp32_is_a_fault_only_where_a_reader_is_wrong(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """1 / (1 + exp(x)) is right with inf and with 2.4e38, log(1 + exp(x)) with neither."""
+    for name, (layers, _) in BY_HAND.items():
+        net = Network()
+        x = net.layer("Input", "in0", params="0=60")
+        value, x = net.split(net.layer("BinaryOp", "scale", [x], params="0=2 1=1 2=100.0"), 2)
+        x = net.layer("UnaryOp", "exp", [x], params="0=7")
+        for i, layer in enumerate(layers):
+            kind, _, params = layer.partition(" ")
+            read = [value, x] if layer == "BinaryOp 0=3" else [x]
+            x = net.layer(kind, f"step_{i}", read, params=params)
+        net.write(pytester.path / name)
+        networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan, shipped]\n", name)
+    run = gate("--ncnn-parity-fix=off")
+    for model in run.report["models"]:
+        _, right = BY_HAND[Path(model["param"]).stem]
+        red = {
+            (case["comparison"], case["layer"], case["cause"])
+            for case in model["cases"]
+            if case["outcome"] == "failed" and case["layer"] is not None
+        }
+        faults = {("cpu-vs-vulkan", "exp", "device"), ("shipped", "exp", "storage-overflow")}
+        assert red == (set() if right else faults), model["param"]
+    assert len(run.report["models"]) == len(BY_HAND)
+
+
 def test_inf_that_a_reader_misses_the_value_of_is_a_fault(gate: Gate, pytester: pytest.Pytester) -> None:
     """A Sigmoid can live with inf, a factor that takes the values back cannot."""
     net = Network()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge.reference import true_quotients
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
@@ -25,13 +27,21 @@ class LayerRuns:
         key = (net.spec, feed)
         if key not in self._known:
             try:
-                self._known[key] = net.run_layer(layer, blobs, feed)
+                self._known[key] = self._made(net, layer, blobs, feed)
             except StepFailed as failed:
                 self._known[key] = failed
         outputs = self._known[key]
         if isinstance(outputs, StepFailed):
             raise outputs
         return outputs
+
+    @staticmethod
+    def _made(net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
+        outputs = net.run_layer(layer, blobs, feed)
+        if feed is None or net.setup != CPU_FP32:
+            return outputs
+        fed = {blob: blobs[blob].rounded(feed) for blob in layer.inputs}
+        return true_quotients(layer, fed, outputs, net.run_layer)
 
     def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Drop what none of the `waiting` cases still wants: together they are the peak of memory."""

@@ -203,6 +203,8 @@ class LayerJudge:
             if noise.explains:
                 metrics = noise.excused(metrics)
                 return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
+        if not fault:
+            self._own_values.keep_ends(case, outputs, expected)
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )

@@ -197,7 +197,7 @@ class Lockstep:
                     held.append((case, layer, result))
                 else:
                     yield self._not_finite.compared(layer, result)
-            waiting = [case for case, _, _ in held]
+            waiting = [case for case, _, _ in held if case.half == "fp16"]
             for comparison, number in {case.comparison: case.candidate for case in waiting}.items():
                 candidate = None if number is None else self._sample.nets[number]
                 self._limits.look(comparison, layer, candidate)
@@ -213,7 +213,11 @@ class Lockstep:
 
     def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
         """Whether `result` has to wait for what the readers of its values make of them in fp16."""
-        if result.outcome == "skipped" or case.half != "fp16" or result.evidence.death is not None:
+        if result.outcome == "skipped" or result.evidence.death is not None:
+            return False
+        if self._own_values.waits(case, layer):
+            return True
+        if case.half != "fp16":
             return False
         if self._sample.nets.lost_to(case) is None:
             return False

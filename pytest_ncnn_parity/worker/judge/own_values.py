@@ -1,9 +1,10 @@
-"""Values of a candidate that are not what fp16 makes of the reference's, and harm nobody all the same.
+"""Values of a candidate that are not what its format makes of the reference's, and harm nobody.
 
 Where a reference value is beyond fp16, a sum or a factor on the way to its neighbours may be as well: a
 layer that multiplies by 1e6 makes inf of 40,000 too. In front of a Clip or a Sigmoid that is no fault,
-nor with a ReLU or a Reshape between. Whether it is one, the readers say: they are run on the candidate's
-own values, and theirs on what that gives, as long as it differs by inf alone.
+nor with a ReLU or a Reshape between. Where a value is near fp32's end, one device may give inf and the
+other not. Whether it is a fault, the readers say: they are run on the candidate's own values, and theirs
+on what that gives, as long as it differs by inf alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
@@ -34,6 +36,21 @@ class OwnValues:
         """Take note of what the candidate made in `case`, whose result waits for the readers."""
         self._own.setdefault(case.comparison, {}).update(outputs)
         self._kept.update((case.comparison, blob) for blob in outputs)
+
+    def keep_ends(self, case: CaseSpec, outputs: Made, expected: Made) -> None:
+        """The same, if they differ from what is `expected` by where fp32 ends, and by nothing else.
+
+        exp(100) is inf on Vulkan, and 2.4e38 on the CPU (exp_ps in src/layer/x86/sse_mathfun.h).
+        """
+        if case.half is None and all(
+            agrees_but_for_ends(outputs[blob].array, value.array, case.tolerance)
+            for blob, value in expected.items()
+        ):
+            self.keep(case, outputs)
+
+    def waits(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether the result of `case` depends on what readers make of such values."""
+        return any((case.comparison, blob) in self._kept for blob in layer.outputs)
 
     def look(self, layer: Layer) -> None:
         """Find out, while its inputs are there, whether `layer` is right with such values."""

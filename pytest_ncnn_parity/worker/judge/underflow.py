@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -105,9 +107,7 @@ class Underflows:
 
     def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
         values = {b: self._reference.blobs[b] for b in layer.inputs}
-        rounded = self._reference.run(
-            layer, {b: v.stored() if v.floating else v for b, v in values.items()}
-        )
+        rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
         for output, value in rounded.items():
             expected = self._reference.blobs[output].array
             if value.array.shape != expected.shape:
@@ -124,3 +124,11 @@ class Underflows:
                     nonfinite=metrics.nan + metrics.inf,
                 )
         return None
+
+
+def _within(value: Blob) -> Blob:
+    """`value` as fp16 stores it, but for what is beyond its range: inf would be another fault."""
+    if not value.floating or not value.overflows("fp16"):
+        return value.stored() if value.floating else value
+    stored = value.stored().array
+    return Blob.of(np.where(np.isinf(stored), value.array, stored))
