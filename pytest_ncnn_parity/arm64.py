@@ -49,9 +49,9 @@ def make(folder: Path, ncnn: str | None = None) -> Path:
         return script
     _refuse_what_lacks()
     if folder.exists() and not folder.is_dir():
-        raise NotMade(f"{folder} is no folder")
+        raise NotMade(f"{folder} exists and is not a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MADE).exists():
-        raise NotMade(f"{folder} holds something else: name a new folder, or an empty one")
+        raise NotMade(f"{folder} contains other files: name a new or an empty folder")
     try:
         _make(folder, ncnn)
     except OSError as error:
@@ -91,7 +91,7 @@ def _make(folder: Path, ncnn: str) -> None:
         new.mkdir(parents=True)
     (apt / "status").touch()
     own = _apt(apt)
-    unlisted = "the packages of ARM64 could not be listed"
+    unlisted = "the packages for ARM64 could not be listed"
     said = _run([*own, "update"], unlisted)  # apt-get only warns of a source that it cannot reach
     if not any((apt / "lists").glob("*Packages*")):
         raise NotMade(f"{unlisted}: {cut(_why(said) or NO_SOURCE, WHY)}")

@@ -121,7 +121,7 @@ class _Reader:
         """Write in `folder`, or where it will be made: a run may take an hour before it does."""
         try:
             if path != folder and path.exists() and not path.is_file():
-                self._refuse(option, path, "expected a file to write, found something else there")
+                self._refuse(option, path, "expected a file, and found something else under that name")
                 return
             there = next(p for p in (folder, *folder.parents) if p.exists())
             with tempfile.TemporaryFile(dir=there):

@@ -83,15 +83,16 @@ TABLE = {
             "repro",
             "DIR",
             None,
-            "write each red layer to DIR as a network of its own, with its input and a script that "
-            "shows the fault without this plugin",
+            "write each red layer to DIR as a network of its own, with its inputs, and a Python script "
+            "and a C++ program that show the fault without this plugin",
         ),
         Option("timeout", "SECONDS", "120", "how long one step of a network may take", judges=True),
         Option(
             "memory",
             "SIZE",
             "75%",
-            "how much memory a worker may hold: MiB, with a unit (8GiB), or of the machine's (75%)",
+            "how much memory a worker may use: in MiB, with a unit (8GiB), or as a share of the "
+            "machine's (75%)",
             judges=True,
         ),
         Option(
@@ -112,8 +113,9 @@ TABLE = {
             "worker",
             "NAME:HOW",
             None,
-            "another ncnn that a spec may name: NAME: and python=PYTHON, command='WORDS', ssh=HOST or "
-            "adb=SERIAL with python=, and threads=N or emulated where they apply",
+            "declare a worker, which is another ncnn that specs may name, as NAME: and one of "
+            "python=PYTHON, command='WORDS', ssh=HOST or adb=SERIAL; python=, threads=N and emulated "
+            "may be added",
             judges=True,
             many=True,
         ),

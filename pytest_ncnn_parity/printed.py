@@ -25,7 +25,7 @@ def printed(asked: Mapping[str, str], called_in: Path) -> str:
     """
     if len(asked) > 1:
         names = " and ".join(f"--ncnn-parity-{name}" for name in asked)
-        raise OptionsError([f"{names}: ask for one of them"])
+        raise OptionsError([f"{names}: give only one of these options"])
     ((name, value),) = asked.items()
     try:
         if name == "init":

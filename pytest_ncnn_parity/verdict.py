@@ -131,8 +131,8 @@ def device_denial(result: Result) -> str | None:
     if evidence.dropped:
         lacks = f"{evidence.device} does not offer {', '.join(evidence.dropped)}"
         return (
-            f"{evidence.setup}: {lacks}; ncnn dropped that and ran something else: compare a "
-            "precision it has"
+            f"{evidence.setup}: {lacks}; ncnn dropped that and ran something else: compare with a "
+            "precision that it has"
         )
     return None
 

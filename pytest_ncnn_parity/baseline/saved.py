@@ -22,7 +22,7 @@ def read(path: Path) -> Report:
     parsed = _parsed(path)
     version = parsed.get("schema") if isinstance(parsed, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise BaselineError(f"is JSON, but no report: it has no 'schema' number. {MAKE}")
+        raise BaselineError(f"is JSON, but not a report: it has no 'schema' number. {MAKE}")
     if version != document.SCHEMA:
         newer = "Update pytest-ncnn-parity, or save" if version > document.SCHEMA else "Save"
         raise BaselineError(
@@ -30,7 +30,7 @@ def read(path: Path) -> Report:
         )
     problem = document.problem(parsed)
     if problem is not None:
-        raise BaselineError(f"is no whole report: {problem}. {MAKE}")
+        raise BaselineError(f"is not a complete report: {problem}. {MAKE}")
     return cast("Report", parsed)
 
 

@@ -99,7 +99,11 @@ def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics
         failed = (*others, f"sqnr_db {own.channels_db:.4g} < {limit:g} in half of its channels")
     else:
         failed = others
-    forgiven = "" if failed or metrics.agrees else "its readers' scale rounds so, which counts there"
+    forgiven = (
+        ""
+        if failed or metrics.agrees
+        else "the scale of its readers rounds it so, and the loss counts there"
+    )
     return replace(metrics, agrees=not failed, failed=failed, forgiven=forgiven)
 
 

@@ -86,7 +86,7 @@ CAUSES = tuple(
             "inf",
             "an output is inf in the reference itself, or in the recording as well, so nothing is "
             "tested there; -inf, with which masks hide values, passes",
-            "fix the model or its input; where inf is meant, list the output under `known`",
+            "fix the model or its input; if inf is intended, list the output under `known`",
         ),
         (
             "precision",

@@ -140,7 +140,7 @@ def died_of_a_cast(failure: Failure) -> Explanation | None:
         f"{failure.seen}; ncnn's Cast on Vulkan has no kernel for these types",
         (
             *_shown(death),
-            "it knows fp32 (1) and fp16 (2) alone, and does not look whether it is asked for others; "
+            "that kernel knows fp32 (1) and fp16 (2) only, and does not check for other types; "
             "ncnn converts values by itself: remove the Cast, or keep it on the CPU with 31=16",
         ),
     )
@@ -159,7 +159,7 @@ def refused_when_packed(failure: Failure) -> Explanation | None:
     if explanation is None:
         return None
     advice = (
-        "without packing, winograd and sgemm it runs: a kernel confuses packed values with others. A "
+        "without packing, winograd and sgemm it runs: a kernel takes packed values for plain ones. A "
         "blob of another number of dimensions than the layer was made for is packed along another axis",
         "feed the number of dimensions that the network was made for",
     )

@@ -102,4 +102,4 @@ def _of_input(inputs: Quantization | None, failure: Failure) -> Iterator[str]:
         f"{inputs.best_channels_db:.3g}"
     )
     if not _best(inputs).allowed(_least(failure)):
-        yield "leave the layer in floats: its input is too far apart for 255 steps"
+        yield "leave the layer in floats: the values of its input span too wide a range for 255 steps"

@@ -44,8 +44,8 @@ def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
     return Explanation(
         f"{failure.case.golden} itself holds {count} {kind}, where the network gives {kind} as well",
         (
-            "there nothing is tested: the model that was recorded, or its input, is at fault, not the "
-            f"conversion; where {kind} is meant, list the output under known",
+            "such a comparison tests nothing: the model that was recorded, or its input, is at fault, "
+            f"not the conversion; if {kind} is intended, list the output under known",
         ),
     )
 

@@ -34,7 +34,7 @@ def has_another_shape_when_plain(failure: Failure) -> Explanation | None:
         return None
     return Explanation(
         f"{failure.seen}; the CPU in fp32 does not agree with itself on the shape",
-        (f"{plain.how} the CPU makes another: {plain.problem}; a CPU kernel is wrong",),
+        (f"{plain.how} the shape is another: {plain.problem}; a CPU kernel is wrong",),
     )
 
 
@@ -45,11 +45,11 @@ def makes_nan_when_packed(failure: Failure) -> Explanation | None:
 def makes_nan(failure: Failure) -> Explanation | None:
     count, setup = failure.evidence.reference_nan, failure.case.comparison.reference
     if count and setup != CPU_FP32:
-        return Explanation(f"the reference itself makes {count} nan on {setup}", (OF_ANOTHER_SETUP,))
+        return Explanation(f"the reference itself has {count} nan on {setup}", (OF_ANOTHER_SETUP,))
     if not count or failure.evidence.wrong("fp32_on_device"):
         return None
     return Explanation(
-        f"the fp32 reference itself makes {count} nan",
+        f"the fp32 reference itself has {count} nan",
         ("none of its inputs holds nan: the model or its input is at fault, not the device",),
     )
 
@@ -57,16 +57,16 @@ def makes_nan(failure: Failure) -> Explanation | None:
 def gives_out_inf(failure: Failure) -> Explanation | None:
     inf, setup = failure.evidence.reference_inf, failure.case.comparison.reference
     if inf is not None and setup != CPU_FP32:
-        what = f"the reference itself gives out {inf.count} inf on {setup}"
+        what = f"the reference itself has {inf.count} inf on {setup}"
         return Explanation(what, (OF_ANOTHER_SETUP,))
     if inf is None or failure.evidence.wrong("fp32_on_device"):
         return None
-    maker = "" if inf.maker is None else f", which {inf.maker} made of values without inf"
+    maker = "" if inf.maker is None else f", which {inf.maker} computed from values without inf"
     return Explanation(
-        f"the fp32 reference itself gives out {inf.count} inf{maker}",
+        f"the fp32 reference itself has {inf.count} inf{maker}",
         (
-            "whatever is compared with inf, nothing is tested: the model or its input is at fault, not "
-            "the device; where inf is meant, list the output under known",
+            "a comparison with inf tests nothing: the model or its input is at fault, not "
+            "the device; if inf is intended, list the output under known",
         ),
     )
 

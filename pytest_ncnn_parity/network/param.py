@@ -91,7 +91,7 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         for blob in layer.outputs:
             if blob in makers:
                 first = f"{cut(makers[blob].name)} (line {makers[blob].line})"
-                yield layer.line, f"{where} makes blob {quoted(blob)}, which {first} makes already"
+                yield layer.line, f"{where} writes blob {quoted(blob)}, which {first} writes already"
             makers.setdefault(blob, layer)
     if len(counts) != 2 or not all(map(param_line.COUNT.fullmatch, counts)):
         line = quoted(" ".join(counts))
@@ -112,7 +112,7 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
 
 
 def _unmade(graph: Graph, blob: str, makers: Mapping[str, Layer]) -> str:
-    what = f"reads blob {quoted(blob)}, which no layer above it makes"
+    what = f"reads blob {quoted(blob)}, which no layer above it writes"
     below = graph.producer.get(blob)
     if below is None:
         return what + guess(blob, makers)

@@ -66,7 +66,7 @@ def _useless(plan: Plan, sample: str, blob: str) -> str:
         return ""
     wanted = plan.wanted(sample)
     if blob in wanted:
-        return "it is compared as well, so nothing of it would be tested"
+        return "it is compared as well, and would be compared with itself"
     fed = plan.graph.fed(plan.spec.inputs[sample])
     needed = fed.ancestors(wanted)
     read = {one for layer in fed.layers if layer.number in needed for one in layer.inputs}
@@ -75,7 +75,7 @@ def _useless(plan: Plan, sample: str, blob: str) -> str:
     maker = plan.graph.producer[blob]
     missing = [one for one in maker.outputs if one in read and one not in plan.spec.inputs[sample]]
     if missing:
-        return f"{cut(maker.name)} makes {some(missing)} as well, which is needed: feed all of them"
+        return f"{cut(maker.name)} also writes {some(missing)}, which is needed: feed all of its outputs"
     return ""
 
 

@@ -53,8 +53,8 @@ def _refuse_int8(setup: Setup, here: Graph, there: Graph) -> None:
     own = next((one for one in here.layers if rounds_to_int8(one)), None)
     if own is not None:
         raise Unlike(
-            f"{own.name} ({own.type}) of this model computes in int8: another model is held against "
-            "floats alone; let the spec's own model be the one in floats"
+            f"{own.name} ({own.type}) of this model computes in int8: another model is compared "
+            "with floats only; make the model in floats the spec's own"
         )
     int8 = next((one for one in there.layers if rounds_to_int8(one)), None)
     if int8 is not None and setup.on_vulkan:

@@ -33,7 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ncnn-parity-arm64",
         metavar="DIR",
-        help="make an emulated ARM64 Python with ncnn in DIR, print the line that declares it, and exit",
+        help="make an emulated ARM64 Python with ncnn in DIR, print the line that declares it as a "
+        "worker, and exit",
     )
     collect = f"collect *{SUFFIX}: compare ncnn models layer by layer"
     group.addoption(

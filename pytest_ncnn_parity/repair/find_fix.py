@@ -127,7 +127,10 @@ class _Repair:
         plan = self.run.plan
         cost, alternatives = self._priced(masks) if verification.holds else (None, [])
         if cost is not None and self._on_vulkan and not cost.left:
-            notes = [*notes, "nothing is left on the GPU: it is better to fix the model than to mask it"]
+            notes = [
+                *notes,
+                "no layer is left on the GPU: it is better to fix the model than to mask it",
+            ]
         network = patched(plan.masked, masks)
         return Fix(
             comparison=self.comparison.name,

@@ -189,7 +189,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
     """
     shown = read_files.shown(path)
     if not _names_print(path, root):
-        problem = "a name here has characters that do not print; rename it"
+        problem = "its path has characters that cannot be printed; rename the file or folder"
         raise SpecError([(Where(shown, None), problem)])
     try:
         text = read_files.text(path, root, MOST_BYTES, "expected a spec in YAML")

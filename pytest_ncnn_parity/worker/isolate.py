@@ -38,7 +38,7 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
         for blob, fed in values.items():
             value = nets.in_floats(layer, fed)
             if value is None:
-                return Isolated(problem=f"{blob} is int8, which one layer alone cannot be fed")
+                return Isolated(problem=f"{blob} is int8, with which a layer alone cannot be fed")
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
     except StepFailed as failed:
         return Isolated(problem=f"{failed.step} failed, too: {failed.death.detail}")

@@ -154,9 +154,7 @@ def test_nan_of_the_device() -> None:
 
 def test_nan_of_the_reference_accuses_the_model() -> None:
     result = failed([math.nan, 1.0], [math.nan, 1.0], reference_nan=1)
-    assert headline(CONV, result) == (
-        "conv_1 (Convolution): the fp32 reference itself makes 1 nan (nan)"
-    )
+    assert headline(CONV, result) == ("conv_1 (Convolution): the fp32 reference itself has 1 nan (nan)")
     assert "the model or its input is at fault" in evidence(CONV, result)
 
 
@@ -166,7 +164,7 @@ def test_nan_of_a_reference_in_another_setup_accuses_that_setup() -> None:
     result = failed([1.0, 1.0], [math.nan, 1.0], reference_nan=1, fp32_on_device=WRONG)
     of = replace(CONV, comparison=older)
     assert headline(of, result) == (
-        "conv_1 (Convolution): the reference itself makes 1 nan on vulkan fp16 at old (nan)"
+        "conv_1 (Convolution): the reference itself has 1 nan on vulkan fp16 at old (nan)"
     )
     assert "the candidate is not to blame" in evidence(of, result)
 

@@ -128,14 +128,17 @@ WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "basel
         (b"\xff{}", "is not UTF-8 text: invalid start byte at byte 0. Save one*"),
         (b'{"schema": 1,\n "mod', "is not JSON: * at line 2, column 2. Save one*"),
         (b"[" * 100_000, "is n*"),
-        (b"[]", "is JSON, but no report: it has no 'schema' number. Save one*"),
-        (b'{"schema": true}', "is JSON, but no report: it has no 'schema' number. Save one*"),
+        (b"[]", "is JSON, but not a report: it has no 'schema' number. Save one*"),
+        (b'{"schema": true}', "is JSON, but not a report: it has no 'schema' number. Save one*"),
         (
             b'{"schema": 2}',
             "has schema 2, and this version reads 1. Update pytest-ncnn-parity, or save*",
         ),
         (b'{"schema": 0}', "has schema 0, and this version reads 1. Save the baseline anew"),
-        (json.dumps(WHOLE).encode(), "is no whole report: environment.ncnn: field required. Save one*"),
+        (
+            json.dumps(WHOLE).encode(),
+            "is not a complete report: environment.ncnn: field required. Save one*",
+        ),
     ],
 )
 def test_a_file_that_is_no_report_is_one_error_before_anything_runs(

@@ -38,7 +38,7 @@ def test_a_driver_that_the_environment_names_and_that_is_not_there(
 def test_a_manifest_that_is_not_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.json").write_text("not json")
     monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "broken.json"))
-    assert f"names {tmp_path}/broken.json, which is no driver's manifest" in skipped_for(tmp_path)
+    assert f"names {tmp_path}/broken.json, which is not a driver's manifest" in skipped_for(tmp_path)
 
 
 def test_a_library_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

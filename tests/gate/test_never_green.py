@@ -153,8 +153,8 @@ def test_behind_nan_or_inf_of_the_reference_nothing_passes(
     run = gate("-k", "behind and not output")
     for comparison in ("cpu-vs-vulkan", "fp16-range"):
         for name, outcome, why in (
-            ("some", "skipped", "the reference's input holds nan, which some0 made"),
-            ("all", "skipped", "the reference holds nothing but nan here, of all0"),
+            ("some", "skipped", "the reference's input holds nan, which some0 wrote"),
+            ("all", "skipped", "the reference is nan everywhere here, from all0"),
             ("inf", "skipped", "the reference holds nothing but inf"),
             ("mixed", "passed", ""),
         ):

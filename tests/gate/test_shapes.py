@@ -51,7 +51,7 @@ def told_at(run: Run, layer: str, *more: str, sample: str = "half") -> None:
 def test_a_reshape_that_makes_more_than_it_gets(gate: Gate, pytester: pytest.Pytester) -> None:
     classifier(pytester, HALF, WHOLE)
     run = gate()
-    told_at(run, "view", "[4, 16, 16], 1024 elements", "[4, 1024], which takes 4096", "what to do: feed")
+    told_at(run, "view", "[4, 16, 16], 1024 elements", "[4, 1024], which needs 4096", "what to do: feed")
     for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan"):
         for name in ("prob", "output:out0"):
             behind = run.cases[f"half::{comparison}::{name}"]

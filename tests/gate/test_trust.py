@@ -192,7 +192,7 @@ def test_a_spec_below_a_name_that_does_not_print_is_refused(raw: bytes, tmp_path
     folder.mkdir()
     networks.chain(folder)
     (refusal,) = refused(networks.spec(folder, networks.NOISE), tmp_path)
-    assert "has characters that do not print; rename it" in refusal
+    assert "has characters that cannot be printed; rename the file or folder" in refusal
     assert refusal.isprintable()
 
 
@@ -203,7 +203,9 @@ def test_a_spec_whose_own_name_does_not_print_is_an_error_of_collection(
     networks.spec(pytester.path, networks.NOISE).rename(pytester.path / "\x1b[31m.parity.yaml")
     run = gate("--junitxml=junit.xml")
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
-    run.result.stdout.fnmatch_lines(["*has characters that do not print; rename it"])
+    run.result.stdout.fnmatch_lines(
+        ["*has characters that cannot be printed; rename the file or folder"]
+    )
     ET.parse(pytester.path / "junit.xml")
 
 

@@ -214,7 +214,7 @@ HEAD = "7767517\n2 2\nInput in0 0 1 in0\n"
         (HEAD + "ReLU relu 1 1 in0 out0 31=no\n", 4, "31=no is not a whole number"),
         (HEAD + "ReLU relu 1 1 inO out0\n", 4, r"reads blob 'inO', which no layer above .*'in0'$"),
         (HEAD + "ReLU relu 1 1 out0 out0\n", 4, "reads blob 'out0', which no layer above it"),
-        (HEAD + "ReLU relu 1 1 in0 in0\n", 4, r"makes blob 'in0', which in0 \(line 3\) makes"),
+        (HEAD + "ReLU relu 1 1 in0 in0\n", 4, r"writes blob 'in0', which in0 \(line 3\) writes"),
         ("7767517\n1 1\nNoop n 0 1 out0\n", 3, "no Input layer: there is nothing to feed"),
     ],
 )

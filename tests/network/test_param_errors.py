@@ -89,8 +89,8 @@ def test_a_hint_of_shapes_for_no_output() -> None:
 def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
     text = "7767517\n3 3\nInput in0 0 1 in0\nBinaryOp a 2 1 in0 y x\nReLU b 1 1 x y\n"
     assert errors(text) == [
-        "4: layer a (BinaryOp) reads blob 'y', which no layer above it makes, but b on line 5: a cycle, "
-        "or layers out of running order"
+        "4: layer a (BinaryOp) reads blob 'y', which no layer above it writes, but b on line 5: a "
+        "cycle, or layers out of running order"
     ]
 
 

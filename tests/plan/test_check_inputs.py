@@ -229,8 +229,8 @@ def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None
          "it has in0, in1"),
         ("a", "", "2:10: inputs.s: the network's input 'in0' is missing; boxes needs it: feed it, or "
          "choose other 'outputs'"),
-        ("right in0 in1", "", "2:14: inputs.s.right: fork makes left as well, which is needed: "),
-        ("score in0 in1", "", "2:14: inputs.s.score: it is compared as well, so nothing of it would be"),
+        ("right in0 in1", "", "2:14: inputs.s.right: fork also writes left, which is needed: "),
+        ("score in0 in1", "", "2:14: inputs.s.score: it is compared as well, and would be"),
         ("a in0 in1", "outputs: [boxes]", "2:14: inputs.s.a: no layer on the way to boxes reads it"),
         ("in0 in1", "outputs: [scor]", "3:11: outputs: no blob 'scor'; did you mean 'score'; the last "
          "are score, boxes"),

@@ -27,7 +27,7 @@ MASKS = Fix(
     how="outputs within 0.01",
     outputs_before={"out0": OutputError(inf, inf, True)},
     outputs_after={"out0": OutputError(0.01, 0.2, False)},
-    notes=("nothing is left on the GPU",),
+    notes=("no layer is left on the GPU",),
     effort=Effort(7, 1.5, "the region the causes point at"),
     patch=Patch(("Convolution conv",), ("Convolution conv 31=18",), "diff", "text", ("net.param",)),
     cost=Cost(1.0, 2.0, 5, 1, 0, (1, 2), (1, 1)),

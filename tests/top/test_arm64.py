@@ -44,7 +44,7 @@ def test_a_package_index_out_of_reach_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PATH", path)
     with pytest.raises(arm64.NotMade) as caught:
         arm64.make(tmp_path / "arm", "1.0.20261020")
-    assert str(caught.value) == f"the packages of ARM64 could not be listed: {warning}"
+    assert str(caught.value) == f"the packages for ARM64 could not be listed: {warning}"
 
 
 def test_a_python_without_pip_is_told_how_to_get_it(
@@ -63,7 +63,7 @@ def test_what_is_there_is_not_made_again_and_another_folder_is_let_be(
     folder = tmp_path / "arm"
     folder.mkdir()
     (folder / "python").touch()
-    with pytest.raises(arm64.NotMade, match="holds something else"):
+    with pytest.raises(arm64.NotMade, match="contains other files"):
         arm64.make(folder, "1")
     (folder / arm64.MADE).write_text("1\n", "utf-8")
     assert arm64.make(folder, "1") == folder / "python"

@@ -118,5 +118,5 @@ def test_more_outputs_than_asked_for_and_too_many_bytes_are_refused() -> None:
 
 @pytest.mark.parametrize("shape", [[], [1] * 5, [2, 0], [-1, 3], ["2"], [True]])
 def test_a_shape_that_no_value_of_ncnn_has_is_refused(shape: list[object]) -> None:
-    with pytest.raises(ValueError, match=r"is no (output|shape|number)"):
+    with pytest.raises(ValueError, match=r"is not an? (output|shape|number)"):
         answers.size({"outputs": [[0, shape, "f"]]}, 1)

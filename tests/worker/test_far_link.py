@@ -57,11 +57,11 @@ def linked(tmp_path: Path) -> Callable[[str], Link]:
 @pytest.mark.parametrize(
     ("then", "said"),
     [
-        ("say('nonsense\\n')", "which is no answer"),
-        ("say('[1]\\n')", "which is no answer"),
-        ("say('{\"bytes\": NaN}\\n')", "which is no answer"),
-        ("say('[' * 100000 + '\\n')", "which is no answer"),
-        ("say(b'\\xff\\xfe\\n')", "which is no answer"),
+        ("say('nonsense\\n')", "which is not an answer"),
+        ("say('[1]\\n')", "which is not an answer"),
+        ("say('{\"bytes\": NaN}\\n')", "which is not an answer"),
+        ("say('[' * 100000 + '\\n')", "which is not an answer"),
+        ("say(b'\\xff\\xfe\\n')", "which is not an answer"),
         ("answer({}, b'12')", "comes with 2 bytes, not 0"),
         ("answer({'bytes': -1})", "comes with -1 bytes, not 0"),
         ("answer({'bytes': 'many'})", "comes with 'many' bytes, not 0"),

@@ -86,7 +86,7 @@ def spectrogram(layer: Layer, shapes: Sequence[Shape]) -> str:
     """At least one frame must fit into the signal and its padding."""
     shape, frame = shapes[0], number(layer, 0)
     if frame < 1:
-        raise Unreadable("a frame of no size")
+        raise Unreadable("a frame of size 0")
     samples, padding = shape[-1], frame // 2 if number(layer, 5, 1) == 1 else 0
     if padding and number(layer, 6, REFLECTED) == REFLECTED and samples <= padding:
         return (

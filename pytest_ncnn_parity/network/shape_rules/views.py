@@ -37,7 +37,8 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
     if elements % known == 0 if -1 in sizes else elements == known:
         return ""
     takes = f"a multiple of {known}" if -1 in sizes else f"{known}"
-    return f"gets {list(shape)}, {counted(elements, 'element')}, and makes {sizes}, which takes {takes}"
+    given = f"gets {list(shape)}, {counted(elements, 'element')}"
+    return f"{given}, and reshapes it to {sizes}, which needs {takes}"
 
 
 def reshaped(layer: Layer, shape: Shape) -> list[int]:

@@ -138,7 +138,7 @@ def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
         )
         w = windows[0]
     if any(min(window.kernel, window.dilation, window.stride) < 1 for window in windows):
-        raise Unreadable("a window of no size")
+        raise Unreadable("a window of size 0")
     return windows
 
 

@@ -89,7 +89,7 @@ def devices(message: Message) -> tuple[Device, ...]:
             case [str(name), *numbers] if len(numbers) == len(DEVICE_NUMBERS) and name.isprintable():
                 valid.append(Device(name[:MOST_TEXT], *map(_number, numbers, DEVICE_NUMBERS)))
             case _:
-                raise Malformed(f"{_shown(one)} is no device")
+                raise Malformed(f"{_shown(one)} is not a device")
     return tuple(valid)
 
 
@@ -115,12 +115,12 @@ def readback(
                     raise Malformed(f"{_shown(one)} has a blob that is not there")
                 read.append(NativeLayer(kind, numbers, vulkan, fp16, bf16))
             case _:
-                raise Malformed(f"{_shown(one)} is no layer")
+                raise Malformed(f"{_shown(one)} is not a layer")
     if len(read) != layers:
         raise Malformed(f"it loaded {len(read)} layers of {layers}")
     options = message.get("options")
     if not isinstance(options, dict) or not all(isinstance(v, bool | int) for v in options.values()):
-        raise Malformed(f"{_shown(options)} are no options")
+        raise Malformed(f"{_shown(options)} are not options")
     lost = set(asked) - options.keys()
     if lost:
         raise Malformed(f"it says nothing of the option {sorted(lost)[0]}")
@@ -150,7 +150,7 @@ def run(message: Message, data: bytearray) -> Run:
         return Run((), 0.0, index, code)
     milliseconds = message.get("ms")
     if not isinstance(milliseconds, float) or not 0.0 <= milliseconds < math.inf:
-        raise Malformed(f"{_shown(milliseconds)} are no milliseconds")
+        raise Malformed(f"{_shown(milliseconds)} is not a number of milliseconds")
     outputs: list[tuple[int, npt.NDArray[Any] | None]] = []
     start = 0
     for rc, shape, kind in _shapes(message):
@@ -173,36 +173,36 @@ def _shapes(message: Message) -> list[tuple[int, tuple[int, ...] | None, str]]:
             case [int(rc), list(sizes), "f" | "b" as code] if 1 <= len(sizes) <= MOST_DIMS:
                 shape = tuple(_number(one, "a shape") for one in sizes)
                 if min(shape) < 1:
-                    raise Malformed(f"{_shown(one)} is no shape")
+                    raise Malformed(f"{_shown(one)} is not a shape")
                 shapes.append((rc, shape, code))
             case _:
-                raise Malformed(f"{_shown(one)} is no output")
+                raise Malformed(f"{_shown(one)} is not an output")
     return shapes
 
 
 def _number(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
-        raise Malformed(f"{what}: {_shown(value)} is no number")
+        raise Malformed(f"{what}: {_shown(value)} is not a number")
     return value
 
 
 def _text(message: Message, name: str) -> str:
     value = message.get(name)
     if not isinstance(value, str) or not value.isprintable():
-        raise Malformed(f"{name}: {_shown(value)} is no text")
+        raise Malformed(f"{name}: {_shown(value)} is not a text")
     return value[:MOST_TEXT]
 
 
 def _texts(message: Message, name: str) -> list[str]:
     values = _list(message.get(name), name)
     if not all(isinstance(value, str) for value in values):
-        raise Malformed(f"{name}: {_shown(values)} are no texts")
+        raise Malformed(f"{name}: {_shown(values)} are not texts")
     return values
 
 
 def _list(value: object, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Malformed(f"{what}: {_shown(value)} is no list")
+        raise Malformed(f"{what}: {_shown(value)} is not a list")
     return value
 
 

@@ -270,7 +270,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
-        raise Garbled(f"it wrote {_shown(line)}, which is no answer")
+        raise Garbled(f"it wrote {_shown(line)}, which is not an answer")
     return message
 
 

@@ -79,10 +79,14 @@ class FarMachine:
             named = ", ".join(one.name for one in self._devices)
             self._learn({**self._asked.shown, "devices": named})
         if not self._devices:
-            raise Unavailable(f"no Vulkan device at {self.name}: install a driver there", True)
+            raise Unavailable(
+                f"no Vulkan device on the worker {self.name}: install a driver there", True
+            )
         if index >= len(self._devices):
             there = ", ".join(f"{i} ({one.name})" for i, one in enumerate(self._devices))
-            raise Unavailable(f"no Vulkan device {index} at {self.name}: there is {there}", True)
+            raise Unavailable(
+                f"no Vulkan device {index} on the worker {self.name}: it has {there}", True
+            )
 
     def device_name(self, index: int) -> str:
         return self._devices[index].name if self._devices else "unknown"

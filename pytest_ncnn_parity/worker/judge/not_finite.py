@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.values.blob import Made
 
-NOTHING_FINITE = "the reference holds nothing but inf and -inf here: nothing to compare"
+NOTHING_FINITE = "the reference holds nothing but inf and -inf here: there is nothing to compare"
 
 
 class NotFinite:
@@ -50,7 +50,9 @@ class NotFinite:
         """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
         maker = self._fed_with_nan.get(layer.number)
         if maker and all(value.nan == value.array.size for value in outputs.values()):
-            raise Skip(f"the reference holds nothing but nan here, of {maker}: nothing to compare")
+            raise Skip(
+                f"the reference is nan everywhere here, from {maker}: there is nothing to compare"
+            )
 
     def refuse_poisoned(self, layer: Layer) -> None:
         """What a layer makes of nan is not its fault: some kernels' maximum of nan and 0 is 0."""
@@ -77,7 +79,7 @@ class NotFinite:
 
 
 def _poisoned_by(maker: str) -> str:
-    return f"the reference's input holds nan, which {maker} made: see there"
+    return f"the reference's input holds nan, which {maker} wrote: see that layer"
 
 
 def with_remark(metrics: Metrics, reference: Array) -> Metrics:

@@ -86,7 +86,7 @@ def _problem(path: str) -> str | None:
     except OSError as error:
         return f"{path}, which cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
-        return f"{path}, which is no driver's manifest (JSON with ICD: library_path)"
+        return f"{path}, which is not a driver's manifest (JSON with ICD: library_path)"
     # a path is relative to the manifest's folder; a name is searched for like any library
     if "/" in library:
         library = str(Path(path).parent / library)
