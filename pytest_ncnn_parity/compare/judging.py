@@ -13,6 +13,7 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
 from pytest_ncnn_parity.compare.scales import scale_of
+from pytest_ncnn_parity.compare.scattered import with_scattered_forgiven
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
@@ -37,7 +38,8 @@ def judge(
     if nature.sums_to_one and tolerance.scaled:
         metrics = _with_sums(metrics, candidate, reference, tolerance, None if whole else nature.along)
     is_map = whole and nature.unit > 0.0
-    return with_edges_forgiven(metrics, candidate, reference, tolerance, scale, is_map)
+    metrics = with_edges_forgiven(metrics, candidate, reference, tolerance, scale, is_map)
+    return with_scattered_forgiven(metrics, candidate, reference, tolerance, scale, nature)
 
 
 def _with_sums(
