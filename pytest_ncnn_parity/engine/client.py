@@ -66,18 +66,14 @@ class Engine:
         # by the device's index, what ncnn reports of its driver
         self._gpus: dict[str, dict[str, str]] = {}
 
-    def start(self) -> None:
-        """Start a worker, if there is none, for the next job to find; it need not be awake yet."""
-        if self._worker is None:
-            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
-
     def begin(self, job: Judge) -> None:
         """Have a worker begin `job`, whose results are those of the next `run` of it.
 
-        EngineError: no worker can be started, or it takes no job.
+        It is not waited for. EngineError: no worker can be started, or it takes no job.
         """
+        worker = self._started()
         try:
-            self._ready().send(self._left(job, job.done, self._ended_by(job)), self.timeout)
+            worker.send(self._left(job, job.done, self._ended_by(job)), self.timeout)
         except Died as died:
             self._discard()
             raise EngineError(died.death.detail) from None
@@ -193,22 +189,32 @@ class Engine:
             else:
                 yield message
 
+    def _started(self) -> WorkerProcess:
+        """The worker, which need not be awake yet."""
+        if self._worker is None:
+            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
+        return self._worker
+
     def _ready(self) -> WorkerProcess:
-        self.start()
-        assert self._worker is not None
+        worker = self._started()
         try:
-            self.environment = self._worker.environment
+            self.environment = worker.environment
         except BaseException:
             self._worker = None
             raise
-        return self._worker
+        return worker
 
     def _learn(self, worker: WorkerProcess) -> None:
         """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed."""
         for index, (name, flags) in worker.stderr.devices.items():
-            device = {"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})}
-            if device not in self.devices:
-                self.devices.append(device)
+            self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
+
+    def _add(self, device: dict[str, str]) -> None:
+        """Add `device`, in place of what was known of it before."""
+        if any(device.items() <= known.items() for known in self.devices):
+            return
+        self.devices = [known for known in self.devices if not known.items() <= device.items()]
+        self.devices.append(device)
 
     def start_afresh(self) -> None:
         """Go on with another worker, and try again what has ended workers so far."""
@@ -239,7 +245,8 @@ class Engine:
     ) -> None:
         """Take what a worker of another process said of itself, and of devices and declared workers."""
         self.environment = self.environment or dict(environment)
-        self.devices += [dict(device) for device in devices if device not in self.devices]
+        for device in devices:
+            self._add(dict(device))
         self.workers.update({name: dict(facts) for name, facts in workers.items()})
 
     def close(self) -> None:

@@ -68,8 +68,7 @@ class Lanes:
         beside = self._beside = self._beside or self._another()
         ended = False
         try:
-            beside.start()
-            self._engine.start()
+            self._engine.begin(first)
             beside.begin(second)
             for result in chain(self._engine.run(first), beside.run(second)):
                 death = result.evidence.death
