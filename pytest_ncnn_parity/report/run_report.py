@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.base.printable import printable
@@ -11,6 +11,7 @@ from pytest_ncnn_parity.report.case_records import Carried
 from pytest_ncnn_parity.report.document import (
     SCHEMA,
     CollectionError,
+    DeviceRecord,
     Environment,
     OptionValue,
     Report,
@@ -103,7 +104,7 @@ class RunReport:
         known["machine"] = worker["machine"] or known["machine"]
         known["system"] = worker["system"] or known["system"]
         known["workers"] = {**known.get("workers", {}), **worker.get("workers", {})}
-        known["devices"] += [one for one in worker["devices"] if one not in known["devices"]]
+        known["devices"] = _merged(known["devices"], worker["devices"])
 
     def error(self, spec: str, message: str, place: PlaceRecord | None) -> None:
         """Take a spec that could not be collected, and where in it the first error is."""
@@ -120,6 +121,16 @@ class RunReport:
             "models": [_model(name, spec) for name, spec in self._specs.items() if spec.cases],
             **self.since,
         }
+
+
+def _merged(known: Sequence[DeviceRecord], more: Sequence[DeviceRecord]) -> list[DeviceRecord]:
+    """Each device once, with its driver as soon as that is known."""
+    devices: dict[tuple[str, str, str], DeviceRecord] = {}
+    for one in (*known, *more):
+        key = one["index"], one["name"], one["fp16"]
+        if key not in devices or one.get("driver") is not None:
+            devices[key] = one
+    return list(devices.values())
 
 
 def _model(name: str, spec: _OfSpec) -> ModelRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,19 @@ def test_several_outputs_are_told_apart() -> None:
     shown = list(fix_text.lines(one))
     assert "    boxes: 0.01, before inf" in shown
     assert "    scores: not run, before 0.002" in shown
+
+
+def test_files_are_named_from_the_working_directory_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = fix(1)
+    one["written"] = [str(tmp_path / "fixes" / "a.param"), "/elsewhere/a.patch"]
+    assert list(fix_text.lines(one))[-3:] == [
+        "  written:",
+        "    fixes/a.param",
+        "    /elsewhere/a.patch",
+    ]
 
 
 def test_an_option_that_does_what_dozens_of_masks_do_comes_first() -> None:

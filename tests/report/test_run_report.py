@@ -65,6 +65,14 @@ def test_what_two_workers_tell_stands_once(report: RunReport) -> None:
     assert report.document()["environment"]["devices"] == WORKER["devices"]
 
 
+def test_a_device_is_listed_once_though_its_driver_is_known_later(report: RunReport) -> None:
+    named = {"index": "0", "name": "llvmpipe", "fp16": "1/1/1/1", "driver": None, "api": None}
+    whole = {**named, "driver": "0.0.1", "api": "1.3.230"}
+    for devices in ([named], [whole], [named]):
+        report.take(carried("a", environment={**WORKER, "devices": devices}))
+    assert report.document()["environment"]["devices"] == [whole]
+
+
 def test_the_network_may_come_with_a_later_case(report: RunReport) -> None:
     report.take(carried("a"))
     assert (model(report)["param"], model(report)["layers"]) == (None, [])

@@ -90,7 +90,7 @@ def test_cut_short_and_not_collected_come_first(document: dict[str, Any]) -> Non
     assert lines[2:5] == [
         "CUT SHORT: interrupted; 50 of 90 selected cases have a verdict",
         "not reached: b.parity.yaml",
-        "NOT COLLECTED: c.parity.yaml: its errors stand above",
+        "NOT COLLECTED: c.parity.yaml: its errors are listed above",
     ]
     assert plain(document, -1)[0].endswith("; CUT SHORT: interrupted")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.spec import yaml12
@@ -60,7 +61,15 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     yield from (f"  note: {note}" for note in fix["notes"])
     if not brief:
         yield from _price(fix)
-    yield from (f"  written: {path}" for path in fix["written"])
+    if fix["written"]:
+        yield "  written:"
+        yield from (f"    {path_from_here(path)}" for path in fix["written"])
+
+
+def path_from_here(path: str) -> str:
+    """`path` from the working directory on, if it lies below it: short enough for a line."""
+    here = Path.cwd()
+    return Path(path).relative_to(here).as_posix() if Path(path).is_relative_to(here) else path
 
 
 def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecord]]:

@@ -63,7 +63,7 @@ def _in_one_line(document: Report) -> Line:
 
 def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
     for error in document["errors"]:
-        where = ": its errors stand above" if errors_above else ""
+        where = ": its errors are listed above" if errors_above else ""
         yield f"NOT COLLECTED: {error['spec']}{where}", "red"
         if not errors_above:
             yield from ((f"  {line}", "red") for line in error["message"].splitlines())
@@ -170,7 +170,7 @@ def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line
     yield f"  {first} for {comparisons}", "green" if fix["verified"] else "yellow"
     yield from ((f"  {line}", "") for line in rest)
     # equal patches are named once
-    patches = [path for path in fix["written"] if path.endswith(".patch")]
+    patches = [fix_text.path_from_here(one) for one in fix["written"] if one.endswith(".patch")]
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
     if fix["verified"] and not fix["written"]:
         what = "the fixed files" if fix_text.in_floats(fix) else "a patch for git apply"
