@@ -217,6 +217,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("accumulator-overflow", constants.of_arithmetic_beyond_fp16),
     ("underflow", constants.too_small_for_fp16),
     ("precision", constants.too_coarse_in_fp16),
+    ("winograd-overflow", winograd.overflows_inside),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),
     ("accumulator-overflow", values.sum_inside_overflows),

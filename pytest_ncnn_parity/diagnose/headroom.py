@@ -8,6 +8,8 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
 def too_little(failure: Failure) -> Explanation | None:
     """Report the larger first: the blob's largest value, or the largest value inside the layer."""
+    if not failure.evidence.predicted:
+        return None
     asked = failure.case.tolerance.headroom
     limit = FP16_MAX / asked
     near, inside = failure.evidence.near, failure.evidence.inside

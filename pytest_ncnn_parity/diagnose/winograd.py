@@ -9,7 +9,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_tri
 
 def beyond_fp16(failure: Failure) -> Explanation | None:
     inside = failure.evidence.inside
-    if inside is None or not inside.overflows:
+    if inside is None or not inside.overflows or not failure.evidence.predicted:
         return None
     return Explanation(
         f"{inside.kernel}: {inside.what_is_stored} reaches {inside.stored:.6g} > {FP16_MAX:.0f}: inf in "
@@ -20,6 +20,23 @@ def beyond_fp16(failure: Failure) -> Explanation | None:
             _without_winograd(failure),
         ),
     )
+
+
+def overflows_inside(failure: Failure) -> Explanation | None:
+    """Seen on the device, where the same was predicted; other faults of the layer may hide it."""
+    inside = failure.evidence.inside
+    if inside is None or not inside.overflows or failure.evidence.predicted:
+        return None
+    reaches = (
+        f"{inside.kernel}: {inside.what_is_stored} reaches {inside.stored:.6g}; fp16 ends at "
+        f"{FP16_MAX:.0f}"
+    )
+    if failure.evidence.right("without_winograd"):
+        return with_trials(
+            failure, f"{failure.seen}; right without winograd", reaches, _without_winograd(failure)
+        )
+    more = "31=64 on this layer switches winograd off, which is not all that it takes"
+    return with_trials(failure, f"{failure.seen}; a value inside winograd overflows", reaches, more)
 
 
 def overflows(failure: Failure) -> Explanation | None:

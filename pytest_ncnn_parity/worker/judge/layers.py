@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import replace
 
-from pytest_ncnn_parity.engine.evidence import Constant, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
@@ -14,6 +14,7 @@ from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.constants import Constants
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
+from pytest_ncnn_parity.worker.judge.inside import Insides
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
@@ -26,7 +27,7 @@ from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
-from pytest_ncnn_parity.worker.networks.execution import Execution, Net, misread
+from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -71,6 +72,7 @@ class LayerJudge:
         )
         self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
         self._constants = Constants(sample.nets)
+        self._insides = Insides(sample.nets)
         self._integers = integers
         self._not_finite = not_finite
 
@@ -186,8 +188,9 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, layer, self._reference(case), candidate)
-        constant = None if metrics.agrees else self._lost_constant(case, layer, execution)
-        evidence = replace(evidence, integers=self._integers.of(layer, blob), constant=constant)
+        evidence = replace(evidence, integers=self._integers.of(layer, blob))
+        in_fp16 = case.half == "fp16" and execution.where == "vulkan"
+        evidence = self._with_what_fp16_loses(evidence, layer, in_fp16 and not metrics.agrees)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(case, evidence, outputs, expected, probe)
             self._limits.hold(case, saturated)
@@ -213,11 +216,17 @@ class LayerJudge:
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
 
-    def _lost_constant(self, case: CaseSpec, layer: Layer, execution: Execution) -> Constant | None:
-        if case.half != "fp16" or execution.where != "vulkan":
-            return None
+    def _with_what_fp16_loses(self, evidence: Evidence, layer: Layer, is_wrong: bool) -> Evidence:
+        """`evidence` with a constant that fp16 does not keep, and what overflows inside winograd."""
+        if not is_wrong:
+            return evidence
         lost = self._constants.lost(layer, self._blobs)
-        return None if lost is None else lost.constant
+        inside = self._insides.of(layer, self._blobs, headroom=1.0)
+        return replace(
+            evidence,
+            constant=None if lost is None else lost.constant,
+            inside=inside if inside is not None and inside.overflows else None,
+        )
 
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe
