@@ -18,6 +18,7 @@ from pytest_ncnn_parity.plan import other_models
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
+from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
 from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
@@ -211,11 +212,16 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
     """The fix for the case's comparison, if one is wanted, and what kept it from being worked out."""
     comparison = subject.case.comparison
     other = subject.plan.other(comparison)
-    in_int8 = other is not None and other.in_int8 and not comparison.of_recordings
-    if session.fix is None or not (comparison.masks_can_fix or in_int8) or subject.expected_to_fail:
+    if session.fix is None or subject.expected_to_fail:
+        return None, ""
+    if comparison.masks_can_fix:
+        find = find_fix
+    elif other is not None and not comparison.of_recordings:
+        find = find_floats if other.in_int8 else find_fix_of_other
+    else:
         return None, ""
     try:
-        fix = (find_floats if in_int8 else find_fix)(run, comparison, session.fix)
+        fix = find(run, comparison, session.fix)
     except (EngineError, OSError) as error:
         return None, f"no fix was worked out: {error}"
     return None if fix is None else fix_record(fix), ""

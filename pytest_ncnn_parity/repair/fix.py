@@ -47,7 +47,8 @@ class Fix:
     masks help, and then `how` says why. Otherwise `how` says what was run to verify them, or why nothing
     was. `minimal`: no layer can be given up, nor can a mask be replaced by a cheaper one. The errors of
     outputs are those without the masks, and with them. `in_float`: where the candidate's files compute
-    in int8, the layers of theirs that are to be left in floats; there are no masks then.
+    in int8, the layers of theirs that are to be left in floats; there are no masks then. `param`: the
+    file that the masks are for, as the spec names it, where it is not the spec's own model.
     """
 
     comparison: str
@@ -63,3 +64,4 @@ class Fix:
     cost: Cost | None = None
     alternatives: tuple[Alternative, ...] = ()
     in_float: tuple[str, ...] = ()
+    param: str = ""

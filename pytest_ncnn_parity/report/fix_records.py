@@ -51,6 +51,7 @@ def fix_record(fix: Fix) -> FixRecord:
         "patch": fix.patch.diff,
         "written": list(fix.patch.written),
         "in_float": list(fix.in_float),
+        "param": fix.param,
     }
 
 

@@ -142,6 +142,33 @@ def test_the_other_model_is_held_against_recordings_as_well(
 
 
 @pytest.mark.once
+def test_masks_for_the_other_model_stand_in_its_own_file(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.two_branches(pytester.path)
+    net, opt = pytester.path / "net.param", pytester.path / "opt.param"
+    optimized.renumbered(net, opt)
+    shutil.copy(net.with_suffix(".bin"), opt.with_suffix(".bin"))
+    text = COMPARED.replace("DEVICE", "vulkan").replace("PRECISION", "fp16")
+    samples = "inputs:\n  s: {in0: {constant: 5.0, shape: [16]}}\n"
+    networks.spec(pytester.path, samples + text)
+    names = dict(zip(*(_names(path) for path in (net, opt)), strict=True))
+    run = gate("--ncnn-parity-fix=write")
+    fix = run.fixes["opt"]
+    assert fix["verified"], fix["how"]
+    assert (fix["param"], fix["minimal"]) == ("opt.param", True)
+    assert fix["masks"] == {names["huge"]: 18, names["down"]: 18}
+    assert "masks: {" not in run.output  # the spec's own are not for this file
+    pytester.run("git", "init", "-q")
+    (patch,) = (path for path in fix["written"] if path.endswith(".patch"))
+    assert pytester.run("git", "apply", patch).ret == 0
+    assert "31=18" in opt.read_text("utf-8")
+    assert gate("--ncnn-parity-fix=off").ids("failed") == []
+
+
+def _names(path: Path) -> list[str]:
+    return [line.split()[1] for line in path.read_text("utf-8").splitlines()[2:]]
+
+
+@pytest.mark.once
 def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: pytest.Pytester) -> None:
     optimized.export(pytester.path)
     compared(pytester.path)

@@ -71,6 +71,9 @@ class FixRecord(TypedDict):
     alternatives: list[AlternativeRecord]
     patch: Annotated[str, Field(description="for git apply")]
     written: Annotated[list[str], Field(description="files")]
+    param: NotRequired[
+        Annotated[str, Field(description="of another model, the .param that the lines are of")]
+    ]
     in_float: NotRequired[
         Annotated[
             list[str],

@@ -42,11 +42,11 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
     option = simpler(fix)
     if option is not None:
         yield f"fix: {right(option)}"
-        yield f"  or, by masks ({mark(fix)}), {count} lines of the .param"
+        yield f"  or, by masks ({mark(fix)}), {count} lines of {_file(fix)}"
     elif in_floats(fix):
         yield f"fix ({mark(fix)}): {in_floats(fix)}, {count} lines of ncnn2int8's table as comments"
     elif count:
-        yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of the .param"
+        yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of {_file(fix)}"
     else:
         yield f"no fix: {fix['how']}"
     if count:
@@ -131,9 +131,17 @@ def search(fix: FixRecord) -> str:
     return f"from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
 
 
+def _file(fix: FixRecord) -> str:
+    """The .param that the lines are of."""
+    return fix.get("param") or "the .param"
+
+
 def in_spec(fix: FixRecord) -> str:
-    """The masks as a line of the spec; "" where names are not unique: it cannot say which is meant."""
-    if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]):
+    """The masks as a line of the spec; "" where it cannot have them.
+
+    It cannot say which layer is meant where names are not unique, nor mask another model's.
+    """
+    if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]) or fix.get("param"):
         return ""
     pairs = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in fix["masks"].items())
     return f"masks: {{{pairs}}}"
