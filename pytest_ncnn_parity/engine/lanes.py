@@ -8,12 +8,17 @@ with which it shares a GPU, memory and the time limits. It is not believed, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
+
+# bytes of values from which on a second worker gains more time than it takes to start. On a GPU steps
+# take little, and two workers wait for one driver that starts, compiles and copies.
+WORTH = {"cpu": 8 << 20, "gpu": 512 << 20}
 
 # the kinds of death that no other worker can cause
 OWN_FAULTS = frozenset({"misread", "int8", "misfit", "hint", "shape", "raised"})
@@ -49,10 +54,16 @@ class Lanes:
         self._another = another
         self._beside: Engine | None = None
         self._alone = False  # from now on
+        self._devices: dict[str, str] | None = None  # by index, cpu or gpu
 
-    def run(self, job: Judge) -> Iterator[Result]:
-        """The results of `job`, in two workers if it can be parted."""
-        parts = None if self._alone else halves(job)
+    def run(self, job: Judge, values: int) -> Iterator[Result]:
+        """The results of `job`, in two workers if it can be parted.
+
+        `values`: the bytes of all values of its network, for which there is room.
+        """
+        parts = None if self._alone or values < min(WORTH.values()) else halves(job)
+        if parts is not None and values < self._least(job):
+            parts = None
         done = list(job.done)
         if parts is not None:
             for result in self._together(*parts):
@@ -83,6 +94,12 @@ class Lanes:
         finally:
             if not ended:
                 self.close()
+
+    def _least(self, job: Judge) -> float:
+        """From how many bytes of values on a second worker pays; without a device it never does."""
+        if self._devices is None:
+            self._devices = self._engine.ask(FindDevices((), (), 0, {}, job.threads), dict[str, str])
+        return max((WORTH[kind] for kind in self._devices.values()), default=math.inf)
 
     def close(self) -> None:
         """End the second worker, and with it what it holds of a GPU and of memory."""

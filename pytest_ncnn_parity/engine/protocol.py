@@ -183,6 +183,13 @@ class FindWeights(Job):
 
 
 @dataclass(frozen=True)
+class FindDevices(Job):
+    """Start Vulkan: for each of its devices, by index, whether it is a `gpu` or the `cpu` itself."""
+
+    kind = "devices"
+
+
+@dataclass(frozen=True)
 class Isolate(Job):
     """Write the layer of `case`, with what it is fed, to `folder`: an `Isolated`."""
 
@@ -249,7 +256,7 @@ class Result:
     cached: str | None = None
 
 
-JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, Isolate)
+JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, FindDevices, Isolate)
 
 
 def decode_job(line: str) -> Job:

@@ -1,4 +1,4 @@
-"""Whether judging a sample is worth a second worker, and leaves room for one. Pure."""
+"""Whether there is room for a second worker to judge a sample. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.shape_flow import flow
 
 MIB = 1 << 20
-WORTH = 8 * MIB  # of values: fewer are judged while a second worker would start
 PROCESS = 150 * MIB  # what a worker holds without a network's values: Python, ncnn, the driver
 AT_A_LAYER = 8  # values, both networks' copies, float64 of a comparison: as multiples of fp32 values
 BY_HAND = 450 * MIB  # what a script holds that loads three networks, without their values
 
 
-def has_room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> bool:
-    """Whether two workers may judge a sample of `graph` that is fed with `inputs` at the same time.
+def values_of_two(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> int:
+    """The bytes of all values of `graph`, fed with `inputs`; 0: two workers have no room for them.
 
-    They are to hold no more than a script that keeps every value of the three networks it compares,
-    nor than `most` bytes. False where the shapes of the inputs are not known before they are read.
+    Both together are to hold no more than a script that keeps every value of the three networks it
+    compares, nor than `most` bytes. 0, too, where a shape is known only once the input is read.
     """
     shapes = {blob: shape for blob, one in inputs.items() if (shape := _shape(one)) is not None}
     if shapes.keys() != inputs.keys():
-        return False
+        return 0
     sizes = {blob: 4 * math.prod(shape) for blob, shape in flow(graph, shapes).shapes.items()}
     whole = sum(sizes.values())
     at_once = max(
@@ -32,7 +31,7 @@ def has_room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> boo
     )
     both = 2 * (PROCESS + AT_A_LAYER * at_once)
     allowed = BY_HAND + 3 * whole
-    return whole >= WORTH and both <= (allowed if most is None else min(allowed, most))
+    return whole if both <= (allowed if most is None else min(allowed, most)) else 0
 
 
 def _shape(source: Input) -> tuple[int, ...] | None:

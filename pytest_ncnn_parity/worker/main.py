@@ -23,6 +23,7 @@ from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import (
     OUT_OF_MEMORY,
+    FindDevices,
     FindWeights,
     Isolate,
     Job,
@@ -118,6 +119,9 @@ class Server:
 
     def _run(self, job: Job) -> None:
         self._dead = {death.step: death for death in job.dead if death.step is not None}
+        if isinstance(job, FindDevices):
+            self.send(answer=self._pool.devices())
+            return
         self._pool.prepare(job)
         graph = self._pool.graph(job.models[0]).fed(job.inputs)
         blobs = {blob: Blob.of(array) for blob, array in arrays(job.inputs, graph).items()}

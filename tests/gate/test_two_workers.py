@@ -20,6 +20,7 @@ from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
 
+MUCH = 1 << 30  # bytes of values, as if the network were large
 COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]"
 
 
@@ -65,7 +66,7 @@ def test_two_give_what_one_gives(
 ) -> None:
     """Of a network with a red layer, whose readers in fp16 decide which layers are at fault."""
     job = judging(check.plan(specs.load(example("style_decoder"))), "face")
-    assert shown(list(lanes.run(job))) == alone(job)
+    assert shown(list(lanes.run(job, MUCH))) == alone(job)
     first, beside = engines
     assert (first.pid, beside.pid) != (None, None)
     assert first.devices == beside.devices != []
@@ -76,13 +77,13 @@ def test_a_second_worker_that_is_killed_costs_nothing_but_time(
 ) -> None:
     networks.chain(tmp_path, 9)
     job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
-    results = lanes.run(job)
+    results = lanes.run(job, MUCH)
     first = next(results)
     pid = engines[1].pid
     assert pid is not None
     psutil.Process(pid).kill()
     assert shown([first, *results]) == alone(job)
-    again = shown(list(lanes.run(job)))
+    again = shown(list(lanes.run(job, MUCH)))
     assert (again, len(engines), engines[1].pid) == (alone(job), 2, None)  # it is not tried again
 
 
@@ -95,7 +96,7 @@ def test_a_death_is_believed_only_of_a_worker_that_is_alone(
     networks.convolution(tmp_path)
     job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
     faulty_driver.install(monkeypatch, tmp_path, f"{call}:11", once=once)
-    together = shown(list(lanes.run(job)))
+    together = shown(list(lanes.run(job, MUCH)))
     died = {name for name, result in together.items() if '"crash"' in result}
     assert bool(died) is not once
     if once:
@@ -106,11 +107,29 @@ def test_a_death_is_believed_only_of_a_worker_that_is_alone(
         assert together == alone(job)
 
 
+def test_a_small_network_is_judged_by_one(lanes: Lanes, engines: list[Engine], tmp_path: Path) -> None:
+    networks.chain(tmp_path)
+    assert list(lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"), 1 << 20))
+    assert len(engines) == 1
+
+
+@pytest.mark.once
+def test_where_vulkan_does_not_start_there_is_one(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.chain(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    faulty_driver.install(monkeypatch, tmp_path, "vkCreateInstance:1:11", once=False)
+    results = shown(list(lanes.run(job, MUCH)))
+    assert (results, len(engines)) == (alone(job), 1)
+    assert '"crash"' in results["cpu-vs-vulkan::l1"]
+
+
 def test_nothing_is_left_running_where_nobody_wants_the_rest(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:
     networks.chain(tmp_path, 9)
-    results = lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"))
+    results = lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"), MUCH)
     next(results)
     pids = [engine.pid for engine in engines]
     assert None not in pids

@@ -271,11 +271,19 @@ class Pool:
             raise
 
     def starts_a_discrete_gpu(self) -> bool:
+        return self._starts_vulkan() and vulkan.is_discrete(0)
+
+    def devices(self) -> dict[str, str]:
+        """For each Vulkan device, by index, whether it is a `gpu` or the `cpu` itself."""
+        count = vulkan.count() if self._starts_vulkan() else 0
+        return {str(index): "cpu" if vulkan.is_software(index) else "gpu" for index in range(count)}
+
+    def _starts_vulkan(self) -> bool:
         try:
             self._enter(START_VULKAN)
         except StepFailed:  # the driver killed a worker, which comparisons on the device report
             return False
-        return vulkan.is_discrete(0)
+        return True
 
     def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
         if isinstance(net, LoadedNet):

@@ -31,6 +31,11 @@ def require(index: int) -> None:
         raise Unavailable(f"no Vulkan device {index}: there is {there}", no_vulkan=True)
 
 
+def count() -> int:
+    """How many devices there are. The first call starts Vulkan."""
+    return int(ncnn.get_gpu_count())
+
+
 def name(index: int) -> str:
     return str(ncnn.get_gpu_info(index).device_name())
 
