@@ -209,6 +209,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("shader", values.shader_did_not_compile),
     ("device", values.int8_taken_for_something_else),
     ("device", values.cast_takes_fp16_for_fp32),
+    ("device", values.takes_16_bits_for_fp32),
     ("device", values.wrong_in_fp32),
     ("device", when_wrong("fp32_on_device", "fp32 on the same device is wrong as well")),
     ("device", when_right("without_packing", "right without packing, so a packed kernel is wrong")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -111,6 +111,23 @@ def cast_takes_fp16_for_fp32(failure: Failure) -> Explanation | None:
         failure,
         f"{failure.seen}; ncnn's Cast on Vulkan takes its input for fp32, which is stored in {half}",
         "ncnn converts values by itself: remove the Cast, or mask it with the layers beside it",
+    )
+
+
+def takes_16_bits_for_fp32(failure: Failure) -> Explanation | None:
+    """Finite values of a layer stored in fp16 that fp16 does not have."""
+    metrics, execution = failure.metrics, str(failure.evidence.execution)
+    in_fp16 = failure.case.comparison.half == "fp16" and "fp16 storage" in execution
+    too_large = metrics.candidate_absmax > FP16_OVERFLOW and metrics.reference_absmax <= FP16_MAX
+    if not in_fp16 or not too_large or failure.case.layer is None:
+        return None
+    if not failure.evidence.right("fp32_on_device"):
+        return None
+    return with_trials(
+        failure,
+        f"{failure.seen}; its kernel on {failure.where} takes fp16 for fp32",
+        f"it gives {wording.number(metrics.candidate_absmax)}, which is no value of fp16, in which it "
+        "is stored; the true values fit",
     )
 
 

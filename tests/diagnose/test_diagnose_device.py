@@ -52,6 +52,23 @@ def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("largest", "how", "cause"),
+    [
+        (1.5e13, "vulkan, fp16 storage", "device"),
+        (1.5e13, "vulkan", "precision"),  # in fp32 storage it is a value like any other
+        (3.0, "vulkan, fp16 storage", "precision"),
+    ],
+)
+def test_a_value_that_fp16_does_not_have_was_taken_for_fp32(
+    largest: float, how: str, cause: str
+) -> None:
+    of = case("pack", "Packing")
+    values = ([largest, 2.0], [1.0, 2.0])
+    wrong = failed(*values, without_arithmetic=WRONG, fp32_on_device=RIGHT, execution=how)
+    assert diagnose(of, wrong).cause == cause
+
+
 def test_a_cast_that_takes_fp16_for_fp32_is_the_devices_fault() -> None:
     of = case("to_half", "Cast")
     values = ([0.0, 9.0], [1.0, 2.0])
