@@ -217,7 +217,8 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
     if comparison.masks_can_fix:
         find = find_fix
     elif other is not None and not comparison.of_recordings:
-        find = find_floats if other.in_int8 else find_fix_of_other
+        on_device = comparison.candidate is not None and comparison.candidate.on_vulkan
+        find = find_floats if other.in_int8 and not on_device else find_fix_of_other
     else:
         return None, ""
     try:

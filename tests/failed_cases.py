@@ -26,6 +26,7 @@ HOW = {
     "without_packing": "without packing",
     "without_winograd": "without winograd",
     "fp32_on_device": "in fp32 on the same device",
+    "other_files": "the other model in fp32 on the CPU",
 }
 RIGHT = Trial("", True, 1e-4)
 WRONG = Trial("", False, 0.25)

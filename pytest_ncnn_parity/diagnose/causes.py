@@ -204,6 +204,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("precision", values.threshold_decides),
     ("nondeterministic", values.another_result_each_time),
     ("reference", reference.disagrees_with_itself),
+    ("device", quantization.right_on_the_cpu),
     ("quantization", quantization.loses_too_much),
     ("model", other_model.computes_something_else),
     ("shader", values.shader_did_not_compile),

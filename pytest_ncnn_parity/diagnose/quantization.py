@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_ncnn_parity.compare.measured import Loss
 from pytest_ncnn_parity.compare.tolerance import QUANTIZED
-from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.engine.evidence import Quantization, WeightSteps
 
 MOST_NAMED = 6
@@ -14,6 +14,16 @@ MOST_NAMED = 6
 MUCH_CLIPPED = 0.05
 # an input's scale that differs by this factor from the one of its largest value is wrong
 WRONG_SCALE = 1.5
+
+
+def right_on_the_cpu(failure: Failure) -> Explanation | None:
+    """What a device makes of int8 is wrong, and what the CPU makes of the same files is right."""
+    evidence = failure.evidence
+    if not evidence.in_int8 or failure.result.metrics is None or not evidence.right("other_files"):
+        return None
+    if evidence.weights is not None and (evidence.weights.outputs or evidence.weights.wasting):
+        return None
+    return with_trials(failure, f"{failure.seen}; the CPU is right with the same files")
 
 
 def loses_too_much(failure: Failure) -> Explanation | None:

@@ -241,7 +241,11 @@ class Plan:
         if precision == INT8:
             other = self.other(comparison)
             there = None if other is None else other.of.get(layer.number)
-            return QUANTIZED if there is not None and there.quantized else default
+            if there is not None and there.quantized:
+                return QUANTIZED
+            if comparison.half is None:
+                return default
+            precision, default = comparison.precision, DEFAULTS[comparison.precision].layer
         return OPERATORS.get((precision, operator(layer, comparison.candidate)), default)
 
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:

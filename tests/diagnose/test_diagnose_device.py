@@ -24,7 +24,7 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Evidence, Inside
+from pytest_ncnn_parity.engine.evidence import Evidence, Inside, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -43,6 +43,19 @@ def test_device_where_fp32_is_wrong_as_well() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, fp32_on_device=WRONG)
     assert headline(CONV, result).endswith("; fp32 on the same device is wrong as well (device)")
     assert "tried in fp32 on the same device: wrong, scaled 0.25" in evidence(CONV, result)
+
+
+def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
+    values = ([1.5, 2.0], [1.0, 2.0])
+    right = failed(*values, other_files=RIGHT, in_int8=True)
+    assert headline(CONV, right).endswith("; the CPU is right with the same files (device)")
+    assert evidence(CONV, right) == ("tried the other model in fp32 on the CPU: right, scaled 0.0001")
+    assert headline(OUTPUT, right).endswith("(device)")
+    assert headline(CONV, failed(*values, other_files=WRONG, in_int8=True)).endswith("(quantization)")
+    assert headline(CONV, failed(*values, in_int8=True)).endswith("(quantization)")
+    steps = WeightSteps("conv_1", 4.0, (0,), 8, 4.0, 0.0)  # wrong in the files, whoever computes
+    wrong = failed(*values, other_files=RIGHT, in_int8=True, weights=steps)
+    assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
 
 
 def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:

@@ -143,11 +143,20 @@ def test_the_layers_to_leave_in_floats_are_found_and_mend_the_model(
 
 
 @pytest.mark.once
-def test_int8_is_refused_where_there_is_no_tolerance_for_it(
-    gate: Gate, pytester: pytest.Pytester
-) -> None:
-    write(pytester.path, "net", mobile(0), device="vulkan")
-    assert "computes in int8, and the candidate runs on vulkan" in gate().output
+def test_on_vulkan_it_is_judged_as_on_the_cpu(gate: Gate, pytester: pytest.Pytester) -> None:
+    write(pytester.path, "good", mobile(0), device="vulkan, precision: fp16")
+    wrong = {"depthwise1": Wrong(("input",))}
+    write(pytester.path, "wrong", mobile(0), wrong, device="vulkan, precision: fp16")
+    run = gate()
+    layers = {spec: [one for one in cases if one != "out0"] for spec, cases in red(run).items()}
+    assert layers == {"good": [], "wrong": ["depthwise1"]}
+    (failed,) = (case for case in run.cases.values() if case["layer"] and case["outcome"] == "failed")
+    assert failed["cause"] == "quantization"  # the CPU is wrong with the same files
+
+
+@pytest.mark.once
+def test_a_model_in_int8_is_no_reference(gate: Gate, pytester: pytest.Pytester) -> None:
+    write(pytester.path, "net", mobile(0))
     text = SPEC.format("net", "cpu").replace("net.", "swap.").replace("net-int8.", "net.")
     (pytester.path / "net.parity.yaml").write_text(text.replace("swap.", "net-int8."), "utf-8")
     output = gate().output

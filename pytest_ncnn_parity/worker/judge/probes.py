@@ -25,6 +25,7 @@ PLAIN = {
     "use_sgemm_convolution": False,
 }
 WITHOUT_PLAIN = "without packing, winograd and sgemm"
+OTHER_FILES, OTHER_FILES_ON_CPU = "other_files", "the other model in fp32 on the CPU"
 
 
 Measure = Callable[[Made, Made], tuple[Metrics, str]]
@@ -147,9 +148,9 @@ class Probe:
                     options = {**spec.options, option: False}
                     yield name, how, replace(spec, options=options, mixed=False)
         fp32 = replace(spec, precision="fp32", mixed=False)
-        plain = replace(fp32, device="cpu", options={}, worker=None)
+        plain = in_fp32_on_cpu(spec)
         if spec.other and plain != spec:
-            yield "other_files", "the other model in fp32 on the CPU", plain
+            yield OTHER_FILES, OTHER_FILES_ON_CPU, plain
         if spec.precision != "fp32" and fp32 != reference:
             yield "fp32_on_device", "in fp32 on the same device", fp32
 
@@ -167,6 +168,11 @@ def plain_cpu(job: Job) -> NetSpec:
     """The trajectory's network, computing as plainly as it can."""
     spec = job.nets[job.trajectory]
     return replace(spec, options=PLAIN)
+
+
+def in_fp32_on_cpu(spec: NetSpec) -> NetSpec:
+    """The network of `spec` as the CPU of this machine runs it in fp32."""
+    return replace(spec, precision="fp32", mixed=False, device="cpu", options={}, worker=None)
 
 
 def tried(how: str, metrics: Metrics) -> Trial:

@@ -14,13 +14,20 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.int8 import LARGEST, judged_by_loss, loss, rounded_to_int8
 from pytest_ncnn_parity.compare.measured import Loss, Metrics
-from pytest_ncnn_parity.engine.evidence import Evidence, Quantization
+from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.units import sources
-from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
+from pytest_ncnn_parity.worker.judge.probes import (
+    OTHER_FILES,
+    OTHER_FILES_ON_CPU,
+    in_fp32_on_cpu,
+    tried,
+    untried,
+)
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -68,8 +75,23 @@ class QuantizedLayers:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._sample.job.probe:
             quantized = self._quantization(case, reference, there, expected[blob], blob)
-            evidence = replace(evidence, quantization=quantized)
+            trials = self._on_cpu(case, layer, there, candidate, expected)
+            evidence = replace(evidence, quantization=quantized, trials=trials)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _on_cpu(
+        self, case: CaseSpec, layer: Layer, there: Counterpart, candidate: Net, expected: Made
+    ) -> dict[str, Trial]:
+        """Whether the same files are right on the CPU, where the candidate runs them elsewhere."""
+        plain = in_fp32_on_cpu(candidate.spec)
+        if plain == candidate.spec:
+            return {}
+        try:
+            outputs = self._run(self._sample.nets.other(plain), layer, None)
+            metrics, _ = self._measured(case, there, outputs, expected)
+        except (StepFailed, Unavailable) as problem:
+            return {OTHER_FILES: untried(OTHER_FILES_ON_CPU, problem)}
+        return {OTHER_FILES: tried(OTHER_FILES_ON_CPU, metrics)}
 
     def _measured(
         self, case: CaseSpec, there: Counterpart, outputs: Made, expected: Made
