@@ -90,6 +90,7 @@ def printed(*failed: Any, width: int = 80, specs: tuple[str, ...] = (SPEC,), pre
     ("width", "line"),
     [
         (200, None),
+        (104, f"FAILED {SPEC}::face::fp16-range::sum - headroom: inf on vulka..."),
         (86, "FAILED style_decoder.parity.yaml::face::fp16-range::sum - headroom: inf on vulkan f..."),
         (75, "FAILED style_decoder::face::fp16-range::sum - headroom: inf on vulkan fp..."),
         (54, "FAILED style_decoder::face::fp16-range::sum - headroom"),

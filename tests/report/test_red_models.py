@@ -83,6 +83,11 @@ def test_a_worker_that_cannot_be_reached_is_named_last_and_not_blamed_on_the_inp
     assert line.startswith("a.parity.yaml: l0 (ReLU): worker; ")
 
 
+def test_files_that_do_not_load_are_no_fault_of_the_layer_that_reports_it() -> None:
+    short = red("l0", cause="load", headline="net.bin: too short")
+    assert lines(of("a.parity.yaml", short)) == ["a.parity.yaml: load; net.bin: too short"]
+
+
 def test_of_many_masks_as_many_are_named_as_fit_and_where_the_others_are() -> None:
     some = fix("l0", masks={f"layer_{n}": 18 - n % 2 for n in range(9)})
     first, second = lines(of("a.parity.yaml", red("l0"), fixes=[some]))

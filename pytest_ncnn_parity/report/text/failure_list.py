@@ -69,19 +69,19 @@ def in_brief(
 ) -> dict[str, tuple[str, str]]:
     """By node id: a shorter id and the reason, for the lines 'FAILED id - reason' of all failed cases.
 
-    Empty where whole ids leave room for the reasons. The ids of a spec are shortened alike, but for one
-    that is too long by itself. `specs`: all of the run. pytest puts `prefix` columns before an id.
+    Empty where all lines fit as they are. The ids of a spec are shortened alike, but for one that is too
+    long by itself. `specs`: all of the run. pytest puts `prefix` columns before an id.
     """
     room = width - _WORD - _DASH - prefix
+    if all(len(case["nodeid"]) + len(_first_line(case)) <= room for case in failed):
+        return {}
     left = {case["nodeid"]: room - len(f"::{_who(case)}") - _least(case) for case in failed}
     levels = spec_names.levels(specs)
     names = {spec: _name(spec, levels, failed, left) for spec in dict.fromkeys(map(_spec, failed))}
-    if all(spec == name for spec, name in names.items()):
-        return {}
     brief = {}
     for case in failed:
         shown = cut_left(f"{names[_spec(case)]}::{_who(case)}", room - _least(case))
-        reason = case["message"].partition("\n")[0]
+        reason = _first_line(case)
         if case["cause"] is not None:
             whole = f"{case['cause']}: {case['headline']}"
             fits = min(len(whole), len(case["cause"]) + LEAST_HEADLINE) <= room - len(shown)
@@ -99,6 +99,10 @@ def _name(
     names = [names[spec] for names in levels]
     fitting = (name for more in (LEAST_HEADLINE, 0) for name in names if len(name) + more <= room)
     return next(fitting, None) or spec_names.cut_to(levels[-1], room)[spec]
+
+
+def _first_line(case: CaseRecord) -> str:
+    return case["message"].partition("\n")[0]
 
 
 def _spec(case: CaseRecord) -> str:

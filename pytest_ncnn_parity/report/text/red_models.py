@@ -65,6 +65,9 @@ def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
         yield case["message"].partition("\n")[0]
         return
     who, cause = highlights.name(case), case["cause"]
+    if cause == "load":  # of the files, whichever layer's case reports it
+        yield cause
+        return
     number = len({highlights.name(one) for one in model["cases"] if _failed(one) and one["layer"]})
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
     doubtful = cause in BY_VALUES and model.get("input_doubt")
