@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.cache.verdicts import Cache
+from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.settings import Settings, threads
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.options import Options
@@ -128,12 +129,17 @@ class Session:
 
 
 def session(
-    options: Options, rootdir: Path, watch: Callable[[str], None], processes: int, share: Path | None
+    options: Options,
+    rootdir: Path,
+    watch: Callable[[str], None],
+    processes: int,
+    share: Path | None,
+    early: EarlyWorker | None = None,
 ) -> Session:
     """The session that `options` ask for.
 
     `watch` is called with what is going on. `processes` share the machine's cores, and where there are
-    several the folder `share` as well.
+    several the folder `share` as well. `early`: a worker that is awake already, or none.
     """
     own_threads = threads(processes)
     judging = {**options.judging, "threads": str(own_threads)}
@@ -145,6 +151,7 @@ def session(
         accumulated=options.accumulated,
         watch=watch,
         share=share,
+        early=early or EarlyWorker(),
         workers={
             name: replace(
                 worker,

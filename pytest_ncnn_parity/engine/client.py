@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pytest_ncnn_parity.engine.early import COMMAND, EarlyWorker
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.process import FILL, Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
@@ -47,6 +47,7 @@ class Engine:
         folder: Path | None = None,
         fill: int = FILL,
         workers: Mapping[str, Worker] = MappingProxyType({}),
+        early: EarlyWorker | None = None,
     ) -> None:
         self.timeout = timeout
         self.environment: dict[str, str] = {}
@@ -54,7 +55,8 @@ class Engine:
         # by name, what the declared workers report of themselves
         self.workers: dict[str, dict[str, str]] = {}
         self.watch: Callable[[Step], None] = lambda _: None
-        self._command = command or (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
+        self._command = command or COMMAND
+        self._early = early or EarlyWorker()
         self._memory = memory
         self._folder = folder
         self._fill = fill
@@ -192,7 +194,8 @@ class Engine:
     def _started(self) -> WorkerProcess:
         """The worker, which need not be awake yet."""
         if self._worker is None:
-            self._worker = WorkerProcess(self._command, self._memory, self._folder, self._fill)
+            early = self._early.take(self._command, self._memory, self._fill)
+            self._worker = early or WorkerProcess(self._command, self._memory, self._folder, self._fill)
         return self._worker
 
     def _ready(self) -> WorkerProcess:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ncnn_parity.cache.verdicts import Cache
+from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.workers import Worker
 
 
@@ -17,7 +18,7 @@ class Settings:
 
     `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `cache`:
     where results of former runs are. `workers`: the declared ones, by name. `watch` is called with what
-    is going on, again and again.
+    is going on, again and again. `early`: a worker that is awake already.
     """
 
     timeout: float
@@ -28,6 +29,7 @@ class Settings:
     cache: Cache | None = None
     workers: Mapping[str, Worker] = field(default_factory=dict)
     watch: Callable[[str], None] = lambda _: None
+    early: EarlyWorker = field(default_factory=EarlyWorker)
 
 
 def threads(xdist_workers: int) -> int:

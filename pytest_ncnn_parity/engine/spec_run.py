@@ -59,6 +59,7 @@ class SpecRun:
             folder=settings.share,
             fill=fill,
             workers=settings.workers,
+            early=settings.early,
         )
         engine.watch = self._watch
         return engine

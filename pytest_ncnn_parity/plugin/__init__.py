@@ -15,6 +15,7 @@ from pytest_ncnn_parity.spec import SUFFIX
 
 # a TOML file may hold a number as such; before pytest 9.2 an option has only one type
 TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
+RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
 PRINTING = ("init", "schema", "arm64")  # options that print something instead of running cases
 
 
@@ -93,18 +94,34 @@ def pytest_configure(config: pytest.Config) -> None:
     if not source.gate_wanted:
         config.pluginmanager.register(HintingHooks(), "ncnn_parity_hinting")
         return
+    from pytest_ncnn_parity.engine.early import EarlyWorker
     from pytest_ncnn_parity.option_values import OptionsError, read
+
+    try:
+        asked = read(source)
+    except OptionsError as error:
+        raise pytest.UsageError(str(error)) from None
+    runs_nothing = any(config.getoption(name, None) for name in RUN_NOTHING)
+    early = EarlyWorker()
+    config.add_cleanup(early.close)
+    may_be_cached = asked.cache is not None
+    if source.gate_typed and not (runs_nothing or may_be_cached or _runs_elsewhere(config)):
+        early.start(asked.memory)  # it wakes up while this process imports the rest
     from pytest_ncnn_parity.plugin.reporting import ReportingHooks
     from pytest_ncnn_parity.plugin.running import RunningHooks
 
     try:
-        asked = read(source)
         if not hasattr(config, "workerinput"):
-            reporting = ReportingHooks(config, asked, source.gate_typed)
+            reporting = ReportingHooks(config, asked, source.gate_typed, runs_nothing)
             config.pluginmanager.register(reporting, "ncnn_parity_reporting")
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(RunningHooks(config, asked), "ncnn_parity_running")
+    config.pluginmanager.register(RunningHooks(config, asked, early), "ncnn_parity_running")
+
+
+def _runs_elsewhere(config: pytest.Config) -> bool:
+    """Whether no case runs in this process, or another one of xdist's may run all of them."""
+    return config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
 
 
 class HintingHooks:

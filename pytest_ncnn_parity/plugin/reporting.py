@@ -18,15 +18,17 @@ from pytest_ncnn_parity.spec import SUFFIX
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 # it has another name if it was loaded with -p
 ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")
-RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
 CHOOSE = "keyword markexpr deselect lf stepwise".split()
 
 
 class ReportingHooks:
     """The hooks of the process that reports: the only one, or the one that has xdist's workers."""
 
-    def __init__(self, config: pytest.Config, asked: options.Options, typed: bool) -> None:
+    def __init__(
+        self, config: pytest.Config, asked: options.Options, typed: bool, runs_nothing: bool
+    ) -> None:
         self._config = config
+        self._runs_nothing = runs_nothing
         # a run that excludes the cases by their marker wants no gate
         self._typed = typed and MARKER not in config.getoption("markexpr", "")
         self._controller = Controller(asked, config.rootpath, pytest.__version__)
@@ -34,10 +36,6 @@ class ReportingHooks:
         self._begun = False
         self._narrowed = False
         self._lists: Lists | None = None
-
-    @property
-    def _runs_nothing(self) -> bool:
-        return any(self._config.getoption(name, None) for name in RUN_NOTHING)
 
     def pytest_sessionstart(self) -> None:
         self._start()

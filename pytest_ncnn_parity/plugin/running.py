@@ -9,6 +9,7 @@ import pytest
 
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.base import sigterm
+from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
 from pytest_ncnn_parity.report.text import progress
 from pytest_ncnn_parity.report.text.progress import Progress
@@ -19,15 +20,14 @@ from pytest_ncnn_parity.spec import SUFFIX
 class RunningHooks:
     """The hooks of every process that collects and runs cases."""
 
-    def __init__(self, config: pytest.Config, asked: options.Options) -> None:
+    def __init__(self, config: pytest.Config, asked: options.Options, early: EarlyWorker) -> None:
         self._config = config
         self._progress: Progress | None = None
         xdist: dict[str, Any] = getattr(config, "workerinput", {})
         share = xdist.get("ncnn_parity_share")
         processes = int(xdist.get("workercount", 1))
-        self._session = session(
-            asked, config.rootpath, self._show, processes, None if share is None else Path(share)
-        )
+        share = None if share is None else Path(share)
+        self._session = session(asked, config.rootpath, self._show, processes, share, early)
         config.stash[SESSION] = self._session
         config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
         config.add_cleanup(sigterm.on_sigterm())

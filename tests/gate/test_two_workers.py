@@ -10,6 +10,7 @@ import networks
 import psutil
 import pytest
 import verdicts
+from conftest import Gate
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine import jobs
@@ -135,3 +136,25 @@ def test_nothing_is_left_running_where_nobody_wants_the_rest(
     assert None not in pids
     results.close()  # type: ignore[attr-defined]
     assert [pid for pid in pids if pid is not None and psutil.pid_exists(pid)] == []
+
+
+def test_the_worker_that_starts_early_is_the_one_that_runs_the_first_spec(
+    gate: Gate, pytester: pytest.Pytester, started: Callable[[], int]
+) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, "inputs: {noise: {in0: {random: normal}}}\ncompare: [cpu-vs-vulkan]\n")
+    assert gate().result.ret == 0
+    assert started() == 1
+    gate("--collect-only")
+    assert started() == 0
+
+
+def test_a_worker_that_nobody_needs_is_ended(
+    gate: Gate, pytester: pytest.Pytester, started: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(pytester.path))
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, "inputs: {noise: {in1: {random: normal}}}\n")
+    assert gate().result.ret == pytest.ExitCode.INTERRUPTED
+    assert started() == 1
+    assert list(pytester.path.glob("ncnn-parity-*")) == []  # the folder of one that runs
