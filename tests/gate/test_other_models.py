@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,7 +152,10 @@ def test_masks_for_the_other_model_stand_in_its_own_file(gate: Gate, pytester: p
     samples = "inputs:\n  s: {in0: {constant: 5.0, shape: [16]}}\n"
     networks.spec(pytester.path, samples + text)
     names = dict(zip(*(_names(path) for path in (net, opt)), strict=True))
-    run = gate("--ncnn-parity-fix=write")
+    run = gate("--ncnn-parity-fix=write", "--ncnn-parity-repro=repro")
+    repro = run.cases["s::opt::huge"]["repro"]
+    assert names["huge"] in (Path(repro) / "layer.param").read_text("utf-8")
+    assert pytester.run(sys.executable, Path(repro) / "repro.py").ret == 1  # the fault is there
     fix = run.fixes["opt"]
     assert fix["verified"], fix["how"]
     assert (fix["param"], fix["minimal"]) == ("opt.param", True)

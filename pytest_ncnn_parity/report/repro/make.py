@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.plan.as_own import as_own
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import network_records
 from pytest_ncnn_parity.report.repro import cpp, script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
 
 NAME_KEPT = 60  # how many characters of a name a path keeps
+OF_THE_FILES = ("model", "quantization")  # causes that a device has no part in
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
     def written() -> Repro:
         why = _not_alone(failed)
-        return Repro(None, failed.sample, why) if why else _written(run, failed, folder)
+        if why:
+            return Repro(None, failed.sample, why)
+        if failed.case.comparison.other_files is not None:
+            return _of_other_files(run, failed, folder)
+        return _written(run, failed, folder)
 
     repro = run.once("repro", failed.case.id, Repro, written)
     return repro or Repro(None, failed.sample, "another process could not make it")
@@ -58,11 +64,8 @@ def _not_alone(failed: FailedLayer) -> str:
     death = failed.result.evidence.death
     if death is not None and death.in_loading:
         return "the network does not load, so no layer of it runs"
-    if (
-        failed.case.comparison.candidate is not None
-        and failed.case.comparison.candidate.model is not None
-    ):
-        return "the candidate's layer is one of other files, which are not taken apart"
+    if failed.case.comparison.other_files is not None and failed.cause in OF_THE_FILES:
+        return "the files differ, which a layer of one of them does not show"
     if failed.layer.type == "Input":
         return "an Input layer runs nothing; its values are the sample's"
     if _lacks_headroom_alone(failed.result.evidence):
@@ -70,6 +73,28 @@ def _not_alone(failed: FailedLayer) -> str:
     if failed.result.evidence.misread is not None:
         return "the fault is between two layers, and one alone does not show it"
     return ""
+
+
+def _of_other_files(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
+    """The files of the layer of another model that stands for the failed one, if it is wrong alone."""
+    comparison = failed.case.comparison
+    other = run.plan.other(comparison)
+    assert other is not None
+    last = other.of[failed.layer.number].last
+    plan, own = as_own(run.plan, comparison)
+    (case,) = (
+        one for one in plan.cases(own) if one.layer is not None and one.layer.number == last.number
+    )
+    itself = SpecRun(plan, replace(run.settings, share=None, cache=None))
+    try:
+        result = itself.result_of_rerun(failed.sample, case)
+        if result.outcome != "failed":
+            return Repro(None, failed.sample, f"{last.name} of the other files is right by itself")
+        return _written(itself, replace(failed, case=case, result=result), folder)
+    except EngineError as error:
+        return Repro(None, failed.sample, str(error))
+    finally:
+        itself.close()
 
 
 def _lacks_headroom_alone(evidence: Evidence) -> bool:
