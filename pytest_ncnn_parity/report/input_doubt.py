@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
@@ -24,6 +24,10 @@ BY_VALUES = frozenset(
         "precision",
     ]
 )
+
+
+# sources by their number of channels
+PICTURES = {1: "{image: picture.png, color: gray}", 3: "{image: picture.png}"}
 
 
 def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
@@ -89,11 +93,18 @@ def _lines(
     )
     if not is_smooth:
         yield _sample("smooth", smooth)
-    yield _sample("picture", ((blob, "{image: picture.png}") for blob in shapes))
-    yield _sample("recorded", ((blob, "{file: recorded.npy}") for blob in shapes))
+    recorded = dict.fromkeys(shapes, "{file: recorded.npy}")
+    pictures = {
+        blob: PICTURES[shape[0]]
+        for blob, shape in shapes.items()
+        if len(shape) == 3 and shape[0] in PICTURES
+    }
+    if pictures:
+        yield _sample("picture", {**recorded, **pictures}.items())
+    yield _sample("recorded", recorded.items())
 
 
-def _sample(name: str, sources: Iterator[tuple[str, str]]) -> str:
+def _sample(name: str, sources: Iterable[tuple[str, str]]) -> str:
     return f"  {name}: {{{', '.join(f'{yaml12.quoted(blob)}: {source}' for blob, source in sources)}}}"
 
 

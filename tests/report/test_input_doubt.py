@@ -70,6 +70,28 @@ def test_its_lines_are_samples_of_a_spec() -> None:
     assert sources[0]["shape"] == [3, 8, 8]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "picture"),
+    [
+        ({"in0": [32]}, None),
+        ({"in0": [16, 8, 8]}, None),
+        ({"in0": [1, 8, 8]}, {"in0": {"image": "picture.png", "color": "gray"}}),
+        (
+            {"in0": [3, 8, 8], "style": [512]},
+            {"in0": {"image": "picture.png"}, "style": {"file": "recorded.npy"}},
+        ),
+    ],
+)
+def test_a_picture_is_advised_where_the_input_may_be_one(
+    shapes: dict[str, list[int]], picture: object
+) -> None:
+    network: Any = {"noise": {"noise": shapes}}
+    samples = input_doubt.lines(network, [red("noise")])[1:]
+    spec = yaml12.load("\n".join(["inputs:", *samples])).data
+    assert spec["inputs"].get("picture") == picture
+    assert spec["inputs"]["recorded"] == {blob: {"file": "recorded.npy"} for blob in shapes}
+
+
 def test_what_is_smooth_already_is_doubted_without_advice_to_feed_that() -> None:
     network: Any = {"noise": NOISE, "smooth": ["more"]}
     first, *samples = input_doubt.lines(network, [red("more")])
