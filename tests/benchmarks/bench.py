@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import decoder
 import gates
 import many
 from process import HEAD, BenchmarkError, Ratio, Taken, alternate
@@ -46,11 +47,14 @@ def gate_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
     for network in gates.NETWORKS:
         if network.name not in args.networks or not {"time", "memory"} & set(args.only):
             continue
-        if not all(file.is_file() for file in gates.files(network, args.models)):
-            print(f"{network.name}: not in {args.models}, left out", file=sys.stderr)
+        models = folder if network.made else args.models
+        if network.made:
+            decoder.write(folder)
+        if not all(file.is_file() for file in gates.files(network, models)):
+            print(f"{network.name}: not in {models}, left out", file=sys.stderr)
             continue
-        ours = gates.ours(network, args.models, folder)
-        theirs = gates.theirs(network, args.models, folder, args.as_typed)
+        ours = gates.ours(network, models, folder)
+        theirs = gates.theirs(network, models, folder, args.as_typed)
         alternate(ours.seconds, theirs.seconds, 1)  # fills the shader cache
         if "time" in args.only:
             took = alternate(ours.seconds, theirs.seconds, args.rounds)

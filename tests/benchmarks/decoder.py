@@ -64,8 +64,8 @@ class Decoder:
     def _encoder(self) -> tuple[dict[int, str], str]:
         """What it sees of the picture at each size, and the latent vector."""
         x = self.net.layer("Input", "in0", params=f"0={SIDE} 1={SIDE} 2=3")
-        x, channels, seen = self._activated("see", self._convolution("see", x, 3, CHANNELS[SIDE])), 0, {}
-        channels = CHANNELS[SIDE]
+        x = self._activated("see", self._convolution("see", x, 3, CHANNELS[SIDE]))
+        channels, seen = CHANNELS[SIDE], {}
         for side in reversed(CHANNELS):
             out = CHANNELS[side]
             x = self._activated(f"see_{side}", self._convolution(f"see_{side}", x, channels, out))
