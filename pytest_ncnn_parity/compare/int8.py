@@ -87,7 +87,7 @@ def decibels(signal: float, noise: float) -> float:
 
 
 def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics:
-    """`metrics` of a layer in int8, which agrees if its own loss is allowed."""
+    """`metrics` of a layer in int8, which agrees if its own loss is allowed; `used` is its share."""
     least = tolerance.sqnr_db
     if least is None or metrics.nan or metrics.inf:
         return metrics
@@ -104,7 +104,15 @@ def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics
         if failed or metrics.agrees
         else "the scale of its readers rounds it so, and the loss counts there"
     )
-    return replace(metrics, agrees=not failed, failed=failed, forgiven=forgiven)
+    used = max(_used(own.sqnr_db, least), _used(own.channels_db, least - CHANNELS_BELOW))
+    return replace(metrics, agrees=not failed, failed=failed, forgiven=forgiven, used=used)
+
+
+def _used(decibels: float, least: float) -> float:
+    """The root mean square of an error as a share of what `least`, in dB, allows."""
+    if math.isnan(decibels) or decibels == -math.inf:
+        return math.inf
+    return float(10.0 ** ((least - decibels) / 20.0))
 
 
 @dataclass(frozen=True)

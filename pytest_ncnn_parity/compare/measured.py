@@ -19,7 +19,8 @@ class Metrics:
     have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
     `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
     `used` is the largest error of an element as a share of its tolerance: 1 is all of it, inf where no
-    share allows it. The conditions on the whole array do not enter into it.
+    share allows it. The conditions on the whole array do not enter into it; but of a layer in int8 it is
+    the root mean square of what it loses as a share of what it may lose.
     """
 
     agrees: bool

@@ -70,7 +70,8 @@ class _Finding:
 
     def fix(self) -> Fix:
         names = self.trials.names
-        red = [fault.layer.number for fault in self.problem.faults if fault.layer.number in names]
+        faults = {fault.layer.number for fault in self.problem.faults} | self.trials.broken
+        red = [number for number in names if number in faults]
         if not self.trials.cases:
             return self._none("not run: each output is known to fail, or wrong in the reference")
         search = FloatsSearch(list(names), red, self.trials, self.trials.budget.runs)

@@ -38,6 +38,18 @@ class FloatTrials:
         layers = {number: quantized_layer(at) for number, at in other.of.items()}
         return {number: layer.name for number, layer in layers.items() if layer is not None}
 
+    @property
+    def broken(self) -> set[int]:
+        """The layers that gave no value to compare, or one of another shape, in any sample."""
+        results = {sample: self.run.results(sample) for sample in self.run.plan.spec.inputs}
+        return {
+            case.layer.number
+            for sample, known in results.items()
+            for case in self.run.plan.cases(self.comparison, sample)
+            if case.layer is not None and case.layer.number in self.names and case.id in known
+            if known[case.id].outcome == "failed" and known[case.id].evidence.death is not None
+        }
+
     @cached_property
     def cases(self) -> Mapping[str, list[Case]]:
         """By sample, the outputs that must be right."""

@@ -47,6 +47,8 @@ def share(case: CaseRecord) -> str:
     if metrics.get("integers"):
         return f"off by {float(metrics['max_abs']):.0f}; integers are right or wrong"
     error = f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])}"
+    if (least := tolerance.get("sqnr_db")) is not None:
+        error = f"sqnr {_g(metrics['sqnr_db'])} dB, {least:g} or more allowed; {error}"
     allowed = f"{error} of {_allowed(tolerance)} allowed"
     if case["outcome"] == "passed" and metrics["mismatched"] and case["message"]:
         return f"{allowed}; {case['message']}"

@@ -37,6 +37,18 @@ def test_one_large_channel_does_not_hide_the_others() -> None:
     assert "half of its channels" in metrics.failed[0]
 
 
+def test_what_is_used_is_a_share_of_the_loss_that_is_allowed() -> None:
+    reference = values()
+    for factor, used in ((0.1, 10.0 ** (-5.0 / 20.0)), (0.05, 0.281), (0.2, 1.12), (0.0, 0.0)):
+        candidate = (reference * (1.0 + factor)).astype(np.float32)
+        own = loss(candidate, reference)
+        metrics = judged_by_loss(compare(candidate, reference, QUANTIZED), own, QUANTIZED)
+        assert metrics.used == pytest.approx(used, rel=0.01)
+        assert metrics.agrees == (used <= 1.0)
+    lost = loss(np.full_like(reference, np.nan), reference)
+    assert judged_by_loss(compare(candidate, reference, QUANTIZED), lost, QUANTIZED).used == math.inf
+
+
 def test_a_few_values_have_no_channels() -> None:
     reference = values()[:, :1, :1].ravel()
     own = loss(reference * 1.1, reference)

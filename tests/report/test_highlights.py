@@ -38,6 +38,12 @@ def test_share_names_what_is_allowed(tolerance: dict[str, float], allowed: str) 
     assert highlights.share({**one, "tolerance": {**one["tolerance"], **tolerance}}).endswith(allowed)
 
 
+def test_share_has_the_loss_where_that_is_judged() -> None:
+    one = case("a")
+    one["tolerance"]["sqnr_db"], one["metrics"]["sqnr_db"] = 15.0, 24.25
+    assert highlights.share(one).startswith("sqnr 24.2 dB, 15 or more allowed; max_abs ")
+
+
 def test_what_passed_out_of_tolerance_says_why() -> None:
     why = "3 of 5000 int8 values are off by one step"
     passed = case("a", metrics=metrics(0.06, mismatched=3), message=why)
