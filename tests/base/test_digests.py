@@ -21,6 +21,6 @@ def test_a_file_is_read_again_where_it_has_changed(tmp_path: Path) -> None:
         digests.of_file(path)
 
 
-def test_texts_are_told_apart_by_their_order_and_where_each_ends() -> None:
+def test_texts_are_distinguished_by_their_order_and_where_each_ends() -> None:
     various = [[], [""], ["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""], ["a\0b"], ["\udcff"]]
     assert len({digests.of_texts(texts) for texts in various}) == len(various)

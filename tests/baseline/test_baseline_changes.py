@@ -38,7 +38,7 @@ def test_the_same_report_has_nothing_worse(old: Any, new: Any) -> None:
     assert compared(old, new, 2.0) == Changes()
 
 
-def test_a_new_red_is_told_with_its_reason(old: Any, new: Any) -> None:
+def test_a_new_red_is_reported_with_its_reason(old: Any, new: Any) -> None:
     case(new, "conv").update(outcome="failed", message="conv: inf (storage-overflow)\n  more")
     (regression,) = compared(old, new, 2.0).regressions
     assert (regression["kind"], regression["before"], regression["after"]) == ("red", "passed", "failed")
@@ -103,7 +103,7 @@ def test_a_wider_tolerance_does_not_hide_a_larger_error(old: Any, new: Any) -> N
 
 
 @pytest.mark.parametrize(("used", "grew"), [(0.09, False), (0.5, True)])
-def test_the_budget_that_counts_is_that_of_the_element(
+def test_the_tolerance_that_counts_is_that_of_the_element(
     old: Any, new: Any, used: float, grew: bool
 ) -> None:
     for report, error in ((old, 0.001), (new, 0.004)):
@@ -197,7 +197,7 @@ def test_a_spec_that_is_gone_has_vanished_and_one_that_moved_has_not(old: Any) -
     assert "twin.parity.yaml was net.parity.yaml" in compared(old, moved, 2.0, gone).context
 
 
-def test_new_layers_and_new_names_are_told_and_are_no_regressions(old: Any) -> None:
+def test_new_layers_and_new_names_are_reported_and_are_no_regressions(old: Any) -> None:
     more = reports.report(
         graphs.network(
             "Split split_0 in0 0 1",
@@ -236,7 +236,7 @@ def test_what_else_changed_is_context(old: Any, new: Any) -> None:
     ]
 
 
-def test_layers_of_one_name_are_told_apart() -> None:
+def test_layers_of_one_name_are_distinguished() -> None:
     lines = ["ReLU same in0 a", "ReLU same a b", "Softmax prob b out0"]
     old = reports.report(graphs.network(*lines))
     new = reports.report(graphs.network("Dropout more in0 x", "ReLU same x a", *lines[1:]))

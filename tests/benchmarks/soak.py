@@ -46,8 +46,8 @@ def pytest_runtest_logreport(report):
     if report.when == "teardown" and spec != last:
         last = spec
         held = re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
-        with open("memory.txt", "a") as told:
-            told.write(held + "\\n")
+        with open("memory.txt", "a") as held_file:
+            held_file.write(held + "\\n")
 """
 
 

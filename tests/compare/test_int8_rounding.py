@@ -51,7 +51,7 @@ def test_a_condition_on_the_whole_is_not_forgiven() -> None:
     )
 
 
-def test_a_budget_of_the_users_forgives_no_steps_beside_it() -> None:
+def test_a_tolerance_of_the_user_forgives_no_steps_in_addition() -> None:
     own = LAYER.updated({"scaled": 1e-3})
     assert (own.steps, OUTPUT.updated({"atol": 1.0}).moves) == (0.0, 0.0)
     assert LAYER.updated({"cosine": 0.9}).steps == STEPS

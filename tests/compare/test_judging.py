@@ -228,7 +228,7 @@ def test_a_reciprocal_of_12_bits_is_green_and_one_that_is_a_hundredth_off_red(op
     assert is_default(allowed)
 
 
-def test_a_budget_that_a_user_gives_is_told_from_a_default() -> None:
+def test_a_tolerance_that_a_user_gives_is_distinguished_from_a_default() -> None:
     layer = DEFAULTS["fp16"].layer
     assert is_default(layer)
     assert is_default(OPERATORS["fp32", "GELU"])

@@ -258,7 +258,7 @@ def test_no_scaled_helps_where_the_reference_is_zero() -> None:
 
 @UNHURRIED
 @given(pairs(), TOLERANCES, st.integers(1, 9))
-def test_used_is_the_largest_share_an_element_takes_of_its_own_budget(
+def test_used_is_the_largest_share_that_an_element_takes_of_its_tolerance(
     pair, t: Tolerance, block: int
 ) -> None:
     error, budget, agrees, _ = naive(*pair, t)
@@ -272,7 +272,7 @@ def test_used_is_the_largest_share_an_element_takes_of_its_own_budget(
 
 
 @pytest.mark.parametrize("t", [Tolerance(atol=0.1), Tolerance(rtol=0.1), Tolerance(scaled=0.1)], ids=str)
-def test_used_ranks_alike_whatever_budget_is_given(t: Tolerance) -> None:
+def test_used_ranks_alike_whatever_tolerance_is_given(t: Tolerance) -> None:
     reference = np.ones(3)
     shares = [compare(np.array([1, 1 + error, 1]), reference, t).used for error in (1e-9, 0.05, 0.099)]
     assert shares == pytest.approx([1e-8, 0.5, 0.99])
@@ -280,14 +280,14 @@ def test_used_ranks_alike_whatever_budget_is_given(t: Tolerance) -> None:
 
 @UNHURRIED
 @given(pairs(), TOLERANCES, st.data())
-def test_no_budget_is_enough_for_a_misplaced_nan_or_inf(pair, t: Tolerance, data) -> None:
+def test_no_tolerance_allows_a_misplaced_nan_or_inf(pair, t: Tolerance, data) -> None:
     place = data.draw(st.integers(0, pair[0].size - 1))
     pair[0].flat[place] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
     assert compare(*pair, t).used == math.inf
 
 
 @pytest.mark.parametrize("rtol", [0.0, 0.1])
-def test_used_is_told_of_what_stands_beside_nan_that_agrees(rtol: float) -> None:
+def test_used_is_measured_beside_nan_that_agrees(rtol: float) -> None:
     candidate, reference = np.array([math.nan, 1.05, 0.0]), np.array([math.nan, 1.0, 0.0])
     assert compare(candidate, reference, Tolerance(rtol=rtol, atol=0.1 - rtol)).used == pytest.approx(
         0.5
@@ -297,7 +297,7 @@ def test_used_is_told_of_what_stands_beside_nan_that_agrees(rtol: float) -> None
 # -- conditions on the whole ---------------------------------------------------------------------
 
 
-def test_every_condition_that_does_not_hold_is_told() -> None:
+def test_every_condition_that_does_not_hold_is_reported() -> None:
     t = Tolerance(cosine=0.9, sqnr_db=20.0)
     metrics = compare(np.array([1.0, -1.0]), np.array([1.0, 1.0]), t)
     assert not metrics.agrees
@@ -309,7 +309,7 @@ def test_every_condition_that_does_not_hold_is_told() -> None:
 
 
 @pytest.mark.parametrize("condition", [{"cosine": 0.99}, {"sqnr_db": 30.0}])
-def test_a_condition_fails_though_every_element_is_in_budget(condition: dict) -> None:
+def test_a_condition_fails_though_every_element_is_within_tolerance(condition: dict) -> None:
     c, r = np.array([1.0, 0.5]), np.array([1.0, 1.0])
     assert compare(c, r, Tolerance(atol=1.0)).agrees
     assert not compare(c, r, Tolerance(atol=1.0, **condition)).agrees

@@ -125,7 +125,7 @@ def test_channels_of_a_picture_are_rows_too() -> None:
         assert not judge(candidate, reference, OUTPUTS["fp16"], known, whole=True).agrees
 
 
-def test_the_same_at_another_place_is_not_told_apart_by_rows() -> None:
+def test_the_same_at_another_place_is_not_distinguished_by_rows() -> None:
     # anchors of three strides: parts along the long axis, and all in one unit
     parts = np.repeat([1, 2, 3], [1600, 400, 100])[:, None]
     reference = np.random.default_rng(0).normal(0, 1, (2100, 32)).astype(np.float32)
@@ -178,7 +178,7 @@ def test_a_layer_of_probabilities_a_tenth_off_is_red_as_any_other() -> None:
     assert not sigmoid(0.27, 0.3, whole=False).agrees
 
 
-def test_parts_of_a_copying_layer_have_a_budget_each() -> None:
+def test_parts_of_a_copying_layer_have_a_tolerance_each() -> None:
     reference = detections()
     candidate = reference.copy()
     candidate[4] *= 1.2

@@ -24,7 +24,7 @@ def beyond(absmax: float, *readers: str, **more: Any) -> dict[str, Any]:
     return {"unrepresentable": Unrepresentable("249", absmax, False, readers), **more}
 
 
-def test_storage_overflow_is_told_as_the_gfpgan_report_wants_it() -> None:
+def test_storage_overflow_is_reported_as_the_gfpgan_report_wants_it() -> None:
     result = failed(
         [math.inf, math.inf], [1803979.25, 2963884.0], **beyond(2963884.0, "rsqrt_1 (UnaryOp)")
     )
@@ -65,7 +65,7 @@ def words(
     return diagnosis.what, diagnosis.evidence
 
 
-def test_integers_that_16_bits_do_not_keep_are_told_with_all_their_digits() -> None:
+def test_integers_that_16_bits_do_not_keep_are_reported_with_all_their_digits() -> None:
     held = Integers("bits", "tok (Embed)")
     what, lines = words([0.0, 3.0], [1234567.0, 3.0], held, case("fork", "Split"))
     assert "1234567 becomes 0" in what
@@ -77,7 +77,7 @@ def test_integers_that_16_bits_do_not_keep_are_told_with_all_their_digits() -> N
 
 
 @pytest.mark.parametrize(("comparison", "last"), [(RANGE, "2048"), (BF16, "256")])
-def test_whole_floats_are_told_up_to_where_the_format_holds_them(
+def test_whole_floats_are_reported_up_to_where_the_format_holds_them(
     comparison: comparisons.Comparison, last: str
 ) -> None:
     of = case("fork", "Split", comparison)
@@ -97,7 +97,7 @@ def test_a_negative_overflow_does_not_claim_to_be_above_the_limit() -> None:
     assert "-1803979.25 > 65504" not in headline(SUM, result)
 
 
-def test_storage_overflow_tells_the_largest_value_where_the_worst_one_fits() -> None:
+def test_storage_overflow_names_the_largest_value_where_the_worst_one_fits() -> None:
     result = failed([math.nan, math.inf], [2.0, 7e4], **beyond(7e4))
     assert headline(SUM, result) == (
         "sum_249 (Reduction): nan on vulkan fp16, 1 of 2 elements; fp32 reference 70000 > 65504 "
@@ -186,7 +186,7 @@ def test_precision_of_fp16_arithmetic() -> None:
     assert headline(CONV, result).endswith("fp16 arithmetic explains it: right without (precision)")
 
 
-def test_a_condition_on_the_whole_is_told_where_every_element_is_in_budget() -> None:
+def test_a_condition_on_the_whole_is_reported_where_every_element_is_within_tolerance() -> None:
     metrics = compare(np.array([1.0, 0.5]), np.ones(2), Tolerance(atol=1, cosine=0.99))
     result = Result("any", "failed", metrics)
     assert headline(CONV, result) == (
@@ -201,7 +201,7 @@ def test_an_attempt_that_could_not_be_made_accuses_nobody() -> None:
 
 
 @pytest.mark.parametrize("candidate", [[math.nan, 1.0], [math.inf, 1.0], [0.0, 0.0]])
-def test_integers_that_are_cast_to_16_bits_are_told_of_whatever_becomes_of_them(
+def test_integers_that_are_cast_to_16_bits_are_reported_whatever_becomes_of_them(
     candidate: list[float],
 ) -> None:
     of = case("dequantize_1", "Dequantize")
@@ -214,7 +214,7 @@ def test_integers_that_are_cast_to_16_bits_are_told_of_whatever_becomes_of_them(
     assert "integers" not in floats.what
 
 
-def test_a_recording_of_another_shape_is_told_though_the_reference_is_not_trusted() -> None:
+def test_a_recording_of_another_shape_is_reported_though_the_reference_is_not_trusted() -> None:
     """There is nothing to compare, so there are no metrics."""
     recorded = Evidence(
         distrust=Distrust("mha", "MultiHeadAttention"), shape=(2, 5), recorded_shape=(1, 2, 5)

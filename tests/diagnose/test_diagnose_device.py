@@ -99,7 +99,7 @@ def test_a_packed_kernel_is_the_devices_fault() -> None:
     assert "tried without packing: right" in evidence(CONV, result)
 
 
-def test_winograd_in_fp16_gives_the_mask_that_cures_it() -> None:
+def test_winograd_in_fp16_gives_the_mask_that_fixes_it() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=RIGHT, without_winograd=RIGHT)
     assert headline(CONV, result).endswith("; winograd in fp16 explains it (precision)")
     assert "31=64 on this layer" in evidence(CONV, result)
@@ -206,7 +206,7 @@ def test_a_shader_that_did_not_compile() -> None:
         ),
     ],
 )
-def test_a_death_is_told_with_its_step_and_its_last_words(result: Result, line: str) -> None:
+def test_a_death_is_reported_with_its_step_and_its_last_words(result: Result, line: str) -> None:
     assert headline(CONV, result) == f"conv_1 (Convolution): {line}"
     shown = evidence(CONV, result)
     assert result.evidence.death is not None

@@ -38,7 +38,7 @@ def test_so_is_one_inside_with_its_mask() -> None:
 
 
 @pytest.mark.parametrize("size", [70000.0, 50000.0])
-def test_the_larger_of_both_is_told_first(size: float) -> None:
+def test_the_larger_of_both_is_reported_first(size: float) -> None:
     diagnosis = said(2.0, near=NEAR, inside=replace(INSIDE, bound=size))
     assert f"{size:.6g}" in diagnosis.what
     assert len(diagnosis.evidence) == 3

@@ -20,7 +20,7 @@ WEIGHT = Constant("its largest weight", 1e5, "storage")
         (Constant("the places of its outputs", 2999.0, "arithmetic", coarse=True), "precision", "31=1 "),
     ],
 )
-def test_where_it_is_lost_says_which_mask_cures_it(constant: Constant, cause: str, mask: str) -> None:
+def test_where_it_is_lost_decides_which_mask_fixes_it(constant: Constant, cause: str, mask: str) -> None:
     result = failed([1.0, 2.0], [float("nan"), 2.0], predicted=True, constant=constant)
     diagnosis = diagnose(case("hide", "BinaryOp", RANGE), result)
     assert diagnosis.cause == cause

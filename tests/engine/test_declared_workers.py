@@ -65,7 +65,7 @@ def test_a_line_declares_a_worker(line: str, worker: Worker) -> None:
         ("old: command=' '", "expected a command"),
     ],
 )
-def test_a_wrong_line_is_told_with_what_was_expected(line: str, said: str) -> None:
+def test_a_wrong_line_is_reported_with_what_was_expected(line: str, said: str) -> None:
     with pytest.raises(WorkerErrors) as caught:
         declared([("fine: python=/x", HERE), (line, HERE)])
     (error,) = caught.value.errors

@@ -77,7 +77,7 @@ def test_the_range_has_no_candidate(load: Load) -> None:
     assert {(case.candidate, case.half) for case in job.cases} == {(None, "fp16")}
 
 
-def test_only_the_first_sample_tells_of_a_load_that_failed(load: Load) -> None:
+def test_only_the_first_sample_reports_a_load_that_failed(load: Load) -> None:
     for first in (True, False):
         assert jobs.judge(load(), "flat", [], threads=1, first=first).tells_load_failures is first
 

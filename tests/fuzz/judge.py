@@ -129,7 +129,7 @@ def collected(folder: Path, wrong: int) -> None:
         raise Find(f"{folder}: exit status {code} with {wrong} wrong specs:\n{printed[-2000:]}")
     refused = len(re.findall(r"^ERROR .*\.parity\.yaml", printed, re.MULTILINE))
     if refused != wrong:
-        raise Find(f"{folder}: {refused} of {wrong} wrong specs are told")
+        raise Find(f"{folder}: {refused} of {wrong} wrong specs are reported")
 
 
 def verdicts(folder: Path, seconds: float) -> Counter[str]:

@@ -63,7 +63,7 @@ class Fuzz:
                 path = example.write(folder)
                 try:
                     outcome = judge.collect(path, folder)
-                except Exception as error:  # any: to be told of as a find
+                except Exception as error:  # any error is a find
                     outcome = "find"
                     self._found(f"{type(error).__name__}: {error}", [example])
                 self.counts[f"collect: {outcome}"] += 1

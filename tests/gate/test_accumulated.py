@@ -166,12 +166,12 @@ def step(layer: str, before: float, after: float) -> GrowthStep:
     return GrowthStep(layer, "Convolution", before, after)
 
 
-def test_one_large_step_is_told_without_the_small_ones_summed_up() -> None:
+def test_one_large_step_is_reported_without_the_small_ones() -> None:
     growth = Growth(9, (step("conv_17", 0.004, 0.0312), step("conv_3", 0.001, 0.002)))
     assert list(lines(growth, 0.04)) == ["error grows from 0.004 to 0.0312 at conv_17 (Convolution)"]
 
 
-def test_an_error_without_end_is_told_where_it_begins() -> None:
+def test_an_error_without_end_is_reported_where_it_begins() -> None:
     growth = Growth(2, (step("conv_1", 0.5, float("inf")), step("conv_0", 0.0, 0.5)))
     (line,) = lines(growth, float("inf"))
     assert line == "error grows from 0.5 to inf at conv_1 (Convolution)"

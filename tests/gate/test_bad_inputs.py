@@ -191,7 +191,7 @@ def test_every_image_of_8_bits_has_the_channels_of_its_color(
 # -- as the user sees it -------------------------------------------------------------------------
 
 
-def test_all_inputs_of_a_sample_are_told_at_once(tmp_path: Path) -> None:
+def test_all_inputs_of_a_sample_are_reported_at_once(tmp_path: Path) -> None:
     graph = parse("7767517\n2 2\nInput a 0 1 a\nInput b 0 1 b\n", "net.param")
     np.save(tmp_path / "a.npy", np.array([np.nan]))
     (tmp_path / "b\x1b.npy").write_bytes(b"")

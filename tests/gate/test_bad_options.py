@@ -29,7 +29,7 @@ def test_nothing_runs_with_a_wrong_option(pytester: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["ERROR: --ncnn-parity-json=*", "--ncnn-parity-timeout=soon: *"])
 
 
-def test_every_wrong_option_is_told_at_once(pytester: pytest.Pytester) -> None:
+def test_every_wrong_option_is_reported_at_once(pytester: pytest.Pytester) -> None:
     for word in ("", "soon", "-1", "0", "nan", "inf", "1e9"):
         wrong = [f"--ncnn-parity-{name}={word}" for name in NUMBERS]
         reported = refused(pytester, *wrong, "--ncnn-parity-fix=perhaps", "--ncnn-parity-json=")
@@ -57,7 +57,7 @@ def test_every_wrong_option_is_told_at_once(pytester: pytest.Pytester) -> None:
         ("/proc/none/report.json", "cannot be written: No such file or directory"),
     ],
 )
-def test_a_report_that_cannot_be_written_is_told_before_the_run(
+def test_a_report_that_cannot_be_written_is_reported_before_the_run(
     path: str, said: str, pytester: pytest.Pytester
 ) -> None:
     pytester.mkdir("folder")
@@ -69,7 +69,7 @@ def test_a_report_that_cannot_be_written_is_told_before_the_run(
 
 
 @pytest.mark.parametrize("path", ["", "file", "file/fixes"])
-def test_a_folder_for_fixes_that_cannot_be_made_is_told_before_the_run(
+def test_a_folder_for_fixes_that_cannot_be_made_is_reported_before_the_run(
     path: str, pytester: pytest.Pytester
 ) -> None:
     pytester.makefile("", file="")

@@ -51,7 +51,7 @@ def export_anew(path: Path) -> None:
     path.write_text("\n".join(["7767517", *lines, ""]), "utf-8")
 
 
-def test_a_new_export_is_matched_by_structure_and_what_left_the_gpu_is_told(
+def test_a_new_export_is_matched_by_structure_and_layers_that_left_the_gpu_are_reported(
     gate: Gate, example: Callable[[str], Path], pytester: pytest.Pytester
 ) -> None:
     example("digits")
@@ -61,7 +61,7 @@ def test_a_new_export_is_matched_by_structure_and_what_left_the_gpu_is_told(
     export_anew(pytester.path / "digits.param")
 
     run = gate(AGAINST, *some)
-    assert run.result.ret == 0  # told; red only if asked for
+    assert run.result.ret == 0  # reported; red only if asked for
     baseline = run.report["baseline"]
     assert [entry["name"] for entry in baseline["added"]] == ["keep_0"]
     assert len(baseline["renamed"]) == count

@@ -33,7 +33,7 @@ def _no_module_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-def test_a_layer_of_ones_own_runs_between_vulkan_layers(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_a_custom_layer_runs_between_vulkan_layers(gate: Gate, pytester: pytest.Pytester) -> None:
     affine(pytester.path)
     project(pytester.path)
     run = gate()
@@ -83,7 +83,7 @@ def test_many_networks_are_loaded_in_one_process(tmp_path: Path) -> None:
         registry.release(net)
 
 
-def test_a_full_table_of_registrations_is_told(tmp_path: Path) -> None:
+def test_a_full_table_of_registrations_is_reported(tmp_path: Path) -> None:
     """Twelve networks at once: newer bindings take them, older ones ten."""
     affine(tmp_path)
     project(tmp_path)
@@ -166,7 +166,7 @@ def test_what_goes_wrong_in_it_is_the_users(tmp_path: Path, fault: str) -> None:
     assert "pytest_ncnn_parity/" not in reported
 
 
-def test_and_is_told_once_at_its_key(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_it_is_reported_once_at_its_key(gate: Gate, pytester: pytest.Pytester) -> None:
     affine(pytester.path)
     project(pytester.path, FAULTS["load_model raises"][0])
     run = gate()
@@ -207,7 +207,7 @@ def test_a_module_that_links_out_of_the_project_is_not_run(
     assert "outside the project" in problem(tmp_path)
 
 
-def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_taken_is_reported(tmp_path: Path) -> None:
     affine(tmp_path)
     project(tmp_path)
     (tmp_path / "json.py").write_text("def register(net): pass\n", "utf-8")

@@ -66,7 +66,7 @@ def why_none(environment: dict[str, str], *folders: Path) -> str:
     return fresh_python(code, json.dumps(environment), json.dumps([*map(str, folders)])).stdout.strip()
 
 
-def test_where_no_driver_is_installed_the_way_to_one_is_told(tmp_path: Path) -> None:
+def test_where_no_driver_is_installed_the_message_says_how_to_install_one(tmp_path: Path) -> None:
     assert "apt-get install mesa-vulkan-drivers" in why_none({}, tmp_path / "none", tmp_path)
 
 
@@ -77,7 +77,7 @@ def test_an_installed_driver_that_lacks_a_library_is_named(tmp_path: Path) -> No
     assert message.endswith("the installed drivers have no device here")
 
 
-def test_what_leaves_no_driver_of_those_installed_is_told() -> None:
+def test_a_variable_that_leaves_no_driver_is_named() -> None:
     message = why_none({"VK_LOADER_DRIVERS_DISABLE": "*"})
     assert message == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"
 

@@ -59,7 +59,7 @@ def test_underflow_blames_the_layer_that_made_the_value(gate: Gate, pytester: py
     assert set(fix["masks"]) >= {"eps", "rsqrt"}
 
 
-def test_nan_that_the_reference_makes_is_told_at_its_maker(
+def test_nan_of_the_reference_is_reported_at_the_layer_that_writes_it(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     networks.chain(pytester.path)

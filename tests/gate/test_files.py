@@ -61,7 +61,7 @@ def test_a_spec_that_is_no_file(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", SAID)
-def test_each_file_that_a_spec_names_is_told_with_its_place(kind: str, tmp_path: Path) -> None:
+def test_each_file_that_a_spec_names_is_reported_with_its_place(kind: str, tmp_path: Path) -> None:
     networks.chain(tmp_path)
     text = "inputs:\n  a: {in0: {file: x.npy}}\n  b: {in0: {image: x.png}}\n"
     path = networks.spec(tmp_path, text)

@@ -68,7 +68,9 @@ def test_a_spec_overrules_such_a_line(source: str, gate: Gate, pytester: pytest.
     assert "s::cpu-vs-vulkan::output:prob" in run.ids("passed")
 
 
-def test_a_spec_that_fits_neither_is_told_why(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_a_spec_that_fits_neither_is_reported_with_both_reasons(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
     convolved(pytester.path, "0=3 1=12 2=12")
     networks.spec(pytester.path, "inputs:\n  s: {data: {constant: 1, shape: [4, 12, 12]}}\n")
     run = gate()

@@ -16,7 +16,7 @@ FP16 = "fp16-vs-fp32-vulkan"
 ONLY_FP16 = f"compare: [{FP16}]\n"
 
 
-def test_a_known_failure_is_not_for_masks_to_mend(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_a_known_failure_is_not_for_masks_to_fix(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.two_branches(pytester.path)
     known = "known:\n" + "".join(
         f"  - {{{key}, comparison: {FP16}, reason: {reason}}}\n"
@@ -50,9 +50,7 @@ def test_what_is_known_in_one_sample_is_fixed_for_the_other(
     assert (fix["masks"], fix["verified"]) == ({"huge": 18, "down": 18}, True)
 
 
-def test_what_the_reference_does_wrong_itself_hides_no_cure(
-    gate: Gate, pytester: pytest.Pytester
-) -> None:
+def test_a_fault_of_the_reference_hides_no_fix(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.overflow_beside(pytester.path, "UnaryOp", "0=8")  # the logarithm of what is below 0
     networks.spec(pytester.path, "inputs:\n  s: {in0: {constant: -5.0}}\n" + ONLY_FP16)
     run = gate()
@@ -79,7 +77,7 @@ def test_masks_that_make_no_output_better_are_no_fix(gate: Gate, pytester: pytes
     assert (output["output"], output["before"] < 0.001) == ("out0", True)
 
 
-def test_of_several_outputs_those_are_told_that_masks_are_for(
+def test_of_several_outputs_those_that_the_masks_fix_are_named(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     networks.overflow_beside(pytester.path, "BinaryOp", "0=2 1=1 2=0.5")

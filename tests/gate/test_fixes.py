@@ -53,7 +53,7 @@ def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) 
 
 
 @pytest.mark.once
-def test_what_a_fix_costs_is_told(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_the_cost_of_a_fix_is_reported(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.two_branches(pytester.path)
     networks.spec(pytester.path, "inputs:\n  small: {in0: {constant: 5.0}}\n" + ONLY_FP16)
     fix = gate().fixes[FP16]
@@ -131,7 +131,7 @@ def test_what_fp32_cannot_do_either_is_said_to_be_beyond_masks(
 
 
 @pytest.mark.once
-def test_a_budget_that_ends_leaves_what_was_verified_so_far(
+def test_a_search_that_reaches_its_limit_keeps_what_was_verified(
     gate: Gate, example: Callable[..., Path]
 ) -> None:
     example("style_decoder", without=("other",))
@@ -145,7 +145,9 @@ def test_a_budget_that_ends_leaves_what_was_verified_so_far(
 
 
 @pytest.mark.once
-def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[..., Path]) -> None:
+def test_a_search_that_reaches_its_limit_at_once_says_so(
+    gate: Gate, example: Callable[..., Path]
+) -> None:
     example("style_decoder")
     run = gate("--ncnn-parity-fix-runs=1", "-k", f"{FP16} and sum_15")
     assert run.fixes[FP16]["masks"] == {}
@@ -155,7 +157,7 @@ def test_a_budget_that_ends_at_once_says_so(gate: Gate, example: Callable[..., P
 @pytest.mark.once
 @pytest.mark.parametrize("value", ["0", "many"])
 @pytest.mark.parametrize("name", ["fix-runs", "fix-seconds"])
-def test_a_budget_must_be_a_number_above_0(gate: Gate, name: str, value: str) -> None:
+def test_a_limit_of_a_search_must_be_a_number_above_0(gate: Gate, name: str, value: str) -> None:
     run = gate(f"--ncnn-parity-{name}={value}")
     assert run.result.ret == pytest.ExitCode.USAGE_ERROR
     assert f"--ncnn-parity-{name}={value}: expected a number" in run.result.stderr.str()

@@ -97,7 +97,7 @@ def test_an_option_of_the_gate_switches_it_on(pytester: pytest.Pytester) -> None
     assert len(report(pytester, "x.json")) == 2
 
 
-def test_a_spec_without_the_gate_is_told_how_it_is_run(pytester: pytest.Pytester) -> None:
+def test_a_spec_without_the_gate_gets_a_hint_how_to_run_it(pytester: pytest.Pytester) -> None:
     project(pytester.path)
     result = pytester.runpytest_inprocess("net.parity.yaml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -280,14 +280,14 @@ def planned(folder: Path, expect: str, more: str = "", blob: str = "l2") -> Any:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(
+def test_what_is_wrong_is_reported_with_its_place(
     expect: str, more: str, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SpecError, match=message):
         planned(tmp_path, expect, more)
 
 
-def test_an_output_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(
         SpecError, match=r"3:36: inputs\.s\.expect\.l22: .*such output; did you mean .l2.; it has l2"
     ):

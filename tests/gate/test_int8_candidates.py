@@ -83,7 +83,7 @@ FAULTS = [
 ]
 
 
-def test_the_layer_with_a_wrong_scale_is_red_and_told_which(
+def test_the_layer_with_a_wrong_scale_is_red_and_the_scale_is_named(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     for number, (layer, wrong, _) in enumerate(FAULTS):
@@ -99,13 +99,13 @@ def test_the_layer_with_a_wrong_scale_is_red_and_told_which(
         failed = [case for case in model["cases"] if case["outcome"] == "failed"]
         assert {case["cause"] for case in failed} == {"quantization"}
         headline = next(case["headline"] for case in failed if case["layer"])
-        told = {f"net{number}": words for number, (*_, words) in enumerate(FAULTS)}
-        expected = told.get(model["spec"].partition(".")[0], "no scale fits all of its input")
+        words_of = {f"net{number}": words for number, (*_, words) in enumerate(FAULTS)}
+        expected = words_of.get(model["spec"].partition(".")[0], "no scale fits all of its input")
         assert headline.endswith(expected)
 
 
 @pytest.mark.once
-def test_the_layers_to_leave_in_floats_are_found_and_mend_the_model(
+def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     wide, narrow = mobile(0), mobile(1)

@@ -157,7 +157,7 @@ def test_a_worker_that_does_not_read_its_job_is_not_waited_for() -> None:
         list(Engine(3, command).run(job))
 
 
-def test_what_is_no_message_is_told() -> None:
+def test_what_is_not_a_message_is_reported() -> None:
     command = (sys.executable, "-c", f"{GREETING}input()\nprint('hello')\ninput()")
     engine = Engine(30, command)
     with pytest.raises(EngineError, match="wrote something other than a message: 'hello'"):

@@ -65,7 +65,7 @@ def test_nothing_is_called_redundant_where_something_is_red(
 
 
 @pytest.mark.usefixtures("no_driver")
-def test_an_unsafe_mask_is_told_without_a_device(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_an_unsafe_mask_is_reported_without_a_device(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=3")
     networks.spec(pytester.path, networks.NOISE)
     run = gate()

@@ -173,7 +173,9 @@ def _names(path: Path) -> list[str]:
 
 
 @pytest.mark.once
-def test_files_that_cannot_be_compared_are_told_in_words(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_files_that_cannot_be_compared_are_reported_in_words(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
     optimized.export(pytester.path)
     compared(pytester.path)
     run = gate()

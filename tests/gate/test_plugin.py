@@ -10,7 +10,7 @@ import pytest
 from conftest import Gate, fresh_python
 
 
-def test_help_tells_the_options(pytester: pytest.Pytester) -> None:
+def test_help_lists_the_options(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--help")
     result.stdout.fnmatch_lines(
         [
@@ -175,7 +175,7 @@ def test_the_first_line_of_a_failure_is_its_summary(
 
 
 @pytest.mark.parametrize("ci", ["", "true"])  # in CI pytest does not cut the lines of its summary
-def test_skips_are_told_once_and_reports_of_others_have_their_place_in_the_spec(
+def test_skips_are_listed_once_and_reports_of_others_have_their_place_in_the_spec(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ci: str
 ) -> None:
     monkeypatch.setenv("CI", ci)

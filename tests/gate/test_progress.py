@@ -119,7 +119,7 @@ def test_not_with_q_nor_in_a_log_nor_under_xdist(pytester: pytest.Pytester) -> N
     assert "\x1b" not in result.stdout.str()
 
 
-def test_a_search_for_masks_tells_its_run(pytester: pytest.Pytester) -> None:
+def test_a_search_for_masks_shows_which_run_it_is_in(pytester: pytest.Pytester) -> None:
     """It need not wait: the test is about what the search says, not about how long it takes."""
     networks.underflow(pytester.path)
     spec = "inputs:\n  zeros: {in0: {constant: -1}}\ncompare: [fp16-vs-fp32-vulkan]\n"

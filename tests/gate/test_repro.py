@@ -201,7 +201,7 @@ def test_underflow_is_shown_by_the_layer_that_makes_the_value(
     check_twin(moved / "fp16-range/eps", shown)
 
 
-def test_a_layer_of_ones_own_needs_the_projects_function(
+def test_a_custom_layer_needs_the_projects_function(
     gate: Gate, pytester: pytest.Pytester, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     affine(pytester.path, "1e6")
@@ -240,7 +240,7 @@ def test_names_stay_below_the_folder(gate: Gate, pytester: pytest.Pytester) -> N
     check_twin(folder, shown)
 
 
-def test_a_folder_that_cannot_be_made_is_told_at_the_start(
+def test_a_folder_that_cannot_be_made_is_reported_at_the_start(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
     networks.chain(pytester.path)

@@ -36,7 +36,7 @@ HALF = "half: {in0: {random: normal, shape: [3, 32, 32]}}"
 WHOLE = "whole: {in0: {random: normal, shape: [3, 64, 64]}}"
 
 
-def told_at(run: Run, layer: str, *more: str, sample: str = "half") -> None:
+def shape_error_at(run: Run, layer: str, *more: str, sample: str = "half") -> None:
     """In every comparison `layer` alone is red, with `more` in its message; and no fix is offered."""
     red = [f"{sample}::{comparison}::{layer}" for comparison in COMPARISONS]
     assert run.ids("failed") == red
@@ -51,7 +51,9 @@ def told_at(run: Run, layer: str, *more: str, sample: str = "half") -> None:
 def test_a_reshape_that_makes_more_than_it_gets(gate: Gate, pytester: pytest.Pytester) -> None:
     classifier(pytester, HALF, WHOLE)
     run = gate()
-    told_at(run, "view", "[4, 16, 16], 1024 elements", "[4, 1024], which needs 4096", "what to do: feed")
+    shape_error_at(
+        run, "view", "[4, 16, 16], 1024 elements", "[4, 1024], which needs 4096", "what to do: feed"
+    )
     for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan"):
         for name in ("prob", "output:out0"):
             behind = run.cases[f"half::{comparison}::{name}"]
@@ -104,7 +106,7 @@ def test_concat_of_other_sizes_kills_nothing(gate: Gate, pytester: pytest.Pytest
     net.write(pytester.path / "net")
     networks.spec(pytester.path, "inputs: {half: {in0: {random: normal, shape: [3, 24, 24]}}}\n")
     run = gate()
-    told_at(run, "cat", "[4, 24, 24] and [3, 26, 26]")
+    shape_error_at(run, "cat", "[4, 24, 24] and [3, 26, 26]")
     assert run.cases["half::cpu-vs-vulkan::output:out0"]["outcome"] == "skipped"
     assert run.cases["half::cpu-vs-vulkan::output:out1"]["outcome"] == "passed"
 
@@ -161,14 +163,14 @@ def matmul(net: Network, x: str) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_each_is_told_in_words(
+def test_each_is_reported_in_words(
     build: Callable[[Network, str], None], more: str, gate: Gate, pytester: pytest.Pytester
 ) -> None:
     net = Network()
     build(net, net.layer("Input", "in0"))
     net.write(pytester.path / "net")
     networks.spec(pytester.path, "inputs: {half: {in0: {random: normal, shape: [3, 4, 4]}}}\n")
-    told_at(gate(), "it", more, "what to do: feed")
+    shape_error_at(gate(), "it", more, "what to do: feed")
 
 
 def hinted(pytester: pytest.Pytester, more: str = "") -> None:
@@ -289,9 +291,9 @@ def test_an_input_line_gives_way_to_the_weights_and_to_the_spec(
     assert note.split()[0] in run.output
     networks.spec(
         pytester.path,
-        "inputs: {as_told: {in0: {constant: 1, shape: [12, 12, 3]}}, "
+        "inputs: {as_stated: {in0: {constant: 1, shape: [12, 12, 3]}}, "
         "other: {in0: {constant: 1, shape: [3, 9, 20]}}}\n",
     )
     run = gate()
-    assert set(run.ids("failed")) == {f"as_told::{one}::conv" for one in COMPARISONS}
+    assert set(run.ids("failed")) == {f"as_stated::{one}::conv" for one in COMPARISONS}
     assert run.report["models"][0]["notes"] == []

@@ -59,7 +59,7 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
         (0, "it is empty, and layer c1 (Convolution, line 4 of net.param) reads weights from it"),
     ],
 )
-def test_a_short_file_is_told_by_the_layer_it_ends_in(tmp_path: Path, kept: int, layer: str) -> None:
+def test_a_short_file_is_reported_by_the_layer_it_ends_in(tmp_path: Path, kept: int, layer: str) -> None:
     networks.convolution(tmp_path)
     weights = tmp_path / "net.bin"
     weights.write_bytes(weights.read_bytes()[:kept])
@@ -92,7 +92,7 @@ def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
     assert problem(tmp_path) == "net.bin: cannot be read: Is a directory"
 
 
-def test_unknown_operators_are_told_all_at_once(tmp_path: Path) -> None:
+def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     net = Network()
     x = net.layer("Input", "in0", params="0=8")
     for kind, name in (("Foo", "a"), ("ReLU", "b"), ("nn.Bar", "c"), ("Foo", "d")):
@@ -126,7 +126,7 @@ def test_weights_that_do_not_load_are_one_failure(gate: Gate, pytester: pytest.P
     assert "could not load net.param with net.bin" in run.cases["more::fp16-range::c2"]["message"]
 
 
-def test_outputs_alone_tell_it_once_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_outputs_alone_report_it_once_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path)
     (pytester.path / "net.bin").write_bytes(b"")
     networks.spec(pytester.path, SPEC)

@@ -74,6 +74,6 @@ def test_what_only_one_of_them_has_is_listed_where_it_counts() -> None:
         counterparts(beside, network(*EXPORT))
 
 
-def test_networks_without_a_layer_in_common_are_told_apart() -> None:
+def test_networks_without_a_layer_in_common_are_distinguished() -> None:
     with pytest.raises(Unlike, match=r"no layer of net\.param matches"):
         counterparts(network(*EXPORT), network(INPUT, "Softmax s 1 1 in0 out0"))

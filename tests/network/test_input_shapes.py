@@ -29,7 +29,7 @@ def test_the_weights_overrule_an_input_line_of_old_converters() -> None:
     assert misfit(OLD_ORDER, "in0", (3, 24, 20)) == ""
 
 
-def test_what_fits_neither_is_told_with_both_reasons() -> None:
+def test_what_fits_neither_is_reported_with_both_reasons() -> None:
     assert misfit(OLD_ORDER, "in0", (4, 12, 12)) == (
         "shape [4, 12, 12] has other channels than the network's Input line, [12, 12, 3]; "
         "conv (Convolution) gets [4, 12, 12], of 4 channels; its weights are for 3"
@@ -93,7 +93,7 @@ def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
         ("0=12 1=12 2=12", "Pooling pool 1 1 in0 out0 1=20", None),  # no weights
     ],
 )
-def test_the_first_weights_tell_what_is_fed_where_the_line_does_not_fit(
+def test_the_first_weights_decide_what_is_fed_where_the_line_does_not_fit(
     line: str, layer: str, shape: tuple[int, ...] | None
 ) -> None:
     gives_way = overruled(network(line, layer), "in0")
@@ -130,7 +130,7 @@ def test_shapes_flow_to_the_first_misfit() -> None:
     assert flow(graph, {"in0": (3, 4, 3)}, last=graph.names["relu"]).misfit is None
 
 
-def test_behind_what_cannot_be_told_everything_fits() -> None:
+def test_behind_an_unknown_shape_everything_fits() -> None:
     graph = network("", "OfMyOwn mine 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
     assert flow(graph, {"in0": (5, 5)}).misfit is None
     assert flow(graph, {}).shapes == {}

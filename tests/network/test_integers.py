@@ -105,7 +105,7 @@ def test_a_crop_reads_its_second_input_as_integers() -> None:
     assert integer_bits(graphs.network(*lines, crop.format("0"))) == set()
 
 
-def test_an_argmax_tells_whole_numbers_in_floats() -> None:
+def test_an_argmax_gives_whole_numbers_in_floats() -> None:
     graph = graphs.network("ArgMax m in0 best 0=0 1=3", "Split f best a b", "ReLU r b out")
     assert whole_numbers(graph) == {"best", "a", "b"}
     assert integer_bits(graph) == set()

@@ -121,7 +121,7 @@ def test_between_two_changes_a_layer_is_found_by_its_own_parameters() -> None:
     assert by_names(old, new)["c"] == "d"
 
 
-def test_twins_in_another_order_are_told_apart_by_what_reads_them() -> None:
+def test_twins_in_another_order_are_distinguished_by_what_reads_them() -> None:
     old = lines("Split s in0 1 2", "ReLU a 1 3", "ReLU b 1 4", "Softmax c 3 5", "Sigmoid d 4 6")
     new = lines("Split s in0 1 2", "ReLU x 1 4", "ReLU y 1 3", "Softmax c 3 5", "Sigmoid d 4 6")
     assert by_names(old, new) == {"in0": "in0", "s": "s", "a": "y", "b": "x", "c": "c", "d": "d"}

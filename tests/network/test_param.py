@@ -158,7 +158,7 @@ def test_of_several_layers_with_one_name_the_first_is_found() -> None:
         ("0=0 1=0 2=0", None),
     ],
 )
-def test_an_input_line_tells_the_shape_in_numpys_order(
+def test_an_input_line_gives_the_shape_in_numpys_order(
     params: str, shape: tuple[int, ...] | None
 ) -> None:
     assert network(f"Input in0 0 1 in0 {params}").shapes.get("in0") == shape
@@ -174,7 +174,7 @@ def test_an_input_line_tells_the_shape_in_numpys_order(
         ("-23330=1,3", {}),
     ],
 )
-def test_shape_hints_tell_the_shapes_of_outputs(hint: str, shapes: dict[str, tuple[int, ...]]) -> None:
+def test_shape_hints_give_the_shapes_of_outputs(hint: str, shapes: dict[str, tuple[int, ...]]) -> None:
     assert network("Input in0 0 1 in0", f"ReLU r 1 1 in0 x {hint}").shapes == shapes
 
 
@@ -184,7 +184,7 @@ def test_a_shape_hint_covers_each_output() -> None:
 
 
 @pytest.mark.parametrize("line", ["Input in0 0 1 in0 0=wide", "Input in0 0 1 in0 0=3.5"])
-def test_a_size_that_is_no_number_tells_no_shape(line: str) -> None:
+def test_a_size_that_is_not_a_number_gives_no_shape(line: str) -> None:
     assert network(line).shapes == {}
 
 

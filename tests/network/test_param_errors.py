@@ -86,7 +86,7 @@ def test_a_hint_of_shapes_for_no_output() -> None:
     assert "states the shapes of outputs, of which it has none" in error
 
 
-def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
+def test_a_cycle_is_distinguished_from_a_blob_that_nothing_writes() -> None:
     text = "7767517\n3 3\nInput in0 0 1 in0\nBinaryOp a 2 1 in0 y x\nReLU b 1 1 x y\n"
     assert errors(text) == [
         "4: layer a (BinaryOp) reads blob 'y', which no layer above it writes, but b on line 5: a "
@@ -94,7 +94,7 @@ def test_a_cycle_is_told_from_a_blob_that_nothing_makes() -> None:
     ]
 
 
-def test_everything_is_told_at_once() -> None:
+def test_everything_is_reported_at_once() -> None:
     lines = ["ReLU a 1 1 in0 x 0=no! 31=1.5 40=1 y", "ReLU", "ReLU b 1 1", "ReLU c 1 2 x y z 0=,"]
     reported = errors("7767517\n9 9\nInput in0 0 1 in0\n" + "\n".join(lines))
     assert [error.partition(":")[0] for error in reported] == ["4", "4", "4", "5", "6", "7"]
@@ -103,7 +103,7 @@ def test_everything_is_told_at_once() -> None:
     assert [error.partition(":")[0] for error in reported] == ["4", "4", "5", "6", "2"]
 
 
-def test_of_very_many_errors_the_first_are_told_at_once() -> None:
+def test_of_very_many_errors_the_first_are_reported_at_once() -> None:
     layers = "".join(f"ReLU r{i} 1 1 x{i} y{i}\n" for i in range(20_000))
     start = time.monotonic()
     reported = errors(f"7767517\n20001 99999\nInput in0 0 1 in0\n{layers}")
@@ -149,7 +149,7 @@ def test_what_is_quoted_can_be_printed(name: str) -> None:
     assert errors(f"{name}\n")
 
 
-def test_of_a_spec_its_files_and_its_param_all_errors_are_told_at_once(tmp_path: Path) -> None:
+def test_of_a_spec_its_files_and_its_param_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "net.param").write_text(HEAD + "ReLU a 1 1 in0 x 31=x\nReLU b 1 1 x y 40=1\n")
     path = tmp_path / "net.parity.yaml"
     path.write_text("model: {param: net.param, bin: net.bin}\ninputs: {a: {in0: {file: x.npy}}}\n")

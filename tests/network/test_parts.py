@@ -51,7 +51,7 @@ def units(nature: Nature) -> list[float]:
     return [nature.units[int(label)] for label in nature.parts.ravel()]
 
 
-def test_what_concat_puts_side_by_side_is_told_apart() -> None:
+def test_what_concat_puts_side_by_side_is_distinguished() -> None:
     nature = followed((*SCORED, "Concat c boxes,scores out"), {**SHAPES, "out": (5, 9)}, {"c": stack})
     assert nature.parts is not None
     assert nature.parts.shape == (5, 1)

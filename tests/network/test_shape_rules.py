@@ -186,12 +186,12 @@ FITS: list[tuple[str, Shapes]] = [
 
 
 @pytest.mark.parametrize(("text", "shapes"), FITS, ids=[f"{t} {s}" for t, s in FITS])
-def test_nothing_is_told_of_what_fits(text: str, shapes: Shapes) -> None:
+def test_nothing_is_reported_of_what_fits(text: str, shapes: Shapes) -> None:
     outputs = 2 if text.startswith("Slice") else 1
     assert misfit_of(text, *shapes, outputs=outputs) == ""
 
 
-MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes that came
+MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the shapes that came
     ("Reshape 0=1024 1=4", [(4, 16, 16)], "4096"),
     ("Reshape 0=1024", [(4, 32, 32)], "1024"),
     ("Reshape 0=-1 1=7", [(4, 32, 32)], "multiple of 7"),
@@ -317,7 +317,7 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is told beside the shapes
 
 
 @pytest.mark.parametrize(("text", "shapes", "more"), MISFITS, ids=[f"{t} {s}" for t, s, _ in MISFITS])
-def test_what_does_not_fit_is_told_with_the_shapes_that_came(
+def test_what_does_not_fit_is_reported_with_the_shapes_that_came(
     text: str, shapes: Shapes, more: str
 ) -> None:
     outputs = 2 if text.startswith("Slice") else 1
@@ -371,7 +371,7 @@ def test_hints_are_what_ncnn_takes_for_hints() -> None:
     assert graph.shapes["sum"] == (3, 16, 32)
 
 
-def test_a_hint_that_differs_is_told_at_the_layers_that_read_or_make_the_blob() -> None:
+def test_a_hint_that_differs_is_reported_at_the_layers_that_read_or_write_the_blob() -> None:
     graph = parse(HINTED, "net.param")
     shapes = {"in0": (3, 48, 40), "left": (3, 16, 32), "right": (3, 16, 32), "pooled": (3, 8, 16)}
     said = contradicted(graph.layers[1], graph.hints, shapes)

@@ -53,7 +53,7 @@ def test_a_recorded_input_that_does_not_exist(source: str, tmp_path: Path) -> No
 # -- inputs --------------------------------------------------------------------------------------
 
 
-def test_unknown_and_missing_inputs_are_both_told(tmp_path: Path) -> None:
+def test_unknown_and_missing_inputs_are_both_reported(tmp_path: Path) -> None:
     missing, unknown = errors(tmp_path, SPEC.replace("in0:", "in1:"))
     assert missing == "2:10: inputs.noise: the network's input 'in0' is missing"
     assert unknown == (
@@ -145,7 +145,7 @@ def test_a_name_the_network_does_not_have(text: str, error: str, tmp_path: Path)
     assert any(re.match(error, line) for line in reported), reported
 
 
-def test_every_error_is_told_at_once(tmp_path: Path) -> None:
+def test_every_error_is_reported_at_once(tmp_path: Path) -> None:
     text = SPEC.replace("in0:", "in9:") + (
         "layers: {include: [a*, b*]}\n"
         "tolerance: {layers: {c*: {atol: 1}, d*: {atol: 1}}, outputs: {e*: {atol: 1}}}\n"
@@ -163,7 +163,7 @@ def test_every_error_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[0]conv", "conv[a-b]"])
-def test_a_name_with_brackets_is_meant_as_it_stands(name: str, tmp_path: Path) -> None:
+def test_a_name_with_brackets_is_taken_literally(name: str, tmp_path: Path) -> None:
     network = NETWORK.replace("conv_1", name).replace("out0", name)
     text = SPEC + (
         f"layers: {{include: ['{name}']}}\n"
@@ -174,7 +174,7 @@ def test_a_name_with_brackets_is_meant_as_it_stands(name: str, tmp_path: Path) -
     assert [layer.name for layer in plan(tmp_path, text, network).layers] == [name]
 
 
-def test_a_known_output_with_brackets_is_meant_as_it_stands(tmp_path: Path) -> None:
+def test_a_known_output_with_brackets_is_taken_literally(tmp_path: Path) -> None:
     planned = plan(
         tmp_path,
         SPEC + "known: [{output: 'out[0]', reason: as ever}]",

@@ -98,7 +98,7 @@ def test_an_embed_of_unknown_size_takes_any_whole_number(tmp_path: Path) -> None
     ],
 )
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_the_type_of_an_array_stands_in_its_header(
+def test_the_type_of_an_array_is_read_from_its_header(
     kind: str, integers: bool, version: tuple[int, int], tmp_path: Path
 ) -> None:
     with (tmp_path / "x.npy").open("wb") as file:
@@ -250,7 +250,7 @@ def test_blobs_that_lead_nowhere_or_are_not_there(
     assert any(re.match(problem, one) for one in reported), reported
 
 
-def test_an_inner_blob_needs_a_shape_that_the_param_may_tell(tmp_path: Path) -> None:
+def test_an_inner_blob_needs_a_shape_that_the_param_may_state(tmp_path: Path) -> None:
     text = FED.replace("BLOBS", "sum: {constant: 1}")
     (error,) = errors(tmp_path, text, HEADS)
     expected = "the key 'shape' is missing, and net.param does not state the shape either"

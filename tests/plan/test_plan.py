@@ -205,12 +205,12 @@ def test_layer_patterns_lie_over_the_precision_the_later_over_the_earlier(load) 
 
 
 @pytest.mark.parametrize("given_keys", [{"atol": 0.0}, {"rtol": 1.0}, {"scaled": 2.0}])
-def test_one_part_of_the_budget_replaces_all_of_it(given_keys: dict[str, float]) -> None:
+def test_one_part_of_the_tolerance_replaces_all_of_it(given_keys: dict[str, float]) -> None:
     base = Tolerance(1.0, 1.0, 1.0, cosine=0.9, sqnr_db=30.0)
     assert base.updated(given_keys) == Tolerance(**given_keys, cosine=0.9, sqnr_db=30.0)
 
 
-def test_a_condition_on_the_whole_leaves_the_budget() -> None:
+def test_a_condition_on_the_whole_keeps_the_tolerance() -> None:
     base = Tolerance(1.0, 2.0, 3.0, cosine=0.9)
     assert base.updated({"cosine": 0.5}) == Tolerance(1.0, 2.0, 3.0, cosine=0.5)
     assert base.updated({}) == base

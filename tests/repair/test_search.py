@@ -27,7 +27,7 @@ def test_a_seed_larger_than_needed_is_shrunk() -> None:
     assert result.masks == strong(3, 9)
 
 
-def test_several_faults_are_cured_together() -> None:
+def test_several_faults_are_fixed_together() -> None:
     seed = strong(1, 2, 6, 11, 12)
     assert search(chain(seed=seed), Asked(needs(seed))).masks == seed
 
@@ -78,14 +78,14 @@ def test_without_a_seed_it_starts_from_everything_where_less_is_too_little(
 
 
 @pytest.mark.parametrize(("price", "taken"), [(lambda masks: -min(masks), 10), (min, 2), (len, 2)])
-def test_of_two_cures_that_nothing_points_at_the_cheaper_is_taken(
+def test_of_two_fixes_that_no_evidence_points_at_the_cheaper_is_taken(
     price: Callable[[Masks], float], taken: int
 ) -> None:
     either = Asked(lambda masks: bool({2, 10} & masks.keys()))
     assert search(chain(price=price), either).masks == {taken: WEAK}
 
 
-def test_of_two_cures_the_one_pointed_at_is_taken() -> None:
+def test_of_two_fixes_the_one_that_the_evidence_points_at_is_taken() -> None:
     either = Asked(lambda masks: bool({2, 10} & masks.keys()))
     assert search(chain(seed=strong(10), price=min), either).masks == {10: WEAK}
 
@@ -110,7 +110,7 @@ def test_whatever_it_starts_from_a_layer_loses_just_what_it_must(seed: int, want
     assert (result.masks, result.complete) == ({3: wanted}, True)
 
 
-def test_where_either_is_a_cure_the_cheaper_is_taken() -> None:
+def test_where_either_is_a_fix_the_cheaper_is_taken() -> None:
     either = Asked(lambda masks: masks.get(3, 0) != 0)
     assert search(chain(light=LIGHT, seed={3: WEAK}), either).masks == {3: DIRECT}
 

@@ -85,7 +85,7 @@ def test_what_adds_up_over_many_layers_takes_as_many_as_are_needed() -> None:
         if left <= 10.0**-1.5:
             break
         needed, left = needed + 1, left - one
-    assert len(search.chosen) <= 1.2 * needed  # groups of two are not all told apart
+    assert len(search.chosen) <= 1.2 * needed  # some groups of two are not distinguished
     assert len(model.known) < 150
 
 

@@ -28,8 +28,8 @@ def test_what_is_required_may_be_enough() -> None:
 def test_a_required_layer_keeps_the_bits_it_needs_beside_them() -> None:
     needed = Asked(lambda masks: masks.get(3) == 18)
     assert search(chain(4, seed={3: 18}, required={3: 16}), needed).masks == {3: 18}
-    spare = Asked(lambda masks: bool(masks.get(3)))
-    assert search(chain(4, seed={3: 18}, required={3: 16}), spare).masks == {3: 16}
+    redundant = Asked(lambda masks: bool(masks.get(3)))
+    assert search(chain(4, seed={3: 18}, required={3: 16}), redundant).masks == {3: 16}
 
 
 # -- on a CPU with 16 bits, a strong mask wants its makers' values in fp32 -------------------------

@@ -129,19 +129,19 @@ def test_what_is_right_without_fp16_arithmetic_loses_just_that(cause: str) -> No
     assert seed(graph, Fault(graph.names["conv"], cause, without_arithmetic=True)) == {"conv": 1}
 
 
-def test_a_value_beyond_fp16_is_not_cured_by_arithmetic_alone() -> None:
+def test_a_value_beyond_fp16_is_not_fixed_by_arithmetic_alone() -> None:
     graph = network(*RESIDUAL)
     fault = Fault(graph.names["conv"], "storage-overflow", without_arithmetic=True)
     assert seed(graph, fault, wide=1e5) == {"conv": 18, "relu": 18}
 
 
 @pytest.mark.parametrize("cause", ["precision", "device", "shader", "nondeterministic"])
-def test_what_arithmetic_does_not_cure_leaves_the_device(cause: str) -> None:
+def test_what_arithmetic_does_not_fix_leaves_the_device(cause: str) -> None:
     graph = network(*RESIDUAL)
     assert seed(graph, Fault(graph.names["conv"], cause)) == {"conv": 18}
 
 
-def test_faults_of_several_kinds_are_cured_together() -> None:
+def test_faults_of_several_kinds_are_fixed_together() -> None:
     graph = network(*RESIDUAL, relu=2)
     faults = [
         Fault(graph.names["conv"], "storage-overflow"),

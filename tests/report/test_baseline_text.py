@@ -24,7 +24,7 @@ def test_a_baseline_that_was_cut_short_says_so(tmp_path: Path) -> None:
     assert list(baseline_text.lines(report, -1)) == ["against saved.json: nothing is worse"]
 
 
-def test_many_regressions_are_told_in_short(tmp_path: Path) -> None:
+def test_many_regressions_are_reported_in_short(tmp_path: Path) -> None:
     report = reports.report(graphs.network(*graphs.CHAIN), [f"s{n}" for n in range(9)])
     (tmp_path / "saved.json").write_text(json.dumps(report), "utf-8")
     for sample in report["models"][0]["samples"]:

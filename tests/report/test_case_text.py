@@ -51,7 +51,7 @@ def test_integers_are_printed_with_all_their_digits() -> None:
     assert "1234567" in share(record)
 
 
-def test_what_might_have_been_out_of_tolerance_is_told_beside_the_tolerance() -> None:
+def test_what_else_is_allowed_is_reported_beside_the_tolerance() -> None:
     assert RED.metrics is not None
     also = "share 0.01 of the elements anywhere"
     red = replace(RED, metrics=replace(RED.metrics, also_allowed=also))
@@ -85,7 +85,7 @@ def test_names_in_the_parts_are_printable() -> None:
     assert all(text.isprintable() for text in [*texts, *record["evidence"]])
 
 
-def test_a_fault_of_the_spec_tells_its_place(tmp_path: Path) -> None:
+def test_a_fault_of_the_spec_has_its_place(tmp_path: Path) -> None:
     where = plans.loaded(tmp_path).spec.at("model", "bin")
     message = case_text.of_files(Diagnosis("load", "too short", ("ends at byte 9",)), where)
     assert message.text == f"{tmp_path}/net.parity.yaml:1:32: too short\nends at byte 9"

@@ -53,7 +53,7 @@ def test_what_is_red_again_has_what_differs_alone() -> None:
     ]
 
 
-def test_a_fix_is_told_again_where_it_is_another() -> None:
+def test_a_fix_is_shown_again_where_it_differs() -> None:
     first, second = of("face", "fp16-vs-fp32-vulkan"), of("face", "fp16-range")
     same = [fix("sum"), fix("sum", "fp16-range", how="ran otherwise", cost=None)]
     assert not any("31=18" in line for line in failure_list.again(second, first, same) or [])
@@ -65,7 +65,7 @@ def test_a_fix_is_told_again_where_it_is_another() -> None:
     assert "  no fix: all masks are wrong" in (again or [])
 
 
-def test_an_error_is_told_again_unless_it_is_the_same() -> None:
+def test_an_error_is_shown_again_unless_it_is_the_same() -> None:
     """It has no parts; of a hundred cases that the same error ended one shows it."""
     error, same, other = (
         of(sample, "fp16-range", cause=None, **message(text))
@@ -121,7 +121,7 @@ def test_ids_are_shortened_alike_in_all_lines() -> None:
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a/x/y/z", "b/x/y/z"), ("a" * 60 + "1", "a" * 60 + "2")])
 @pytest.mark.parametrize("width", [60, 70, 80])
-def test_specs_of_one_file_name_are_told_apart(names: tuple[str, str], width: int) -> None:
+def test_specs_of_one_file_name_are_distinguished(names: tuple[str, str], width: int) -> None:
     specs = tuple(f"{name}/{'decoder' * 3}.parity.yaml" for name in names)
     cases = [of("face", "fp16-range", spec) for spec in specs]
     lines = printed(*cases, width=width, specs=specs)

@@ -48,7 +48,7 @@ def test_masks_come_before_what_else_there_is() -> None:
     assert "  instead: the option is right as well: outputs within 0.02, 3 ms" in rest
 
 
-def test_several_outputs_are_told_apart() -> None:
+def test_several_outputs_are_distinguished() -> None:
     one = fix(1)
     one["outputs"] = [{"output": "boxes", "before": "inf", "after": 0.01}]
     assert not any("boxes" in line for line in fix_text.lines(one)), "the line above says it"
@@ -88,7 +88,7 @@ def test_nothing_else_comes_first(other: AlternativeRecord) -> None:
     assert fix_text.masks(fix(40, other)).endswith("conv_11 31=18 and 28 more")
 
 
-def test_layers_to_leave_in_floats_are_told_with_the_lines_of_the_table() -> None:
+def test_layers_to_leave_in_floats_are_listed_with_the_lines_of_the_table() -> None:
     names = [f"conv_{number}" for number in range(fix_text.MAX_LINES + 2)]
     floats = fix(0)
     floats["in_float"] = names[:2]

@@ -98,7 +98,7 @@ def test_a_run_cut_short_and_one_that_compared_nothing() -> None:
     ]
 
 
-def test_one_fix_for_several_comparisons_stands_once_in_the_summary() -> None:
+def test_one_fix_for_several_comparisons_appears_once_in_the_summary() -> None:
     report = document([case(1)], patch="+x 31=18")
     (fix,) = report["models"][0]["fixes"]
     other = {**fix, "comparison": "fp16-range"}

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.report import highlights
 ATOL = {"atol": 1.0, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}
 
 
-def test_the_worst_is_the_one_that_used_most_of_its_budget() -> None:
+def test_the_worst_is_the_one_that_used_most_of_its_tolerance() -> None:
     """1e-9 of a budget given as atol alone is not worse than 99 % of it."""
     cases = [
         case("tiny", metrics=metrics(1e-9, used=1e-9), tolerance=ATOL),

@@ -94,7 +94,7 @@ def test_the_verdict_the_cause_and_the_patch_stand_there_without_a_script() -> N
     assert "25.6 -> 26.1 ms" in text(repair)
 
 
-def test_where_a_spec_is_at_fault_its_place_stands_before_the_headline() -> None:
+def test_where_a_spec_is_at_fault_its_place_precedes_the_headline() -> None:
     place = {"line": 4, "column": 9}
     refused = documents.red("l1", "load", headline="ncnn reads no weights", details=[], place=place)
     output = documents.red("x", layer=None, output="out0", headline="not the recording's", evidence=[])
@@ -104,7 +104,7 @@ def test_where_a_spec_is_at_fault_its_place_stands_before_the_headline() -> None
     assert "output out0: not the recording's fp16-vs-fp32-vulkan (noise)" in main
 
 
-def test_the_case_that_passed_by_the_least_is_named_whatever_the_budget_is_made_of() -> None:
+def test_the_case_that_passed_by_the_least_is_named_whatever_the_tolerance_consists_of() -> None:
     exact = {"atol": 1e-3, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}
     close = documents.metrics(3e-4, least_scaled=0.0, used=0.97)
     cases = [
@@ -116,7 +116,7 @@ def test_the_case_that_passed_by_the_least_is_named_whatever_the_budget_is_made_
     assert "closest to its limit: close, 97% of its tolerance" in main
 
 
-def test_one_option_that_does_what_dozens_of_masks_do_stands_before_them() -> None:
+def test_one_option_that_does_what_dozens_of_masks_do_precedes_them() -> None:
     names = [f"l{number}" for number in range(20)]
     setup = {"device": "vulkan", "precision": "fp16-storage", "options": {}}
     option = {"name": "use_fp16_arithmetic=False for the whole network", "setup": setup}
@@ -137,7 +137,7 @@ def test_one_option_that_does_what_dozens_of_masks_do_stands_before_them() -> No
     assert "is right as well" in text(card)
 
 
-def test_where_no_masks_mend_it_the_reason_stands_in_place_of_a_patch() -> None:
+def test_where_no_masks_fix_it_the_reason_replaces_the_patch() -> None:
     none = documents.fix("l1", masks={}, lines=[], before=[], patch="", how="fp32 is wrong as well")
     model = documents.model([documents.red("l1")], [documents.layer("l1")], fixes=[none])
     (card,) = elements(parsed(render(documents.document(model))), "article")
@@ -158,7 +158,7 @@ def test_layers_to_leave_in_floats_stand_there_with_the_lines_of_the_table() -> 
     assert "No mask" not in text(page)
 
 
-def test_notices_regressions_and_a_run_that_was_cut_short_are_told() -> None:
+def test_notices_regressions_and_a_run_that_was_cut_short_are_reported() -> None:
     notice = {"kind": "redundant", "layer": "l1", "mask": 16, "what": "right without it"}
     model = documents.model([documents.case("l1")], [documents.layer("l1")], masks=[notice])
     more = {

@@ -59,7 +59,7 @@ def test_elsewhere_nothing_is_said_of_the_input(cases: list[Any]) -> None:
     assert doubt(*cases) == []
 
 
-def test_values_that_did_not_blow_up_are_not_told() -> None:
+def test_values_that_did_not_blow_up_are_not_mentioned() -> None:
     assert "values" not in doubt(red("noise", largest=3.0))[0]
 
 

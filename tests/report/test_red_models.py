@@ -123,7 +123,7 @@ def test_that_the_input_is_doubted_is_said_where_there_is_room(width: int, shown
     assert lines(doubted, width=width) == shown.split("\n")
 
 
-def test_the_first_layer_stands_for_all_and_an_output_where_there_is_none() -> None:
+def test_the_first_layer_is_named_for_all_and_an_output_where_there_is_none() -> None:
     output = red("x", layer=None, output="out0", type=None)
     later, first = red("l7", number=7), red("l3", "underflow", number=3)
     (line,) = lines(of("a.parity.yaml", output, later, first), width=120)
@@ -132,7 +132,7 @@ def test_the_first_layer_stands_for_all_and_an_output_where_there_is_none() -> N
     assert line.startswith("a.parity.yaml: output out0: storage-overflow; ")
 
 
-def test_no_fix_and_an_error_are_told_as_such() -> None:
+def test_no_fix_and_an_error_are_reported_as_such() -> None:
     none = fix("l1", masks={}, lines=[], how="every mask is wrong")
     assert lines(of("a.parity.yaml", red("l1"), fixes=[none])) == [
         "a.parity.yaml: l1 (ReLU): storage-overflow; no fix: every mask is wrong"
@@ -143,7 +143,7 @@ def test_no_fix_and_an_error_are_told_as_such() -> None:
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80])
 @pytest.mark.parametrize("names", [("a", "b"), ("a/x/y/z", "b/x/y/z"), ("a" * 60 + "1", "a" * 60 + "2")])
-def test_specs_of_one_name_keep_what_tells_them_apart(names: tuple[str, str], width: int) -> None:
+def test_specs_of_one_name_keep_what_distinguishes_them(names: tuple[str, str], width: int) -> None:
     specs = [f"{name}/{'decoder' * 3}.parity.yaml" for name in names]
     shown = lines(*(of(spec, red("l1"), fixes=[fix("l1")]) for spec in specs), width=width)
     firsts = [line for line in shown if not line.startswith("  ")]

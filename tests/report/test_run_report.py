@@ -58,7 +58,7 @@ def test_of_two_verdicts_the_red_one_counts(report: RunReport) -> None:
     assert [case["outcome"] for case in model(report)["cases"]] == ["failed"]
 
 
-def test_what_two_workers_tell_stands_once(report: RunReport) -> None:
+def test_what_two_workers_report_appears_once(report: RunReport) -> None:
     for name in ("a", "b"):
         report.take(carried(name, masks=[dict(NOTICE)], notes=["odd"], environment=dict(WORKER)))
     assert (model(report)["masks"], model(report)["notes"]) == ([NOTICE], ["odd"])
@@ -82,7 +82,7 @@ def test_the_network_may_come_with_a_later_case(report: RunReport) -> None:
     assert [case["type"] for case in model(report)["cases"]] == ["ReLU", None, None]
 
 
-def test_what_a_worker_does_not_tell_is_not_unlearned(report: RunReport) -> None:
+def test_what_a_worker_does_not_report_is_not_forgotten(report: RunReport) -> None:
     report.take(carried("a", environment=WORKER))
     report.take(carried("b", environment=network_records.worker_environment({}, [], {})))
     assert report.document()["environment"]["numpy"] == "2.0"

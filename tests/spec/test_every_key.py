@@ -72,7 +72,7 @@ def line_of(data: Any, path: Keys) -> int:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
-def test_a_key_of_the_wrong_kind_is_told_where_it_stands(path: Keys, tmp_path: Path) -> None:
+def test_a_key_of_the_wrong_kind_is_reported_at_its_place(path: Keys, tmp_path: Path) -> None:
     refused = 0
     for value in KINDS:
 
@@ -93,7 +93,7 @@ def test_a_key_of_the_wrong_kind_is_told_where_it_stands(path: Keys, tmp_path: P
 
 
 @pytest.mark.parametrize("path", KNOWN, ids=lambda path: ".".join(map(str, path)))
-def test_a_key_that_is_misspelt_is_told_with_the_one_that_was_meant(path: Keys, tmp_path: Path) -> None:
+def test_a_misspelt_key_is_reported_with_the_nearest_one(path: Keys, tmp_path: Path) -> None:
     key = path[-1]
 
     def misspell(container: Any, key: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_key_that_is_misspelt_is_told_with_the_one_that_was_meant(path: Keys, 
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if isinstance(path[-1], str)], ids=str)
-def test_a_key_that_stands_twice_is_told(path: Keys, tmp_path: Path) -> None:
+def test_a_key_that_appears_twice_is_reported(path: Keys, tmp_path: Path) -> None:
     lines = json.dumps(DATA, indent=1).split("\n")
     number = line_of(DATA, path) - 1
     indent, key = re.match(r'( *)("(?:[^"\\]|\\.)*")', lines[number]).groups()
@@ -120,7 +120,7 @@ def test_a_key_that_stands_twice_is_told(path: Keys, tmp_path: Path) -> None:
         spec.load(tmp_path / "net.parity.yaml")
 
 
-def test_a_key_that_is_missing_is_told_or_has_a_default(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_or_has_a_default(tmp_path: Path) -> None:
     needed = set()
     for path in PATHS:
 

@@ -89,7 +89,7 @@ def test_the_first_layers_say_what_an_input_is(layers: list[str], written: str) 
     assert source(*layers) == written
 
 
-def test_channels_are_told_behind_layers_that_keep_them() -> None:
+def test_channels_are_known_behind_layers_that_keep_them() -> None:
     """As of an upscaler that takes the mean off, three values of its own, before it convolves."""
     layers = (
         "MemoryData mean 0 1 mean 0=1 1=1 2=3",
@@ -130,7 +130,7 @@ def test_a_network_that_scales_pixels_itself_is_fed_with_pixels(operation: str, 
         # a table of places
         (["Embed tok 1 1 in0 a 0=4 1=9 3=36", "MemoryData places 0 1 p 0=4 1=7",
           "BinaryOp add 2 1 a p b 0=0"], (7,)),
-        # of the height alone something is told
+        # only the height is known
         (["Convolution c 1 1 in0 a 0=4 1=1 6=12", "Permute turn 1 1 a b 0=2",
           "InnerProduct rows 1 1 b c 0=4 2=1"], (3, "HEIGHT", "WIDTH")),
         # any multiple of 32
@@ -138,7 +138,7 @@ def test_a_network_that_scales_pixels_itself_is_fed_with_pixels(operation: str, 
           "BinaryOp add 2 1 b in0x c"], None),
     ],
 )  # fmt: skip
-def test_the_layers_tell_the_size_where_only_one_fits(
+def test_the_layers_determine_the_size_where_only_one_fits(
     layers: list[str], axes: tuple[int | str, ...] | None
 ) -> None:
     if axes is None:
@@ -161,7 +161,7 @@ def test_a_size_that_is_free_is_asked_for() -> None:
     assert known[1] == (3, 32, "WIDTH")
 
 
-def test_an_input_line_at_odds_with_the_weights_gives_way_to_them() -> None:
+def test_an_input_line_that_contradicts_the_weights_is_ignored() -> None:
     assert source(CONVOLUTION, line="0=3 1=12 2=16").endswith("shape: [3, 12, 16]}")
     assert comments(CONVOLUTION, line="0=3 1=12 2=16")[:3] == [
         "# The Input line states [16, 12, 3], which contradicts the weights or layers:",
@@ -251,7 +251,7 @@ def test_a_size_that_pnnx_leaves_open_is_asked_for(tmp_path: Path) -> None:
     assert source(CONVOLUTION, folder=tmp_path).endswith("shape: [3, HEIGHT, 160]}")
 
 
-def test_a_script_of_another_network_tells_nothing(tmp_path: Path) -> None:
+def test_a_script_of_another_network_gives_no_shapes(tmp_path: Path) -> None:
     (tmp_path / "net_ncnn.py").write_text(SCRIPT.replace("1, 3, 224", "1, 4, 224"))
     assert source(CONVOLUTION, folder=tmp_path).endswith("shape: [3, HEIGHT, WIDTH]}")
 

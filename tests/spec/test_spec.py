@@ -87,7 +87,7 @@ def test_a_built_in_comparison(name: str, sides: list[str], tmp_path: Path) -> N
     assert [f"{c.reference} -> {c.candidate}" for c in built_in] == sides
 
 
-def test_places_are_told_by_path(tmp_path: Path) -> None:
+def test_places_are_found_by_path(tmp_path: Path) -> None:
     loaded = load(tmp_path, WHOLE)
     assert loaded.line("inputs", "portrait") == 7
     assert str(loaded.at("masks", "sum_249")) == f"{tmp_path}/net.parity.yaml:30:18"
@@ -134,7 +134,7 @@ def test_a_sample_name_must_fit_a_node_id(name: str, tmp_path: Path) -> None:
     assert error.startswith("2:10: inputs.")
 
 
-def test_every_error_is_told_at_once_in_the_files_order(tmp_path: Path) -> None:
+def test_every_error_is_reported_at_once_in_the_files_order(tmp_path: Path) -> None:
     text = """\
 model: {param: net.param}
 inputs:
@@ -147,7 +147,7 @@ unknown: 1
     assert places == ["1:1", "3:25", "3:32", "4:28", "4:34", "5:12", "6:1"]
 
 
-def test_of_very_many_errors_the_first_are_told_at_once(tmp_path: Path) -> None:
+def test_of_very_many_errors_the_first_are_reported_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     reported = errors(tmp_path, LEAST + "masks:\n" + "".join(f"  l{i}: x\n" for i in range(20_000)))
     assert time.monotonic() - start < 60.0
@@ -155,7 +155,7 @@ def test_of_very_many_errors_the_first_are_told_at_once(tmp_path: Path) -> None:
     assert (reported[0][:4], reported[-1]) == ("4:7:", "... and more")
 
 
-def test_every_missing_key_is_told(tmp_path: Path) -> None:
+def test_every_missing_key_is_reported(tmp_path: Path) -> None:
     assert errors(tmp_path, "model: {}\ncompare: [shipped]\n") == [
         "1:1: model: the key 'param' is missing",
         "1:1: model: the key 'bin' is missing",

@@ -62,7 +62,7 @@ def test_a_wrong_own_comparison_is_one_error(own: str, error: str, tmp_path: Pat
     assert re.search(error, reported[0])
 
 
-def test_every_unknown_comparison_is_told_at_its_own_place(tmp_path: Path) -> None:
+def test_every_unknown_comparison_is_reported_at_its_own_place(tmp_path: Path) -> None:
     reported = errors(tmp_path, "cpu-vs-vulcan, fp16-range, shiped")
     assert len(reported) == 2, reported
     assert re.match("3:11: .*'cpu-vs-vulcan'; did you mean 'cpu-vs-vulkan'", reported[0])

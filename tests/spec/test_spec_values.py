@@ -9,7 +9,7 @@ from spec_texts import LEAST, errors
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999"])
 @pytest.mark.parametrize("key", ["atol", "rtol", "scaled", "cosine", "sqnr_db", "share"])
-def test_a_budget_must_be_finite(key: str, value: str, tmp_path: Path) -> None:
+def test_a_tolerance_must_be_finite(key: str, value: str, tmp_path: Path) -> None:
     (error,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{key}: {value}}}}}")
     assert error.startswith(f"3:{22 + len(key)}: tolerance.fp16.{key}: ")
     assert re.search(r"found -?(nan|inf)$", error)
@@ -18,7 +18,7 @@ def test_a_budget_must_be_finite(key: str, value: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "budget", ["atol: -1", "rtol: -1e-9", "scaled: -0.1", "cosine: 1.01", "share: 2"]
 )
-def test_a_budget_must_make_sense(budget: str, tmp_path: Path) -> None:
+def test_a_tolerance_must_make_sense(budget: str, tmp_path: Path) -> None:
     (error,) = errors(tmp_path, LEAST + f"tolerance: {{fp16: {{{budget}}}}}")
     assert "input should be" in error
 

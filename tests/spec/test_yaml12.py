@@ -113,7 +113,7 @@ def test_duplicate_keys_are_named_with_both_places() -> None:
     assert problems("top:\n  x: {b: 1, 'b': 2}") == ["2:13: key 'b' appears twice, first on line 2"]
 
 
-def test_a_key_that_stands_three_times_points_to_the_first() -> None:
+def test_a_key_that_appears_three_times_points_to_the_first() -> None:
     assert [p.split()[-1] for p in problems("a: 1\na: 2\na: 3\n")] == ["1", "1"]
 
 
@@ -132,7 +132,7 @@ def test_a_key_must_be_plain() -> None:
     assert problems("? [a, b]\n: 1\n") == ["1:3: a key must be plain text"]
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     reported = problems("a: !x 1\nb: 1\nb: 2\n? {c: d}\n: 3\n")
     assert [problem.split(": ")[0] for problem in reported] == ["1:4", "3:1", "4:3"]
 

@@ -106,7 +106,7 @@ def test_pytest_is_known_to_the_plugin_and_its_nodes_and_ncnn_to_the_worker() ->
     assert {room(module) for module in users("ncnn")} == {"worker"}
 
 
-def test_imports_point_downwards_and_the_worker_stands_apart() -> None:
+def test_imports_point_downwards_and_the_worker_is_separate() -> None:
     assert {room(module) for module in PATHS} - {""} == {*FLOOR, "worker"}
     for one, other in ((module, used) for module in PATHS for used in inside(module)):
         if room(one) == "worker":

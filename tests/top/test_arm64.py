@@ -47,7 +47,7 @@ def test_a_package_index_out_of_reach_is_named(tmp_path: Path, monkeypatch: pyte
     assert str(caught.value) == f"the packages for ARM64 could not be listed: {warning}"
 
 
-def test_a_python_without_pip_is_told_how_to_get_it(
+def test_a_python_without_pip_gets_advice_on_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -38,7 +38,7 @@ DENIED = "/home/pi/python: 2: exec: /opt/python: Permission denied"
         ("python", 126, DENIED, "python3 cannot be run there"),
     ],
 )
-def test_what_kept_a_worker_from_greeting_is_told_by_who_said_it(
+def test_what_kept_a_worker_from_greeting_depends_on_who_said_it(
     kind: str, status: int | None, said: str, why: str
 ) -> None:
     worker = Worker("pi", kind, ("python3",), "board")

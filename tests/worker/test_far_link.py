@@ -68,14 +68,14 @@ def linked(tmp_path: Path) -> Callable[[str], Link]:
         ("say('{\"bytes\": 0}\\nanother\\n')", "its answer ends with 'another'"),
     ],
 )
-def test_what_is_no_answer_is_told(linked: Callable[[str], Link], then: str, said: str) -> None:
+def test_what_is_not_an_answer_is_reported(linked: Callable[[str], Link], then: str, said: str) -> None:
     one = linked(then + "\nstdin.read()")
     assert one.greet(None, 30)["hello"] == 1
     with pytest.raises(Garbled, match=said):
         one.ask({"do": "run"}, [], 30)
 
 
-def test_a_line_without_end_is_told(
+def test_a_line_without_end_is_reported(
     linked: Callable[[str], Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "LONGEST_LINE", 1 << 20)
@@ -135,7 +135,7 @@ def test_a_notice_of_an_end_is_believed_with_the_secret_of_this_link_alone(
         ("import sys; sys.exit('no such thing')", Ended),
     ],
 )
-def test_what_does_not_greet_is_told(
+def test_what_does_not_greet_is_reported(
     linked: Callable[[str, str], Link], before: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -172,7 +172,7 @@ CHANGES = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
 @example(changes=[])
-def test_any_bytes_are_an_answer_or_are_told(
+def test_any_bytes_are_an_answer_or_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[int, int, bytes]]
 ) -> None:
     said = CONVERSATION

@@ -146,7 +146,7 @@ def test_what_a_search_made_is_forgotten_with_it(tmp_path: Path) -> None:
     assert (len(first), none) == (3, [])
 
 
-def test_a_profile_measures_the_values_and_tells_where_layers_run(tmp_path: Path) -> None:
+def test_a_profile_measures_the_values_and_says_where_layers_run(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]\nmasks: {c2: 18}")
     asked = jobs.profile(plan, "noise", plan.spec.comparisons[0], 1)
     (profile,) = (m["answer"] for m in talk(asked) if "answer" in m)
@@ -172,7 +172,7 @@ def test_networks_are_timed_in_turns(tmp_path: Path) -> None:
     )
 
 
-def test_a_network_that_cannot_run_is_told_of_and_the_others_are_timed(tmp_path: Path) -> None:
+def test_a_network_that_cannot_run_is_reported_and_the_others_are_timed(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]")
     asked = jobs.time(plan, "noise", [(Setup("vulkan:99"), 0), (Setup(), 0)], [], 1)
     (timings,) = (m["answer"] for m in talk(asked) if "answer" in m)
@@ -193,7 +193,7 @@ def refused(broken: Judge) -> str:
     return str(caught.value)
 
 
-def test_an_error_of_ours_is_told_and_is_no_crash(tmp_path: Path) -> None:
+def test_an_error_of_ours_is_reported_and_is_no_crash(tmp_path: Path) -> None:
     broken = replace(job(planned(tmp_path, "[cpu-vs-vulkan]")), trajectory=99)
     message = refused(broken)
     assert re.match(
