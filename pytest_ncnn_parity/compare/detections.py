@@ -7,6 +7,7 @@ or an overlap near a threshold comes down on the other side of it. So rows are m
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ COLUMNS = 6  # class, score, and x and y of two corners
 SCORE_SCALE = 0.5  # as for any other probability; errors of 0.003 were seen
 # how far a box may be off, as a share of its size plus its score, and still belong to the same object
 FARTHEST = 0.5
+TIE = 0.25  # of `scaled`: scores that differ by no more are the same; in fp16 errors are 0.003
 # a threshold decides for a few rows only; if more differ, something else is wrong
 MOST_DECIDED = 0.05
 
@@ -71,16 +73,27 @@ class Detections:
 
 
 def match(
-    candidate: Array, reference: Array, tolerance: Tolerance, thresholds: Thresholds
+    candidate: Array,
+    reference: Array,
+    tolerance: Tolerance,
+    thresholds: Thresholds,
+    found: Array | None = None,
 ) -> Detections:
     """Compare arrays of shape (n, 6). An array of any other shape has nothing detected.
 
     A box is off by a share of its larger side, a score by one of 0.5; classes are the same or not.
+    `found`: all boxes of the reference, also those that better ones suppress. Of boxes that overlap and
+    have one score, either may be listed.
     """
     ours, theirs = (_rows(array) for array in (candidate, reference))
-    pairs = _pairs(ours, theirs, tolerance.scaled)
-    missing = [i for i in range(len(theirs)) if i not in pairs]
-    extra = sorted(set(range(len(ours))) - set(pairs.values()))
+    pairs = _pairs(ours, theirs, (2.0 * tolerance.scaled, FARTHEST))
+    swapped = 0
+    if found is not None:
+        alike = {i: j for i, j in pairs.items() if _agree(ours[j], theirs[i], tolerance)}
+        swapped = _swapped(ours, theirs, alike, _rows(found), tolerance, thresholds)
+        pairs = alike if swapped else pairs
+    missing = [i for i in range(len(theirs)) if i not in pairs and not swapped]
+    extra = [] if swapped else sorted(set(range(len(ours))) - set(pairs.values()))
     metrics = _of_pairs(ours[list(pairs.values())], theirs[list(pairs)], tolerance)
     decided = sum(
         _near_threshold(row, others, among, thresholds, tolerance.scaled)
@@ -96,7 +109,37 @@ def match(
         metrics = replace(metrics, agrees=False, failed=(str(seen), *metrics.failed))
     elif not len(ours):
         metrics = replace(metrics, forgiven=str(seen))
+    elif swapped:
+        forgiven = f"{swapped} of them stand for others that they overlap, with the same score"
+        metrics = replace(metrics, forgiven=f"{seen}; {forgiven}")
     return replace(seen, metrics=metrics)
+
+
+def _swapped(
+    ours: Array,
+    theirs: Array,
+    pairs: dict[int, int],
+    found: Array,
+    tolerance: Tolerance,
+    thresholds: Thresholds,
+) -> int:
+    """How many of our rows are listed in place of others with the same score, which they overlap.
+
+    0 unless that is all: each row that is missing overlaps one of those that are extra and is no better,
+    each that is extra overlaps a missing one, and was found by the reference as well. One may stand for
+    several.
+    """
+    missing = theirs[[i for i in range(len(theirs)) if i not in pairs]]
+    extra = ours[sorted(set(range(len(ours))) - set(pairs.values()))]
+    if not (len(missing) and len(extra) and np.isfinite(extra).all() and np.isfinite(missing).all()):
+        return 0
+    near, tie = (2.0 * tolerance.scaled,), TIE * tolerance.scaled
+    right = (
+        all(_is_suppressed(row, extra, thresholds, tolerance.scaled, tie) for row in missing)
+        and all(_is_suppressed(row, missing, thresholds, tolerance.scaled, tie) for row in extra)
+        and all(_pairs(found, row[None], near) for row in extra)
+    )
+    return len(extra) if right else 0
 
 
 def _rows(array: Array) -> Array:
@@ -111,12 +154,12 @@ def _sizes(rows: Array) -> Array:
     return np.maximum(sides, np.finfo(np.float32).tiny)
 
 
-def _pairs(ours: Array, theirs: Array, scaled: float) -> dict[int, int]:
-    """Our row for each of theirs that has one: those that agree first, then the nearest of the rest."""
+def _pairs(ours: Array, theirs: Array, within: Sequence[float]) -> dict[int, int]:
+    """Our row for each of theirs that has one: the nearest `within` a distance, or else the next."""
     pairs: dict[int, int] = {}
     free = np.ones(len(ours), bool)
     sizes = _sizes(theirs)
-    for farthest in (2.0 * scaled, FARTHEST):
+    for farthest in within:
         for i, row in enumerate(theirs):
             if i in pairs or not free.any():
                 continue
@@ -127,6 +170,10 @@ def _pairs(ours: Array, theirs: Array, scaled: float) -> dict[int, int]:
                 pairs[i] = nearest
                 free[nearest] = False
     return pairs
+
+
+def _agree(our: Array, their: Array, tolerance: Tolerance) -> bool:
+    return _of_pairs(our[None], their[None], tolerance).agrees
 
 
 def _of_pairs(ours: Array, theirs: Array, tolerance: Tolerance) -> Metrics:
@@ -168,7 +215,12 @@ def _near_threshold(
         return True
     if thresholds.most is not None and len(others) >= thresholds.most:
         return bool(row[1] <= among[:, 1].min() + scaled)
-    better = others[others[:, 1] >= row[1] - scaled]
+    return _is_suppressed(row, others, thresholds, scaled, scaled)
+
+
+def _is_suppressed(row: Array, others: Array, thresholds: Thresholds, scaled: float, tie: float) -> bool:
+    """Whether `row` overlaps one of `others` whose score is no worse, or worse by a `tie` at most."""
+    better = others[others[:, 1] >= row[1] - tie]
     # an error of `scaled` times a side changes the overlap by twice as much
     return bool((_overlaps(row, better) >= thresholds.overlap - 2.0 * scaled).any())
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pytest_ncnn_parity.compare.detections import Thresholds
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.param_line import MASK_ID
 
 
 class _Ids(NamedTuple):
@@ -15,18 +16,30 @@ class _Ids(NamedTuple):
     score: tuple[str, float]
     overlap: tuple[str, float]
     most: tuple[str, int] | None = None
+    counts: tuple[str, ...] = ()  # of boxes at most, before and after suppression
 
 
 _YOLO = _Ids(("2", 0.01), ("3", 0.45))
 # from src/layer/detectionoutput.cpp, yolodetectionoutput.cpp and yolov3detectionoutput.cpp
 _DETECTORS: Mapping[str, _Ids] = {
-    "DetectionOutput": _Ids(("4", 0.5), ("1", 0.05), ("3", 100)),
+    "DetectionOutput": _Ids(("4", 0.5), ("1", 0.05), ("3", 100), ("2", "3")),
     "YoloDetectionOutput": _YOLO,
     "Yolov3DetectionOutput": _YOLO,
 }
 
 
 DETECTORS = frozenset(_DETECTORS)
+
+
+_NO_OVERLAP = "2.0"  # no boxes overlap by more than all of them
+
+
+def without_suppression(layer: Layer) -> Mapping[str, str]:
+    """The parameters of a detector `layer` that keeps what overlaps, and any number of boxes."""
+    ids = _DETECTORS[layer.type]
+    params = {key: value for key, value in layer.params.items() if key != MASK_ID}
+    params[ids.overlap[0]] = _NO_OVERLAP
+    return params | {key: str(2**30) for key in ids.counts}
 
 
 def thresholds(layer: Layer) -> Thresholds | None:

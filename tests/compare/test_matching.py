@@ -182,3 +182,54 @@ def test_what_is_no_rows_is_nothing_detected() -> None:
     one = seen(layer_input, scene(1))
     assert not one.metrics.agrees
     assert one.missing == 1
+
+
+# -- boxes that overlap and have one score -------------------------------------------------------
+
+ONE, OTHER = [1, 0.9, 0.1, 0.1, 0.5, 0.5], [1, 0.9, 0.1, 0.1, 0.5, 0.7]  # of one object: 0.67 in common
+BESIDE = [1, 0.8, 0.1, 0.15, 0.5, 0.85]  # it overlaps the other, and the one not
+AWAY = [2, 0.7, 0.8, 0.8, 0.9, 0.9]
+FOUND = np.array([ONE, OTHER, BESIDE, AWAY], np.float32)
+
+
+def listed(candidate: list[list[float]], reference: list[list[float]]) -> Detections:
+    arrays = (np.array(rows, np.float32) for rows in (candidate, reference))
+    return match(*arrays, FP32, YOLO, FOUND)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference"),
+    [
+        ([OTHER, AWAY], [ONE, AWAY]),
+        ([ONE, AWAY], [OTHER, AWAY]),
+        ([OTHER, AWAY], [ONE, BESIDE, AWAY]),  # one for two, where it suppresses both
+    ],
+)
+def test_of_boxes_with_one_score_either_may_be_listed(
+    candidate: list[list[float]], reference: list[list[float]]
+) -> None:
+    detections = listed(candidate, reference)
+    assert detections.metrics.agrees
+    assert "1 of them stand for others" in detections.metrics.forgiven
+    assert not match(np.array(candidate), np.array(reference), FP32, YOLO).metrics.agrees
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [1, 0.9, 0.1, 0.1, 0.5, 0.6],  # the reference found no such box
+        [1, 0.8, 0.1, 0.1, 0.5, 0.7],  # nor one with that score
+        [2, 0.9, 0.1, 0.1, 0.5, 0.7],  # nor of that class
+        AWAY,  # it overlaps no other
+        [1, np.nan, 0.1, 0.1, 0.5, 0.7],
+    ],
+)
+def test_any_other_box_in_place_of_one_is_red(row: list[float]) -> None:
+    assert not listed([row, AWAY], [ONE, AWAY]).metrics.agrees
+
+
+def test_a_box_with_a_lower_score_stands_for_no_other() -> None:
+    lower = [1, 0.88, *OTHER[2:]]
+    found = np.array([ONE, lower, AWAY], np.float32)
+    arrays = (np.array(rows, np.float32) for rows in ([lower, AWAY], [ONE, AWAY]))
+    assert not match(*arrays, FP32, YOLO, found).metrics.agrees

@@ -51,3 +51,31 @@ def test_nothing_detected_on_either_side_agrees_and_says_what_that_is_worth(
     assert run.ids("failed") == []
     remarks = {case["message"] for case in run.cases.values() if case["outcome"] == "passed"}
     assert "nothing was detected on either side" in remarks
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_of_boxes_from_two_heads_with_one_score_either_may_be_listed(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Two boxes overlap. In fp32 the first is better by 1e-6; in fp16 they are equal, and swap."""
+    net = Network()
+    heads = [net.layer("Input", f"in{i}", params="0=1 1=1 2=6") for i in range(2)]
+    heads = [
+        net.layer("BinaryOp", f"head{i}", [head], params="0=2 1=1 2=1.0") for i, head in enumerate(heads)
+    ]
+    anchors = "-23304=2,32.0,32.0 -23305=2,0.0,0.0 -23306=2,64.0,64.0"
+    params = f"0=1 1=1 2=0.25 3=0.45 {anchors}"
+    net.layer("Yolov3DetectionOutput", "boxes", heads, ["out0"], params)
+    net.write(pytester.path / "net")
+    for i, (wide, score) in enumerate(((0.0, 4.0001), (0.25, 4.0))):
+        values = np.array([0.0, 0.0, wide, 0.0, score, 4.0], np.float32)
+        np.save(pytester.path / f"x{i}.npy", values.reshape(6, 1, 1))
+    inputs = "{s: {in0: {file: x0.npy}, in1: {file: x1.npy}}}"
+    networks.spec(pytester.path, f"inputs: {inputs}\ncompare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    output = run.cases["s::fp16-vs-fp32-vulkan::output:out0"]
+    assert output["message"] == (
+        "1 detections; 1 of them stand for others that they overlap, with the same score"
+    )

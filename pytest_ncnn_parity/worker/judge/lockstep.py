@@ -53,7 +53,7 @@ class Lockstep:
         )  # of what is but tried nobody asks where an error grows
         followed = [case for case in probed if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
-        self._natures = Natures(graph, outputs, sample.run_reference)
+        self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes)
         self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()

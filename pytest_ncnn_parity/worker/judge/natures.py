@@ -22,12 +22,21 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class Natures:
-    """What is known of the values of one network. `run` runs a layer of it in fp32 on the CPU."""
+    """What is known of the values of one network. `run` runs a layer of it in fp32 on the CPU.
+
+    `all_boxes` gives what a detector of it finds, also what overlaps something better.
+    """
 
     def __init__(
-        self, graph: Graph, outputs: Iterable[str] | None, run: Callable[[Layer, Made], Made]
+        self,
+        graph: Graph,
+        outputs: Iterable[str] | None,
+        run: Callable[[Layer, Made], Made],
+        all_boxes: Callable[[Layer], Array],
     ) -> None:
         self._graph = graph
+        self._all_boxes = all_boxes
+        self._unsuppressed: dict[str, Array | None] = {}
         self._run = run
         self._parts = Parts(graph, outputs)
         self._gates = Gates(graph, graph.outputs if outputs is None else outputs, run)
@@ -81,7 +90,11 @@ class Natures:
         """One value. What a detector lists is matched, whatever the number of rows."""
         kept = thresholds(self._graph.producer[blob])
         if kept is not None:
-            return match(candidate, reference, tolerance, kept).metrics
+            matched = match(candidate, reference, tolerance, kept).metrics
+            found = None if matched.agrees or not whole else self._found(blob)
+            return (
+                matched if found is None else match(candidate, reference, tolerance, kept, found).metrics
+            )
         if candidate.shape != reference.shape:
             detail = f"shape {candidate.shape}, the reference's is {reference.shape}"
             raise failed(Step("compare", name=blob), "shape", detail)
@@ -91,6 +104,15 @@ class Natures:
         if gate is None or gate.shape != reference.shape:
             return metrics
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
+
+    def _found(self, blob: str) -> Array | None:
+        """All boxes that the detector of `blob` finds in the reference, if it can be asked."""
+        if blob not in self._unsuppressed:
+            try:
+                self._unsuppressed[blob] = self._all_boxes(self._graph.producer[blob])
+            except StepFailed:
+                self._unsuppressed[blob] = None
+        return self._unsuppressed[blob]
 
     def threshold_decides(
         self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance

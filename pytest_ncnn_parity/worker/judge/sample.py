@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+from pytest_ncnn_parity.worker.networks.unsuppressed import unsuppressed
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
@@ -24,6 +26,13 @@ class Sample:
     def trajectory(self) -> Net:
         """The network whose values are the reference; raises StepFailed if it cannot be loaded."""
         return self.nets[self.job.trajectory]
+
+    def all_boxes(self, detector: Layer) -> Array:
+        """What `detector` finds in the trajectory, also what overlaps something better: (n, 6)."""
+        # in running order: an earlier value is dropped once a later one is made
+        read = [blob for blob in self.graph.producer if blob in detector.inputs]
+        made = self.trajectory.run(self.inputs, [blob for blob in read if blob not in self.inputs])
+        return unsuppressed(detector, {**self.inputs, **made})
 
     def run_reference(self, layer: Layer, values: Made) -> Made:
         """What `layer` alone makes of `values` in the trajectory."""
