@@ -19,8 +19,8 @@ _SCHEMAS = {"spec": spec.schema, "report": document.schema}
 def printed(asked: Mapping[str, str], called_in: Path) -> str:
     """The answer to the one option of `asked`, by name.
 
-    `init`: a first spec for that .param file, to stand in `called_in`. `schema`: the JSON Schema of that
-    name. `arm64`: the line that declares a worker, whose emulated Python is made in that folder.
+    `init`: a first spec for that .param file, to be saved in `called_in`. `schema`: the JSON Schema of
+    that name. `arm64`: the line that declares a worker, whose emulated Python is made in that folder.
     OptionsError where several are asked for, and where there is no answer.
     """
     if len(asked) > 1:

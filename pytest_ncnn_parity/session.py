@@ -118,7 +118,7 @@ class Session:
         return (plan.name, sample) in self._interrupted
 
     def news(self, key: object) -> bool:
-        """Whether `key` is asked about for the first time: what it stands for is reported once."""
+        """Whether `key` is asked about for the first time, so that something is reported only once."""
         known = key in self._reported
         self._reported.add(key)
         return not known

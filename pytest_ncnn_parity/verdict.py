@@ -34,7 +34,7 @@ from pytest_ncnn_parity.session import Session
 class Subject:
     """A case that is to be judged, and how reports name it.
 
-    `param` is the path of the .param from the rootdir; `line` is where the sample stands in the spec,
+    `param` is the path of the .param from the rootdir; `line` is that of the sample in the spec,
     from 1.
     """
 

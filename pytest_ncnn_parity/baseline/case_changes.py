@@ -69,7 +69,7 @@ def _larger_error(
 
 
 def _share(metrics: MetricsRecord, tolerance: ToleranceRecord | None) -> float:
-    """The largest error as a share of the budget that the largest value would have."""
+    """The largest error as a share of the tolerance that the largest value would have."""
     if tolerance is None:
         return 0.0
     error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])

@@ -12,7 +12,7 @@ from pathlib import Path
 def files(function: str, folders: Sequence[Path]) -> list[Path]:
     """The module of `function`, `package.module:name`, and all modules in `folders` that it imports.
 
-    Directly or through others, also where the import stands in a function. Not what is imported under a
+    Directly or through others, also by an import within a function. Not what is imported under a
     name that is computed, and no file that the code reads.
     """
     waiting, seen = [function.partition(":")[0]], set[str]()

@@ -64,7 +64,7 @@ class Cache:
 def parts(plan: Plan, sample: str) -> dict[str, str]:
     """The parts of a key that are of the spec: its text, and the contents of all files it names.
 
-    `sample` "" stands for all. Raises OSError.
+    `sample` "" means all. Raises OSError.
     """
     spec = plan.spec
     samples = [sample] if sample else list(spec.samples)

@@ -70,7 +70,7 @@ def _in_words(tolerance: Tolerance, is_map: bool) -> str:
 
 
 def _on_edges(candidate: Array, reference: Array, budget: Array) -> bool:
-    """Whether each element out of tolerance lies between its neighbours' values, or a budget beside."""
+    """Whether each element out of tolerance is between its neighbours' values, widened by tolerance."""
     padded = np.pad(reference, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = sliding_window_view(padded, (3, 3), axis=(1, 2))
     over = np.abs(candidate - reference) > budget

@@ -187,9 +187,9 @@ def _judge(
 
 @dataclass(frozen=True)
 class _OverBudget:
-    """How many finite pairs exceed their budget, and the flat index of the largest excess.
+    """How many finite pairs exceed their tolerance, and the flat index of the largest excess.
 
-    `used`: the largest error as a share of its own budget, which need not be that of the largest excess.
+    `used`: the largest error as a share of its own tolerance; the largest excess may be elsewhere.
     `least`: the `scaled` that lets all of them pass.
     """
 

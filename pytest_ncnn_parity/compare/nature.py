@@ -13,7 +13,7 @@ import numpy.typing as npt
 class Nature:
     """How a value was computed, as far as that decides what its error is measured by.
 
-    `unit` is the natural scale of all of it: 1 of a probability, however small those at hand are; 0
+    `unit` is the natural scale of all of it: 1 of a probability, however small its values are; 0
     where there is none. A value that several layers made side by side has `parts`: an integer for each
     element, of a shape that broadcasts to the value's, and a natural scale for each such integer in
     `units`. `sums_to_one`: probabilities that add up to 1 along the axis `along`; of copies that axis is

@@ -59,7 +59,7 @@ class Conditioning:
 
     `moves`: the root mean square of those where the error is out of tolerance; `factor`: of the error
     over it, in the channel or row where that is largest; `own`: of what an element is off beyond its
-    budget over its own moves, where that is largest. `explains`: within the bounds above.
+    tolerance over its own moves, where that is largest. `explains`: within the bounds above.
     """
 
     explains: bool

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
 
-# budgets: an element is off by no more than the largest value. Of a detector with 0 to 60 of its 70
+# tolerances: an element is off by no more than the largest value. Of a detector with 0 to 60 of its 70
 # layers in floats, on 32 pictures each, 112 of 704 outputs pass by this rule. Their boxes agree as well
 # as those of outputs of the same sqnr that pass without it: 97 to 99 % found again, at an IoU of 0.92
 MOST_OVER = 2.5

@@ -37,7 +37,7 @@ class Tolerance:
     def updated(self, given: Mapping[str, float]) -> Tolerance:
         """This tolerance, with the values of `given` in place of its own.
 
-        One of atol, rtol, scaled replaces all three: a budget is meant as a whole, and a default
+        One of atol, rtol, scaled replaces all three: the three are meant together, and a default
         left standing beside it would loosen what the user tightened.
         """
         budget = {k: given[k] for k in ("atol", "rtol", "scaled") if k in given}

@@ -1,7 +1,7 @@
 """Keeps a spec's results for later runs, and gives back those that earlier runs have kept.
 
 The unit is a comparison of a sample, for its cases are judged in view of each other: it is kept when all
-of its cases came to a result that may be kept, and then stands for any part of them.
+of its cases came to a result that may be kept, and is then used for any part of them.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ OUT_OF_MEMORY = 71  # a worker's exit status if Python could not get memory
 
 @dataclass(frozen=True)
 class Model:
-    """A network's files. `text` stands for the .param where masks are applied in memory.
+    """A network's files. `text` replaces the .param if masks are applied in memory.
 
     `setup`, `package.module:function`, is called with every Net before it is loaded; its module lies
     under `folders`, the first of which is the project's root. `name`: as what the spec names another
@@ -88,7 +88,7 @@ class CaseSpec:
     """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
 
     `reference` and `candidate` are numbers of nets in the job; `kind` is the comparison's.
-    `golden`: the recording that stands for the reference of an output.
+    `golden`: the recording that is the reference of an output.
     """
 
     id: str

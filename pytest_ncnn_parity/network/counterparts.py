@@ -157,13 +157,13 @@ class Counterparts:
 
     @cached_property
     def only_here(self) -> list[Layer]:
-        """The layers that compute here, and that nothing there stands for."""
+        """The layers that compute here and that nothing there corresponds to."""
         known = self.of.keys() | self.judged_at.keys()
         return [one for one in _computing(self.here, self._own) if one.number not in known]
 
     @cached_property
     def only_there(self) -> list[Layer]:
-        """The layers that compute there, and stand for nothing here."""
+        """The layers that compute there and correspond to nothing here."""
         used = {one.number for counterpart in self.of.values() for one in counterpart.layers}
         return [one for one in _computing(self.there, self._other) if one.number not in used]
 
@@ -228,7 +228,7 @@ def _equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[s
 
 
 def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
-    """`blobs` where each blob there stands for one here: the first in running order."""
+    """One blob here for each of `blobs` there that corresponds to any: the first in running order."""
     taken: dict[str, str] = {}
     for here, there in blobs.items():
         taken.setdefault(there, here)

@@ -1,6 +1,6 @@
 """Which values are bounded by the way they are computed, and so have a scale of their own. Pure.
 
-A probability's scale is 1, whatever the largest one at hand: 1e-5 that becomes 0 is no error of it. Only
+A probability's scale is 1, however small the largest one is: 1e-5 that becomes 0 is no error of it. Only
 functions that level off give such a scale, and only what keeps values within their bounds carries it on.
 """
 

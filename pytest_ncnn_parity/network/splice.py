@@ -87,7 +87,7 @@ def spliced(
 def _put_back(
     models: Counterparts, counterpart: Counterpart, layer: Layer
 ) -> Iterator[tuple[str, Layer]]:
-    """The lines in floats that stand in place of `layer`, with the layers that they are of."""
+    """The lines in floats that replace `layer`, with the layers that they are of."""
     (fed,) = set(layer.inputs)
     value = counterpart.feeds[fed]
     known = dict(counterpart.outputs)

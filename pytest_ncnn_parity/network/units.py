@@ -89,7 +89,7 @@ class Unit:
 
     @property
     def linear(self) -> Layer | None:
-        """The last layer before an activation, which may stand in another unit; None if it is inside."""
+        """The last layer before an activation, which may be in another unit; None if it is inside."""
         if self._inside:
             return None
         return self.layers[-2] if self.activates else self.layers[-1]

@@ -47,7 +47,7 @@ def inputs(plan: Plan) -> Iterator[Problem]:
 
 
 def _missing(plan: Plan, sample: str) -> Iterator[Problem]:
-    """The inputs that `sample` must feed as well, for nothing that it feeds stands between."""
+    """The inputs that `sample` must feed as well, because nothing that it feeds replaces them."""
     spec, fed = plan.spec, plan.graph.fed(plan.spec.inputs[sample])
     whole = fed is plan.graph and spec.outputs is None
     for blob in plan.graph.inputs:

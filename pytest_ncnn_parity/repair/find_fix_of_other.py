@@ -1,7 +1,7 @@
 """From the red cases of another model on a device to masks in its own .param, proven by a run.
 
-Masks stand in the lines of that file. So the search compares the model with itself, as a spec of its own
-would; what it finds is then run against the reference that the comparison has.
+Masks are written in the lines of that file. So the search compares the model with itself, as a spec of
+its own would; what it finds is then run against the reference that the comparison has.
 """
 
 from __future__ import annotations

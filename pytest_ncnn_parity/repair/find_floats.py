@@ -26,7 +26,7 @@ REPEATS = 3  # runs of each sample that verify the result
 
 
 def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The layers to leave in floats, worked out once. None: nothing is red that this could cure."""
+    """The layers to leave in floats, worked out once. None: nothing is red that this could fix."""
 
     def work_out() -> Fix | None:
         with run.working_on("what int8 costs"):
@@ -62,7 +62,7 @@ def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings)
 
 @dataclass
 class _Finding:
-    """A search, what it found, and what is to be said of it."""
+    """A search, its result, and how that is reported."""
 
     problem: Problem
     trials: FloatTrials

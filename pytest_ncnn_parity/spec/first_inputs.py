@@ -36,7 +36,7 @@ LARGE = 16.0  # a constant from here on is subtracted from pixels' values, or di
 
 @dataclass(frozen=True)
 class FirstInput:
-    """One input of the first sample: its source as it stands in the spec, and comments on it."""
+    """One input of the first sample: its source as the spec writes it, and comments on it."""
 
     blob: str
     source: str
@@ -47,7 +47,7 @@ class FirstInput:
 class _Shape:
     """What is known of an input's shape, and the comments that say from where.
 
-    `written`: it must stand in the spec, for the .param does not state it, or states another.
+    `written`: the spec must state it, because the .param does not, or states another.
     """
 
     axes: Axes

@@ -35,7 +35,7 @@ class Keys(BaseModel):
 
 
 def _printable(text: str) -> str:
-    """Names and reasons are printed as they stand: nothing in them may be an order to a terminal."""
+    """Names and reasons are printed unchanged, so nothing in them may control a terminal."""
     if not text.isprintable():
         raise ValueError("expected characters that can be printed, on one line")
     return text

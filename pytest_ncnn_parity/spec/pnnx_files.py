@@ -29,7 +29,7 @@ Sizes = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class PnnxShape:
-    """The shape that `file` gives for an input, without its batch; None stands for any size."""
+    """The shape that `file` gives for an input, without its batch; None means any size."""
 
     file: str
     shape: Sizes

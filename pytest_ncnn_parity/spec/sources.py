@@ -172,7 +172,7 @@ class Sample(Keys):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """As it stands in the spec, where `blobs` is no key."""
+        """As the spec writes it, where `blobs` is no key."""
         reference = handler(schema)
         sample = handler.resolve_ref_schema(reference)
         keys = sample.pop("properties")

@@ -1,4 +1,4 @@
-"""A YAML spec -> Spec, or every error in it with its place. `keys` says what may stand in it."""
+"""A YAML spec -> Spec, or every error in it with its place. `keys` says what it may contain."""
 
 from __future__ import annotations
 
@@ -151,11 +151,11 @@ class Spec(Keys):
         return [comparison for item in self.compare for comparison in _expanded(item)]
 
     def at(self, *path: str | int, of_key: bool = False) -> Where:
-        """Where a key or a value stands."""
+        """The place of a key or a value in the file."""
         return Where(read_files.shown(self._path), self.place(*path, of_key=of_key))
 
     def at_input(self, sample: str, *path: str) -> Where:
-        """Where one input of a sample stands, or what is expected of it."""
+        """The place of one input of a sample, or of what is expected of it."""
         where = self.at("inputs", sample, *path, of_key=True)
         return replace(where, path=".".join(["inputs", sample, *map(cut, path)]))
 
@@ -273,7 +273,7 @@ def _budget_at(loc: yaml12.Path) -> type[Budget]:
 
 
 def _fields_at(loc: yaml12.Path) -> set[str]:
-    """The keys that may stand at `loc`."""
+    """The keys that are allowed at `loc`."""
     classes: dict[str, list[type[BaseModel]]] = {
         "model": [ModelFiles],
         # a longer location is within `expect`

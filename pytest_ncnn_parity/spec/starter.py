@@ -21,7 +21,7 @@ class StarterError(ParityError):
 
 
 def starter(path: Path, folder: Path) -> str:
-    """A spec for the model at `path`, to stand in `folder`.
+    """A spec for the model at `path`, to be saved in `folder`.
 
     StarterError or ParamError where there is no such model.
     """
@@ -32,7 +32,7 @@ def starter(path: Path, folder: Path) -> str:
         str(shown).encode("utf-8")
     except UnicodeEncodeError:
         raise StarterError(
-            f"{str(path)!a}: a name that is not UTF-8 cannot stand in a spec: rename the file"
+            f"{str(path)!a}: a spec cannot hold a name that is not UTF-8: rename the file"
         ) from None
     weights = absolute.with_suffix(".bin").is_file()
     inputs = first_inputs(graph, absolute)

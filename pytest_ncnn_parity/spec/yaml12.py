@@ -47,14 +47,14 @@ class YamlError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """Values of dict, list, str, int, float, bool and None; and where each key and value stands."""
+    """Values of dict, list, str, int, float, bool and None; and the place of each key and value."""
 
     data: Any
     values: dict[Path, Place]
     keys: dict[Path, Place]
 
     def place(self, path: Path, of_key: bool = False) -> Place:
-        """Where `path` stands; for a path that is not there, its nearest parent."""
+        """The place of `path`; of a path that does not exist, that of its nearest parent."""
         table = self.keys if of_key and path in self.keys else self.values
         while path and path not in table:
             path, table = path[:-1], self.values
@@ -144,7 +144,7 @@ class _Reader:
         return self._mapping(node, path)
 
     def _refuse_untextual(self, node: yaml.ScalarNode, place: Place) -> None:
-        """An escape may stand for what no file name and no report can hold."""
+        """An escape may denote a character that no file name and no report can hold."""
         refused = _UNTEXTUAL.search(node.value)
         if refused is not None:
             self.problems.append((place, f"the character {_code(refused.group())} is not allowed"))

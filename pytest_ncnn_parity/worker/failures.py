@@ -7,7 +7,7 @@ from pytest_ncnn_parity.engine.steps import Step
 
 
 class Skip(Exception):
-    """The case at hand would test nothing; the text says why."""
+    """The case would test nothing; the text says why."""
 
     def __init__(self, reason: str, evidence: Evidence | None = None) -> None:
         super().__init__(reason)

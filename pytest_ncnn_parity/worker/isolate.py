@@ -62,7 +62,7 @@ def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -
 
 
 def _alone(graph: Graph, layer: Layer) -> str:
-    """A .param of Input layers and `layer`, its line as it stands, mask and all.
+    """A .param of Input layers and `layer`, its line unchanged, with its mask.
 
     A shape that the .param states for an input goes with it: kernels are made for it.
     """

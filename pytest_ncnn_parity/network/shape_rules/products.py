@@ -66,7 +66,7 @@ def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
         )
     if all(x == y or 1 in (x, y) for x, y in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False)):
         return ""
-    return f"gets {listed(shapes)}: as many matrices must stand on both sides, or one on one"
+    return f"gets {listed(shapes)}: both sides need as many matrices, or one side a single one"
 
 
 def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:

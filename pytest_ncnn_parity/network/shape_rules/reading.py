@@ -19,7 +19,7 @@ _INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 
 
 class Unreadable(Exception):
-    """A parameter that is no number as it stands, or one that only the kernel can work out."""
+    """A parameter that is not a number, or one that only the kernel can work out."""
 
 
 def number(layer: Layer, key: int, default: int = 0) -> int:

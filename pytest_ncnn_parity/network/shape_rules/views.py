@@ -28,7 +28,7 @@ REFLECTED = 2  # the type of Padding that mirrors its input
 
 
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """As many elements must come out as go in; 0 stands for the input's size, -1 for what is left."""
+    """As many elements must come out as go in; 0 means the input's size, -1 what is left."""
     shape = shapes[0]
     sizes = reshaped(layer, shape)
     if not sizes or min(sizes) < -1 or sizes.count(-1) > 1:

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 
 
 class LayerRecord(TypedDict):
-    """A layer of the network under test, the spec's masks in it. Layers stand in running order."""
+    """A layer of the network under test, the spec's masks in it. Layers are in running order."""
 
     name: str
     type: str

@@ -76,7 +76,7 @@ def _not_alone(failed: FailedLayer) -> str:
 
 
 def _of_other_files(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
-    """The files of the layer of another model that stands for the failed one, if it is wrong alone."""
+    """The files of the other model's layer that corresponds to the failed one, if it is wrong alone."""
     comparison = failed.case.comparison
     other = run.plan.other(comparison)
     assert other is not None

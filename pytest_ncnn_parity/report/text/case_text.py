@@ -1,4 +1,4 @@
-"""The text of one failed case. The first line stands alone: it is what a summary shows."""
+"""The text of one failed case. The first line makes sense by itself: summaries show only that."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _DASH = len(" - ")
 
 
 def heading(case: CaseRecord, width: int, levels: Sequence[spec_names.Names] = ()) -> str:
-    """The spec as file:line, and the case. Of a path that is too long the end stands, after dots.
+    """The spec as file:line, and the case. Of a path that is too long only the end is shown, after dots.
 
     `levels` are the names of the run's specs: what is left of a path is no end of another's.
     """
@@ -119,7 +119,7 @@ def _least(case: CaseRecord) -> int:
 
 
 def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, str]]:
-    """By node id: what stands for the place of a skip, and its reason; the same for all of a reason.
+    """By node id: what replaces the place of a skip, and its reason; the same for all of one reason.
 
     The place is where in the run it was: the comparisons, or how many there are.
     """

@@ -82,7 +82,7 @@ def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecor
 
 
 def simpler(fix: FixRecord) -> AlternativeRecord | None:
-    """The option that is to be said before the masks, for it does what dozens of them do."""
+    """The option to be named before the masks, because it does what dozens of them do."""
     if len(fix["lines"]) <= MAX_LINES:
         return None
     in_fp16 = (a for a in fix["alternatives"] if a["setup"]["precision"].startswith("fp16"))
@@ -90,7 +90,7 @@ def simpler(fix: FixRecord) -> AlternativeRecord | None:
 
 
 def further(fix: FixRecord) -> list[AlternativeRecord]:
-    """The other options, which are to be said after the masks."""
+    """The other options, which are named after the masks."""
     first = simpler(fix)
     return [option for option in fix["alternatives"] if option != first]
 

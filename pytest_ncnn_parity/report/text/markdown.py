@@ -22,7 +22,7 @@ def text(value: str) -> str:
 
 
 def block(value: str, language: str) -> str:
-    """`value` as it stands, in a fence that nothing in it can close."""
+    """`value` unchanged, in a fence that nothing in it can close."""
     ticks = max((len(run) for run in re.findall("`+", value)), default=0)
     fence = "`" * max(3, ticks + 1)
     return f"{fence}{language}\n{printable(value, lines=True).rstrip()}\n{fence}\n"

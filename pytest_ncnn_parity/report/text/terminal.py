@@ -25,7 +25,7 @@ def summary(
 ) -> Iterator[Line]:
     """What ran where, how it ended, and which masks repair it: the less, the lower `verbosity`.
 
-    `errors_above`: the errors of specs that were not collected stand further up on the terminal.
+    `errors_above`: the errors of specs that were not collected are printed further up.
     """
     if not document["models"] and not document["errors"] and document["complete"]:
         return

@@ -30,7 +30,7 @@ class Gates:
         self._run = run
         self._natural = {blob: scale.unit for blob, scale in natural_scales(graph).items()}
         self._units: dict[str, Array] = {}  # by blob, of each element
-        self._layer: Layer | None = None  # the one at hand, with what it reads
+        self._layer: Layer | None = None  # the current layer, with what it reads
         self._read: Made = {}
         gated = self._gated(graph)
         self.layers = {layer.number for layer in _tail(graph, outputs) if gated & {*layer.outputs}}
@@ -56,7 +56,7 @@ class Gates:
             self._units |= self._made(layer)
 
     def unit(self, blob: str, whole: bool) -> Array | None:
-        """The unit of each element of `blob`: an output (`whole`), or what the layer at hand made."""
+        """The unit of each element of `blob`: an output (`whole`), or an output of the current layer."""
         at_hand = None if whole or blob in self._units else self._layer
         if at_hand is not None and blob in at_hand.outputs and self._makes(at_hand):
             return self._made(at_hand).get(blob)

@@ -28,7 +28,7 @@ def judge(
     noise: Callable[[Array], Conditioning],
     given_out: bool,
 ) -> Result:
-    """`output` against the recording that stands for the reference of `case`.
+    """`output` against the recording that is the reference of `case`.
 
     `plain` makes the output once more, as plainly as the CPU can compute: asked where they disagree.
     `measure` compares two arrays.

@@ -1,4 +1,4 @@
-"""What networks make of the layer at hand: each is run once for all comparisons that want it."""
+"""The outputs of the current layer in each network, which runs it once for all comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class LayerRuns:
-    """What networks made of the layer at hand, each once for all the comparisons that want it."""
+    """The outputs of the current layer in each network, computed once for all comparisons."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample

@@ -37,7 +37,7 @@ FAR = 3  # a value beyond fp16 is followed through this many layers after a sele
 
 
 class Lockstep:
-    """Runs the cases of one job, and yields each result as soon as it stands."""
+    """Runs the cases of one job, and yields each result as soon as it is final."""
 
     def __init__(self, sample: Sample) -> None:
         job, graph, nets = sample.job, sample.graph, sample.nets

@@ -1,6 +1,6 @@
 """Values of the reference that are nan or inf: whatever the other side holds there, nothing was tested.
 
-nan is a fault wherever it stands, and so is inf that is given out. In the middle of a network inf may
+nan is a fault everywhere, and so is inf in an output. In the middle of a network inf may
 be meant, as exp(100) in 1 / (1 + exp(100)). -inf is what masks and logarithms of 0 give: it may be
 given out.
 """

@@ -1,4 +1,4 @@
-"""Which network's fp32 stands in for the device's own, where that is dear and the CPU's is cheap."""
+"""Which network's fp32 stands in for the device's own, which is slower than the CPU's."""
 
 from __future__ import annotations
 

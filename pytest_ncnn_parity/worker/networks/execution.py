@@ -50,7 +50,7 @@ class Execution:
 
 
 class Net(Protocol):
-    """What runs layers, or all of them: a `LoadedNet`, or several that stand for one."""
+    """What runs layers, or all of them: a `LoadedNet`, or several that act as one."""
 
     spec: NetSpec
     setup: Setup

@@ -1,4 +1,4 @@
-"""The weights of a layer in int8 as its file has them, held against those in floats they stand for."""
+"""The weights of a layer in int8 as its file has them, compared with those that they represent."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Int8Weights:
 
 
 def is_static(layer: Layer) -> bool:
-    """Whether the weights of `layer` stand in int8 in its file, with a scale for its input."""
+    """Whether the file has the weights of `layer` in int8, with a scale for its input."""
     return layer.type in _WEIGHTS and layer.params.get("19", "0") == "0"
 
 

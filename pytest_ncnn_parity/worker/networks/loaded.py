@@ -28,7 +28,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 class LoadedNet:
     """A network ready to run.
 
-    `masks` are its layers' as they stand in the model's text; `enter` announces each native step
+    `masks` are its layers' as the model's text has them; `enter` announces each native step
     before it is taken; `label` names this network there. `net` is what to load it into; `int8`: what
     of its values may be int8. `machine`: whose ncnn loads it; None: that of this process.
     """

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class OtherNet:
-    """A `Net` by the names of the spec's own model, which `net`, of other files, stands for."""
+    """`net`, which has other files, as a `Net` by the names of the spec's own model."""
 
     def __init__(
         self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts, int8: Int8Values
@@ -38,7 +38,7 @@ class OtherNet:
         return self._net.dropped
 
     def counterpart(self, layer: Layer) -> Counterpart | None:
-        """What stands for `layer` here, if anything does by itself."""
+        """What corresponds to `layer` here, if anything does by itself."""
         return self._counterparts.of.get(layer.number)
 
     def execution(self, layer: Layer) -> Execution:

@@ -135,7 +135,7 @@ class Pool:
         return self._int8[model]
 
     def counterparts(self, job: Job, number: int) -> Counterparts:
-        """What of the model of that number stands for the layers of the first."""
+        """The parts of the model of that number that correspond to the layers of the first."""
         pair = (job.models[0], job.models[number])
         if pair not in self._counterparts:
             self._counterparts[pair] = counterparts(*map(self.graph, pair))

@@ -215,7 +215,7 @@ def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.floa
 def _int8_scales(
     file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]
 ) -> tuple[Mapping[int, float], Mapping[int, float]]:
-    """Of inputs and outputs: they stand last among a layer's weights."""
+    """Of inputs and outputs: they are the last of a layer's weights."""
     scales, given = {}, {}
     for layer, (_, end) in zip(graph.layers, spans, strict=True):
         if computes_in_int8(layer):

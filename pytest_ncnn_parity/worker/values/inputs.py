@@ -90,7 +90,7 @@ def _beyond_32_bits(values: Array) -> str:
 def _infinite(values: Array, minus: bool) -> str:
     """The error for values that are not finite in fp32; empty if there are none.
 
-    `minus`: -inf may stand there, as in the attention masks that language models are fed with.
+    `minus`: -inf is allowed, as in the attention masks that language models are fed with.
     """
     with np.errstate(over="ignore"):
         wrong = ~np.isfinite(np.asarray(values, np.float32))

@@ -38,7 +38,7 @@ def stepped(
 ) -> Iterator[tuple[Layer, Made]]:
     """Each of `layers` with its outputs, in running order, until the first that cannot be run.
 
-    `blobs`, empty at first, holds what the layer at hand reads; `run` gives the outputs of a layer.
+    `blobs`, empty at first, holds what the current layer reads; `run` gives the outputs of a layer.
     """
     for layer in walk(layers, blobs):
         try:
