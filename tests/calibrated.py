@@ -205,6 +205,25 @@ class Model:
         return {name: np.concatenate(arrays) for name, arrays in seen.items()}
 
 
+def of_files(stem: Path) -> Model:
+    """The network of Convolutions and InnerProducts with biases that a .param and a .bin hold."""
+    words = [line.split() for line in stem.with_suffix(".param").read_text("utf-8").splitlines()[2:]]
+    left = np.fromfile(stem.with_suffix(".bin"), np.float32)
+    model = Model()
+    for kind, name, n_inputs, n_outputs, *rest in words:
+        inputs, blobs = int(n_inputs), int(n_inputs) + int(n_outputs)
+        params = dict(word.split("=") for word in rest[blobs:])
+        weights = bias = None
+        if kind in ("Convolution", "InnerProduct"):
+            count, size = int(params["0"]), int(params["6" if kind == "Convolution" else "2"])
+            _, weights, bias, left = np.split(left, [1, 1 + size, 1 + size + count])  # behind a flag
+            side = int(params.get("1", "1")) if kind == "Convolution" else 1
+            weights = weights.reshape(count, -1, *[side] * (2 if kind == "Convolution" else 0))
+        own = " ".join(rest[blobs:])
+        model.add(kind, name, rest[:inputs], own, weights, bias, rest[inputs:blobs])
+    return model
+
+
 def quantized(layer: Layer, wrong: Wrong | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The int8 weights of a layer, and the scale of each output's."""
     count = len(layer.weights)
