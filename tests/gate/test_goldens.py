@@ -135,7 +135,7 @@ def test_what_is_not_finite_on_both_sides_is_no_agreement(gate: Gate, pytester: 
         "cpu-vs-vulkan::output:root": "nan",
         "cpu-vs-vulkan::output:endless": "inf",
     }
-    assert "4 inf, which endless made" in red["cpu-vs-vulkan::output:endless"]["message"]
+    assert "4 inf, which endless computed" in red["cpu-vs-vulkan::output:endless"]["message"]
     assert "r.npz[root] itself holds 3 nan" in red["golden::output:root"]["message"]
     for comparison in ("golden", "cpu-vs-vulkan"):
         case = run.cases[f"s::{comparison}::output:hidden"]
