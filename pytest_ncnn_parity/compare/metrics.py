@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.compare.blocks import Array, each, in_float64
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
-Array = npt.NDArray[Any]
 Scale = float | Array
 
-__all__ = ["BLOCK", "Array", "Metrics", "agrees_but_for_ends", "agrees_but_for_inf", "compare"]
+__all__ = ["Array", "Metrics", "agrees_but_for_ends", "agrees_but_for_inf", "compare"]
 
 NEAR_END = 2.0**127  # half of fp32's range: exp on the CPU stops at 2.4e38, on Vulkan it gives inf
-BLOCK = 1 << 16  # elements; float64 copies of a block fit into the processor's cache
 
 
 def compare(
@@ -38,8 +34,8 @@ def compare(
     if candidate.ndim == 0:
         candidate, reference = candidate.reshape(1), reference.reshape(1)
     stats = _Statistics()
-    for start, c, r in _blocks(candidate, reference):
-        stats.add(start, c, r)
+    for block in each(_Statistics.of_block, candidate, reference):
+        stats.add(block)
     if scale is None:
         scale = stats.reference_absmax
     return _judge(stats, candidate, reference, tolerance, scale)
@@ -71,15 +67,6 @@ def agrees_but_for_ends(candidate: Array, reference: Array, tolerance: Tolerance
     return compare(ours, theirs, tolerance).agrees
 
 
-def _blocks(*arrays: Array) -> Iterator[tuple[Any, ...]]:
-    """Flat float64 pieces, of about BLOCK elements, of arrays of one shape; before them their start."""
-    row = max(1, arrays[0][:1].size)
-    rows = max(1, BLOCK // row)
-    for start in range(0, arrays[0].shape[0], rows):
-        pieces = (array[start : start + rows].astype(np.float64).ravel() for array in arrays)
-        yield (start * row, *pieces)
-
-
 class _Statistics:
     """Sums and extremes of both arrays, over the pairs that are finite on both sides."""
 
@@ -91,7 +78,11 @@ class _Statistics:
         self.reference_absmax = self.candidate_absmax = 0.0
         self.rr = self.cc = self.cr = self.dd = 0.0
 
-    def add(self, start: int, c: Array, r: Array) -> None:
+    @staticmethod
+    def of_block(start: int, candidate: Array, reference: Array) -> _Statistics:
+        """Those of one block, whose first element has the index `start`."""
+        stats = _Statistics()
+        c, r = in_float64(candidate, reference)
         with np.errstate(invalid="ignore", over="ignore"):
             d = c - r
         rr, dd = float(r @ r), float(d @ d)
@@ -99,38 +90,53 @@ class _Statistics:
         if not (math.isfinite(rr) and math.isfinite(dd)):
             r_finite, c_finite = np.isfinite(r), np.isfinite(c)
             finite = r_finite & c_finite
-            self._count(start, c, r, finite)
+            stats._count(start, c, r, finite)
             # zeros in place of values that are not finite keep every index and add nothing to a sum
             r_range, c_range = np.where(r_finite, r, 0.0), np.where(c_finite, c, 0.0)
             c, r = np.where(finite, c, 0.0), np.where(finite, r, 0.0)
             d = c - r
             rr, dd = float(r @ r), float(d @ d)
-        self.rr += rr
-        self.dd += dd
-        self.cc += float(c @ c)
-        self.cr += float(c @ r)
+        stats.rr, stats.dd = rr, dd
+        stats.cc, stats.cr = float(c @ c), float(c @ r)
         np.abs(d, out=d)
         place = int(d.argmax())
-        if d[place] > self.max_abs:
-            self.max_abs, self.worst = float(d[place]), start + place
-        self.reference_absmax = _absmax(r_range, self.reference_absmax)
-        self.candidate_absmax = _absmax(c_range, self.candidate_absmax)
+        stats.max_abs, stats.worst = float(d[place]), start + place
+        stats.reference_absmax, stats.candidate_absmax = _absmax(r_range), _absmax(c_range)
+        return stats
+
+    def add(self, block: _Statistics) -> None:
+        """Take in what comes behind."""
+        self.rr += block.rr
+        self.dd += block.dd
+        self.cc += block.cc
+        self.cr += block.cr
+        if block.max_abs > self.max_abs:
+            self.max_abs, self.worst = block.max_abs, block.worst
+        self.reference_absmax = max(self.reference_absmax, block.reference_absmax)
+        self.candidate_absmax = max(self.candidate_absmax, block.candidate_absmax)
+        self.nan += block.nan
+        self.inf += block.inf
+        self.misplaced += block.misplaced
+        if block.misplaced and (
+            self.worst_misplaced < 0 or block.largest_misplaced > self.largest_misplaced
+        ):
+            self.worst_misplaced = block.worst_misplaced
+            self.largest_misplaced = block.largest_misplaced
 
     def _count(self, start: int, c: Array, r: Array, finite: Array) -> None:
         # NaN agrees with NaN, and inf with inf of the same sign; any other value that is not finite
         # disagrees
         wrong = ~finite & ~(np.isnan(c) & np.isnan(r)) & ~(c == r)
-        self.nan += int(np.count_nonzero(wrong & np.isnan(c)))
-        self.inf += int(np.count_nonzero(wrong & np.isinf(c)))
-        self.misplaced += int(np.count_nonzero(wrong))
+        self.nan = int(np.count_nonzero(wrong & np.isnan(c)))
+        self.inf = int(np.count_nonzero(wrong & np.isinf(c)))
+        self.misplaced = int(np.count_nonzero(wrong))
         # the worst element is where the reference is largest, because that overflows most
         if wrong.any():
             with np.errstate(invalid="ignore"):
                 sizes = np.where(wrong & np.isfinite(r), np.abs(r), -1.0)
             place = int(sizes.argmax() if sizes.max() >= 0.0 else wrong.argmax())
-            if self.worst_misplaced < 0 or sizes[place] > self.largest_misplaced:
-                self.worst_misplaced = start + place
-                self.largest_misplaced = float(sizes[place])
+            self.worst_misplaced = start + place
+            self.largest_misplaced = float(sizes[place])
 
 
 def _judge(
@@ -187,7 +193,7 @@ def _judge(
 
 @dataclass(frozen=True)
 class _OverBudget:
-    """How many finite pairs exceed their tolerance, and the flat index of the largest excess.
+    """How many finite pairs exceed their tolerance; the flat index and the size of the largest excess.
 
     `used`: the largest error as a share of its own tolerance; the largest excess may be elsewhere.
     `least`: the `scaled` that lets all of them pass.
@@ -195,13 +201,14 @@ class _OverBudget:
 
     count: int
     place: int
+    excess: float
     used: float
     least: float
 
 
 def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale) -> _OverBudget:
-    over, largest, place, used, least = 0, -math.inf, 0, 0.0, 0.0
-    for start, c, r, unit in _blocks(candidate, reference, _spread(scale, reference)):
+    def of_block(start: int, candidate: Array, reference: Array, unit: Array) -> _OverBudget:
+        c, r = in_float64(candidate, reference)
         finite = np.isfinite(c) & np.isfinite(r)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             error, given = np.abs(c - r), t.atol + t.rtol * np.abs(r)
@@ -209,13 +216,24 @@ def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale)
             excess = np.where(finite, error - budget, -math.inf)
             share = error / budget  # 0/0 is nan: there is no error where none is allowed
             missing = np.where(error > given, (error - given + _ROUNDING * (error + budget)) / unit, 0.0)
-        over += int(np.count_nonzero(excess > 0.0))
-        i = int(excess.argmax())
-        if excess[i] > largest:
-            largest, place = float(excess[i]), start + i
-        used = max(used, float(np.nanmax(share, initial=0.0, where=finite)))
-        least = max(least, float(missing.max(initial=0.0, where=finite)))
-    return _OverBudget(over, place, used, least)
+        place = int(excess.argmax())
+        return _OverBudget(
+            int(np.count_nonzero(excess > 0.0)),
+            start + place,
+            float(excess[place]),
+            float(np.nanmax(share, initial=0.0, where=finite)),
+            float(missing.max(initial=0.0, where=finite)),
+        )
+
+    blocks = list(each(of_block, candidate, reference, _spread(scale, reference)))
+    worst = max(blocks, key=lambda block: block.excess)  # the first of several
+    return _OverBudget(
+        sum(block.count for block in blocks),
+        worst.place if worst.excess > -math.inf else 0,
+        worst.excess,
+        max(block.used for block in blocks),
+        max(block.least for block in blocks),
+    )
 
 
 def _spread(scale: Scale, over: Array) -> Array:
@@ -223,8 +241,8 @@ def _spread(scale: Scale, over: Array) -> Array:
     return np.broadcast_to(np.asarray(scale, np.float64), over.shape)
 
 
-def _absmax(finite: Array, so_far: float) -> float:
-    return max(so_far, float(finite.max()), -float(finite.min()))
+def _absmax(finite: Array) -> float:
+    return max(float(finite.max()), -float(finite.min()))
 
 
 def _ratio(error: float, scale: float) -> float:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_ncnn_parity.compare import metrics as module
+from pytest_ncnn_parity.compare import blocks
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
@@ -60,7 +60,7 @@ def test_elements_agree_as_the_formula_says(pair, t: Tolerance, block: int) -> N
     with np.errstate(invalid="ignore"):
         error, budget, agree, absmax = naive(*pair, t)
     assume(not near_a_tie(error, budget))
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*pair, t)
     assert metrics.mismatched == np.count_nonzero(~agree)
     assert metrics.agrees == bool(agree.all())
@@ -74,7 +74,7 @@ def test_nan_and_inf_are_counted_where_only_the_candidate_has_them(
     pair, t: Tolerance, block: int
 ) -> None:
     candidate, reference = pair
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(candidate, reference, t)
     assert metrics.nan == np.count_nonzero(np.isnan(candidate) & ~np.isnan(reference))
     other = ~(candidate == reference)
@@ -117,7 +117,7 @@ def test_no_tolerance_forgives_nan_or_inf_in_the_wrong_place(c: float, r: float,
 @given(pairs(), st.integers(1, 9))
 def test_cosine_and_sqnr_are_those_of_numpy(pair, block: int) -> None:
     c, r = (a.astype(np.float64).ravel() for a in pair)
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*pair, EXACT)
     if c.any() and r.any():
         expected = (c / np.linalg.norm(c)) @ (r / np.linalg.norm(r))
@@ -141,7 +141,7 @@ def test_statistics_leave_out_nan_and_inf_that_both_sides_have(pair, data, block
     kept = put == 0.0
     assume(kept.any())
     spoiled = [np.where(kept, array, put) for array in pair]
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*spoiled, EXACT)
     bare = compare(pair[0][kept], pair[1][kept], EXACT)
     assert (metrics.max_abs, metrics.scaled) == (bare.max_abs, bare.scaled)
@@ -186,7 +186,7 @@ def test_comparing_with_itself_agrees(pair) -> None:
 @given(pairs(), TOLERANCES, st.integers(1, 9))
 def test_the_index_points_at_the_largest_excess(pair, t: Tolerance, block: int) -> None:
     error, budget, _, _ = naive(*pair, t)
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*pair, t)
     excess = error - budget
     assert excess[metrics.index] == pytest.approx(excess.max(), abs=1e-12 * (1 + budget.max()))
@@ -203,7 +203,7 @@ def test_the_index_points_at_nan_or_inf_before_any_finite_error(
     place = data.draw(st.integers(0, pair[0].size - 1))
     side = data.draw(st.integers(0, 1))
     pair[side].flat[place] = data.draw(st.sampled_from([math.nan, math.inf, -math.inf]))
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*pair, t)
     assert metrics.index == np.unravel_index(place, pair[0].shape)
 
@@ -212,7 +212,7 @@ def test_the_index_points_at_nan_or_inf_before_any_finite_error(
 def test_of_several_inf_the_index_points_at_the_largest_reference(block: int) -> None:
     reference = np.array([7e4, 1.0, -3e5, 2e5, np.nan], np.float32)
     candidate = np.array([np.inf, 1.0, -np.inf, np.inf, 0.0], np.float32)
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(candidate, reference, EXACT)
     assert (metrics.index, metrics.reference) == ((2,), -3e5)
 
@@ -264,7 +264,7 @@ def test_used_is_the_largest_share_that_an_element_takes_of_its_tolerance(
     error, budget, agrees, _ = naive(*pair, t)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(error == 0.0, 0.0, error / budget)
-    with patch.object(module, "BLOCK", block):
+    with patch.object(blocks, "BLOCK", block):
         metrics = compare(*pair, t)
     assert metrics.used == pytest.approx(share.max())
     if abs(metrics.used - 1.0) > 1e-9:

@@ -1,13 +1,16 @@
 """Comparing arrays of every layout and size, and refusing to compare nothing."""
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.compare.metrics import BLOCK, agrees_but_for_ends, compare
+from pytest_ncnn_parity.compare import blocks
+from pytest_ncnn_parity.compare.blocks import BLOCK
+from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, compare
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
 
 EXACT = Tolerance()
@@ -43,6 +46,21 @@ def test_arrays_beyond_one_block(shape: tuple[int, ...], rtol: float) -> None:
     metrics = compare(candidate, reference, Tolerance(atol=1e-3, rtol=rtol))
     assert metrics.index == tuple(size - 1 for size in shape)
     assert (metrics.inf, metrics.mismatched) == (1, len({*places, last}))
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1e-3])
+@pytest.mark.parametrize("wrong", [(), (math.nan,), (math.nan, math.inf, -math.inf)])
+def test_threads_give_the_same_bits(rtol: float, wrong: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(3)
+    reference = rng.normal(size=(13, BLOCK - 7)).astype(np.float32)
+    candidate = reference + rng.normal(scale=1e-3, size=reference.shape).astype(np.float32)
+    for i, value in enumerate(wrong):
+        candidate[3 * i + 1, 5] = value
+    tolerance = Tolerance(atol=1e-3, rtol=rtol, scaled=1e-4)
+    with patch.object(blocks, "LARGE", candidate.size + 1):
+        alone = compare(candidate, reference, tolerance)
+    with patch.object(blocks, "LARGE", 1), patch.object(blocks, "_threads", lambda: 4):
+        assert repr(compare(candidate, reference, tolerance)) == repr(alone)  # nan equals itself there
 
 
 @settings(deadline=None)

@@ -9,8 +9,8 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.compare.blocks import each
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
-from pytest_ncnn_parity.compare.metrics import BLOCK
 
 Array = npt.NDArray[Any]
 _ONE_THREAD = ncnn.Option()  # a cast takes less time than starting threads
@@ -25,6 +25,18 @@ class _Stats(NamedTuple):
     inf: int = 0
     minus_inf: int = 0
     tiny: int = 0
+
+
+def _of_block(_: int, block: Array) -> _Stats:
+    size = np.abs(block)
+    absmax, nan, inf, minus_inf = float(size.max()), 0, 0, 0
+    if not np.isfinite(absmax):
+        nan = int(np.count_nonzero(np.isnan(size)))
+        inf = int(np.count_nonzero(np.isposinf(block)))
+        minus_inf = int(np.count_nonzero(np.isneginf(block)))
+        absmax = float(size[np.isfinite(size)].max(initial=0.0))
+    tiny = int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
+    return _Stats(absmax, nan, inf, minus_inf, tiny)
 
 
 class Blob:
@@ -89,20 +101,9 @@ class Blob:
 
     def _walk(self) -> _Stats:
         """Block by block: a whole copy would be the peak of memory."""
-        absmax, nan, inf, minus_inf, tiny = 0.0, 0, 0, 0, 0
-        rows = max(1, BLOCK // max(1, self.array[:1].size))
-        for start in range(0, self.array.shape[0], rows):
-            block = self.array[start : start + rows]
-            size = np.abs(block)
-            largest = float(size.max())
-            if not np.isfinite(largest):
-                nan += int(np.count_nonzero(np.isnan(size)))
-                inf += int(np.count_nonzero(np.isposinf(block)))
-                minus_inf += int(np.count_nonzero(np.isneginf(block)))
-                largest = float(size[np.isfinite(size)].max(initial=0.0))
-            absmax = max(absmax, largest)
-            tiny += int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
-        return _Stats(absmax, nan, inf, minus_inf, tiny)
+        blocks = list(each(_of_block, self.array))
+        absmax, *counts = zip(*blocks, strict=True)
+        return _Stats(max(absmax), *map(sum, counts))
 
     @property
     def absmax(self) -> float:
