@@ -16,6 +16,7 @@ import numpy as np
 from network import Network
 from quantized import INT8_WEIGHTS, to_int8
 
+HALF = np.array([0x01306B47], np.uint32)  # the flag in front of weights in fp16 (src/modelbin.cpp)
 BINS, LEVELS = 2048, 128  # of the histogram, and of what it is held against (ncnn2table.cpp)
 
 
@@ -150,8 +151,10 @@ class Model:
         net = Counting()
         for one in self.layers:
             if one.name not in chosen:
-                weights = [] if one.weights is None else [one.weights, one.bias]
-                net.layer(one.kind, one.name, one.inputs, one.outputs, one.params, weights)
+                net.layer(one.kind, one.name, one.inputs, one.outputs, one.params)
+                if one.weights is not None:
+                    halves = in_half(one.weights).ravel()
+                    net.append([HALF, np.pad(halves, (0, halves.size % 2)), one.bias])
                 continue
             term = (1 if one.kind == "ConvolutionDepthWise" else 2) + 100 * (one.name in gives)
             net.layer(one.kind, one.name, one.inputs, one.outputs, f"{one.params} 8={term}")
@@ -239,6 +242,11 @@ def quantized(layer: Layer, wrong: Wrong | None = None) -> tuple[np.ndarray, np.
             kept[0] *= wrong.factor
     shape = (count, *[1] * (layer.weights.ndim - 1))
     return to_int8(layer.weights, by.reshape(shape)), kept.astype(np.float32)
+
+
+def in_half(values: np.ndarray) -> np.ndarray:
+    """As ncnn2int8 stores weights in floats: what has no normal number in fp16 is 0 (src/mat.cpp)."""
+    return np.where(np.abs(values) < 2.0**-14, np.copysign(0, values), values).astype(np.float16)
 
 
 def by_largest(values: np.ndarray) -> float:

@@ -31,6 +31,8 @@ _READ_FLOATS = frozenset(
     "UnaryOp Unfold".split()
 )
 _READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
+# by operator that ncnn2int8 quantizes, the ids of the number of weights and of the bias flag
+WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
 _REQUANTIZES = 100  # added to the term where the output is int8 as well
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
@@ -39,6 +41,11 @@ _GIVES_FLOATS = frozenset({"Dequantize"})
 def _term(layer: Layer) -> int:
     written = layer.params.get(_TERMS.get(layer.type, ""), "0")
     return int(written) if written.isascii() and written.isdigit() else 0
+
+
+def weight_count(layer: Layer) -> int:
+    """How many weights stand first in the file for a layer that can be quantized; 0 of another."""
+    return int(layer.params.get(WEIGHTS[layer.type][0], "0")) if layer.type in WEIGHTS else 0
 
 
 def computes_in_int8(layer: Layer) -> bool:

@@ -1,22 +1,30 @@
 """A model in int8 with some layers put back in floats: lines of the .param, and weights. Pure.
 
 It is what ncnn2int8 makes of a table without these layers (tools/quantize/ncnn2int8.cpp): where one of
-them reads what was handed on in int8, its maker gives floats again.
+them reads what was handed on in int8, its maker gives floats again. Their weights are in fp16, as it
+stores those of layers in floats.
 """
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8, int8_blobs
+from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8, int8_blobs, weight_count
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
 
 # a term above it means that the layer's output is int8; less this, it is that of a layer that gives
 # floats
+# fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
+HALF = 0x01306B47
+FP32 = 0
+LEAST_NORMAL = 2.0**-14  # in fp16 (float32_to_float16 in src/mat.cpp)
+CHUNK = 1 << 16  # weights that are converted at a time
 REQUANTIZES = 100
 SCALE_BYTES = 4
 
@@ -30,9 +38,41 @@ class Weights:
     content: bytes
     spans: Spans
 
+    _halves: dict[int, bytes] = field(default_factory=dict, compare=False)
+
     def of(self, layer: Layer) -> bytes:
         start, end = self.spans[layer.number]
         return self.content[start:end]
+
+    def in_half(self, layer: Layer) -> bytes:
+        """Like `of`, with weights in fp16 where they are in fp32 and that can hold them."""
+        if layer.number not in self._halves:
+            self._halves[layer.number] = _in_half(layer, self.of(layer))
+        return self._halves[layer.number]
+
+
+def _in_half(layer: Layer, content: bytes) -> bytes:
+    """`content` with weights in fp16. What is no normal number there ncnn's cast makes 0."""
+    count = weight_count(layer)
+    if not count or len(content) < 4:
+        return content
+    (tag,) = struct.unpack_from("<I", content)
+    size = {FP32: 4, HALF: 2}.get(tag, 0)
+    end = 4 + size * count
+    if not size or len(content) < end:
+        return content
+    halves = []
+    for at in range(0, count, CHUNK):
+        some = min(CHUNK, count - at)
+        values = struct.unpack_from(f"<{some}{'f' if tag == FP32 else 'e'}", content, 4 + size * at)
+        normal = (math.copysign(0.0, x) if abs(x) < LEAST_NORMAL else x for x in values)
+        try:
+            halves.append(struct.pack(f"<{some}e", *normal))
+        except OverflowError:  # beyond fp16
+            return content
+    padding = -2 * count % 4
+    end += padding if tag == HALF else 0
+    return b"".join([struct.pack("<I", HALF), *halves, bytes(padding), content[end:]])
 
 
 def quantized_layer(counterpart: Counterpart) -> Layer | None:
@@ -71,7 +111,7 @@ def spliced(
         if layer.number in placed:
             for line, one in _put_back(models, placed[layer.number], layer):
                 lines.append(line)
-                content.append(floats.of(one))
+                content.append(floats.in_half(one))
                 blobs += len(one.outputs)
         elif layer.number not in gone:
             line, own = models.there.line_of(layer), weights.of(layer)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import calibrated
+import numpy as np
 import pytest
 from calibrated import Model
 
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
-from pytest_ncnn_parity.network.splice import Weights, quantized_layer, spliced
+from pytest_ncnn_parity.network.splice import HALF, Weights, quantized_layer, spliced
 
 
 def same(text: str) -> list[list[str]]:
@@ -78,3 +80,25 @@ def test_int8_that_cannot_be_handed_on_is_not_given(left: str, terms: dict[str, 
     assert {name: layers[name].params.get("8") for name in terms} == terms
     dropped = sum(term is not None and name in "ab" for name, term in terms.items())
     assert len(written) == len(content) - 4 * dropped
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_weights_in_floats_are_stored_in_fp16(count: int) -> None:
+    model = param.parse(
+        f"7767517\n2 2\nInput in0 0 1 a\nInnerProduct f 1 1 a out0 0=1 2={count}\n", "net.param"
+    )
+    values = np.array([0.1, -3e-5, 2.0, 1.0][:count], np.float32)
+    bias = np.array([0.1], np.float32).tobytes()
+
+    def stored(tag: int, weights: np.ndarray) -> bytes:
+        content = struct.pack("<I", tag) + weights.tobytes()
+        content += bytes(-len(content) % 4) + bias
+        return Weights(content, [(0, 0), (0, len(content))]).in_half(model.layers[1])
+
+    wanted = struct.pack("<I", HALF) + calibrated.in_half(values).tobytes()
+    wanted += bytes(-len(wanted) % 4) + bias
+    assert stored(0, values) == wanted
+    assert stored(HALF, values.astype(np.float16)) == wanted  # by way of fp32, as ncnn reads them
+    large = values * np.float32(1e6)
+    assert stored(0, large) == struct.pack("<I", 0) + large.tobytes() + bias
+    assert stored(7, values) == struct.pack("<I", 7) + values.tobytes() + bias  # of another kind

@@ -15,6 +15,7 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     Int8Weights,
     folded_factors,
     full_scale,
+    least_spare,
     read,
 )
 
@@ -95,6 +96,17 @@ def test_scales_that_are_too_small_leave_steps_unused() -> None:
         assert by_scale(layer, 0.25).spare(full) == pytest.approx(4.0, rel=0.04)
         assert (by_scale(layer, 0.5).spare(full) < MOST_SPARE).all()  # as ACIQ, or 7 bits, have it
         assert (by_scale(layer, 4.0).spare(full) == 1.0).all() or layer.six_bits
+
+
+def test_a_model_kept_to_fewer_bits_leaves_steps_everywhere() -> None:
+    graph = param.parse(
+        "7767517\n2 2\nInput in0 0 1 a\nInnerProduct f 1 1 a out0 0=1 2=4\n", "net.param"
+    )
+    layer, scales = graph.layers[1], np.ones(1, np.float32)
+    few, all_bits = (Int8Weights(np.array([[n, 1, 1, 1]], np.int8), scales) for n in (31, 127))
+    assert least_spare([(layer, few), (layer, None)]) == pytest.approx(127 / 31)
+    assert least_spare([(layer, few), (layer, all_bits)]) == 1.0
+    assert least_spare([]) == 1.0
 
 
 def test_outputs_that_are_dead_or_share_a_scale_leave_what_they_must() -> None:

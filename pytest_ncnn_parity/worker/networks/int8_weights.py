@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,12 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.int8 import gives_int8
+from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
 
 Array = npt.NDArray[Any]
 
 LARGEST = 127
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
-# by operator, the ids of the number of weights and of the bias flag
-_WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
 # ncnn2table keeps the weights of a 3x3 kernel to 6 bits, so that winograd in int8 can add them up
 SIX_BITS = 31
 # a scale by the largest weight uses all steps; that of ncnn2table's ACIQ, which estimates it, half of
@@ -90,7 +88,7 @@ class Int8Weights:
 
 def is_static(layer: Layer) -> bool:
     """Whether the file has the weights of `layer` in int8, with a scale for its input."""
-    return layer.type in _WEIGHTS and layer.params.get("19", "0") == "0"
+    return layer.type in WEIGHTS and layer.params.get("19", "0") == "0"
 
 
 def full_scale(layer: Layer) -> int:
@@ -102,9 +100,10 @@ def full_scale(layer: Layer) -> int:
     return SIX_BITS if layer.type == "Convolution" and plain else LARGEST
 
 
-def count(layer: Layer) -> int:
-    """How many weights `layer` reads."""
-    return int(layer.params.get(_WEIGHTS[layer.type][0], "0"))
+def least_spare(weights: Iterable[tuple[Layer, Int8Weights | None]]) -> float:
+    """What the layer of a model that uses most steps leaves: above 1 if all are kept to fewer bits."""
+    spare = [full_scale(layer) / max(1, own.largest) for layer, own in weights if own is not None]
+    return max(1.0, min(spare, default=1.0))
 
 
 def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
@@ -118,10 +117,10 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
         content = file.read(span[1] - span[0])
     if len(content) < 4 or struct.unpack_from("<I", content)[0] != TAG:
         return None
-    outputs, weights = int(layer.params.get("0", "0")), count(layer)
+    outputs, weights = int(layer.params.get("0", "0")), weight_count(layer)
     if outputs <= 0 or weights % outputs:
         return None
-    biased = layer.params.get(_WEIGHTS[layer.type][1], "0") != "0"
+    biased = layer.params.get(WEIGHTS[layer.type][1], "0") != "0"
     start = 4 + weights + -weights % 4 + 4 * outputs * biased
     end = len(content) - (8 if gives_int8(layer) else 4)
     scales = np.frombuffer(content[start:end], "<f4")

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts, counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.int8 import int8_blobs, weight_count
 from pytest_ncnn_parity.network.units import ACTIVATIONS
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker import limits
@@ -28,10 +28,10 @@ from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
-    count,
     folded_factors,
     full_scale,
     is_static,
+    least_spare,
 )
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
@@ -155,13 +155,15 @@ class Pool:
         """How far int8 weights of the model of that number are from those of the first, in floats."""
         layer = next(filter(is_static, there.quantized), None)
         core = next((one for one in there.replaced if layer and one.type == layer.type), None)
-        if layer is None or core is None or not is_static(core) or count(layer) != count(core):
+        if layer is None or core is None or not is_static(core):
+            return None
+        if weight_count(layer) != weight_count(core):
             return None
         model, own = job.models[number], job.models[0]
         weights = self._int8_weights(model, layer)
         if weights is None:
             return None
-        (floats,) = self.weights(own, core, count(core))
+        (floats,) = self.weights(own, core, weight_count(core))
         behind = [one for one in there.replaced if one is not core and one.type not in ACTIVATIONS]
         folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
         if folded is not None and folded.size not in (1, len(weights.integers)):
@@ -180,12 +182,9 @@ class Pool:
         return int8_weights.read(model.bin, self.span(model, layer), layer)
 
     def _least_spare(self, model: Model) -> float:
-        """What the layer that uses most steps leaves: more than 1 if all are kept to fewer bits."""
         if model not in self._spare:
-            layers = [layer for layer in self.graph(model).layers if is_static(layer)]
-            read = ((layer, self._int8_weights(model, layer)) for layer in layers)
-            spare = [full_scale(layer) / max(1, one.largest) for layer, one in read if one is not None]
-            self._spare[model] = max(1.0, min(spare, default=1.0))
+            layers = filter(is_static, self.graph(model).layers)
+            self._spare[model] = least_spare((x, self._int8_weights(model, x)) for x in layers)
         return self._spare[model]
 
     def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
