@@ -95,7 +95,7 @@ def test_what_kernels_make_of_some_nan_is_no_fault_of_theirs(
     assert red == {"cpu-vs-vulkan::root": "nan", "cpu-vs-vulkan::output:out0": "nan"}
     relu = run.cases["noise::cpu-vs-vulkan::relu"]
     assert relu["outcome"] == "skipped"
-    assert "nan, which root made" in relu["message"]
+    assert "nan, which root wrote" in relu["message"]
     assert all(fix["masks"] == {} for fix in run.fixes.values())
 
 
