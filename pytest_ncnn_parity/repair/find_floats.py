@@ -152,13 +152,16 @@ class _Finding:
     def _about_fewer(self, search: FloatsSearch) -> Iterator[str]:
         """What the outputs have with fewer layers in floats than are needed."""
         wrong = [
-            f"with {count} {_least(errors):.3g}"
+            f"{count} {_least(errors):.3g} dB"
             for count, errors in self._tried(search).items()
-            if count and errors and not search.tried[count]
+            if (count or search.red) and errors and not search.tried[count]
         ]
         if wrong:
-            red = "beside the red layers, " if search.red else ""
-            yield f"{red}the costliest in floats, output sqnr in dB, not enough: {', '.join(wrong)}"
+            red = f"the {len(search.red)} red and " if search.red else ""
+            yield (
+                f"output sqnr with fewer layers in floats, {red}so many of the costliest others: "
+                f"{', '.join(wrong)}"
+            )
 
     def _about_costs(self, search: FloatsSearch) -> Iterator[str]:
         """What the outputs lose by one layer alone, the costliest first."""
