@@ -32,7 +32,20 @@ def of_windows(
 
     `weights` are (outputs, c, h, w); without them each channel is summed up alone.
     """
-    sizes = sums = np.zeros(())
+    absolute = None if weights is None else np.abs(weights)
+    sizes = sums_of_windows(np.abs(values), absolute, kernel, stride, gap)
+    return _largest(sizes, sums_of_windows(values, weights, kernel, stride, gap))
+
+
+def sums_of_windows(
+    values: Array,
+    weights: Array | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    gap: Sequence[int],
+) -> Array:
+    """What `of_windows` speaks of, once all terms are added."""
+    sums: Array = np.zeros(())
     counts = [
         (size - step * (length - 1) - 1) // along + 1
         for size, length, along, step in zip(values.shape[1:], kernel, stride, gap, strict=True)
@@ -45,13 +58,8 @@ def of_windows(
                 top : top + stride[0] * (counts[0] - 1) + 1 : stride[0],
                 left : left + stride[1] * (counts[1] - 1) + 1 : stride[1],
             ]
-            if weights is None:
-                sizes, sums = sizes + np.abs(part), sums + part
-            else:
-                taken = weights[:, :, y, x]
-                sizes = sizes + np.tensordot(np.abs(taken), np.abs(part), 1)
-                sums = sums + np.tensordot(taken, part, 1)
-    return _largest(sizes, sums)
+            sums = sums + (part if weights is None else np.tensordot(weights[:, :, y, x], part, 1))
+    return sums
 
 
 def of_sums(terms: Array, axes: tuple[int, ...]) -> float:

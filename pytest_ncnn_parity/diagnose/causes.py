@@ -199,6 +199,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("storage-overflow", integers.read_in_16_bits),
     ("storage-overflow", values.beyond_fp16),
     ("winograd-overflow", winograd.beyond_fp16),
+    ("accumulator-overflow", headroom.sum_beyond_fp16),
     ("headroom", headroom.too_little),
     ("underflow", values.missed_by_a_reader),
     ("precision", values.threshold_decides),

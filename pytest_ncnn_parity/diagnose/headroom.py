@@ -1,9 +1,29 @@
-"""The rule for values that fp16 holds, but with less room than the spec asks for."""
+"""Rules for sums inside a layer, and for values with less room below fp16's end than the spec asks."""
 
 from __future__ import annotations
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC
+
+
+def sum_beyond_fp16(failure: Failure) -> Explanation | None:
+    """A sum that overflows in whatever order it is added up."""
+    inside = failure.evidence.inside
+    if inside is None or not inside.overflows or not failure.evidence.predicted:
+        return None
+    if inside.mask != NO_FP16_ARITHMETIC:
+        return None
+    return Explanation(
+        f"{inside.what_is_stored} reaches {inside.stored:.6g} > {FP16_MAX:.0f}: inf in {inside.kernel}, "
+        "predicted",
+        (
+            f"its results end at {wording.number(failure.metrics.reference_absmax)} and fit; the sum is "
+            "divided, or a root or logarithm of it taken, once all is added",
+            "31=1 on this layer adds up in fp32",
+        ),
+    )
 
 
 def too_little(failure: Failure) -> Explanation | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
+from pytest_ncnn_parity.network.masks import NO_WINOGRAD
 
 
 def beyond_fp16(failure: Failure) -> Explanation | None:
     inside = failure.evidence.inside
     if inside is None or not inside.overflows or not failure.evidence.predicted:
+        return None
+    if inside.mask != NO_WINOGRAD:
         return None
     return Explanation(
         f"{inside.kernel}: {inside.what_is_stored} reaches {inside.stored:.6g} > {FP16_MAX:.0f}: inf in "
@@ -26,6 +29,8 @@ def overflows_inside(failure: Failure) -> Explanation | None:
     """Seen on the device, where the same was predicted; other faults of the layer may hide it."""
     inside = failure.evidence.inside
     if inside is None or not inside.overflows or failure.evidence.predicted:
+        return None
+    if inside.mask != NO_WINOGRAD:
         return None
     reaches = (
         f"{inside.kernel}: {inside.what_is_stored} reaches {inside.stored:.6g}; fp16 ends at "

@@ -78,7 +78,7 @@ def accumulating(folder: Path) -> None:
     averaged, pooled, meant, convolved, multiplied, few = net.split(x, 6)
     net.layer("Pooling", "windows", [averaged], ["a"], "0=1 1=15 2=1 3=7 5=1 6=1")
     net.layer("Pooling", "all", [pooled], ["b"], "0=1 4=1")
-    net.layer("Reduction", "mean", [meant], ["c"], "0=3 1=0 -23303=2,1,2 4=1 5=1")
+    net.layer("Reduction", "mean", [meant], ["c"], "0=3 1=0 -23303=2,0,1 4=1 5=1")
     weights = [rng.choice([-1.0, 1.0], (8, 16, 5, 5)), np.zeros(8)]
     net.layer("Convolution", "conv", [convolved], ["d"], "0=8 1=5 4=2 5=1 6=3200", weights)
     weights = [rng.choice([-0.1, 0.1], (8, 6400)), np.zeros(8)]
@@ -132,3 +132,46 @@ def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pyte
     assert (fix["masks"], fix["verified"]) == (dict.fromkeys(layers, 1) | {"softmax": 18}, True)
     networks.spec(pytester.path, f"{sample}{OFF}")
     assert red(gate()) == {}
+
+
+# by layer: its input is as large as it takes for a sum of so many terms to be 62000, or 70000
+SUMS = {
+    "mean": ("Reduction", "0=3 1=0 -23303=2,1,2 4=1 5=1", 256),
+    "norm": ("Reduction", "0=8 1=0 -23303=1,0 4=1 5=1", 8),
+    "log": ("Reduction", "0=10 1=1", 2048),
+    "windows": ("Pooling", "0=1 1=5 2=3 3=2 5=1", 25),
+    "whole": ("Pooling", "0=1 4=1", 256),  # in fp32, whatever the size
+}
+
+
+def test_a_sum_that_surely_overflows_is_predicted_where_the_device_has_it_so(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Means, norms and the like, whose inputs and results fit."""
+    net = Network()
+    blobs = net.split(net.layer("Input", "in0", params="0=16 1=16 2=8"), 2 * len(SUMS))
+    for i, (name, (kind, params, count)) in enumerate(SUMS.items()):
+        for blob, (size, total) in zip(
+            blobs[2 * i :], {"less": 62000.0, "more": 70000.0}.items(), strict=False
+        ):
+            value = {"norm": np.sqrt(total / count), "log": np.log(total / count)}
+            scale = f"0=2 1=1 2={value.get(name, total / count):.5f}"
+            x = net.layer("BinaryOp", f"{name}_{size}_scaled", [blob], params=scale)
+            net.layer(kind, f"{name}_{size}", [x], [f"{name}_{size}_out"], params)
+    net.write(pytester.path / "net")
+    sample = "inputs:\n  one: {in0: {constant: 1}}\n"
+    networks.spec(pytester.path, f"{sample}compare: [{RANGE}, fp16-vs-fp32-vulkan]\n")
+    run = gate("--ncnn-parity-fix=off", "-k", "not output")
+    for name in (f"{name}_{size}" for name in SUMS for size in ("less", "more")):
+        predicted, seen = (
+            run.cases[f"one::{comparison}::{name}"] for comparison in (RANGE, "fp16-vs-fp32-vulkan")
+        )
+        if seen["outcome"] == "skipped":  # as a Reduction, which an old ncnn runs on the CPU
+            assert predicted["outcome"] == "passed"
+            continue
+        assert (predicted["outcome"], predicted["cause"]) == (seen["outcome"], seen["cause"]), name
+    assert run.cases[f"one::{RANGE}::windows_more"]["cause"] == "accumulator-overflow"
+    assert run.cases[f"one::{RANGE}::windows_more"]["inside"]["stored"] > 65504
+    masked = "masks: {windows_more: 1, mean_more: 1, norm_more: 1, log_more: 1}\n"
+    networks.spec(pytester.path, f"{sample}compare: [{RANGE}, fp16-vs-fp32-vulkan]\n{masked}")
+    assert gate("--ncnn-parity-fix=off", "-k", "more and not output").ids("failed") == []

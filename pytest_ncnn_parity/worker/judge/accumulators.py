@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -215,12 +216,25 @@ def _edges(window: Window, size: int) -> tuple[int, int]:
     return (less, missing - less) if window.before == -233 else (missing - less, less)
 
 
-def _pooling(layer: Layer, value: Array, _: Weights) -> float:
+class Windows(NamedTuple):
+    """The padded values of a Pooling, and what slides over them: (h, w) each."""
+
+    values: Array
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    gap: tuple[int, int]
+
+    @property
+    def sliding(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        return self.kernel, self.stride, self.gap
+
+
+def pooled(layer: Layer, value: Array) -> Windows | None:
+    """What an average Pooling adds up by windows; None for any other. Raises Unreadable."""
     mode = number(layer, 5)
-    if number(layer, 0) != AVERAGE or value.ndim != 3 or number(layer, ADAPTIVE) or mode > 1:
-        return 0.0
-    if number(layer, GLOBAL):
-        return accumulators.of_sums(value, (1, 2))
+    of_all = number(layer, GLOBAL) or number(layer, ADAPTIVE)
+    if number(layer, 0) != AVERAGE or value.ndim != 3 or of_all or mode > 1:
+        return None
     w, h = windows_of(layer, POOLED)
     pad = padded_full if mode == 0 else padded_plainly
     sizes = pad([value.shape[2], value.shape[1]], [w, h])
@@ -228,22 +242,31 @@ def _pooling(layer: Layer, value: Array, _: Weights) -> float:
         (window.before, max(window.after, size - window.before - length))
         for window, size, length in zip((w, h), sizes, (value.shape[2], value.shape[1]), strict=True)
     ]
-    padded = np.pad(value, ((0, 0), edges[1], edges[0]))
-    return accumulators.of_windows(padded, None, *_sliding(h, w))
+    return Windows(np.pad(value, ((0, 0), edges[1], edges[0])), *_sliding(h, w))
+
+
+def _pooling(layer: Layer, value: Array, _: Weights) -> float:
+    if number(layer, 0) == AVERAGE and value.ndim == 3 and number(layer, GLOBAL):
+        return accumulators.of_sums(value, (1, 2))
+    windows = pooled(layer, value)
+    return 0.0 if windows is None else accumulators.of_windows(windows.values, None, *windows.sliding)
 
 
 def _sliding(h: Window, w: Window) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     return (h.kernel, w.kernel), (h.stride, w.stride), (h.dilation, w.dilation)
 
 
+def reduced_axes(layer: Layer, value: Array) -> tuple[int, ...]:
+    """The axes along which a Reduction adds up `value`."""
+    axes = tuple({axis % value.ndim for axis in numbers(layer, 3)})
+    return tuple(range(value.ndim)) if number(layer, 1, 1) or not axes else axes
+
+
 def _reduction(layer: Layer, value: Array, _: Weights) -> float:
     summed = SUMMED.get(number(layer, 0))
     if summed is None:
         return 0.0
-    axes = tuple({axis % value.ndim for axis in numbers(layer, 3)})
-    if number(layer, 1, 1) or not axes:
-        axes = tuple(range(value.ndim))
-    return accumulators.of_sums(summed(value.astype(np.float64)), axes)
+    return accumulators.of_sums(summed(value.astype(np.float64)), reduced_axes(layer, value))
 
 
 _KNOWN: Mapping[str, Callable[[Layer, Array, Weights], float]] = {

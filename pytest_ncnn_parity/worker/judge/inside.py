@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
@@ -20,6 +20,7 @@ from pytest_ncnn_parity.network.masks import (
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
+from pytest_ncnn_parity.worker.judge.final_sums import final_sum
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -35,7 +36,8 @@ class Insides:
     def of(self, layer: Layer, blobs: Made, headroom: float) -> Inside | None:
         """What is inside `layer`; None where it is known to be far from fp16's end, or not looked at.
 
-        Sums of other kernels than winograd's are looked at where a `headroom` (above 1) is asked for.
+        Of other kernels than winograd's the sums that are surely reached are looked at; those that may
+        be, in some order, where a `headroom` (above 1) is asked for.
         """
         if not adds_up(layer) or not layer.inputs:
             return None
@@ -49,9 +51,11 @@ class Insides:
             return None
         try:
             inside = self._by_winograd(layer, values[0], headroom) if len(values) == 1 else None
-            fp16 = layer.type in STORING or not layer.mask & NO_FP16_ARITHMETIC
-            if inside is None and headroom > 1.0 and fp16:
+            arithmetic = not layer.mask & NO_FP16_ARITHMETIC
+            if inside is None and headroom > 1.0 and (layer.type in STORING or arithmetic):
                 inside = self._summed(layer, values, headroom)
+            if arithmetic and len(values) == 1:
+                inside = _surely_summed(layer, values[0]) or inside
         except Unreadable:
             return None
         return inside
@@ -98,3 +102,12 @@ class Insides:
             mask = NO_VULKAN | NO_FP16_STORAGE
             return Inside("fp16 storage", mask, 0.0, "", bound, "a sum inside")
         return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, 0.0, "", bound, "a sum inside")
+
+
+def _surely_summed(layer: Layer, value: winograd.Array) -> Inside | None:
+    """A sum that overflows in whatever order its terms are added."""
+    reached = final_sum(layer, value)
+    if reached < FP16_OVERFLOW:
+        return None
+    what = "a sum inside"
+    return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, reached, what, reached, what)
