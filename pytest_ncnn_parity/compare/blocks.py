@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -38,9 +39,29 @@ def each(work: Callable[..., T], *arrays: Array) -> Iterable[T]:
     return _pool().map(one, starts)
 
 
-def in_float64(*pieces: Array) -> list[npt.NDArray[np.float64]]:
-    """The pieces of a block in the precision in which errors are measured."""
-    return [piece.astype(np.float64) for piece in pieces]
+class _Scratch(threading.local):
+    """Arrays that one block after the other is worked on in, of each thread and type."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[str, int], Array] = {}
+
+
+_scratch = _Scratch()
+
+
+def scratch(dtype: str, size: int, count: int) -> list[Array]:
+    """`count` arrays of `size` elements, uninitialised, which the next call of this thread gives again.
+
+    A worker's fresh memory is filled with a byte, and again when it is freed, so to allocate an array
+    for every step of every block would cost more than what is computed in them.
+    """
+    arrays = []
+    for number in range(count):
+        kept = _scratch.arrays.get((dtype, number))
+        if kept is None or kept.size < size:
+            kept = _scratch.arrays[dtype, number] = np.empty(size, dtype)
+        arrays.append(kept[:size])
+    return arrays
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.blocks import Array, each, in_float64
+from pytest_ncnn_parity.compare.blocks import Array, each, scratch
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
@@ -82,9 +82,11 @@ class _Statistics:
     def of_block(start: int, candidate: Array, reference: Array) -> _Statistics:
         """Those of one block, whose first element has the index `start`."""
         stats = _Statistics()
-        c, r = in_float64(candidate, reference)
+        c, r, d = scratch("float64", reference.size, 3)
+        np.copyto(c, candidate)
+        np.copyto(r, reference)
         with np.errstate(invalid="ignore", over="ignore"):
-            d = c - r
+            np.subtract(c, r, out=d)
         rr, dd = float(r @ r), float(d @ d)
         r_range, c_range = r, c
         if not (math.isfinite(rr) and math.isfinite(dd)):
@@ -208,7 +210,7 @@ class _OverBudget:
 
 def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale) -> _OverBudget:
     def of_block(start: int, candidate: Array, reference: Array, unit: Array) -> _OverBudget:
-        c, r = in_float64(candidate, reference)
+        c, r = candidate.astype(np.float64), reference.astype(np.float64)
         finite = np.isfinite(c) & np.isfinite(r)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             error, given = np.abs(c - r), t.atol + t.rtol * np.abs(r)

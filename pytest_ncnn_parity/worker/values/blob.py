@@ -9,7 +9,7 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ncnn_parity.compare.blocks import each
+from pytest_ncnn_parity.compare.blocks import each, scratch
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 
 Array = npt.NDArray[Any]
@@ -28,14 +28,17 @@ class _Stats(NamedTuple):
 
 
 def _of_block(_: int, block: Array) -> _Stats:
-    size = np.abs(block)
+    (size,) = scratch("float32", block.size, 1)
+    (met,) = scratch("bool", block.size, 1)
+    np.abs(block, out=size)
     absmax, nan, inf, minus_inf = float(size.max()), 0, 0, 0
     if not np.isfinite(absmax):
         nan = int(np.count_nonzero(np.isnan(size)))
         inf = int(np.count_nonzero(np.isposinf(block)))
         minus_inf = int(np.count_nonzero(np.isneginf(block)))
         absmax = float(size[np.isfinite(size)].max(initial=0.0))
-    tiny = int(np.count_nonzero(size <= FP16_TINIEST / 2)) - int(np.count_nonzero(size == 0.0))
+    tiny = int(np.count_nonzero(np.less_equal(size, FP16_TINIEST / 2, out=met)))
+    tiny -= int(np.count_nonzero(np.equal(size, 0.0, out=met)))
     return _Stats(absmax, nan, inf, minus_inf, tiny)
 
 
