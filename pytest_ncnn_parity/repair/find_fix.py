@@ -176,7 +176,7 @@ class _Repair:
             yield f"left out, because no mask can fix it: {', '.join(self.problem.beyond)}"
 
     def _about_fp32(self) -> Iterator[str]:
-        """Where the candidate is wrong in fp32 too, precision is not what is wrong."""
+        """If the candidate is wrong in fp32 too, its precision is not at fault."""
         candidate = self.comparison.candidate
         if candidate is None or candidate.half is None:
             return
@@ -191,7 +191,7 @@ class _Repair:
             )
 
     def _about_sensitivity(self, profile: Profile, masks: Masks | None) -> Iterator[str]:
-        """Where no layer is wrong by itself: the one that rounding its inputs puts off most."""
+        """If no layer is wrong by itself: the one that depends most on the rounding of its inputs."""
         if self.problem.faults or not profile.sensitivity:
             return
         number, share = max(profile.sensitivity.items(), key=lambda pair: pair[1])

@@ -113,7 +113,7 @@ class _Finding:
         return f"{spent}; best so far, with {named}{more} in floats: {left}" if layers else spent
 
     def _tried(self, search: FloatsSearch) -> Mapping[int, OutputErrors]:
-        """By how many of the costliest layers were in floats, the errors of the outputs."""
+        """The errors of the outputs, by how many of the costliest layers are in floats."""
         return {count: self.trials.seen(search.prefix(count)) for count in sorted(search.tried)}
 
     def _described(self, search: FloatsSearch, chosen: list[int], errors: OutputErrors) -> Fix:
@@ -150,7 +150,7 @@ class _Finding:
         )
 
     def _about_fewer(self, search: FloatsSearch) -> Iterator[str]:
-        """What the outputs have with fewer layers in floats than are needed."""
+        """The errors of the outputs with fewer layers in floats than are needed."""
         wrong = [
             f"{count} {_least(errors):.3g} dB"
             for count, errors in self._tried(search).items()

@@ -32,7 +32,7 @@ class FloatTrials:
 
     @cached_property
     def names(self) -> Mapping[int, str]:
-        """By number of the layers here that can be put back, what they are called in int8."""
+        """The names in the int8 model of the layers that can be put back, by their number here."""
         other = self.run.plan.other(self.comparison)
         assert other is not None
         layers = {number: quantized_layer(at) for number, at in other.of.items()}
@@ -74,7 +74,7 @@ class FloatTrials:
 
     @cached_property
     def _samples(self) -> list[str]:
-        """In the order in which they are asked, the likeliest to fail first."""
+        """In the order in which they are tried, the most likely to fail first."""
         return sorted(self.cases, key=lambda sample: self._least(self._before(sample)))
 
     def _before(self, sample: str) -> OutputErrors:

@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Problem:
-    """What masks have to make right in one comparison.
+    """What masks have to fix in one comparison.
 
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. Known failures are not among them,
@@ -85,7 +85,7 @@ def find_problem(run: SpecRun, comparison: Comparison) -> Problem:
 
 
 def find_anew(run: SpecRun, comparison: Comparison) -> Problem:
-    """The problem of a comparison that the spec has not: none of its cases has a result yet."""
+    """The problem of a comparison that is not in the spec: none of its cases has a result yet."""
     plan = run.plan
     results = {
         sample: {result.id: result for result in run.judge(sample, plan.cases(comparison, sample))}
@@ -159,9 +159,9 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:
-    """Whether it failed for what the model's files, or the reference, do by themselves.
+    """Whether the model's files or the reference themselves made it fail.
 
-    Or was skipped where what is fed does not go with the model: there nothing can be compared.
+    Or it was skipped because the inputs do not fit the model, so that nothing can be compared.
     """
     evidence = result.evidence
     if evidence.death is not None and (evidence.death.of_shapes or evidence.death.of_worker):

@@ -76,7 +76,7 @@ class Accumulated:
 
     @cached_property
     def _chains(self) -> dict[int, Chain]:
-        """By its number, each network that can be had, but the trajectory."""
+        """Each network that can be loaded, except the trajectory, by its number."""
         wanted: dict[int, set[int]] = {}
         loaded: dict[int, Net] = {}
         for pair in self._pairs.values():
@@ -105,7 +105,7 @@ class Accumulated:
         return {number: chain.steps() for number, chain in self._chains.items()}
 
     def advance(self, layer: Layer, trajectory: Chain) -> None:
-        """Run `layer`, which the trajectory has just run, in every network it is wanted of."""
+        """Run `layer`, which the trajectory has just run, in every network that needs it."""
         chains = {self._sample.job.trajectory: trajectory, **self._chains}
         pairs = [
             pair

@@ -53,7 +53,7 @@ def adds_up(layer: Layer) -> bool:
 
 
 def largest_sum(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
-    """What no sum inside `layer` exceeds on `values`, in whatever order its terms are added.
+    """A bound on every sum inside `layer` for `values`, in whatever order its terms are added.
 
     0 for operators that add up little, or that are not known here. Raises Unreadable.
     """
@@ -109,7 +109,7 @@ def _depthwise(layer: Layer, value: Array, weights: Weights) -> float:
 
 
 def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
-    """What a convolution with its kernel turned round makes of values that lie a stride apart."""
+    """A convolution with the kernel turned round, over values that are a stride apart."""
     w, h = windows_of(layer, CONVOLVED)
     outputs, count = number(layer, 0), number(layer, 6)
     per_channel = outputs * w.kernel * h.kernel
@@ -131,7 +131,7 @@ def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
 
 
 def _gemm(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
-    """A matrix by another, of which the file may hold one; what is added to the product is left out."""
+    """The product of two matrices, of which the file may hold one; what is added to it is left out."""
     sizes = (number(layer, 7), number(layer, 8), number(layer, 9))
     waiting, matrices = list(values), []
     for key, size in ((4, sizes[0]), (5, sizes[1])):
@@ -154,7 +154,7 @@ def _gemm(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
 
 
 def _matmul(layer: Layer, values: Sequence[Array], _: Weights) -> float:
-    """Of matrices, one by one or many by many."""
+    """The product of two matrices, or of two stacks of matrices."""
     if len(values) != 2 or min(value.ndim for value in values) < 2:
         return 0.0
     a, b = values
@@ -208,7 +208,7 @@ def _softmax(layer: Layer, value: Array, _: Weights) -> float:
 
 
 def _edges(window: Window, size: int) -> tuple[int, int]:
-    """What a convolution adds on either side. For 'same', -233 has the odd one at the end, -234 not."""
+    """The padding on either side. For 'same', -233 has the odd one at the end, -234 at the beginning."""
     if window.before >= 0 and window.after >= 0:
         return window.before, window.after
     missing = max(0, window.extent + (size - 1) // window.stride * window.stride - size)

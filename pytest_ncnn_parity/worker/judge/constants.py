@@ -72,7 +72,7 @@ class Constants:
         return Lost(Constant("a factor that it normalizes by", largest, "storage"), (), False, factors)
 
     def made(self, layer: Layer, blobs: Made, lost: Lost) -> Made:
-        """What `layer` makes of its inputs with such constants in fp16. May raise StepFailed."""
+        """The outputs of `layer` with such constants in fp16. May raise StepFailed."""
         values = {blob: blobs[blob] for blob in layer.inputs}
         if lost.made is not None:
             return {layer.outputs[0]: Blob.of(np.ascontiguousarray(lost.made, np.float32))}
@@ -88,13 +88,13 @@ class Constants:
 
     @staticmethod
     def _in_arithmetic(layer: Layer, blobs: Made) -> Lost | None:
-        """What the kernel works out for itself, and fp16 arithmetic does not keep."""
+        """Constants that the kernel computes itself and that fp16 arithmetic does not keep."""
         value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
         seen = fp16_arithmetic.KERNELS[layer.type](layer, value, expected.shape)
         return None if seen is None else Lost(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
-        """What a norm multiplies each channel by, and adds to it."""
+        """The factor and the offset of each channel in a norm."""
         if layer.type == "BatchNorm":
             return self._of_batch_norm(layer)
         if layer.type not in ("InstanceNorm", "GroupNorm"):

@@ -47,7 +47,7 @@ def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blo
 
 
 class Spoilt(NamedTuple):
-    """Outputs that are wrong for what fp16 makes of a constant."""
+    """Outputs that are wrong because of a constant in fp16."""
 
     constant: Constant
     outputs: Made
@@ -116,9 +116,8 @@ class Conversions:
         within = FP16_MAX / case.tolerance.headroom
         near = evidence.near is not None or (inside is not None and inside.reaches(within))
         at_fault = evidence.reference_nan or near or spoilt is not None
-        if (
-            unheld is not None
-        ):  # if readers are right with inf, the value does no harm, and needs no headroom
+        # if readers are right with inf, the value does no harm, and needs no headroom
+        if unheld is not None:
             stored = {b: value.stored() for b, value in values.items()}
             kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
             outcome = "failed" if at_fault or not kept.agrees else "passed"

@@ -62,7 +62,7 @@ class Int8Outputs:
         self._runs: list[Made] | None = None  # the usual run, and those that should equal it
 
     def forgiving(self, case: CaseSpec, metrics: Metrics) -> Metrics:
-        """`metrics` of an output, as agreeing where int8 rounds so."""
+        """`metrics` of an output, as agreeing if rounding to int8 explains its error."""
         assert case.output is not None
         if metrics.agrees or not case.tolerance.moves or not self._is_behind_int8(case.output):
             return metrics
@@ -75,7 +75,7 @@ class Int8Outputs:
         )
 
     def _moves(self, output: str) -> OwnMoves | None:
-        """None where the CPU does not come to an end, which its own case reports."""
+        """None if the CPU's run fails, which its own case reports."""
         if self._runs is None:
             try:
                 self._runs = list(self._tried())

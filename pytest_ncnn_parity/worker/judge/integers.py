@@ -31,7 +31,7 @@ class HeldIntegers:
         self._copying = copying_integers(graph)
 
     def others(self, values: Mapping[str, Blob]) -> Made:
-        """Those of `values` that are no integers."""
+        """Those of `values` that are not integers."""
         return {blob: value for blob, value in values.items() if blob not in self._held_as}
 
     def makes(self, layer: Layer) -> bool:

@@ -23,7 +23,7 @@ class LayerRuns:
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
     def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        """`layer` in `net`, on `blobs` rounded to `feed`."""
+        """The outputs of `layer` in `net`, on `blobs` rounded to `feed`."""
         key = (net.spec, feed)
         if key not in self._known:
             try:

@@ -87,7 +87,7 @@ class LayerJudge:
         return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
 
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
-        """In two setups; of an Input layer, what becoming 16 bits wide takes from its values."""
+        """Judge a layer in two setups; of an Input layer, what its values lose in 16 bits."""
         assert case.candidate is not None
         candidate = self._sample.nets.of(case, case.candidate)
         case = replace(case, half=self._sample.nets.lost_to(case))
@@ -157,7 +157,7 @@ class LayerJudge:
         return replace(evidence, takes_int8=takes_int8(layer, self._blobs))
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
-        """The layer in both setups, on the same inputs.
+        """Run the layer in both setups on the same inputs, and compare.
 
         What differs from a stand-in for the reference is judged by the reference itself.
         """

@@ -105,7 +105,7 @@ class Lockstep:
         raise AssertionError("a network that did not load is loaded")
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
-        """`judge(case)`, with what keeps a case from being judged made its result."""
+        """`judge(case)`; what keeps a case from being judged becomes its result."""
         return self._own.added(case, self._judged(case, judge))
 
     @staticmethod
@@ -142,7 +142,7 @@ class Lockstep:
         return [layer for layer in self._sample.graph.layers if layer.number in needed]
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
-        """What the readers of `blobs` make, and theirs: a value that fp16 cannot hold may pass on."""
+        """The outputs of the readers of `blobs`, and of theirs: a value beyond fp16 may be handed on."""
         reached = set(blobs)
         for _ in range(FAR):
             for reader in [reader for blob in reached for reader in readers(self._sample.graph, blob)]:

@@ -41,7 +41,7 @@ def name(index: int) -> str:
 
 
 def takes_int8(index: int) -> bool:
-    """Whether int8 can be brought to the device: where it shares the host's memory ncnn has no way
+    """Whether int8 can be uploaded to the device: ncnn cannot if it shares the host's memory
     (src/command.cpp, record_upload).
     """
     return is_discrete(index)

@@ -71,7 +71,7 @@ class CheckedFiles:
         self._known: dict[tuple[str, str], Weights | StepFailed] = {}
 
     def unread(self, model: Model) -> int:
-        """How many bytes of the weights file no layer reads, as far as it was looked at."""
+        """How many bytes of the weights file no layer reads, if it was checked."""
         weights = self._known.get((model.param, model.bin))
         return weights.unread if isinstance(weights, Weights) else 0
 
