@@ -60,9 +60,18 @@ _CLOSE = 1.25  # sizes that differ by less than this factor count as one size, r
 
 
 def first_telling(graph: Graph, blob: str) -> tuple[Layer, Kind] | None:
-    """The first layer that says what `blob` is, behind those that keep its shape."""
+    """The first layer that says what `blob` is, behind those that keep its shape.
+
+    If there is none, behind a Concat as well: a NeRF's Gemm reads sines of coordinates side by side.
+    """
+    return _first_telling(graph, blob, _PASSED | _FLATTENING) or _first_telling(
+        graph, blob, _PASSED | _FLATTENING | {"Concat"}
+    )
+
+
+def _first_telling(graph: Graph, blob: str, passing: Container[str]) -> tuple[Layer, Kind] | None:
     flat = False
-    for layer in _readers(graph, blob, _PASSED | _FLATTENING):
+    for layer in _readers(graph, blob, passing):
         kind = _KIND_OF.get(layer.type)
         if kind is not None and (not flat or kind is VECTOR):
             return layer, kind

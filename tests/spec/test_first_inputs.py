@@ -37,6 +37,33 @@ def comments(*layers: str, line: str = "", folder: Path = Path("nowhere")) -> li
     return list(first.comments)
 
 
+def nerf(parts: int, rows: int, second: str = "") -> list[str]:
+    """Sines of an input side by side, behind it, and a Gemm that reads `rows` of them."""
+    copies = " ".join(f"c{i}" for i in range(parts))
+    sines = [f"UnaryOp sine{i} 1 1 c{i} s{i} 0=9" for i in range(1, parts)]
+    joined = " ".join(["c0", *(f"s{i}" for i in range(1, parts)), *second.split()])
+    count = len(joined.split())
+    return [
+        f"Split fork 1 {parts} in0 {copies}",
+        *sines,
+        f"Concat encoded {count} 1 {joined} wide 0=1",
+        f"Gemm fc 1 1 wide out0 3=1 5=1 6=1 8=16 9={rows} 10=-1",
+    ]
+
+
+def test_rows_behind_a_concat_are_counted_by_its_parts() -> None:
+    assert source(*nerf(13, 39)) == "{random: normal, shape: [LENGTH, 3]}"
+    assert source(*nerf(7, 35)) == "{random: normal, shape: [LENGTH, 5]}"
+
+
+def test_what_stands_beside_another_input_has_a_rank_and_no_size() -> None:
+    layers = ["Input in1 0 1 in1", *nerf(13, 90, "in1")]
+    both = first_inputs(graph(*layers), Path("nowhere/net.ncnn.param"))
+    assert {one.blob: one.source for one in both} == dict.fromkeys(
+        ("in0", "in1"), "{random: normal, shape: [LENGTH, SIZE]}"
+    )
+
+
 # -- values, by what the network is --------------------------------------------------------------
 
 
