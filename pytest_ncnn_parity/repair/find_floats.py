@@ -152,16 +152,15 @@ class _Finding:
     def _about_fewer(self, search: FloatsSearch) -> Iterator[str]:
         """The errors of the outputs with fewer layers in floats than are needed."""
         wrong = [
-            f"{count} {_least(errors):.3g} dB"
+            f"{count}: {_least(errors):.3g} dB"
             for count, errors in self._tried(search).items()
             if (count or search.red) and errors and not search.tried[count]
         ]
         if wrong:
-            red = f"the {len(search.red)} red and " if search.red else ""
-            yield (
-                f"output sqnr with fewer layers in floats, {red}so many of the costliest others: "
-                f"{', '.join(wrong)}"
+            layers = (
+                "the red layers and the n costliest others" if search.red else "the n costliest layers"
             )
+            yield f"fewer are not enough: output sqnr with {layers} in floats, by n: {', '.join(wrong)}"
 
     def _about_costs(self, search: FloatsSearch) -> Iterator[str]:
         """What the outputs lose by one layer alone, the costliest first."""
