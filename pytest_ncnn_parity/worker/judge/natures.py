@@ -100,8 +100,8 @@ class Natures:
             raise failed(Step("compare", name=blob), "shape", detail)
         nature = self._parts.nature(blob, reference.ndim)
         metrics = judge(candidate, reference, tolerance, nature, whole)
-        gate = None if metrics.agrees else self._gates.unit(blob, whole)
-        if gate is None or gate.shape != reference.shape:
+        gate = None if metrics.agrees else self._gate(blob, reference, whole)
+        if gate is None:
             return metrics
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
 
@@ -127,8 +127,14 @@ class Natures:
 
     def scale(self, blob: str, reference: Array, tolerance: Tolerance, whole: bool) -> Scale:
         """What the errors of a value are measured by; `whole` as in `worst`."""
-        nature = replace(self._parts.nature(blob, reference.ndim), gate=self._gates.unit(blob, whole))
+        nature = self._parts.nature(blob, reference.ndim)
+        nature = replace(nature, gate=self._gate(blob, reference, whole))
         return scale_of(reference, nature, tolerance.scaled, whole)
+
+    def _gate(self, blob: str, reference: Array, whole: bool) -> Array | None:
+        """The unit of each element of a gated value, where `reference` is of its shape."""
+        unit = self._gates.unit(blob, whole)
+        return unit if unit is not None and unit.shape == reference.shape else None
 
 
 def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:
