@@ -36,9 +36,11 @@ def halves(job: Judge) -> tuple[Judge, Judge] | None:
         return case.candidate is not None and case.half is not None and _on_vulkan(job, case)
 
     second = tuple(filter(in_16_bits, job.cases))
-    first = tuple(case for case in job.cases if case not in second)
-    if not second or not any(_on_vulkan(job, case) for case in first):
-        return None
+    first = tuple(case for case in job.cases if not in_16_bits(case))
+    done = frozenset(job.done)
+    for half in (first, second):
+        if not any(_on_vulkan(job, case) and case.id not in done for case in half):
+            return None
     return replace(job, cases=first), replace(job, cases=second)
 
 

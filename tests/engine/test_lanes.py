@@ -55,6 +55,13 @@ def test_where_one_half_would_do_next_to_nothing_there_is_one_worker(
     assert halves(job(load(f"compare: {compare}"))) is None
 
 
+def test_what_has_its_result_needs_no_second_worker(load: Callable[..., Plan]) -> None:
+    whole = job(load(ALL))
+    done = tuple(case.id for case in whole.cases if case.comparison == "cpu-vs-vulkan")
+    assert halves(replace(whole, done=done[1:])) is not None
+    assert halves(replace(whole, done=done)) is None
+
+
 def test_declared_workers_run_one_network_at_a_time(load: Callable[..., Plan]) -> None:
     whole = job(load(ALL))
     there = tuple(replace(net, worker="board") for net in whole.nets)
