@@ -1,14 +1,12 @@
 """Comparing arrays of every layout and size, and refusing to compare nothing."""
 
 import math
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.compare import blocks
 from pytest_ncnn_parity.compare.blocks import BLOCK
 from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, compare
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
@@ -48,19 +46,16 @@ def test_arrays_beyond_one_block(shape: tuple[int, ...], rtol: float) -> None:
     assert (metrics.inf, metrics.mismatched) == (1, len({*places, last}))
 
 
-@pytest.mark.parametrize("rtol", [0.0, 1e-3])
-@pytest.mark.parametrize("wrong", [(), (math.nan,), (math.nan, math.inf, -math.inf)])
-def test_threads_give_the_same_bits(rtol: float, wrong: tuple[float, ...]) -> None:
+def test_what_another_comparison_left_in_memory_makes_no_difference() -> None:
+    """The arrays that are worked in are used again, by smaller and by larger blocks."""
     rng = np.random.default_rng(3)
-    reference = rng.normal(size=(13, BLOCK - 7)).astype(np.float32)
-    candidate = reference + rng.normal(scale=1e-3, size=reference.shape).astype(np.float32)
-    for i, value in enumerate(wrong):
-        candidate[3 * i + 1, 5] = value
-    tolerance = Tolerance(atol=1e-3, rtol=rtol, scaled=1e-4)
-    with patch.object(blocks, "LARGE", candidate.size + 1):
-        alone = compare(candidate, reference, tolerance)
-    with patch.object(blocks, "LARGE", 1), patch.object(blocks, "_threads", lambda: 4):
-        assert repr(compare(candidate, reference, tolerance)) == repr(alone)  # nan equals itself there
+    small, large = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 7), (3, BLOCK)))
+    large[1, 5] = math.nan
+    t = Tolerance(atol=1e-3)
+    first = repr(compare(small + np.float32(0.1), small, t))  # nan equals itself in a text
+    beside = repr(compare(large * np.float32(2.0), large, t))
+    assert repr(compare(small + np.float32(0.1), small, t)) == first
+    assert repr(compare(large * np.float32(2.0), large, t)) == beside
 
 
 @settings(deadline=None)
