@@ -83,7 +83,7 @@ def case_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
 
 
 def _times(
-    what: str, ours: Sequence[Taken], theirs: Sequence[Taken], aim: str = "at most 1.5"
+    what: str, ours: Sequence[Taken], theirs: Sequence[Taken], aim: str = "at most 1.0"
 ) -> Iterator[Ratio]:
     yield Ratio(what, "s", [t.clock for t in ours], [t.clock for t in theirs], aim)
     own, other = ([t.processor for t in side] for side in (ours, theirs))
