@@ -76,6 +76,7 @@ def test_accumulate_needs_31_1_on_one_layer(gate: Gate, example: Callable[[str],
     assert [n.split("::")[1:] for n in run.ids("failed")] == [
         ["fp16-vs-fp32-vulkan", "average"],
         ["fp16-vs-fp32-vulkan", "output:out0"],
+        ["fp16-range", "average"],
     ]
     case = run.cases["noise::fp16-vs-fp32-vulkan::average"]
     assert case["cause"] == "accumulator-overflow"
