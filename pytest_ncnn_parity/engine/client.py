@@ -121,6 +121,7 @@ class Engine:
                     else:
                         yield message
             except Died as died:
+                self._learn(worker)
                 self._discard()
                 if worker.jobs > 1:
                     continue  # an earlier job may have damaged the worker: ask a fresh one
@@ -208,9 +209,14 @@ class Engine:
         return worker
 
     def _learn(self, worker: WorkerProcess) -> None:
-        """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed."""
+        """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed.
+
+        Those of which the worker has not said what driver they have are read once it has, for what is
+        read now may be behind the result that is looked at; or when it has died.
+        """
         for index, (name, flags) in worker.stderr.devices.items():
-            self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
+            if index in self._gpus or not worker.is_alive:
+                self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
 
     def _add(self, device: dict[str, str]) -> None:
         """Add `device`, in place of what was known of it before."""

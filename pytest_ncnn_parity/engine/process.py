@@ -134,6 +134,10 @@ class WorkerProcess:
         return environment
 
     @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

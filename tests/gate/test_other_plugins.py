@@ -22,6 +22,10 @@ import pytest
 
 Settings = namedtuple("Settings", "timeout method")
 
+from pytest_ncnn_parity.engine.early import EarlyWorker
+
+EarlyWorker.start = lambda *_: None  # so that the first case waits for the worker to start
+
 class Hooks:
     @pytest.hookspec(firstresult=True)
     def pytest_timeout_set_timer(self, item, settings): pass
