@@ -16,11 +16,12 @@ def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
     A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times slower than the kernels
     that ncnn has for the CPU. A 16-bit candidate that agrees with those is right, whatever the device
     makes of fp32, which has cases of its own. What it disagrees with, the device's fp32 is asked about.
-    On a GPU fp32 costs less than on the CPU: there the reference is always asked. So it is where each
-    network's own run is followed, for then it runs anyway, and an output is to have that run's error.
+    On a GPU fp32 costs less than on the CPU: there the reference is always asked. So it is about an
+    output where each network's own run is followed, for it is to have that run's error.
     """
     reference, trajectory = sample.job.nets[case.reference], sample.trajectory
-    if sample.job.accumulated or case.half is None:
+    followed = sample.job.accumulated and case.output is not None
+    if followed or case.half is None:
         return None
     if not (reference.setup.on_vulkan and candidate.setup.on_vulkan):
         return None
