@@ -73,7 +73,7 @@ def case_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
     sides = [side(folder, cases) for side in (many.ours, many.theirs, many.engine)]
     took = [[side.seconds() for side in sides] for _ in range(args.rounds)]
     whole, empty, alone = (list(side) for side in zip(*took, strict=True))
-    yield from _times(f"{cases:,} cases", whole, empty)
+    yield from _times(f"{cases:,} cases", whole, empty, "at most 1.2")
     # pytest and the engine run side by side, so of the clock this takes off more than it should
     rest = [
         Taken(all_.clock - own.clock, all_.processor - own.processor)
