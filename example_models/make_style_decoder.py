@@ -7,6 +7,7 @@ The 15th sum is about 1.8e6 to 3.0e6: fine in fp32, inf in fp16, as GFPGAN 1.4 h
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def build() -> Network:
 def _modulated(
     net: Network, rng: np.random.RandomState, i: int, x: str, latent: str, n: int, out: int
 ) -> str:
-    """A 3x3 convolution whose weights a style scales, normalised by what that does to their size."""
+    """A 3x3 convolution, modulated by what an affine layer makes of `latent`."""
     last = i == BLOCKS
     weight = rng.uniform(-1, 1, (out, n, 9))
     strength = 1.0
@@ -63,27 +64,41 @@ def _modulated(
         params=f"0={n} 1=1 2={n * LATENT}",
         weights=list(affine),
     )
+    return modulated(net, str(i), x, style, weight)
+
+
+def modulated(net: Network, name: str, x: str, style: str, weight: np.ndarray) -> str:
+    """A convolution whose weights `style` scales, normalised by what that does to its outputs' size.
+
+    `weight`: (outputs, inputs, kernel * kernel); the picture keeps its size.
+    """
+    out, n, area = weight.shape
+    kernel = math.isqrt(area)
     for_weight, for_x = net.split(style, 2)
-    row = net.layer("Reshape", f"row_{i}", [for_weight], params=f"0=1 1={n} 2=1")
+    row = net.layer("Reshape", f"row_{name}", [for_weight], params=f"0=1 1={n} 2=1")
     memory = net.layer(
-        "MemoryData", f"weight_{i}", params=f"0=9 1={n} 2={out}", weights=[weight], flagged=False
+        "MemoryData",
+        f"weight_{name}",
+        params=f"0={area} 1={n} 2={out}",
+        weights=[weight],
+        flagged=False,
     )
-    scaled = net.layer("BinaryOp", f"modulate_{i}", [memory, row], params="0=2")
-    squared = net.layer("UnaryOp", f"square_{i}", [scaled], params="0=4")
-    total = net.layer("Reduction", f"sum_{i}", [squared], params="0=0 1=0 -23303=2,1,2 4=0 5=1")
-    safe = net.layer("BinaryOp", f"eps_{i}", [total], params="0=0 1=1 2=1e-08")
-    factor = net.layer("UnaryOp", f"rsqrt_{i}", [safe], params="0=6")
-    column = net.layer("Reshape", f"column_{i}", [factor], params=f"0=1 1=1 2={out}")
-    planes = net.layer("Reshape", f"planes_{i}", [for_x], params=f"0=1 1=1 2={n}")
-    styled = net.layer("BinaryOp", f"style_x_{i}", [x, planes], params="0=2")
+    scaled = net.layer("BinaryOp", f"modulate_{name}", [memory, row], params="0=2")
+    squared = net.layer("UnaryOp", f"square_{name}", [scaled], params="0=4")
+    total = net.layer("Reduction", f"sum_{name}", [squared], params="0=0 1=0 -23303=2,1,2 4=0 5=1")
+    safe = net.layer("BinaryOp", f"eps_{name}", [total], params="0=0 1=1 2=1e-08")
+    factor = net.layer("UnaryOp", f"rsqrt_{name}", [safe], params="0=6")
+    column = net.layer("Reshape", f"column_{name}", [factor], params=f"0=1 1=1 2={out}")
+    planes = net.layer("Reshape", f"planes_{name}", [for_x], params=f"0=1 1=1 2={n}")
+    styled = net.layer("BinaryOp", f"style_x_{name}", [x, planes], params="0=2")
     made = net.layer(
         "Convolution",
-        f"conv_{i}",
+        f"conv_{name}",
         [styled],
-        params=f"0={out} 1=3 4=1 5=0 6={weight.size}",
+        params=f"0={out} 1={kernel} 4={kernel // 2} 5=0 6={weight.size}",
         weights=[weight],
     )
-    return net.layer("BinaryOp", f"demodulate_{i}", [made, column], params="0=2")
+    return net.layer("BinaryOp", f"demodulate_{name}", [made, column], params="0=2")
 
 
 if __name__ == "__main__":

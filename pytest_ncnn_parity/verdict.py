@@ -20,6 +20,7 @@ from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
 from pytest_ncnn_parity.repair.find_floats import find_floats
+from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
@@ -209,7 +210,10 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
 
 
 def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:
-    """The fix for the case's comparison, if one is wanted, and what kept it from being worked out."""
+    """The fix for the case's comparison, if one is wanted, and what kept it from being worked out.
+
+    It is worked out once, by the first of xdist's processes that wants it.
+    """
     comparison = subject.case.comparison
     other = subject.plan.other(comparison)
     if session.fix is None or subject.expected_to_fail:
@@ -221,8 +225,14 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
         find = find_floats if other.in_int8 and not on_device else find_fix_of_other
     else:
         return None, ""
+    settings = session.fix
+
+    def work_out() -> Fix | None:
+        with run.working_on("what went wrong"):
+            return find(run, comparison, settings)
+
     try:
-        fix = find(run, comparison, session.fix)
+        fix = run.once("fix", comparison.name, Fix, work_out)
     except (EngineError, OSError) as error:
         return None, f"no fix was worked out: {error}"
     return None if fix is None else fix_record(fix), ""

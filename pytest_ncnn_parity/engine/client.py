@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from pytest_ncnn_parity.engine.early import COMMAND, EarlyWorker
+from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
-from pytest_ncnn_parity.engine.process import FILL, Died, EngineError, WorkerProcess
+from pytest_ncnn_parity.engine.process import COMMAND, FILL, Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import Worker
@@ -36,7 +36,7 @@ class Engine:
     """Runs jobs in a worker process, one worker after the other. Close it when done.
 
     `environment` and `devices` hold what workers said of themselves; `watch` is called with each native
-    step.
+    step. `early`: what may have started a worker before.
     """
 
     def __init__(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from pytest_ncnn_parity.engine.process import FILL, EngineError, WorkerProcess
-
-COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
+from pytest_ncnn_parity.engine.process import COMMAND, FILL, EngineError, WorkerProcess
 
 
 class EarlyWorker:

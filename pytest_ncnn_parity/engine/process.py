@@ -39,6 +39,8 @@ _QUIET_THREADS = {
 FILL = 170
 OTHER_FILL = 85
 
+COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
+
 STARTUP_SECONDS = 120.0
 END_SECONDS = 5.0  # how long a process that is ending may take
 

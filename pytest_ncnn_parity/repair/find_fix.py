@@ -13,7 +13,7 @@ from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, tr
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
 from pytest_ncnn_parity.repair.outputs import changes, helps
-from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
+from pytest_ncnn_parity.repair.patch import make_patch, patched
 from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
 from pytest_ncnn_parity.repair.search import Masks, search
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
@@ -21,16 +21,7 @@ from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_
 
 
 def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for `comparison`, worked out once. None: nothing there can be fixed by masks."""
-
-    def work_out() -> Fix | None:
-        with run.working_on("what went wrong"):
-            return _work_out(run, comparison, settings)
-
-    return run.once("fix", comparison.name, Fix, work_out)
-
-
-def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
+    """The fix for `comparison`. None: nothing there can be fixed by masks."""
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
@@ -103,7 +94,7 @@ class _Repair:
             notes.append("a smaller set was right layer by layer, but not in the reloaded network")
         minimal = verification.holds and result.complete and masks == result.masks
         fix = self._described(masks, verification, minimal, effort, notes)
-        return self._written(fix) if self.settings.write and fix.verified else fix
+        return fix.written(run.plan, self.settings)
 
     def _without_effect(self, masks: Masks, verification: Verification) -> str:
         layers = self.run.plan.masked.layers
@@ -155,15 +146,6 @@ class _Repair:
         alternatives = try_alternatives(run, comparison, masks, self.problem.cases)
         network = patched(run.plan.masked, masks)
         return measure_cost(run, comparison, network, alternatives, self.problem.cases)
-
-    def _written(self, fix: Fix) -> Fix:
-        """`fix` with its patch in files, or with a note why they could not be written."""
-        settings = self.settings
-        try:
-            patch = write_patch(fix.patch, self.run.plan, fix.comparison, settings.folder, settings.root)
-        except OSError as error:
-            return replace(fix, notes=(*fix.notes, f"the patch could not be written: {error}"))
-        return replace(fix, patch=patch)
 
     @property
     def _on_vulkan(self) -> bool:

@@ -14,10 +14,8 @@ from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.plan.as_own import as_own
-from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
-from pytest_ncnn_parity.repair.patch import write_patch
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
 from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
 
@@ -25,16 +23,7 @@ OF_THE_FILES = "model"  # the cause of what is wrong in fp32 on the CPU as well
 
 
 def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for a comparison of another model, worked out once. None: masks cannot fix what is red."""
-
-    def work_out() -> Fix | None:
-        with run.working_on("what went wrong"):
-            return _work_out(run, comparison, settings)
-
-    return run.once("fix", comparison.name, Fix, work_out)
-
-
-def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
+    """The fix for a comparison of another model. None: masks cannot fix what is red."""
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
@@ -45,13 +34,13 @@ def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fi
     # of its own: what other processes know of this spec is not of that model
     other = SpecRun(plan, replace(run.settings, share=None, cache=None))
     try:
-        fix = find_fix(other, own, replace(settings, write=False))
+        with other.working_on(f"the masks of {own.name}"):
+            fix = find_fix(other, own, replace(settings, write=False))
     finally:
         other.close()
     if fix is None:
         return None
-    fix = _of_these_files(run, comparison, problem, fix)
-    return _written(fix, plan, settings) if settings.write and fix.verified else fix
+    return _of_these_files(run, comparison, problem, fix).written(plan, settings)
 
 
 def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Fix:
@@ -83,12 +72,3 @@ def _verify(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) ->
             if not proof.holds:
                 break
     return proof
-
-
-def _written(fix: Fix, plan: Plan, settings: FixSettings) -> Fix:
-    """`fix` with its patch in files, or with a note why they could not be written."""
-    try:
-        patch = write_patch(fix.patch, plan, fix.comparison, settings.folder, settings.root)
-    except OSError as error:
-        return replace(fix, notes=(*fix.notes, f"the patch could not be written: {error}"))
-    return replace(fix, patch=patch)

@@ -26,16 +26,7 @@ REPEATS = 3  # runs of each sample that verify the result
 
 
 def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The layers to leave in floats, worked out once. None: nothing is red that this could fix."""
-
-    def work_out() -> Fix | None:
-        with run.working_on("what int8 costs"):
-            return _work_out(run, comparison, settings)
-
-    return run.once("fix", comparison.name, Fix, work_out)
-
-
-def _work_out(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
+    """The layers to leave in floats. None: nothing is red that this could fix."""
     problem = find_problem(run, comparison)
     if not problem.red:
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.outputs import OutputErrors
-from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch
+from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch, write_patch
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,13 @@ class Fix:
     alternatives: tuple[Alternative, ...] = ()
     in_float: tuple[str, ...] = ()
     param: str = ""
+
+    def written(self, plan: Plan, settings: FixSettings) -> Fix:
+        """Itself; if it is verified and wanted, with its patch in files or a note why it is not."""
+        if not (settings.write and self.verified):
+            return self
+        try:
+            patch = write_patch(self.patch, plan, self.comparison, settings.folder, settings.root)
+        except OSError as error:
+            return replace(self, notes=(*self.notes, f"the patch could not be written: {error}"))
+        return replace(self, patch=patch)

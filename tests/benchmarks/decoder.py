@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "example_models"))
+from make_style_decoder import modulated
 from network import Network
 
 NAME = "decoder-512px"
@@ -44,8 +45,8 @@ class Decoder:
             if side > 4:
                 x = self._resize(x, f"up_{side}", 2.0)
             for i in (1, 2):
-                x = self._modulated(f"conv_{side}_{i}", x, next(latents), channels, out)
-                x = self._activated(f"conv_{side}_{i}", x)
+                x = self._modulated(f"{side}_{i}", x, next(latents), channels, out)
+                x = self._activated(f"{side}_{i}", x)
                 channels = out
             x = self._conditioned(side, x, seen[side], channels)
             x, to_picture = self.net.split(x, 2) if side < SIDE else (x, x)
@@ -88,36 +89,11 @@ class Decoder:
         return self.net.layer("BinaryOp", f"shifted_{side}", [x, parts["shift"]], params="0=0")
 
     def _modulated(self, name: str, x: str, latent: str, n: int, out: int, kernel: int = 3) -> str:
-        """A convolution whose inputs a style scales, and whose outputs what that does to their size."""
-        net, area = self.net, kernel * kernel
+        """A convolution modulated by what an affine layer makes of `latent`."""
+        area = kernel * kernel
         weight = self._normal(out, n, area) / np.sqrt(n * area)
-        style = self._linear(f"{name}_style", latent, LATENT, n, bias=1.0, gain=0.2)
-        for_weight, for_x = net.split(style, 2)
-        row = net.layer("Reshape", f"{name}_row", [for_weight], params=f"0=1 1={n} 2=1")
-        memory = net.layer(
-            "MemoryData",
-            f"{name}_weight",
-            params=f"0={area} 1={n} 2={out}",
-            weights=[weight],
-            flagged=False,
-        )
-        scaled = net.layer("BinaryOp", f"{name}_modulate", [memory, row], params="0=2")
-        squared = net.layer("UnaryOp", f"{name}_square", [scaled], params="0=4")
-        total = net.layer("Reduction", f"{name}_sum", [squared], params="0=0 1=0 -23303=2,1,2 4=0 5=1")
-        safe = net.layer("BinaryOp", f"{name}_eps", [total], params="0=0 1=1 2=1e-08")
-        factor = net.layer("UnaryOp", f"{name}_rsqrt", [safe], params="0=6")
-        column = net.layer("Reshape", f"{name}_column", [factor], params=f"0=1 1=1 2={out}")
-        planes = net.layer("Reshape", f"{name}_planes", [for_x], params=f"0=1 1=1 2={n}")
-        styled = net.layer("BinaryOp", f"{name}_style_x", [x, planes], params="0=2")
-        pad = kernel // 2
-        made = net.layer(
-            "Convolution",
-            f"{name}_convolve",
-            [styled],
-            params=f"0={out} 1={kernel} 4={pad} 5=0 6={weight.size}",
-            weights=[weight],
-        )
-        return net.layer("BinaryOp", f"{name}_demodulate", [made, column], params="0=2")
+        style = self._linear(f"style_{name}", latent, LATENT, n, bias=1.0, gain=0.2)
+        return modulated(self.net, name, x, style, weight)
 
     def _activated(self, name: str, x: str) -> str:
         x = self.net.layer("ReLU", f"{name}_relu", [x], params="0=0.2")

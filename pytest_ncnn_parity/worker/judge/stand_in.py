@@ -17,7 +17,8 @@ def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
     that ncnn has for the CPU. A 16-bit candidate that agrees with those is right, whatever the device
     makes of fp32, which has cases of its own. What it disagrees with, the device's fp32 is asked about.
     On a GPU fp32 costs less than on the CPU: there the reference is always asked. So it is about an
-    output where each network's own run is followed, for it is to have that run's error.
+    output where each network's own run is followed, for it is to have that run's error, and about other
+    files, whose own run always is.
     """
     reference, trajectory = sample.job.nets[case.reference], sample.trajectory
     followed = sample.job.accumulated and case.output is not None
@@ -25,6 +26,8 @@ def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
         return None
     if not (reference.setup.on_vulkan and candidate.setup.on_vulkan):
         return None
-    if replace(reference, device=trajectory.spec.device) != trajectory.spec or candidate.spec.worker:
+    if replace(reference, device=trajectory.spec.device) != trajectory.spec:
+        return None
+    if candidate.spec.worker or candidate.spec.other:
         return None
     return trajectory if vulkan.is_software(reference.setup.device_index) else None

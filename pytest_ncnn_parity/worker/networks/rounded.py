@@ -9,15 +9,14 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
-from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS, COUNT, WHOLE
 from pytest_ncnn_parity.worker.failures import failed
+from pytest_ncnn_parity.worker.networks import one_layer
 from pytest_ncnn_parity.worker.networks.weights import Reader
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class _Rounding(Reader):
@@ -39,20 +38,7 @@ def rounded_layer(
 
     It reads them from the file at `path`, from byte `start` on.
     """
-    read = list(dict.fromkeys(layer.inputs))
-    header = f"{len(read) + 1} {len(read) + len(layer.outputs)}"
-    text = "\n".join(
-        [MAGIC, header, *(f"Input {blob} 0 1 {blob}" for blob in read), graph.line_of(layer), ""]
-    )
-    net = ncnn.Net()
-    net.opt.num_threads = 1
-    net.opt.use_vulkan_compute = False
-    for flag in PRECISION_FLAGS:
-        if hasattr(net.opt, flag):
-            setattr(net.opt, flag, False)
-    step = Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
-    if net.load_param_mem(text) != 0:
-        raise failed(step, "refused", "load_param")
+    net = one_layer.one_layer(layer, graph.line_of(layer), _step(layer))
     if parameters:
         net.layers()[-1].load_param(_rounded(layer, parameters))
     with Path(path).open("rb") as file:
@@ -61,7 +47,7 @@ def rounded_layer(
         reader = _Rounding(file) if weights else Reader(file)
         rc = net.load_model(reader)
     if rc != 0:
-        raise failed(step, "refused", f"load_model: {rc}")
+        raise failed(_step(layer), "refused", f"load_model: {rc}")
     return net
 
 
@@ -86,14 +72,12 @@ def _mat(values: Sequence[float]) -> ncnn.Mat:
 
 def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
     """What such a network makes of `values`."""
-    extractor = net.create_extractor()
-    for blob in dict.fromkeys(layer.inputs):
-        extractor.input(blob, values[blob].mat)
-    blobs = {}
-    for blob in layer.outputs:
-        rc, mat = extractor.extract(blob)
-        if rc != 0 or mat.empty():
-            step = Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
-            raise failed(step, "refused", f"extract {blob}: {rc}")
-        blobs[blob] = Blob(mat)
+    blobs = one_layer.run(net, layer, values, _step(layer))
+    empty = next((blob for blob, value in blobs.items() if not value.array.size), None)
+    if empty is not None:
+        raise failed(_step(layer), "refused", f"extract {empty}: empty")
     return blobs
+
+
+def _step(layer: Layer) -> Step:
+    return Step("layer", "cpu fp32 with constants in fp16", layer.number, layer.name)
