@@ -83,6 +83,18 @@ def test_a_worker_that_cannot_be_reached_is_named_last_and_not_blamed_on_the_inp
     assert line.startswith("a.parity.yaml: l0 (ReLU): worker; ")
 
 
+def test_a_case_that_was_interrupted_is_named_where_no_other_is_red() -> None:
+    interrupted = red("l0", cause=None, number=0, **message("Timeout (>1.0s) from pytest-timeout."))
+    predicted = red("l1", number=1, comparison="fp16-range", fix="fp16-range")
+    fixed = of("a.parity.yaml", interrupted, predicted, fixes=[fix("l1", "fp16-range")])
+    assert lines(fixed, width=120) == [
+        "a.parity.yaml: l1 (ReLU) and 1 more: storage-overflow; fix: 31=18 on l1"
+    ]
+    assert lines(of("a.parity.yaml", interrupted)) == [
+        "a.parity.yaml: Timeout (>1.0s) from pytest-timeout."
+    ]
+
+
 def test_files_that_do_not_load_are_no_fault_of_the_layer_that_reports_it() -> None:
     short = red("l0", cause="load", headline="net.bin: too short")
     assert lines(of("a.parity.yaml", short)) == ["a.parity.yaml: load; net.bin: too short"]

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from documents import fix
 
 from pytest_ncnn_parity.report.text import terminal
 
@@ -68,7 +69,7 @@ def test_a_device_that_a_worker_alone_used_was_used(document: dict[str, Any]) ->
     there = {"ncnn": "2.0", "machine": "aarch64", "devices": "Mali"}
     alone = plain({**document, "environment": environment}, 0)
     with_worker = plain({**document, "environment": {**environment, "workers": {"pi": there}}}, 0)
-    assert "ncnn 1.0, no Vulkan device used" in alone
+    assert "ncnn 1.0, no case ran on Vulkan" in alone
     assert {"ncnn 1.0", "  worker pi: ncnn 2.0 on aarch64, Mali"} <= set(with_worker)
 
 
@@ -93,6 +94,18 @@ def test_cut_short_and_not_collected_come_first(document: dict[str, Any]) -> Non
         "NOT COLLECTED: c.parity.yaml: its errors are listed above",
     ]
     assert plain(document, -1)[0].endswith("; CUT SHORT: interrupted")
+
+
+def test_more_follows_a_sentence_that_another_plugin_ended(document: dict[str, Any]) -> None:
+    document |= {"complete": False, "stopped": "Test failed, continuing next run."}
+    line = "CUT SHORT: Test failed, continuing next run; 50 of 50 selected cases have a verdict"
+    assert line in plain(document, 0, 100)
+
+
+def test_a_fix_that_two_comparisons_share_is_counted_once(document: dict[str, Any]) -> None:
+    both = [fix("l1", "fp16-range"), fix("l1", "fp16-vs-fp32-vulkan")]
+    document["models"][0]["fixes"] = [*both, fix("l2", "cpu-vs-vulkan")]
+    assert plain(document, -1) == ["ncnn parity: 30 failed, 19 passed, 1 skipped; 2 verified fixes"]
 
 
 def test_colours_are_names_of_pytests_markup(document: dict[str, Any]) -> None:

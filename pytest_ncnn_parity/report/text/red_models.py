@@ -27,11 +27,13 @@ def lines(document: Report, width: int) -> Iterator[str]:
 def first_red(cases: Sequence[CaseRecord]) -> CaseRecord:
     """The red case to be named where there is room for one: the first layer, or an output.
 
-    A worker that did not run it comes last, for it says nothing of the network.
+    A case that was not judged, because its worker failed or another plugin interrupted it, comes last:
+    it says nothing about the network.
     """
 
     def order(case: CaseRecord) -> tuple[bool, bool, int]:
-        return case["cause"] == "worker", case["output"] is not None, case.get("number") or 0
+        not_judged = case["cause"] in ("worker", None)
+        return not_judged, case["output"] is not None, case.get("number") or 0
 
     return min(filter(_failed, cases), key=order)
 

@@ -51,14 +51,20 @@ def _brief(document: Report, errors_above: bool) -> Iterator[Line]:
 
 def _in_one_line(document: Report) -> Line:
     cases = [case for model in document["models"] for case in model["cases"]]
-    fixes = sum(fix["verified"] for model in document["models"] for fix in model["fixes"])
+    alike = (fixes for model in document["models"] for fixes in fix_text.alike(model["fixes"]))
+    fixes = sum(same[0]["verified"] for same in alike)
     parts = [f"ncnn parity: {_counts(cases)}"]
     if fixes:
         parts.append(f"{fixes} verified fix{'es' if fixes != 1 else ''}")
     parts += [f"NOTHING COMPARED in {spec}" for spec, _ in counts.uncompared(document)]
     if not document["complete"]:
-        parts.append(f"CUT SHORT: {_first(document['stopped'])}")
+        parts.append(f"CUT SHORT: {_stopped(document)}")
     return "; ".join(parts), _style(cases)
+
+
+def _stopped(document: Report) -> str:
+    """Why pytest stopped, without the full stop of a plugin's own sentence: more follows."""
+    return _first(document["stopped"]).removesuffix(".")
 
 
 def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
@@ -73,7 +79,7 @@ def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Lin
     yield from _environment(document)
     if not document["complete"]:
         yield (
-            f"CUT SHORT: {_first(document['stopped'])}; {document['judged']} of "
+            f"CUT SHORT: {_stopped(document)}; {document['judged']} of "
             f"{document['selected']} selected cases have a verdict",
             "red",
         )
