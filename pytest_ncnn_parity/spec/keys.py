@@ -56,8 +56,20 @@ class ModelFiles(Keys):
     bin: Name
 
 
+# What a pattern allows, in words. Patterns are for editors as well, which read them in the schema.
+DEVICE = r"^(cpu|vulkan(:\d{1,2})?)$"
+OPTION = r"^[a-z][a-z0-9_]{0,63}$"
+COMPARISON = r"^[\w.-]{1,100}$"
+SAMPLE = r"^[^:\[\]/\\\s]{1,100}$"
+IN_WORDS = {
+    DEVICE: "cpu, vulkan, or vulkan:N with the index of a device",
+    OPTION: "the name of an option of ncnn, such as use_winograd_convolution",
+    COMPARISON: "1 to 100 letters, digits, underscores, dots and hyphens",
+    SAMPLE: "1 to 100 characters, without white space and without : [ ] / \\",
+}
+
 MOST_THREADS = 1024
-OptionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+OptionName = Annotated[str, Field(pattern=OPTION)]
 OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
 
 
@@ -80,7 +92,7 @@ WorkerName = Annotated[
 class SetupKeys(Keys):
     """One side of a comparison of the user's own."""
 
-    device: Annotated[str, Field(pattern=r"^(cpu|vulkan(:\d{1,2})?)$")] = "cpu"
+    device: Annotated[str, Field(pattern=DEVICE)] = "cpu"
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
     options: dict[OptionName, bool | OptionValue] = {}
     model: ModelFiles | None = None
@@ -105,7 +117,7 @@ class SetupKeys(Keys):
 class OwnComparison(Keys):
     """A pair of setups of the user's own."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$"), AfterValidator(_printable)]
+    name: Annotated[str, Field(pattern=COMPARISON), AfterValidator(_printable)]
     reference: SetupKeys = SetupKeys()
     candidate: SetupKeys
 
@@ -271,7 +283,7 @@ def _function(name: str) -> str:
 _Pattern = WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"})
 Function = Annotated[str, AfterValidator(_function), _Pattern]
 Mask = Annotated[int, Field(ge=0, le=255)]
-SampleName = Annotated[str, Field(pattern=r"^[^:\[\]/\\\s]{1,100}$"), AfterValidator(_printable)]
+SampleName = Annotated[str, Field(pattern=SAMPLE), AfterValidator(_printable)]
 
 assert {*PRECISIONS, GOLDEN.precision, INT8} == {
     field.alias or name

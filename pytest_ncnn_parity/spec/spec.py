@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
-from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, guess, quoted
+from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, quoted
 from pytest_ncnn_parity.compare.comparisons import (
     BUILT_IN,
     DEFAULT_COMPARE,
@@ -21,14 +21,12 @@ from pytest_ncnn_parity.compare.comparisons import (
     OtherModel,
     Pair,
 )
-from pytest_ncnn_parity.spec import yaml12
+from pytest_ncnn_parity.spec import problems, yaml12
 from pytest_ncnn_parity.spec.keys import (
     AnyComparison,
-    Budget,
     Function,
     Keys,
     Known,
-    LayerBudget,
     Mask,
     ModelFiles,
     Name,
@@ -36,10 +34,9 @@ from pytest_ncnn_parity.spec.keys import (
     OwnComparison,
     SampleName,
     Selection,
-    SetupKeys,
     ToleranceKeys,
 )
-from pytest_ncnn_parity.spec.sources import SOURCES, FileSource, Sample, Source
+from pytest_ncnn_parity.spec.sources import Sample, Source
 
 MOST_BYTES = 4 << 20  # of a spec's file
 
@@ -201,7 +198,8 @@ def load(path: Path, root: Path | None = None) -> Spec:
     try:
         spec = Spec.model_validate(document.data)
     except ValidationError as error:
-        raise SpecError(_readable(error, shown, document)) from None
+        found = problems.of(error, document, Spec)
+        raise SpecError((Where(shown, place), message) for place, message in found) from None
     spec._path = path.absolute()  # absolute, because a worker has another working directory
     spec._text = text
     spec._document = document
@@ -213,75 +211,3 @@ def _names_print(path: Path, root: Path | None) -> bool:
     below = root is not None and path.is_relative_to(root)
     name = str(path.relative_to(root)) if root is not None and below else path.name
     return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
-
-
-def _readable(error: ValidationError, path: str, document: yaml12.Document) -> Iterator[Problem]:
-    """The problems in the file's order, of several at one place and of one key the first."""
-    first: dict[tuple[int, int, yaml12.Path], tuple[Any, yaml12.Path]] = {}
-    for problem in error.errors(include_url=False):
-        loc = _in_document(problem["loc"], document.data)
-        missing = problem["type"] == "missing"
-        unknown = problem["type"] == "extra_forbidden"
-        if missing:
-            loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
-        place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
-        key = problem["loc"] if missing else loc
-        first.setdefault((place.line, place.column, key), (problem, loc))
-    for (line, column, _), (problem, loc) in sorted(first.items(), key=lambda item: item[0][:2]):
-        yield Where(path, Place(line, column)), _message(problem, loc)
-
-
-def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
-    """The part of a pydantic location that is a path in the document: it names types as well."""
-    path: list[str | int] = []
-    if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
-        loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth part is the kind of source, from our Tag
-    if loc[:1] == ("compare",):
-        loc = loc[:2] + loc[3:]  # here the third part is
-    for step in loc:
-        inside = step in data if isinstance(data, dict) else False
-        if isinstance(data, list) and isinstance(step, int):
-            inside = step < len(data)
-        if inside:
-            data = data[step]
-            path.append(step)
-    return tuple(path)
-
-
-def _message(problem: Any, loc: yaml12.Path) -> str:
-    where = ".".join(cut(str(step), 40) for step in loc) or "the spec"
-    kind, value = problem["type"], problem["input"]
-    if kind == "extra_forbidden":
-        if loc[-1] in _fields_at(loc[:-1]):
-            return f"the key {loc[-1]!r} cannot be combined with the others here"
-        return f"unknown key {quoted(loc[-1])}{guess(str(loc[-1]), _fields_at(loc[:-1]))}"
-    if kind == "missing":
-        return f"{where}: the key {problem['loc'][-1]!r} is missing"
-    if kind == "union_tag_not_found":
-        return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
-    if kind == "value_error":
-        return f"{where}: {problem['ctx']['error']!s}"
-    if kind.startswith("int_") and isinstance(value, str) and value.isalpha() and value.isupper():
-        # a placeholder of a first spec, such as HEIGHT
-        return f"{where}: replace {cut(value)} by a number"
-    shown = "nothing" if value is None else quoted(value)
-    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]}; found {shown}"
-
-
-def _budget_at(loc: yaml12.Path) -> type[Budget]:
-    return LayerBudget if loc[1:2] == ("layers",) else Budget
-
-
-def _fields_at(loc: yaml12.Path) -> set[str]:
-    """The keys that are allowed at `loc`."""
-    classes: dict[str, list[type[BaseModel]]] = {
-        "model": [ModelFiles],
-        # a longer location is within `expect`
-        "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),
-        "compare": [OwnComparison, SetupKeys, ModelFiles, OnWorker],
-        "layers": [Selection],
-        "known": [Known],
-        "tolerance": [ToleranceKeys] if len(loc) == 1 else [_budget_at(loc)],
-    }
-    chosen = classes.get(str(loc[0]), []) if loc else [Spec]
-    return {field.alias or name for c in chosen for name, field in c.model_fields.items()}

@@ -73,7 +73,10 @@ RULES: Mapping[str, Rule] = {
 # operators that hand on what they are given, even an empty blob
 UNMOVED = frozenset(("Split", "Noop", "Dropout"))
 
-REMEDY = "feed the size that the network was made for, or convert it again for this one"
+REMEDY = (
+    "feed the size that the network was made for, with the axes in ncnn's order, [c, h, w], or convert "
+    "it again for this one"
+)
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
