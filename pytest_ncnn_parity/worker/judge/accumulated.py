@@ -1,7 +1,7 @@
-"""How far each candidate's own run is from its reference's, value by value, and where that grows.
+"""Measures how far each candidate's own run drifts from its reference's, and where the error grows.
 
-A layer case feeds both sides with the same values; here each network is fed with its own, as in a
-run of the whole. Every network steps once, whatever the number of comparisons that look at it.
+In a layer case both sides are fed with the same values. Here each network is fed with its own, as in a
+run of the whole network. Every network is stepped once, however many comparisons use it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ STEPS = 3  # how many of the largest steps of an error's growth are reported
 
 @dataclass
 class _Pair:
-    """One comparison: its networks by number, the layers it looks at, and what it saw.
+    """One comparison: the numbers of its networks, the layers it covers, and what was measured.
 
-    `errors` are metrics by blob; `ended` says why there is none for some.
+    `errors` holds metrics by blob; `ended` holds, for blobs that could not be measured, the reason.
     """
 
     reference: int
@@ -42,7 +42,7 @@ class _Pair:
 
 
 class Accumulated:
-    """The runs of one sample's candidates and references beside the trajectory, in step with it."""
+    """Steps the candidates and references of one sample beside the trajectory, layer by layer."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Accumulated:
         refuse: Callable[[Net, Layer], None],
         natures: Natures,
     ) -> None:
-        """`refuse` raises what keeps a layer from being run in a network; `natures` compare values."""
+        """`refuse` raises the reason why a network must not run a layer; `natures` compares values."""
         self._refuse = refuse
         self._natures = natures
         self._sample = sample
@@ -65,7 +65,7 @@ class Accumulated:
 
     @property
     def layers(self) -> set[int]:
-        """The layers that the trajectory must run for this."""
+        """The layers that the trajectory must run so that these runs can keep in step with it."""
         return set().union(*(pair.layers for pair in self._pairs.values()))
 
     def _blobs(self, case: CaseSpec) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Accumulated:
 
     @cached_property
     def _chains(self) -> dict[int, Chain]:
-        """Each network that can be loaded, except the trajectory, by its number."""
+        """By its number, the chain of each network that can be loaded, apart from the trajectory's."""
         wanted: dict[int, set[int]] = {}
         loaded: dict[int, Net] = {}
         for pair in self._pairs.values():
@@ -132,7 +132,7 @@ class Accumulated:
             pair.errors[blob] = metrics
 
     def added(self, case: CaseSpec, result: Result) -> Result:
-        """`result` with what the runs show of the values it judges."""
+        """`result`, with what the networks' own runs show about the values that it judges."""
         pair = self._pairs.get(case.comparison)
         if pair is None or case.kind != "pair":
             return result
@@ -148,7 +148,7 @@ class Accumulated:
         return replace(result, accumulated=worst, evidence=evidence)
 
     def _growth(self, pair: _Pair, output: str) -> Growth:
-        """Where the error of `output` grows: the layers that give out more than was put in."""
+        """Where the error of `output` grows: the layers whose outputs are worse than their inputs."""
         steps = []
         for number in sorted(self._sample.graph.ancestors([output])):
             layer = self._sample.graph.layers[number]

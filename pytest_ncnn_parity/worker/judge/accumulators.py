@@ -1,6 +1,6 @@
-"""How large the sums inside a layer may become, from its parameters, its weights and its inputs.
+"""Bounds the sums inside a layer, from its parameters, its weights and its inputs.
 
-An SDPA is left out: where it is stored in fp16 its kernel adds up in fp32 (sdpa_fa.comp).
+SDPA is left out: where its values are stored in fp16, its kernel adds up in fp32 (sdpa_fa.comp).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STORING = frozenset(("Softmax",))  # operators that store their sums, so that fp
 
 
 def adds_up(layer: Layer) -> bool:
-    """Whether `largest_sum` knows the operator."""
+    """Whether `largest_sum` knows this operator."""
     return layer.type in _KNOWN or layer.type in _OF_SEVERAL
 
 
@@ -89,7 +89,7 @@ def _convolution(layer: Layer, value: Array, weights: Weights) -> float:
 
 
 def _depthwise(layer: Layer, value: Array, weights: Weights) -> float:
-    """A convolution for each group of channels."""
+    """A convolution of each group of channels on its own."""
     w, h = windows_of(layer, CONVOLVED)
     outputs, count, groups = number(layer, 0), number(layer, 6), number(layer, 7, 1)
     if value.ndim != 3 or number(layer, 19) or groups < 1 or outputs % groups or len(value) % groups:
@@ -109,7 +109,7 @@ def _depthwise(layer: Layer, value: Array, weights: Weights) -> float:
 
 
 def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
-    """A convolution with the kernel turned round, over values that are a stride apart."""
+    """A convolution with the kernel turned round, over values that lie a stride apart."""
     w, h = windows_of(layer, CONVOLVED)
     outputs, count = number(layer, 0), number(layer, 6)
     per_channel = outputs * w.kernel * h.kernel
@@ -131,7 +131,7 @@ def _deconvolution(layer: Layer, value: Array, weights: Weights) -> float:
 
 
 def _gemm(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
-    """The product of two matrices, of which the file may hold one; what is added to it is left out."""
+    """The product of two matrices, one of which may be a weight; the addend is left out."""
     sizes = (number(layer, 7), number(layer, 8), number(layer, 9))
     waiting, matrices = list(values), []
     for key, size in ((4, sizes[0]), (5, sizes[1])):
@@ -169,7 +169,7 @@ def _matmul(layer: Layer, values: Sequence[Array], _: Weights) -> float:
 
 
 def _multi_head_attention(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
-    """What is projected, each query by each key, and what comes out (multiheadattention_vulkan.cpp)."""
+    """The projections, queries by keys, and the output (multiheadattention_vulkan.cpp)."""
     embed, heads, size = number(layer, 0), number(layer, 1, 1), number(layer, 2)
     given = values[: len(values) - 1] if number(layer, 5) else values
     if min(embed, heads, size) < 1 or embed % heads or number(layer, 7) or number(layer, 18):
@@ -201,14 +201,14 @@ def _multi_head_attention(layer: Layer, values: Sequence[Array], weights: Weight
 
 
 def _softmax(layer: Layer, value: Array, _: Weights) -> float:
-    """The sum of powers of e, of which the largest is 1 (softmax_reduce_sum.comp)."""
+    """The sum of the powers of e, the largest of which is 1 (softmax_reduce_sum.comp)."""
     axis = number(layer, 0) % value.ndim
     powers = np.exp(value.astype(np.float64) - value.max(axis, keepdims=True))
     return accumulators.of_sums(powers, (axis,))
 
 
 def _edges(window: Window, size: int) -> tuple[int, int]:
-    """The padding on either side. For 'same', -233 has the odd one at the end, -234 at the beginning."""
+    """The padding before and after. Of an odd total, -233 puts the extra element last, -234 first."""
     if window.before >= 0 and window.after >= 0:
         return window.before, window.after
     missing = max(0, window.extent + (size - 1) // window.stride * window.stride - size)
@@ -217,7 +217,7 @@ def _edges(window: Window, size: int) -> tuple[int, int]:
 
 
 class Windows(NamedTuple):
-    """The padded values of a Pooling, and what slides over them: (h, w) each."""
+    """The padded values of a Pooling with the size and the stride of its windows, each as (h, w)."""
 
     values: Array
     kernel: tuple[int, int]
@@ -230,7 +230,7 @@ class Windows(NamedTuple):
 
 
 def pooled(layer: Layer, value: Array) -> Windows | None:
-    """What an average Pooling adds up by windows; None for any other. Raises Unreadable."""
+    """The windows over which an average Pooling adds up; None for any other. Raises Unreadable."""
     mode = number(layer, 5)
     of_all = number(layer, GLOBAL) or number(layer, ADAPTIVE)
     if number(layer, 0) != AVERAGE or value.ndim != 3 or of_all or mode > 1:

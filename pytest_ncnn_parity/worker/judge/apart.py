@@ -1,8 +1,8 @@
-"""Which of the values beyond fp16 that meet in a layer does the harm.
+"""Finds which of several values outside fp16's range does harm, where they meet in one layer.
 
-Scores beyond fp16 and a mask of -1e9 are added: inf - inf is nan, but only the scores are at fault.
-Each value is made inf by itself, all else being as the reference has it, and what the layer makes of
-that is followed until a layer is right with it, or wrong.
+Example: scores beyond 65504 and a mask of -1e9 are added. inf - inf is nan, but only the scores are at
+fault. So each value is replaced by inf on its own, while all others are as in the reference, and the
+effect is followed from layer to layer until one is right with it, or wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Meeting = tuple[str, int]  # a comparison, and a layer that reads such values
 
 
 class Apart:
-    """Follows such values one by one. One per sample."""
+    """Follows such values one by one, for one sample."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
@@ -29,7 +29,7 @@ class Apart:
         self._harmful: dict[Meeting, set[str]] = {}
 
     def meet(self, comparison: str, layer: Layer, beyond: Made) -> None:
-        """`layer`, whose turn it is, reads what is `beyond` fp16: values as fp16 makes them."""
+        """Begin to follow the values in `beyond`, which `layer` reads as fp16 stores them."""
         meeting = comparison, layer.number
         if meeting in self._met:
             return
@@ -40,7 +40,7 @@ class Apart:
         self._let_go(comparison, layer)
 
     def look(self, comparison: str, layer: Layer) -> None:
-        """Follow what came of such values into `layer`, while its inputs are there."""
+        """Follow the effects of such values into `layer`, while its inputs are still held."""
         self._seen.add((comparison, layer.number))
         for meeting, blob in list(self._followed):
             after = layer.number > meeting[1] and comparison == meeting[0]
@@ -49,7 +49,7 @@ class Apart:
         self._let_go(comparison, layer)
 
     def _let_go(self, comparison: str, layer: Layer) -> None:
-        """Keep no value that `layer` was the last to read: a network may be full of such values."""
+        """Drop every value whose last reader was `layer`; a network may be full of such values."""
         over = [blob for blob in layer.inputs if self._is_read(comparison, blob)]
         for (meeting, _), values in self._followed.items():
             if meeting[0] == comparison:
@@ -57,7 +57,7 @@ class Apart:
                     values.pop(blob, None)
 
     def _is_read(self, comparison: str, blob: str) -> bool:
-        """Whether all readers of `blob` had their turn."""
+        """Whether all readers of `blob` have been judged."""
         readers = self._reference.graph.consumers[blob]
         return all((comparison, reader.number) in self._seen for reader in readers)
 
@@ -69,9 +69,10 @@ class Apart:
             del self._followed[meeting, blob]
 
     def _passes_on(self, values: Made, layer: Layer, tolerance: Tolerance) -> bool:
-        """Whether `layer` is right with `values`, or makes inf in place of values of that sign.
+        """Whether `layer`, given `values`, is right, or differs only by inf of the right sign.
 
-        The latter are added to `values`. An output of the network has no reader to be right with it.
+        Outputs that differ so are added to `values`, to be followed further. An output of the network
+        has no reader that could be right with it.
         """
         blobs = self._reference.blobs
         try:
@@ -92,10 +93,10 @@ class Apart:
         return True
 
     def clears(self, comparison: str, layer: Layer, blob: str, right: bool) -> bool:
-        """Whether `blob` does no harm by itself, whatever comes of all that meets in `layer`.
+        """Whether `blob` alone does no harm, whatever all the values that meet in `layer` do together.
 
-        `right`: so `layer` is with all of it; what it makes is then judged as its own. Where it is
-        wrong, and nothing does harm by itself, all of it does.
+        `right`: `layer` is right with all of them, and its outputs are then judged as its own. Where it
+        is wrong, and no value does harm alone, all of them are to blame.
         """
         meeting, harmful = (comparison, layer.number), self.guilty(comparison, layer)
         if meeting not in self._met or blob in harmful or self._is_open(meeting, blob):
@@ -103,10 +104,10 @@ class Apart:
         return right or bool(harmful)
 
     def _is_open(self, meeting: Meeting, blob: str) -> bool:
-        """Whether a reader of what came of `blob` has not run, as where few cases are selected."""
+        """Whether an effect of `blob` has a reader that was not run, as in a run of few cases."""
         later = (name for name in self._followed[meeting, blob] if name != blob)
         return not all(self._is_read(meeting[0], name) for name in later)
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
-        """The values that met in `layer` and were seen so far to do harm by themselves."""
+        """Those of the values that met in `layer` which are known so far to do harm on their own."""
         return self._harmful.get((comparison, layer.number), set())

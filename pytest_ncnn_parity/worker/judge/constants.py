@@ -1,7 +1,8 @@
-"""What fp16 makes of the constants of a layer, its parameters and weights, and what comes of that.
+"""Predicts what goes wrong because fp16 cannot hold a layer's constants: its parameters and weights.
 
-Kernels on Vulkan take them in fp16: a factor of -1e9 is -inf there, and 0 * -inf is nan, though the
-layer's inputs and true outputs fit. To predict it the layer is run on the CPU with such constants.
+Vulkan kernels take them in fp16. There a factor of -1e9 is -inf, and 0 * -inf is nan, although the
+layer's inputs and correct outputs fit. To predict this, the layer is run on the CPU with its constants
+rounded to fp16.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
 
 @dataclass(frozen=True)
 class Lost:
-    """The constants that fp16 does not keep: `parameters`, the `weights`, `factors`, or others.
+    """The constants that fp16 does not hold: `parameters`, `weights`, a norm's `factors`, or others.
 
-    Factors are those of a norm: by channel, what the kernel multiplies by, and what it adds. Of others,
-    `made` is the output that the kernel makes with them.
+    Factors are given by channel: what the kernel multiplies by, and what it adds. For other constants,
+    `made` is the output that the kernel computes with them.
     """
 
     constant: Constant
@@ -41,13 +42,13 @@ class Lost:
 
 
 class Constants:
-    """Looks at the constants of layers that would run on Vulkan in fp16."""
+    """Examines the constants of those layers that would run on Vulkan in fp16."""
 
     def __init__(self, nets: JobNets) -> None:
         self._nets = nets
 
     def lost(self, layer: Layer, blobs: Made) -> Lost | None:
-        """What fp16 does not keep of the constants of `layer`, whose inputs are among `blobs`."""
+        """What fp16 does not hold of the constants of `layer`, whose inputs are in `blobs`."""
         if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
         try:
@@ -72,7 +73,7 @@ class Constants:
         return Lost(Constant("a factor that it normalizes by", largest, "storage"), (), False, factors)
 
     def made(self, layer: Layer, blobs: Made, lost: Lost) -> Made:
-        """The outputs of `layer` with such constants in fp16. May raise StepFailed."""
+        """The outputs of `layer` with these constants rounded to fp16. May raise StepFailed."""
         values = {blob: blobs[blob] for blob in layer.inputs}
         if lost.made is not None:
             return {layer.outputs[0]: Blob.of(np.ascontiguousarray(lost.made, np.float32))}
@@ -88,13 +89,13 @@ class Constants:
 
     @staticmethod
     def _in_arithmetic(layer: Layer, blobs: Made) -> Lost | None:
-        """Constants that the kernel computes itself and that fp16 arithmetic does not keep."""
+        """Constants that the kernel computes itself, and that fp16 arithmetic does not hold."""
         value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
         seen = fp16_arithmetic.KERNELS[layer.type](layer, value, expected.shape)
         return None if seen is None else Lost(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
-        """The factor and the offset of each channel in a norm."""
+        """The factor and the offset of each channel of a norm."""
         if layer.type == "BatchNorm":
             return self._of_batch_norm(layer)
         if layer.type not in ("InstanceNorm", "GroupNorm"):
@@ -122,7 +123,7 @@ class Constants:
         return factors, summands
 
     def _of_batch_norm(self, layer: Layer) -> tuple[Array, Array] | None:
-        """See src/layer/batchnorm.cpp: slope, mean, variance and bias of each channel."""
+        """Slope, mean, variance and bias of each channel (src/layer/batchnorm.cpp)."""
         channels = number(layer, 0)
         weights = self._raw(layer)
         if channels < 1 or len(weights) != 4 * channels:
@@ -134,7 +135,7 @@ class Constants:
         return factor, bias - mean * factor
 
     def _raw(self, layer: Layer) -> Array:
-        """The weights of a layer that reads nothing but floats."""
+        """The weights of a layer whose .bin entry has nothing but floats."""
         path, start, end = self._nets.weights_file(layer)
         with Path(path).open("rb") as file:
             file.seek(start)

@@ -1,4 +1,4 @@
-"""What the reference's values lose in fp16, predicted or on upload, without a layer run on a device."""
+"""What the reference's values lose in fp16, as a prediction or on upload: no device runs a layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LASTING = Evidence(lasting=True)
 
 
 def readers(graph: Graph, blob: str) -> Iterable[Layer]:
-    """The layers that compute with `blob`, also behind layers that only copy it."""
+    """The layers that compute with `blob`; where a layer only copies it, the readers of the copy."""
     for layer in graph.consumers[blob]:
         yield layer
         if layer.type in COPYING:
@@ -36,7 +36,7 @@ def readers(graph: Graph, blob: str) -> Iterable[Layer]:
 
 
 def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blobs: Made) -> Evidence:
-    """`evidence` with the blob that was compared, and nan that the reference made of none."""
+    """`evidence` with the compared blob, and nan that the reference made from finite values."""
     own_nan = reference.nan and not any(blobs[source].nan for source in layer.inputs)
     return replace(
         evidence,
@@ -47,16 +47,16 @@ def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blo
 
 
 class Spoilt(NamedTuple):
-    """Outputs that are wrong because of a constant in fp16."""
+    """Outputs that are wrong because fp16 does not hold a constant."""
 
     constant: Constant
     outputs: Made
 
 
 class Conversions:
-    """Judges the values that a layer of the trajectory made, and what is inside it. One per sample.
+    """Judges the values of the trajectory's layers, and what is inside them, for one sample.
 
-    `measure` gives for a case what compares values.
+    `measure` gives, for a case, the function that compares values.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Conversions:
         self._constants = Constants(nets)
 
     def predict(self, case: CaseSpec, layer: Layer) -> Result:
-        """No candidate: can fp16 hold what the reference computes here?"""
+        """Without a candidate: can fp16 hold what the reference computes here?"""
         if self._integers.makes(layer):
             return self._integers.in_range(case, layer, self._blobs, self._measure(case))
         taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
@@ -93,7 +93,7 @@ class Conversions:
         return self.judge(case, layer, None)
 
     def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
-        """What the trajectory's own outputs lose by becoming 16 bits wide, as `case.half` says."""
+        """What the trajectory's own outputs lose when stored in the 16-bit format `case.half`."""
         if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
@@ -131,7 +131,7 @@ class Conversions:
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
-        """What the layer makes with constants that fp16 does not keep, where that is wrong."""
+        """The wrong outputs of `layer` with its constants in fp16; None if they are right."""
         lost = self._constants.lost(layer, self._blobs)
         if lost is None:
             return None
@@ -144,7 +144,7 @@ class Conversions:
         return None if metrics.agrees else Spoilt(lost.constant, outputs)
 
     def _near_the_end(self, evidence: Evidence, layer: Layer, headroom: float) -> Evidence:
-        """`evidence` with what is inside the layer, and the value that comes too near to fp16's end."""
+        """`evidence` with what is inside the layer, and the value that leaves too little `headroom`."""
         inside = self._insides.of(layer, self._blobs, headroom)
         near = None
         if headroom > 1.0 and evidence.unrepresentable is None:

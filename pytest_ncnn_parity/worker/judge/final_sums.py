@@ -1,8 +1,8 @@
-"""Sums that ncnn's kernels on Vulkan surely reach, for they divide or take a root once all is added.
+"""Sums that Vulkan kernels certainly compute in full, because they divide or take a root afterwards.
 
-Only those are here that were seen to overflow on a device at 65504, whatever the size and order: means
-and norms of a Reduction, and an average Pooling by windows. Norms add up in fp32; a global or adaptive
-Pooling and products of matrices may do so.
+Listed are only those that were seen to overflow on a device at 65504, for every size and order of
+terms: means and norms of a Reduction, and an average Pooling over windows. Norm layers add up in fp32;
+a global or adaptive Pooling and matrix products may do so as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REDUCES_ON_VULKAN = "1.0.20260526"  # before, a Reduction runs on the CPU, in f
 def final_sum(layer: Layer, value: Array) -> float:
     """The largest magnitude of a sum inside `layer` once all terms of `value` are added.
 
-    0 for operators that are not known here, and where it is far from fp16's end. Raises Unreadable.
+    It is 0 for other operators, and where the sum is far below 65504. Raises Unreadable.
     """
     size = max(float(value.max(initial=0.0)), -float(value.min(initial=0.0)))
     if layer.type == "Pooling":

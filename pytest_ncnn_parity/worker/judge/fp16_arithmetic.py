@@ -1,6 +1,6 @@
-"""Kernels on Vulkan that work out a factor or a place in fp16 arithmetic, as numpy computes them.
+"""Vulkan kernels that compute a factor or a position in fp16 arithmetic, repeated here in numpy.
 
-What they make is compared with the true output: where it is the same, nothing is wrong.
+What they compute is compared with the correct output: where it is the same, nothing is wrong.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
 
 @dataclass(frozen=True)
 class Computed:
-    """What fp16 arithmetic does not keep, and the output that comes of it."""
+    """The quantity that fp16 arithmetic cannot hold, and the output that results from it."""
 
     constant: Constant
     made: Array
 
 
 def _lrn(layer: Layer, value: Array, _: Shape) -> Computed | None:
-    """Squares are fp16, and so is what is multiplied by; sums are fp32 (lrn_norm.comp)."""
+    """The squares and the factor are fp16; the sums are fp32 (lrn_norm.comp)."""
     within, size = number(layer, 0), number(layer, 1, 5)
     if value.ndim != 3 or not value.size or size < 1 or not np.isfinite(value).all():
         return None
@@ -53,7 +53,7 @@ def _lrn(layer: Layer, value: Array, _: Shape) -> Computed | None:
 
 
 def _interp(layer: Layer, value: Array, shape: Shape) -> Computed | None:
-    """Where in the input an output's value comes from is worked out in fp16 (interp.comp)."""
+    """The position in the input that each output value comes from is fp16 (interp.comp)."""
     kind, aligned = number(layer, 0), number(layer, 6)
     if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
         return None

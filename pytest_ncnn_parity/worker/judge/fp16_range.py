@@ -1,8 +1,9 @@
-"""Values beyond fp16's range: who made them, who keeps or reads them in fp16, and whether it matters.
+"""Values outside fp16's range: which layers produce, store or read them, and whether it matters.
 
-fp16 makes such a value inf. That is a fault of its maker where a reader is wrong with it, and none where
-every reader is right: a mask of -1e9 in front of a Softmax, a Sigmoid or a Clip behind. Whether it is
-one is known only when the readers have run, so results upstream are held until then.
+fp16 turns such a value into inf. That is a fault of the layer that produced it if a layer that reads it
+is then wrong. It is none if every reader is right, as with a mask of -1e9 in front of a Softmax, a
+Sigmoid or a Clip. This is known only once the readers have run, so results upstream are held back until
+then.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ HandedOn = frozenset[str]
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
-    """Whether `layer` takes its inputs in fp16. Without a candidate: what its mask alone says."""
+    """Whether `layer` takes its inputs in fp16. Without a candidate, its mask alone decides."""
     if candidate is None:
         return not loses_fp16(layer.mask)
     return candidate.execution(layer).feed == "fp16"
 
 
 def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
-    """Whether `layer` keeps its outputs in fp16. Without a candidate: what its mask alone says."""
+    """Whether `layer` stores its outputs in fp16. Without a candidate, its mask alone decides."""
     if layer.type == "Input":
         return False  # the readers of an input decide what it is
     if candidate is None:
@@ -42,7 +43,7 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
 
 
 class Fp16Range:
-    """Follows the reference's values that fp16 cannot hold through the layers. One per sample."""
+    """Follows the reference's values that fp16 cannot hold from layer to layer, for one sample."""
 
     def __init__(self, reference: Reference, is_lost: Callable[[str], bool]) -> None:
         self._reference = reference
@@ -70,7 +71,7 @@ class Fp16Range:
         return any(candidate.execution(reader).feed is not None for reader in readers)
 
     def of_outputs(self, layer: Layer, candidate: Net | None) -> Unrepresentable | None:
-        """What fp16 cannot hold of this layer's outputs, where the candidate has it hold them."""
+        """What fp16 cannot hold of this layer's outputs, if they are stored or read in fp16."""
         for blob in layer.outputs:
             if blob not in self._absmax:
                 continue
@@ -85,7 +86,7 @@ class Fp16Range:
         return None
 
     def near(self, layer: Layer, limit: float) -> Unrepresentable | None:
-        """The largest of this layer's outputs from `limit` on, where its mask has fp16 hold it."""
+        """The largest of this layer's outputs, if it reaches `limit` and its mask leaves it in fp16."""
         largest = max(layer.outputs, key=lambda blob: self._reference.blobs[blob].absmax, default=None)
         if largest is None or self._reference.blobs[largest].absmax < limit:
             return None
@@ -100,11 +101,11 @@ class Fp16Range:
         return Unrepresentable(largest, self._reference.blobs[largest].absmax, stored, names)
 
     def reads_beyond(self, layer: Layer) -> bool:
-        """Whether an input of `layer` is beyond fp16."""
+        """Whether an input of `layer` is outside fp16's range."""
         return any(blob in self._absmax for blob in layer.inputs)
 
     def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
-        """Skip a layer that is wrong with what fp16 makes of its inputs: their maker fails."""
+        """Skip a layer that is wrong with its inputs as fp16 stores them: their source fails."""
         if self.reads_beyond(layer) and self._effect(comparison, layer, candidate) is None:
             raise self._skip(comparison, layer, candidate)
 
@@ -120,7 +121,7 @@ class Fp16Range:
         )
 
     def _origin(self, blob: str, candidate: Net | None) -> Layer:
-        """The first layer upstream whose own inputs fp16 holds, or which takes them in fp32."""
+        """The first layer upstream whose own inputs fit fp16, or which takes them in fp32."""
         layer = self._reference.graph.producer[blob]
         if layer.type != "Input" and reads_fp16(layer, candidate):
             for source in layer.inputs:
@@ -131,7 +132,7 @@ class Fp16Range:
     # -- whether it matters ----------------------------------------------------------------------
 
     def look(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
-        """Find out, while its inputs are there, whether `layer` is right with them in fp16."""
+        """Find out, while its inputs are still held, whether `layer` is right with them in fp16."""
         self._apart.look(comparison, layer)
         if any(self._is_beyond(comparison, blob) for blob in layer.inputs):
             self._effect(comparison, layer, candidate)
@@ -144,11 +145,12 @@ class Fp16Range:
         return blob in self._absmax or blob in self._handed_on.get(comparison, {})
 
     def _effect(self, comparison: str, layer: Layer, candidate: Net | None) -> HandedOn | None:
-        """What `layer` in fp32 makes of its inputs as fp16 holds them: None if it is wrong.
+        """The inf that `layer` hands on, run in fp32 on inputs as fp16 stores them; None if wrong.
 
-        Where the layer keeps its outputs in fp16, as fp16 holds them: so -1e9 + x is right as -inf, for
-        both are -inf there; rsqrt(inf) is 0 and wrong. A leaky ReLU makes -inf of -4e5, in place of
-        -4e4: such outputs are returned, for only their readers show whether that is wrong.
+        Where the layer stores its outputs in fp16, they are compared as fp16 stores them: -1e9 + x is
+        right as -inf, because both are -inf in fp16, while rsqrt(inf) is 0 and wrong. A leaky ReLU
+        turns -4e5 into -inf in place of -4e4: such outputs are returned, because only their readers
+        show whether that is wrong.
         """
         handed_on = self._handed_on.setdefault(comparison, {})
         read = handed_on.keys() & set(layer.inputs)
@@ -174,7 +176,7 @@ class Fp16Range:
     def _at_turn(
         self, layer: Layer, comparison: str, candidate: Net | None, handed_on: Made
     ) -> Made | None:
-        """What `layer` hands on, or None: once for all comparisons in which that is alike."""
+        """What `layer` hands on, or None: computed once for all comparisons in which it is the same."""
         if self._at_hand != layer.number:
             self._turn.clear()
             self._at_hand = layer.number
@@ -214,10 +216,10 @@ class Fp16Range:
         was_stored: bool = False,
         surely: bool = False,
     ) -> bool:
-        """Whether somebody is wrong, near or far, with what fp16 makes of `blob`.
+        """Whether any reader of `blob`, direct or further on, is wrong with it as fp16 stores it.
 
-        `was_stored`: it was made of what was in fp16 already, wherever it is kept. `surely`: a reader
-        that could not be run at all, for its inputs do not fit it, is not counted.
+        `was_stored`: it was computed from a value that was in fp16, whatever its own format is.
+        `surely`: a reader that could not run because its inputs do not fit does not count.
         """
         stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
         readers = self._reference.graph.consumers[blob]
@@ -258,11 +260,11 @@ class Fp16Range:
         return blob in (self._effects.get((comparison, maker.number)) or ())
 
     def hold(self, case: CaseSpec, otherwise: Result) -> None:
-        """Keep for `settled` the result that `case` has if what fp16 cannot hold does no harm."""
+        """Keep the result that `case` has if its values outside fp16 do no harm; `settled` decides."""
         self._held[case.id] = otherwise
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
-        """Whether the result of `case` depends on what readers further down make of its values."""
+        """Whether the result of `case` depends on how readers further on take its values."""
         return case.id in self._held or (case.half == "fp16" and self.reads_beyond(layer))
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result, candidate: Net | None) -> Result:

@@ -1,8 +1,8 @@
-"""Values that a probability lets through: b * Sigmoid(x), as a mask on a spectrum, or what is gated.
+"""Values that are multiplied by a probability: b * Sigmoid(x), as where a mask is applied to a spectrum.
 
-1e-5 that becomes 0 is no error of a probability, nor of such a product, whose unit at each place is the
-value there times the probability's own scale. A small product of a large value is judged by that unit;
-a value beside it, as far as it is small itself, is not.
+A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
+product, element by element, is the multiplied value times the probability's own scale. So a small
+product of a large value is judged by that large unit, and a product of a small value by a small one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, e
 class Gates:
     """The units of such products and of their copies. `run` runs a layer in fp32 on the CPU.
 
-    Those that end in `outputs` are followed there; any other is worked out where a layer is judged.
+    Those that become one of the `outputs` are followed to it; others are computed where a layer is
+    judged.
     """
 
     def __init__(self, graph: Graph, outputs: Iterable[str], run: Callable[[Layer, Made], Made]) -> None:
@@ -36,7 +37,7 @@ class Gates:
         self.layers = {layer.number for layer in _tail(graph, outputs) if gated & {*layer.outputs}}
 
     def _gated(self, graph: Graph) -> set[str]:
-        """The blobs that are such products or copies of any."""
+        """The blobs that are such products, or copies of one."""
         gated: set[str] = set()
         for layer in graph.layers:
             if self._makes(layer) or (_hands_on(layer) and gated.intersection(layer.inputs)):
@@ -44,26 +45,26 @@ class Gates:
         return gated
 
     def _makes(self, layer: Layer) -> bool:
-        """Whether `layer` multiplies a value of natural scale with one that has none."""
+        """Whether `layer` multiplies a value of natural scale by one that has none."""
         natural = [blob in self._natural for blob in layer.inputs]
         return _multiplies(layer) and any(natural) and not all(natural)
 
     def follow(self, layer: Layer, blobs: Made) -> None:
-        """Take note of what `layer` made, whose inputs are among `blobs`."""
+        """Take note of what `layer` computed; its inputs are in `blobs`."""
         self._layer = layer
         self._read = {blob: blobs[blob] for blob in layer.inputs if blob in blobs}
         if layer.number in self.layers:
             self._units |= self._made(layer)
 
     def unit(self, blob: str, whole: bool) -> Array | None:
-        """The unit of each element of `blob`: an output (`whole`), or an output of the current layer."""
+        """The unit of each element of `blob`: an output of a `whole` run, or of the current layer."""
         at_hand = None if whole or blob in self._units else self._layer
         if at_hand is not None and blob in at_hand.outputs and self._makes(at_hand):
             return self._made(at_hand).get(blob)
         return self._units.get(blob)
 
     def _made(self, layer: Layer) -> Mapping[str, Array]:
-        """The units of the outputs of `layer`; none where no input has one, or it cannot be run."""
+        """The units of the outputs of `layer`; none if no input has one, or it cannot be run."""
         if any(blob not in self._read or not self._read[blob].floating for blob in layer.inputs):
             return {}
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
@@ -104,7 +105,7 @@ def _hands_on(layer: Layer) -> bool:
 
 
 def _tail(graph: Graph, outputs: Iterable[str]) -> list[Layer]:
-    """The layers between products and `outputs` of which these are copies, the last first."""
+    """The layers between products and `outputs` that only copy them, the last one first."""
     tail: dict[int, Layer] = {}
     waiting = [graph.producer[blob] for blob in outputs]
     while waiting:

@@ -28,13 +28,13 @@ def judge(
     noise: Callable[[Array], Conditioning],
     given_out: bool,
 ) -> Result:
-    """`output` against the recording that is the reference of `case`.
+    """Judge `output` by the recording that is the reference of `case`.
 
-    `plain` makes the output once more, as plainly as the CPU can compute: asked where they disagree.
-    `measure` compares two arrays.
-    `forgiving` gives metrics back as agreeing where int8 rounds so; `noise` says whether an error
-    against an array is what rounding of terms that cancel would be. A recording with nan passes nothing,
-    nor does one with inf where the output is `given_out`, and not read by another layer.
+    `plain` computes the output once more, as plainly as the CPU can; it is called where output and
+    recording disagree. `measure` compares two arrays. `forgiving` marks metrics as agreeing where
+    rounding to int8 explains the error; `noise` tells whether the error is what rounding of cancelling
+    terms gives. A recording with nan fails every case, and one with inf those of outputs that are
+    `given_out`, that is, read by no other layer.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.array.shape)

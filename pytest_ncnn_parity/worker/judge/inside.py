@@ -1,4 +1,4 @@
-"""Predicts the largest values inside a layer, which no blob shows, from the kernel that ncnn chooses."""
+"""Predicts the largest values inside a layer, which no blob shows, for the kernel that ncnn chooses."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ NEAR = 4.0  # only values within this factor of fp16's largest value are looked 
 
 
 class Insides:
-    """Looks into layers in the kernels of ncnn's Vulkan backend, whose values are kept in fp16."""
+    """Examines layers whose kernel in ncnn's Vulkan backend keeps inner values in fp16."""
 
     def __init__(self, nets: JobNets) -> None:
         self._nets = nets
 
     def of(self, layer: Layer, blobs: Made, headroom: float) -> Inside | None:
-        """What is inside `layer`; None where it is known to be far from fp16's end, or not looked at.
+        """The largest value inside `layer`; None if it is far below 65504, or is not examined.
 
-        Of other kernels than winograd's the sums that are surely reached are looked at; those that may
-        be, in some order, where a `headroom` (above 1) is asked for.
+        Winograd's transforms are examined, and in other kernels the sums that are certainly reached.
+        Where `headroom` is above 1, sums that may be reached in some order of the terms are examined
+        too.
         """
         if not adds_up(layer) or not layer.inputs:
             return None

@@ -1,4 +1,4 @@
-"""Forgives layers that read int8, and outputs behind int8 layers, what rounding to int8 explains."""
+"""Accepts errors that rounding to int8 explains, in layers that read int8 and in outputs behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWS = 2
 
 
 def takes_int8(layer: Layer, values: Made) -> str | None:
-    """The first int8 value that reaches `layer` though it is no operator that computes in int8."""
+    """The first int8 input of `layer`, if its operator does not compute in int8; else None."""
     if computes_in_int8(layer):
         return None
     return next((blob for blob in layer.inputs if values[blob].int8), None)
@@ -36,7 +36,7 @@ def refuse_behind_red(
     values: Made,
     red: Container[tuple[str, int]],
 ) -> None:
-    """Skip where a red layer runs again in front of this one: the output says nothing about it.
+    """Skip this layer if a red one runs again in front of it: its output then says nothing about it.
 
     `red`: the layers that failed, by comparison and number.
     """
@@ -51,9 +51,9 @@ def refuse_behind_red(
 
 
 class Int8Outputs:
-    """The moves of one sample's outputs, found out when the first of them is out of tolerance.
+    """How far one sample's outputs move, measured when the first of them is out of tolerance.
 
-    `run` gives what a network makes of the sample.
+    `run` gives the outputs of a network for the sample.
     """
 
     def __init__(self, sample: Sample, run: Callable[[Net], Made]) -> None:
@@ -62,7 +62,7 @@ class Int8Outputs:
         self._runs: list[Made] | None = None  # the usual run, and those that should equal it
 
     def forgiving(self, case: CaseSpec, metrics: Metrics) -> Metrics:
-        """`metrics` of an output, as agreeing if rounding to int8 explains its error."""
+        """`metrics` of an output, marked as agreeing if rounding to int8 explains its error."""
         assert case.output is not None
         if metrics.agrees or not case.tolerance.moves or not self._is_behind_int8(case.output):
             return metrics
@@ -75,7 +75,7 @@ class Int8Outputs:
         )
 
     def _moves(self, output: str) -> OwnMoves | None:
-        """None if the CPU's run fails, which its own case reports."""
+        """How far `output` moves; None if the run on the CPU fails, which its own case reports."""
         if self._runs is None:
             try:
                 self._runs = list(self._tried())

@@ -39,11 +39,11 @@ class HeldIntegers:
         return bool(layer.outputs) and all(blob in self._held_as for blob in layer.outputs)
 
     def feed(self, layer: Layer, feed: str | None) -> str | None:
-        """What `layer` is fed with: integers as they are, for what 16 bits make of them is its fault."""
+        """The inputs of `layer` with integers unrounded: what 16 bits lose of them is its fault."""
         return None if layer.number in self._copying else feed
 
     def of(self, layer: Layer, blob: str) -> Integers | None:
-        """What is known of `blob`, which `layer` hands on; nothing where it is no copy of integers."""
+        """What is known of `blob`, an output of `layer`; None unless it is a copy of integers."""
         if layer.number not in self._copying:
             return None
         readers = computing_readers(self._graph, blob)
@@ -57,7 +57,7 @@ class HeldIntegers:
         values: Mapping[str, Blob],
         measure: Callable[[Made, Made], tuple[Metrics, str]],
     ) -> Result:
-        """Without a candidate: what 16 bits make of the integers that `layer` hands on, on Vulkan."""
+        """Without a candidate: what 16-bit storage on Vulkan makes of integers that `layer` copies."""
         assert case.half is not None
         # ncnn reports whether an operator has a Vulkan kernel, with or without a device
         if layer.number not in self._copying or not ncnn.create_layer(layer.type).support_vulkan:

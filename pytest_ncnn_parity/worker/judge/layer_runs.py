@@ -1,4 +1,4 @@
-"""The outputs of the current layer in each network, which runs it once for all comparisons."""
+"""Holds the outputs of the current layer in each network, which runs it once for all comparisons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LayerRuns:
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
     def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        """The outputs of `layer` in `net`, on `blobs` rounded to `feed`."""
+        """The outputs of `layer` in `net`, fed with `blobs` rounded to the format `feed`."""
         key = (net.spec, feed)
         if key not in self._known:
             try:
@@ -44,7 +44,7 @@ class LayerRuns:
         return true_quotients(layer, fed, outputs, net.run_layer)
 
     def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Drop what none of the `waiting` cases still wants: together they are the peak of memory."""
+        """Drop what no case in `waiting` needs any more: these outputs are the peak of memory use."""
         wanted = set()
         for case in waiting:
             if case.candidate is not None:

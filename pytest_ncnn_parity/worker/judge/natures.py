@@ -1,4 +1,4 @@
-"""Chooses how values are compared by what is known of each: scale, parts, integers, detections."""
+"""Chooses how a value is compared by what is known of it: scale, parts, integers, detections."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class Natures:
-    """What is known of the values of one network. `run` runs a layer of it in fp32 on the CPU.
+    """What is known about the values of one network. `run` runs one of its layers in fp32 on the CPU.
 
-    `all_boxes` gives what a detector of it finds, also what overlaps something better.
+    `all_boxes` gives everything that a detector finds, including boxes that overlap a better one.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Natures:
 
     @property
     def layers(self) -> set[int]:
-        """Numbers of the layers that must be stepped for their parts to be known."""
+        """Numbers of the layers that must be stepped so that the parts of their outputs are known."""
         return self._parts.layers | self._gates.layers
 
     def follow(self, layer: Layer, blobs: Made) -> None:
-        """Take note of what `layer` made: its inputs and outputs are among `blobs`."""
+        """Take note of what `layer` computed; its inputs and outputs are in `blobs`."""
         self._gates.follow(layer, blobs)
         names = (*layer.inputs, *layer.outputs)
         if layer.number not in self._parts.layers or any(blob not in blobs for blob in names):
@@ -71,9 +71,9 @@ class Natures:
         tolerance: Tolerance,
         whole: bool,
     ) -> tuple[Metrics, str]:
-        """The metrics of the blob that agrees least, and its name. Other shapes are a StepFailed.
+        """The metrics and the name of the blob that agrees least. StepFailed if a shape differs.
 
-        `whole`: they are outputs of a whole run, and not of a layer alone.
+        `whole`: they are outputs of a run of the whole network, not of one layer.
         """
         measured = []
         for blob, reference in expected.items():
@@ -87,7 +87,7 @@ class Natures:
     def compare(
         self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance, whole: bool
     ) -> Metrics:
-        """One value. What a detector lists is matched, whatever the number of rows."""
+        """The metrics of one blob. Detections are matched, however many rows each side has."""
         kept = thresholds(self._graph.producer[blob])
         if kept is not None:
             matched = match(candidate, reference, tolerance, kept).metrics
@@ -106,7 +106,7 @@ class Natures:
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
 
     def _found(self, blob: str) -> Array | None:
-        """All boxes that the detector of `blob` finds in the reference, if it can be asked."""
+        """All boxes that the detector of `blob` finds in the reference; None if it cannot be run."""
         if blob not in self._unsuppressed:
             try:
                 self._unsuppressed[blob] = self._all_boxes(self._graph.producer[blob])
@@ -117,27 +117,27 @@ class Natures:
     def threshold_decides(
         self, blob: str, candidate: Array, reference: Array, tolerance: Tolerance
     ) -> bool:
-        """Whether two lists of detections differ by rows alone that lie at a threshold."""
+        """Whether two lists of detections differ only by rows that lie at a threshold."""
         kept = thresholds(self._graph.producer[blob])
         return kept is not None and match(candidate, reference, tolerance, kept).thresholds_decide
 
     def is_listed(self, blob: str) -> bool:
-        """Whether `blob` is a list of detections, which are matched."""
+        """Whether `blob` is a list of detections."""
         return thresholds(self._graph.producer[blob]) is not None
 
     def scale(self, blob: str, reference: Array, tolerance: Tolerance, whole: bool) -> Scale:
-        """What the errors of a value are measured by; `whole` as in `worst`."""
+        """The scale by which errors of a value are measured; `whole` as in `worst`."""
         nature = self._parts.nature(blob, reference.ndim)
         nature = replace(nature, gate=self._gate(blob, reference, whole))
         return scale_of(reference, nature, tolerance.scaled, whole)
 
     def _gate(self, blob: str, reference: Array, whole: bool) -> Array | None:
-        """The unit of each element of a gated value, where `reference` is of its shape."""
+        """The unit of each element of a gated value; None unless `reference` has its shape."""
         unit = self._gates.unit(blob, whole)
         return unit if unit is not None and unit.shape == reference.shape else None
 
 
 def badness(measured: tuple[Metrics, str]) -> tuple[bool, float]:
-    """Orders metrics of blobs: what agrees least comes last."""
+    """A key that orders metrics by how badly they agree; the worst is the largest."""
     metrics, _ = measured
     return not metrics.agrees, metrics.used

@@ -1,8 +1,7 @@
-"""Values of the reference that are nan or inf: whatever the other side holds there, nothing was tested.
+"""Values of the reference that are nan or inf, with which a comparison tests nothing.
 
-nan is a fault everywhere, and so is inf in an output. In the middle of a network inf may
-be meant, as exp(100) in 1 / (1 + exp(100)). -inf is what masks and logarithms of 0 give: it may be
-given out.
+nan is a fault anywhere, and so is inf in an output. Inside a network inf may be intended, as exp(100)
+in 1 / (1 + exp(100)). -inf comes from masks and from logarithms of 0, and may be an output.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ NOTHING_FINITE = "the reference holds nothing but inf and -inf here: there is no
 
 
 class NotFinite:
-    """Which layers of the trajectory made nan or inf of values without any, and which read nan."""
+    """Which layers of the trajectory produced nan or inf from other values, and which read nan."""
 
     def __init__(self) -> None:
         self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
@@ -31,7 +30,7 @@ class NotFinite:
         self._infinite: dict[int, tuple[int, int]] = {}  # inf and -inf of all values, by layer with any
 
     def observe(self, layer: Layer, outputs: Made) -> None:
-        """Take note of what `layer` made."""
+        """Take note of what `layer` computed."""
         nan = next((self._nan[blob] for blob in layer.inputs if blob in self._nan), None)
         inf = next((self._inf[blob] for blob in layer.inputs if blob in self._inf), None)
         self._nan |= {blob: nan or layer.name for blob, value in outputs.items() if value.nan}
@@ -43,11 +42,11 @@ class NotFinite:
             self._infinite[layer.number] = infinite, sum(value.array.size for value in outputs.values())
 
     def maker_of_inf(self, blob: str) -> str | None:
-        """The layer that made the inf of `blob`, where the trajectory has come by."""
+        """The layer that produced the inf in `blob`, if the trajectory has passed it."""
         return self._inf.get(blob)
 
     def refuse_empty(self, layer: Layer, outputs: Made) -> None:
-        """Where all is nan that goes in and comes out, nothing can be compared; its maker fails."""
+        """Skip a layer whose inputs and outputs are all nan: nothing is compared; its source fails."""
         maker = self._fed_with_nan.get(layer.number)
         if maker and all(value.nan == value.array.size for value in outputs.values()):
             raise Skip(
@@ -55,15 +54,16 @@ class NotFinite:
             )
 
     def refuse_poisoned(self, layer: Layer) -> None:
-        """What a layer makes of nan is not its fault: some kernels' maximum of nan and 0 is 0."""
+        """Skip a layer that reads nan: its output is not its fault (some kernels' max(nan, 0) is 0)."""
         maker = self._fed_with_nan.get(layer.number)
         if maker is not None:
             raise Skip(_poisoned_by(maker))
 
     def compared(self, layer: Layer, result: Result) -> Result:
-        """The `result` of `layer`; if it passed, only as far as the reference holds finite values.
+        """The `result` of `layer`, except that a pass counts only as far as the reference is finite.
 
-        Behind nan it is skipped, whether or not its maker, which fails, is among the cases of the run.
+        A layer that reads nan is skipped, whether or not the layer that produced it has a case in this
+        run.
         """
         if result.outcome != "passed" or result.metrics is None:
             return result
@@ -83,9 +83,9 @@ def _poisoned_by(maker: str) -> str:
 
 
 def with_remark(metrics: Metrics, reference: Array) -> Metrics:
-    """`metrics` of values that agree, with how many of them are inf or -inf on both sides.
+    """`metrics` that agree, with the number of values that are inf, or -inf, on both sides.
 
-    Skip where none is finite: nothing was compared.
+    Skip if no value is finite, because then nothing was compared.
     """
     infinite = int(np.count_nonzero(np.isinf(reference)))
     if infinite and infinite == reference.size:

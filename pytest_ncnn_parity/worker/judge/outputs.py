@@ -28,7 +28,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
-    """Not run what takes 16-bit bytes for fp32: it may corrupt the worker, and is wrong anyway."""
+    """Raise if a layer would read 16-bit data as fp32: it is wrong, and may corrupt the worker."""
     blob = misread(net, layer, graph)
     if blob is not None:
         detail = f"31={layer.mask} makes it read the 16-bit values of {blob} as fp32"
@@ -36,7 +36,7 @@ def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
 
 
 class WholeRuns:
-    """One run of each network for all the outputs wanted of it."""
+    """Runs each network once for all the outputs that are judged."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class WholeRuns:
         )
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
-        """Take `blobs` for what a run of `spec` would give."""
+        """Use `blobs` as what a run of `spec` would give."""
         self._runs[spec, 0] = {blob: blobs[blob] for blob in self.outputs}
 
     def _of(self, net: Net, turn: int = 0) -> Made:
-        """The outputs of the `turn`-th run of `net`."""
+        """The outputs of run number `turn` of `net`."""
         if (net.spec, turn) not in self._runs:
             try:
                 # the masks of a patched file are not known, and were tried before
@@ -82,9 +82,10 @@ class WholeRuns:
         return outputs
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
-        """Skip where no layer on the way to `output` runs otherwise in the candidate.
+        """Skip if no layer on the way to `output` runs differently in the candidate.
 
-        Not under masks that are tried: there it is the answer that nothing is left to go wrong.
+        While masks are tried this does not apply: there it is the answer that nothing is left to go
+        wrong.
         """
         if candidate.spec.mixed or candidate.spec.patched or candidate.spec.other:
             return
@@ -100,7 +101,7 @@ class WholeRuns:
         )
 
     def judge(self, case: CaseSpec, red: Container[str] = ()) -> Result:
-        """`red`: the comparisons in which a layer failed."""
+        """The result of an output case. `red`: the comparisons in which a layer has failed."""
         assert case.output is not None
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
@@ -115,7 +116,7 @@ class WholeRuns:
         return self._sample.nets.of(case, case.reference)
 
     def _pair(self, case: CaseSpec, reference: Net, candidate: Net, red: Container[str]) -> Result:
-        """What differs from a stand-in for the reference is judged by the reference itself."""
+        """The result of a pair. Where a stand-in for the reference disagrees, the reference decides."""
         assert case.output is not None
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         self._refuse_same(case.output, reference, candidate)
@@ -181,7 +182,7 @@ class WholeRuns:
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _with_worth(self, blob: str, metrics: Metrics, reference: Blob) -> Metrics:
-        """`metrics` of an output that agrees, with what shows how much that is worth."""
+        """`metrics` of an output that agrees, with what shows how much the agreement is worth."""
         digest = reference.digest.hex() if blob in self._sample.graph.depending else ""
         return replace(metrics, one_value=reference.one_value, digest=digest)
 

@@ -1,10 +1,10 @@
-"""Values of a candidate that are not what its format makes of the reference's, and harm nobody.
+"""Values on which a candidate may differ from the reference without harm, as its readers decide.
 
-Where a reference value is beyond fp16, a sum or a factor on the way to its neighbours may be as well: a
-layer that multiplies by 1e6 makes inf of 40,000 too. In front of a Clip or a Sigmoid that is no fault,
-nor with a ReLU or a Reshape between. Where a value is near fp32's end, one device may give inf and the
-other not. Whether it is a fault, the readers say: they are run on the candidate's own values, and theirs
-on what that gives, as long as it differs by inf alone.
+Where a reference value is outside fp16's range, a sum or a factor that leads to its neighbours may be
+as well: a layer that multiplies by 1e6 turns 40,000 into inf too. In front of a Clip or a Sigmoid, also
+behind a ReLU or a Reshape, that is no fault. Near the end of fp32's range one device may give inf and
+another not. To decide, the readers are run on the candidate's own values, and their readers on the
+result, as long as it differs by inf alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class OwnValues:
-    """Follows such values to the readers that are right or wrong with them. One per sample."""
+    """Follows such values to the readers that are right or wrong with them, for one sample."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
@@ -33,12 +33,12 @@ class OwnValues:
         self._handed_on: set[tuple[str, int]] = set()  # layers whose outputs differ by inf only
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
-        """Take note of what the candidate made in `case`, whose result waits for the readers."""
+        """Take note of what the candidate computed in `case`, whose result waits for the readers."""
         self._own.setdefault(case.comparison, {}).update(outputs)
         self._kept.update((case.comparison, blob) for blob in outputs)
 
     def keep_ends(self, case: CaseSpec, outputs: Made, expected: Made) -> None:
-        """The same, if they differ from what is `expected` by where fp32 ends, and by nothing else.
+        """The same, if the outputs differ from `expected` only near the end of fp32's range.
 
         exp(100) is inf on Vulkan, and 2.4e38 on the CPU (exp_ps in src/layer/x86/sse_mathfun.h).
         """
@@ -49,11 +49,11 @@ class OwnValues:
             self.keep(case, outputs)
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
-        """Whether the result of `case` depends on what readers make of such values."""
+        """Whether the result of `case` depends on how readers take such values."""
         return any((case.comparison, blob) in self._kept for blob in layer.outputs)
 
     def look(self, layer: Layer) -> None:
-        """Find out, while its inputs are there, whether `layer` is right with such values."""
+        """Find out, while its inputs are still held, whether `layer` is right with such values."""
         self._seen.add(layer.number)
         for comparison, own in self._own.items():
             read = own.keys() & set(layer.inputs)
@@ -71,13 +71,13 @@ class OwnValues:
             self._let_go(own, read)
 
     def _let_go(self, own: Made, blobs: Iterable[str]) -> None:
-        """Keep none of `blobs` that has no reader any more."""
+        """Drop those of `blobs` whose readers have all been judged."""
         for blob in blobs:
             if all(reader.number in self._seen for reader in self._reference.graph.consumers[blob]):
                 own.pop(blob)
 
     def _made_of(self, layer: Layer, own: Made) -> Made:
-        """What `layer` makes in fp32 of such values; nothing where it cannot be asked."""
+        """What `layer` computes from such values in fp32; nothing if it cannot be run."""
         if not self._reference.has_all_of(layer):
             return {}
         values = {blob: own.get(blob, self._reference.blobs[blob]) for blob in layer.inputs}
@@ -87,7 +87,7 @@ class OwnValues:
             return {}
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
-        """`result`, now that all readers have run: passed where each of them is right."""
+        """`result` once all readers have run: passed if each of them is right."""
         metrics, evidence = result.metrics, result.evidence
         if (
             result.outcome != "failed"
@@ -106,7 +106,7 @@ class OwnValues:
         return Result(case.id, "passed", metrics, evidence=replace(evidence, trials={}))
 
     def _is_harmless(self, comparison: str, blob: str) -> bool:
-        """Whether `blob` has readers, and all of them, those of copies too, are right."""
+        """Whether `blob` has readers and all of them are right, those of its copies included."""
         readers = self._reference.graph.consumers[blob]
         return bool(readers) and all(
             all(self._is_harmless(comparison, further) for further in reader.outputs)

@@ -1,4 +1,4 @@
-"""Gathers evidence on a failed case: repeats the step with one suspect taken away at a time."""
+"""Gathers evidence about a failed case by repeating its step with one suspect removed at a time."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ Measure = Callable[[Made, Made], tuple[Metrics, str]]
 
 
 class Probe:
-    """One failed case, tried otherwise.
+    """Repeats the step of one failed case under other conditions.
 
-    `run` takes the step in a network, or knows what it made of it already; `again` takes it once more:
-    it should give bit for bit what it gave. `measure` compares what was made with what should be.
-    `winograd`: whether a layer of the step may use winograd, so that it is worth asking without.
+    `run` runs the step in a network, or returns what is already known of it; `again` always runs it
+    once more, which should give the same bits. `measure` compares outputs with expected ones.
+    `winograd`: whether a layer of the step may use winograd, so that a run without it is worth its
+    time.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class Probe:
         self._winograd = winograd
 
     def evidence(self, seen: Evidence, expected: Made, kept: Made | None = None) -> Evidence:
-        """`seen` with how each relaxation of the candidate ends, against the values `expected`.
+        """`seen` with the outcome of each trial of the candidate, measured against `expected`.
 
-        `kept`: what 16 bits keep of them, where that is what a 16-bit candidate is to give.
-        The reference, too, is asked whether it agrees with itself.
+        `kept`: the expected values as 16 bits store them, where a 16-bit candidate should give these.
+        The reference is checked as well: does it agree with itself?
         """
         trials = {**self._plain(), **self._repeated()}
         for name, how, spec in self._relaxed():
@@ -78,7 +79,7 @@ class Probe:
         return replace(seen, trials=trials, rounding=rounding)
 
     def of_another_shape(self, seen: Evidence) -> Evidence:
-        """`seen` with whether the reference agrees with itself on the shape."""
+        """`seen` with whether the reference agrees with itself about the shape."""
         return replace(seen, trials=self._plain())
 
     def _tried(self, how: str, spec: NetSpec, expected: Made) -> Trial:
@@ -89,7 +90,7 @@ class Probe:
         return tried(how, metrics)
 
     def _repeated(self) -> dict[str, Trial]:
-        """Whether the candidate gives other bits when it runs again; nothing where it does not."""
+        """Whether the candidate gives other bits when it runs again; empty if it does not."""
         assert self._case.candidate is not None
         how = "the same once more, which gave other bits"
         candidate = self._nets[self._case.candidate]
@@ -105,7 +106,7 @@ class Probe:
         return {}
 
     def _plain(self) -> dict[str, Trial]:
-        """Whether the CPU, computing as plainly as it can, disagrees with itself."""
+        """Whether the CPU disagrees with itself when it uses its plainest kernels."""
         try:
             usual = self._run(self._nets[self._job.trajectory])
             plain = self._run(self._nets.other(plain_cpu(self._job)))
@@ -118,7 +119,7 @@ class Probe:
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
 
     def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
-        """Whether a reference that runs on a device in fp32 is itself what the CPU computes in fp32."""
+        """Whether a reference that runs in fp32 on a device agrees with the CPU's fp32."""
         reference = self._job.nets[self._case.reference]
         if reference.precision != "fp32":
             return {}
@@ -156,7 +157,7 @@ class Probe:
 
 
 def runs_plainly(job: Job, run: Callable[[NetSpec], Made]) -> dict[str, Trial]:
-    """Whether the CPU, computing as plainly as it can, runs what it refuses otherwise."""
+    """Whether the CPU, with its plainest kernels, runs what it refuses otherwise."""
     try:
         run(plain_cpu(job))
     except (StepFailed, Unavailable):
@@ -165,7 +166,7 @@ def runs_plainly(job: Job, run: Callable[[NetSpec], Made]) -> dict[str, Trial]:
 
 
 def plain_cpu(job: Job) -> NetSpec:
-    """The trajectory's network, computing as plainly as it can."""
+    """The trajectory's network with the CPU's plainest kernels."""
     spec = job.nets[job.trajectory]
     return replace(spec, options=PLAIN)
 
@@ -176,11 +177,11 @@ def in_fp32_on_cpu(spec: NetSpec) -> NetSpec:
 
 
 def tried(how: str, metrics: Metrics) -> Trial:
-    """A trial that ran."""
+    """The result of a trial that ran."""
     return Trial(how, metrics.agrees, metrics.scaled, metrics.nan + metrics.inf)
 
 
 def untried(how: str, problem: StepFailed | Unavailable) -> Trial:
-    """A trial that could not be run."""
+    """The result of a trial that could not be run."""
     detail = f": {problem.death.detail}" if isinstance(problem, StepFailed) else ""
     return Trial(how, None, problem=f"{problem}{detail}")

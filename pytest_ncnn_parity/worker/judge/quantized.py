@@ -1,7 +1,8 @@
-"""Layers that another model computes in int8: what rounding to it costs, and whether it was done right.
+"""Layers that another model computes in int8: what rounding costs them, and whether it was done right.
 
-Both sides are fed with the reference's values; the layer in int8 rounds them as in one run. Where it
-gives int8, its readers' scale says what that means, and values beyond it are their loss, not its own.
+Both sides are fed with the reference's values, and the int8 layer rounds them as it does in a whole
+run. If its output is int8, the scale of its readers gives that output a meaning; what that scale clips
+is a loss of the readers, not of this layer.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ Run = Callable[[Net, Layer, str | None], Made]
 class QuantizedLayers:
     """Judges the layers of one sample that a candidate computes in int8.
 
-    `blobs`: the trajectory's values; `run` runs a layer on them, `expected` as the reference does.
+    `blobs`: the trajectory's values; `run` runs one layer on them, and `expected` runs it as the
+    reference does.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class QuantizedLayers:
     def _quantization(
         self, case: CaseSpec, reference: Net, there: Counterpart, expected: Blob, output: str
     ) -> Quantization | None:
-        """What the scale of its input costs, by itself and beside the one of the largest value."""
+        """What the scale of the layer's input costs, and what the scale of its largest value would."""
         layer = there.quantized[0]
         fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
         scale = self._sample.nets.input_scale(case, layer)
@@ -150,7 +152,7 @@ class QuantizedLayers:
         expected: Blob,
         output: str,
     ) -> Loss:
-        """What the layer in floats loses where its input alone is rounded by `scale`."""
+        """What the layer loses in floats if only its input is rounded by `scale`."""
         inner = {made for one in there.replaced for made in one.outputs}
         read = {b for one in there.replaced for b in one.inputs} - inner
         rounded = Blob.of(rounded_to_int8(self._blobs[blob].array, scale))

@@ -1,4 +1,4 @@
-"""The reference as it is given to those parts that follow its values, and how other values differ."""
+"""The reference's values and layers, for the modules that follow values from layer to layer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays
 
 @dataclass(frozen=True)
 class Reference:
-    """The values of the trajectory, while it steps, and what its layers make of others.
+    """The values of the trajectory while it steps, and a way to run its layers on other values.
 
-    `blobs` are those of its values that somebody still reads; `runs` runs one of its layers on other
-    values; `tolerance` is what a layer is allowed in a comparison.
+    `blobs`: those of its values that still have a reader. `runs` runs one of its layers on other
+    values. `tolerance` gives the tolerance of a layer in a comparison.
     """
 
     graph: Graph
@@ -30,22 +30,22 @@ class Reference:
     tolerance: Callable[[str, Layer], Tolerance]
 
     def run(self, layer: Layer, values: Made) -> Made:
-        """What `layer` makes of `values`."""
+        """What `layer` computes from `values`."""
         return true_quotients(layer, values, self.runs(layer, values), self.runs)
 
     def has_all_of(self, layer: Layer) -> bool:
-        """Whether all that `layer` reads and makes is still there."""
+        """Whether everything that `layer` reads and writes is still held."""
         return all(blob in self.blobs for blob in (*layer.inputs, *layer.outputs))
 
 
 def true_quotients(
     layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, Made], Made]
 ) -> Made:
-    """The `outputs` that the CPU made of `values`, but x / inf is 0, as it is on other devices.
+    """`outputs` of the CPU, corrected so that x / inf is 0, as on other devices.
 
-    ncnn's kernels for x86 are built with -ffast-math: they multiply by an approximated reciprocal of the
-    divisor, and one of inf gives nan. Layers read inf where it stands for a value beyond 16 bits. `run`
-    runs the layer on other values.
+    ncnn's kernels for x86 are built with -ffast-math. They multiply by an approximate reciprocal of the
+    divisor, and for inf this gives nan. Layers read inf where it stands for a value that 16 bits cannot
+    hold. `run` runs the layer on other values.
     """
     divisor = values.get(_divisor(layer) or "")
     if divisor is None or not np.isinf(divisor.array).any():
@@ -60,7 +60,7 @@ def true_quotients(
 
 
 def _divisor(layer: Layer) -> str | None:
-    """What `layer` divides by, if it does (src/layer/unaryop.h, binaryop.h)."""
+    """The blob by which `layer` divides, if any (src/layer/unaryop.h, binaryop.h)."""
     kind = layer.type, layer.params.get("0", "0")
     if kind in (("UnaryOp", "15"), ("BinaryOp", "8")):
         return layer.inputs[0]
@@ -71,10 +71,10 @@ def _divisor(layer: Layer) -> str | None:
 def difference(
     output: Blob | None, expected: Blob | None, tolerance: Tolerance
 ) -> Literal["none", "inf", "wrong"]:
-    """How an `output` that a layer made of other values differs from the reference's.
+    """How an `output` that was computed from changed values differs from the reference's.
 
-    `inf`: only by inf in place of finite values of that sign, or by other values near fp32's end;
-    whether that matters, its readers decide.
+    `inf`: only by inf of the right sign in place of finite values, or by values near the end of fp32's
+    range; the readers decide whether that matters.
     """
     if output is None or expected is None or output.array.shape != expected.array.shape:
         return "wrong"

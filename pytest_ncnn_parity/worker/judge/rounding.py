@@ -1,4 +1,4 @@
-"""Measures how far the reference itself moves under rounding, to tell rounding from a fault."""
+"""Measures how far the reference itself moves under rounding, to distinguish rounding from a fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[[Layer, Made], Made]
 
 
 class LayerRounding:
-    """Of one layer: its inputs move by a unit in the last place. `run` runs it in the trajectory."""
+    """For one layer, whose inputs move by a unit in the last place. `run` runs it in the trajectory."""
 
     def __init__(self, run: Run, natures: Natures) -> None:
         self._run = run
@@ -27,7 +27,7 @@ class LayerRounding:
     def of(
         self, case: CaseSpec, layer: Layer, inputs: Made, outputs: Made, expected: Made, name: str
     ) -> Conditioning:
-        """What the error of the blob `name` is, where `layer` was fed with `inputs`."""
+        """Whether rounding explains the error of blob `name`, which `layer` computed from `inputs`."""
         output, reference = outputs[name], expected[name]
         comparable = output.array.shape == reference.array.shape and output.floating
         if not is_default(case.tolerance) or not comparable:
@@ -48,9 +48,9 @@ class LayerRounding:
 
 
 class OutputRounding:
-    """Of a whole run: what is fed and what each layer makes moves by a unit in the last place.
+    """For a whole run: inputs and the outputs of each layer are moved by a unit in the last place.
 
-    What only copies values rounds nothing. `run` runs a layer of the trajectory.
+    Layers that only copy values do not round. `run` runs a layer of the trajectory.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class OutputRounding:
         self._moves: dict[str | None, Mapping[str, Moves]] = {}  # by the candidate's 16-bit format
 
     def of(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Conditioning:
-        """What the error of the output `name` is against `reference`, an fp32 run's or a recording."""
+        """Whether rounding explains the error of output `name` against an fp32 run or a recording."""
         comparable = output.array.shape == reference.shape and output.floating
         if not is_default(case.tolerance) or not comparable or self._natures.is_listed(name):
             return NO_EXCUSE
@@ -90,7 +90,7 @@ class OutputRounding:
         return {name: one for name, one in moves.items() if one.repeats(again[name])}
 
     def _answers(self, half: str | None, draw: int | None) -> Mapping[str, Array]:
-        """The outputs of one run, in which values moved if there is a `draw`."""
+        """The outputs of one run, whose values are moved if there is a `draw`."""
         blobs: Made = {}
         for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
             outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
@@ -101,5 +101,5 @@ class OutputRounding:
 
 
 def _moved(name: str, value: Blob, half: str | None, draw: int) -> Blob:
-    """`value` moved; integers, and what stays int8, are exact."""
+    """`value` with its elements moved; integers and int8 are exact, so they stay as they are."""
     return Blob.of(moved(value.array, half, draw, name)) if value.floating else value

@@ -1,4 +1,4 @@
-"""One sample as all parts that judge its cases are given it: job, network, inputs, loaded networks."""
+"""One sample, as every module that judges its cases gets it: job, network, inputs, loaded networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 @dataclass(frozen=True)
 class Sample:
-    """The job, the network under the masks it is judged with, what it is fed, and what runs it."""
+    """The job, the network with the masks it is judged under, its inputs, the loaded networks."""
 
     job: Judge
     graph: Graph
@@ -28,12 +28,12 @@ class Sample:
         return self.nets[self.job.trajectory]
 
     def all_boxes(self, detector: Layer) -> Array:
-        """What `detector` finds in the trajectory, also what overlaps something better: (n, 6)."""
+        """The boxes that `detector` finds, including those that overlap a better one: (n, 6)."""
         # in running order: an earlier value is dropped once a later one is made
         read = [blob for blob in self.graph.producer if blob in detector.inputs]
         made = self.trajectory.run(self.inputs, [blob for blob in read if blob not in self.inputs])
         return unsuppressed(detector, {**self.inputs, **made})
 
     def run_reference(self, layer: Layer, values: Made) -> Made:
-        """What `layer` alone makes of `values` in the trajectory."""
+        """What `layer` alone computes from `values` in the trajectory."""
         return self.trajectory.run_layer(layer, values)

@@ -15,10 +15,10 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
 class ShapeFaults:
-    """The layers that the trajectory could not feed, and those whose shape hints are at odds with it.
+    """The layers whose inputs do not fit, and those whose shape hints contradict the trajectory.
 
-    The first of them on the way fails. What lies behind is skipped, or fails for it where it is not
-    judged itself: something is red whatever is selected.
+    The first of them on the way to a blob fails. The layers behind it are skipped, or fail if that
+    layer has no case of its own, so that something is red whatever is selected.
     """
 
     def __init__(self, job: Judge, graph: Graph, chain: Chain) -> None:
@@ -28,7 +28,7 @@ class ShapeFaults:
         self._contradicted: dict[int, str] = {}
 
     def observe(self, layer: Layer) -> None:
-        """Hold the hints against what `layer`, which has just run, read and made."""
+        """Compare the shape hints of `layer`, which has just run, with the shapes of its blobs."""
         if layer.type != "Input" and self._graph.hints:
             blobs = self._chain.blobs
             known = [blob for blob in (*layer.inputs, *layer.outputs) if blob in blobs]
@@ -38,24 +38,24 @@ class ShapeFaults:
                 self._contradicted[layer.number] = contradiction
 
     def of_hint(self, net: Net, layer: Layer) -> StepFailed | None:
-        """Why `net` would compute `layer` for another shape. Hints matter to Vulkan alone."""
+        """Why `net` would compute `layer` for another shape. Only Vulkan uses hints."""
         contradiction = self._contradicted.get(layer.number)
         if contradiction is None or net.execution(layer).where != "vulkan":
             return None
         return failed(Step("layer", net.label, layer.number, layer.name), "hint", contradiction)
 
     def is_lost(self, blob: str) -> bool:
-        """Whether there is no such value, for what a layer on the way to it gets does not fit."""
+        """Whether `blob` has no value because the inputs of a layer on the way to it do not fit."""
         return blob in self._chain.lost and self._chain.lost[blob].death.of_shapes
 
     def refuse_lost(self, case: CaseSpec, blobs: Iterable[str]) -> None:
-        """Raise what keeps one of `blobs` from being had for `case`."""
+        """Raise the reason why one of `blobs` does not exist for `case`."""
         for blob in blobs:
             if self.is_lost(blob):
                 self._refuse_behind(case, self._chain.lost[blob])
 
     def refuse_hints(self, case: CaseSpec, blobs: Iterable[str], nets: Sequence[Net]) -> None:
-        """Raise what makes one of `nets` compute something else on the way to `blobs`."""
+        """Raise the reason why one of `nets` would compute something else on the way to `blobs`."""
         for number in sorted(self._graph.ancestors(blobs) & self._contradicted.keys()):
             for net in nets:
                 problem = self.of_hint(net, self._graph.layers[number])

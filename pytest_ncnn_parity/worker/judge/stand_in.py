@@ -1,4 +1,4 @@
-"""Which network's fp32 stands in for the device's own, which is slower than the CPU's."""
+"""Decides where the CPU's fp32 stands in for the fp32 of a slow Vulkan device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 
 
 def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
-    """The trajectory, if it may stand in for the reference of `case`; None: ask the reference.
+    """The trajectory, if it may stand in for the reference of `case`; None if that must run.
 
-    A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times slower than the kernels
-    that ncnn has for the CPU. A 16-bit candidate that agrees with those is right, whatever the device
-    makes of fp32, which has cases of its own. What it disagrees with, the device's fp32 is asked about.
-    On a GPU fp32 costs less than on the CPU: there the reference is always asked. So it is about an
-    output where each network's own run is followed, for it is to have that run's error, and about other
-    files, whose own run always is.
+    A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times more slowly than ncnn's
+    kernels for the CPU. A 16-bit candidate that agrees with those is right, whatever the device's fp32
+    gives, which has cases of its own. Where they disagree, the device's fp32 is run and decides.
+
+    On a GPU fp32 costs less than on the CPU, so the reference always runs there. It also runs for
+    outputs where each network's own run is followed, because the error of that run is wanted, and for
+    other model files, whose own run is always followed.
     """
     reference, trajectory = sample.job.nets[case.reference], sample.trajectory
     followed = sample.job.accumulated and case.output is not None

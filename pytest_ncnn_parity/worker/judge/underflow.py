@@ -1,6 +1,6 @@
-"""Values that fp16 makes 0: mostly harmless, and a fault of their maker where a reader breaks on them.
+"""Values that become 0 in fp16: mostly harmless, and a fault of their source if a reader breaks.
 
-Whether one does is known only when the reader's turn comes, so results upstream are held until then.
+This is known only once the reader has run, so results upstream are held back until then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 class Underflows:
-    """Follows tiny values from their makers to their readers. One per sample."""
+    """Follows tiny values from the layers that produce them to their readers, for one sample."""
 
     def __init__(self, reference: Reference, nets: JobNets, natures: Natures) -> None:
         self._reference = reference
@@ -42,11 +42,11 @@ class Underflows:
                 self._tiny[name] = blob.tiny
 
     def waits(self, layer: Layer) -> bool:
-        """Whether a result of `layer` that passed has to wait for what the readers of its values say."""
+        """Whether a passed result of `layer` has to wait until the readers of its values have run."""
         return any(blob in self._tiny for blob in layer.outputs)
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Note, for cases upstream, if `layer` is wrong on what fp16 makes of their values."""
+        """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
         if not self._reference.has_all_of(layer):
             return
         comparisons = {case.comparison: case.candidate for case in waiting}
@@ -58,14 +58,14 @@ class Underflows:
                     self._missed.setdefault((comparison, effect.origin), effect)
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
-        """`result`, now that all readers have run: failed where one missed what fp16 made 0."""
+        """`result` once all readers have run: failed if one of them breaks on values that became 0."""
         effect = self._missed.get((case.comparison, layer.name))
         if effect is None or result.outcome != "passed":
             return result
         return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=effect))
 
     def refuse_inputs(self, comparison: str, layer: Layer) -> None:
-        """Skip a layer that breaks on inputs which fp16 makes 0: their maker fails."""
+        """Skip a layer that breaks on inputs that fp16 makes 0: the layer that produced them fails."""
         effect = self._effect(comparison, layer)
         if effect is not None:
             raise Skip(
@@ -75,14 +75,14 @@ class Underflows:
             )
 
     def _arrives_in_fp16(self, layer: Layer, candidate: Net | None) -> bool:
-        """Whether what fp16 makes 0 is in fp16 on its way into `layer`: at its maker, or in between."""
+        """Whether tiny values are in fp16 on their way into `layer`, at their source or in between."""
         tiny = [blob for blob in layer.inputs if blob in self._tiny]
         makers = [m for blob in tiny for m in (self._reference.graph.producer[blob], self._origin(blob))]
         stored = any(stores_fp16(maker, candidate) for maker in makers)
         return bool(tiny) and (stored or reads_fp16(layer, candidate))
 
     def _origin(self, blob: str) -> Layer:
-        """The layer that made the tiny values of `blob`, behind all that only copy them."""
+        """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
         layer = self._reference.graph.producer[blob]
         if layer.type in COPYING:
             for source in layer.inputs:
@@ -91,10 +91,10 @@ class Underflows:
         return layer
 
     def _effect(self, comparison: str, layer: Layer) -> Underflow | None:
-        """Whether inputs that fp16 makes 0 break `layer` even in fp32; then which, and whose.
+        """The inputs that break `layer`, even in fp32, once fp16 has made them 0; else None.
 
-        Runs the layer on its inputs rounded to fp16, on the CPU in fp32, and compares with what it
-        makes of them as they are. Small values are common and mostly harmless; these are not.
+        The layer runs on the CPU in fp32, on its inputs rounded to fp16, and is compared with its usual
+        outputs. Small values are common and mostly harmless; these are not.
         """
         culprits = [blob for blob in layer.inputs if blob in self._tiny]
         if not culprits or layer.type in COPYING:
@@ -127,7 +127,7 @@ class Underflows:
 
 
 def _within(value: Blob) -> Blob:
-    """`value` as fp16 stores it, but for what is beyond its range: inf would be another fault."""
+    """`value` as fp16 stores it, except that values outside its range are kept: inf is another fault."""
     if not value.floating or not value.overflows("fp16"):
         return value.stored() if value.floating else value
     stored = value.stored().array
