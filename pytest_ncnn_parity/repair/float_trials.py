@@ -29,6 +29,7 @@ class FloatTrials:
     budget: SearchBudget
     _known: dict[tuple[frozenset[int], str], OutputErrors] = field(default_factory=dict)
     _files: tuple[frozenset[int], OtherFiles] | None = None  # those of the last run
+    _writes: int = 0
 
     @cached_property
     def names(self) -> Mapping[int, str]:
@@ -163,7 +164,8 @@ class FloatTrials:
                 with suppress(OSError):  # on Windows, a file that is open cannot be deleted
                     path.unlink()
             # a name that the worker has not seen: it knows files by their names
-            stem = self.folder / f"in-floats-{self.budget.used}-{len(in_float)}"
+            self._writes += 1
+            stem = self.folder / f"in-floats-{self._writes}"
             files = OtherFiles(f"{stem}.param", f"{stem}.bin")
             Path(files.param).write_bytes(text.encode("utf-8"))
             Path(files.bin).write_bytes(content)

@@ -129,10 +129,15 @@ def test_the_layer_with_a_wrong_scale_is_red_and_the_scale_is_named(
 def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    wide, narrow = mobile(0), mobile(1)
-    calibrated.widen(wide, 1)
-    write(pytester.path, "wide", wide)
-    write(pytester.path, "narrow", narrow, {"depthwise0": Wrong(("input",))})
+    models = {"wide": mobile(0), "narrow": mobile(1), "short": plain(2)}
+    calibrated.widen(models["wide"], 1)
+    wrong = {
+        "wide": {},
+        "narrow": {"depthwise0": Wrong(("input",))},
+        "short": {"c1": Wrong(("input",), 8.0)},
+    }
+    for name, model in models.items():
+        write(pytester.path, name, model, wrong[name])
     strict = "tolerance: {outputs: {out0: {sqnr_db: 33}}}\n"  # more than healthy layers leave it
     for name in ("wide", "narrow"):
         spec = pytester.path / f"{name}.parity.yaml"
@@ -143,21 +148,21 @@ def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
     run = gate("--ncnn-parity-fix=write")
     fixes = {model["spec"].partition(".")[0]: model["fixes"][0] for model in run.report["models"]}
     assert fixes["wide"]["in_float"] == ["depthwise1", "project1"]
+    assert fixes["short"]["in_float"] == ["c1"]
     fewer, costliest, *_ = fixes["narrow"]["notes"]
     assert "the red layers and the n costliest others in floats, by n: 0: " in fewer
     assert costliest.startswith("depthwise0 alone in floats: output sqnr ")
-    for name, model in (("wide", wide), ("narrow", narrow)):
+    for name, model in models.items():
         fix = fixes[name]
         assert fix["verified"], fix["how"]
         assert fix["minimal"]
-        assert name == "wide" or "depthwise0" in fix["in_float"]
+        assert set(wrong[name]) <= set(fix["in_float"])
         assert fix["lines"] == [f"#{key}" for one in fix["in_float"] for key in (f"{one}_param_0", one)]
         assert fix["masks"] == {}
         assert float(fix["errors"][1]) < float(fix["errors"][0])
         inputs = [calibrated.noise(seed, SIDE) for seed in range(100, 103)]
         scales = model.calibrated(inputs)
-        wrong = {"depthwise0": Wrong(("input",))} if name == "narrow" else {}
-        model.write_int8(pytester.path / f"{name}-int8", scales, wrong, fix["in_float"])
+        model.write_int8(pytester.path / f"{name}-int8", scales, wrong[name], fix["in_float"])
         for path, suffix in zip(fix["written"], ("param", "bin"), strict=True):
             made = (pytester.path / f"{name}-int8.{suffix}").read_bytes().split()
             assert Path(path).read_bytes().split() == made
