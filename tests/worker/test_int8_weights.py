@@ -98,6 +98,15 @@ def test_scales_that_are_too_small_leave_steps_unused() -> None:
         assert (by_scale(layer, 4.0).spare(full) == 1.0).all() or layer.six_bits
 
 
+def test_outputs_that_all_end_at_fewer_bits_are_kept_to_them_on_purpose() -> None:
+    integers = np.array([[31, 5, 3, 1], [9, -31, 1, 1]], np.int8)
+    own = np.array([31.0, 40.0], np.float32)
+    assert Int8Weights(integers, own).spare(127) == pytest.approx(1.0)
+    assert Int8Weights(np.minimum(integers, 30), own).spare(127) == pytest.approx([127 / 30, 127 / 31])
+    quartered = np.array([[32, 5, 3, 1], [9, -32, 1, 1]], np.int8)  # 127 / 4, rounded
+    assert Int8Weights(quartered, own).spare(127) == pytest.approx(127 / 32)
+
+
 def test_a_model_kept_to_fewer_bits_leaves_steps_everywhere() -> None:
     graph = param.parse(
         "7767517\n2 2\nInput in0 0 1 a\nInnerProduct f 1 1 a out0 0=1 2=4\n", "net.param"

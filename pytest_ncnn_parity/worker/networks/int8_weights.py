@@ -83,6 +83,9 @@ class Int8Weights:
         known &= sizes >= ALIVE * sizes.max()
         if (self.scales == self.scales[0]).all():
             largest[:] = largest.max()
+        end = int(largest[known].max())
+        if (largest[known] == end).all() and end & (end + 1) == 0:
+            full = min(full, end)
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
 
 
