@@ -1,4 +1,4 @@
-"""Which constants of a layer ncnn's Vulkan kernels take in fp16: parameters, and weights. Pure.
+"""Which constants of a layer ncnn's Vulkan kernels take in fp16: its parameters and its weights. Pure.
 
 Read from ncnn's shaders (src/layer/vulkan/shader): a parameter is cast to `afp`, which is fp16 under
 fp16 arithmetic; weights are uploaded in fp16 under fp16 storage (VkTransfer::record_upload).
@@ -51,9 +51,9 @@ WEIGHTED = frozenset(
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter, by id: what a kernel casts to fp16, and what it is for a layer to compute with that.
+    """A parameter by its id: the numbers that a kernel casts to fp16, and what fp16 keeps of them.
 
-    Those are one number, but for an array.
+    Each is a single number, except for an array.
     """
 
     key: int
@@ -63,17 +63,17 @@ class Parameter:
 
     @property
     def lost(self) -> float | None:
-        """The first of its numbers that fp16 makes inf or 0."""
+        """The first of the numbers that fp16 turns into inf or 0."""
         return next(filter(is_lost, self.cast), None)
 
 
 def is_lost(value: float) -> bool:
-    """Whether fp16 makes inf or 0 of a number that is neither."""
+    """Whether fp16 turns a number into inf or 0 that is neither."""
     return abs(value) >= FP16_OVERFLOW or 0.0 < abs(value) <= FP16_TINIEST / 2
 
 
 def lost_parameters(layer: Layer) -> Iterator[Parameter]:
-    """The parameters that fp16 arithmetic makes inf or 0. Raises Unreadable."""
+    """The parameters that fp16 arithmetic turns into inf or 0. Raises Unreadable."""
     return (parameter for parameter in _cast(layer) if parameter.lost is not None)
 
 
@@ -109,7 +109,7 @@ def _in_fp16(value: float) -> float:
 
 
 def keeps_weights(layer: Layer) -> bool:
-    """Whether the weights of `layer` are kept in fp16 as they are in the file. Raises Unreadable."""
+    """Whether the weights of `layer` are kept in fp16 as the file has them. Raises Unreadable."""
     return layer.type in WEIGHTED and not (
         layer.type.startswith(("Conv", "Inner")) and number(layer, INT8)
     )

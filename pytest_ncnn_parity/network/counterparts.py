@@ -1,7 +1,7 @@
-"""Which layers of another model make what a layer of this one makes, and from which values. Pure.
+"""Finds the layers of another model that compute what a layer of this model computes. Pure.
 
-Two blobs are equivalent where the layers that make them are matched. Between equivalent blobs each model
-has layers of its own: one on either side, or a folded one in place of several, or any other number.
+Two blobs are equivalent if the layers that produce them are matched. Between equivalent blobs each
+model has layers of its own: one in each, or one folded layer in place of several, or any other numbers.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ MOST_NAMED = 8  # how many blobs one message names
 
 
 class Unlike(Exception):
-    """The other model is not one of the same network; says why."""
+    """The other model is not another version of the same network; the text says why."""
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """`layers` of the other model, in running order, make what `replaced` make here.
+    """`layers` of the other model, in running order, compute what the layers `replaced` compute here.
 
-    `feeds`: by blob there that is fed, the blob here that has its value; `outputs`: by blob here, the
-    blob there. `by`: how they were matched.
+    `feeds`: by blob of the other model that is fed, the blob here with its value. `outputs`: by blob
+    here, the equivalent blob of the other model. `by`: how they were matched.
     """
 
     layers: tuple[Layer, ...]
@@ -44,7 +44,7 @@ class Counterpart:
 
     @property
     def quantized(self) -> tuple[Layer, ...]:
-        """Those that make int8 of something on the way."""
+        """The layers that produce int8 from their inputs or on the way to their outputs."""
         return tuple(layer for layer in self.layers if rounds_to_int8(layer))
 
     def __str__(self) -> str:
@@ -57,10 +57,11 @@ class Counterpart:
 
 @dataclass(frozen=True)
 class Counterparts:
-    """Another model, `there`, matched with this one, `here`.
+    """The model `there` matched with the model `here`.
 
-    `inputs` and `outputs` are, by blob here, those of the networks; `blobs`, by blob here, all that are
-    equivalent. `units`: the numbers of units that are matched, with how.
+    `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
+    from the name here to the name there. `units`: by number of a unit here, the number of its match,
+    and how it was matched.
     """
 
     here: Graph
@@ -92,7 +93,7 @@ class Counterparts:
 
     @cached_property
     def _ancestors(self) -> list[int]:
-        """For each layer here, a bit for itself and every layer that it depends on."""
+        """For each layer here, a bit set: one bit for itself and for every layer that it depends on."""
         known: list[int] = []
         for layer in self.here.layers:
             bits = 1 << layer.number
@@ -147,7 +148,7 @@ class Counterparts:
 
     @cached_property
     def judged_at(self) -> dict[int, Layer]:
-        """By the number of a layer here that has no counterpart by itself: at which layer it counts."""
+        """By the number of a layer here without a counterpart, the layer at which it is judged."""
         return {
             one.number: self.here.layers[number]
             for number, counterpart in self.of.items()
@@ -157,13 +158,13 @@ class Counterparts:
 
     @cached_property
     def only_here(self) -> list[Layer]:
-        """The layers that compute here and that nothing there corresponds to."""
+        """The layers that compute something here to which nothing there corresponds."""
         known = self.of.keys() | self.judged_at.keys()
         return [one for one in _computing(self.here, self._own) if one.number not in known]
 
     @cached_property
     def only_there(self) -> list[Layer]:
-        """The layers that compute there and correspond to nothing here."""
+        """The layers that compute something there to which nothing here corresponds."""
         used = {one.number for counterpart in self.of.values() for one in counterpart.layers}
         return [one for one in _computing(self.there, self._other) if one.number not in used]
 
@@ -176,7 +177,7 @@ def _computing(graph: Graph, units: Units) -> list[Layer]:
 
 
 def _behind(graph: Graph, blobs: Iterable[str], stops_at: Callable[[str], bool]) -> list[Layer]:
-    """The layers that must run to make `blobs`, where those that `stops_at` holds for are there."""
+    """The layers that must run to compute `blobs` from the blobs for which `stops_at` is true."""
     needed: set[int] = set()
     waiting = [graph.producer[blob] for blob in blobs]
     while waiting:
@@ -188,7 +189,7 @@ def _behind(graph: Graph, blobs: Iterable[str], stops_at: Callable[[str], bool])
 
 
 def counterparts(here: Graph, there: Graph) -> Counterparts:
-    """Match the layers of `there` with those of `here`. Unlike where they are not one network."""
+    """Match the layers of `there` with those of `here`. Unlike if they are not the same network."""
     own, other = Units(here), Units(there)
     pairs = match(own, other)
     file = printable(there.source.rpartition("/")[2])
@@ -212,7 +213,7 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
 
 
 def _equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:
-    """The blobs of a pair of units that have the same values: what is handed on, if alike."""
+    """The equivalent blobs of two matched units: their outputs, if they have as many."""
     ours, theirs = own.units[unit], other.units[counterpart]
     pairs = [(ours.layers[-1], theirs.layers[-1])]
     if ours.types == theirs.types:
@@ -228,7 +229,7 @@ def _equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[s
 
 
 def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
-    """One blob here for each of `blobs` there that corresponds to any: the first in running order."""
+    """For each of `blobs` there with a blob here, only one blob here: the first in running order."""
     taken: dict[str, str] = {}
     for here, there in blobs.items():
         taken.setdefault(there, here)
@@ -238,7 +239,7 @@ def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
 def _paired(
     what: str, file: str, ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """The inputs or outputs of both networks: as far as `known`, by name, and one that is left."""
+    """The inputs or outputs of both networks paired: by `known`, by name, and a last one left."""
     pairs = {blob: known[blob] for blob in ours if known.get(blob) in theirs}
     pairs |= {
         blob: blob

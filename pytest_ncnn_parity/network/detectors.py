@@ -1,4 +1,4 @@
-"""Layers that list detections: how many rows they give varies, and thresholds decide which."""
+"""Layers that list detections: thresholds decide which rows there are, and how many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.param_line import MASK_ID
 
 
 class _Ids(NamedTuple):
-    """The ids of a layer's thresholds, and what ncnn takes where the .param has none."""
+    """The ids of a layer's thresholds, with the values that ncnn uses if the .param gives none."""
 
     score: tuple[str, float]
     overlap: tuple[str, float]
@@ -35,7 +35,7 @@ _NO_OVERLAP = "2.0"  # no boxes overlap by more than all of them
 
 
 def without_suppression(layer: Layer) -> Mapping[str, str]:
-    """The parameters of a detector `layer` that keeps what overlaps, and any number of boxes."""
+    """The parameters of the detector `layer`, changed so that it keeps overlapping boxes too."""
     ids = _DETECTORS[layer.type]
     params = {key: value for key, value in layer.params.items() if key != MASK_ID}
     params[ids.overlap[0]] = _NO_OVERLAP
@@ -43,7 +43,7 @@ def without_suppression(layer: Layer) -> Mapping[str, str]:
 
 
 def thresholds(layer: Layer) -> Thresholds | None:
-    """Which detections `layer` keeps; None if it is no detector."""
+    """The thresholds that decide which detections `layer` keeps; None if it is no detector."""
     ids = _DETECTORS.get(layer.type)
     if ids is None:
         return None

@@ -1,4 +1,4 @@
-"""A network as a graph: who makes and who reads each blob, shapes, masks. Edits text; runs nothing."""
+"""A network as a graph: who writes and who reads each blob, shapes, masks. Edits text; runs nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COPYING = frozenset(
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer line. `number` counts layers from 0, `line` counts lines from 1."""
+    """One layer line. `number` counts layers from 0; `line` counts lines from 1."""
 
     number: int
     line: int
@@ -69,7 +69,7 @@ class Graph:
 
     @cached_property
     def names(self) -> dict[str, Layer]:
-        """Layers by name; of several with one name the first."""
+        """Layers by name; of several layers with one name, the first."""
         return {layer.name: layer for layer in reversed(self.layers)}
 
     @cached_property
@@ -83,12 +83,12 @@ class Graph:
 
     @cached_property
     def hints(self) -> dict[str, tuple[int, ...]]:
-        """The shapes for which ncnn compiles its Vulkan shaders: those that a -23330 gives."""
+        """The shapes that a -23330 states, for which ncnn compiles its Vulkan shaders."""
         return {blob: shape for layer in self.layers for blob, shape in _shape_hints(layer).items()}
 
     @cached_property
     def depending(self) -> frozenset[str]:
-        """The blobs that depend on the values which are fed, and not on their shapes alone."""
+        """The blobs whose values depend on the values of the inputs, and not only on their shapes."""
         depending = set(self.inputs)
         for layer in self.layers:
             if layer.type != "PriorBox" and depending.intersection(layer.inputs):
@@ -96,7 +96,7 @@ class Graph:
         return frozenset(depending)
 
     def ancestors(self, blobs: Iterable[str]) -> set[int]:
-        """Numbers of the layers that must run to make `blobs`."""
+        """The numbers of the layers that must run to compute `blobs`."""
         needed: set[int] = set()
         waiting = list(blobs)
         while waiting:
@@ -107,14 +107,15 @@ class Graph:
         return needed
 
     def running(self, blobs: Iterable[str]) -> list[Layer]:
-        """The layers that must run to make `blobs`, in running order."""
+        """The layers that must run to compute `blobs`, in running order."""
         needed = self.ancestors(blobs)
         return [layer for layer in self.layers if layer.number in needed]
 
     def fed(self, blobs: Container[str]) -> Graph:
-        """This network as it is run where `blobs` are fed, inner ones too: what makes them is an Input.
+        """This network as it runs if `blobs` are fed, inner blobs too: their producer becomes an Input.
 
-        Layers keep their numbers; those that only led to these blobs are no ancestors any more.
+        Layers keep their numbers. Layers that led only to these blobs are no longer ancestors of
+        anything.
         """
         layers = tuple(
             replace(layer, type="Input", inputs=(), params={})
@@ -130,11 +131,11 @@ class Graph:
         return tuple(layer.mask for layer in self.layers)
 
     def with_masks(self, masks: Mapping[str, int]) -> Graph:
-        """This network with `masks` OR-ed onto the named layers' own; every other byte stays."""
+        """This network with `masks` ORed into the masks of the named layers; every other byte stays."""
         return self.remasked([layer.mask | masks.get(layer.name, 0) for layer in self.layers])
 
     def remasked(self, masks: Sequence[int]) -> Graph:
-        """This network with a mask for every layer, by number; every other byte stays."""
+        """This network with a new mask for every layer, by number; every other byte stays."""
         lines = param_line.lines(self.text)
         layers = list(self.layers)
         for layer, mask in zip(self.layers, masks, strict=True):
@@ -149,7 +150,7 @@ class Graph:
         return param_line.lines(self.text)[layer.line - 1].rstrip("\r\n")
 
     def diff(self, changed: Graph, path: str) -> str:
-        """A unified diff from this text to `changed`, with `path` as `git apply` wants it."""
+        """A unified diff from this text to `changed`, with `path` as `git apply` expects it."""
         before, after = (param_line.lines(g.text) for g in (self, changed))
         lines = difflib.unified_diff(before, after, f"a/{path}", f"b/{path}", n=1)
         return "".join(

@@ -1,7 +1,7 @@
 """Which shapes may be fed: those of the .param, or those of the weights where the two contradict.
 
-Old converters wrote the sizes of an Input line in another order, and others kept those of another
-network: both go by unseen, for ncnn ignores them.
+ncnn ignores the sizes of an Input line, so nobody notices when they are wrong: old converters wrote
+them in another order, and some files have those of another network.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 
 
 def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
-    """Why an input of `shape` cannot be fed to `blob`, or nothing.
+    """Why an input of `shape` cannot be fed to `blob`; empty if it can.
 
-    It may contradict the Input line if that contradicts the weights, and `shape` does not.
+    The shape may contradict the Input line if that line contradicts the weights, and the shape does
+    not.
     """
     line = graph.shapes.get(blob)
     problem = shapes.misfit(shape, line, graph.has_volumes)
@@ -30,6 +31,6 @@ def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
 
 
 def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:
-    """The first layer that a `blob` of `shape` does not fit; the other inputs are as the file states."""
+    """The first layer that does not fit a `blob` of `shape`; other inputs are as the file states."""
     others = {other: graph.shapes[other] for other in graph.inputs if other in graph.shapes}
     return flow(graph, {**others, blob: tuple(shape)}).misfit

@@ -1,8 +1,8 @@
 """Which values may stay int8 between the layers of a quantized network, as far as the .param shows.
 
-ncnn2int8 has a convolution give int8 where all that read it are int8 as well: nothing is rounded to
-floats and back in between. A value is known for int8 only once it is there; what is said here is where
-it may be.
+ncnn2int8 lets a convolution output int8 if all layers that read it take int8, which saves a conversion
+to floats and back. Whether a value is int8 is certain only once it exists; here it is said where it may
+be.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ def _term(layer: Layer) -> int:
 
 
 def weight_count(layer: Layer) -> int:
-    """How many weights stand first in the file for a layer that can be quantized; 0 of another."""
+    """How many weights stand first in the .bin for a layer that can be quantized; 0 for others."""
     return int(layer.params.get(WEIGHTS[layer.type][0], "0")) if layer.type in WEIGHTS else 0
 
 
 def computes_in_int8(layer: Layer) -> bool:
-    """Whether `layer` takes int8, and makes it of floats by a scale that its weights hold."""
+    """Whether `layer` computes in int8, and converts floats by a scale stored with its weights."""
     return _term(layer) > 0
 
 
 def rounds_to_int8(layer: Layer) -> bool:
-    """Whether `layer` makes int8 of its inputs, or of something on the way to its outputs."""
+    """Whether `layer` rounds its inputs, or something on the way to its outputs, to int8."""
     dynamic = layer.params.get(_DYNAMIC.get(layer.type, ""), "0") != "0"
     return dynamic or computes_in_int8(layer) or gives_int8(layer)
 
@@ -65,7 +65,7 @@ def gives_int8(layer: Layer) -> bool:
 
 
 def int8_blobs(graph: Graph) -> frozenset[str]:
-    """The blobs that may be int8: of layers that give it, and what others make of these."""
+    """The blobs that may be int8: outputs of layers that give it, and what others make of these."""
     blobs: set[str] = set()
     for layer in graph.layers:
         floats = computes_in_int8(layer) or layer.type in _GIVES_FLOATS
@@ -76,7 +76,7 @@ def int8_blobs(graph: Graph) -> frozenset[str]:
 
 
 def quantizing_readers(graph: Graph, blob: str) -> list[Layer]:
-    """The layers that take what is in `blob`, handed on by others or not, by scales of their own."""
+    """The layers that quantize the value of `blob` by a scale of their own, also behind copies of it."""
     readers: dict[int, Layer] = {}
     handed_on = {blob}
     for layer in graph.layers:
@@ -89,7 +89,7 @@ def quantizing_readers(graph: Graph, blob: str) -> list[Layer]:
 
 
 def misreads_int8(layer: Layer) -> str:
-    """What `layer` takes a value of int8 for, which is four times as long; nothing where it does not."""
+    """The type for which `layer` mistakes an int8 value, four times as long; empty if it does not."""
     if layer.type in _READ_INTEGERS:
         return "32-bit integers"
     slope = layer.type == "ReLU" and _is_other(layer, 0.0)
@@ -100,7 +100,7 @@ def misreads_int8(layer: Layer) -> str:
 
 
 def _is_other(layer: Layer, usual: float) -> bool:
-    """Whether the first parameter of `layer` is there and no `usual` one."""
+    """Whether the first parameter of `layer` is given and differs from the `usual` ones."""
     try:
         return float(layer.params.get("0", usual)) != usual
     except ValueError:

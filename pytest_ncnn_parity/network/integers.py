@@ -1,6 +1,7 @@
-"""Which values of a network are integers: layers that read 32 bits as an integer, whatever they hold.
+"""Which values of a network are integers, because a layer reads their 32 bits as an integer.
 
-A float there is no rounded word but its bits: 1.0 is word 1065353216, which ncnn cuts to the last.
+A float in such a place is not rounded to a word but read bit by bit: 1.0 is word 1065353216, which ncnn
+clips to the last word.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
 
 
 def integer_reader(graph: Graph, blob: str) -> Layer | None:
-    """A layer that takes the values of `blob` for integers: of several the one with the fewest words."""
+    """A layer that reads the values of `blob` as integers; of several, the one with the fewest words."""
     layers = [layer for layer in computing_readers(graph, blob) if layer.type in READ_INTEGERS]
     return min(layers, key=lambda layer: words(layer) or 2**31, default=None)
 
 
 def words(layer: Layer) -> int | None:
-    """How many words an Embed knows: 0 to one less. None where any number will do, or none is stated."""
+    """How many words an Embed has; None if any integer will do, or no number is stated."""
     written = layer.params.get(_WORDS, "") if layer.type == "Embed" else ""
     return int(written) if written.isascii() and written.isdigit() and int(written) > 0 else None
 
 
 def integers(graph: Graph) -> dict[str, str]:
-    """The blobs that hold integers, and how: as `bits` of their own, or as `floats` that are whole."""
+    """The blobs that hold integers, and how: as integer `bits`, or as whole `floats`."""
     return {
         **dict.fromkeys(whole_numbers(graph), FLOATS),
         **dict.fromkeys(integer_bits(graph), BITS),
@@ -52,22 +53,22 @@ def integers(graph: Graph) -> dict[str, str]:
 
 
 def copying_integers(graph: Graph) -> frozenset[int]:
-    """Numbers of the layers that do nothing but hand on integers: a device may store these otherwise."""
+    """The numbers of layers that only copy integers; a device may store these in another format."""
     held = integers(graph)
     return frozenset(n.number for n in graph.layers if _copied(n) and held.keys() >= set(n.outputs))
 
 
 def integer_bits(graph: Graph) -> frozenset[str]:
-    """The blobs whose 32 bits are integers: words for an Embed, places for a Crop, and copies of either.
+    """The blobs whose 32 bits are integers: words for an Embed, offsets for a Crop, and copies.
 
-    A device that stores them in 16 bits makes 0 of them all.
+    A device that stores them in 16 bits turns all of them into 0.
     """
     read = (blob for layer in graph.layers for blob in _read_as_integers(layer))
     return _copies(graph, {source for blob in read for source in _sources(graph, blob)})
 
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
-    """The blobs of floats that can only be whole: places that an ArgMax gives, and copies of them."""
+    """The blobs of floats that are always whole: the indices of an ArgMax, and copies of them."""
     known = {
         blob
         for layer in graph.layers
@@ -85,7 +86,7 @@ def _read_as_integers(layer: Layer) -> Iterable[str]:
 
 
 def _sources(graph: Graph, blob: str) -> Iterator[str]:
-    """The blobs that `blob` is a copy of: several, where a Concat puts them side by side."""
+    """The blobs of which `blob` is a copy; several, where a Concat joins them."""
     layer = graph.producer[blob]
     copied = _copied(layer)
     if not copied:
@@ -95,14 +96,14 @@ def _sources(graph: Graph, blob: str) -> Iterator[str]:
 
 
 def _copied(layer: Layer) -> tuple[str, ...]:
-    """What `layer` copies: the further inputs of a Reshape or Crop are no values but shapes."""
+    """The inputs that `layer` copies; the further inputs of a Reshape or a Crop only state shapes."""
     if layer.type not in COPYING:
         return ()
     return tuple(layer.inputs if layer.type == "Concat" else layer.inputs[:1])
 
 
 def _copies(graph: Graph, sources: set[str]) -> frozenset[str]:
-    """`sources`, and what layers that only copy make of these alone."""
+    """`sources`, and the outputs of layers that copy nothing but these."""
     held = set(sources)
     for layer in graph.layers:
         copied = _copied(layer)

@@ -1,4 +1,4 @@
-"""The bits of a layer's mask (`31=`), and what each of them switches off. Pure.
+"""The bits of a layer feature mask (`31=`), and what each of them switches off. Pure.
 
 What each bit switches off: src/net.cpp, get_masked_option.
 """
@@ -19,7 +19,7 @@ NO_STORAGE = {"fp16": NO_FP16_STORAGE, "bf16": NO_BF16_STORAGE}
 
 
 def unsafe_on_vulkan(mask: int) -> bool:
-    """fp16 storage is masked while the layer may stay on Vulkan: the shader reads fp16 as fp32."""
+    """Whether `mask` takes fp16 storage but not Vulkan: the shader then reads fp16 as fp32."""
     return bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
 
 
@@ -29,10 +29,10 @@ def loses_fp16(mask: int) -> bool:
 
 
 def strong_mask(candidate: Setup | None) -> int:
-    """The bits that take a layer out of the candidate's 16 bits or off its device; 0: there are none.
+    """The bits that take a layer out of the candidate's 16 bits or off its device; 0 if none do.
 
     18 for fp16 on Vulkan, where 2 without 16 gives garbage; 2 for fp16 on a CPU; 16 for fp32 on Vulkan.
-    Without a candidate, which only predicts, those of fp16 on Vulkan.
+    Without a candidate, in a prediction, they are those of fp16 on Vulkan.
     """
     if candidate is None:
         return NO_VULKAN | NO_FP16_STORAGE
@@ -41,5 +41,5 @@ def strong_mask(candidate: Setup | None) -> int:
 
 
 def weak_mask(candidate: Setup | None) -> int | None:
-    """The bit that takes fp16 arithmetic alone, where the candidate has it."""
+    """The bit that takes only fp16 arithmetic from a layer, if the candidate uses it."""
     return NO_FP16_ARITHMETIC if candidate is not None and candidate.precision == "fp16" else None

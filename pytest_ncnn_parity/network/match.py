@@ -1,8 +1,8 @@
 """Matches the layers of two networks by name, by structure and by position. Pure.
 
-A new export may number everything afresh: then `conv_17` is a name that another layer had before. So
-names are not simply believed: layers are paired by name first and by structure first, and that pairing
-is taken which keeps more parameters and edges; on a tie names win.
+A new export may number all layers afresh, so that `conv_17` is the former name of another layer. So
+names alone are not trusted: layers are paired twice, by name first and by structure first, and the
+pairing that keeps more parameters and edges is used. If both keep as many, it is the one by name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Reader = tuple[int, int, int]
 
 
 class Matchable(Protocol):
-    """A network as far as it is matched: for each layer, in running order, one element of each."""
+    """What `match` needs of a network: sequences with one element per layer, in running order."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -36,17 +36,17 @@ class Matchable(Protocol):
 
     @property
     def operators(self) -> Sequence[Hashable]:
-        """What each layer is by itself: its type and what of its parameters counts."""
+        """What each layer is by itself: its type, and those of its parameters that count."""
         ...
 
     @property
     def producers(self) -> Sequence[Sequence[Output]]:
-        """Where the inputs of each layer come from."""
+        """For each layer, where its inputs come from."""
         ...
 
     @property
     def consumers(self) -> Sequence[Sequence[Reader]]:
-        """Who reads the outputs of each layer."""
+        """For each layer, which layers read its outputs."""
         ...
 
 
@@ -55,7 +55,7 @@ _Numbering = dict[tuple[Hashable, ...], int]
 
 
 def match(old: Matchable, new: Matchable) -> Match:
-    """Pairs of layers; a layer without one vanished, or is new. Equal names are matched by `name`."""
+    """Pairs of layers; one without a pair was removed, or is new. Equal names match by `name`."""
     by_name, by_structure = _Pairing(old, new), _Pairing(old, new)
     by_name.pair_names()
     by_name.pair_structure()
@@ -68,7 +68,7 @@ def match(old: Matchable, new: Matchable) -> Match:
 
 
 class _Pairing:
-    """Pairs so far, old layer -> new layer. Each step only adds to them."""
+    """The pairs found so far, from old layer to new layer. Each step only adds pairs."""
 
     def __init__(self, old: Matchable, new: Matchable) -> None:
         self.old = old
@@ -81,24 +81,25 @@ class _Pairing:
         self._back[new] = old
 
     def pair_names(self) -> None:
-        """Pair layers of one name and operator, where each side has as many."""
+        """Pair layers that have the same name and operator, if both networks have as many of them."""
         ours, theirs = (
             list(zip(network.names, network.types, strict=True)) for network in (self.old, self.new)
         )
         self._pair_equal(ours, theirs)
 
     def pair_structure(self) -> None:
-        """Pair layers with the same cone upwards and downwards, then with the same on one side.
+        """Pair layers whose cones are equal both upwards and downwards, then those with one equal cone.
 
-        A change somewhere in the network leaves every layer at least one of them, for nothing is both
-        above and below it. Cones end at layers that are paired already, so pairs lead to more pairs.
+        A cone is everything above or below a layer. A single change in the network leaves every layer
+        at least one unchanged cone, because nothing is both above and below it. Cones end at layers
+        that are already paired, so pairs lead to further pairs.
         """
         self._pair_cones()
         self._align(self.old.operators, self.new.operators)
         self._pair_cones()
 
     def pair_places(self) -> None:
-        """Pair what is left between the same neighbours by operator alone: its parameters changed."""
+        """Pair the rest by operator alone between equal neighbours: their parameters changed."""
         ours, theirs = ([("type", type_) for type_ in network.types] for network in (self.old, self.new))
         self._align(ours, theirs)
 
@@ -115,14 +116,14 @@ class _Pairing:
                 self._pair_equal(ours, theirs)
 
     def _known_old(self) -> dict[int, int]:
-        """The paired old layers under the numbers that `_back` gives to their counterparts."""
+        """The paired old layers, under the numbers that `_back` gives to their counterparts."""
         return {o: o for o in self.pairs}
 
     def _pair_equal(self, ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> None:
-        """Pair the layers that are left and have equal keys, where each side has as many.
+        """Pair the remaining layers that have equal keys, if both networks have as many of them.
 
-        `ours` and `theirs` hold a key for each old and each new layer. Among several layers of one key
-        those of equal names go together, the rest in their order.
+        `ours` and `theirs` hold a key for each old and each new layer. Of several layers with one key
+        those of equal names are paired, and the others in their order.
         """
         new_by_key = _unpaired(theirs, self._back)
         for key, old_layers in _unpaired(ours, self.pairs).items():
@@ -134,17 +135,17 @@ class _Pairing:
                     self._add(o, namesakes[o] if o in namesakes else next(rest))
 
     def _namesakes(self, old_layers: Iterable[int], new_layers: Iterable[int]) -> dict[int, int]:
-        """Those of the old layers whose names new ones have; none where two would get the same."""
+        """Pairs of equal names; none if two old layers would get the same new one."""
         by_name = {self.new.names[n]: n for n in new_layers}
         names = {o: self.old.names[o] for o in old_layers}
         same = {o: by_name[name] for o, name in names.items() if name in by_name}
         return same if len(set(same.values())) == len(same) else {}
 
     def _align(self, old_tokens: Sequence[Hashable], new_tokens: Sequence[Hashable]) -> None:
-        """Pair what is left by its order: as lines of a diff, in which paired layers are equal lines.
+        """Pair the rest by order, like the lines of a diff, in which paired layers are equal lines.
 
-        difflib leaves out what occurs very often, which would take minutes; so from the layers that are
-        paired already, and from both ends, neighbours with equal tokens are paired as well.
+        difflib ignores elements that occur very often, and would take minutes with them. So from each
+        pair, and from both ends, equal neighbours are paired as well.
         """
         known = self._known_old()
         ours = [("pair", known[o]) if o in known else token for o, token in enumerate(old_tokens)]
@@ -166,7 +167,7 @@ class _Pairing:
         step: int,
         anchors: Iterable[tuple[int, int]],
     ) -> None:
-        """From each anchor on, pair neighbours in the direction of `step` as long as they are equal."""
+        """From each anchor, pair neighbours in the direction of `step` for as long as they are equal."""
         for old, new in anchors:
             o, n = old + step, new + step
             while (
@@ -180,7 +181,7 @@ class _Pairing:
                 o, n = o + step, n + step
 
     def score(self) -> int:
-        """How many paired layers kept what they are, and how many of their edges."""
+        """How many paired layers are unchanged, plus how many of their edges are."""
         kept = sum(self.old.operators[o] == self.new.operators[n] for o, n in self.pairs.items())
         edges = 0
         for o, n in self.pairs.items():
@@ -197,7 +198,7 @@ class _Pairing:
 
 
 def _unpaired(keys: Sequence[Hashable], paired: Mapping[int, int]) -> dict[Hashable, list[int]]:
-    """The layers that are not paired, by key."""
+    """The layers that are not yet paired, by key."""
     by_key: dict[Hashable, list[int]] = {}
     for number, key in enumerate(keys):
         if number not in paired:
@@ -210,7 +211,7 @@ def _number(numbering: _Numbering, key: tuple[Hashable, ...]) -> int:
 
 
 def _cones_above(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
-    """For each layer, one number for it and all above it, up to paired layers."""
+    """For each layer a number that stands for it and everything above it, up to paired layers."""
     cones: list[int] = []
     for operator, inputs in zip(network.operators, network.producers, strict=True):
         above = tuple(
@@ -222,7 +223,7 @@ def _cones_above(network: Matchable, known: Mapping[int, int], numbering: _Numbe
 
 
 def _cones_below(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
-    """For each layer, one number for it and all below it, down to paired layers."""
+    """For each layer a number that stands for it and everything below it, down to paired layers."""
     cones = [0] * len(network.names)
     for number in reversed(range(len(network.names))):
         below = sorted(

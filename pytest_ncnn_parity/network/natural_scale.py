@@ -1,7 +1,8 @@
-"""Which values are bounded by the way they are computed, and so have a scale of their own. Pure.
+"""Which values are bounded by the way they are computed, and so have a natural scale. Pure.
 
-A probability's scale is 1, however small the largest one is: 1e-5 that becomes 0 is no error of it. Only
-functions that level off give such a scale, and only what keeps values within their bounds carries it on.
+The scale of a probability is 1, however small the largest one is: a 1e-5 that becomes 0 is no error.
+Only functions that level off give such a scale, and only layers that keep values within their bounds
+hand it on.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def levels_off(layer: Layer) -> bool:
 
 
 def softmax_axis(layer: Layer, dimensions: int) -> int | None:
-    """The axis, in numpy's order, along which a Softmax's output sums to one.
+    """The axis, in numpy's order, along which the output of a Softmax sums to one.
 
-    None where there is no such axis: ncnn then hands on what it gets.
+    None if there is no such axis; ncnn then returns the input unchanged.
     """
     axis = 0 if dimensions == 1 else int(layer.params.get("0", "0"))
     axis += dimensions if axis < 0 else 0

@@ -1,9 +1,9 @@
-"""The name under which tolerances know what a layer computes.
+"""The names under which tolerances know what a layer computes.
 
-Mostly that is its type. Where one type computes in ways that are right to other degrees, each has a name
-of its own: in int8, by winograd in fp16 on a CPU, and the functions of an UnaryOp that ncnn takes from
-the processor's approximations.
-A kind is added here, its tolerance in `compare/tolerance.py`.
+Mostly that is the layer's type. A type has several names if it computes in ways of different accuracy:
+in int8, by winograd in fp16 on a CPU, or, for an UnaryOp, by a function for which ncnn uses an
+approximate instruction of the processor. A name is added here, and its tolerance in
+`compare/tolerance.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _FUNCTIONS = {"6": RSQRT}  # by op_type, from src/layer/unaryop.h
 def operator(layer: Layer, setup: Setup | None = None) -> str:
     """The key of `layer`, as it runs under `setup`, in `compare.tolerance.OPERATORS`.
 
-    `int8 TYPE` where it multiplies int8 by int8, `winograd TYPE` where a CPU may compute it so in fp16,
-    `UnaryOp rsqrt` for that function, else its type.
+    `int8 TYPE` if it multiplies int8 by int8, `winograd TYPE` if a CPU may use winograd in fp16,
+    `UnaryOp rsqrt` for that function, and otherwise the type.
     """
     if layer.type == "UnaryOp":
         function = layer.params.get("0", "0")
@@ -34,7 +34,7 @@ def operator(layer: Layer, setup: Setup | None = None) -> str:
 
 
 def _in_fp16_by_winograd(layer: Layer, setup: Setup) -> bool:
-    """Whether a CPU may compute it so."""
+    """Whether a CPU may compute `layer` by winograd in fp16."""
     on_cpu = setup.device == "cpu" and setup.precision == "fp16"
     winograd = bool(setup.options.get("use_winograd_convolution", True))
     return on_cpu and winograd and may_use_winograd(layer)

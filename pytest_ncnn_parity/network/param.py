@@ -1,4 +1,4 @@
-"""Reads a .param file: its text becomes a graph, or an error for every line that is wrong. Runs nothing.
+"""Reads a .param file into a graph, or into one error for every line that is wrong. Runs nothing.
 
 Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 """
@@ -21,7 +21,7 @@ MOST_UNUSED = 1_000_000  # blobs that are announced but do not exist; they take 
 
 
 class ParamError(ParityErrors):
-    """Every error of a .param file that cannot be what ncnn expects, each with `file:line`."""
+    """Every error of a .param file that breaks ncnn's format, each with `file:line`."""
 
 
 def read(path: str, root: Path | None = None) -> Graph:
@@ -68,7 +68,7 @@ def _error(source: str, problems: Iterable[tuple[int, str]]) -> ParamError:
 
 
 def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], list[tuple[int, str]]]:
-    """The layers on the `filled` lines, and what is wrong with each line by itself."""
+    """The layers on the `filled` lines, and what is wrong with each line taken alone."""
     layers: list[Layer] = []
     problems: list[tuple[int, str]] = []
     for number, n in enumerate(filled):

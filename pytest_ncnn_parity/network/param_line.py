@@ -1,7 +1,7 @@
-"""One line of a .param file as ncnn scans it, and what it would refuse, misread or crash on.
+"""One line of a .param file as ncnn scans it, and what ncnn would refuse, misread or crash on.
 
-A line is refused here only if no supported ncnn reads it as it is meant (src/net.cpp: load_param,
-src/paramdict.cpp); what some version can read is left to that version.
+A line is refused here only if no supported version of ncnn reads it as intended (src/net.cpp:
+load_param, src/paramdict.cpp). Whatever some version can read is left to that version.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STRING = re.compile(r'["A-Za-z]')
 
 
 class Fields(NamedTuple):
-    """A layer line taken apart."""
+    """A layer line split into its parts."""
 
     type: str
     name: str
@@ -43,7 +43,7 @@ class Fields(NamedTuple):
 
 
 def lines(text: str) -> list[str]:
-    """Lines with their ends. Only CR and LF end a line here; str.splitlines knows eight others."""
+    """The lines with their ends. Only CR and LF end a line; str.splitlines knows eight others."""
     return list(io.StringIO(text, newline=""))
 
 
@@ -58,9 +58,9 @@ def pairs(line: str, before: int) -> list[re.Match[str]]:
 
 
 def with_mask(line: str, before: int, mask: int) -> str:
-    """The layer line `line`, whose first `before` words are no pairs, with `mask`; all else stays.
+    """The layer line `line` with `mask`; its first `before` words are no pairs, all else stays.
 
-    Of several `31=` ncnn takes the last, so that one is edited.
+    Of several `31=` ncnn uses the last, so that one is edited.
     """
     body = line.rstrip(SPACE)
     tail = line[len(body) :]
@@ -72,7 +72,7 @@ def with_mask(line: str, before: int, mask: int) -> str:
 
 
 def layer(line: str, problems: list[str]) -> Fields | None:
-    """The layer that `line` describes, or None where it describes none.
+    """The layer that `line` describes, or None if it describes none.
 
     What is wrong with the line is appended to `problems`.
     """
@@ -153,7 +153,7 @@ def _number(text: str) -> bool:
 
 
 def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[str]:
-    """A word after the blobs that is no `id=value`: ncnn would take it for the next layer's type."""
+    """A word behind the blobs that is no `id=value`: ncnn would read it as the next layer's type."""
     taken = {pair.start() for pair in given}
     inside = [pair.span() for pair in given]
     for word in list(_WORD.finditer(line))[end:]:

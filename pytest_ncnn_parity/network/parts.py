@@ -1,8 +1,8 @@
-"""Which parts of a value were made by which layers: boxes in pixels beside scores from 0 to 1.
+"""Finds which layers produced which parts of a value: boxes in pixels beside scores from 0 to 1.
 
-Concat puts values of different makers side by side, and Reshape, Permute, Slice carry them on. What
-those do to a value's elements, they do to labels of its elements as well: so they are run on labels,
-and no operator is written a second time here.
+Concat joins values of different layers, and Reshape, Permute and Slice move their elements. To follow
+them, these layers are run on labels of the elements in place of the elements, so that no operator is
+written a second time here.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _KEEP_UNITS = frozenset("ReLU Clip AbsVal Threshold".split())
 
 
 class Parts:
-    """Follows the values that end in `outputs` through the layers of a run, in their order.
+    """Follows the values that end up in `outputs` through the layers of a run, in running order.
 
-    A label is a number from 1 for each value that a layer makes; a value of one maker has a number, one
-    of several an array of them.
+    A label is a number from 1 for each value that a layer produces. The labels of a value are one
+    number if a single layer produced all of it, and otherwise an array.
     """
 
     def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
@@ -50,13 +50,13 @@ class Parts:
 
     @cached_property
     def layers(self) -> set[int]:
-        """Numbers of the layers that must be followed: none, where nothing is put side by side."""
+        """The numbers of the layers that must be followed; none if no values are joined."""
         makers = [self._graph.producer[blob] for blob in self._tail]
         mixed = any(layer.type == "Concat" and len(layer.inputs) > 1 for layer in makers)
         return {layer.number for layer in makers} if mixed else set()
 
     def follow(self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy) -> None:
-        """Label the outputs of `layer`, whose values have these `shapes`; `copy` runs it on labels."""
+        """Label the outputs of `layer`, which have these `shapes`; `copy` runs it on labels."""
         outputs = [blob for blob in layer.outputs if blob in self._tail]
         if not outputs:
             return
@@ -65,7 +65,7 @@ class Parts:
             self._labels[blob] = labels[blob] if blob in labels else self._new(blob)
 
     def nature(self, blob: str, dimensions: int) -> Nature:
-        """What is known of the value of `blob`, which has so many dimensions."""
+        """What is known of the value of `blob`, which has `dimensions` axes."""
         if blob in self._integers:
             return Nature(integers=True)
         scale = self._scales.get(blob)
@@ -89,7 +89,7 @@ class Parts:
     def _carried(
         self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy
     ) -> Mapping[str, int | Array]:
-        """Labels that the layer's inputs give its outputs; nothing for what it makes itself."""
+        """The labels that outputs take over from inputs; nothing for what the layer produces itself."""
         if layer.type in COPYING:
             return self._copied(layer, shapes, copy)
         if layer.type in _ELEMENTWISE:
@@ -136,7 +136,7 @@ class Parts:
 
 
 def _tail(graph: Graph, outputs: Iterable[str]) -> set[str]:
-    """The blobs whose elements can be distinguished in `outputs`."""
+    """The blobs whose elements can still be told apart in `outputs`."""
     tail: set[str] = set()
     waiting = list(outputs)
     while waiting:
@@ -150,7 +150,7 @@ def _tail(graph: Graph, outputs: Iterable[str]) -> set[str]:
 
 
 def _narrowed(labels: Array) -> Array:
-    """`labels`, with 1 for each axis along which they are all alike."""
+    """`labels`, reduced to length 1 along each axis on which they are all the same."""
     for axis in range(labels.ndim):
         first = labels.take([0], axis)
         if (labels == first).all():

@@ -1,4 +1,4 @@
-"""Works out the shapes of all blobs from those of the inputs, up to the first misfit."""
+"""Computes the shapes of all blobs from those of the inputs, up to the first layer that does not fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.shape_rules.table import unfit
 
 @dataclass(frozen=True)
 class Misfit:
-    """A layer whose inputs do not fit, and why not: `gets [4, 8, 8], of 4 channels; its ...`."""
+    """A layer whose inputs do not fit, and the reason: `gets [4, 8, 8], of 4 channels; its ...`."""
 
     layer: Layer
     reason: str
@@ -24,17 +24,17 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Flow:
-    """The `shapes` of the blobs as far as they are known, and the first layer they do not fit."""
+    """The `shapes` of the blobs as far as they are known, and the first layer that they do not fit."""
 
     shapes: Mapping[str, Shape]
     misfit: Misfit | None = None
 
 
 def flow(graph: Graph, fed: Mapping[str, Shape], last: Layer | None = None) -> Flow:
-    """What comes of blobs of these shapes that are `fed`, up to the first misfit or to `last`.
+    """Compute the shapes that follow from those `fed`, up to the first misfit or the layer `last`.
 
-    Unknown stays what lies behind an input that is not fed, or behind an operator whose outcome depends
-    on more than shapes.
+    Shapes stay unknown behind an input that is not fed, and behind an operator whose output shape
+    depends on more than shapes.
     """
     shapes: dict[str, Shape] = {}
     for layer in graph.layers:

@@ -1,6 +1,7 @@
 """Which shape an input must have, as far as the layers show it: its rank, its channels, its size.
 
-Nothing runs: shapes flow through the network until one is known that fits every layer, alone of all.
+Nothing is run: shapes are propagated through the network until a single one is known to fit every
+layer.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Axes = tuple[int | str, ...]  # each axis is a size, or the name of a size that 
 
 @dataclass(frozen=True)
 class Kind:
-    """What an input is, by the first layer that says so. `counted`: the axis that its weights count."""
+    """What an input is, by the first layer that shows it. `counted`: the axis its weights give."""
 
     name: str
     axes: tuple[str, ...]
@@ -60,9 +61,9 @@ _CLOSE = 1.25  # sizes that differ by less than this factor count as one size, r
 
 
 def first_telling(graph: Graph, blob: str) -> tuple[Layer, Kind] | None:
-    """The first layer that says what `blob` is, behind those that keep its shape.
+    """The first layer that shows what `blob` is, behind layers that keep its shape.
 
-    If there is none, behind a Concat as well: a NeRF's Gemm reads sines of coordinates side by side.
+    If there is none, a layer behind a Concat: a NeRF's Gemm reads the sines of all coordinates joined.
     """
     return _first_telling(graph, blob, _PASSED | _FLATTENING) or _first_telling(
         graph, blob, _PASSED | _FLATTENING | {"Concat"}
@@ -95,7 +96,7 @@ def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer
 
 
 def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
-    """What the layers say about the shape of `blob`; nothing where none says even its kind."""
+    """What the layers show about the shape of `blob`; None if none of them shows even its kind."""
     telling = first_telling(graph, blob)
     if telling is None:
         return None
@@ -109,7 +110,7 @@ def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
 
 
 def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
-    """How many channels, or how long rows, the weights of `last` are for."""
+    """The number of channels, or the length of rows, for which the weights of `last` are made."""
     assert kind.counted is not None
 
     def fits(count: int) -> bool:
@@ -124,7 +125,7 @@ def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
 
 
 def _sized(graph: Graph, blob: str, axes: Axes) -> Axes:
-    """`axes` with the sizes that alone fit all layers, where there are such."""
+    """`axes` with sizes filled in where only one size fits all layers."""
     unknown = [axis for axis in axes if isinstance(axis, str)]
     if not unknown or {"CHANNELS", "SIZE"}.intersection(unknown):
         return axes
@@ -141,7 +142,7 @@ def _sized(graph: Graph, blob: str, axes: Axes) -> Axes:
 
 
 def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
-    """The one size that fits; None where many do, or none."""
+    """The size that fits alone, or among close ones the most even; None if many fit, or none."""
     if sum(map(fits, _PROBES)) > 2:
         return None
     fitting = list(filter(fits, _COARSE)) or (list(filter(fits, _FINE)) if fine else [])
@@ -152,7 +153,7 @@ def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
 
 
 def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
-    """The shape that fits all layers where the `line` of the file does not, if there is one."""
+    """A shape that fits all layers where the Input `line` does not; None if there is none."""
     return next(
         (shape for shape in _others(graph, blob, line) if at_odds(graph, blob, shape) is None), None
     )
@@ -160,7 +161,7 @@ def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
 
 @dataclass(frozen=True)
 class Overruled:
-    """An Input `line` that contradicts the first weights that read the input, and what they take."""
+    """An Input `line` that contradicts the first weights that read the input, and what those take."""
 
     blob: str
     line: Shape
@@ -175,10 +176,10 @@ class Overruled:
 
 
 def overruled(graph: Graph, blob: str) -> Overruled | None:
-    """What the weights take where they overrule the Input line of `blob`, which states a shape.
+    """What the weights take, if they overrule the shape that the Input line of `blob` states.
 
-    Only the first layer that says what the input is does so, and by the number of channels, or the
-    length of rows, that its weights are for. A size that fits no layer behind is an error of the file.
+    Only the first layer that shows what the input is can overrule it, by the number of channels or the
+    length of rows that its weights are for. If a layer further on fits no size, the file is in error.
     """
     line, telling = graph.shapes.get(blob), first_telling(graph, blob)
     if line is None or telling is None:
@@ -201,7 +202,7 @@ def overruled(graph: Graph, blob: str) -> Overruled | None:
 
 
 def _others(graph: Graph, blob: str, line: Shape) -> Iterator[Shape]:
-    """`line` in other orders, with the channels of the weights, and what the layers say."""
+    """`line` in other orders, with the weights' channels, and the shape that the layers show."""
     yield from dict.fromkeys([tuple(reversed(line)), *permutations(line)])
     known = known_shape(graph, blob)
     if known is None:

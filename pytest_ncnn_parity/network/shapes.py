@@ -1,6 +1,6 @@
 """Shapes of inputs, and which of them can be fed. Pure.
 
-They are in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
+Shapes are in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MOST_ELEMENTS = 2**27  # 512 MiB in fp32; a network's values need more than its 
 
 
 def too_large(shape: Sequence[int]) -> str:
-    """What is wrong with the size of `shape`, or nothing."""
+    """Why `shape` is too large; empty if it is not."""
     elements = math.prod(shape)
     if elements <= MOST_ELEMENTS:
         return ""
@@ -20,12 +20,12 @@ def too_large(shape: Sequence[int]) -> str:
 
 
 def misfit(shape: Sequence[int], hint: Sequence[int] | None, volumes: bool) -> str:
-    """Why an input of `shape` cannot be fed, or nothing.
+    """Why an input of `shape` cannot be fed; empty if it can.
 
-    `hint` is the shape on the network's Input line: height, width and depth may be others, where a
-    network takes them, but neither the dimensions nor the channels. `volumes`: it computes with
-    (c, d, h, w), so that c may be 1; elsewhere a leading 1 of four dimensions is a batch, which ncnn
-    would take for something else.
+    `hint` is the shape on the network's Input line. Height, width and depth may differ from it if the
+    network accepts that, but not the number of dimensions, nor the channels. `volumes`: the network
+    computes with (c, d, h, w), so that c may be 1; elsewhere a leading 1 of four dimensions is a batch,
+    which ncnn would misread.
     """
     shape = list(shape)
     if len(shape) == 4 and shape[0] == 1 and not volumes:

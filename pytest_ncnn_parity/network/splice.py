@@ -1,8 +1,8 @@
-"""A model in int8 with some layers put back in floats: lines of the .param, and weights. Pure.
+"""Puts some layers of an int8 model back in floats: the lines of its .param, and its weights. Pure.
 
-It is what ncnn2int8 makes of a table without these layers (tools/quantize/ncnn2int8.cpp): where one of
-them reads what was handed on in int8, its maker gives floats again. Their weights are in fp16, as it
-stores those of layers in floats.
+The result is what ncnn2int8 writes from a table without these layers (tools/quantize/ncnn2int8.cpp):
+where one of them read int8 from another layer, that layer outputs floats again. Their weights are in
+fp16, as ncnn2int8 stores those of all layers in floats.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Spans = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Weights:
-    """The bytes of a weights file, and from where to where each layer reads, by number."""
+    """The bytes of a weights file, and by layer number the range that each layer reads."""
 
     content: bytes
     spans: Spans
@@ -45,14 +45,14 @@ class Weights:
         return self.content[start:end]
 
     def in_half(self, layer: Layer) -> bytes:
-        """Like `of`, with weights in fp16 where they are in fp32 and that can hold them."""
+        """Like `of`, with the weights in fp16, if they are in fp32 and fp16 can hold them."""
         if layer.number not in self._halves:
             self._halves[layer.number] = _in_half(layer, self.of(layer))
         return self._halves[layer.number]
 
 
 def _in_half(layer: Layer, content: bytes) -> bytes:
-    """`content` with weights in fp16. What is no normal number there ncnn's cast makes 0."""
+    """`content` with weights in fp16. ncnn's cast turns numbers into 0 that are subnormal in fp16."""
     count = weight_count(layer)
     if not count or len(content) < 4:
         return content
@@ -76,7 +76,7 @@ def _in_half(layer: Layer, content: bytes) -> bytes:
 
 
 def quantized_layer(counterpart: Counterpart) -> Layer | None:
-    """The one layer in int8 that `counterpart` is made of, if it can be put back in floats alone."""
+    """The single int8 layer of `counterpart`, if it can be put back in floats on its own; else None."""
     own = [layer for layer in counterpart.layers if not is_copy(layer)]
     quantized = [layer for layer in own if computes_in_int8(layer)]
     others = [layer for layer in own if not computes_in_int8(layer)]
@@ -90,10 +90,10 @@ def quantized_layer(counterpart: Counterpart) -> Layer | None:
 def spliced(
     models: Counterparts, weights: Weights, floats: Weights, in_float: Collection[int]
 ) -> tuple[str, bytes]:
-    """The .param and the weights of the model in int8, with `in_float` as the model in floats has them.
+    """The .param and weights of the int8 model, with the layers `in_float` as in the float model.
 
-    `weights` are those of the model in int8, `floats` those of the other. `in_float`: numbers of layers
-    of the model in floats, whose counterparts are each made of a `quantized_layer`.
+    `weights` are those of the int8 model, `floats` those of the other model. `in_float`: numbers of
+    layers of the model in floats, each of whose counterparts has a `quantized_layer`.
     """
     placed: dict[int, Counterpart] = {}
     gone: set[int] = set()
@@ -127,7 +127,7 @@ def spliced(
 def _put_back(
     models: Counterparts, counterpart: Counterpart, layer: Layer
 ) -> Iterator[tuple[str, Layer]]:
-    """The lines in floats that replace `layer`, with the layers that they are of."""
+    """The lines in floats that replace `layer`, each with the layer it comes from."""
     (fed,) = set(layer.inputs)
     value = counterpart.feeds[fed]
     known = dict(counterpart.outputs)
@@ -146,7 +146,7 @@ def _put_back(
 
 
 def _giving_floats(graph: Graph, gone: Collection[int]) -> set[int]:
-    """The layers that gave int8 and may no longer, for what is `gone` read it, or made a part of it."""
+    """The layers that may no longer output int8, because a reader or a part of it is `gone`."""
     may_be = int8_blobs(graph)
     makers = {layer.number for layer in graph.layers if gives_int8(layer)} - set(gone)
     dropped: set[int] = set()
@@ -167,7 +167,7 @@ def _giving_floats(graph: Graph, gone: Collection[int]) -> set[int]:
 
 
 def _makers_behind(graph: Graph, makers: Collection[int]) -> dict[str, frozenset[int]]:
-    """By blob that is int8, the layers of `makers` whose values are handed on in it."""
+    """By int8 blob, the layers of `makers` whose values reach it unchanged."""
     behind: dict[str, frozenset[int]] = {}
     for layer in graph.layers:
         if layer.number in makers:
@@ -182,7 +182,7 @@ def _makers_behind(graph: Graph, makers: Collection[int]) -> dict[str, frozenset
 
 
 def _without_requantizing(line: str) -> str:
-    """`line` of a convolution, giving floats."""
+    """The `line` of a convolution, changed to output floats."""
     words = line.split()
     at = max(n for n, word in enumerate(words) if word.startswith("8="))
     words[at] = f"8={int(words[at][2:]) - REQUANTIZES}"

@@ -1,8 +1,8 @@
-"""A network as units, each of layers that a converter may fold into one. Pure.
+"""A network as units: groups of layers that a converter may fold into one. Pure.
 
 An optimizer folds a BatchNorm, a Scale or a factor into the weights in front of it, and an activation
 into the layer (tools/ncnnoptimize.cpp); a quantizer changes parameters. So networks are matched by
-units, which both files have, and by what of a layer's parameters such tools leave alone.
+units, which both files have, and by those parameters that such tools leave unchanged.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtract
 
 
 def is_copy(layer: Layer) -> bool:
-    """Whether `layer` only hands its input on under other names."""
+    """Whether `layer` only passes its input on under other names."""
     if layer.type == "Dropout":
         return float(layer.params.get("0", "1")) == 1.0
     return layer.type in ("Split", "Noop") and len(layer.inputs) == 1
 
 
 def sources(graph: Graph) -> dict[str, str]:
-    """By blob, the blob whose value it has: itself, or what a Split, a Noop or a Dropout copies."""
+    """By blob, the blob whose value it has: itself, or what a Split, Noop or Dropout copies."""
     known: dict[str, str] = {}
     for layer in graph.layers:
         copy = is_copy(layer)
@@ -62,7 +62,7 @@ def sources(graph: Graph) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Unit:
-    """A layer, and behind it those that may be folded into it, in running order."""
+    """A layer, followed by those that may be folded into it, in running order."""
 
     layers: tuple[Layer, ...]
 
@@ -96,7 +96,7 @@ class Unit:
 
 
 class Units:
-    """The units of `graph` in running order, numbered from 0, as what is matched; see `Matchable`."""
+    """The units of `graph` in running order, numbered from 0, as `Matchable` for `match`."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -137,7 +137,7 @@ class Units:
                     return
 
     def _folded_next(self, layer: Layer, core: Layer) -> Layer | None:
-        """What may be folded into the unit next, if anything: the one reader of its one value."""
+        """The layer that may be folded next: the only reader of the only output; else None."""
         if len(layer.outputs) != 1:
             return None
         readers = self._readers[layer.outputs[0]]
@@ -203,7 +203,7 @@ class Units:
 
 
 def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """The parameters of `layer` that folding and quantizing leave alone, numbers in one form."""
+    """The parameters of `layer` that folding and quantizing keep, numbers in one notation."""
     changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
     changed |= {_INT8_TERM[layer.type]} if layer.type in _INT8_TERM else set()
     return tuple(

@@ -11,10 +11,10 @@ LARGE, SMALL = 4, 2  # outputs along one side of a tile, in F(4,3) and F(2,3)
 
 
 def may_use_winograd(layer: Layer) -> bool:
-    """Whether some kernel of ncnn may compute `layer` by winograd, under the mask it has.
+    """Whether some kernel of ncnn may compute `layer` by winograd, given its mask.
 
-    It may with a 3x3 kernel, stride 1 and dilation 1. Whether it does is a matter of channels, device
-    and version (src/layer/*/convolution_*.cpp, create_pipeline).
+    It may if the kernel is 3x3, and stride and dilation are 1. Whether it does depends on channels,
+    device and version (src/layer/*/convolution_*.cpp, create_pipeline).
     """
     if layer.type not in ("Convolution", "Convolution1D") or layer.mask & NO_WINOGRAD:
         return False
@@ -26,10 +26,10 @@ def may_use_winograd(layer: Layer) -> bool:
 
 
 def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int | None:
-    """The side of the tiles in which ncnn's Vulkan kernel computes `layer` in fp16; None: in none.
+    """The side of the tiles in which ncnn's fp16 Vulkan kernel computes `layer`; None for none.
 
-    `width` and `height` are those of its input with the padding. A `discrete` GPU takes small tiles for
-    more of the sizes than others (src/layer/vulkan/convolution_vulkan.cpp, forward).
+    `width` and `height` are those of the padded input. A `discrete` GPU uses small tiles for more sizes
+    than others do (src/layer/vulkan/convolution_vulkan.cpp, forward).
     """
     if layer.type != "Convolution" or not may_use_winograd(layer):
         return None
@@ -49,7 +49,7 @@ def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int
 
 
 def channels(layer: Layer) -> tuple[int, int]:
-    """The channels that a 3x3 convolution reads and gives, by the size of its weights."""
+    """The numbers of input and output channels of a 3x3 convolution, from the size of its weights."""
     outputs = number(layer, 0)
     return (number(layer, 6) // (9 * outputs) if outputs > 0 else 0), outputs
 

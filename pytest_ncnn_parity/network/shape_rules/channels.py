@@ -18,7 +18,7 @@ def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def scale(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """The factors are the layer's own, or its second input."""
+    """The factors are weights of the layer, or its second input."""
     size = number(layer, 0)
     if size != UNSET:
         return _each(shapes[0], size)
@@ -26,12 +26,12 @@ def scale(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def bias(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Of a vector or a matrix ncnn adds the first bias to all."""
+    """To a vector or a matrix ncnn adds the first bias everywhere, so that any shape fits."""
     return "" if len(shapes[0]) < 3 else _each(shapes[0], number(layer, 0))
 
 
 def normalize(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """One factor is for all channels where the file says so."""
+    """The file may state one factor for all channels."""
     shared = number(layer, 1) or len(shapes[0]) < 3
     return "" if shared else _each(shapes[0], number(layer, 3))
 
@@ -49,7 +49,7 @@ def requantize(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _scales(layer: Layer, shape: Shape, *keys: int) -> str:
-    """Scales and biases of int8; one is for all, and a vector has one."""
+    """Scales and biases of int8: a single one is for all channels, and a vector has one."""
     if len(shape) == 1:
         return ""
     problems = (_each(shape, size) for size in (number(layer, key) for key in keys) if size > 1)
@@ -57,12 +57,12 @@ def _scales(layer: Layer, shape: Shape, *keys: int) -> str:
 
 
 def prelu(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """One slope is for all channels."""
+    """A single slope is for all channels."""
     return "" if number(layer, 0) == 1 else _each(shapes[0], number(layer, 0))
 
 
 def instance_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """A matrix or a vector is one channel on the CPU, and on Vulkan as many as the file says."""
+    """A matrix or a vector is one channel on the CPU, and on Vulkan as many as the file states."""
     shape, wanted = shapes[0], number(layer, 0)
     if len(shape) > 2 or wanted < 2:
         return _each(shape, wanted) if len(shape) > 2 else ""
@@ -74,7 +74,7 @@ def group_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def row_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """LayerNorm and RMSNorm: over a row, or over a whole channel. Vulkan counts as the file says."""
+    """LayerNorm and RMSNorm, over a row or a channel. Vulkan uses the file's size unchecked."""
     shape, wanted = shapes[0], number(layer, 0)
     if wanted < 1:
         return ""
@@ -85,7 +85,7 @@ def row_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _each(shape: Shape, weights: int) -> str:
-    """A weight for each element of a vector, each row of a matrix, each channel of what has them."""
+    """One weight is needed for each element of a vector, each row of a matrix, or each channel."""
     if weights < 1 or shape[0] == weights:
         return ""
     return f"gets {list(shape)}, of {counted(shape[0], 'channel')}; its weights are for {weights}"

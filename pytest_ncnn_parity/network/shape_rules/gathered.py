@@ -1,7 +1,7 @@
-"""Operators whose second input says where to read, or whose windows overlap on the way out.
+"""Operators whose second input says where to read, and operators whose output windows overlap.
 
 Sources: src/layer/fold.cpp, deformableconv2d.cpp, gridsample.cpp, psroipooling.cpp, spectrogram.cpp.
-Most of them assert nothing and read past an input that is too small.
+Most of them check nothing, and read past the end of an input that is too small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input
 
 
 def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """A row for each element of each channel's window, a column for each place of the window."""
+    """One row for each element of each channel's window, one column for each of its positions."""
     shape, windows = shapes[0], windows_of(layer, CONVOLVED)
     width = number(layer, 20)
     sizes = padded_plainly([width, number(layer, 21, width)], windows)
@@ -33,7 +33,7 @@ def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def deformable_convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Two offsets for each element of the window, and a weight where there is a third input."""
+    """Two offsets for each element of the window, and with a third input a weight for each."""
     if len(shapes) < 2 or any(len(shape) != 3 for shape in shapes):
         return ""
     shape, windows = shapes[0], windows_of(layer, CONVOLVED)
@@ -59,7 +59,7 @@ def deformable_convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def grid_sample(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """The grid has a coordinate for each axis of the image, innermost or, permuted, outermost."""
+    """The grid has one coordinate for each axis of the image: innermost or, if permuted, outermost."""
     if len(shapes) != 2 or len(shapes[0]) not in (3, 4) or len(shapes[1]) != len(shapes[0]):
         return ""
     image, grid = shapes
@@ -74,7 +74,7 @@ def grid_sample(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """PSROIPooling: a channel for each place of the pooled area, for each output."""
+    """PSROIPooling: one channel for each cell of the pooled area and each output."""
     wanted = number(layer, 0, 7) * number(layer, 1, 7) * number(layer, 3)
     channels = cdhw(shapes[0])[0]
     if wanted < 1 or channels == wanted:
@@ -83,7 +83,7 @@ def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def spectrogram(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """At least one frame must fit into the signal and its padding."""
+    """At least one frame must fit into the padded signal."""
     shape, frame = shapes[0], number(layer, 0)
     if frame < 1:
         raise Unreadable("a frame of size 0")

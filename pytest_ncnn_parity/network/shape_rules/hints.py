@@ -1,8 +1,8 @@
-"""Shape hints that contradict what runs, which matters on Vulkan alone.
+"""Shape hints that contradict the shapes of a run, which matters on Vulkan alone.
 
-An optimizer writes the shapes of one input size into a .param, as -23330. ncnn compiles the shaders of a
-layer for those of its inputs and outputs (src/layer/vulkan, shape constants), and then computes with
-them whatever it is fed: silently wrong, in fp32 too. No CPU kernel's result depends on them.
+An optimizer writes the shapes for one input size into a .param, as -23330. ncnn compiles a layer's
+shaders for these shapes (src/layer/vulkan, shape constants), and then uses them whatever the layer is
+fed with: its results are silently wrong, in fp32 too. CPU kernels do not depend on them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMEDY = (
 
 
 def contradicted(layer: Layer, hints: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> str:
-    """Which hint of a blob that `layer` reads or makes differs from its shape. See `REMEDY`."""
+    """The shape hint of a blob of `layer` that differs from the blob's shape. See `REMEDY`."""
     for blob in (*layer.inputs, *layer.outputs):
         hint, shape = hints.get(blob), shapes.get(blob)
         if hint is not None and shape is not None and hint != shape:

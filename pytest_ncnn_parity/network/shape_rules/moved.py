@@ -63,7 +63,7 @@ def _expand_dims(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _named_axes(layer: Layer, dims: int, flags: Mapping[int, str]) -> set[int]:
-    """The axes that a layer names, by an array or by a flag for each."""
+    """The axes that a layer names, in an array or by one flag for each."""
     written = numbers(layer, 3)
     if written:
         return {axis % dims for axis in written}
@@ -92,7 +92,7 @@ def _crop(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _padding(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """By rows, columns and, of channels or depths, front and behind."""
+    """Padding of rows, of columns and, for channels or depths, in front and behind."""
     shape = shapes[0]
     pads = [number(layer, keys[0]) + number(layer, keys[1]) for keys in ((2, 3), (0, 1), (7, 8))]
     if min(number(layer, key) for key in (0, 1, 2, 3, 7, 8)) < 0:
@@ -112,7 +112,7 @@ def _reorg(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """To a size, by a factor, or to the size of a second input."""
+    """Resizing to a size, by a factor, or to the size of a second input."""
     refuse_expressions(layer, 9)
     if number(layer, 5) or len(shapes) > 1 or len(shapes[0]) != 3:
         raise Unreadable("a size that an input decides")

@@ -1,7 +1,7 @@
-"""Which shapes come out of a layer, by operator, where its inputs fit. Pure: no numpy, no ncnn.
+"""Which shapes come out of a layer whose inputs fit, by operator. Pure: no numpy, no ncnn.
 
-An operator that is not here, or a parameter that only its kernel can work out, gives no shapes: what
-lies behind stays unknown. Sources: src/layer/NAME.cpp of each; a test asks ncnn itself.
+Operators that are missing here, and parameters that only the kernel can evaluate, give no shapes;
+whatever lies behind stays unknown. Sources: src/layer/NAME.cpp of each; a test compares with ncnn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNCHANGED = frozenset(
 
 
 def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes of the outputs of `layer`, or nothing where they are not known."""
+    """The shapes of the outputs of `layer`; None if they are not known."""
     rule = OUTCOMES.get(layer.type)
     if rule is None:
         return ()
@@ -79,7 +79,7 @@ def _matmul(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """LSTM, GRU, RNN; further outputs are states, of which nothing is said."""
+    """LSTM, GRU, RNN. The shapes of further outputs, which are states, are not given."""
     both = 2 if number(layer, 2) == 2 else 1
     return [(shapes[0][0], both * number(layer, 0))]
 

@@ -1,7 +1,7 @@
-"""Operators of several inputs, combined element by element or joined: BinaryOp, Eltwise, Concat.
+"""Operators that combine several inputs element by element, or join them: BinaryOp, Eltwise, Concat.
 
-Sources: src/layer/binaryop.cpp, eltwise.cpp, concat.cpp. None of them checks; all read past their input,
-and Concat writes past its output.
+Sources: src/layer/binaryop.cpp, eltwise.cpp, concat.cpp. None of them checks shapes: all may read past
+the end of an input, and Concat may write past the end of its output.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, 
 
 
 def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
-    """Sizes broadcast where they are equal or one is 1, once the dimensions are."""
+    """Once both have as many dimensions, sizes broadcast if they are equal or one of them is 1."""
     if len(shapes) != 2:
         return ""
     a, b = shapes
@@ -29,8 +29,8 @@ def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
 def expanded(shape: Shape, other: Shape) -> Shape:
     """`shape` with as many dimensions as `other`.
 
-    New axes go to the inside, so that (h, w) is taken for (c, h) of a (c, h, w); a vector that does not
-    match the outermost axis goes along w.
+    New axes are added on the inside, so that (h, w) becomes the (c, h) of a (c, h, w). A vector that
+    does not match the outermost axis lies along w.
     """
     lacking = len(other) - len(shape)
     if lacking <= 0:
@@ -48,7 +48,7 @@ def _ncnns_axes(a: Shape, b: Shape) -> str:
 
 
 def eltwise(_: Layer, shapes: Sequence[Shape]) -> str:
-    """No broadcasting: all inputs are read as if they had the first one's shape."""
+    """Nothing is broadcast: all inputs are read as if they had the shape of the first."""
     first = shapes[0]
     for shape in shapes[1:]:
         c, *inner = cdhw(shape)
@@ -61,7 +61,7 @@ def eltwise(_: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def concat(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """All axes but one must be equal; which one counts by the dimensions of the first."""
+    """All axes but one must be equal; which one it is depends on the dimensions of the first input."""
     dims = len(shapes[0])
     written = number(layer, 0)
     axis = 0 if dims == 1 else written + dims if written < 0 else written

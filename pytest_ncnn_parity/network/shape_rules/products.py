@@ -1,4 +1,4 @@
-"""Operators that multiply matrices: the axis that is summed over must have one length on both sides.
+"""Operators that multiply matrices: the axis that is summed over must be as long on both sides.
 
 Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, lstm.cpp, gru.cpp, rnn.cpp,
 multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.
@@ -31,7 +31,7 @@ def inner_product(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """LSTM, GRU, RNN: a row for each step of time."""
+    """LSTM, GRU, RNN: one row for each time step."""
     shape = shapes[0]
     outputs = number(layer, 0)
     hidden = number(layer, 3, outputs) if layer.type == "LSTM" else outputs
@@ -45,7 +45,7 @@ def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _states(layer: Layer, shapes: Sequence[Shape], sizes: Sequence[int]) -> str:
-    """What is wrong with the states that the first step starts from: a row for each direction."""
+    """What is wrong with the initial states: they need one row for each direction."""
     directions = 2 if number(layer, 2) == 2 else 1
     for state, size in zip(shapes[1:], sizes, strict=False):
         if state[-1] != size or math.prod(state) < directions * size:
@@ -54,7 +54,7 @@ def _states(layer: Layer, shapes: Sequence[Shape], sizes: Sequence[int]) -> str:
 
 
 def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """As numpy's matmul, of two inputs."""
+    """Two inputs, as in numpy's matmul."""
     if len(shapes) != 2:
         return ""
     a, b = shapes
@@ -70,7 +70,7 @@ def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """A times B plus C, each an input or the file's own."""
+    """A times B plus C; each of them is an input, or stored in the .bin."""
     a_is_own, b_is_own, c_is_own = (number(layer, key) for key in (4, 5, 6))
     waiting = list(shapes)
     a = None if a_is_own else waiting.pop(0)
@@ -94,13 +94,13 @@ def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def matrix(shape: Shape, turned: int | bool) -> tuple[int, int]:
-    """Rows and columns as Gemm takes them: of (c, 1, w) the channels are rows."""
+    """Rows and columns as Gemm sees them: the channels of a (c, 1, w) are rows."""
     columns, rows = shape[-1], 1 if len(shape) == 1 else shape[0]
     return (columns, rows) if turned else (rows, columns)
 
 
 def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Query, key and value, each with as many columns as its weights have."""
+    """Query, key and value, each with as many columns as its weights expect."""
     embed, size = number(layer, 0), number(layer, 2)
     blobs = len(shapes) - bool(number(layer, 5))
     matrices = all(len(shape) == 2 for shape in shapes[:blobs])
@@ -119,7 +119,7 @@ def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _attention_mask(mask: Shape, query: Shape, heads: int, keys: int) -> str:
-    """A row for each query and a column for each key, once or for each head."""
+    """One row for each query and one column for each key, either once or for each head."""
     queries = query[-2]
     if mask[-2:] == (queries, keys) and (len(mask) == 2 or mask[0] in (1, heads)):
         return ""
@@ -130,7 +130,7 @@ def _attention_mask(mask: Shape, query: Shape, heads: int, keys: int) -> str:
 
 
 def sdpa(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Scaled dot product attention: (heads, rows, columns) each."""
+    """Scaled dot product attention: each input is (heads, rows, columns)."""
     if [len(shape) for shape in shapes[:3]] != [3, 3, 3]:
         return ""
     query, key, value = shapes[:3]
@@ -147,7 +147,7 @@ def sdpa(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def rotary_embed(_: Layer, shapes: Sequence[Shape]) -> str:
-    """Rows of cosines and sines, one for each row that is turned, of half as many columns."""
+    """One row of cosines and one of sines, half as long, for each row that is rotated."""
     if len(shapes) != 3:
         return ""
     shape, *caches = shapes

@@ -19,7 +19,7 @@ _INT = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 
 
 class Unreadable(Exception):
-    """A parameter that is not a number, or one that only the kernel can work out."""
+    """A parameter that is not a number, or one that only the kernel can evaluate."""
 
 
 def number(layer: Layer, key: int, default: int = 0) -> int:
@@ -52,14 +52,14 @@ def decimals(layer: Layer, key: int) -> tuple[float, ...]:
 
 
 def refuse_expressions(layer: Layer, *keys: int) -> None:
-    """Raise Unreadable where a parameter is worked out from shapes when the layer runs."""
+    """Raise Unreadable if a parameter is an expression that is evaluated from shapes at run time."""
     for key in keys:
         if str(key) in layer.params:
             raise Unreadable(f"{key}={layer.params[str(key)]}")
 
 
 def cdhw(shape: Shape) -> tuple[int, int, int, int]:
-    """`shape` as ncnn's Mat keeps it: what it lacks is 1."""
+    """`shape` as ncnn's Mat holds it: missing axes are 1."""
     if len(shape) == 3:
         return shape[0], 1, shape[1], shape[2]
     c, d, h, w = (1,) * (4 - len(shape)) + shape

@@ -50,7 +50,7 @@ def _pads_to_the_same(windows: Sequence[Window]) -> bool:
 
 
 def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
-    """How often each window fits into `sizes`."""
+    """How many positions each window has in `sizes`."""
     return [(size - w.extent) // w.stride + 1 for size, w in zip(sizes, windows, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """The table of rules by operator: which inputs do not fit a layer, and what to do about it.
 
-A rule fires only where ncnn reads or writes past a blob, refuses, or takes the elements for others;
-where it cannot know, it says nothing. A network that ran as it was meant breaks none.
+A rule applies only if ncnn reads or writes past the end of a blob, refuses the shape, or misinterprets
+the elements. If this cannot be known, it says nothing. A network that runs as intended breaks no rule.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ REMEDY = (
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """What `layer` gets and what would fit, or nothing where its inputs have fitting `shapes`."""
+    """What `layer` gets and what would fit it; empty if inputs of these `shapes` fit."""
     for blob, shape in zip(layer.inputs, shapes, strict=True):
         if 0 in shape and layer.type not in UNMOVED:
             return f"gets {quoted(blob)}, which is empty: {list(shape)}"

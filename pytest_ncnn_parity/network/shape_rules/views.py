@@ -28,7 +28,7 @@ REFLECTED = 2  # the type of Padding that mirrors its input
 
 
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """As many elements must come out as go in; 0 means the input's size, -1 what is left."""
+    """The number of elements must stay the same; 0 stands for the input's size, -1 for the rest."""
     shape = shapes[0]
     sizes = reshaped(layer, shape)
     if not sizes or min(sizes) < -1 or sizes.count(-1) > 1:
@@ -42,7 +42,7 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def reshaped(layer: Layer, shape: Shape) -> list[int]:
-    """The sizes that a Reshape asks for, 0 replaced by the input's own; none where none is given."""
+    """The sizes that a Reshape asks for, with 0 replaced by the input's size; None if none are given."""
     refuse_expressions(layer, 6, 12, 13)
     asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
     dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
@@ -52,7 +52,7 @@ def reshaped(layer: Layer, shape: Shape) -> list[int]:
 
 
 def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """What is cut out must lie inside."""
+    """The part that is cut out must lie inside the input."""
     shape = shapes[0]
     starts = numbers(layer, 9)
     if starts and numbers(layer, 10) and not numbers(layer, 11) and len(starts) < len(shape):
@@ -72,7 +72,7 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def cut_out(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
-    """Where along each axis a Crop starts, and how much it takes."""
+    """Along each axis, where a Crop starts and how many elements it takes."""
     refuse_expressions(layer, 19, 20, 21)
     if numbers(layer, 9) and numbers(layer, 10):
         return _sliced(layer, shapes[0])
@@ -80,7 +80,7 @@ def cut_out(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
 
 
 def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
-    """Where along each axis it starts, and how much it takes, in the form of numpy slices."""
+    """Along each axis, the start and the number of elements, given in the form of numpy slices."""
     starts, ends, axes = numbers(layer, 9), numbers(layer, 10), numbers(layer, 11)
     cuts = [(0, size) for size in shape]
     for start, end, axis in zip(starts, ends, axes or range(len(shape)), strict=False):
@@ -95,7 +95,7 @@ def _sliced(layer: Layer, shape: Shape) -> list[tuple[int, int]]:
 
 
 def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
-    """The same, given by offsets and sizes, or by a second input whose size is taken."""
+    """The same, given by offsets and sizes, or by a second input whose size is used."""
     shape = shapes[0]
     starts = _by_axis(layer, (2, 13, 1, 0), len(shape))
     if len(shapes) > 1:
@@ -136,7 +136,7 @@ def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def part_sizes(layer: Layer, size: int) -> list[int]:
-    """How much each output of a Slice gets."""
+    """The size of each output of a Slice along its axis."""
     count = len(layer.outputs)
     ends, lengths = numbers(layer, 2), numbers(layer, 0)
     if len(ends or lengths) < count - bool(ends):
@@ -153,7 +153,7 @@ def part_sizes(layer: Layer, size: int) -> list[int]:
 
 
 def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """What is mirrored must be larger than the pads."""
+    """An axis that is mirrored must be longer than the padding."""
     shape = shapes[0]
     if number(layer, 4) != REFLECTED:
         return ""
@@ -168,7 +168,7 @@ def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def copy_to(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """What is copied must lie inside of what it is copied to."""
+    """The part that is copied must lie inside the destination."""
     if len(shapes) != 2 or shapes[0] == shapes[1]:
         return ""
     whole, part = shapes
@@ -181,7 +181,7 @@ def copy_to(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _starts(layer: Layer, shape: Shape) -> list[int]:
-    """Where along each axis a CopyTo starts."""
+    """Along each axis, where a CopyTo starts."""
     dims, starts = len(shape), numbers(layer, 9)
     if not starts:
         return _axes([number(layer, key) for key in (2, 13, 1, 0)], dims)
@@ -196,7 +196,7 @@ def _starts(layer: Layer, shape: Shape) -> list[int]:
 
 
 def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """ncnn refuses channels that no group divides."""
+    """ncnn refuses a number of channels that is no multiple of the group."""
     group, channels = number(layer, 0, 1), cdhw(shapes[0])[0]
     if group < 1 or channels % group == 0:
         return ""
@@ -204,7 +204,7 @@ def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """One half gates the other: of an odd size ncnn leaves out the last."""
+    """One half gates the other; of an odd size ncnn leaves out the last element."""
     shape, axis = shapes[0], number(layer, 0)
     axis = 0 if len(shape) == 1 else axis
     if not -len(shape) <= axis < len(shape) or shape[axis] % 2 == 0:
@@ -213,7 +213,7 @@ def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Along an axis that is not there the CPU does nothing, and Vulkan something else."""
+    """Along an axis that does not exist, the CPU does nothing, and Vulkan computes something else."""
     shape, axis = shapes[0], number(layer, 0)
     if len(shape) == 1 or -len(shape) <= axis < len(shape):
         return ""
@@ -221,7 +221,7 @@ def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def permute(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Orders of axes are numbered, by the number of axes."""
+    """Each order of axes has a number, which depends on the number of axes."""
     shape, order = shapes[0], number(layer, 0)
     if len(shape) == 1 or order < math.factorial(len(shape)):
         return ""
@@ -229,7 +229,7 @@ def permute(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def reorg(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Each output takes a block, of which one must fit."""
+    """Each output element takes one element of a block; at least one block must fit."""
     step, (_, _, h, w) = number(layer, 0, 1), cdhw(shapes[0])
     if step < 1 or min(h, w) >= step:
         return ""
@@ -242,7 +242,7 @@ def diag(_: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Each block of an output takes a channel."""
+    """Each element of an output block comes from a channel of its own."""
     factor, shape = number(layer, 0, 1), shapes[0]
     channels = shape[0] if len(shape) == 3 else 1
     if factor < 1 or channels % factor**2 == 0:
@@ -265,11 +265,11 @@ def interp(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _by_axis(layer: Layer, keys: Sequence[int], dims: int) -> list[int]:
-    """Parameters given for c, d, h and w, for the axes that a blob of `dims` has."""
+    """Parameters given for c, d, h and w, reduced to the axes of a blob of `dims` dimensions."""
     return _axes([number(layer, key) for key in keys], dims)
 
 
 def _axes(sizes: Sequence[int], dims: int) -> list[int]:
-    """Of values for c, d, h and w those for the axes that a blob of `dims` has."""
+    """The values, of those for c, d, h and w, that belong to the axes of a blob of `dims` dimensions."""
     c, d, h, w = sizes
     return {1: [w], 2: [h, w], 3: [c, h, w], 4: [c, d, h, w]}[dims]

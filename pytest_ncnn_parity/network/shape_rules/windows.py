@@ -1,8 +1,8 @@
 """Convolutions, poolings and Unfold: the channels their weights are for, and windows that do not fit.
 
-Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp, unfold.cpp. Where the padded
-input is smaller than the window, ncnn's division rounds towards zero and may still make an output, of
-values read past the input.
+Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp, unfold.cpp. If the padded input
+is smaller than the window, ncnn's division rounds towards zero and may still yield an output, from
+values read past the end of the input.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ POOLED = (
 
 @dataclass(frozen=True)
 class Window:
-    """What slides along one axis, in elements."""
+    """A window that slides along one axis, in elements."""
 
     axis: str
     kernel: int
@@ -98,7 +98,7 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """The windows of a Convolution, laid out side by side."""
+    """The windows of a Convolution, laid side by side."""
     windows = windows_of(layer, CONVOLVED)
     return _too_many_axes(shapes[0], len(windows)) or _beyond(shapes[0], windows, padded_convolution)
 
@@ -120,7 +120,7 @@ def axes_slid_along(layer: Layer) -> int:
 
 
 def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
-    """What slides along the axes of `layer`, w first. What is not given for h and d is as for w."""
+    """The windows that slide along the axes of `layer`, w first. h and d default to w's values."""
     windows: list[Window] = []
     w = Window("w", 0, 1, 1, 0, 0)
     for keys in axes[: axes_slid_along(layer)]:
@@ -143,14 +143,14 @@ def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
 
 
 def is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> bool:
-    """A vector through a 1x1 Convolution, which old converters wrote for an InnerProduct."""
+    """A 1x1 Convolution of a vector, which old converters wrote for an InnerProduct."""
     points = all(window.kernel == 1 for window in windows)
     inputs = number(layer, 6) // max(1, number(layer, 0))
     return layer.type == "Convolution" and len(shape) == 1 and points and shape[0] == inputs
 
 
 def _too_many_axes(shape: Shape, slid_along: int) -> str:
-    """What is wrong where there are more than channels and what a window slides along."""
+    """What is wrong if the input has axes beside its channels and those along which a window slides."""
     if len(shape) <= slid_along + 1:
         return ""
     return (
@@ -194,10 +194,11 @@ def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: 
 
 
 def _packed(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
-    """What is wrong where the only channel is left out, and its rows are packed as channels are.
+    """What is wrong if the axis of a single channel is left out, and rows are packed in its place.
 
-    ncnn packs by 4, 8 or 16 along the first axis, whichever that is, and the kernel takes it for
-    channels: it makes another shape, refuses or crashes. Where it pads first, it unpacks to do so.
+    ncnn packs 4, 8 or 16 elements along the first axis, whichever that is, and the kernel takes that
+    axis for channels: it returns another shape, refuses, or crashes. Where it pads first, it unpacks to
+    do so.
     """
     if layer.type not in PACKED or len(shape) > len(windows) or shape[0] % PACK:
         return ""
@@ -211,7 +212,7 @@ def _packed(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
 
 
 def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
-    """What is wrong where a window is larger than what it slides over."""
+    """What is wrong if a window is larger than the axis along which it slides."""
     sizes = sizes_along(shape, windows)
     padded = pad(sizes, windows)
     if len(shape) == 1:  # a vector is not padded along h
@@ -235,7 +236,7 @@ def padded_plainly(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]
 
 
 def padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
-    """With the tail that ncnn adds so that no element is left out. The remainder is C's."""
+    """`sizes` with the tail that ncnn adds so that no element is left out. The remainder is C's."""
     full = []
     for size, window in zip(padded_plainly(sizes, windows), windows, strict=True):
         tail = int(math.fmod(size - window.kernel, window.stride))
@@ -244,7 +245,7 @@ def padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
 
 
 def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
-    """What is wrong where the pads of a Deconvolution cut away all that it makes."""
+    """What is wrong if the padding of a Deconvolution cuts off its whole output."""
     if len(windows) > len(OUTPUT_SIZE):
         return ""
     for size, window, (extra, asked) in zip(
@@ -261,7 +262,7 @@ def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
 
 
 def sizes_along(shape: Shape, windows: Sequence[Window]) -> list[int]:
-    """`shape` along the axes of `windows`; what it lacks is 1."""
+    """The sizes of `shape` along the axes of `windows`; missing axes are 1."""
     return [*reversed(shape), 1, 1, 1][: len(windows)]
 
 
