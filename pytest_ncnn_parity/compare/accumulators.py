@@ -1,7 +1,7 @@
-"""How large a sum of products may become before its last term is added. Pure.
+"""Bounds how large a sum of products may become before its last term is added. Pure.
 
-In whatever order the terms are added, no sum of some of them exceeds the larger of all positive terms
-together and of all negative ones: half of what their magnitudes and the sum itself come to.
+In whatever order the terms are added, no partial sum exceeds the sum of all positive terms or that of
+all negative ones, whichever is larger in magnitude.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def of_products(values: Array, weights: Array) -> float:
-    """Of `values` (n, inputs) by `weights` (outputs, inputs)."""
+    """The bound for the product of `values` (n, inputs) and `weights` (outputs, inputs)."""
     sizes, sums = np.abs(values) @ np.abs(weights).T, values @ weights.T
     return _largest(sizes, sums)
 
@@ -28,9 +28,10 @@ def of_windows(
     stride: Sequence[int],
     gap: Sequence[int],
 ) -> float:
-    """Of a `kernel` (h, w) that slides over `values` (c, h, w), padded, with a `gap` (dilation).
+    """The bound for a `kernel` (h, w) that slides over padded `values` (c, h, w).
 
-    `weights` are (outputs, c, h, w); without them each channel is summed up alone.
+    `gap` is the dilation. `weights` are (outputs, c, h, w); without them each channel is summed up
+    alone.
     """
     absolute = None if weights is None else np.abs(weights)
     sizes = sums_of_windows(np.abs(values), absolute, kernel, stride, gap)
@@ -44,7 +45,7 @@ def sums_of_windows(
     stride: Sequence[int],
     gap: Sequence[int],
 ) -> Array:
-    """What `of_windows` speaks of, once all terms are added."""
+    """The sums that `of_windows` bounds, once all terms are added."""
     sums: Array = np.zeros(())
     counts = [
         (size - step * (length - 1) - 1) // along + 1
@@ -63,7 +64,7 @@ def sums_of_windows(
 
 
 def of_sums(terms: Array, axes: tuple[int, ...]) -> float:
-    """Of `terms` along `axes`."""
+    """The bound for the sums of `terms` along `axes`."""
     return _largest(np.abs(terms).sum(axes), terms.sum(axes))
 
 

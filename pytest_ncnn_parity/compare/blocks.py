@@ -1,4 +1,4 @@
-"""Arrays in blocks that fit into the processor's cache, and arrays to work in that are used again."""
+"""Arrays in blocks that fit into the processor's cache, and work arrays that are reused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BLOCK = 1 << 16  # elements; float64 copies of a block fit into the processor's 
 
 
 def each(work: Callable[..., T], *arrays: Array) -> Iterator[T]:
-    """What `work` makes of each block of `arrays`, which have one shape, in their order.
+    """The results of `work` for each block of `arrays`, in order; all arrays have one shape.
 
-    It is called with the index of the block's first element and flat pieces of about BLOCK elements,
-    views where the memory allows. One thread: several wait for the interpreter's lock between steps as
-    short as these, and took as long on 16 cores.
+    `work` is called with the index of the block's first element and with flat pieces of about BLOCK
+    elements, which are views where the memory layout allows it. There is a single thread: several would
+    wait for the interpreter's lock between steps as short as these, and took as long on 16 cores.
     """
     row = max(1, arrays[0][:1].size)
     rows = max(1, BLOCK // row)
@@ -31,10 +31,10 @@ _kept: dict[tuple[str, int], Array] = {}
 
 
 def scratch(dtype: str, size: int, count: int) -> list[Array]:
-    """`count` arrays of `size` elements, uninitialised, which the next call gives again.
+    """`count` uninitialised arrays of `size` elements; the next call returns the same memory.
 
-    A worker's fresh memory is filled with a byte, and again when it is freed, so to allocate an array
-    for every step of every block would cost as much as what is computed in them.
+    A worker's fresh memory is filled with a byte, and filled again when it is freed. So an array for
+    every step of every block would cost as much as the computation in it.
     """
     arrays = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""How a network is run, and which two ways are compared: setups and comparisons, built in and own."""
+"""How networks are run, and which of these ways are compared: setups and comparisons."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORKER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
 
 @dataclass(frozen=True)
 class OtherFiles:
-    """The files of another model of the same network, as the spec names them: relative to it."""
+    """The files of another model of the same network, relative to the spec that names them."""
 
     param: str
     bin: str
@@ -38,8 +38,8 @@ class OtherFiles:
 class Setup:
     """A device, a precision, and further ncnn options by name.
 
-    `model`: the files that are run in place of the spec's own. `worker`: the name of the worker that
-    runs the network, another ncnn or another machine; None: the ncnn of this one.
+    `model`: files that are run in place of the spec's own. `worker`: the name of the declared worker
+    that runs the network, with another ncnn or on another machine; None for the ncnn of this machine.
     """
 
     device: str = "cpu"
@@ -54,7 +54,7 @@ class Setup:
 
     @property
     def device_index(self) -> int:
-        """Which of Vulkan's devices, where it is on Vulkan."""
+        """The index of the Vulkan device; None if the setup is not on Vulkan."""
         return int(self.device.partition(":")[2] or 0)
 
     @property
@@ -76,7 +76,8 @@ CPU_FP32 = Setup()
 class Comparison(ABC):
     """A reference, and what is compared with it. Each kind of comparison is a class of its own.
 
-    `kind` is the name that the worker knows it by. `candidate`: the setup that is judged, where one is.
+    `kind` is the name by which the worker knows it. `candidate`: the setup that is judged, if there is
+    one.
     """
 
     name: str
@@ -120,12 +121,12 @@ class Comparison(ABC):
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The names of the workers that its networks run on, if not on this machine's own ncnn."""
+        """The names of the workers that its networks run on; none if all run on this machine's ncnn."""
         setups = [self.reference] if self.candidate is None else [self.reference, self.candidate]
         return tuple(dict.fromkeys(setup.worker for setup in setups if setup.worker is not None))
 
     def on(self, worker: str) -> Comparison:
-        """The same comparison, with both networks run on `worker`."""
+        """The same comparison with both networks run on `worker`."""
         candidate = None if self.candidate is None else replace(self.candidate, worker=worker)
         name = f"{self.name}-on-{worker}"
         return replace(
@@ -148,7 +149,7 @@ class Pair(Comparison):
 class OtherModel(Pair):
     """Like `Pair`, with a candidate that runs other files: optimized, converted or exported anew.
 
-    Its layers are counterparts of the spec's, so masks by the names of those would not fit it.
+    Its layers are counterparts of the spec's layers, so masks by the names of those do not fit it.
     """
 
     masks_can_fix = False
@@ -170,7 +171,7 @@ class Fp16Range(Comparison):
 
 
 class Golden(Comparison):
-    """Outputs against those that the original framework computed from the same inputs."""
+    """Compares outputs with those that the original framework computed from the same inputs."""
 
     kind = "golden"
     of_recordings = True
@@ -184,7 +185,7 @@ class Golden(Comparison):
 
     @staticmethod
     def of(comparison: Comparison) -> Golden:
-        """The other model that `comparison` runs against the same recordings."""
+        """The golden comparison of the other model that `comparison` runs, with the same recordings."""
         return Golden(f"{RECORDED}-{comparison.name}", CPU_FP32, comparison.candidate)
 
 

@@ -1,7 +1,8 @@
-"""Detections: rows of class, score and box, as many as pass a threshold, in the order of their scores.
+"""Compares lists of detections: rows of class, score and box that pass a threshold, ordered by score.
 
-Two runs of a detector find the same things and may list them otherwise: equal scores swap, and a score
-or an overlap near a threshold comes down on the other side of it. So rows are matched, and compared.
+Two runs of a detector find the same objects and may list them differently: rows with equal scores swap
+places, and a score or an overlap close to a threshold falls on its other side. So rows are matched
+first, and then compared.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ MOST_DECIDED = 0.05
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a detector keeps: scores from `score` on, boxes that overlap no better one by more than
-    `overlap` (intersection over union), and of those the best `most`."""
+    """What a detector keeps: scores of at least `score`, and at most `most` boxes, the best ones.
+
+    A box is dropped if it overlaps a better one by more than `overlap` (intersection over union).
+    """
 
     score: float
     overlap: float
@@ -41,10 +44,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a comparison of detections measured. `metrics` are of the rows that both sides have.
+    """What a comparison of detections measured. `metrics` cover the rows that both sides have.
 
-    `missing` are in the reference alone, `extra` in the candidate alone; `decided` of both would be on
-    both sides with other thresholds: their scores, or overlaps with other boxes, are that near.
+    `missing` rows are in the reference alone, `extra` ones in the candidate alone. `decided` counts
+    those of both that slightly other thresholds would put on both sides: so close to them are their
+    scores, or their overlaps with other boxes.
     """
 
     metrics: Metrics
@@ -56,7 +60,7 @@ class Detections:
 
     @property
     def thresholds_decide(self) -> bool:
-        """Whether there are rows on one side alone, few of them, and all near a threshold."""
+        """Whether only a few rows are on one side alone, and all of them are close to a threshold."""
         alone = self.missing + self.extra
         few = max(2.0, MOST_DECIDED * max(self.reference, self.candidate))
         return 0 < alone == self.decided and alone <= few
@@ -79,11 +83,11 @@ def match(
     thresholds: Thresholds,
     found: Array | None = None,
 ) -> Detections:
-    """Compare arrays of shape (n, 6). An array of any other shape has nothing detected.
+    """Compare arrays of shape (n, 6). An array of any other shape holds no detections.
 
-    A box is off by a share of its larger side, a score by one of 0.5; classes are the same or not.
-    `found`: all boxes of the reference, also those that better ones suppress. Of boxes that overlap and
-    have one score, either may be listed.
+    A box is off by a share of its larger side, a score by a share of 0.5; classes are equal or not.
+    `found`: all boxes of the reference, including those that better ones suppress. Of boxes that
+    overlap and have the same score, either may be listed.
     """
     ours, theirs = (_rows(array) for array in (candidate, reference))
     pairs = _pairs(ours, theirs, (2.0 * tolerance.scaled, FARTHEST))
@@ -123,11 +127,11 @@ def _swapped(
     tolerance: Tolerance,
     thresholds: Thresholds,
 ) -> int:
-    """How many of our rows are listed in place of others with the same score, which they overlap.
+    """The number of our rows listed in place of rows that they overlap and that have the same score.
 
-    0 unless that is all: each row that is missing overlaps one of those that are extra and is no better,
-    each that is extra overlaps a missing one, and was found by the reference as well. One may stand for
-    several.
+    It is 0 unless this explains everything: each missing row overlaps an extra one and is no better,
+    and each extra row overlaps a missing one and was found by the reference as well. One row may stand
+    for several.
     """
     missing = theirs[[i for i in range(len(theirs)) if i not in pairs]]
     extra = ours[sorted(set(range(len(ours))) - set(pairs.values()))]
@@ -149,13 +153,13 @@ def _rows(array: Array) -> Array:
 
 
 def _sizes(rows: Array) -> Array:
-    """The larger side of each box."""
+    """The length of the larger side of each box."""
     sides: Array = np.abs(rows[:, 4:] - rows[:, 2:4]).max(1, initial=0.0)
     return np.maximum(sides, np.finfo(np.float32).tiny)
 
 
 def _pairs(ours: Array, theirs: Array, within: Sequence[float]) -> dict[int, int]:
-    """Our row for each of theirs that has one: the nearest `within` a distance, or else the next."""
+    """For each of their rows, our row: the nearest `within` a distance, else the next in order."""
     pairs: dict[int, int] = {}
     free = np.ones(len(ours), bool)
     sizes = _sizes(theirs)
@@ -208,7 +212,7 @@ _NOTHING = Metrics(
 def _near_threshold(
     row: Array, others: Array, among: Array, thresholds: Thresholds, scaled: float
 ) -> bool:
-    """Whether a small error keeps `row`, one of `among`, from being one of the `others` too."""
+    """Whether only a small error keeps `row`, one of `among`, from being one of the `others` too."""
     if not (np.isfinite(row).all() and np.isfinite(others).all()):
         return False
     if row[1] <= thresholds.score + scaled:
@@ -219,21 +223,21 @@ def _near_threshold(
 
 
 def _is_suppressed(row: Array, others: Array, thresholds: Thresholds, scaled: float, tie: float) -> bool:
-    """Whether `row` overlaps one of `others` whose score is no worse, or worse by a `tie` at most."""
+    """Whether `row` overlaps one of `others` whose score is no less, or less by at most `tie`."""
     better = others[others[:, 1] >= row[1] - tie]
     # an error of `scaled` times a side changes the overlap by twice as much
     return bool((_overlaps(row, better) >= thresholds.overlap - 2.0 * scaled).any())
 
 
 def _is_of_another_class(row: Array, alone: Array, scaled: float) -> bool:
-    """Whether one of the rows that are `alone` on the other side is `row` but for its class."""
+    """Whether one of the rows `alone` on the other side equals `row` except for its class."""
     far = np.abs(alone[:, 2:] - row[2:]).max(1, initial=0.0)
     same = (far <= scaled * _sizes(row[None])[0]) & (np.abs(alone[:, 1] - row[1]) <= scaled)
     return bool(same.any())
 
 
 def _overlaps(row: Array, rows: Array) -> Array:
-    """Intersection over union of a box and others."""
+    """The intersection over union of one box with each of the others."""
     low, high = np.maximum(row[2:4], rows[:, 2:4]), np.minimum(row[4:], rows[:, 4:])
     shared = np.maximum(high - low, 0.0).prod(1)
     areas = [np.abs(r[..., 4:] - r[..., 2:4]).prod(-1) for r in (row, rows)]

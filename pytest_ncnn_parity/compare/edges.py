@@ -1,8 +1,9 @@
-"""Forgives a few elements out of tolerance on the steep edges of a map, where they are rounding.
+"""Accepts a few elements out of tolerance on the steep edges of a map, where they are rounding.
 
-Where a network draws a sharp line between 0 and 1, a logit's last digits move the line by a fraction
-of a pixel. In fp16 a text detector has up to 2 of 1,000 pixels off by up to 0.21 for that, all of them
-beside one of another value altogether, and its signal is 37 dB or more above the error.
+Where a network draws a sharp line between 0 and 1, the last digits of a logit move that line by a
+fraction of a pixel. This is why a text detector in fp16 has up to 2 of 1,000 pixels off by up to 0.21.
+All of them lie beside a pixel of a very different value, and the signal is 37 dB or more above the
+error.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def with_edges_forgiven(
     scale: Scale,
     is_map: bool,
 ) -> Metrics:
-    """`metrics` as agreeing, with a word on it, where no more than a few elements are a little off.
+    """`metrics` as agreeing, with a remark, if only a few elements are a little out of tolerance.
 
-    `share` of the tolerance may be so anywhere, `edges` of it on the edges of a map (c, h, w).
+    A share of `share` elements may be anywhere, and a share of `edges` on the edges of a map (c, h, w).
     """
     is_map = is_map and reference.ndim == 3 and min(reference.shape[1:]) >= LEAST_SIDE
     share = max(tolerance.share, tolerance.edges if is_map else 0.0)
@@ -62,7 +63,7 @@ def with_edges_forgiven(
 
 
 def _in_words(tolerance: Tolerance, is_map: bool) -> str:
-    """What `with_edges_forgiven` lets pass."""
+    """What `with_edges_forgiven` accepts, in words."""
     some = [f"share {tolerance.share:g} of the elements anywhere"] if tolerance.share else []
     if is_map and tolerance.edges > tolerance.share:
         some.append(f"share {tolerance.edges:g} of the elements on edges of the map")
@@ -70,7 +71,7 @@ def _in_words(tolerance: Tolerance, is_map: bool) -> str:
 
 
 def _on_edges(candidate: Array, reference: Array, budget: Array) -> bool:
-    """Whether each element out of tolerance is between its neighbours' values, widened by tolerance."""
+    """Whether each element out of tolerance lies between its neighbours, give or take that."""
     padded = np.pad(reference, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = sliding_window_view(padded, (3, 3), axis=(1, 2))
     over = np.abs(candidate - reference) > budget

@@ -1,7 +1,7 @@
 """The limits of IEEE 754 binary16, the format behind every fp16 setup.
 
-A module of its own, though a small one: diagnosis, reports and the worker need these numbers, and
-nothing else of what is compared here.
+This is a module of its own because diagnosis, reports and the worker need these numbers and nothing
+else of `compare`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What rounding to int8 does: to single values one step, and to a whole network's outputs what adds up.
+"""What rounding to int8 does: a step in single values, and in a network's outputs what adds up of these.
 
-Where a value lies between two steps, the last bits of a float decide which it becomes. Layer by layer
-that is a step here and there. Behind dozens of layers every output has moved a little, on a CPU that
-computes in another order as on any device.
+Where a value lies between two steps, the last bits of a float decide which one it becomes. In a single
+layer that is a step here and there. Behind dozens of layers every output has moved a little, on any
+device, and on the same CPU if it adds up in another order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MOVED_BY = 2.0**-12
 def with_steps_forgiven(
     metrics: Metrics, candidate: Array, reference: Array, tolerance: Tolerance
 ) -> Metrics:
-    """`metrics` of int8 arrays as agreeing, where no more than a few elements are off, by one step."""
+    """`metrics` of int8 arrays as agreeing, if only a few elements are off, each by one step."""
     if tolerance.steps:
         allowed = f"share {tolerance.steps:g} of the int8 values, or one of them, off by one step"
         metrics = replace(metrics, also_allowed=allowed)
@@ -53,18 +53,18 @@ def with_steps_forgiven(
 
 
 def rounded_to_int8(array: Array, scale: float) -> Array:
-    """What ncnn makes of `array`, fp32, by way of int8 and back (src/layer/quantize.cpp)."""
+    """`array`, fp32, as ncnn rounds it to int8 and converts it back (src/layer/quantize.cpp)."""
     scaled = array * np.float32(scale)
     steps = np.clip(np.trunc(scaled + np.copysign(np.float32(0.5), scaled)), -LARGEST, LARGEST)
     return np.ascontiguousarray(steps / np.float32(scale), np.float32)
 
 
 def loss(candidate: Array, reference: Array, scale: float | None = None) -> Loss:
-    """Compare a layer's output, float32 of any shape, channels first, with that in floats.
+    """Compare a layer's output, float32 of any shape with channels first, with the output in floats.
 
-    `scale`: by which its readers make int8 of it, as it was given to them. What that rounding loses is
-    theirs, and is taken off: both errors add up as squares, for that of a uniform quantizer is not
-    correlated with what comes in (Widrow, 1961).
+    `scale`: the scale by which its readers convert it to int8, if it was given to them in int8. The
+    loss of that rounding belongs to the readers and is subtracted: both errors add up as squares,
+    because the error of a uniform quantizer is not correlated with its input (Widrow, 1961).
     """
     channels = reference.shape[0] if reference.ndim > 1 else 1
     right = reference.astype(np.float64).reshape(channels, -1)
@@ -80,14 +80,14 @@ def loss(candidate: Array, reference: Array, scale: float | None = None) -> Loss
 
 
 def decibels(signal: float, noise: float) -> float:
-    """How many times larger a signal's square sum is than that of the noise."""
+    """The ratio of a signal's sum of squares to that of the noise, in dB."""
     if not noise > 0.0:
         return math.nan if math.isnan(noise) else math.inf
     return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
 
 
 def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics:
-    """`metrics` of a layer in int8, which agrees if its own loss is allowed; `used` is its share."""
+    """`metrics` of an int8 layer, which agrees if its own loss is allowed; `used` is its share."""
     least = tolerance.sqnr_db
     if least is None or metrics.nan or metrics.inf:
         return metrics
@@ -109,7 +109,7 @@ def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics
 
 
 def _used(decibels: float, least: float) -> float:
-    """The root mean square of an error as a share of what `least`, in dB, allows."""
+    """The root mean square of an error as a share of what is allowed at `least` dB."""
     if math.isnan(decibels) or decibels == -math.inf:
         return math.inf
     return float(10.0 ** ((least - decibels) / 20.0))
@@ -119,7 +119,8 @@ def _used(decibels: float, least: float) -> float:
 class OwnMoves:
     """How far an output moves on the CPU itself for no reason but rounding.
 
-    `scaled` and `sqnr_db` as `Metrics` have them: the largest, and the least, of all that was tried.
+    `scaled` and `sqnr_db` are those of `Metrics`: the largest and the least, respectively, over all
+    runs.
     """
 
     scaled: float
@@ -141,7 +142,7 @@ class OwnMoves:
         return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
 
     def _in_words(self, tolerance: Tolerance) -> str:
-        """What `forgiving` lets pass."""
+        """What `forgiving` accepts, in words."""
         most = min(MOST_MOVED, MOST_ELEMENT * self.scaled)
         least = self.sqnr_db - 20.0 * math.log10(tolerance.moves)
         return (
@@ -160,6 +161,6 @@ def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves:
 
 
 def moved(array: Array, draw: int) -> Array:
-    """`array` with each element moved by MOVED_BY of itself, up or down by chance."""
+    """`array` with each element moved by MOVED_BY of itself, up or down at random."""
     signs = np.random.default_rng((2, draw)).choice([-1.0, 1.0], array.shape)
     return (array * (1.0 + MOVED_BY * signs)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Compares one value with its reference by all that is known of that value. Runs nothing."""
+"""Compares one value with its reference by everything that is known about it. Runs nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def judge(
     nature: Nature = UNKNOWN,
     whole: bool = False,
 ) -> Metrics:
-    """Compare arrays of one shape. `whole`: outputs of a whole network, and not of a layer alone."""
+    """Compare arrays of one shape. `whole`: they are outputs of a whole network, not of one layer."""
     if nature.integers:
         return replace(compare(candidate, reference, Tolerance()), integers=True)
     if nature is UNKNOWN and not whole:
@@ -45,8 +45,10 @@ def judge(
 def _with_sums(
     metrics: Metrics, candidate: Array, reference: Array, tolerance: Tolerance, along: int | None
 ) -> Metrics:
-    """Probabilities that sum to one are off by no more than `scaled` in all: of 4,096 equal ones each is
-    2.4e-4, and all may be wrong by as much with no error above 0.05."""
+    """Probabilities that sum to one may be off by no more than `scaled` in total.
+
+    Each of 4,096 equal ones is 2.4e-4; all could be wrong by as much with no single error above 0.05.
+    """
     if not np.isfinite(metrics.max_abs):
         return metrics
     off = np.nansum(np.abs(candidate.astype(np.float64) - reference), along)

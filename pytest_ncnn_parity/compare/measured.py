@@ -1,4 +1,4 @@
-"""The result of comparing two arrays. Free of numpy, which the parent process never imports."""
+"""The result of comparing two arrays. Without numpy, which the parent process never imports."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CHANNELS_BELOW = 5.0
 class Metrics:
     """What a comparison measured. All statistics are float64; errors are in the blob's own units.
 
-    `nan` and `inf` count elements that are so in the candidate and not in the reference.
-    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). NaN or inf where
-    the other side has something else makes the errors infinite and the cosine NaN; where both sides
-    have the same, the statistics leave it out. Each absmax covers the finite elements of its side.
-    `least_scaled` is the least `scaled` that, with the atol and rtol given, lets every element pass.
-    `used` is the largest error of an element as a share of its tolerance: 1 is all of it, inf where no
-    share allows it. The conditions on the whole array do not enter into it; but of a layer in int8 it is
-    the root mean square of what it loses as a share of what it may lose.
+    `nan` and `inf` count the elements that have this value in the candidate but not in the reference.
+    `scaled` is max|c - r| / max|r|; `sqnr_db` is 10 log10(sum r^2 / sum (c - r)^2). If one side has NaN
+    or inf where the other has something else, the errors are infinite and the cosine is NaN; where both
+    have the same, the statistics leave that element out. Each absmax covers the finite elements of its
+    side. `least_scaled` is the smallest `scaled` with which every element passes, given the atol and
+    rtol. `used` is the largest error of an element as a share of its tolerance: 1 is all of it, and inf
+    means that no share allows it. The conditions on the whole array do not enter into it. For an int8
+    layer it is instead the root mean square of the layer's loss as a share of the loss that is allowed.
     """
 
     agrees: bool
@@ -51,14 +51,15 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a layer in int8 loses, as signal to noise in dB: of all it gives, and of half its channels.
+    """What an int8 layer loses, as signal to noise in dB: of its whole output, and by channel.
 
-    `channels_db` is the median of the channels; where an output has none it is that of all.
+    `channels_db` is the median over the channels; for an output without channels it is that of the
+    whole.
     """
 
     sqnr_db: float
     channels_db: float
 
     def allowed(self, least: float) -> bool:
-        """Whether it is no more than `least`, in dB, allows."""
+        """Whether the loss is no more than is allowed at `least` dB."""
         return self.sqnr_db >= least and self.channels_db >= least - CHANNELS_BELOW

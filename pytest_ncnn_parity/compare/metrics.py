@@ -1,4 +1,4 @@
-"""Two arrays and a tolerance -> metrics. Pure numpy; values that disagree raise nothing."""
+"""Computes metrics from two arrays and a tolerance. Pure numpy; values that disagree raise nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def compare(
 ) -> Metrics:
     """Compare float arrays of one shape, element by element and as a whole.
 
-    `scale` is what the tolerance's `scaled` is a share of: a number, or an array that broadcasts to the
-    arrays' shape; without one, the largest reference value. Arrays of different shapes, or without
-    elements, are a ValueError: nothing was compared.
+    The tolerance's `scaled` is a share of `scale`: a number, or an array that broadcasts to the arrays'
+    shape; by default, the largest magnitude in the reference. Arrays of different shapes or without
+    elements raise ValueError, because nothing would be compared.
     """
     if not reference.size:
         raise ValueError("no elements to compare")
@@ -42,9 +42,9 @@ def compare(
 
 
 def agrees_but_for_inf(candidate: Array, reference: Array, tolerance: Tolerance) -> bool:
-    """Whether all agrees, save that the candidate holds inf in place of finite values of its sign.
+    """Whether all agree, except that the candidate has inf in place of finite values of that sign.
 
-    Arrays of different shapes do not.
+    Arrays of different shapes do not agree.
     """
     if candidate.shape != reference.shape:
         return False
@@ -53,9 +53,9 @@ def agrees_but_for_inf(candidate: Array, reference: Array, tolerance: Tolerance)
 
 
 def agrees_but_for_ends(candidate: Array, reference: Array, tolerance: Tolerance) -> bool:
-    """Whether all agrees, save where both have values of one sign near fp32's end, or inf.
+    """Whether all agree, except where both have values of one sign near the end of fp32, or inf.
 
-    Such values are no scale of the others. Arrays of different shapes do not agree.
+    Such values are left out of the scale of the others. Arrays of different shapes do not agree.
     """
     if candidate.shape != reference.shape:
         return False
@@ -80,7 +80,7 @@ class _Statistics:
 
     @staticmethod
     def of_block(start: int, candidate: Array, reference: Array) -> _Statistics:
-        """Those of one block, whose first element has the index `start`."""
+        """The statistics of one block, whose first element has the index `start`."""
         stats = _Statistics()
         c, r, d = scratch("float64", reference.size, 3)
         np.copyto(c, candidate)
@@ -107,7 +107,7 @@ class _Statistics:
         return stats
 
     def add(self, block: _Statistics) -> None:
-        """Take in what comes behind."""
+        """Include the block that follows."""
         self.rr += block.rr
         self.dd += block.dd
         self.cc += block.cc
@@ -197,8 +197,8 @@ def _judge(
 class _OverBudget:
     """How many finite pairs exceed their tolerance; the flat index and the size of the largest excess.
 
-    `used`: the largest error as a share of its own tolerance; the largest excess may be elsewhere.
-    `least`: the `scaled` that lets all of them pass.
+    `used`: the largest error as a share of its own tolerance, which may be that of another element.
+    `least`: the `scaled` with which all of them pass.
     """
 
     count: int
@@ -257,7 +257,7 @@ _ROUNDING = 4.0 * np.finfo(np.float64).eps
 
 
 def _least(missing: float, largest: float, absmax: float) -> float:
-    """The `scaled` that makes up for `missing`; a little more, so that rounding does not undo it."""
+    """The `scaled` that makes up for `missing`, slightly increased so that rounding does not undo it."""
     if missing <= 0.0:
         return 0.0
     return _ratio(missing + _ROUNDING * largest, absmax)

@@ -1,4 +1,4 @@
-"""What is known of a value before it is compared: its natural scale, and which parts it is made of."""
+"""What is known of a value before it is compared: its natural scale, and its parts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Nature:
-    """How a value was computed, as far as that decides what its error is measured by.
+    """How a value was computed, as far as this decides how its error is measured.
 
-    `unit` is the natural scale of all of it: 1 of a probability, however small its values are; 0
-    where there is none. A value that several layers made side by side has `parts`: an integer for each
-    element, of a shape that broadcasts to the value's, and a natural scale for each such integer in
-    `units`. `sums_to_one`: probabilities that add up to 1 along the axis `along`; of copies that axis is
-    not known (None), but their total is. `integers`: whole numbers, of whatever type; they
-    are right or wrong, and not near. `gate`: of a value times a probability, the unit of each element.
+    `unit` is the natural scale of the whole value: 1 for a probability, however small it is; 0 if there
+    is none. If several layers produced the value side by side, `parts` has an integer for each element,
+    in a shape that broadcasts to the value's, and `units` has a natural scale for each such integer.
+    `sums_to_one`: probabilities that add up to 1 along the axis `along`; for copies that axis is not
+    known (None), but their total is. `integers`: whole numbers of any type, which are right or wrong,
+    never close. `gate`: for a value multiplied by a probability, the unit of each element.
     """
 
     unit: float = 0.0

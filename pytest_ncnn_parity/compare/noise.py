@@ -1,8 +1,9 @@
 """How far a layer's own output moves when its inputs move by one unit in the last place.
 
-Terms that cancel leave a small result with the rounding of large ones: a Convolution over a flat grey
+Where terms cancel, a small result has the rounding error of large terms: a Convolution over a flat grey
 picture is off by its own size in fp16, on any device, and nothing is wrong. A fault is far above that:
-a Softmax over 6,625 classes whose sum is kept in fp16 by a factor of 55, one over 4,096 by 1e5.
+by a factor of 55 in a Softmax over 6,625 classes whose sum is kept in fp16, and of 1e5 in one over
+4,096.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ LEAST_SLICE = 16  # a slice with fewer elements is not judged by itself
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What an error is against the reference's own moves.
+    """The size of an error in relation to the reference's own moves.
 
-    `moves`: the root mean square of those where the error is out of tolerance; `factor`: of the error
-    over it, in the channel or row where that is largest; `own`: of what an element is off beyond its
-    tolerance over its own moves, where that is largest. `explains`: within the bounds above.
+    `moves`: the root mean square of the moves, where the error is out of tolerance. `factor`: the root
+    mean square of the error divided by that of the moves, in the channel or row where this is largest.
+    `own`: for the worst element, its excess over the tolerance divided by its own moves. `explains`:
+    all are within the bounds above.
     """
 
     explains: bool
@@ -68,19 +70,19 @@ class Conditioning:
     own: float
 
     def is_inherent(self, metrics: Metrics) -> bool:
-        """Whether a whole run in 16 bits is nearly right, and off by what rounding alone makes."""
+        """Whether a run of the whole network in 16 bits is nearly right, and off only by rounding."""
         if not self.explains or self.own > MOST_OWN:
             return False
         by_rounding = self.factor <= MOST_IN_16_BITS and _is_slightly_off(metrics)
         return by_rounding or (self.factor <= MOST_SCATTERED and _is_off_here_and_there(metrics))
 
     def excused(self, metrics: Metrics) -> Metrics:
-        """`metrics` of an error that is explained: what it uses is its share of the bound."""
+        """`metrics` of an error that is explained: `used` becomes its share of the bound."""
         return replace(metrics, agrees=True, used=self.factor / MOST_OVERALL, failed=())
 
 
 def is_nearly_right(metrics: Metrics) -> bool:
-    """Whether the whole of a value is right though a few elements are a little out of tolerance."""
+    """Whether the value as a whole is right, although a few elements are slightly out of tolerance."""
     return _is_slightly_off(metrics) or _is_off_here_and_there(metrics)
 
 
@@ -99,9 +101,9 @@ NO_EXCUSE = Conditioning(False, 0.0, float("inf"), float("inf"))
 
 
 def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
-    """`array` with each element moved by a unit in the last place of `half`, up or down by chance.
+    """`array` with each element moved by a unit in the last place of `half`, up or down at random.
 
-    By chances of its own for each `name`: that two values move alike would hide that they cancel.
+    The directions depend on `name`: if two values moved alike, it would not show that they cancel.
     """
     seed = (1, draw, zlib.crc32(name.encode("utf-8", "surrogatepass")))
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], array.shape)
@@ -111,7 +113,7 @@ def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
 
 
 class Moves:
-    """Gathers the reference's results for moved inputs; `still` is its result for the unmoved ones."""
+    """Collects the reference's results for moved inputs; `still` is its result for the unmoved ones."""
 
     def __init__(self, still: Array) -> None:
         self._still = still.astype(np.float64)
@@ -119,10 +121,11 @@ class Moves:
         self._draws = 0
 
     def repeats(self, again: Array) -> bool:
-        """Whether a run on the same values gives the same bits: of what does not, moves are no measure.
+        """Whether `again`, from the same values, has the same bits; otherwise moves measure nothing.
 
-        To be asked after the moved runs: a kernel that reads memory which nobody wrote may find there
-        what its last run left, and differs only once other values have been through that memory.
+        This is to be checked after the moved runs. A kernel that reads memory nobody wrote may find
+        there what its last run left, and differs only once other values have passed through that
+        memory.
         """
         return np.array_equal(self._still, again, equal_nan=True)
 
@@ -135,10 +138,10 @@ class Moves:
     def against(
         self, candidate: Array, reference: Array, tolerance: Tolerance, scale: Scale
     ) -> Conditioning:
-        """Whether what is out of tolerance is within a multiple of these moves, everywhere.
+        """Whether everything out of tolerance is within a multiple of these moves.
 
-        As a whole, in each channel or row, and in each element: that one channel cancels excuses no
-        other. What is not finite is never excused.
+        This holds for the whole, for each channel or row, and for each element: terms that cancel in
+        one channel excuse no other. Values that are not finite are never excused.
         """
         with np.errstate(invalid="ignore"):
             error = np.abs(candidate.astype(np.float64) - reference)
@@ -157,7 +160,7 @@ class Moves:
 
 
 def _factor(error: Array, squares: Array, over: Array) -> float:
-    """The root mean square of the error over that of the moves: the most of any slice with errors."""
+    """The root mean square of the error over that of the moves, in the slice where this is largest."""
     slices = [(np.square(error).mean(), squares.mean())]
     others = tuple(range(1, error.ndim))
     if others and error[0].size >= LEAST_SLICE:

@@ -1,7 +1,7 @@
-"""What an error is measured by: the largest value of a blob, of a part, of a row, or a natural scale.
+"""The scale of an error: the largest value of a blob, of a part, or of a row, or a natural scale.
 
-A tolerance's `scaled` is a share of a scale. Of an image's pixels it is the largest value. Boxes in
-pixels beside scores from 0 to 1 have one each: by a common one, no error of a score would ever count.
+A tolerance's `scaled` is a share of a scale. For the pixels of an image it is the largest value. Boxes
+in pixels beside scores from 0 to 1 have a scale each: by a common one, no error of a score would count.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DETECTED = 0.08  # a row that is off by this share is red in every precision who
 def scale_of(reference: Array, nature: Nature, scaled: float, whole: bool) -> Scale:
     """The scale of each element of `reference`: a number, or an array that broadcasts to its shape.
 
-    `whole`: an output of a whole network, whose rows are looked at. `scaled`: the tolerance's share.
+    `whole`: an output of a whole network, whose rows are examined. `scaled`: the tolerance's share.
     """
     scale = _without_gate(reference, nature, scaled, whole)
     return scale if nature.gate is None else np.maximum(scale, GATE_UNIT * nature.gate)
@@ -57,7 +57,7 @@ def _without_gate(reference: Array, nature: Nature, scaled: float, whole: bool) 
 
 
 def _by_part(size: Array, largest: float, nature: Nature, scaled: float, whole: bool) -> Array:
-    """Each part's own largest value, and nearer to that of each row where rows are in other units."""
+    """Each part's largest value; where rows are in different units, one nearer to each row's largest."""
     assert nature.parts is not None
     labels = nature.parts
     share = OUTPUT_UNIT if whole else LAYER_UNIT
@@ -84,7 +84,7 @@ def _by_part(size: Array, largest: float, nature: Nature, scaled: float, whole: 
 
 
 def _row_axis(scales: Array, units: Array) -> int | None:
-    """The short axis along which values are in other units, if there is one."""
+    """The short axis along which values are in different units, if there is one."""
     axes = [
         axis
         for axis in range(scales.ndim)
@@ -102,7 +102,10 @@ def _apart(scales: Array, axis: int) -> bool:
 
 
 def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:
-    """Rows of one layer that are orders of magnitude apart: of a matrix along either axis; channels."""
+    """The scale of a single layer's rows whose sizes are orders of magnitude apart.
+
+    In a matrix rows may lie along either axis; otherwise they are the channels.
+    """
     for axis in (0, 1)[: 2 if size.ndim == 2 else 1]:
         if not 1 < size.shape[axis] <= MOST_ROWS or size.size // size.shape[axis] < LEAST_ROW:
             continue
@@ -116,10 +119,10 @@ def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:
 
 
 def _slack(scaled: float) -> float:
-    """By how much a row's own largest value may be exceeded and an error of DETECTED still be seen."""
+    """How far a row's scale may exceed its largest value while an error of DETECTED still shows."""
     return min(MOST_SLACK, max(1.0, DETECTED / scaled)) if scaled else 1.0
 
 
 def _reach(scaled: float) -> float:
-    """How much smaller than its part a row's scale may be: where `scaled` is small, the part's does."""
+    """How much smaller than its part's a row's scale may be; a small `scaled` needs no smaller one."""
     return max(1.0, 200.0 * scaled)

@@ -1,6 +1,6 @@
-"""Forgives a few scattered elements of an output behind int8, where all around them is right.
+"""Accepts a few scattered elements of an output behind int8 layers, if everything around them is right.
 
-Behind dozens of layers in int8 some elements have moved by more than half of the largest value though
+Behind dozens of int8 layers some elements have moved by more than half of the largest value although
 the output as a whole agrees: the size of a box in a place without an object, which nobody reads.
 """
 
@@ -33,11 +33,11 @@ def with_scattered_forgiven(
     scale: Scale,
     nature: Nature,
 ) -> Metrics:
-    """`metrics` of an output as agreeing, where no more than a share of `scattered` is out of tolerance.
+    """`metrics` of an output as agreeing, if at most a share of `scattered` is out of tolerance.
 
-    Each row or channel with such an element must have the `sqnr_db` of the tolerance by itself: in a map
-    of scores that lost its few peaks little is off, but what there was is gone. A probability, which
-    decides, is never forgiven.
+    Each row or channel with such an element must reach the tolerance's `sqnr_db` on its own: a map of
+    scores that lost its few peaks is off in few elements, but everything in it is gone. Probabilities,
+    which decide, are never accepted so.
     """
     least = tolerance.sqnr_db
     if not tolerance.scattered or least is None or reference.ndim < 2:
@@ -65,7 +65,7 @@ def with_scattered_forgiven(
 
 
 def _decides(nature: Nature) -> Array:
-    """Where a value has a natural scale, as probabilities have; of a shape that broadcasts to it."""
+    """Where a value has a natural scale, as probabilities do; the shape broadcasts to its own."""
     if nature.parts is None:
         return np.asarray(nature.unit > 0.0)
     natural = [label for label, unit in nature.units.items() if unit > 0.0]
@@ -73,7 +73,7 @@ def _decides(nature: Nature) -> Array:
 
 
 def _in_words(tolerance: Tolerance, least: float) -> str:
-    """What `with_scattered_forgiven` lets pass."""
+    """What `with_scattered_forgiven` accepts, in words."""
     return (
         f"share {tolerance.scattered:g} of the elements, no probabilities, up to {MOST_OVER:g} times "
         f"beyond, in channels of sqnr {least:g} dB or more"

@@ -11,15 +11,15 @@ from pytest_ncnn_parity.compare.fp16 import FP16_TINIEST
 
 @dataclass(frozen=True)
 class Tolerance:
-    """An element agrees when |c - r| <= atol + rtol*|r| + scaled*max|r|.
+    """An element agrees if |c - r| <= atol + rtol*|r| + scaled*max|r|.
 
-    Where `scales` knows a better measure of an error than max|r|, that is used instead.
-    `cosine` (at least) and `sqnr_db` (at least, in dB) are further conditions on the whole array.
-    `share`: how many of all elements may exceed that, within bounds: see `edges`. So may `edges` of
-    them, but only on the steep edges of a map of probabilities, and `scattered` of them behind int8.
-    Of all int8 values a share of `steps` may be off by one step. An output behind int8 layers may be
-    off by `moves` times what it moves on the CPU itself: see `int8`.
-    `headroom`: by what factor a value must stay below 65504, where that is judged.
+    Where `scales` knows a better measure than max|r|, that is used. `cosine` (at least) and `sqnr_db`
+    (at least, in dB) are further conditions on the whole array. `share` is the share of all elements
+    that may exceed the tolerance, within bounds (see `edges`). `edges` is a further share that may do
+    so on the steep edges of a map of probabilities, and `scattered` one behind int8 layers. `steps` is
+    the share of int8 values that may be off by one step. `moves`: an output behind int8 layers may be
+    off by so many times what it moves on the CPU itself (see `int8`). `headroom`: the factor by which a
+    value must stay below 65504, where that is judged.
     """
 
     atol: float = 0.0
@@ -35,10 +35,10 @@ class Tolerance:
     headroom: float = 1.0
 
     def updated(self, given: Mapping[str, float]) -> Tolerance:
-        """This tolerance, with the values of `given` in place of its own.
+        """This tolerance with the values of `given` in place of its own.
 
-        One of atol, rtol, scaled replaces all three: the three are meant together, and a default
-        left standing beside it would loosen what the user tightened.
+        If one of atol, rtol and scaled is given, all three are replaced: they are meant together, and a
+        default that stayed beside the user's value would loosen it.
         """
         budget = {k: given[k] for k in ("atol", "rtol", "scaled") if k in given}
         further = {k: given[k] for k in ("cosine", "sqnr_db", "share", "headroom") if k in given}
@@ -51,7 +51,7 @@ _NO_BUDGET = dict.fromkeys(("atol", "rtol", "scaled", "edges", "scattered", "ste
 
 @dataclass(frozen=True)
 class Defaults:
-    """The tolerance of one layer fed with the reference's inputs, and of a whole network."""
+    """The tolerance of one layer fed with the reference's inputs, and that of a whole network."""
 
     layer: Tolerance
     output: Tolerance
@@ -150,7 +150,7 @@ OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
 
 
 def is_default(tolerance: Tolerance) -> bool:
-    """Whether no user asked for just this tolerance: then a noise floor may soften it."""
+    """Whether no user asked for exactly this tolerance; only then may a noise floor soften it."""
     whole = [tolerance for one in DEFAULTS.values() for tolerance in (one.layer, one.output)]
     defaults = (*whole, *OPERATORS.values())
     return tolerance in defaults

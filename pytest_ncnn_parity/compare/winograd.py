@@ -1,8 +1,9 @@
 """The largest values inside a convolution by winograd, as ncnn's Vulkan kernels compute it. Pure.
 
-A tile d of the input becomes V = B^T d B, a kernel g becomes U = G g G^T, their products are summed over
-the channels to M, and the outputs are A^T M A. U, V and M are stored in fp16. The matrices are those of
-src/layer/vulkan/convolution_vulkan.cpp and of its shaders, convolution_*winograd*_transform_*.comp.
+A tile d of the input becomes V = B^T d B, and a kernel g becomes U = G g G^T. Their products are summed
+over the channels to M, and the outputs are A^T M A. U, V and M are stored in fp16. The matrices are
+those of src/layer/vulkan/convolution_vulkan.cpp and of its shaders,
+convolution_*winograd*_transform_*.comp.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ class Tiles:
 
     @property
     def size(self) -> int:
-        """Of a tile's side, in outputs."""
+        """The side of a tile, in outputs."""
         return len(self.outputs)
 
     @cached_property
     def of_inputs(self) -> Array:
-        """What makes V of d, both flat."""
+        """The matrix that turns d into V, both flat."""
         return np.kron(self.inputs, self.inputs).astype(np.float32)
 
     @cached_property
     def of_outputs(self) -> Array:
-        """What makes outputs of M, both flat."""
+        """The matrix that turns M into outputs, both flat."""
         return np.kron(self.outputs, self.outputs).astype(np.float32)
 
 
@@ -92,7 +93,7 @@ TILES = {
 
 @dataclass(frozen=True)
 class Peak:
-    """A magnitude inside a layer, and what has it."""
+    """A magnitude inside a layer, and the name of what has it."""
 
     size: float = 0.0
     what: str = ""
@@ -104,11 +105,11 @@ class Peak:
 
 @dataclass(frozen=True)
 class Inside:
-    """What is inside a convolution by winograd.
+    """The largest magnitudes inside a convolution by winograd.
 
-    `stored`: the largest value that it stores on the way, whoever adds it up in whatever order.
-    `bound`: what no sum reaches in between, in whatever order its terms are added; a compiler is free to
-    choose one. It is computed, as sums over channels are, where it may reach the `limit` asked for.
+    `stored`: the largest value that is stored on the way, for any order of additions. `bound`: no
+    partial sum exceeds it, in whatever order the terms are added; the compiler chooses that order. It
+    is computed, like sums over channels, only where it may reach the `limit` in question.
     """
 
     stored: Peak
@@ -116,7 +117,7 @@ class Inside:
 
 
 def _kernels(weights: Array, tiles: Tiles) -> Array:
-    """U, (places, o, c)."""
+    """U, of shape (positions, outputs, channels)."""
     transformed: Array = np.einsum(
         "ia,ocab,jb->ijoc", tiles.weights, weights, tiles.weights, optimize=True
     )
@@ -125,7 +126,7 @@ def _kernels(weights: Array, tiles: Tiles) -> Array:
 
 
 def gain(weights: Array, side: int) -> float:
-    """How many times its largest input any value inside the convolution by `weights` can be."""
+    """How many times the largest input a value inside the convolution by `weights` may be."""
     tiles = TILES[side]
     inputs = np.abs(tiles.of_inputs).sum(1)
     sums = np.abs(_kernels(weights, tiles)).sum(2) * inputs[:, None]
@@ -135,11 +136,11 @@ def gain(weights: Array, side: int) -> float:
 def look_inside(
     values: Array, weights: Array, side: int, limit: float, arithmetic: bool = True
 ) -> Inside:
-    """What is inside the convolution of `values` (c, h, w), padded, by `weights` (o, c, 3, 3).
+    """The magnitudes inside the convolution of padded `values` (c, h, w) by `weights` (o, c, 3, 3).
 
-    `side`: of a tile, in outputs. What stays below `limit` need not be exact. `arithmetic`: sums are
-    added up in fp16, and not in fp32. What no output depends on, in tiles that are cut at an edge, does
-    not count; nor do the outputs themselves.
+    `side`: the side of a tile, in outputs. Whatever stays below `limit` need not be exact.
+    `arithmetic`: sums are added up in fp16, not in fp32. Values in tiles cut at an edge on which no
+    output depends do not count, nor do the outputs themselves.
     """
     tiles = TILES[side]
     kernels = _kernels(weights, tiles)
@@ -171,17 +172,17 @@ def look_inside(
 
 
 def _in_any_order(matrix: Array, terms: Array, sums: Array, used: Array) -> Array:
-    """What no part of a sum exceeds: the larger of its positive and of its negative terms together."""
+    """What no partial sum exceeds: the sum of all positive or of all negative terms."""
     sizes = np.tensordot(np.abs(matrix), np.abs(terms), 1)
     return (sizes + sums) / 2 * used.reshape(*used.shape[:1], *(1,) * (sums.ndim - used.ndim), -1)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some tiles: `tiles` and `transformed` are (places, channels, tiles), d and V.
+    """Some tiles: `tiles` and `transformed` are d and V, each (positions, channels, tiles).
 
-    `used` says of each place and tile whether an output depends on V there, `kept` of each place of the
-    outputs and tile whether there is one: (places, tiles), 1 or 0.
+    `used` is 1 where an output depends on V at a position of a tile, and `kept` is 1 where a tile has
+    an output at a position: both (positions, tiles), and otherwise 0.
     """
 
     tiles: Array
@@ -191,7 +192,7 @@ class _Block:
 
 
 def _blocks(values: Array, tiles: Tiles, outputs: int) -> Iterator[_Block]:
-    """The tiles of `values`, by their rows; at the edges they are filled up with 0."""
+    """The tiles of `values`, row by row; at the edges they are filled up with 0."""
     size, (count, height, width) = tiles.size, values.shape
     whole = size + 2
     down, across = -(-(height - 2) // size), -(-(width - 2) // size)
@@ -211,11 +212,11 @@ def _blocks(values: Array, tiles: Tiles, outputs: int) -> Iterator[_Block]:
 
 
 def _kept(size: int, outputs: int, count: int) -> Array:
-    """1 where a tile, of `count` along one side, has an output: (places, tiles)."""
+    """1 where a tile, one of `count` along a side, has an output: (positions, tiles)."""
     return (np.arange(size)[:, None] + size * np.arange(count) < outputs).astype(np.float32)
 
 
 def _of_places(kept: Array) -> Array:
-    """1 where an output depends on V: only the last output of a tile depends on the last place."""
+    """1 where an output depends on V: only the last output of a tile depends on the last position."""
     first = np.ones((len(kept) + 1, kept.shape[1]), np.float32)
     return np.concatenate([first, kept[-1:]])
