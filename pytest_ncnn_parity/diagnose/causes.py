@@ -1,6 +1,7 @@
-"""The table of causes: the name, the meaning and the remedy of each, and the rules that recognise it.
+"""The table of causes, each with its name, meaning and remedy, and the rules that recognise them.
 
-To add a cause, add a row to `CAUSES`, and one to `RULES` that reads the evidence of the worker's probes.
+To add a cause, add a row to `CAUSES`, and one to `RULES` that reads the evidence of the worker's
+probes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pytest_ncnn_parity.plan.cases import Case
 
 @dataclass(frozen=True)
 class Cause:
-    """`meaning` and `remedy` are what docs/causes.md says of it."""
+    """`meaning` and `remedy` are the texts of docs/causes.md."""
 
     name: str
     meaning: str
@@ -253,7 +254,7 @@ def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagno
 
 
 def _alone(failure: Failure) -> Diagnosis:
-    """Why it failed, from what was seen of itself."""
+    """Why it failed, judged by its own evidence."""
     for cause, rule in RULES:
         explanation = rule(failure)
         if explanation is not None:

@@ -1,4 +1,4 @@
-"""Rules for constants of a layer, parameters and weights, that fp16 does not keep."""
+"""Rules for constants of a layer, parameters and weights, that fp16 cannot hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_tri
 
 
 def of_storage_beyond_fp16(failure: Failure) -> Explanation | None:
-    """A weight, or what a norm makes of its epsilon, that fp16 storage makes inf."""
+    """A weight, or what a norm computes from its epsilon, that fp16 storage turns into inf."""
     constant = failure.evidence.constant
     if constant is None or not constant.overflows or constant.lost_in != "storage":
         return None
@@ -16,7 +16,7 @@ def of_storage_beyond_fp16(failure: Failure) -> Explanation | None:
 
 
 def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:
-    """A parameter that fp16 arithmetic makes inf: right without it, where that was tried."""
+    """A parameter that fp16 arithmetic turns into inf; if a run without that was tried, it was right."""
     constant = failure.evidence.constant
     if constant is None or not constant.overflows or constant.lost_in != "arithmetic":
         return None
@@ -26,7 +26,7 @@ def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:
 
 
 def too_coarse_in_fp16(failure: Failure) -> Explanation | None:
-    """What a kernel works out in fp16 arithmetic, as the place of a pixel: right without it."""
+    """What a kernel computes in fp16 arithmetic, such as a pixel's position; right without it."""
     constant = failure.evidence.constant
     if constant is None or not constant.coarse:
         return None

@@ -1,4 +1,4 @@
-"""Rules for cases whose native step gave no result: it crashed, hung, was refused or was not taken."""
+"""Rules for cases whose native step gave no result: it crashed, hung, was refused or was never run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STDERR_LINES = 4  # the last lines of what native code wrote
 
 
 def files_at_fault(failure: Failure) -> Explanation | None:
-    """The spec's files, or its setup function, do not give a network."""
+    """The spec's files or its setup function do not yield a network."""
     death = failure.death
     if death is None or not death.key or not death.in_loading:
         return None
@@ -28,7 +28,7 @@ def files_at_fault(failure: Failure) -> Explanation | None:
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:
-    """A custom layer raised while the network ran."""
+    """A custom layer raised an exception while the network ran."""
     death = failure.death
     if death is None or not death.key:
         return None
@@ -73,7 +73,7 @@ def int8_does_not_fit(failure: Failure) -> Explanation | None:
 
 
 def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:
-    """Of an output, and of a layer behind, the one that was not run is named."""
+    """For an output, and for a layer further on, the layer that was not run is named."""
     death, layer = failure.death, failure.case.layer
     if death is None or death.kind != kind or death.step is None:
         return None
@@ -110,7 +110,7 @@ def refused(failure: Failure) -> Explanation | None:
 
 
 def refused_by_the_reference(failure: Failure) -> Explanation | None:
-    """The CPU in fp32 does not take the layer's inputs, which no rule of shapes knows to be wrong."""
+    """The CPU in fp32 refuses the layer's inputs, although no rule of shapes finds them wrong."""
     death = failure.death
     if death is None or death.step is None or death.step.label != str(CPU_FP32):
         return None
@@ -121,7 +121,7 @@ def refused_by_the_reference(failure: Failure) -> Explanation | None:
 
 
 def refused_by_the_device(failure: Failure) -> Explanation | None:
-    """What the CPU in fp32 has run, for it always runs first."""
+    """The device refuses what the CPU in fp32 has run; the CPU always runs first."""
     explanation = refused(failure)
     if explanation is None:
         return None
@@ -152,7 +152,7 @@ def _kept_off(failure: Failure) -> str:
 
 
 def refused_when_packed(failure: Failure) -> Explanation | None:
-    """The reference itself, where ncnn packs its values; without that it runs."""
+    """The reference itself fails where ncnn packs its values; without packing it runs."""
     if failure.death is None or not failure.evidence.right("plain_cpu"):
         return None
     explanation = refused(failure)
@@ -190,6 +190,6 @@ def _shown(death: Death) -> tuple[str, ...]:
 
 
 def _said(death: Death) -> tuple[str, ...]:
-    """What native code said, its last lines."""
+    """The last lines that native code printed before the death."""
     lines = [line for line in death.stderr.splitlines() if line.strip()]
     return tuple(f"stderr: {line}" for line in lines[-STDERR_LINES:])

@@ -1,4 +1,4 @@
-"""What a rule is given, a failed case with its evidence, and what it returns, an explanation."""
+"""What a rule receives, a failed case with its evidence, and what it returns, an explanation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLLAPSED = 0.5
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`cause` is one of the documented names; `what` says it in a line; `evidence` shows it."""
+    """`cause` is one of the documented names; `what` states it in one line; `evidence` supports it."""
 
     cause: str
     what: str
@@ -29,7 +29,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a rule that applies says: a line, and what shows it."""
+    """What a rule says if it applies: one line, and the evidence for it."""
 
     what: str
     evidence: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed case and what was seen of it."""
+    """A failed case and what was measured of it."""
 
     case: Case
     result: Result
@@ -58,13 +58,13 @@ class Failure:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the error is larger than rounding can make it."""
+        """Whether the error is larger than rounding can explain."""
         metrics = self.metrics
         return bool(metrics.nan + metrics.inf) or metrics.scaled >= COLLAPSED
 
     @property
     def where(self) -> str:
-        """The setup that failed."""
+        """The setup that failed, in words."""
         return str(self.case.comparison.candidate or "fp16")
 
     @cached_property
@@ -90,7 +90,7 @@ class Failure:
 
     @property
     def unsafe_mask(self) -> bool:
-        """Whether the layer's mask takes fp16 storage from it though it stays on Vulkan."""
+        """Whether the layer's mask takes fp16 storage from it although it stays on Vulkan."""
         on_vulkan = str(self.evidence.execution).startswith("vulkan")
         return on_vulkan and unsafe_on_vulkan(self.evidence.mask)
 
@@ -99,19 +99,19 @@ Rule = Callable[[Failure], Explanation | None]
 
 
 def with_trials(failure: Failure, what: str, *lines: str) -> Explanation:
-    """`what`, shown by `lines` and by all that was tried."""
+    """`what`, supported by `lines` and by all trials."""
     return Explanation(what, (*lines, *wording.trials(failure.evidence)))
 
 
 def when_right(trial: str, what: str) -> Rule:
-    """A rule that applies if the trial of this name gave right values; `what` says what that shows."""
+    """A rule that applies if the trial of this name was right; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.right(trial) else None
     )
 
 
 def when_wrong(trial: str, what: str) -> Rule:
-    """A rule that applies if the trial of this name gave wrong values; `what` says what that shows."""
+    """A rule that applies if the trial of this name was wrong; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.wrong(trial) else None
     )

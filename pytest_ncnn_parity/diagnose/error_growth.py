@@ -14,7 +14,7 @@ SMALL = 0.1  # a step smaller than this share of the largest one is not reported
 def lines(growth: Growth | None, error: float) -> Iterator[str]:
     """What the candidate's own run shows; `error` is the output's, as a share of its largest value.
 
-    None: nobody looked, and the line says how to.
+    `growth` is None if that run was not measured; the line then says how to measure it.
     """
     if growth is None:
         yield f"{OPTION} shows where the error grows on its way here"

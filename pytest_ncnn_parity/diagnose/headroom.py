@@ -1,4 +1,4 @@
-"""Rules for sums inside a layer, and for values with less room below fp16's end than the spec asks."""
+"""Rules for sums inside a layer, and for values with less room below 65504 than the spec asks for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC
 
 
 def sum_beyond_fp16(failure: Failure) -> Explanation | None:
-    """A sum that overflows in whatever order it is added up."""
+    """A sum that overflows in whatever order its terms are added."""
     inside = failure.evidence.inside
     if inside is None or not inside.overflows or not failure.evidence.predicted:
         return None
@@ -27,7 +27,7 @@ def sum_beyond_fp16(failure: Failure) -> Explanation | None:
 
 
 def too_little(failure: Failure) -> Explanation | None:
-    """Report the larger first: the blob's largest value, or the largest value inside the layer."""
+    """The larger of the blob's largest value and the largest value inside the layer is reported."""
     if not failure.evidence.predicted:
         return None
     asked = failure.case.tolerance.headroom

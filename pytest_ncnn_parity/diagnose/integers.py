@@ -1,4 +1,4 @@
-"""Rules for integers that 16 bits do not keep: those that a layer reads, and those that it hands on."""
+"""Rules for integers that 16 bits cannot hold: those that a layer reads, and those that it copies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WHOLE = {"fp16": 2**11, "bf16": 2**8}  # the format has every integer up to this
 
 
 def read_in_16_bits(failure: Failure) -> Explanation | None:
-    """ncnn casts what it brings to a device in 16 bits from floats, whatever it is (src/command.cpp)."""
+    """ncnn casts a value that it uploads in 16 bits from floats, whatever it is (src/command.cpp)."""
     layer = failure.case.layer
     if layer is None or layer.type not in READ_INTEGERS or not failure.case.comparison.half:
         return None

@@ -13,7 +13,7 @@ def gives_another_shape(failure: Failure) -> Explanation | None:
 
 
 def computes_something_else(failure: Failure) -> Explanation | None:
-    """Where the other files are wrong in fp32 on the CPU as well, no device is at fault."""
+    """The other files are wrong in fp32 on the CPU as well, so no device is at fault."""
     if not _runs_other_files(failure) or failure.result.metrics is None:
         return None
     candidate = failure.case.comparison.candidate

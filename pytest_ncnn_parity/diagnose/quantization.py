@@ -1,4 +1,4 @@
-"""Rules about a candidate whose files compute in int8: which scale is wrong, or that none is right."""
+"""Rules for a candidate whose files compute in int8: which scale is wrong, or that no scale is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRONG_SCALE = 1.5
 
 
 def right_on_the_cpu(failure: Failure) -> Explanation | None:
-    """What a device makes of int8 is wrong, and what the CPU makes of the same files is right."""
+    """The device is wrong with these int8 files, and the CPU is right with the same files."""
     evidence = failure.evidence
     if not evidence.in_int8 or failure.result.metrics is None or not evidence.right("other_files"):
         return None
@@ -27,7 +27,7 @@ def right_on_the_cpu(failure: Failure) -> Explanation | None:
 
 
 def loses_too_much(failure: Failure) -> Explanation | None:
-    """A layer in int8 is off by more than rounding to it may cost."""
+    """A layer in int8 is off by more than rounding to int8 may cost."""
     evidence, metrics = failure.evidence, failure.result.metrics
     weights, inputs = evidence.weights, evidence.quantization
     if metrics is None or not evidence.in_int8:

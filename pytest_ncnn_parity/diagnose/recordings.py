@@ -1,4 +1,4 @@
-"""Rules for outputs that are compared with what was recorded of the model elsewhere."""
+"""Rules for outputs that are compared with recordings of the model from elsewhere."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def not_what_was_recorded(failure: Failure) -> Explanation | None:
 
 
 def _before(failure: Failure) -> Iterator[str]:
-    """Where the recordings of blobs before this one begin to differ, if there are any."""
+    """Where the recordings of earlier blobs begin to differ, if there are any."""
     unlike, alike = failure.evidence.unlike_before, failure.evidence.alike_before
     if unlike is not None:
         yield f"{unlike} is the first that differs from its recording: look there"

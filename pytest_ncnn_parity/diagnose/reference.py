@@ -1,4 +1,4 @@
-"""Rules for a reference that cannot be trusted: then no device is blamed, and no mask is a fix."""
+"""Rules for a reference that cannot be trusted: no device is blamed then, and no mask is a fix."""
 
 from __future__ import annotations
 

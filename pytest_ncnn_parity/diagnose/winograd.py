@@ -26,7 +26,7 @@ def beyond_fp16(failure: Failure) -> Explanation | None:
 
 
 def overflows_inside(failure: Failure) -> Explanation | None:
-    """Seen on the device, where the same was predicted; other faults of the layer may hide it."""
+    """The predicted overflow was seen on the device; other faults of the layer may hide it."""
     inside = failure.evidence.inside
     if inside is None or not inside.overflows or failure.evidence.predicted:
         return None

@@ -1,4 +1,4 @@
-"""Puts the symptom of a failed case, and the trials that were made, into words. Pure."""
+"""Puts the symptom of a failed case, and the trials that were run, into words. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seen(metrics: Metrics, where: str) -> str:
 
 
 def trials(evidence: Evidence) -> Iterator[str]:
-    """How the step came out with one suspect taken away at a time."""
+    """How the step went with one suspect removed at a time."""
     for trial in evidence.trials.values():
         if trial.agrees is None:
             yield f"tried {trial.how}: {trial.problem}"
@@ -58,7 +58,7 @@ def symptom(result: Result) -> str:
 
 
 def remark(result: Result) -> str:
-    """What is worth knowing of a case that passed, though not every element was within its tolerance."""
+    """What is worth knowing about a case that passed although some elements were out of tolerance."""
     noise, metrics = result.evidence.noise, result.metrics
     inside = result.evidence.inside
     if inside is not None and inside.bound >= FP16_OVERFLOW:
@@ -76,7 +76,7 @@ def remark(result: Result) -> str:
 
 
 def whole(value: float) -> str:
-    """An integer that a float64 holds, all its digits."""
+    """An integer held in a float64, with all its digits."""
     return f"{value:.0f}"
 
 

@@ -1,1 +1,1 @@
-"""From red cases to masks that fix them: searched for, verified, and their cost measured."""
+"""Finds masks that fix red cases: searches for them, verifies them, and measures their cost."""

@@ -1,4 +1,4 @@
-"""Fixes for the whole network that need no masks, other setups, and what they cost beside the masks."""
+"""Fixes that need no masks: other setups for the whole network, and what they cost beside the masks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ MANY = 12  # with more masks than this, one question is asked about each option 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A way to run the whole network that needs no masks: `problem` says what is wrong with it, if any.
+    """A way to run the whole network without masks; `problem` says what is wrong with it, if anything.
 
-    `worst` is the largest error of an output, as a share of its largest value; `ms` a run's time.
+    `worst` is the largest error of an output, as a share of its largest value; `ms` is the time of a
+    run.
     """
 
     name: str
@@ -50,7 +51,7 @@ def try_alternatives(
 
 
 def ways(candidate: Setup, masks: Masks) -> Iterator[tuple[str, Setup]]:
-    """Setups that switch off for the whole network what `masks` switch off for layers, by option."""
+    """By option, setups that switch off for the whole network what `masks` switch off for layers."""
     taken = reduce(or_, masks.values(), 0)
     arithmetic = weak_mask(candidate) or 0
     light = taken & ~(arithmetic | NO_WINOGRAD) == 0
@@ -79,10 +80,9 @@ def measure_cost(
 ) -> tuple[Cost | None, list[Alternative]]:
     """Time the network before and after, and as each alternative that is right, on one sample.
 
-    That is the first with a whole run among `cases`: what is fed in others need not fit the network.
-
-    `network` is the patched one. The cost is None where the network cannot be timed as it was, which may
-    kill the worker, or as it is now.
+    The sample is the first with a run of the whole network among `cases`, because the inputs of others
+    need not fit. `network` is the patched one. The cost is None if the network cannot be timed as it
+    was, because that may kill the worker, or as it is now.
     """
     assert comparison.candidate is not None
     right = [alternative for alternative in alternatives if not alternative.problem]

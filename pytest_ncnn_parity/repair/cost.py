@@ -1,4 +1,4 @@
-"""What masks cost: milliseconds, layers off the GPU, and trips between it and the CPU. Pure."""
+"""What masks cost: milliseconds, layers that leave the GPU, and transfers to and from it. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pytest_ncnn_parity.network.graph import Graph
 
 @dataclass(frozen=True)
 class Cost:
-    """A network before and after: milliseconds are medians over `rounds` in which both ran in turns.
+    """A network before and after. Milliseconds are medians over `rounds`, in which both ran in turn.
 
     `moved` layers leave the GPU, and `left` stay on it. `uploads` and `downloads` count the values that
-    cross over in one run, before and after.
+    are transferred in one run, before and after.
     """
 
     before_ms: float
@@ -27,9 +27,10 @@ class Cost:
 
 
 def crossings(graph: Graph, where: Sequence[str]) -> tuple[int, int]:
-    """(uploads, downloads) of a run: blobs that one side makes and the other reads.
+    """(uploads, downloads) of a run: the blobs that are written on one side and read on the other.
 
-    `where` holds "cpu" or "vulkan" for every layer. An input is made on the CPU, an output read there.
+    `where` holds "cpu" or "vulkan" for every layer. An input is written on the CPU, and an output is
+    read there.
     """
     up = down = 0
     for blob, maker in graph.producer.items():
@@ -45,7 +46,7 @@ def cost(
     before: tuple[Sequence[float], Sequence[str]],
     after: tuple[Sequence[float], Sequence[str]],
 ) -> Cost:
-    """The cost as the milliseconds of all rounds, and the place of each layer, show it."""
+    """The cost, from the milliseconds of all rounds and the place where each layer runs."""
     (ms, where), (patched_ms, patched_where) = before, after
     computing = [layer.number for layer in graph.layers if layer.type != "Input"]
     ups, downs = zip(crossings(graph, where), crossings(graph, patched_where), strict=True)

@@ -1,4 +1,4 @@
-"""Judges the masks that the .param or the spec has already: unsafe ones, and redundant ones."""
+"""Checks the masks that the .param or the spec already has: which are unsafe, which are redundant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 @dataclass(frozen=True)
 class Notice:
-    """A notice about one layer's mask; not a verdict. `kind`: `unsafe`, `redundant` or `unjudged`."""
+    """A notice about a layer's mask, which is no verdict: `unsafe`, `redundant` or `unjudged`."""
 
     layer: str
     mask: int
@@ -37,7 +37,7 @@ class Notice:
 
 
 def lint(plan: Plan) -> Iterator[Notice]:
-    """What the file and the spec alone show, without any device."""
+    """What the file and the spec show on their own, without a device."""
     vulkan = [c.name for c in plan.spec.comparisons if c.candidate and c.candidate.on_vulkan and c.half]
     for layer in plan.masked.layers:
         if vulkan and unsafe_on_vulkan(layer.mask):
@@ -51,16 +51,16 @@ def lint(plan: Plan) -> Iterator[Notice]:
 
 
 def masked(plan: Plan) -> list[Layer]:
-    """The layers whose masks say where or in which format they run."""
+    """The layers whose masks decide where, or in which format, they run."""
     return [layer for layer in plan.masked.layers if layer.mask & PLACE]
 
 
 def redundant(run: SpecRun) -> list[Notice]:
-    """Masks without which, all at once, every comparison stays right on all samples.
+    """The masks without which, all removed at once, every comparison stays right on all samples.
 
-    There are none where something is red, for that is left to the search for a fix; nor where only a
-    part of the spec was selected, or a comparison on Vulkan did not run. Where the budget ends the
-    search, they are those known by then.
+    There are none if something is red, which is left to the search for a fix; nor if only a part of the
+    spec was selected, or a comparison on Vulkan did not run. If the budget ends the search, they are
+    those that are known by then.
     """
     numbers = run.once_kept("redundant", list[int], lambda: _redundant(run)) or ()
     return [
@@ -102,14 +102,14 @@ def _redundant(run: SpecRun) -> list[int]:
 
 
 def _all_vulkan_ran(run: SpecRun, ran: set[str]) -> bool:
-    """Whether the whole spec was selected, and each comparison on Vulkan compared something."""
+    """Whether the whole spec was selected and each comparison on Vulkan compared something."""
     plan = run.plan
     vulkan = {c.name for c in plan.spec.comparisons if c.candidate is not None and c.candidate.on_vulkan}
     return bool(vulkan) and vulkan <= ran and all(map(run.has_selected_all, plan.spec.inputs))
 
 
 def _concerned(plan: Plan, cases: list[Case], layers: list[Layer]) -> list[Case]:
-    """The outputs, the masked layers, and those beside them: what a lost mask could turn red."""
+    """The outputs, the masked layers and their neighbours: what the loss of a mask could turn red."""
     graph = plan.masked
     near = {layer.number for layer in layers}
     for layer in layers:

@@ -1,4 +1,4 @@
-"""From the red cases of a comparison to its fix: searches for masks, verifies and times them."""
+"""Finds the fix for the red cases of a comparison: searches for masks, verifies them and times them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_
 
 
 def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for `comparison`. None: nothing there can be fixed by masks."""
+    """The fix for `comparison`; None if nothing in it can be fixed by masks."""
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
@@ -114,7 +114,7 @@ class _Repair:
         effort: Effort,
         notes: Sequence[str],
     ) -> Fix:
-        """The masks found, with what they change and what they cost."""
+        """The masks that were found, with what they change and what they cost."""
         plan = self.run.plan
         cost, alternatives = self._priced(masks) if verification.holds else (None, [])
         if cost is not None and self._on_vulkan and not cost.left:
@@ -139,7 +139,7 @@ class _Repair:
         )
 
     def _priced(self, masks: Masks) -> tuple[Cost | None, list[Alternative]]:
-        """What the masks cost, and what else there is; nothing where no candidate can be run."""
+        """The cost of the masks, and the alternatives to them; none if the candidate cannot be run."""
         run, comparison = self.run, self.comparison
         if comparison.candidate is None:
             return None, []
@@ -158,7 +158,7 @@ class _Repair:
             yield f"left out, because no mask can fix it: {', '.join(self.problem.beyond)}"
 
     def _about_fp32(self) -> Iterator[str]:
-        """If the candidate is wrong in fp32 too, its precision is not at fault."""
+        """A note if the candidate is wrong in fp32 too, because then its precision is not at fault."""
         candidate = self.comparison.candidate
         if candidate is None or candidate.half is None:
             return
@@ -173,7 +173,7 @@ class _Repair:
             )
 
     def _about_sensitivity(self, profile: Profile, masks: Masks | None) -> Iterator[str]:
-        """If no layer is wrong by itself: the one that depends most on the rounding of its inputs."""
+        """If no layer is wrong by itself, a note on the one most sensitive to rounding of inputs."""
         if self.problem.faults or not profile.sensitivity:
             return
         number, share = max(profile.sensitivity.items(), key=lambda pair: pair[1])

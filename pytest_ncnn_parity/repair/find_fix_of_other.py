@@ -1,7 +1,7 @@
-"""From the red cases of another model on a device to masks in its own .param, proven by a run.
+"""Finds masks for another model that is red on a device, in that model's own .param, proven by a run.
 
-Masks are written in the lines of that file. So the search compares the model with itself, as a spec of
-its own would; what it finds is then run against the reference that the comparison has.
+The masks are written on the lines of that file. So the search compares the model with itself, as a spec
+of its own would; the result is then run against the reference of the comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OF_THE_FILES = "model"  # the cause of what is wrong in fp32 on the CPU as well
 
 
 def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for a comparison of another model. None: masks cannot fix what is red."""
+    """The fix for a comparison of another model; None if masks cannot fix what is red."""
     if not strong_mask(comparison.candidate):
         return None
     problem = find_problem(run, comparison)
@@ -44,7 +44,7 @@ def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSetting
 
 
 def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Fix:
-    """`fix`, which makes the other model agree with itself, run against the comparison's reference."""
+    """`fix`, with which the other model agrees with itself, run against the comparison's reference."""
     files = comparison.other_files
     assert files is not None
     fix = replace(fix, param=files.param, outputs_before=problem.outputs)
@@ -58,7 +58,7 @@ def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix:
 
 
 def _verify(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Verification:
-    """The worst of some runs of the patched files against the comparison's reference."""
+    """The worst of several runs of the patched files, against the comparison's reference."""
     candidate, files = comparison.candidate, comparison.other_files
     assert candidate is not None
     assert files is not None

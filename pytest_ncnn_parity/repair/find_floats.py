@@ -1,4 +1,4 @@
-"""From the red cases of a model in int8 to the layers that must stay in floats, proven by a run."""
+"""Finds the layers of a red int8 model that must stay in floats, proven by a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPEATS = 3  # runs of each sample that verify the result
 
 
 def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The layers to leave in floats. None: nothing is red that this could fix."""
+    """The layers to leave in floats; None if nothing is red that this could fix."""
     problem = find_problem(run, comparison)
     if not problem.red:
         return None
@@ -38,7 +38,7 @@ def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> 
 
 
 def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings) -> Fix:
-    """`fix` with the files that were verified in the folder of patches, or a note why they are not."""
+    """`fix` with the verified files written to the folder of patches, or a note on why they are not."""
     stem = stem_of_files(run.plan, fix.comparison, settings.folder, settings.root)
     files = [Path(f"{stem}{suffix}") for suffix in (".param", ".bin")]
     try:
@@ -53,7 +53,7 @@ def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings)
 
 @dataclass
 class _Finding:
-    """A search, its result, and how that is reported."""
+    """A search, its result, and how the result is reported."""
 
     problem: Problem
     trials: FloatTrials
@@ -78,7 +78,7 @@ class _Finding:
         return self._described(search, search.chosen, errors)
 
     def _leave_alone(self, search: FloatsSearch) -> None:
-        """See what the outputs gain with one of the costliest layers in floats."""
+        """Measure what the outputs gain with one of the costliest layers in floats."""
         for layer in self._costliest(search):
             self._alone[layer] = self.trials.sqnr_db([layer])
 
@@ -154,7 +154,7 @@ class _Finding:
             yield f"fewer are not enough: output sqnr with {layers} in floats, by n: {', '.join(wrong)}"
 
     def _about_costs(self, search: FloatsSearch) -> Iterator[str]:
-        """What the outputs lose by one layer alone, the costliest first."""
+        """What each layer alone costs the outputs, the costliest first."""
         before, own = self.trials.before, self.trials.own
         alone = {group.layers[0]: group.sqnr_db for group in search.ranked if len(group.layers) == 1}
         for layer in self._costliest(search):
@@ -170,7 +170,7 @@ class _Finding:
 
 
 def _least(errors: OutputErrors) -> float:
-    """The least signal to noise of any output, in dB."""
+    """The smallest signal to noise of any output, in dB."""
     return min(error.sqnr_db for error in errors.values())
 
 

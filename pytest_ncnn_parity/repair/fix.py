@@ -15,10 +15,10 @@ from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch, write_patch
 
 @dataclass(frozen=True)
 class FixSettings:
-    """What the command line says about fixes.
+    """What the options say about fixes.
 
-    `write`: put patches into `folder`; their paths are relative to `root`, or to the repository that the
-    model lies in. A search may take so many `runs` of a network on one sample, and `seconds`.
+    `write`: write patches to `folder`; their paths are relative to `root`, or to the repository that
+    contains the model. A search may take at most `runs` runs of a network on one sample, and `seconds`.
     """
 
     write: bool
@@ -44,12 +44,12 @@ NO_EFFORT = Effort(0, 0.0, "nothing")
 class Fix:
     """Masks for one comparison, and whether a run of the patched network proved them.
 
-    `masks` are by layer name and include the bits that the layer had before; there are none where no
-    masks help, and then `how` says why. Otherwise `how` says what was run to verify them, or why nothing
-    was. `minimal`: no layer can be given up, nor can a mask be replaced by a cheaper one. The errors of
-    outputs are those without the masks, and with them. `in_float`: where the candidate's files compute
-    in int8, the layers of theirs that are to be left in floats; there are no masks then. `param`: the
-    file that the masks are for, as the spec names it, where it is not the spec's own model.
+    `masks` are by layer name and include the bits that the layer had before. They are empty if no masks
+    help; `how` then says why. Otherwise `how` says what was run to verify them, or why nothing was.
+    `minimal`: no layer can be left out, and no mask replaced by a cheaper one. The errors of the
+    outputs are those without and those with the masks. `in_float`: if the candidate's files compute in
+    int8, their layers that are to be left in floats, in place of masks. `param`: the file that the
+    masks are for, as the spec names it, if it is not the spec's own model.
     """
 
     comparison: str
@@ -68,7 +68,7 @@ class Fix:
     param: str = ""
 
     def written(self, plan: Plan, settings: FixSettings) -> Fix:
-        """Itself; if it is verified and wanted, with its patch in files or a note why it is not."""
+        """The fix; if it is verified and files are wanted, with its patch or a note why not."""
         if not (settings.write and self.verified):
             return self
         try:

@@ -1,4 +1,4 @@
-"""Runs a model in int8 with some of its layers put back in floats, each time from files of their own."""
+"""Runs an int8 model with some of its layers put back in floats, each time from files of its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FloatTrials:
 
     @cached_property
     def names(self) -> Mapping[int, str]:
-        """The names in the int8 model of the layers that can be put back, by their number here."""
+        """By number of a layer here, the name in the int8 model of the layer that can be put back."""
         other = self.run.plan.other(self.comparison)
         assert other is not None
         layers = {number: quantized_layer(at) for number, at in other.of.items()}
@@ -41,7 +41,7 @@ class FloatTrials:
 
     @property
     def broken(self) -> set[int]:
-        """The layers that gave no value to compare, or one of another shape, in any sample."""
+        """The layers that gave no value to compare, or a value of another shape, in any sample."""
         results = {sample: self.run.results(sample) for sample in self.run.plan.spec.inputs}
         return {
             case.layer.number
@@ -62,7 +62,7 @@ class FloatTrials:
 
     @cached_property
     def own(self) -> Mapping[int, float]:
-        """By the number of a layer, the least signal to noise of itself in any sample, in dB."""
+        """By number of a layer, its own smallest signal to noise in any sample, in dB."""
         own: dict[int, float] = {}
         for sample in self.run.plan.spec.inputs:
             results = self.run.results(sample)
@@ -75,7 +75,7 @@ class FloatTrials:
 
     @cached_property
     def _samples(self) -> list[str]:
-        """In the order in which they are tried, the most likely to fail first."""
+        """The samples in the order in which they are tried, those most likely to fail first."""
         return sorted(self.cases, key=lambda sample: self._least(self._before(sample)))
 
     def _before(self, sample: str) -> OutputErrors:
@@ -84,7 +84,7 @@ class FloatTrials:
         return output_errors((case, results[case.id]) for case in cases)
 
     def holds(self, in_float: Collection[int]) -> bool:
-        """Whether all outputs are right. Raises Spent where no run is left."""
+        """Whether all outputs are right. Raises Spent if no run is left."""
         for sample in list(self._samples):
             if not hold(self._errors(frozenset(in_float), sample)):
                 self._samples.remove(sample)
@@ -93,7 +93,7 @@ class FloatTrials:
         return True
 
     def sqnr_db(self, in_float: Collection[int]) -> float:
-        """The least signal to noise of the outputs that were red, in the worst sample, in dB."""
+        """The smallest signal to noise of the outputs that were red, in the worst sample, in dB."""
         return self._least(self._errors(frozenset(in_float), self._worst))
 
     @cached_property
@@ -102,11 +102,11 @@ class FloatTrials:
 
     @property
     def before(self) -> float:
-        """`sqnr_db` with nothing in floats."""
+        """`sqnr_db` with no layer in floats."""
         return self._least(self._before(self._worst))
 
     def spent(self) -> float:
-        """The share of the budget that is spent, of runs or seconds."""
+        """The share of the budget that is used up, of runs or seconds."""
         return max(self.budget.used / self.budget.runs, self.budget.took / self.budget.seconds)
 
     def seen(self, in_float: Collection[int]) -> OutputErrors:
@@ -141,7 +141,7 @@ class FloatTrials:
         return self._known[key]
 
     def _ran(self, in_float: frozenset[int], sample: str, proof: bool = False) -> OutputErrors:
-        """`proof`: from files that are loaded afresh, run without what is known of other runs."""
+        """The result of a run. `proof`: files are loaded afresh, no earlier result is used."""
         candidate = self.comparison.candidate
         assert candidate is not None
         files = replace(candidate, model=self._written(in_float))
@@ -174,7 +174,7 @@ class FloatTrials:
 
     @cached_property
     def _weights(self) -> tuple[Weights, Weights]:
-        """Of the model in floats, and of the one in int8."""
+        """The weights of the model in floats, and those of the int8 model."""
         spec, other = self.run.plan.spec, self.comparison.other_files
         assert other is not None
         spans = self.run.weights(next(iter(self.cases)), self.comparison)
@@ -188,7 +188,7 @@ def hold(errors: OutputErrors) -> bool:
 
 
 def joined(some: Collection[OutputErrors]) -> OutputErrors:
-    """The largest error of each output in any of `some`."""
+    """The largest error of each output over all of `some`."""
     errors: dict[str, OutputError] = {}
     for one in some:
         for output, error in one.items():

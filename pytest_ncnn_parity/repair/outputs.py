@@ -22,9 +22,9 @@ ROUNDING_DB = 40.0
 class OutputError:
     """The largest error of an output in any sample.
 
-    `scaled`: as a share of the output's largest value. `used`: as a share of what an element may be off.
-    `failed`: the output was out of tolerance in at least one sample. `sqnr_db`: the least signal to
-    error, in dB, of any sample.
+    `scaled`: as a share of the output's largest value. `used`: as a share of an element's tolerance.
+    `failed`: the output was out of tolerance in at least one sample. `sqnr_db`: the smallest ratio of
+    signal to error in any sample, in dB.
     """
 
     scaled: float
@@ -47,7 +47,7 @@ DIED = OutputError(math.inf, math.inf, True, -math.inf)
 
 
 def output_errors(judged: Iterable[tuple[Case, Result]]) -> dict[str, OutputError]:
-    """The errors of the outputs among `judged` cases that were not skipped, by output."""
+    """By output, the errors of the outputs among the `judged` cases that were not skipped."""
     errors: dict[str, OutputError] = {}
     for case, result in judged:
         if case.output is None or result.outcome == "skipped":
@@ -67,7 +67,7 @@ def worst(errors: OutputErrors) -> float | None:
 
 
 def better(before: OutputError, after: OutputError) -> bool:
-    """Whether an output has improved by more than rounding does by chance."""
+    """Whether an output has improved by more than rounding does at random."""
     if before.failed or after.failed:
         return before.failed and not after.failed
     if after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE:
@@ -76,7 +76,7 @@ def better(before: OutputError, after: OutputError) -> bool:
 
 
 def helps(before: OutputErrors, after: OutputErrors) -> bool:
-    """Whether any output is better; or nothing is known of what they were before."""
+    """Whether any output has improved, or the errors before are unknown."""
     both = before.keys() & after.keys()
     return not both or any(better(before[output], after[output]) for output in both)
 

@@ -17,8 +17,8 @@ class Patch:
     """What masks change in a .param file.
 
     `before` and `after` are the changed lines. `diff` is for `git apply`. `patched` is the text of the
-    whole network as it was verified: the masks that the spec applies in memory are in it too. `written`
-    names the files that hold the last two, if there are any.
+    whole network as it was verified, including masks that the spec adds in memory. `written` names the
+    files that hold these two, if they were written.
     """
 
     before: tuple[str, ...] = ()
@@ -32,12 +32,12 @@ NO_PATCH = Patch()
 
 
 def patched(graph: Graph, masks: Masks) -> Graph:
-    """`graph` with the bits of `masks` added to its layers' own."""
+    """`graph` with the bits of `masks` added to the masks of its layers."""
     return graph.remasked([layer.mask | masks.get(layer.number, 0) for layer in graph.layers])
 
 
 def make_patch(plan: Plan, masks: Masks, root: Path) -> Patch:
-    """The patch that writes `masks` into the .param, for each layer together with the spec's mask."""
+    """The patch that writes `masks` into the .param, combined with the masks of the spec."""
     file = plan.graph
     network = patched(plan.masked, masks)
     changed = [layer for layer in file.layers if layer.number in masks]
@@ -53,14 +53,14 @@ def make_patch(plan: Plan, masks: Masks, root: Path) -> Patch:
 
 
 def _path_for_git(param: Path, root: Path) -> str:
-    """The path that `git apply` knows the file by: from its repository's top, or else from `root`."""
+    """The path by which `git apply` knows the file: from its repository's top, else `root`."""
     file = param.resolve()
     repositories = (folder for folder in file.parents if (folder / ".git").exists())
     return os.path.relpath(file, next(repositories, root.resolve())).replace(os.sep, "/")
 
 
 def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path:
-    """What paths of files about a fix begin with: in `folder`, under the spec's path from `root`."""
+    """The common start of the paths of a fix's files: in `folder`, by the spec's path from `root`."""
     spec = plan.spec.path
     if root in spec.parents:
         folder /= spec.parent.relative_to(root)
@@ -68,9 +68,9 @@ def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path
 
 
 def write_patch(patch: Patch, plan: Plan, comparison: str, folder: Path, root: Path) -> Patch:
-    """Write the patched .param and the diff into `folder`, under the path of the spec in `root`.
+    """Write the patched .param and the diff into `folder`, by the path of the spec from `root`.
 
-    Raises OSError where they cannot be written.
+    Raises OSError if they cannot be written.
     """
     stem = stem_of_files(plan, comparison, folder, root)
     files = {Path(f"{stem}.param"): patch.patched, Path(f"{stem}.patch"): patch.diff}

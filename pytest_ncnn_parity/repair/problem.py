@@ -1,4 +1,4 @@
-"""What is red in a comparison over all samples of its spec: where a search for masks starts from."""
+"""What is red in a comparison over all samples of its spec, from which a search for masks starts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
 
 @dataclass(frozen=True)
 class Fault:
-    """A red layer, as far as it says which masks may fix it.
+    """A red layer, as far as it shows which masks may fix it.
 
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
-    right once fp16 arithmetic, or winograd, is off. `reader`: the layer that an underflow breaks.
-    `misread`: the input blob whose 16-bit values the layer takes for fp32. `integers`: it hands on
-    integers, which 16 bits do not keep. `near`: what it makes is nearer to fp16's end than the spec
+    right once fp16 arithmetic, or winograd, is off. `reader`: the layer that breaks because of an
+    underflow. `misread`: the input blob whose 16-bit values the layer reads as fp32. `integers`: it
+    copies integers that 16 bits cannot hold. `near`: its values are closer to 65504 than the spec
     allows.
     """
 
@@ -43,11 +43,11 @@ class Problem:
     """What masks have to fix in one comparison.
 
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
-    case, and every case that was skipped because of a red layer. Known failures are not among them,
-    nor are the cases named in `beyond`, which failed for a reason that no mask changes. `red` says
-    whether any of `cases` failed. `output_tolerance`: the largest error an output may have, as a share
-    of its largest value; `outputs`: the errors that they have.
-    `reference_is_wrong`: the reference runs on the device, and is wrong or dies there in fp32 as well.
+    case, and every case that was skipped because of a red layer. It leaves out known failures and the
+    cases named in `beyond`, which failed for a reason that no mask changes. `red`: whether any of
+    `cases` failed. `output_tolerance`: the largest error that an output may have, as a share of its
+    largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference runs on the
+    device, and is wrong or dies there in fp32 as well.
     """
 
     faults: Sequence[Fault]
@@ -63,10 +63,10 @@ class Problem:
 class Profile:
     """What all samples together show of the network's values, and where the candidate runs its layers.
 
-    `absmax` is the largest magnitude of each blob. `sensitivity` says, by layer, how far rounding its
-    inputs alone puts it off, as a share of its largest output. `fp32` are the layers that the candidate
-    runs on the CPU in fp32 already, so that no mask would change them; `half` those it runs there in
-    16 bits.
+    `absmax` is the largest magnitude of each blob. `sensitivity` is, by layer, the error that rounding
+    of its inputs alone causes, as a share of its largest output. `fp32` are the layers that the
+    candidate already runs on the CPU in fp32, so that no mask would change them; `half` are those that
+    it runs there in 16 bits.
     """
 
     absmax: Mapping[str, float]
@@ -76,7 +76,7 @@ class Profile:
 
 
 def find_problem(run: SpecRun, comparison: Comparison) -> Problem:
-    """The problem as all cases of `comparison` show it, whether they were selected or not."""
+    """The problem as all cases of `comparison` show it, whether or not they were selected."""
     plan = run.plan
     results = {
         sample: _results(run, sample, plan.cases(comparison, sample)) for sample in plan.spec.inputs
@@ -97,7 +97,7 @@ def find_anew(run: SpecRun, comparison: Comparison) -> Problem:
 def problem_of(
     plan: Plan, cases: Sequence[Case], results: Mapping[str, Mapping[str, Result]]
 ) -> Problem:
-    """The problem that all `cases` of a comparison show by their `results`, by sample and case id."""
+    """The problem that the `results` of all `cases` of a comparison show, by sample and case id."""
     run = {sample: [case for case in cases if plan.runs(sample, case)] for sample in results}
     hopeless = {
         sample: {case.id for case in some if _is_beyond_masks(case, results[sample][case.id])}
@@ -134,7 +134,7 @@ def problem_of(
 
 
 def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, Result]:
-    """The results of `cases` by their ids: those that are known, and the rest judged now."""
+    """The results of `cases` by their ids: those that are known, and the others judged now."""
     known = run.results(sample) if sample in run.selected else {}
     missing = [case for case in cases if case.id not in known]
     if not missing:
@@ -145,7 +145,7 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
 def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
     """The outputs that depend on a layer in which the CPU disagrees with itself.
 
-    Masks could but make the device give what the CPU gives.
+    Masks could only make the device agree with that CPU.
     """
     doubtful = {
         case.layer.number
@@ -159,9 +159,10 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:
-    """Whether the model's files or the reference themselves made it fail.
+    """Whether the case failed because of the model's files or the reference themselves.
 
-    Or it was skipped because the inputs do not fit the model, so that nothing can be compared.
+    It is also true if it was skipped because the inputs do not fit the model, so that nothing is
+    compared.
     """
     evidence = result.evidence
     if evidence.death is not None and (evidence.death.of_shapes or evidence.death.of_worker):
@@ -183,7 +184,7 @@ def _wrong_on_device(case: Case, result: Result) -> bool:
 
 
 def _faults(failed: Sequence[tuple[Case, Result]]) -> list[Fault]:
-    """The layers among the `failed` cases, each as the first sample in which it is red shows it."""
+    """The layers among the `failed` cases, each as in the first sample in which it is red."""
     faults: dict[int, Fault] = {}
     for case, result in failed:
         if case.layer is not None and case.layer.number not in faults:
@@ -209,7 +210,7 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
 
 
 def _fixed_by(case: Case, result: Result, mask: int) -> bool:
-    """Whether `mask` takes away the kernel inside which a value comes too near to fp16's end."""
+    """Whether `mask` removes the kernel inside which a value is too close to 65504."""
     inside = result.evidence.inside
     if inside is None or inside.mask != mask:
         return False
@@ -217,7 +218,7 @@ def _fixed_by(case: Case, result: Result, mask: int) -> bool:
 
 
 def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:
-    """The profile of `comparison`, with the largest value that any sample shows."""
+    """The profile of `comparison`, with the largest value over all samples."""
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
     fp32: set[int] = set()

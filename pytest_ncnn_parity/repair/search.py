@@ -1,8 +1,9 @@
-"""The search for masks: from a set under which the network is right to a minimal one. Pure.
+"""The search for masks: from a set with which the network is right to a minimal one. Pure.
 
-It knows layers by number, and nothing of ncnn: an oracle says whether a network is right under given
-masks; then they hold. Faults are not monotone (more masks can be worse than fewer), so the search claims
-no more than it has tried: the masks it returns held, and none of their smaller neighbours did.
+It knows layers only by number, and nothing of ncnn: an oracle says whether a set of masks holds, that
+is, whether the network is right with it. Faults are not monotone (more masks can be worse than fewer),
+so the search claims no more than it has tried: the masks it returns held, and none of their smaller
+neighbours did.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own mask
 
 
 class Spent(Exception):
-    """The oracle has reached its limit."""
+    """The oracle has used up its budget."""
 
 
 class Oracle(Protocol):
@@ -30,12 +31,12 @@ class Space:
     """What the search may choose from.
 
     `layers` are those that may be masked, in running order. `seed`: the masks that the causes point at.
-    `required` masks, such as the fix of an unsafe mask, are part of every set. `strong` keeps a layer
-    out of the 16-bit network. `light` are, by layer, the masks that take less away, the cheapest first.
-    `starts` are sets to shrink where the causes point at none, each with its name. `neighbours` are the
+    `required` masks, such as the fix of an unsafe mask, are part of every set. `strong` is the mask
+    that keeps a layer out of the 16-bit network. `light` are, by layer, masks that take less away, the
+    cheapest first. `starts` are named sets to shrink if the causes point at none. `neighbours` are the
     layers that a layer reads from or is read by. `makers` are the layers whose 16-bit values a layer
-    reads on the CPU, and misreads where it alone has a strong mask. `price` says what masks cost: of two
-    sets that hold, the cheaper is taken.
+    would misread if it alone had a strong mask. `price` is the cost of masks: of two sets that hold,
+    the cheaper one is used.
     """
 
     layers: Sequence[int]
@@ -51,9 +52,9 @@ class Space:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Masks that hold, or None where none of those tried did.
+    """Masks that hold, or None if none of those that were tried do.
 
-    `complete`: the search came to its end, so that no layer and no bit can be given up, or that no masks
+    `complete`: the search ended by itself, so that no layer and no bit can be left out, or no masks
     help at all. `start` names the set that was shrunk.
     """
 
@@ -63,9 +64,9 @@ class SearchResult:
 
 
 def search(space: Space, oracle: Oracle) -> SearchResult:
-    """The smallest set within the seed that holds; if the seed does not hold, within a larger set.
+    """The smallest set within the seed that holds; if the seed does not hold, one within a larger set.
 
-    Where neither the seed nor the strongest mask on every layer holds, no further set is tried.
+    If neither the seed nor the strongest mask on every layer holds, no further set is tried.
     """
     tried = _Remembered(oracle, space)
     start = "every layer"
@@ -89,7 +90,7 @@ def search(space: Space, oracle: Oracle) -> SearchResult:
 
 
 class _Remembered:
-    """The oracle, asked once about each closed set of masks; remembers the smallest that held."""
+    """The oracle, asked once about each closed set of masks; remembers the smallest set that held."""
 
     def __init__(self, oracle: Oracle, space: Space) -> None:
         self._oracle = oracle
@@ -117,7 +118,7 @@ def _with(masks: Masks, space: Space) -> dict[int, int]:
 
 
 def closed(masks: Masks, space: Space) -> dict[int, int]:
-    """`masks` with those added without which one of their layers would take 16-bit values for fp32."""
+    """`masks`, with those added without which one of their layers would read 16-bit values as fp32."""
     result = dict(masks)
     for layer in reversed(space.layers):
         if result.get(layer, 0) & space.strong == space.strong:
@@ -127,14 +128,14 @@ def closed(masks: Masks, space: Space) -> dict[int, int]:
 
 
 def _starts(space: Space) -> Iterator[tuple[str, Masks]]:
-    """Where the seed does not hold, the sets that may be shrunk instead, ending with every layer."""
+    """The sets that may be shrunk if the seed does not hold; every layer is the last of them."""
     for name, masks in (*(() if space.seed else space.starts), *grown(space.seed, space)):
         yield name, _with(masks, space)
     yield "every layer", _with(dict.fromkeys(space.layers, space.strong), space)
 
 
 def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
-    """`masks` and the layers up to 1, 3, 7... layers away from them, as long as that is not all."""
+    """`masks` with all layers up to 1, 3, 7... layers away added, for as long as that is not all."""
     allowed = set(space.layers)
     reached = set(masks)
     far, step = 0, 1
@@ -150,7 +151,7 @@ def grown(masks: Masks, space: Space) -> Iterator[tuple[str, Masks]]:
 
 
 def _shrink(masks: Masks, space: Space, tried: _Remembered, early: bool = False) -> Masks:
-    """Give up layers, the latest or the `early` ones first, then bits, until nothing can be given up."""
+    """Leave out layers, the latest or the `early` ones first, then bits, while that holds."""
     while True:
         smaller = _without_layers(masks, space, tried, early)
         for layer in sorted(smaller):
@@ -181,10 +182,10 @@ def _cheaper(layer: int, mask: int, space: Space) -> list[int]:
 
 
 def ddmin(items: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:
-    """A subset of `items` that holds and of which no single item can be left out; `items` must hold.
+    """A subset of `items` that holds, and of which no single item can be left out; `items` must hold.
 
     Zeller and Hildebrandt, 'Simplifying and Isolating Failure-Inducing Input' (2002), with complements
-    alone. The last items are the first to be given up.
+    only. The last items are the first to be left out.
     """
     kept = list(items)
     parts = 1

@@ -1,8 +1,8 @@
-"""The search for the layers of a model in int8 that must stay in floats. Pure.
+"""The search for the layers of an int8 model that must stay in floats. Pure.
 
-It knows layers by number, and nothing of ncnn: an oracle runs the model with some layers in floats. What
-layers lose adds up to the error of the outputs, roughly as squares do; so a layer is ranked by what the
-outputs lose where it alone is in int8, of which no other layer's error takes anything away.
+It knows layers only by number, and nothing of ncnn: an oracle runs the model with some layers in
+floats. The losses of layers add up to the error of the outputs, roughly as squares do. So a layer is
+ranked by what the outputs lose if it alone is in int8, where no other layer's error hides any of it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Oracle(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Layers that are next to each other, and the outputs' sqnr in dB with these alone in int8."""
+    """Adjacent layers, and the outputs' sqnr in dB with only these in int8."""
 
     layers: tuple[int, ...]
     sqnr_db: float
@@ -48,13 +48,13 @@ class Group:
 
 @dataclass
 class FloatsSearch:
-    """What was found, and how far it got.
+    """The result of a search, and how far it got.
 
-    `layers` are all that can be put back in floats, in running order; `red` those that are wrong by
-    themselves, which are always put back; `runs` how many there may be. `chosen`: the smallest set that
-    held; None where none did. `minimal`: without any one of `chosen` that is not red the outputs are
-    wrong. `ended`: the budget was enough. `tried` holds how many of the costliest layers were in floats,
-    and whether that held. `ranked`: costliest first.
+    `layers` are all those that can be put back in floats, in running order; `red` those that are wrong
+    by themselves, which are always put back; `runs` is the limit on their number. `chosen`: the
+    smallest set that held; None if none did. `minimal`: without any layer of `chosen` that is not red,
+    the outputs are wrong. `ended`: the budget was enough. `tried` holds how many of the costliest
+    layers were in floats, and whether that held. `ranked`: the costliest first.
     """
 
     layers: Sequence[int]
@@ -68,7 +68,7 @@ class FloatsSearch:
     tried: dict[int, bool] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Search until the budget is spent, or the end is reached."""
+        """Search until it is complete, or the budget is used up."""
         try:
             if self.oracle.holds(self.layers):
                 self._find()
@@ -113,7 +113,7 @@ class FloatsSearch:
         return self.tried[count]
 
     def _shrink(self, others: Sequence[int]) -> None:
-        """Give up each of `others` that is not needed, the cheapest first."""
+        """Leave out each of `others` that is not needed, the cheapest first."""
         assert self.chosen is not None
         for layer in reversed(others):
             fewer = [one for one in self.chosen if one != layer]

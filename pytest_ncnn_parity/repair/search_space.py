@@ -1,4 +1,4 @@
-"""Which masks a search may choose from, and which of them the causes suggest. Pure."""
+"""Which masks a search may choose from, and which of them the causes point at. Pure."""
 
 from __future__ import annotations
 
@@ -57,10 +57,11 @@ def space(
 def _light(layer: Layer, profile: Profile, candidate: Setup | None) -> list[int]:
     """The masks that leave `layer` on its device and in its 16-bit format, the cheapest first.
 
-    Without fp16 arithmetic (1) it computes in fp32 on values stored in fp16. Without winograd (64) it
-    multiplies up to four times as often, in fp16; that is tried where its kernel may use winograd, and
-    where its blobs fit fp16, for otherwise it would be no fix. Where either is one it is winograd that
-    goes: without arithmetic its transforms are still stored in fp16, and are as near to its end.
+    Without fp16 arithmetic (1) the layer computes in fp32 on values stored in fp16. Without winograd
+    (64) it multiplies up to four times as often, in fp16; this is tried where its kernel may use
+    winograd and its blobs fit fp16, because otherwise it would be no fix. If either is a fix, winograd
+    is the one that is switched off: without arithmetic its transforms are still stored in fp16, just as
+    close to 65504.
     """
     weak = weak_mask(candidate)
     masks = [] if weak is None else [weak]
@@ -83,7 +84,7 @@ def _starts(light: Mapping[int, Sequence[int]], candidate: Setup | None) -> Iter
 
 
 def _required(faults: Sequence[Fault], candidate: Setup | None) -> dict[int, int]:
-    """What is required on Vulkan: that layers leave it that died there, or whose own mask is unsafe."""
+    """On Vulkan, layers must leave it if they died there, or if their own mask is unsafe."""
     if candidate is not None and not candidate.on_vulkan:
         return {}
     return {
@@ -119,9 +120,9 @@ def _seed(
 
 
 def _off_device(candidate: Setup | None) -> int:
-    """The mask that takes a layer off Vulkan and no more: on most CPUs it keeps what it copies.
+    """The mask that only takes a layer off Vulkan: most CPUs keep what the layer copies.
 
-    On any of them bf16 does not, which Split, Reshape and others store there as well.
+    With bf16 no CPU keeps it: Split, Reshape and others store bf16 there as well.
     """
     if candidate is None or (candidate.on_vulkan and candidate.half == "fp16"):
         return NO_VULKAN
@@ -129,10 +130,10 @@ def _off_device(candidate: Setup | None) -> int:
 
 
 def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator[Layer]:
-    """The layers that must stay out of 16 bits: those that make or read what 16 bits cannot hold.
+    """The layers that must stay out of 16 bits: those that write or read what 16 bits cannot hold.
 
-    An upload casts by the network's options and not by the layer's mask, so a mask on the maker
-    alone leaves its value to overflow on the way to its reader.
+    An upload casts by the network's options and not by the layer's mask. So with a mask on the layer
+    that writes a value alone, the value would still overflow on its way to its reader.
     """
     if any(fault.cause in ("storage-overflow", "nan") for fault in faults):
         for blob, absmax in profile.absmax.items():
@@ -161,7 +162,7 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
 def _sensitive(
     graph: Graph, faults: Sequence[Fault], profile: Profile, output_tolerance: float
 ) -> Iterator[Layer]:
-    """Where no layer is wrong by itself: those that rounding their inputs puts off, and the makers."""
+    """If no layer is wrong by itself: those sensitive to rounding, and those they read from."""
     if faults:
         return
     for layer in graph.layers:
@@ -171,7 +172,7 @@ def _sensitive(
 
 
 def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
-    """Those that read `maker`'s values, through copies, up to layers that compute: all, or `reader`."""
+    """The layers that read `maker`'s values, through copies, down to all that compute or `reader`."""
     for blob in maker.outputs:
         for layer in graph.consumers[blob]:
             if layer.type in COPYING:
@@ -184,7 +185,7 @@ def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
 
 
 def _price(graph: Graph, masks: Mapping[int, int]) -> float:
-    """Trips between GPU and CPU first, then layers off the GPU, then lines to keep in mind."""
+    """Transfers between GPU and CPU first, then layers off the GPU, then the number of masked lines."""
     off = {number for number, mask in masks.items() if mask & ~(NO_FP16_ARITHMETIC | NO_WINOGRAD)}
     trips = sum(
         (graph.producer[blob].number in off) != (layer.number in off)

@@ -1,4 +1,4 @@
-"""Asks the engine whether a comparison is right under given masks, within the budget of the search."""
+"""Asks the engine whether a comparison is right with given masks, within the budget of the search."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SearchBudget:
         return time.monotonic() - self.start
 
     def spend(self) -> None:
-        """Take one run. Raises Spent where none is left."""
+        """Use up one run. Raises Spent if none is left."""
         if self.used >= self.runs or self.took > self.seconds:
             raise Spent
         self.used += 1
@@ -35,7 +35,7 @@ class SearchBudget:
 
 @dataclass
 class Trials:
-    """The oracle of a search: with the right masks, all of `cases`, by sample, agree.
+    """The oracle of a search: masks hold if all of `cases`, by sample, agree.
 
     `last` says why the last masks that did not hold failed.
     """
@@ -49,12 +49,12 @@ class Trials:
         self._samples = [sample for sample, cases in self.cases.items() if cases]
 
     def holds(self, masks: Masks) -> bool:
-        """Whether the network is right with `masks` added to what its layers have."""
+        """Whether the network is right with `masks` added to the masks of its layers."""
         layers = self.run.plan.masked.layers
         return self.right_under([layer.mask | masks.get(layer.number, 0) for layer in layers])
 
     def right_under(self, masks: Sequence[int]) -> bool:
-        """Whether the network is right with `masks` as those of all its layers, by number."""
+        """Whether the network is right with `masks` as the masks of all its layers, by number."""
         for sample in self._samples:
             self.budget.spend()
             purpose = f"masks, run {self.budget.used} of at most {self.budget.runs}"

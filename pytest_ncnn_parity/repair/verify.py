@@ -1,4 +1,4 @@
-"""Loads patched networks afresh and runs them as users do: are the outputs right?"""
+"""Loads patched networks afresh and runs them as users do: are their outputs right?"""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CasesBySample = Mapping[str, Sequence[Case]]
 class Verification:
     """Whether the outputs of a whole network are right.
 
-    `how` says in a line what was run and what came of it. `ran`: it could be run. `outputs`: the errors
-    of those that were compared before one failed. `left_out`: samples that do not fit the network, with
-    masks or without.
+    `how` says in one line what was run, and with what result. `ran`: it could be run. `outputs`: the
+    errors of those that were compared before one failed. `left_out`: samples that do not fit the
+    network, with masks or without.
     """
 
     holds: bool
@@ -52,10 +52,10 @@ def on_disk(network: Graph) -> Iterator[Path]:
 def verify_masks(
     run: SpecRun, comparison: Comparison, cases: CasesBySample, masks: Masks, space: Space
 ) -> tuple[Masks, Verification]:
-    """`masks` and their verification; where they do not hold, those of the next wider set that does.
+    """`masks` and their verification; if they do not hold, those of the next wider set that does.
 
-    fp16-range has no candidate to run: its masks are verified on Vulkan as ncnn ships it. What else is
-    wrong there is not for these masks to fix, so they are not widened.
+    fp16-range has no candidate to run, so its masks are verified on Vulkan as ncnn ships it. Whatever
+    else is wrong there is not for these masks to fix, so they are not widened.
     """
     if comparison.verified_as != comparison:
         other = comparison.verified_as
@@ -75,7 +75,7 @@ def verify_masks(
 def verify_setup(
     run: SpecRun, comparison: Comparison, setup: Setup, cases: CasesBySample
 ) -> Verification:
-    """The network as it is, with `setup` in place of the comparison's candidate."""
+    """The verification of the unchanged network with `setup` in place of the comparison's candidate."""
     own = replace(comparison, candidate=setup)
     by_sample = {
         sample: [replace(case, comparison=own) for case in outputs]
@@ -103,7 +103,7 @@ def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySa
 
 
 def _expected_right(plan: Plan, comparison: Comparison) -> CasesBySample:
-    """By sample, the cases of `comparison` that are not known to fail."""
+    """By sample, the cases of `comparison` that are not known failures."""
     return {
         sample: [case for case in plan.cases(comparison, sample) if not plan.known(sample, case)]
         for sample in plan.spec.inputs
@@ -119,9 +119,9 @@ def _outputs(cases: CasesBySample) -> dict[str, list[Case]]:
 def _outputs_right(
     by_sample: CasesBySample, judge: Callable[[str, Sequence[Case]], Sequence[Result]]
 ) -> Verification:
-    """Whether `judge` finds all outputs right; those that run as the reference does are.
+    """Whether `judge` finds all outputs right; those that run exactly as the reference does are.
 
-    A sample of which no output can be made, for what it feeds does not fit the network, proves nothing.
+    A sample without any output, because its inputs do not fit the network, proves nothing.
     """
     right: list[tuple[Case, Result]] = []
     left_out = []
