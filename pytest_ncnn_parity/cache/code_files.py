@@ -1,7 +1,7 @@
 """The files whose machine code a worker ran: interpreter, ncnn, numpy, Vulkan's loader, drivers, LLVM.
 
-Only a worker knows which these are. So they are kept beside its verdicts, and checked again before
-those are used: a replaced driver is noticed without starting a driver.
+Only a worker knows which these are. So they are stored with its verdicts, and checked before those are
+used: that a driver was replaced is noticed without starting a driver.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class CodeFile:
 
 
 def mapped(pid: int) -> list[CodeFile] | None:
-    """The files whose code the process `pid` has mapped; None where that cannot be known.
+    """The files whose code the process `pid` has mapped; None if that cannot be known.
 
-    An empty list where the system does not show them at all, as macOS, whose drivers are of its release.
-    On Windows a driver may change without it, so there nothing is kept.
+    The list is empty on a system that does not show them at all, such as macOS, whose drivers belong to
+    its release. On Windows a driver may change without it, so nothing is kept there.
     """
     if sys.platform == "win32":
         return None
@@ -47,7 +47,8 @@ def mapped(pid: int) -> list[CodeFile] | None:
 def executable(line: str) -> str:
     """The file of an executable mapping; "" for memory without a file, devices, and generated code.
 
-    Drivers and libffi keep the latter in files that they delete at once. A deleted library was replaced.
+    Drivers and libffi keep generated code in files that they delete at once. A deleted library was
+    replaced.
     """
     _, permissions, _, _, _, *path = line.split(None, 5)
     if not path or "x" not in permissions or not path[0].startswith("/"):

@@ -1,7 +1,7 @@
 """The part of the key that describes this machine: processor, system, packages, drivers, variables.
 
-Read from files alone, without starting a driver or importing ncnn. A driver's own code is looked at in
-`code_files`; here is what decides which drivers there are.
+It is read from files alone; no driver is started and ncnn is not imported. The code of a driver is
+covered by `code_files`; this module covers what decides which drivers there are.
 """
 
 from __future__ import annotations

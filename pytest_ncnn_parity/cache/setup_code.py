@@ -1,4 +1,4 @@
-"""Finds the files of the project's own code that a spec's `setup` runs, as its text names them."""
+"""Finds the files of the project's own code that a spec's `setup` runs, by the names in its text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 def files(function: str, folders: Sequence[Path]) -> list[Path]:
     """The module of `function`, `package.module:name`, and all modules in `folders` that it imports.
 
-    Directly or through others, also by an import within a function. Not what is imported under a
-    name that is computed, and no file that the code reads.
+    Included are modules imported through others, or within a function. Modules imported under a
+    computed name are not, nor files that the code reads.
     """
     waiting, seen = [function.partition(":")[0]], set[str]()
     code: dict[Path, None] = {}
@@ -36,7 +36,7 @@ def packages() -> list[str]:
 
 
 def _modules(name: str, folders: Sequence[Path]) -> Iterator[Path]:
-    """The files that are run to import `name`, of every folder that has such."""
+    """The files that are run to import `name`, in every folder that has them."""
     steps = name.split(".")
     for folder in folders:
         for depth in range(1, len(steps) + 1):

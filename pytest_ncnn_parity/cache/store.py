@@ -37,7 +37,7 @@ def _adapter() -> TypeAdapter[_Entry]:
 
 
 class Store:
-    """The folder's entries. Those that nobody used for a month go, and the oldest beyond 256 MiB."""
+    """The folder's entries. Those unused for a month are removed, and the oldest beyond 256 MiB."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""The plan of another model by itself: what a comparison of it is, had it a spec of its own."""
+"""The plan of another model on its own: what a comparison of it is, as if it had a spec of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 def as_own(plan: Plan, comparison: Comparison) -> tuple[Plan, Comparison]:
-    """The other model that `comparison` runs as a plan's own, and what compares it with itself.
+    """The other model that `comparison` runs, as a plan's own model, and what compares it with itself.
 
-    Samples feed the same values to the inputs there, outputs are their counterparts, and what the spec
-    says of an output holds for its counterpart. Masks and the choice of layers are not for its layers.
+    Samples feed the same values to its inputs, its outputs are the counterparts, and what the spec says
+    about an output holds for its counterpart. The spec's masks and its choice of layers do not apply.
     """
     files, other, candidate = comparison.other_files, plan.other(comparison), comparison.candidate
     assert files is not None
@@ -45,7 +45,7 @@ def as_own(plan: Plan, comparison: Comparison) -> tuple[Plan, Comparison]:
 
 
 def _renamed(other: Counterparts, by_blob: Mapping[str, T]) -> dict[str, T]:
-    """`by_blob` with each blob's counterpart for its name; patterns stay as they are."""
+    """`by_blob` with each blob replaced by its counterpart; patterns stay as they are."""
     known = other.here.producer
     return {
         (other.blob(name) if name in known else None) or name: value for name, value in by_blob.items()
@@ -58,7 +58,7 @@ def _sample(plan: Plan, other: Counterparts, sample: Sample) -> Sample:
 
 
 def _shaped(plan: Plan, blob: str, source: Source) -> Source:
-    """`source` with the shape that the plan's own model has: the other's lines may state none."""
+    """`source` with the shape that the plan's own model has, as the other's lines may state none."""
     if isinstance(source, RandomSource | ConstantSource) and not source.shape:
         return source.model_copy(update={"shape": list(plan.input_shape(blob))})
     return source

@@ -1,4 +1,4 @@
-"""A spec and a graph -> the cases there are, each with its tolerance. Pure."""
+"""Derives the cases from a spec and a graph, each with its tolerance. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_ncnn_parity.spec.spec import Spec
 
 @dataclass(frozen=True)
 class Golden:
-    """Where an output of the original framework is: a file's path, and a key in an .npz."""
+    """Where an output of the original framework is stored: a file's path, and a key in an .npz."""
 
     file: str
     key: str | None = None
@@ -35,7 +35,7 @@ class Golden:
 class Case:
     """One thing to judge: a layer or an output, in one comparison.
 
-    The same for all samples, but where `golden` is what a sample expects of the output.
+    It is the same for all samples, except where `golden` is what one sample expects of the output.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec with its network, masks applied. `project` is pytest's rootdir.
+    """A spec with its network, under the spec's masks. `project` is pytest's rootdir.
 
     `others` are the other models that comparisons of the spec run, matched with this one.
     """
@@ -69,7 +69,7 @@ class Plan:
 
     @cached_property
     def masked(self) -> Graph:
-        """The network under test: the file's, with the spec's masks on it."""
+        """The network under test: that of the file, with the spec's masks added."""
         return self.graph.with_masks(self.spec.masks)
 
     @cached_property
@@ -79,7 +79,7 @@ class Plan:
 
     @cached_property
     def overruled(self) -> dict[str, Overruled]:
-        """By blob, the Input lines that give way to the weights, where a sample relies on them."""
+        """By blob, the Input lines that the weights overrule, if a sample relies on them."""
         relying = {
             blob: None
             for blobs in self.spec.inputs.values()
@@ -92,23 +92,23 @@ class Plan:
         return {one.blob: one for one in notes if one is not None}
 
     def input_shape(self, blob: str) -> tuple[int, ...]:
-        """What a sample that states no shape feeds to `blob`: by the Input line, or by the weights."""
+        """The shape of `blob` in a sample that states none: of the Input line, or of the weights."""
         if blob in self.overruled:
             return self.overruled[blob].shape
         return self.graph.shapes[blob]
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The blobs that users take out, in running order: the network's outputs, or those chosen."""
+        """The blobs that users take out, in running order: the outputs, or those that the spec names."""
         chosen = self.spec.outputs
         return self.masked.outputs if chosen is None else self._in_running_order(chosen)
 
     def recorded(self, sample: str) -> tuple[str, ...]:
-        """The blobs that `sample` has recordings of, in running order."""
+        """The blobs for which `sample` has recordings, in running order."""
         return self._in_running_order(self.spec.samples[sample].expect)
 
     def wanted(self, sample: str) -> tuple[str, ...]:
-        """The blobs that are compared of `sample`: the outputs, and what it has recordings of."""
+        """The blobs of `sample` that are compared: the outputs, and those it has recordings for."""
         return tuple(dict.fromkeys((*self.outputs, *self.recorded(sample))))
 
     def _in_running_order(self, blobs: Iterable[str]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class Plan:
 
     @cached_property
     def _run_layers(self) -> dict[str, set[int]]:
-        """By sample, the numbers of the layers between what it feeds and what is wanted of it."""
+        """By sample, the numbers of the layers between what it feeds and what is compared."""
         every = {layer.number for layer in self.masked.layers}
         run: dict[str, set[int]] = {}
         for sample, blobs in self.spec.inputs.items():
@@ -129,7 +129,7 @@ class Plan:
     def runs(self, sample: str, case: Case) -> bool:
         """Whether `sample` runs what `case` judges.
 
-        A layer whose output is fed is not run; the value is judged, as that of an Input layer is.
+        A layer whose output is fed is not run; its value is judged like that of an Input layer.
         """
         if case.layer is None:
             return True
@@ -163,7 +163,7 @@ class Plan:
     def cases(self, comparison: Comparison, sample: str | None = None) -> list[Case]:
         """The cases of `comparison`: the layers in running order, then the outputs.
 
-        All that any sample runs, or those of one `sample`.
+        They are those that any sample runs, or those of one `sample`.
         """
         samples = self.spec.samples if sample is None else [sample]
         every = self._every_case(comparison)
@@ -198,16 +198,16 @@ class Plan:
         return cases
 
     def recordings(self, sample: str | None = None) -> list[Comparison]:
-        """The comparisons with what `sample`, or any, has recorded: of this model, and of others."""
+        """The comparisons with what `sample`, or any, has recorded, of this model and of others."""
         samples = self.spec.samples.values() if sample is None else [self.spec.samples[sample]]
         if not any(one.expect for one in samples):
             return []
         return [GOLDEN, *(Recordings.of(one) for one in self.spec.comparisons if self.other(one))]
 
     def goldens(self, sample: str, comparison: Comparison = GOLDEN) -> list[Case]:
-        """The cases of the blobs that `sample` has recordings of, in running order.
+        """The cases of the blobs for which `sample` has recordings, in running order.
 
-        Of another model those that it has a counterpart of.
+        For another model they are those of the blobs with a counterpart in it.
         """
         expected, other = self.spec.samples[sample].expect, self.other(comparison)
         return [
@@ -257,11 +257,11 @@ class Plan:
 
     @cached_property
     def _bases(self) -> dict[tuple[str | None, Tolerance], Tolerance]:
-        """Defaults as the spec changes them, by precision: each is asked for by many layers."""
+        """By precision, the defaults with the spec's changes; each is needed for many layers."""
         return {}
 
     def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
-        """The tolerance of `layer`, or of any layer that the spec does not name."""
+        """The tolerance of `layer`, or of a layer that the spec does not name."""
         tolerance = self._base(comparison, self._default(comparison, layer))
         headroom = self.spec.tolerance.headroom
         if comparison.judges_headroom and headroom is not None:

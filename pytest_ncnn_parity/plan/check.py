@@ -21,7 +21,8 @@ from pytest_ncnn_parity.spec.spec import Problem, Spec, SpecError, Where
 def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
     """The plan of `spec` in `project`, pytest's rootdir; its network is read here.
 
-    SpecError if it cannot be run. With a `root` no file that it names may lie outside of that.
+    Raises SpecError if it cannot be run. With a `root`, none of the files that it names may lie
+    outside.
     """
     errors = [*_model_files(spec, root), *check_inputs.files(spec, root)]
     try:

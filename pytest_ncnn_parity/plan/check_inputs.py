@@ -61,7 +61,7 @@ def _missing(plan: Plan, sample: str) -> Iterator[Problem]:
 
 
 def _useless(plan: Plan, sample: str, blob: str) -> str:
-    """Why an inner `blob` is better not fed, for all that is compared of `sample`; or nothing."""
+    """Why feeding an inner `blob` changes nothing that `sample` compares; empty if it does."""
     if blob in plan.graph.inputs:
         return ""
     wanted = plan.wanted(sample)
@@ -119,5 +119,5 @@ def outputs(plan: Plan) -> Iterator[Problem]:
 
 
 def some(names: Sequence[str]) -> str:
-    """Names in a row, of many the first."""
+    """The names in a row; if there are many, the first of them."""
     return ", ".join([*map(cut, names[:10]), *(["..."] if len(names) > 10 else [])])

@@ -21,7 +21,7 @@ MOST_WORDS = 100  # suggested if the network does not say how many words it has
 
 
 def no_integers(spec: Spec, source: Source, reader: Layer) -> Iterator[str]:
-    """The error for a source whose values `reader` would take for other integers."""
+    """The error for a source whose values `reader` would read as other integers."""
     words = integers.words(reader)
     last = (words or MOST_WORDS) - 1
     problem = _unlike_integers(spec, source)
@@ -39,7 +39,7 @@ def no_integers(spec: Spec, source: Source, reader: Layer) -> Iterator[str]:
 
 
 def _unlike_integers(spec: Spec, source: Source) -> str:
-    """What other values than whole numbers `source` gives, or nothing."""
+    """What `source` gives besides whole numbers; empty if nothing."""
     if isinstance(source, ImageSource):
         return "an image gives pixels"
     if isinstance(source, FileSource):

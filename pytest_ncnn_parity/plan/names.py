@@ -1,4 +1,4 @@
-"""Names of cases as pytest's ids can hold them, and the patterns by which a spec speaks of layers."""
+"""Names of cases as pytest's ids can hold them, and the patterns by which a spec names layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def matches_blob(pattern: str, blob: str) -> bool:
 
 
 def node_names(names: Iterable[str]) -> list[str]:
-    """`names` as pytest's ids can hold them: printable, free of `::`, and each once."""
+    """`names` in the form that pytest's ids can hold: printable, without `::`, and unique."""
     plain = [printable(re.sub("::+", ":", name)) for name in names]
     often = Counter(plain)
     taken: set[str] = set()

@@ -25,7 +25,7 @@ def read(
 ) -> tuple[dict[OtherFiles, Counterparts], list[Problem]]:
     """The other models by their files, and what is wrong with those that cannot be compared.
 
-    With a `root` none of the files may lie outside of that.
+    With a `root`, none of the files may lie outside it.
     """
     others: dict[OtherFiles, Counterparts] = {}
     problems: list[Problem] = []
@@ -49,7 +49,7 @@ def read(
 
 
 def _refuse_int8(here: Graph) -> None:
-    """Unlike where the reference is in int8: what it lost itself would be the candidate's error."""
+    """Raise Unlike if the reference is in int8: its own loss would count as the candidate's error."""
     own = next((one for one in here.layers if rounds_to_int8(one)), None)
     if own is not None:
         raise Unlike(
@@ -59,7 +59,7 @@ def _refuse_int8(here: Graph) -> None:
 
 
 def _named(spec: Spec) -> Iterator[tuple[int, Setup]]:
-    """The candidates that name files of their own, with their places in `compare`."""
+    """The candidates that name files of their own, each with its place in `compare`."""
     for number, item in enumerate(spec.compare):
         if isinstance(item, OwnComparison) and item.candidate.model is not None:
             yield number, item.candidate.setup()
@@ -85,7 +85,7 @@ def _missing(spec: Spec, number: int, files: OtherFiles, root: Path | None) -> I
 
 
 def blobs(plan: Plan) -> Iterator[Problem]:
-    """Blobs that samples feed, or that `outputs` chooses, of which another model has no counterpart."""
+    """Blobs that samples feed or `outputs` names, for which another model has no counterpart."""
     fed = dict.fromkeys(blob for inputs in plan.spec.inputs.values() for blob in inputs)
     wanted = dict.fromkeys(fed, "is fed") | dict.fromkeys(plan.outputs, "is compared")
     for number, setup in _named(plan.spec):

@@ -13,9 +13,9 @@ _LONGEST = 10_000  # bytes of a header; numpy has the same limit
 
 
 def holds_integers(path: Path, key: str | None) -> bool | None:
-    """Whether the array in a .npy, or of `key` in an .npz, is of integers.
+    """Whether the array in a .npy, or that of `key` in an .npz, holds integers.
 
-    None where that is not known: the worker, which reads it whole, says why. The format:
+    None if that is not known; the worker, which reads the whole file, then says why. The format:
     numpy/lib/format.py.
     """
     try:

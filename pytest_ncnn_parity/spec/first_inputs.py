@@ -45,9 +45,9 @@ class FirstInput:
 
 @dataclass(frozen=True)
 class _Shape:
-    """What is known of an input's shape, and the comments that say from where.
+    """What is known of an input's shape, and comments that say where it comes from.
 
-    `written`: the spec must state it, because the .param does not, or states another.
+    `written`: the spec must state it, because the .param states none, or another one.
     """
 
     axes: Axes
@@ -67,7 +67,7 @@ def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
 
 
 def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
-    """The kind of input, as the first layer shows it or three channels suggest it."""
+    """The kind of input, as the first layer shows it or as three channels suggest."""
     telling = first_telling(graph, blob)
     if telling is None:
         return PICTURE if len(axes) == 3 and axes[0] == COLOURS else None
@@ -129,7 +129,7 @@ def _of_layers(graph: Graph, blob: str) -> _Shape:
 
 
 def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) -> _Shape:
-    """The shape that fits where the Input line's does not."""
+    """The shape that fits where that of the Input line does not."""
     other = corrected(graph, blob, line)
     if other is not None:
         return _Shape(other, True, (*comments, f"# {list(other)} fits all of them."))
@@ -163,12 +163,12 @@ def _of_pictures(axes: Axes) -> Iterator[str]:
 
 
 def _takes_bytes(graph: Graph, blob: str) -> bool:
-    """Whether the network itself scales values of 0 to 255: by a constant that fits nothing smaller."""
+    """Whether the network itself scales values of 0 to 255, by a constant that fits nothing smaller."""
     return any(map(_scales_bytes, passed(graph, blob)))
 
 
 def _scales_bytes(layer: Layer) -> bool:
-    """Whether `layer` adds or divides by a constant of pixels (src/layer/binaryop.h: the operations)."""
+    """Whether `layer` adds or divides by a constant of pixels (operations: src/layer/binaryop.h)."""
     if layer.type != "BinaryOp" or layer.params.get("1") != "1":
         return False
     try:

@@ -90,7 +90,7 @@ WorkerName = Annotated[
 
 
 class SetupKeys(Keys):
-    """One side of a comparison of the user's own."""
+    """One side of a comparison that the user defines."""
 
     device: Annotated[str, Field(pattern=DEVICE)] = "cpu"
     precision: Literal["fp32", "fp16", "fp16-storage", "fp16-packed", "bf16"] = "fp32"
@@ -115,7 +115,7 @@ class SetupKeys(Keys):
 
 
 class OwnComparison(Keys):
-    """A pair of setups of the user's own."""
+    """A pair of setups that the user defines."""
 
     name: Annotated[str, Field(pattern=COMPARISON), AfterValidator(_printable)]
     reference: SetupKeys = SetupKeys()

@@ -1,7 +1,7 @@
-"""Reads what pnnx wrote about the inputs of a converted network. As text: nothing of it is run.
+"""Reads what pnnx wrote about the inputs of a converted network. The files are parsed, never run.
 
-pnnx (tools/pnnx/src/save_ncnn.cpp) converts NAME.pt to NAME.ncnn.param, and writes NAME_ncnn.py, which
-feeds the network once, and NAME.pnnx.param, the network before.
+pnnx (tools/pnnx/src/save_ncnn.cpp) converts NAME.pt to NAME.ncnn.param. It also writes NAME_ncnn.py,
+which feeds the network once, and NAME.pnnx.param, the network before its conversion.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PnnxShape:
 
 
 def input_shapes(param: Path) -> Mapping[str, PnnxShape]:
-    """What the files beside `param` tell, by the input blobs as pnnx names them, in0, in1, ..."""
+    """What the files beside `param` state, by the input blobs as pnnx names them: in0, in1, ..."""
     name = param.name.removesuffix(".param").removesuffix(".ncnn")
     script = param.with_name(f"{name}_ncnn.py")
     original = param.with_name(f"{name}.pnnx.param")
@@ -44,7 +44,7 @@ def input_shapes(param: Path) -> Mapping[str, PnnxShape]:
 
 
 def _of_script(path: Path) -> Iterator[tuple[str, PnnxShape]]:
-    """What the script draws for each input, without the axis that it takes for the batch."""
+    """What the script draws for each input, without the axis that it uses for the batch."""
     text = _text(path)
     for name, sizes in _DRAWN.findall(text):
         shape: Sizes = tuple(int(size) for size in re.findall(r"\d+", sizes))

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a spec, in the words of somebody who writes YAML, with its place."""
+"""Puts what pydantic finds wrong with a spec into words for somebody who writes YAML, with its place."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EXPECTED = {
 def of(
     error: ValidationError, document: yaml12.Document, top: type[BaseModel]
 ) -> Iterator[tuple[Place, str]]:
-    """The problems in the file's order, each with its place: of several at one place the first.
+    """The problems in the file's order, each with its place; of several at one place, the first.
 
     `top`: the class of the whole spec.
     """
@@ -62,7 +62,7 @@ def of(
 
 
 def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
-    """The part of a pydantic location that is a path in the document: it names types as well."""
+    """The part of a pydantic location that is a path in the document; it also names types."""
     path: list[str | int] = []
     if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
         loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth part is the kind of source, from our Tag

@@ -83,7 +83,7 @@ class RandomSource(Keys):
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """The least and the largest value that may come, where there are such."""
+        """The smallest and the largest value that may be drawn, if they are bounded."""
         if self.random == "normal":
             return self.low, self.high
         return (
@@ -154,7 +154,7 @@ Source = Annotated[
 class Sample(Keys):
     """What is fed to the network, by blob, and what was recorded of its blobs elsewhere.
 
-    In the spec both are in one mapping: `expect` is the recording, unless its value is itself a source.
+    In a spec both are in one mapping: the key `expect` is the recording, unless its value is a source.
     """
 
     blobs: dict[Name, Source]
@@ -184,6 +184,6 @@ class Sample(Keys):
 
 
 def _is_recording(value: Any) -> bool:
-    """Whether the value of `expect` names output blobs: a source has a plain value by its kind."""
+    """Whether the value of `expect` names output blobs; a source has a plain value by its kind."""
     kind = _source_kind(value)
     return kind is None or isinstance(value[kind], dict)

@@ -1,4 +1,4 @@
-"""A YAML spec -> Spec, or every error in it with its place. `keys` says what it may contain."""
+"""Reads a YAML spec into a Spec, or reports every error in it with its place. `keys` has the keys."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Spec(Keys):
 
     @property
     def text(self) -> str:
-        """The file's, as it was read."""
+        """The text of the file as it was read."""
         return self._text
 
     @property
@@ -165,7 +165,7 @@ class Spec(Keys):
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of what an editor can check; loading checks more: files, names, shapes."""
+    """The JSON Schema of what an editor can check. Loading also checks files, names and shapes."""
     described = {**Spec.model_json_schema(by_alias=True), "title": "ncnn parity spec"}
     return {"$schema": GenerateJsonSchema.schema_dialect, **described}
 
@@ -182,7 +182,7 @@ def _expanded(item: str | OwnComparison | OnWorker) -> list[Comparison]:
 def load(path: Path, root: Path | None = None) -> Spec:
     """Read the spec at `path`; SpecError holds every error in it, each with its place.
 
-    With a `root` it must lie in there once all links are followed.
+    With a `root`, the file must lie below it once all links are followed.
     """
     shown = read_files.shown(path)
     if not _names_print(path, root):
@@ -207,7 +207,7 @@ def load(path: Path, root: Path | None = None) -> Spec:
 
 
 def _names_print(path: Path, root: Path | None) -> bool:
-    """Whether node ids and reports can hold the path from the root, or the name where there is none."""
+    """Whether node ids and reports can hold the path from the root, or the name if there is no root."""
     below = root is not None and path.is_relative_to(root)
     name = str(path.relative_to(root)) if root is not None and below else path.name
     return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)

@@ -1,4 +1,4 @@
-"""A .param file -> the text of a first spec for it; `first_inputs` chooses what is fed."""
+"""Writes the text of a first spec for a .param file; `first_inputs` chooses what is fed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ADDRESS = "Spec schema"  # label of the schema's address among the URLs of the p
 
 
 class StarterError(ParityError):
-    """A file no spec can be made for."""
+    """A file for which no spec can be written."""
 
 
 def starter(path: Path, folder: Path) -> str:
     """A spec for the model at `path`, to be saved in `folder`.
 
-    StarterError or ParamError where there is no such model.
+    Raises StarterError or ParamError if there is no such model.
     """
     graph = param.read(str(path))
     absolute = folder / path
@@ -40,7 +40,7 @@ def starter(path: Path, folder: Path) -> str:
 
 
 def _schema() -> str:
-    """The address of the schema of specs, as the installed package states it, or the name of a copy."""
+    """The address of the schema, as the installed package states it, or the name of a local copy."""
     stated: list[str] = metadata.metadata("pytest-ncnn-parity").get_all("Project-URL") or []
     addresses = dict(url.split(", ", 1) for url in stated)
     return addresses.get(ADDRESS, SCHEMA)
@@ -70,7 +70,7 @@ def _inputs(inputs: Iterable[FirstInput]) -> Iterator[str]:
 
 
 def _pair(name: str, value: str) -> list[str]:
-    """A mapping's line; two where the key is long."""
+    """A line of a mapping; two lines if the key is long."""
     return f"{yaml12.key(name)} {value}".split("\n")
 
 

@@ -1,7 +1,8 @@
-"""YAML text -> plain values with their places, by the YAML 1.2 core schema.
+"""Reads YAML text into plain values with their places, by the YAML 1.2 core schema.
 
-PyYAML reads 1.1, where `1e-3` is a string, `on` is true, `010` is 8, `1:30` is 90, and of two equal
-keys the last wins in silence. Here PyYAML composes the nodes, and this module reads their scalars.
+PyYAML reads YAML 1.1, in which `1e-3` is a string, `on` is true, `010` is 8, `1:30` is 90, and the last
+of two equal keys silently wins. So here PyYAML only composes the nodes, and this module reads their
+scalars.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Document:
     keys: dict[Path, Place]
 
     def place(self, path: Path, of_key: bool = False) -> Place:
-        """The place of `path`; of a path that does not exist, that of its nearest parent."""
+        """The place of `path`; for a path that does not exist, that of its nearest parent."""
         table = self.keys if of_key and path in self.keys else self.values
         while path and path not in table:
             path, table = path[:-1], self.values
@@ -86,7 +87,7 @@ def load(text: str) -> Document:
 
 
 def quoted(text: str) -> str:
-    """`text` as a scalar that is read as text again, in a flow collection too: plain where it can be."""
+    """`text` as a scalar that is read back as text, in a flow collection too; plain where possible."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     dumped: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf)
@@ -94,13 +95,13 @@ def quoted(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """`text` as a mapping's key with the mark behind it; a long one needs a mark before it as well."""
+    """`text` as a mapping's key with the colon behind it; a long key needs a `?` before it as well."""
     written = quoted(text)
     return f"{written}:" if len(written) < _LONGEST_KEY else f"? {written}\n:"
 
 
 def _refuse_control(text: str) -> None:
-    """Name the place of what YAML does not allow: its reader gives none."""
+    """Report the place of a character that YAML does not allow, because PyYAML's reader gives none."""
     control = _CONTROL.search(text)
     if control is not None:
         line = text.count("\n", 0, control.start()) + 1
@@ -109,7 +110,7 @@ def _refuse_control(text: str) -> None:
 
 
 def _refuse_size(text: str, loader: Any) -> None:
-    """Composing recurses, in C without a limit: a deep document would take the process along."""
+    """Refuse deep documents: composing recurses in C without a limit, and would end the process."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=loader)):
         depth += isinstance(event, yaml.CollectionStartEvent)

@@ -19,7 +19,7 @@ NO_BOUND = -1e308  # cosine and SQNR are never below this
 
 
 def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolated: Isolated) -> str:
-    """The whole file; `isolated` is what the worker wrote of the layer, an operator of ncnn's own."""
+    """The whole file; `isolated` is what the worker wrote of the layer, one of ncnn's own operators."""
     comparison = failed.case.comparison
     candidate = failed.candidate or comparison.reference
     options = dict.fromkeys([*script.options(comparison.reference), *script.options(candidate)])
@@ -52,7 +52,7 @@ def _rows(values: Iterable[str]) -> str:
 
 
 def commented(line: str) -> str:
-    """`line` as a comment, which does not go on in the next line as a backslash would let it."""
+    """`line` as a comment that cannot continue on the next line, as a backslash would make it."""
     plain = "".join(c if c.isprintable() else "?" for c in line).rstrip()
     return f"// {plain}.".rstrip() if plain.endswith("\\") else f"// {plain}".rstrip()
 

@@ -37,12 +37,12 @@ class Repro:
 
 
 def name(spec: str, case: Case) -> Path:
-    """Where below the user's folder the case's files go."""
+    """The folder of the case's files, below the user's folder."""
     return Path(_safe(spec.removesuffix(".parity.yaml")), _safe(case.comparison.name), _safe(case.name))
 
 
 def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
-    """The files of a failed case in `folder`; written by the first sample that asks."""
+    """The files of a failed case in `folder`, written for the first sample that asks for them."""
 
     def written() -> Repro:
         why = _not_alone(failed)
@@ -57,7 +57,7 @@ def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
 
 def _not_alone(failed: FailedLayer) -> str:
-    """Why the layer alone cannot show its fault; empty where it may."""
+    """Why the layer alone cannot show its fault; empty if it may."""
     if failed.case.comparison.workers:
         names = " and ".join(failed.case.comparison.workers)
         return f"it ran on the worker {names}, which a script for this machine does not reach"
@@ -76,7 +76,7 @@ def _not_alone(failed: FailedLayer) -> str:
 
 
 def _of_other_files(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
-    """The files of the other model's layer that corresponds to the failed one, if it is wrong alone."""
+    """The files of the other model's counterpart of the failed layer, if that is wrong alone."""
     comparison = failed.case.comparison
     other = run.plan.other(comparison)
     assert other is not None
@@ -98,7 +98,7 @@ def _of_other_files(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
 
 def _lacks_headroom_alone(evidence: Evidence) -> bool:
-    """Whether all that is wrong is that values come nearer to 65504 than the spec allows."""
+    """Whether all that is wrong is that values come closer to 65504 than the spec allows."""
     inside = evidence.inside
     lost = (evidence.unrepresentable, evidence.constant, evidence.integers, evidence.underflow)
     shows = evidence.reference_nan or any(one is not None for one in lost)
@@ -131,7 +131,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
 
 
 def _safe(text: str) -> str:
-    """`text` as a file's name: other characters than these replaced, and then made unique by a hash."""
+    """`text` as a file name: other characters are replaced, and a hash makes the name unique."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".")[:NAME_KEPT]
     if plain == text:
         return plain

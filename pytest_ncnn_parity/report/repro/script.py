@@ -1,4 +1,4 @@
-"""The script of a repro: runs one layer in two setups, and needs ncnn and numpy alone."""
+"""The script of a repro: it runs one layer in two setups, and needs only ncnn and numpy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNS_OF_CHANCE = 5  # runs of a candidate whose fault does not show in every run
 
 @dataclass(frozen=True)
 class FailedLayer:
-    """A red layer's case: what the worker saw, the cause read from that, and the text of its failure."""
+    """A red layer's case: what the worker saw, the cause derived from it, and the failure's text."""
 
     sample: str
     case: Case
@@ -36,9 +36,9 @@ class FailedLayer:
 
     @property
     def candidate(self) -> Setup | None:
-        """The setup in which the layer shows its fault; None where the reference's values show it.
+        """The setup in which the layer shows its fault; None if the reference's own values show it.
 
-        What was predicted of the inside of a layer shows only where a device computes it.
+        What was predicted about the inside of a layer shows only where a device computes it.
         """
         evidence = self.result.evidence
         within = evidence.inside or evidence.constant or evidence.integers
@@ -46,7 +46,7 @@ class FailedLayer:
 
     @property
     def tolerance(self) -> Tolerance:
-        """Integers are right or wrong."""
+        """The tolerance; integers have none, because they are right or wrong."""
         metrics = self.result.metrics
         return Tolerance() if metrics is not None and metrics.integers else self.case.tolerance
 
@@ -69,7 +69,7 @@ def text(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment, isolat
 
 
 def header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> list[str]:
-    """What was seen, of which layer and where: lines for a comment at the head of a file."""
+    """What was seen, in which layer and where: lines for a comment at the head of a file."""
     layer, devices, sample = failed.layer, environment["devices"], failed.sample
     predicted = failed.case.comparison.candidate is None and failed.candidate is not None
     return [
@@ -85,7 +85,7 @@ def header(plan: Plan, failed: FailedLayer, environment: WorkerEnvironment) -> l
 
 
 def runs(failed: FailedLayer) -> int:
-    """How often the candidate is run: more than once where the fault does not show each time."""
+    """How often the candidate is run: several times if the fault does not show each time."""
     return RUNS_OF_CHANCE if failed.cause == "nondeterministic" else 1
 
 
