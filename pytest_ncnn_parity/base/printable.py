@@ -21,7 +21,7 @@ def printable(text: str, lines: bool = False) -> str:
     """
     if not text.isprintable():
         text = "".join(c if _stays(c, lines) else _escaped(c) for c in text)
-    return _COMMAND.sub(_broken, text)
+    return _COMMAND.sub(_broken, text) if "::" in text or "##[" in text else text
 
 
 def _stays(char: str, lines: bool) -> bool:

@@ -85,9 +85,13 @@ class _Statistics:
         c, r, d = scratch("float64", reference.size, 3)
         np.copyto(c, candidate)
         np.copyto(r, reference)
-        with np.errstate(invalid="ignore", over="ignore"):
+        rr = float(r @ r)
+        if math.isfinite(rr):
             np.subtract(c, r, out=d)
-        rr, dd = float(r @ r), float(d @ d)
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.subtract(c, r, out=d)
+        dd = float(d @ d)
         r_range, c_range = r, c
         if not (math.isfinite(rr) and math.isfinite(dd)):
             r_finite, c_finite = np.isfinite(r), np.isfinite(c)
@@ -160,7 +164,8 @@ def _judge(
     if stats.misplaced:
         worst = stats.worst_misplaced
         least = used = math.inf
-    c, r, unit = (float(a.flat[worst]) for a in (candidate, reference, _spread(scale, reference)))
+    c, r = float(candidate.flat[worst]), float(reference.flat[worst])
+    unit = scale if isinstance(scale, float) else float(_spread(scale, reference).flat[worst])
     max_abs, cosine, sqnr = max(0.0, stats.max_abs), _cosine(stats), _sqnr(stats)
     if stats.misplaced:
         max_abs, cosine, sqnr = math.inf, math.nan, -math.inf
@@ -185,7 +190,7 @@ def _judge(
         candidate_absmax=stats.candidate_absmax,
         least_scaled=least,
         used=used,
-        index=tuple(int(i) for i in np.unravel_index(max(worst, 0), reference.shape)),
+        index=_index(max(worst, 0), reference.shape),
         reference=r,
         candidate=c,
         budget=t.atol + t.scaled * unit + t.rtol * abs(r),
@@ -241,6 +246,15 @@ def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale)
 def _spread(scale: Scale, over: Array) -> Array:
     """`scale` for each element of `over`."""
     return np.broadcast_to(np.asarray(scale, np.float64), over.shape)
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of an element by its flat one; numpy's way takes longer than to compare small arrays."""
+    index = []
+    for length in reversed(shape):
+        flat, at = divmod(flat, length)
+        index.append(at)
+    return tuple(reversed(index))
 
 
 def _absmax(finite: Array) -> float:

@@ -213,7 +213,7 @@ class Distrust:
     type: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are thousands: a dict for each would be most of the memory
 class Evidence:
     """Everything seen of one case beside its metrics.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -19,8 +20,11 @@ from pytest_ncnn_parity.engine.stderr import Stderr
 CHUNK = 1 << 16
 MESSAGE = 1 << 26  # bytes; every message is shorter
 POLL_SECONDS = 0.2
-# to wake up for each of ten thousand messages would cost more than the messages themselves
+# to wake up for each of ten thousand messages would cost more than the messages themselves, and takes
+# the interpreter's lock from a parent that has enough to do; 64 KiB, a pipe of Linux, last longer
 GATHER_SECONDS = 0.002
+REST_SECONDS = 0.02 if sys.platform == "linux" else 0.0
+FULL = CHUNK // 2  # bytes at once after which a pipe is read again at once
 STOP_SECONDS = 5.0  # how long a pipe may stay open after its worker has ended
 
 
@@ -37,12 +41,17 @@ class Pump:
         self._chunks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._lines: deque[bytes] = deque()  # lines of the last chunk: to wait for each line costs more
         self._half = b""
+        self._wanted = threading.Event()  # somebody waits for lines
         self._heard = threading.Condition()
+        self._marks_wanted = threading.Event()
         self._ended = False  # whether stderr has ended, after which no mark will come
         self._stopped = False
         self._threads = [
-            threading.Thread(target=self._read, args=(pipe, take), daemon=True)
-            for pipe, take in ((process.stdout, self._listen), (process.stderr, self._hear))
+            threading.Thread(target=self._read, args=reading, daemon=True)
+            for reading in (
+                (process.stdout, self._listen, self._wanted, GATHER_SECONDS),
+                (process.stderr, self._hear, self._marks_wanted, 0.0),
+            )
         ]
         for thread in self._threads:
             thread.start()
@@ -71,6 +80,15 @@ class Pump:
 
     def _chunk(self, seconds: float) -> list[bytes] | None:
         """The next lines of stdout; None behind the last. Raises queue.Empty after that time."""
+        with suppress(queue.Empty):
+            return self._chunks.get_nowait()
+        self._wanted.set()
+        try:
+            return self._awaited_chunk(seconds)
+        finally:
+            self._wanted.clear()
+
+    def _awaited_chunk(self, seconds: float) -> list[bytes] | None:
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
@@ -87,25 +105,38 @@ class Pump:
         """Wait until all is in `stderr` that was said before the worker's `marks`-th mark there."""
         if self.stderr.marks >= marks:  # true for all but a few results
             return
+        self._marks_wanted.set()
         with self._heard:
             there = self._heard.wait_for(
                 lambda: self._ended or self.stderr.marks >= marks, timeout=STOP_SECONDS
             )
             self._ended = self._ended or not there
+        self._marks_wanted.clear()
 
     def stop(self) -> None:
         """Read what is left of a worker that has ended, with all that it started."""
         self._stopped = True
+        self._wanted.set()
+        self._marks_wanted.set()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
 
-    def _read(self, pipe: IO[bytes], take: Callable[[bytes], None]) -> None:
-        """Read `pipe` to its end, and close it: where somebody holds it for longer, nobody waits."""
+    def _read(
+        self, pipe: IO[bytes], take: Callable[[bytes], None], wanted: threading.Event, pause: float
+    ) -> None:
+        """Read `pipe` to its end, and close it: where somebody holds it for longer, nobody waits.
+
+        A rest ends as soon as what it says is `wanted`; there is a `pause` also then.
+        """
         with pipe:
             while chunk := pipe.read(CHUNK):
                 take(chunk)
-                if not self._stopped:
+                if self._stopped:
+                    continue
+                if len(chunk) >= FULL:
                     time.sleep(GATHER_SECONDS)
+                elif wanted.wait(REST_SECONDS):
+                    time.sleep(pause)
         take(b"")
 
     def _listen(self, chunk: bytes) -> None:

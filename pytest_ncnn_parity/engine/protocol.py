@@ -238,7 +238,7 @@ class Isolated:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """What the worker found for one case.
 
@@ -292,8 +292,7 @@ def _death(raw: Mapping[str, Any]) -> Death:
 
 def encode_result(result: Result) -> dict[str, Any]:
     """`result` for a message: what has its default is left out."""
-    evidence = strict_json.given(result.evidence, _NO_EVIDENCE)
-    return {**strict_json.given(result, _NO_RESULT), "evidence": evidence}
-
-
-_NO_RESULT, _NO_EVIDENCE = Result("", ""), Evidence()
+    parts = ((name, getattr(result, name)) for name in ("evidence", "metrics", "accumulated"))
+    texts = ((name, getattr(result, name)) for name in ("id", "outcome", "reason", "cached"))
+    given = {name: strict_json.given(part) for name, part in parts if part is not None}
+    return {**given, **{name: text for name, text in texts if text is not None}}

@@ -45,7 +45,7 @@ class Case:
     output: str | None = None
     golden: Golden | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"{self.comparison.name}::{self.name}"
 
@@ -181,19 +181,24 @@ class Plan:
                 yield layer
 
     def _every_case(self, comparison: Comparison) -> list[Case]:
+        if comparison not in self._cases:
+            self._cases[comparison] = self._cases_of(comparison)
+        return self._cases[comparison]
+
+    @cached_property
+    def _cases(self) -> dict[Comparison, list[Case]]:
+        """The cases of comparisons, which are the same for all samples."""
+        return {}
+
+    def _cases_of(self, comparison: Comparison) -> list[Case]:
         cases = [
             Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
             for layer in self._judged(comparison)
         ]
         if comparison.judges_outputs:
+            names, tolerance = self._blob_names, self._output_tolerance
             cases += [
-                Case(
-                    self._blob_names[blob],
-                    comparison,
-                    self._output_tolerance(comparison, blob),
-                    output=blob,
-                )
-                for blob in self.outputs
+                Case(names[b], comparison, tolerance(comparison, b), output=b) for b in self.outputs
             ]
         return cases
 

@@ -37,13 +37,18 @@ def readers(graph: Graph, blob: str) -> Iterable[Layer]:
 
 def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blobs: Made) -> Evidence:
     """`evidence` with the compared blob, and nan that the reference made from finite values."""
-    own_nan = reference.nan and not any(blobs[source].nan for source in layer.inputs)
     return replace(
         evidence,
         blob=blob,
         shape=reference.array.shape,
-        reference_nan=reference.nan if own_nan else 0,
+        reference_nan=_own_nan(layer, reference, blobs),
     )
+
+
+def _own_nan(layer: Layer, reference: Blob, blobs: Made) -> int:
+    """How many nan the reference has, if it made them from finite values; 0 otherwise."""
+    own = reference.nan and not any(blobs[source].nan for source in layer.inputs)
+    return reference.nan if own else 0
 
 
 class Spoilt(NamedTuple):
@@ -105,8 +110,14 @@ class Conversions:
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
-        evidence = Evidence(mask=layer.mask, predicted=candidate is None, unrepresentable=unheld)
-        evidence = with_facts(evidence, layer, blob, values[blob], self._blobs)
+        evidence = Evidence(
+            mask=layer.mask,
+            predicted=candidate is None,
+            unrepresentable=unheld,
+            blob=blob,
+            shape=values[blob].array.shape,
+            reference_nan=_own_nan(layer, values[blob], self._blobs),
+        )
         if spoilt is not None:
             metrics, blob = self._measure(case)(spoilt.outputs, values)
             evidence = replace(evidence, blob=blob, constant=spoilt.constant)
@@ -149,4 +160,6 @@ class Conversions:
         near = None
         if headroom > 1.0 and evidence.unrepresentable is None:
             near = self._limits.near(layer, FP16_MAX / headroom)
+        if inside is None and near is None:
+            return evidence
         return replace(evidence, inside=inside, near=near)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -29,16 +30,18 @@ class _Stats(NamedTuple):
 
 def _of_block(_: int, block: Array) -> _Stats:
     (size,) = scratch("float32", block.size, 1)
-    (met,) = scratch("bool", block.size, 1)
     np.abs(block, out=size)
     absmax, nan, inf, minus_inf = float(size.max()), 0, 0, 0
-    if not np.isfinite(absmax):
+    if not math.isfinite(absmax):
         nan = int(np.count_nonzero(np.isnan(size)))
         inf = int(np.count_nonzero(np.isposinf(block)))
         minus_inf = int(np.count_nonzero(np.isneginf(block)))
         absmax = float(size[np.isfinite(size)].max(initial=0.0))
-    tiny = int(np.count_nonzero(np.less_equal(size, FP16_TINIEST / 2, out=met)))
-    tiny -= int(np.count_nonzero(np.equal(size, 0.0, out=met)))
+    tiny = 0
+    if not float(size.min()) > FP16_TINIEST / 2:
+        (met,) = scratch("bool", block.size, 1)
+        tiny = int(np.count_nonzero(np.less_equal(size, FP16_TINIEST / 2, out=met)))
+        tiny -= int(np.count_nonzero(np.equal(size, 0.0, out=met)))
     return _Stats(absmax, nan, inf, minus_inf, tiny)
 
 
@@ -105,6 +108,8 @@ class Blob:
     def _walk(self) -> _Stats:
         """Block by block: a whole copy would be the peak of memory."""
         blocks = list(each(_of_block, self.array))
+        if len(blocks) == 1:
+            return blocks[0]
         absmax, *counts = zip(*blocks, strict=True)
         return _Stats(max(absmax), *map(sum, counts))
 

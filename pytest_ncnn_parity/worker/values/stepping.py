@@ -20,10 +20,11 @@ def walk(
     reads: Callable[[Layer], Sequence[str]] = inputs_of,
 ) -> Iterator[Layer]:
     """Each of `layers` in turn; once it is dealt with, `blobs` loses what none of the rest `reads`."""
-    last_reader = {blob: layer.number for layer in layers for blob in reads(layer)}
-    for layer in layers:
+    steps = [(layer, reads(layer)) for layer in layers]
+    last_reader = {blob: layer.number for layer, read in steps for blob in read}
+    for layer, read in steps:
         yield layer
-        for blob in (*reads(layer), *layer.outputs):
+        for blob in (*read, *layer.outputs):
             if last_reader.get(blob, -1) <= layer.number and blob not in kept:
                 blobs.pop(blob, None)
 
