@@ -19,7 +19,6 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
-from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
@@ -221,8 +220,7 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
     if comparison.masks_can_fix:
         find = find_fix
     elif other is not None and not comparison.of_recordings:
-        on_device = comparison.candidate is not None and comparison.candidate.on_vulkan
-        find = find_floats if other.in_int8 and not on_device else find_fix_of_other
+        find = find_fix_of_other
     else:
         return None, ""
     settings = session.fix

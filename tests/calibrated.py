@@ -231,7 +231,8 @@ def quantized(layer: Layer, wrong: Wrong | None = None) -> tuple[np.ndarray, np.
     """The int8 weights of a layer, and the scale of each output's."""
     count = len(layer.weights)
     largest = np.abs(layer.weights).reshape(count, -1).max(1)
-    scales = ((31.0 if layer.six_bits else 127.0) / largest).astype(np.float32)
+    with np.errstate(divide="ignore", over="ignore"):  # that of next to nothing is inf
+        scales = ((31.0 if layer.six_bits else 127.0) / largest).astype(np.float32)
     by, kept = scales.copy(), scales.copy()
     for what in () if wrong is None else wrong.what:
         if what == "weights":

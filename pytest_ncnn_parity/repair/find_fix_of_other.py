@@ -7,29 +7,44 @@ of its own would; the result is then run against the reference of the comparison
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
+from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
+from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.plan.as_own import as_own
+from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.repair.find_fix import find_fix
+from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
 from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
 
-OF_THE_FILES = "model"  # the cause of what is wrong in fp32 on the CPU as well
+QUANTIZATION = "quantization"
+OF_THE_FILES = frozenset({"model", QUANTIZATION})  # the causes of what is wrong on the CPU as well
 
 
 def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The fix for a comparison of another model; None if masks cannot fix what is red."""
-    if not strong_mask(comparison.candidate):
-        return None
+    """The fix for a comparison of another model. None: nothing there can be fixed."""
+    candidate, other = comparison.candidate, run.plan.other(comparison)
     problem = find_problem(run, comparison)
-    causes = {fault.cause for fault in problem.faults}
-    if not problem.red or causes == {OF_THE_FILES}:
+    if not problem.red or candidate is None or other is None:
         return None
+    causes = {fault.cause for fault in problem.faults}
+    if other.in_int8 and (not candidate.on_vulkan or causes <= OF_THE_FILES):
+        fix = find_floats(run, comparison, problem, settings)
+        if fix is not None:
+            return fix
+    if not strong_mask(candidate) or (causes and causes <= OF_THE_FILES):
+        return None
+    return _masks(run, comparison, problem, settings)
+
+
+def _masks(run: SpecRun, comparison: Comparison, problem: Problem, settings: FixSettings) -> Fix | None:
+    """The masks for the other model's own .param."""
     plan, own = as_own(run.plan, comparison)
     # of its own: what other processes know of this spec is not of that model
     other = SpecRun(plan, replace(run.settings, share=None, cache=None))
@@ -44,31 +59,104 @@ def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSetting
 
 
 def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Fix:
-    """`fix`, with which the other model agrees with itself, run against the comparison's reference."""
+    """`fix`, which makes the other model agree with itself, run against the comparison's reference.
+
+    It may not do that in int8: what is rounded there is another integer where a value lies between two,
+    so that the CPU may disagree with itself. Whether the masks are right shows beside the reference.
+    """
     files = comparison.other_files
     assert files is not None
-    fix = replace(fix, param=files.param, outputs_before=problem.outputs)
-    if not fix.verified:
+    notes = (*fix.notes, *_about_int8(problem))
+    fix = replace(fix, param=files.param, outputs_before=problem.outputs, notes=notes)
+    if not fix.masks:
         return fix
-    proof = _verify(run, comparison, problem, fix)
-    ran = f"{fix.how}; beside the outputs of {run.plan.spec.model.param}"
-    how = f"{ran} it is wrong still: {proof.how}" if not proof.holds else f"{ran}: {proof.how}"
+    proof = _Proof(run, comparison, problem, fix).of_repeats()
+    ran = f"beside {run.plan.spec.model.param}"
+    how = f"{ran}, it is wrong still: {proof.how}" if not proof.holds else f"{ran}: {proof.how}"
+    how = f"{fix.how}; {how}" if fix.verified else how
     minimal = fix.minimal and proof.holds
     return replace(fix, verified=proof.holds, minimal=minimal, how=how, outputs_after=proof.outputs)
 
 
-def _verify(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Verification:
-    """The worst of several runs of the patched files, against the comparison's reference."""
-    candidate, files = comparison.candidate, comparison.other_files
-    assert candidate is not None
-    assert files is not None
-    _, weights = run.plan.spec.beside(files)
-    with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
-        param = Path(folder) / Path(files.param).name
-        param.write_text(fix.patch.patched, "utf-8")
-        setup = replace(candidate, model=OtherFiles(str(param), str(weights)))
-        for _ in range(REPEATS):
-            proof = verify_setup(run, comparison, setup, problem.cases)
-            if not proof.holds:
-                break
-    return proof
+def _about_int8(problem: Problem) -> Iterator[str]:
+    """What else is red, and how its fix is found."""
+    lossy = [fault.layer.name for fault in problem.faults if fault.cause == QUANTIZATION]
+    if lossy:
+        yield (
+            f"no mask fixes what {', '.join(lossy)} {'lose' if len(lossy) > 1 else 'loses'} in int8: "
+            "the layers to leave in floats are searched for once no layer is wrong on the device"
+        )
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """Runs the patched files against the reference of `comparison`, as its candidate runs them."""
+
+    run: SpecRun
+    comparison: Comparison
+    problem: Problem
+    fix: Fix
+
+    def of_repeats(self) -> Verification:
+        """The worst of some runs. Where outputs are wrong on the CPU too, red layers are the proof."""
+        candidate, files = self.comparison.candidate, self.comparison.other_files
+        assert candidate is not None
+        assert files is not None
+        _, weights = self.run.plan.spec.beside(files)
+        lost = self._wrong_on_the_cpu(replace(candidate, device="cpu", precision="fp32", options={}))
+        with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
+            param = Path(folder) / Path(files.param).name
+            param.write_text(self.fix.patch.patched, "utf-8")
+            setup = replace(candidate, model=OtherFiles(str(param), str(weights)))
+            for _ in range(REPEATS):
+                proof = self._once(setup, lost)
+                if not proof.holds:
+                    break
+        return proof
+
+    def _once(self, setup: Setup, lost: Collection[str]) -> Verification:
+        kept = {
+            sample: [case for case in cases if case.output is not None and case.name not in lost]
+            for sample, cases in self.problem.cases.items()
+        }
+        proof = Verification(True, "")
+        if any(kept.values()):
+            proof = verify_setup(self.run, self.comparison, setup, kept)
+        if not lost or not proof.holds:
+            return proof
+        wrong, right = self._layers(setup)
+        if wrong or not right:
+            how = f"{', '.join(wrong) or 'no layer'} is {'wrong' if wrong else 'left to be proven'}"
+            return replace(proof, holds=False, how=how)
+        told = [proof.how, f"right by itself: {', '.join(right)}"]
+        told.append(f"wrong on the CPU as well: {', '.join(sorted(lost))}")
+        return replace(proof, how="; ".join(filter(None, told)))
+
+    def _layers(self, setup: Setup) -> tuple[list[str], list[str]]:
+        """The names of those red layers that are wrong in `setup`, and of those that are right."""
+        masked = {one.layer.number for one in self.problem.faults if one.cause not in OF_THE_FILES}
+        own = replace(self.comparison, candidate=setup)
+        wrong: dict[str, bool] = {}
+        for sample, cases in self.problem.cases.items():
+            red = [case for case in cases if case.layer is not None and case.layer.number in masked]
+            for case, result in self._judged(sample, red, own):
+                wrong[case.name] = wrong.get(case.name, False) or result.outcome == "failed"
+        return [name for name, red in wrong.items() if red], [n for n, red in wrong.items() if not red]
+
+    def _wrong_on_the_cpu(self, setup: Setup) -> set[str]:
+        """The outputs that are wrong in fp32 on the CPU, so that no mask makes them right."""
+        own = replace(self.comparison, candidate=setup)
+        return {
+            case.name
+            for sample, cases in self.problem.cases.items()
+            for case, result in self._judged(sample, [one for one in cases if one.output], own)
+            if result.outcome == "failed"
+        }
+
+    def _judged(
+        self, sample: str, cases: Sequence[Case], own: Comparison
+    ) -> Iterator[tuple[Case, Result]]:
+        by_id = {case.id: case for case in cases}
+        moved = [replace(case, comparison=own) for case in cases]
+        for result in self.run.judge(sample, moved, probe=False) if moved else ():
+            yield by_id[result.id], result

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.repair.fix import Effort, Fix, FixSettings
 from pytest_ncnn_parity.repair.float_trials import FloatTrials, hold
 from pytest_ncnn_parity.repair.outputs import OutputErrors
 from pytest_ncnn_parity.repair.patch import Patch, stem_of_files
-from pytest_ncnn_parity.repair.problem import Problem, find_problem
+from pytest_ncnn_parity.repair.problem import Problem
 from pytest_ncnn_parity.repair.search import Spent
 from pytest_ncnn_parity.repair.search_floats import FloatsSearch
 from pytest_ncnn_parity.repair.trials import SearchBudget
@@ -25,16 +25,17 @@ MOST_NAMED = 10  # how many layers are reported with their cost
 REPEATS = 3  # runs of each sample that verify the result
 
 
-def find_floats(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
-    """The layers to leave in floats; None if nothing is red that this could fix."""
-    problem = find_problem(run, comparison)
-    if not problem.red:
-        return None
+def find_floats(
+    run: SpecRun, comparison: Comparison, problem: Problem, settings: FixSettings
+) -> Fix | None:
+    """The layers to leave in floats; None if what is red on a device needs none on the CPU."""
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True) as folder:
         budget = SearchBudget(settings.runs, settings.seconds)
         trials = FloatTrials(run, comparison, problem, Path(folder), budget)
         fix = _Finding(problem, trials).fix()
-        return _written(fix, run, trials, settings) if settings.write and fix.verified else fix
+        if fix is None or not (settings.write and fix.verified):
+            return fix
+        return _written(fix, run, trials, settings)
 
 
 def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings) -> Fix:
@@ -59,7 +60,7 @@ class _Finding:
     trials: FloatTrials
     _alone: dict[int, float] = field(default_factory=dict)  # by layer, the sqnr with it in floats
 
-    def fix(self) -> Fix:
+    def fix(self) -> Fix | None:
         names = self.trials.names
         faults = {fault.layer.number for fault in self.problem.faults} | self.trials.broken
         red = [number for number in names if number in faults]
@@ -68,6 +69,8 @@ class _Finding:
         search = FloatsSearch(list(names), red, self.trials, self.trials.budget.runs)
         try:
             search.run()
+            if search.chosen == []:
+                return None
             with suppress(Spent):
                 self._leave_alone(search)
             if search.chosen is None:

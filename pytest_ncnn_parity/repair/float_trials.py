@@ -20,7 +20,11 @@ from pytest_ncnn_parity.repair.trials import SearchBudget
 
 @dataclass
 class FloatTrials:
-    """The oracle of a search for layers to leave in floats; see `search_floats`."""
+    """The oracle of a search for layers to leave in floats; see `search_floats`.
+
+    The model is tried on the CPU, where it need not be compiled for a device, and proven where the
+    comparison runs it.
+    """
 
     run: SpecRun
     comparison: Comparison
@@ -144,6 +148,8 @@ class FloatTrials:
         """The result of a run. `proof`: files are loaded afresh, no earlier result is used."""
         candidate = self.comparison.candidate
         assert candidate is not None
+        if candidate.on_vulkan and not proof:
+            candidate = replace(candidate, device="cpu", precision="fp32", options={})
         files = replace(candidate, model=self._written(in_float))
         own = replace(self.comparison, candidate=files)
         moved = {case.id: replace(case, comparison=own) for case in self.cases[sample]}

@@ -172,14 +172,35 @@ def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
 
 @pytest.mark.once
 def test_on_vulkan_it_is_judged_as_on_the_cpu(gate: Gate, pytester: pytest.Pytester) -> None:
-    write(pytester.path, "good", mobile(0), device="vulkan, precision: fp16")
-    wrong = {"depthwise1": Wrong(("input",))}
-    write(pytester.path, "wrong", mobile(0), wrong, device="vulkan, precision: fp16")
+    device = "vulkan, precision: fp16"
+    write(pytester.path, "good", mobile(0), device=device)
+    write(pytester.path, "wrong", mobile(0), {"depthwise1": Wrong(("input",))}, device=device)
+    dead = mobile(0)
+    kernel = next(one for one in dead.layers if one.name == "depthwise1")
+    kernel.params = kernel.params.replace(" 9=1", "")  # or its ReLU would hide what comes
+    kernel.weights[3] = 1e-42  # whose scale is infinite: the CPU makes 0 of it, and Vulkan -127
+    write(pytester.path, "dead", dead, {"classes": Wrong(("stored",))}, device=device)
     run = gate()
     layers = {spec: [one for one in cases if one != "out0"] for spec, cases in red(run).items()}
-    assert layers == {"good": [], "wrong": ["depthwise1"]}
-    (failed,) = (case for case in run.cases.values() if case["layer"] and case["outcome"] == "failed")
-    assert failed["cause"] == "quantization"  # the CPU is wrong with the same files
+    assert layers == {"good": [], "wrong": ["depthwise1"], "dead": ["depthwise1", "classes"]}
+    failed = {
+        (model["spec"].partition(".")[0], case["layer"]): case["cause"]
+        for model in run.report["models"]
+        for case in model["cases"]
+        if case["layer"] and case["outcome"] == "failed"
+    }
+    assert failed == {
+        ("wrong", "depthwise1"): "quantization",  # the CPU is wrong with the same files
+        ("dead", "depthwise1"): "device",
+        ("dead", "classes"): "quantization",
+    }
+    fixes = {model["spec"].partition(".")[0]: model["fixes"] for model in run.report["models"]}
+    (in_floats,), (masks,) = fixes["wrong"], fixes["dead"]
+    assert (in_floats["in_float"], in_floats["verified"]) == (["depthwise1"], True)  # on Vulkan as well
+    assert masks["verified"], masks["how"]
+    assert masks["masks"]["depthwise1"] == 18
+    assert "wrong on the CPU as well: output:out0" in masks["how"]
+    assert any(note.startswith("no mask fixes what classes loses in int8") for note in masks["notes"])
 
 
 @pytest.mark.once
