@@ -142,7 +142,7 @@ def _account(subject: Subject, session: Session, run: SpecRun, result: Result) -
     if result.outcome == "skipped":
         return _Account(case_text.plain(f"{result.reason}"))
     if result.evidence.error is not None:
-        return _Account(case_text.plain(result.evidence.error))
+        return _Account(case_text.of_sample(result.evidence.error, subject.plan.spec.at().file))
     if result.evidence.unreadable is not None:
         return _Account(_unreadable_recording(subject, result.evidence.unreadable))
     if result.outcome == "failed":

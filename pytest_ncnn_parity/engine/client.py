@@ -127,10 +127,7 @@ class Engine:
                     continue  # an earlier job may have damaged the worker: ask a fresh one
                 step = died.death.step
                 if step is None or step in dead:
-                    raise EngineError(
-                        f"the worker died outside of any network ({died.death.detail}):\n"
-                        f"{died.death.stderr}"
-                    ) from None
+                    raise EngineError(_without_step(died.death)) from None
                 dead[step] = died.death
                 deaths += 1
                 self._weigh(job, step, died.death, deaths)
@@ -279,6 +276,14 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
         death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
     return dataclasses.replace(result, evidence=seen)
+
+
+def _without_step(death: Death) -> str:
+    """What is said of a worker that died while no step of a network was running."""
+    what = f"the worker died outside of any network: {death.detail}"
+    if death.kind == "timeout":
+        what += "; raise --ncnn-parity-timeout"
+    return f"{what}\n{death.stderr}" if death.stderr else what
 
 
 def _decoded(kind: TypeAdapter[T], value: Any) -> T:

@@ -59,8 +59,10 @@ def test_axe_finds_no_violation(browser: Browser) -> None:
 
 
 def test_a_thousand_layers_load_without_an_error_or_a_request(browser: Browser) -> None:
-    browser.show(documents.large())
+    browser.show(documents.large(), width=1440)
     assert browser.run("return Number(document.documentElement.dataset.ready)") < 5000  # ms
+    table = "document.querySelector('table.cases')"
+    assert browser.run(f"return {table}.scrollWidth <= {table}.parentElement.clientWidth")
     browser.charts()
     assert browser.log() == []
     assert browser.run("return performance.getEntriesByType('resource').length") == 0

@@ -95,3 +95,13 @@ def test_a_fault_of_the_spec_has_its_place(tmp_path: Path) -> None:
 
 def test_what_has_no_parts_has_its_first_line() -> None:
     assert case_text.plain("no device\nsee above").headline == "no device"
+
+
+def test_the_headline_of_a_samples_error_is_without_its_place() -> None:
+    first = "/a b/x.parity.yaml:4:5: inputs.s.in0: c:\\d.npy: shape []"
+    text = f"{first}\n/a b/x.parity.yaml:5:5: inputs.s.in1: no"
+    message = case_text.of_sample(text, "/a b/x.parity.yaml")
+    assert message.text == text
+    assert message.headline == "inputs.s.in0: c:\\d.npy: shape []"
+    assert message.notes == (text.split("\n")[1],)
+    assert case_text.of_sample("no place", "/a b/x.parity.yaml").headline == "no place"

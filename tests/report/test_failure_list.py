@@ -119,6 +119,15 @@ def test_ids_are_shortened_alike_in_all_lines() -> None:
     assert max(map(len, [*lines, last])) <= 80
 
 
+def test_an_error_of_a_sample_is_its_reason_and_not_its_place() -> None:
+    """The id names the spec already."""
+    text = "/home/somebody/project/models/style_decoder.parity.yaml:4:5: inputs.in0: a.npy is a folder"
+    error = of("face", "fp16-range", cause=None, **message(text))
+    error["headline"] = "inputs.in0: a.npy is a folder"
+    (line,) = printed(error)
+    assert line == "FAILED style_decoder::face::fp16-range::sum - inputs.in0: a.npy is a folder"
+
+
 @pytest.mark.parametrize("names", [("a", "b"), ("a/x/y/z", "b/x/y/z"), ("a" * 60 + "1", "a" * 60 + "2")])
 @pytest.mark.parametrize("width", [60, 70, 80])
 def test_specs_of_one_file_name_are_distinguished(names: tuple[str, str], width: int) -> None:

@@ -90,6 +90,11 @@ def test_a_case_that_was_interrupted_is_named_where_no_other_is_red() -> None:
     assert lines(fixed, width=120) == [
         "a.parity.yaml: l1 (ReLU) and 1 more: storage-overflow; fix: 31=18 on l1"
     ]
+    unread = message("/p/a.parity.yaml:4:5: inputs.s.in0: gone.npy does not exist")
+    unread["headline"] = "inputs.s.in0: gone.npy does not exist"
+    assert lines(of("a.parity.yaml", red("l0", cause=None, **unread))) == [
+        "a.parity.yaml: inputs.s.in0: gone.npy does not exist"
+    ]
     assert lines(of("a.parity.yaml", interrupted)) == [
         "a.parity.yaml: Timeout (>1.0s) from pytest-timeout."
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,12 @@ def plain(text: str) -> Message:
     """A message without parts: a skip's reason, an error of the whole sample, or nothing."""
     headline, *notes = text.split("\n")
     return Message(text, headline, notes=tuple(notes))
+
+
+def of_sample(text: str, spec: str) -> Message:
+    """The error of a whole sample. Each line of `text` begins with its place in the file `spec`."""
+    first, *notes = text.split("\n")
+    return Message(text, re.sub(rf"^{re.escape(spec)}:\d+:\d+: ", "", first), notes=tuple(notes))
 
 
 def of_spec(where: Where, what: str) -> Message:

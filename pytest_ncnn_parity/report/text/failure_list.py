@@ -86,6 +86,8 @@ def in_brief(
             whole = f"{case['cause']}: {case['headline']}"
             fits = min(len(whole), len(case["cause"]) + LEAST_HEADLINE) <= room - len(shown)
             reason = whole if fits else case["cause"]
+        elif case["headline"]:
+            reason = case["headline"]  # without the place in the spec, which the id names
         brief[case["nodeid"]] = (shown, reason)
     return brief
 

@@ -64,7 +64,7 @@ def _of(model: ModelRecord, levels: Sequence[spec_names.Names], width: int) -> I
 def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
     """Which layer is red and why, each time in fewer words."""
     if case["cause"] is None:
-        yield case["message"].partition("\n")[0]
+        yield case["headline"]
         return
     who, cause = highlights.name(case), case["cause"]
     if cause == "load":  # of the files, whichever layer's case reports it
