@@ -8,24 +8,29 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
 
 
-def reads_unwritten_memory(failure: Failure) -> Explanation | None:
+UNWRITTEN = "reads memory that nobody wrote"
+UNEVEN = "computes some elements wrongly"
+
+
+def is_not_believed(failure: Failure) -> Explanation | None:
     distrust = failure.evidence.distrust
     if distrust is None:
         return None
     kernel = f"{distrust.layer} ({distrust.type})"
     own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
-    what = "the CPU's kernel reads memory that nobody wrote"
+    fault = UNEVEN if distrust.uneven else UNWRITTEN
+    what = f"the CPU's kernel {fault}"
     if not own:
-        what = f"the reference depends on {kernel}, whose CPU kernel reads memory that nobody wrote"
+        what = f"the reference depends on {kernel}, whose CPU kernel {fault}"
     agrees = failure.result.metrics is not None and failure.result.metrics.agrees
-    return Explanation(
-        what if agrees else f"{failure.seen}; {what}",
-        (
-            f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32, from the "
-            "same inputs",
-            "the device is not to blame, and no mask can fix it: report the kernel to ncnn",
-        ),
-    )
+    if distrust.uneven:
+        shown = "gives other values for the same elements if it gets only 3 of them"
+        shown = f"on cpu fp32 {kernel} {shown}"
+    else:
+        shown = f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32"
+        shown += ", from the same inputs"
+    to_do = "the device is not to blame, and no mask can fix it: report the kernel to ncnn"
+    return Explanation(what if agrees else f"{failure.seen}; {what}", (shown, to_do))
 
 
 def has_another_shape_when_plain(failure: Failure) -> Explanation | None:

@@ -207,10 +207,11 @@ class Growth:
 
 @dataclass(frozen=True)
 class Distrust:
-    """A layer of the reference whose bits depend on what fresh memory happens to hold."""
+    """A layer of the reference whose bits depend on fresh memory, or, if `uneven`, on other elements."""
 
     layer: str
     type: str
+    uneven: bool = False
 
 
 @dataclass(frozen=True, slots=True)  # there are thousands: a dict for each would be most of the memory

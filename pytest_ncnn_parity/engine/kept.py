@@ -109,7 +109,7 @@ class KeptResults:
             self._cache.put(self._plan, "", kind, strict_json.line(value), worker)
         return value
 
-    def doubtful(self, sample: str, work_out: Callable[[], list[int] | None]) -> list[int] | None:
+    def doubtful(self, sample: str, work_out: Callable[[], list[T] | None]) -> list[T] | None:
         """The layers of the reference that `work_out` doubts on `sample`; a doubt is not kept.
 
         That there is none does not hang on verdicts: it is kept whatever they are.

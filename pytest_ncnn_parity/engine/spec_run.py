@@ -217,15 +217,15 @@ class SpecRun:
         if not trust.depends_on_reference(result):
             return result
         look = partial(self._look_for_doubt, sample)
-        doubtful = self.once("trust", "", list[int], partial(self._kept.doubtful, sample, look))
+        doubtful = self.once("trust", "", list[trust.Doubt], partial(self._kept.doubtful, sample, look))
         return trust.weighed(case, result, self.plan.masked, doubtful or ())
 
-    def _look_for_doubt(self, sample: str) -> list[int] | None:
+    def _look_for_doubt(self, sample: str) -> list[trust.Doubt] | None:
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
         other = self._another(OTHER_FILL)
         try:
             with self.working_on("trust in the reference"):
-                here, there = self._ask(job, dict[str, str]), other.ask(job, dict[str, str])
+                here, there = (ask(job, trust.Fingerprint) for ask in (self._ask, other.ask))
         except EngineError:  # the case that needed it reports what prevented the run
             return None
         finally:

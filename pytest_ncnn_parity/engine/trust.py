@@ -1,27 +1,42 @@
-"""Finds the layers of the reference whose result depends on memory that nobody wrote. Pure."""
+"""Finds the layers of the reference whose results cannot be believed. Pure.
+
+A CPU kernel may read memory that nobody wrote, or compute an element otherwise among many than alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Case
 
+Fingerprint = dict[str, tuple[str, bool]]  # see `worker.fingerprint`
 
-def doubtful_layers(graph: Graph, here: Mapping[str, str], there: Mapping[str, str]) -> list[int]:
-    """The layers whose bits change with what fresh memory holds, though the bits of their inputs do not.
 
-    `here` and `there` are digests by blob, from processes whose fresh memory holds other bytes.
+@dataclass(frozen=True)
+class Doubt:
+    """The number of a layer that is not believed; `uneven`: single elements disagree with it."""
+
+    layer: int
+    uneven: bool = False
+
+
+def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list[Doubt]:
+    """The layers whose outputs depend on fresh memory, though their inputs do not, and uneven ones.
+
+    `here` and `there` are from processes whose fresh memory holds other bytes.
     """
-    changed = {blob for blob in here.keys() & there.keys() if here[blob] != there[blob]}
-    return [
-        layer.number
-        for layer in graph.layers
-        if changed.intersection(layer.outputs) and not changed.intersection(layer.inputs)
-    ]
+    changed = {blob for blob in here.keys() & there.keys() if here[blob][0] != there[blob][0]}
+    doubts = []
+    for layer in graph.layers:
+        if changed.intersection(layer.outputs) and not changed.intersection(layer.inputs):
+            doubts.append(Doubt(layer.number))
+        elif any(here[blob][1] for blob in layer.outputs if blob in here):
+            doubts.append(Doubt(layer.number, uneven=True))
+    return doubts
 
 
 def depends_on_reference(result: Result) -> bool:
@@ -39,13 +54,14 @@ def depends_on_reference(result: Result) -> bool:
     return failed and not died_before
 
 
-def weighed(case: Case, result: Result, graph: Graph, doubtful: Sequence[int]) -> Result:
+def weighed(case: Case, result: Result, graph: Graph, doubts: Sequence[Doubt]) -> Result:
     """`result` with the doubtful layer, if any, that the values of `case` depend on: it fails then."""
     blobs = [case.output] if case.output is not None else case.layer.outputs if case.layer else ()
     needed = graph.ancestors(blobs)
-    culprits = [graph.layers[number] for number in doubtful if number in needed]
+    culprits = [doubt for doubt in doubts if doubt.layer in needed]
     if not culprits:
         return result
-    distrust = Distrust(culprits[-1].name, culprits[-1].type)
+    culprit = graph.layers[culprits[-1].layer]
+    distrust = Distrust(culprit.name, culprit.type, culprits[-1].uneven)
     evidence = replace(result.evidence, distrust=distrust, noise=None)
     return replace(result, outcome="failed", evidence=evidence, cached=None)

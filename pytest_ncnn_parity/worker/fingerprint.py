@@ -6,21 +6,24 @@ import ncnn
 
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.worker.elements import are_uneven
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
-def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, str]:
-    """By blob, a digest of what the trajectory computes, as far as it can be stepped.
+def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, tuple[str, bool]]:
+    """By blob, a digest of what the trajectory computes, and whether single elements disagree with it.
 
-    An operator of the project's own is not asked: what it computes is not for ncnn to answer for. What
-    it makes has no digest, nor has what lies behind it.
+    It ends where the trajectory cannot be stepped. Operators of the project's own are left out, because
+    ncnn does not answer for them: their outputs have no digest, nor has what lies behind them.
     """
     trajectory = nets[job.trajectory]
-    digests: dict[str, str] = {}
-    for layer, outputs in stepped(graph.running(job.outputs), inputs, {}, trajectory.run_layer):
+    digests: dict[str, tuple[str, bool]] = {}
+    values: Made = {}
+    for layer, outputs in stepped(graph.running(job.outputs), inputs, values, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
-            digests.update({blob: value.digest.hex() for blob, value in outputs.items()})
+            uneven = are_uneven(layer, values, outputs, trajectory.run_layer)
+            digests.update({blob: (value.digest.hex(), uneven) for blob, value in outputs.items()})
     return digests

@@ -23,11 +23,14 @@ def test_an_output_behind_it_is_doubted_whatever_it_is_compared_with(
     behind, beside = cases["output:out0"], cases["output:out1"]
     red = Result(behind.id, "failed")
     assert trust.depends_on_reference(red)
-    weighed = trust.weighed(behind, red, plan.masked, [CONV])
+    weighed = trust.weighed(behind, red, plan.masked, [trust.Doubt(CONV)])
     assert weighed.evidence.distrust is not None
     assert weighed.evidence.distrust.layer == "conv_1"
     assert (
-        trust.weighed(beside, Result(beside.id, "failed"), plan.masked, [CONV]).evidence.distrust is None
+        trust.weighed(
+            beside, Result(beside.id, "failed"), plan.masked, [trust.Doubt(CONV)]
+        ).evidence.distrust
+        is None
     )
 
 
@@ -44,5 +47,17 @@ def test_what_the_reference_s_own_moves_excuse_is_red_if_it_moves_by_itself(tmp_
     excused = Result(case.id, "passed", evidence=Evidence(noise=0.9))
     assert trust.depends_on_reference(excused)
     assert trust.weighed(case, excused, plan.masked, []) is excused
-    weighed = trust.weighed(case, excused, plan.masked, [CONV])
+    weighed = trust.weighed(case, excused, plan.masked, [trust.Doubt(CONV)])
     assert (weighed.outcome, weighed.evidence.noise) == ("failed", None)
+
+
+def test_a_layer_is_doubted_for_memory_or_for_its_elements(tmp_path: Path) -> None:
+    graph = plans.loaded(tmp_path, "compare: [cpu-vs-vulkan]\n").graph
+    here = {blob: (blob, False) for layer in graph.layers for blob in layer.outputs}
+    assert trust.doubtful_layers(graph, here, dict(here)) == []
+    (blob,) = graph.layers[CONV].outputs
+    behind = {name: (f"{name} changed", uneven) for name, (_, uneven) in here.items() if name != "in0"}
+    first = trust.doubtful_layers(graph, here, here | behind)
+    assert {doubt.uneven for doubt in first} == {False}
+    uneven = here | {blob: (blob, True)}
+    assert trust.doubtful_layers(graph, uneven, dict(uneven)) == [trust.Doubt(CONV, uneven=True)]

@@ -70,6 +70,41 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
 
 
 @pytest.mark.once
+def test_a_kernel_that_computes_an_element_otherwise_among_others_is_the_references_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """ncnn's pow is exp(y * log(x)) on x86: 2.4e38 where x is 0 or negative, and right on Vulkan for 0.
+
+    Beside it elementwise layers that are even: of what depends on these alone nothing is said.
+    """
+    net = Network()
+    x = net.layer("ReLU", "relu", [net.layer("Input", "in0")])
+    power = net.layer("BinaryOp", "power", [x], params="0=6 1=1 2=3.0")
+    net.layer("BinaryOp", "behind", [power], ["out0"], "0=2 1=1 2=0.5")
+    x = net.layer("Exp", "exp", [x])
+    net.layer("BinaryOp", "large", [x], ["out1"], "0=2 1=1 2=1e5")
+    net.write(pytester.path / "net")
+    spec = (
+        "inputs:\n  s: {in0: {random: normal, shape: [4, 6, 6]}}\ncompare: [cpu-vs-vulkan, fp16-range]\n"
+    )
+    networks.spec(pytester.path, spec)
+    run = gate()
+    red = {name: run.cases[name] for name in run.ids("failed")}
+    causes = {case["layer"] or case["output"]: case["cause"] for case in red.values()}
+    assert causes["power"] == "reference"
+    assert causes["out0"] == "reference"
+    assert causes["large"] == "storage-overflow"
+    assert {name for name, cause in causes.items() if cause == "reference"} <= {
+        "power",
+        "behind",
+        "out0",
+    }
+    assert not any(set(fix["masks"]) & {"power", "behind"} for fix in run.fixes.values())
+    power_case = run.cases["s::cpu-vs-vulkan::power"]
+    assert power_case["headline"].endswith("the CPU's kernel computes some elements wrongly")
+
+
+@pytest.mark.once
 def test_no_mask_makes_the_device_give_what_cannot_be_trusted(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
