@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
@@ -74,3 +75,42 @@ def renumbered(source: Path, target: Path) -> None:
         head = [type_, f"{type_.lower()}_{number}", n_inputs, n_outputs]
         written.append(" ".join([*head, *named, *rest[count:]]))
     target.write_text("\n".join(written) + "\n", "utf-8")
+
+
+def exported_anew(source: Path, dice: random.Random) -> tuple[str, dict[str, str]]:
+    """The .param as another converter may have it, and by the name of each layer there the one here.
+
+    Layers stand in another order and have other names, a Reshape that only a BinaryOp reads is gone,
+    and a 0 is not stated.
+    """
+    waiting = [line.split() for line in source.read_text("utf-8").splitlines()[2:]]
+    gone: dict[str, str] = {}
+    readers = {
+        blob: [one[0] for one in waiting if blob in one[4 : 4 + int(one[2])]]
+        for words in waiting
+        for blob in words[4:]
+    }
+    for words in list(waiting):
+        if words[0] == "Reshape" and readers[words[5]] == ["BinaryOp"]:
+            gone[words[5]] = words[4]
+            waiting.remove(words)
+    lines, names = [], {}
+    blobs: dict[str, str] = {}
+    while waiting:
+        ready = [
+            one
+            for one in waiting
+            if all(gone.get(blob, blob) in blobs for blob in one[4 : 4 + int(one[2])])
+        ]
+        words = dice.choice(ready)
+        waiting.remove(words)
+        reads = [blobs[gone.get(blob, blob)] for blob in words[4 : 4 + int(words[2])]]
+        made = words[4 + len(reads) : 4 + len(reads) + int(words[3])]
+        for blob in made:
+            blobs[blob] = blob if re.fullmatch(r"(in|out)\d+", blob) else f"b{len(blobs)}"
+        params = [word for word in words[4 + len(reads) + len(made) :] if not word.endswith("=0")]
+        name = f"layer_{len(lines)}"
+        names[name] = words[1]
+        here = [blobs[blob] for blob in made]
+        lines.append(" ".join([words[0], name, words[2], words[3], *reads, *here, *params]))
+    return "\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines, ""]), names

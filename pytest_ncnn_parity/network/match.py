@@ -8,7 +8,7 @@ pairing that keeps more parameters and edges is used. If both keep as many, it i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 MatchedBy = Literal["name", "structure", "place"]
@@ -49,6 +49,8 @@ class Matchable(Protocol):
         """For each layer, which layers read its outputs."""
         ...
 
+
+_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "ExpandDims"})
 
 # One number for each kind of cone, the same in both networks
 _Numbering = dict[tuple[Hashable, ...], int]
@@ -104,31 +106,53 @@ class _Pairing:
         self._align(ours, theirs)
 
     def _pair_cones(self) -> None:
+        """First what only one layer can be, then what is between views; at last, layers in their order.
+
+        Layers that are alike in both networks are told apart by what is paired above or below them. So
+        nothing is paired by its order as long as anything can be paired without.
+        """
         before = -1
         while len(self.pairs) > before:
             before = len(self.pairs)
-            numbering: _Numbering = {}
-            sides = ((self.old, self._known_old()), (self.new, self._back))
-            above = [_cones_above(network, known, numbering) for network, known in sides]
-            below = [_cones_below(network, known, numbering) for network, known in sides]
-            both = [list(zip(up, down, strict=True)) for up, down in zip(above, below, strict=True)]
-            for ours, theirs in (both, above, below):
-                self._pair_equal(ours, theirs)
+            for alone, through in ((True, False), (True, True), (False, False), (False, True)):
+                self._pair_equal_cones(alone, through)
+                if len(self.pairs) > before:
+                    break
+
+    def _pair_equal_cones(self, alone: bool, through: bool) -> None:
+        """`alone`: only cones that one layer in each network has. `through`: views are seen through."""
+        numbering: _Numbering = {}
+        sides = ((self.old, self._known_old()), (self.new, self._back))
+        views = [_views(network) - known.keys() if through else set() for network, known in sides]
+        above, below = (
+            [cones(*side, numbering, own) for side, own in zip(sides, views, strict=True)]
+            for cones in (_cones_above, _cones_below)
+        )
+        both = [list(zip(up, down, strict=True)) for up, down in zip(above, below, strict=True)]
+        kinds: tuple[Sequence[Sequence[Hashable]], ...] = (both, above, below)
+        for keys in kinds:
+            ours, theirs = (
+                [("view", side, n) if n in own else key for n, key in enumerate(some)]
+                for side, (some, own) in enumerate(zip(keys, views, strict=True))
+            )
+            self._pair_equal(ours, theirs, alone)
 
     def _known_old(self) -> dict[int, int]:
         """The paired old layers, under the numbers that `_back` gives to their counterparts."""
         return {o: o for o in self.pairs}
 
-    def _pair_equal(self, ours: Sequence[Hashable], theirs: Sequence[Hashable]) -> None:
+    def _pair_equal(
+        self, ours: Sequence[Hashable], theirs: Sequence[Hashable], alone: bool = False
+    ) -> None:
         """Pair the remaining layers that have equal keys, if both networks have as many of them.
 
         `ours` and `theirs` hold a key for each old and each new layer. Of several layers with one key
-        those of equal names are paired, and the others in their order.
+        those of equal names are paired, and the others in their order; none of them if `alone`.
         """
         new_by_key = _unpaired(theirs, self._back)
         for key, old_layers in _unpaired(ours, self.pairs).items():
             new_layers = new_by_key.get(key, [])
-            if len(old_layers) == len(new_layers):
+            if len(old_layers) == len(new_layers) and not (alone and len(old_layers) > 1):
                 namesakes = self._namesakes(old_layers, new_layers)
                 rest = iter([n for n in new_layers if n not in namesakes.values()])
                 for o in old_layers:
@@ -210,25 +234,55 @@ def _number(numbering: _Numbering, key: tuple[Hashable, ...]) -> int:
     return numbering.setdefault(key, len(numbering))
 
 
-def _cones_above(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
-    """For each layer a number that stands for it and everything above it, up to paired layers."""
+def _views(network: Matchable) -> set[int]:
+    """The layers that give their input another shape and keep its values in their order."""
+    return {
+        number
+        for number, (type_, inputs) in enumerate(zip(network.types, network.producers, strict=True))
+        if type_ in _VIEWS and len(inputs) == 1
+    }
+
+
+def _cones_above(
+    network: Matchable, known: Mapping[int, int], numbering: _Numbering, views: Collection[int]
+) -> list[int]:
+    """For each layer a number that stands for it and everything above it, up to paired layers.
+
+    What reads one of `views` has in its place what that reads.
+    """
     cones: list[int] = []
-    for operator, inputs in zip(network.operators, network.producers, strict=True):
+    behind: dict[int, tuple[Hashable, int]] = {}
+    for number, inputs in enumerate(network.producers):
         above = tuple(
-            (("pair", known[maker]) if maker in known else ("cone", cones[maker]), slot)
+            behind[maker]
+            if maker in behind
+            else (("pair", known[maker]) if maker in known else ("cone", cones[maker]), slot)
             for maker, slot in inputs
         )
-        cones.append(_number(numbering, ("up", operator, above)))
+        if number in views:
+            behind[number] = above[0]
+        cones.append(_number(numbering, ("up", network.operators[number], above)))
     return cones
 
 
-def _cones_below(network: Matchable, known: Mapping[int, int], numbering: _Numbering) -> list[int]:
-    """For each layer a number that stands for it and everything below it, down to paired layers."""
+def _cones_below(
+    network: Matchable, known: Mapping[int, int], numbering: _Numbering, views: Collection[int]
+) -> list[int]:
+    """For each layer a number that stands for it and everything below it, down to paired layers.
+
+    What one of `views` reads has in its place all that read that.
+    """
     cones = [0] * len(network.names)
+    readers: dict[int, list[tuple[int, int, str, int]]] = {}
     for number in reversed(range(len(network.names))):
-        below = sorted(
-            (slot, position, *(("pair", known[reader]) if reader in known else ("cone", cones[reader])))
-            for reader, position, slot in network.consumers[number]
-        )
-        cones[number] = _number(numbering, ("down", network.operators[number], tuple(below)))
+        below: list[tuple[int, int, str, int]] = []
+        for reader, position, slot in network.consumers[number]:
+            if reader in views:
+                below += [(slot, at, kind, one) for _, at, kind, one in readers[reader]]
+            elif reader in known:
+                below.append((slot, position, "pair", known[reader]))
+            else:
+                below.append((slot, position, "cone", cones[reader]))
+        readers[number] = sorted(below)
+        cones[number] = _number(numbering, ("down", network.operators[number], tuple(readers[number])))
     return cones

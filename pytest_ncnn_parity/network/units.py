@@ -29,6 +29,10 @@ _CHANGED = {
     ),
     "InnerProduct": frozenset({"1", "8", "9", "-23310"}),
 }
+_WINDOWED = _CHANGED.keys() - {"InnerProduct"}
+# by parameter of a convolution the one that it repeats by default, and those that are 1 by default
+_REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
+_ONES = {"2": "1", "3": "1"}
 # by operator, the parameter that says whether it computes in int8
 _INT8_TERM = {
     "Gemm": "18",
@@ -203,14 +207,27 @@ class Units:
 
 
 def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """The parameters of `layer` that folding and quantizing keep, numbers in one notation."""
+    """The parameters of `layer` that folding and quantizing keep, numbers in one notation.
+
+    Writers differ in whether they state what goes without saying. So a 0 counts as not stated, though
+    not all defaults are 0, and so does a height that is the width.
+    """
     changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
     changed |= {_INT8_TERM[layer.type]} if layer.type in _INT8_TERM else set()
+    plain = {key: ",".join(map(_plain, value.split(","))) for key, value in layer.params.items()}
     return tuple(
-        (key, ",".join(map(_plain, value.split(","))))
-        for key, value in sorted(layer.params.items())
-        if key not in changed
+        (key, value)
+        for key, value in sorted(plain.items())
+        if key not in changed and value != "0" and not _goes_without_saying(layer, key, plain)
     )
+
+
+def _goes_without_saying(layer: Layer, key: str, params: Mapping[str, str]) -> bool:
+    """Whether a convolution that does not state this parameter has it."""
+    if layer.type not in _WINDOWED:
+        return False
+    repeated = _REPEATED.get(key, "")
+    return params[key] == (params.get(repeated) or _ONES.get(repeated or key, "0"))
 
 
 def _plain(number: str) -> str:

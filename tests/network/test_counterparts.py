@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
+import optimized
 import pytest
+from conftest import EXAMPLES
 
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts, Unlike, counterparts
@@ -77,3 +81,28 @@ def test_what_only_one_of_them_has_is_listed_where_it_counts() -> None:
 def test_networks_without_a_layer_in_common_are_distinguished() -> None:
     with pytest.raises(Unlike, match=r"no layer of net\.param matches"):
         counterparts(network(*EXPORT), network(INPUT, "Softmax s 1 1 in0 out0"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_alike_branches_in_another_order_are_told_apart_without_their_views(seed: int) -> None:
+    path = EXAMPLES / "style_decoder" / "style_decoder.param"
+    text, names = optimized.exported_anew(path, random.Random(seed))
+    matched = counterparts(param.read(str(path)), param.parse(text, "anew.param"))
+    pairs = {here: names[there[-1]] for here, (there, *_) in named(matched).items()}
+    assert {here: there for here, there in pairs.items() if here != there} == {}
+    gone = {one.name for one in matched.here.layers} - set(names.values())
+    assert len(gone) == 45  # three in each of 15 blocks
+    assert {layer.number for layer in matched.here.layers if layer.name in gone} <= set(
+        matched.judged_at
+    )
+    assert matched.only_here == matched.only_there == []
+
+
+def test_what_goes_without_saying_is_no_difference() -> None:
+    full = "Convolution c 1 1 in0 out0 0=8 1=3 11=3 2=1 12=1 3=1 13=1 4=1 14=1 15=1 16=1 5=0 6=72"
+    short = "Convolution renamed 1 1 in0 out0 0=8 1=3 4=1 6=72"
+    (pair,) = counterparts(network(INPUT, full), network(INPUT, short)).of.values()
+    assert pair.by == "structure"
+    for other in (short.replace("4=1", "4=1 14=2"), short.replace("4=1", "4=1 3=2")):
+        with pytest.raises(Unlike, match="neither by name nor by structure"):
+            counterparts(network(INPUT, full), network(INPUT, other))
