@@ -32,7 +32,7 @@ class LayerRuns:
                 self._known[key] = failed
         outputs = self._known[key]
         if isinstance(outputs, StepFailed):
-            raise outputs
+            raise outputs.with_traceback(None)
         return outputs
 
     @staticmethod

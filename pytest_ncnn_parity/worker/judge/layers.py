@@ -124,7 +124,7 @@ class LayerJudge:
                 raise Skip(f"the reference has no input for it: {lost[blob].step} failed")
         for blob in layer.outputs:
             if blob in lost:
-                raise lost[blob]
+                raise lost[blob].with_traceback(None)
 
     def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
         """What is known of the layer in both setups before it is run; Skip where that is pointless."""

@@ -78,7 +78,7 @@ class WholeRuns:
                 self._runs[net.spec, turn] = problem
         outputs = self._runs[net.spec, turn]
         if isinstance(outputs, StepFailed):
-            raise outputs
+            raise outputs.with_traceback(None)
         return outputs
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:

@@ -244,7 +244,7 @@ class Pool:
         net = self._loaded[load.key]
         if isinstance(net, LoadedNet):
             return net
-        raise net
+        raise net.with_traceback(None)  # what was raised before would keep all its frames
 
     def _fresh(self, job: Job, load: _Load) -> LoadedNet:
         graph = self.graph(load.model)

@@ -85,7 +85,7 @@ class CheckedFiles:
                 self._known[key] = failed
         weights = self._known[key]
         if isinstance(weights, StepFailed):
-            raise weights
+            raise weights.with_traceback(None)
         return weights
 
     def _look(self, model: Model, graph: Graph) -> Weights:

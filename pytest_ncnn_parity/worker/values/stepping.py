@@ -79,7 +79,7 @@ class Chain:
         missing = next((blob for blob in layer.inputs if blob in self.lost), None)
         try:
             if missing is not None:
-                raise self.lost[missing]
+                raise self.lost[missing].with_traceback(None)
             if layer.type == "Input":
                 outputs = fed(layer, self._inputs)
             else:
