@@ -56,7 +56,11 @@ def _path_for_git(param: Path, root: Path) -> str:
     """The path by which `git apply` knows the file: from its repository's top, else `root`."""
     file = param.resolve()
     repositories = (folder for folder in file.parents if (folder / ".git").exists())
-    return os.path.relpath(file, next(repositories, root.resolve())).replace(os.sep, "/")
+    top = next(repositories, root.resolve())
+    try:
+        return os.path.relpath(file, top).replace(os.sep, "/")
+    except ValueError:  # on Windows, between two drives: then it applies in the file's own folder
+        return file.name
 
 
 def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import faulty_driver
 import networks
+import other_system
 import psutil
 import pytest
 import verdicts
@@ -124,6 +125,17 @@ def test_where_vulkan_does_not_start_there_is_one(
     results = shown(list(lanes.run(job, MUCH)))
     assert (results, len(engines)) == (alone(job), 1)
     assert '"crash"' in results["cpu-vs-vulkan::l1"]
+
+
+@pytest.mark.once
+def test_two_give_what_one_gives_on_other_systems_too(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_system.become(monkeypatch, tmp_path / "taken_away")
+    networks.chain(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    assert shown(list(lanes.run(job, MUCH))) == alone(job)
+    assert len(engines) == 2
 
 
 def test_nothing_is_left_running_where_nobody_wants_the_rest(

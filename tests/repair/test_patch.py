@@ -54,3 +54,17 @@ def test_files_lie_under_the_path_of_the_spec(tmp_path: Path) -> None:
     assert written == (str(param), str(diff))
     assert param.read_text("utf-8") == patch.patched
     assert diff.read_text("utf-8") == patch.diff
+
+
+def test_a_model_on_another_drive_than_the_root_has_a_patch_for_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows knows no path from one drive to another."""
+
+    def refuse(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    plan = plans.loaded(tmp_path)
+    monkeypatch.setattr("os.path.relpath", refuse)
+    diff = make_patch(plan, {CONV: 18}, tmp_path).diff
+    assert diff.startswith(f"--- a/{plan.spec.param.name}\n")
