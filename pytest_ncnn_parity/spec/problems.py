@@ -35,7 +35,7 @@ EXPECTED = {
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
     "literal_error": "{expected}",
-    "string_too_short": "a name that is not empty",
+    "string_too_short": "text that is not empty",
     "string_type": "text",
 }
 
@@ -96,7 +96,8 @@ def _message(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     if kind.startswith("int_") and isinstance(value, str) and value.isalpha() and value.isupper():
         # a placeholder of a first spec, such as HEIGHT
         return f"{where}: replace {cut(value)} by a number"
-    shown = "nothing" if value is None else quoted(value)
+    shown = {None: "nothing", True: "true", False: "false"}.get(value) if _is_plain(value) else None
+    shown = shown or quoted(value)
     return f"{where}: expected {_expected(problem, loc, top)}; found {shown}"
 
 
@@ -120,6 +121,16 @@ def _expected(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     return message[0].lower() + message[1:]
 
 
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _of_comparison(loc: yaml12.Path) -> list[type[BaseModel]]:
+    if loc[-1:] == ("model",):
+        return [ModelFiles]
+    return [SetupKeys] if loc[-1:] in (("reference",), ("candidate",)) else [OwnComparison, OnWorker]
+
+
 def _budget_at(loc: yaml12.Path) -> type[Budget]:
     return LayerBudget if loc[1:2] == ("layers",) else Budget
 
@@ -130,7 +141,7 @@ def _fields_at(loc: yaml12.Path, top: type[BaseModel]) -> list[str]:
         "model": [ModelFiles],
         # a longer location is within `expect`
         "inputs": [FileSource] if len(loc) == 4 else list(SOURCES.values()),
-        "compare": [OwnComparison, SetupKeys, ModelFiles, OnWorker],
+        "compare": _of_comparison(loc),
         "layers": [Selection],
         "known": [Known],
         "tolerance": [ToleranceKeys] if len(loc) == 1 else [_budget_at(loc)],

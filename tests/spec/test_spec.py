@@ -114,7 +114,7 @@ def test_places_are_found_by_path(tmp_path: Path) -> None:
         ("masks: {a: 18.0}", "3:12: masks.a: .*; found 18.0"),
         (f"masks: {{a: {'9' * 5000}}}", "3:12: masks.a: "),
         (f"masks: {{a: 0x{'f' * 3000}}}", "3:12: masks.a: .*expected a whole number"),
-        ("masks: {a: true}", "3:12: masks.a: .*; found True"),
+        ("masks: {a: true}", "3:12: masks.a: .*; found true"),
         ("masks: {a: on}", "3:12: masks.a: .*; found 'on'"),
         ("known: [{layer: x}]", "3:9: known.0: the key 'reason' is missing"),
         ("known: [{reason: x}]", "3:9: known.0: name either a layer or an output"),

@@ -92,7 +92,7 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
         ("{constant: '1'}", "found '1'"),
         ("{image: a.png, color: rbg}", "'rgb', 'bgr' or 'gray'; found 'rbg'"),
         ("{image: a.png, size: [3]}", "at least 2 of them"),
-        ("{file: ''}", "a name that is not empty"),
+        ("{file: ''}", "text that is not empty"),
         ("nothing", "with one of the keys"),
     ],
 )
@@ -147,6 +147,15 @@ def test_a_wrong_setup(candidate: str, error: str, tmp_path: Path) -> None:
         (f"{LEAST}known: {{}}", "3:8: known: expected a list; found {}"),
         (f"{LEAST}masks: 18", "3:8: masks: expected a mapping, key: value; found 18"),
         (f"{LEAST}tolerance: {{fp8: {{}}}}", "3:13: unknown key 'fp8'; there are fp32, fp16, "),
+        (
+            f"{LEAST}compare: [{{name: a, candidate: {{model: b.param}}}}]",
+            "3:40: compare.0.candidate.model: expected a mapping with keys such as param, bin; found 'b",
+        ),
+        (
+            f"{LEAST}compare: [{{name: a, candidate: vulkan}}]",
+            "3:32: compare.0.candidate: expected a mapping with keys such as device, precision, options",
+        ),
+        (f"{LEAST}masks: {{conv: true}}", "3:15: masks.conv: expected a whole number; found true"),
         (f"{LEAST}xyzzy: 1", "3:1: unknown key 'xyzzy'; there are model, inputs, outputs, setup, "),
     ],
 )
