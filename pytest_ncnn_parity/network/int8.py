@@ -55,8 +55,12 @@ def computes_in_int8(layer: Layer) -> bool:
 
 def rounds_to_int8(layer: Layer) -> bool:
     """Whether `layer` rounds its inputs, or something on the way to its outputs, to int8."""
-    dynamic = layer.params.get(_DYNAMIC.get(layer.type, ""), "0") != "0"
-    return dynamic or computes_in_int8(layer) or gives_int8(layer)
+    return is_quantized(layer) or gives_int8(layer)
+
+
+def is_quantized(layer: Layer) -> bool:
+    """Whether `layer` multiplies in int8, by a scale of the file or by one that it computes."""
+    return computes_in_int8(layer) or layer.params.get(_DYNAMIC.get(layer.type, ""), "0") != "0"
 
 
 def gives_int8(layer: Layer) -> bool:

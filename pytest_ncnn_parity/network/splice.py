@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8, int8_blobs, weight_count
+from pytest_ncnn_parity.network.int8 import (
+    computes_in_int8,
+    gives_int8,
+    int8_blobs,
+    is_quantized,
+    weight_count,
+)
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
 
@@ -78,13 +84,15 @@ def _in_half(layer: Layer, content: bytes) -> bytes:
 def quantized_layer(counterpart: Counterpart) -> Layer | None:
     """The single int8 layer of `counterpart`, if it can be put back in floats on its own; else None."""
     own = [layer for layer in counterpart.layers if not is_copy(layer)]
-    quantized = [layer for layer in own if computes_in_int8(layer)]
-    others = [layer for layer in own if not computes_in_int8(layer)]
+    quantized = [layer for layer in own if is_quantized(layer)]
+    others = [layer for layer in own if not is_quantized(layer)]
     if len(quantized) != 1 or any(layer.type not in ACTIVATIONS for layer in others):
         return None
     (layer,) = quantized
-    plain = len(layer.inputs) == 1 and layer.inputs[0] in counterpart.feeds
-    return layer if plain and not any(map(is_copy, counterpart.replaced)) else None
+    (first, *more) = counterpart.replaced
+    plain = len(layer.inputs) == 1 or (not more and len(first.inputs) == len(layer.inputs))
+    fed = counterpart.feeds.keys() >= set(layer.inputs)
+    return layer if plain and fed and not any(map(is_copy, counterpart.replaced)) else None
 
 
 def spliced(
@@ -128,13 +136,14 @@ def _put_back(
     models: Counterparts, counterpart: Counterpart, layer: Layer
 ) -> Iterator[tuple[str, Layer]]:
     """The lines in floats that replace `layer`, each with the layer it comes from."""
-    (fed,) = set(layer.inputs)
-    value = counterpart.feeds[fed]
     known = dict(counterpart.outputs)
+    if len(layer.inputs) > 1:  # those of the one layer that it replaces, each in its place
+        known.update(zip(counterpart.replaced[0].inputs, layer.inputs, strict=True))
+    values = {counterpart.feeds[fed]: fed for fed in layer.inputs}
     for one in counterpart.replaced:
         for blob in one.inputs:
-            if models.sources[blob] == value and blob not in known:
-                known[blob] = fed
+            if models.sources[blob] in values and blob not in known:
+                known[blob] = values[models.sources[blob]]
         for blob in one.outputs:
             known.setdefault(blob, f"{layer.name}_in_floats_{blob}")
     for one in counterpart.replaced:

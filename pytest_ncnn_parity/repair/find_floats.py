@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ncnn_parity.compare.comparisons import Comparison
+from pytest_ncnn_parity.compare.tolerance import QUANTIZED
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.repair.fix import Effort, Fix, FixSettings
@@ -23,6 +25,7 @@ from pytest_ncnn_parity.repair.trials import SearchBudget
 
 MOST_NAMED = 10  # how many layers are reported with their cost
 REPEATS = 3  # runs of each sample that verify the result
+MARGIN_DB = 0.5  # below what a layer has, for what may be allowed
 
 
 def find_floats(
@@ -70,7 +73,8 @@ class _Finding:
         try:
             search.run()
             if search.chosen == []:
-                return None
+                why = "no layer in floats can fix this: what is red is none that can be put back"
+                return None if self.trials.on_vulkan else self._none(why, search)
             with suppress(Spent):
                 self._leave_alone(search)
             if search.chosen is None:
@@ -117,7 +121,8 @@ class _Finding:
         ran = f"the model with {len(layers)} of {len(self.trials.names)} layers in floats ran "
         ran += f"{samples} sample{'s' if samples > 1 else ''} {REPEATS} times: {_in_words(errors)}, "
         ran += f"before {_least(self.problem.outputs):.3g}"
-        keys = [(f"{name}_param_0", name) for name in layers]
+        names = [self.trials.names[n] for n in chosen if self.trials.in_table(n)]
+        keys = [(f"{name}_param_0", name) for name in names]
         return replace(
             self._none(ran, search),
             verified=holds,
@@ -138,10 +143,40 @@ class _Finding:
             verified=False,
             minimal=False,
             how=how,
-            notes=() if search is None else (*self._about_fewer(search), *self._about_costs(search)),
+            notes=() if search is None else tuple(self._notes(search)),
             effort=Effort(budget.used, budget.took, "the red layers"),
             outputs_before=self.problem.outputs,
         )
+
+    def _notes(self, search: FloatsSearch) -> Iterator[str]:
+        yield from self._about_files(search)
+        yield from self._about_tolerance(search)
+        yield from self._about_fewer(search)
+        yield from self._about_costs(search)
+
+    def _about_files(self, search: FloatsSearch) -> Iterator[str]:
+        """What no table leaves in floats."""
+        trials = self.trials
+        others = [trials.names[n] for n in search.chosen or () if not trials.in_table(n)]
+        if others:
+            yield (
+                f"ncnn2int8 leaves no single layer such as {others[0]} in floats, whatever its table "
+                "has: take the files that --ncnn-parity-fix=write writes"
+            )
+
+    def _about_tolerance(self, search: FloatsSearch) -> Iterator[str]:
+        """If the outputs are right all the same, how to allow what the red layers lose."""
+        if not search.red or any(error.failed for error in self.problem.outputs.values()):
+            return
+        red = {fault.layer.number: fault.layer.name for fault in self.problem.faults}
+        own = {layer: self.trials.own.get(layer, -math.inf) for layer in red}
+        layer, least = min(own.items(), key=lambda pair: pair[1], default=(0, math.inf))
+        if MARGIN_DB < least < (QUANTIZED.sqnr_db or 0.0):
+            yield (
+                "no output is wrong with these layers in int8: a threshold that clips rare values may "
+                "do so on purpose. To allow what a layer loses, write it into the spec, as in "
+                f"tolerance: {{layers: {{{red[layer]}: {{sqnr_db: {math.floor(least - MARGIN_DB)}}}}}}}"
+            )
 
     def _about_fewer(self, search: FloatsSearch) -> Iterator[str]:
         """The errors of the outputs with fewer layers in floats than are needed."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
 from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.splice import Weights, quantized_layer, spliced
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.repair.outputs import OutputError, OutputErrors, output_errors
@@ -36,12 +38,21 @@ class FloatTrials:
     _writes: int = 0
 
     @cached_property
-    def names(self) -> Mapping[int, str]:
-        """By number of a layer here, the name in the int8 model of the layer that can be put back."""
+    def _quantized(self) -> Mapping[int, Layer]:
+        """The layers of the int8 model that can be put back, by the number of their counterpart here."""
         other = self.run.plan.other(self.comparison)
         assert other is not None
         layers = {number: quantized_layer(at) for number, at in other.of.items()}
-        return {number: layer.name for number, layer in layers.items() if layer is not None}
+        return {number: layer for number, layer in layers.items() if layer is not None}
+
+    @cached_property
+    def names(self) -> Mapping[int, str]:
+        """The names of those layers."""
+        return {number: layer.name for number, layer in self._quantized.items()}
+
+    def in_table(self, number: int) -> bool:
+        """Whether `ncnn2int8` leaves the layer in floats if its table does not have it."""
+        return computes_in_int8(self._quantized[number])
 
     @property
     def broken(self) -> set[int]:
@@ -54,6 +65,11 @@ class FloatTrials:
             if case.layer is not None and case.layer.number in self.names and case.id in known
             if known[case.id].outcome == "failed" and known[case.id].evidence.death is not None
         }
+
+    @property
+    def on_vulkan(self) -> bool:
+        candidate = self.comparison.candidate
+        return candidate is not None and candidate.on_vulkan
 
     @cached_property
     def cases(self) -> Mapping[str, list[Case]]:

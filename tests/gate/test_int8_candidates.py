@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import calibrated
@@ -10,6 +11,7 @@ import optimized
 import pytest
 from calibrated import Model, Wrong
 from conftest import Gate, Run
+from quantized import INT8_WEIGHTS, to_int8
 
 SPEC = """\
 model: {{param: {0}.param, bin: {0}.bin}}
@@ -36,6 +38,28 @@ def write(
     model.write(folder / name)
     model.write_int8(folder / f"{name}-int8", model.calibrated(inputs, method), wrong)
     (folder / f"{name}.parity.yaml").write_text(SPEC.format(name, device), "utf-8")
+
+
+def write_gemm(folder: Path, name: str) -> None:
+    """A Gemm with one scale for all weights, one of which is 200 times the others, and of little use."""
+    random = np.random.RandomState(0)
+    weights, bias = random.normal(0, 0.25, (16, 16)).astype(np.float32), np.zeros(16, np.float32)
+    weights[0, 0] = 50.0
+    value = random.normal(0, 1, (8, 16)).astype(np.float32)
+    value[:, 0] *= 0.001
+    np.save(folder / "gemm.npy", value)
+    scale = np.float32(127.0) / weights.max()
+    int8 = np.concatenate([INT8_WEIGHTS.view(np.uint8), to_int8(weights, scale).view(np.uint8).ravel()])
+    for stem, term, content in ((name, "", weights), (f"{name}-int8", " 18=2", int8)):
+        net = calibrated.Counting()
+        net.layer("Input", "in0", params="0=16 1=8")
+        words = f"10=4 2=0 3=1 4=0 5=1 6=1 7=8 8=16 9=16{term}"
+        net.layer("Gemm", "gemm", ["in0"], ["out0"], words, [content] if not term else [])
+        flagged = [np.zeros(1, np.uint32), bias]
+        net.append([*([int8] if term else []), *flagged, *([np.array([scale])] if term else [])])
+        net.write(folder / stem)
+    text = SPEC.format(name, "cpu").replace("noise.npy", "gemm.npy")
+    (folder / f"{name}.parity.yaml").write_text(text, "utf-8")
 
 
 def mobile(seed: int) -> Model:
@@ -138,6 +162,7 @@ def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
     }
     for name, model in models.items():
         write(pytester.path, name, model, wrong[name])
+    write_gemm(pytester.path, "gemm")
     strict = "tolerance: {outputs: {out0: {sqnr_db: 33}}}\n"  # more than healthy layers leave it
     for name in ("wide", "narrow"):
         spec = pytester.path / f"{name}.parity.yaml"
@@ -149,6 +174,10 @@ def test_the_layers_to_leave_in_floats_are_found_and_fix_the_model(
     fixes = {model["spec"].partition(".")[0]: model["fixes"][0] for model in run.report["models"]}
     assert fixes["wide"]["in_float"] == ["depthwise1", "project1"]
     assert fixes["short"]["in_float"] == ["c1"]
+    gemm = fixes.pop("gemm")  # which no table leaves in floats, so only the files are of use
+    assert (gemm["in_float"], gemm["verified"], gemm["lines"]) == (["gemm"], True, [])
+    for path, suffix in zip(gemm["written"], ("param", "bin"), strict=True):
+        shutil.copy(path, pytester.path / f"gemm-int8.{suffix}")
     fewer, costliest, *_ = fixes["narrow"]["notes"]
     assert "the red layers and the n costliest others in floats, by n: 0: " in fewer
     assert costliest.startswith("depthwise0 alone in floats: output sqnr ")

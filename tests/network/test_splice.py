@@ -82,6 +82,18 @@ def test_int8_that_cannot_be_handed_on_is_not_given(left: str, terms: dict[str, 
     assert len(written) == len(content) - 4 * dropped
 
 
+def test_what_reads_several_values_keeps_each_in_its_place() -> None:
+    lines = "Input in0 0 1 in0\nSplit s 1 3 in0 q k v\nMultiHeadAttention m 3 1 q k v out0 0=8 1=2 2=64"
+    floats = f"7767517\n3 5\n{lines}\n"
+    int8 = floats.replace("2=64", "2=64 18=2").replace("q k v", "a b c").replace(" m ", " other ")
+    models = counterparts(param.parse(floats, "net.param"), param.parse(int8, "int8.param"))
+    weights = Weights(bytes(12), [(0, 0), (0, 0), (0, 12)])
+    own = Weights(bytes(40), [(0, 0), (0, 0), (0, 40)])
+    text, content = spliced(models, weights, own, [number(models, "m")])
+    assert same(text)[-1] == "MultiHeadAttention m 3 1 a b c out0 0=8 1=2 2=64".split()
+    assert len(content) == 40
+
+
 @pytest.mark.parametrize("count", [3, 4])
 def test_weights_in_floats_are_stored_in_fp16(count: int) -> None:
     model = param.parse(

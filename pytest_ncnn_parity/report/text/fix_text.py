@@ -44,12 +44,13 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
         yield f"fix: {right(option)}"
         yield f"  or, by masks ({mark(fix)}), {count} lines of {_file(fix)}"
     elif in_floats(fix):
-        yield f"fix ({mark(fix)}): {in_floats(fix)}, {count} lines of ncnn2int8's table as comments"
+        table = f", {count} lines of ncnn2int8's table as comments" if count else ""
+        yield f"fix ({mark(fix)}): {in_floats(fix)}{table}"
     elif count:
         yield f"fix ({mark(fix)}): {count} line{'s' if count != 1 else ''} of {_file(fix)}"
     else:
         yield f"no fix: {fix['how']}"
-    if count:
+    if count or in_floats(fix):
         yield from (f"    {line}" for line in fix["lines"][:MAX_LINES])
         if count > MAX_LINES:
             yield f"    ... and {count - MAX_LINES} more"
