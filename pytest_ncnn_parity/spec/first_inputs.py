@@ -26,7 +26,7 @@ from pytest_ncnn_parity.network.shape_search import (
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
-PIXELS = (1, 3, 4)  # numbers of channels of a picture
+PIXELS = (1, 3)  # numbers of channels that an image source can give: gray, or colours
 COLOURS = 3  # a number of channels that suggests a picture without further evidence
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
@@ -157,9 +157,9 @@ def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str
 def _of_pictures(axes: Axes) -> Iterator[str]:
     yield "# Noise with a photograph's spectrum; low and high are the range the network is fed with."
     if len(axes) == 3 and axes[0] in PIXELS:
-        yield "# It may be a picture. A real picture, as (pixel - mean) * norm, tests more:"
-        size = f"[{axes[2]}, {axes[1]}]"
-        yield f"#   {{image: picture.png, color: rgb, size: {size}, mean: [...], norm: [...]}}"
+        yield "# If it is a picture, a real one tests more; it is fed as (pixel - mean) * norm:"
+        size, color = f"[{axes[2]}, {axes[1]}]", "gray" if axes[0] == 1 else "rgb"
+        yield f"#   {{image: picture.png, color: {color}, size: {size}, mean: [...], norm: [...]}}"
 
 
 def _takes_bytes(graph: Graph, blob: str) -> bool:

@@ -44,7 +44,7 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
         ]
     )
     assert "shape: [1, HEIGHT, WIDTH]" in path.read_text("utf-8")  # 1: the convolution's weights say so
-    assert "It may be a picture" in path.read_text("utf-8")
+    assert "color: gray, size: [WIDTH, HEIGHT]" in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
