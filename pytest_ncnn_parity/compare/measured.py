@@ -47,6 +47,7 @@ class Metrics:
     one_value: float | None = None  # what all elements of the reference are, for an output that passed
     digest: str = ""  # for such an output that depends on the inputs: equal for equal bits
     also_allowed: str = ""  # the rule by which something might have exceeded the tolerance, in words
+    input_steps: float | None = None  # of an int8 layer: how many steps its largest input is, of 127
 
 
 @dataclass(frozen=True)

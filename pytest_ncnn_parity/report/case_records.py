@@ -179,6 +179,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
         "one_value": None if metrics.one_value is None else plain(metrics.one_value),
         "digest": metrics.digest,
         "also_allowed": metrics.also_allowed,
+        "input_steps": None if metrics.input_steps is None else plain(metrics.input_steps),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.report import input_doubt, uninformative
+from pytest_ncnn_parity.report import input_doubt, uninformative, unused_steps
 from pytest_ncnn_parity.report.case_records import Carried
 from pytest_ncnn_parity.report.document import (
     SCHEMA,
@@ -141,7 +141,11 @@ def _model(name: str, spec: _OfSpec) -> ModelRecord:
         "cases": _with_types(spec.cases.values(), network),
         "fixes": list(spec.fixes.values()),
         "masks": spec.masks,
-        "notes": [*spec.notes, *uninformative.notes(spec.cases.values())],
+        "notes": [
+            *spec.notes,
+            *uninformative.notes(spec.cases.values()),
+            *unused_steps.notes(spec.cases.values()),
+        ],
     }
 
 

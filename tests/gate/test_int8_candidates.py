@@ -98,10 +98,14 @@ def test_what_is_quantized_well_is_green(gate: Gate, pytester: pytest.Pytester) 
         write(pytester.path, f"mobile{seed}", mobile(seed))
         write(pytester.path, f"plain{seed}", plain(seed), method=("absmax", "kl")[seed % 2])
     write_folded(pytester.path, "folded")
+    write(pytester.path, "small", mobile(4), {"expand1": Wrong(("input",), 0.25)})  # it costs little
     run = gate()
     assert {spec: cases for spec, cases in red(run).items() if cases} == {}
     assert run.ids("skipped") == []
     for model in run.report["models"]:
+        unused = [note for note in model["notes"] if "of int8's 127 steps" in note]
+        assert len(unused) == (model["spec"] == "small.parity.yaml"), unused
+        assert all(" in expand1 of int8's 127 steps" in note for note in unused)
         kinds = {case["type"] for case in model["cases"] if case["metrics"]["sqnr_db"] != "inf"}
         judged_at = "ReLU" if model["spec"].startswith("folded") else "Convolution"
         assert judged_at in kinds  # what is in int8 is not the same

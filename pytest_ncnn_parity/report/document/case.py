@@ -56,6 +56,12 @@ class MetricsRecord(Measured):
             Field(description="of an output that passed and depends on what is fed: its bits"),
         ]
     ]
+    input_steps: NotRequired[
+        Annotated[
+            Number | None,
+            Field(description="of a layer in int8: how many steps its largest input is, of 127"),
+        ]
+    ]
     also_allowed: NotRequired[
         Annotated[
             str, Field(description="what might be out of tolerance and agree all the same, in words")

@@ -69,6 +69,7 @@ class QuantizedLayers:
         try:
             outputs = self._run(candidate, layer, execution.feed)
             metrics, blob = self._measured(case, there, outputs, expected)
+            metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
         weights = self._sample.nets.weight_steps(case, there)
@@ -109,6 +110,16 @@ class QuantizedLayers:
             metrics = judged_by_loss(metrics, own, case.tolerance)
             measured.append((metrics, blob))
         return max(measured, key=badness)
+
+    def _input_steps(self, case: CaseSpec, there: Counterpart) -> float | None:
+        """The largest value of the one input of the layer in int8, times its scale; else None."""
+        layer = there.quantized[0]
+        fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
+        scale = self._sample.nets.input_scale(case, layer)
+        if scale is None or len(fed) != 1 or not self._blobs[fed[0]].floating:
+            return None
+        steps = float(np.abs(self._blobs[fed[0]].array).max(initial=0.0)) * scale
+        return steps if math.isfinite(steps) else None
 
     def _quantization(
         self, case: CaseSpec, reference: Net, there: Counterpart, expected: Blob, output: str
