@@ -343,3 +343,13 @@ def test_networks_that_people_ship(name: str, written: str) -> None:
         pytest.skip("the real models of ../shared/models are not here")
     (first,) = first_inputs(read(str(path)), path)
     assert first.source == written
+
+
+@pytest.mark.parametrize(("channels", "color"), [(1, "gray"), (3, "rgb"), (4, None)])
+def test_a_picture_is_suggested_where_an_image_can_be_one(channels: int, color: str | None) -> None:
+    suggested = [
+        line
+        for line in comments(f"Convolution conv 1 1 in0 out0 0=8 1=3 6={72 * channels}")
+        if "image: picture.png" in line
+    ]
+    assert [f"color: {color}," in line for line in suggested] == ([] if color is None else [True])
