@@ -54,7 +54,8 @@ def failed(candidate: list[float], reference: list[float], **evidence: Any) -> R
 
 
 def died(kind: str, detail: str, step: Step = RUN, **evidence: Any) -> Result:
-    death = Death(kind, detail, step, "one\n\ntwo\n")
+    banner = "[0 llvmpipe (LLVM 15.0.6, 256 bits)]  queueC=0[1]  queueT=0[1]"  # of Vulkan's start
+    death = Death(kind, detail, step, f"one\n\n{banner}\ntwo\n")
     return Result("any", "failed", evidence=Evidence(death=death, **evidence))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
@@ -11,6 +12,8 @@ from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shape_rules import hints
 from pytest_ncnn_parity.network.shape_rules import table as shape_rules
 
+# a line about a device, which ncnn prints when Vulkan starts (src/gpu.cpp)
+_OF_DEVICE = re.compile(r"\[\d+ .+\]  \S+=")
 INT8_REMEDY = (
     "quantize the network again, or write no int8 here: 8=1 or 8=2 in place of 8=101 or 8=102 on the "
     "line of the layer that makes it, and no Quantize"
@@ -190,6 +193,6 @@ def _shown(death: Death) -> tuple[str, ...]:
 
 
 def _said(death: Death) -> tuple[str, ...]:
-    """The last lines that native code printed before the death."""
-    lines = [line for line in death.stderr.splitlines() if line.strip()]
+    """The last lines that native code printed before the death, but not what ncnn prints of devices."""
+    lines = [line for line in death.stderr.splitlines() if line.strip() and not _OF_DEVICE.match(line)]
     return tuple(f"stderr: {line}" for line in lines[-STDERR_LINES:])

@@ -68,7 +68,7 @@ class _Finding:
         faults = {fault.layer.number for fault in self.problem.faults} | self.trials.broken
         red = [number for number in names if number in faults]
         if not self.trials.cases:
-            return self._none("not run: each output is known to fail, or wrong in the reference")
+            return self._none("not run: every output is a known failure, or wrong in the reference")
         search = FloatsSearch(list(names), red, self.trials, self.trials.budget.runs)
         try:
             search.run()

@@ -88,7 +88,7 @@ def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySa
     """Write the patched .param, load it, run every sample several times, and compare the outputs."""
     by_sample = _outputs(cases)
     if not by_sample:
-        why = "not run: each output is known to fail, or wrong in the reference"
+        why = "not run: every output is a known failure, or wrong in the reference"
         return Verification(False, why, ran=False)
     with on_disk(patched(run.plan.masked, masks)) as path:
         verification = _outputs_right(
