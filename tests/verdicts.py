@@ -30,9 +30,12 @@ def plan(folder: Path, compare: str = "[cpu-vs-vulkan]", samples: int = 1) -> Pl
     return check.plan(specs.load(networks.spec(folder, f"inputs:\n{noise}compare: {compare}\n")))
 
 
-def of(asked: Plan, timeout: float = 60.0, memory: int | None = None) -> dict[str, Verdict]:
-    """By sample::comparison::name, of all cases."""
+def of(
+    asked: Plan, timeout: float = 60.0, memory: int | None = None, outputs: bool = True
+) -> dict[str, Verdict]:
+    """By sample::comparison::name, of all cases, or of layers alone."""
     cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
+    cases = [case for case in cases if outputs or case.output is None]
     settings = Settings(timeout, threads(1), memory)
     run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
     by_case = {}

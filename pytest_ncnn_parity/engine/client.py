@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.engine.early import EarlyWorker
+from pytest_ncnn_parity.engine.endings import without_step
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.process import COMMAND, FILL, Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
@@ -83,9 +84,12 @@ class Engine:
 
     def run(self, job: Judge) -> Iterator[Result]:
         """Results of the job's cases as they come."""
+        known = set()
         for message in self._messages(job):
             assert isinstance(message, Result)
-            yield message
+            if message.id not in known:
+                known.add(message.id)
+                yield message
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing, and return what it found as an `answer`."""
@@ -95,12 +99,13 @@ class Engine:
         return _decoded(TypeAdapter(answer), message["answer"])
 
     def _messages(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
-        """What workers say of the job.
+        """What workers say of the job; a result may come twice.
 
         A native step that kills the worker, or outlasts the time limit, is the failure of the cases
         that need it; the rest of the job goes on in a fresh worker.
         """
-        done: list[str] = list(job.done) if isinstance(job, Judge) else []
+        start = job.done if isinstance(job, Judge) else ()
+        done = list(start)
         dead = self._ended_by(job)
         deaths = 0
         while True:
@@ -124,10 +129,13 @@ class Engine:
                 self._learn(worker)
                 self._discard()
                 if worker.jobs > 1:
-                    continue  # an earlier job may have damaged the worker: ask a fresh one
+                    # an earlier job may have damaged the worker: ask a fresh one, and from the start,
+                    # for what it finds is not to depend on how far that one got
+                    done = list(start)
+                    continue
                 step = died.death.step
                 if step is None or step in dead:
-                    raise EngineError(_without_step(died.death)) from None
+                    raise EngineError(without_step(died.death)) from None
                 dead[step] = died.death
                 deaths += 1
                 self._weigh(job, step, died.death, deaths)
@@ -276,14 +284,6 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
         death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
     return dataclasses.replace(result, evidence=seen)
-
-
-def _without_step(death: Death) -> str:
-    """What is said of a worker that died while no step of a network was running."""
-    what = f"the worker died outside of any network: {death.detail}"
-    if death.kind == "timeout":
-        what += "; raise --ncnn-parity-timeout"
-    return f"{what}\n{death.stderr}" if death.stderr else what
 
 
 def _decoded(kind: TypeAdapter[T], value: Any) -> T:

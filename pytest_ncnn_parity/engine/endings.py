@@ -1,8 +1,10 @@
-"""What an exit code says: a signal on POSIX, an NTSTATUS value on Windows."""
+"""How a worker ended, in words. Its exit code names a signal on POSIX, an NTSTATUS value on Windows."""
 
 from __future__ import annotations
 
 import signal
+
+from pytest_ncnn_parity.engine.evidence import Death
 
 # STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT: the process was given no memory
 NO_MEMORY = (0xC0000017, 0xC000012D)
@@ -47,3 +49,11 @@ def shown(code: int | None) -> str:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     from_outside = " from outside (by the system, where memory ran out)"
     return f"killed by {name}{from_outside if was_killed(code) else ''}"
+
+
+def without_step(death: Death) -> str:
+    """What is said of a worker that died while no step of a network was running."""
+    what = f"the worker died outside of any network: {death.detail}"
+    if death.kind == "timeout":
+        what += "; raise --ncnn-parity-timeout"
+    return f"{what}\n{death.stderr}" if death.stderr else what

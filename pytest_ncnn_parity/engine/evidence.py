@@ -219,8 +219,8 @@ class Evidence:
     """Everything seen of one case beside its metrics.
 
     How it ran: `setup` as asked, `execution` as read back, `device`, the layer's `mask`, its
-    `counterpart` in another model, options that the device `dropped`; the network that was its
-    `stand_in` for the reference; `whole`: as a part of a run of the network; `predicted`: not run.
+    `counterpart` in another model, options that the device `dropped`; the reference's `stand_in`; on
+    the candidate's `own_inputs`; `whole`: as a part of a run of the network; `predicted`: not run.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
     What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
@@ -244,6 +244,7 @@ class Evidence:
     execution: str | None = None
     device: str | None = None
     stand_in: str | None = None
+    own_inputs: bool = False
     counterpart: str | None = None
     mask: int = 0
     dropped: tuple[str, ...] = ()
@@ -285,7 +286,6 @@ class Evidence:
     origin: str | None = None
     alike: bool = False
     lasting: bool = False
-
     unread: int = 0
     accumulated_ended: str | None = None
     growth: Growth | None = None

@@ -15,6 +15,7 @@ from itertools import chain
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
+from pytest_ncnn_parity.engine.room import Room
 
 # bytes of values from which on a second worker gains more time than it takes to start. On a GPU steps
 # take little, and two workers wait for one driver that starts, compiles and copies.
@@ -58,23 +59,42 @@ class Lanes:
         self._alone = False  # from now on
         self._devices: dict[str, str] | None = None  # by index, cpu or gpu
 
-    def run(self, job: Judge, values: int) -> Iterator[Result]:
-        """The results of `job`, in two workers if it can be parted.
+    def run(self, job: Judge, room: Room) -> Iterator[Result]:
+        """The results of `job`, in two workers if it can be parted and there is `room`.
 
-        `values`: the bytes of all values of its network, for which there is room.
+        On a device that is the CPU one worker judges both parts in turn where there is none, for it
+        holds less of one than of both: see `own_runs`.
         """
-        parts = None if self._alone or values < min(WORTH.values()) else halves(job)
-        if parts is not None and values < self._least(job):
+        parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
+        if parts is not None and room.values < self._least(job, room):
             parts = None
-        done = list(job.done)
+        if parts is not None and not room.for_two:
+            yield from self._in_turn(job, *parts)
+            return
+        known = set()
         if parts is not None:
             for result in self._together(*parts):
-                done.append(result.id)
+                known.add(result.id)
                 yield result
             if not self._alone:
                 return
             self._engine.start_afresh()
-        yield from self._engine.run(replace(job, done=tuple(done)))
+        # all of it, as if nothing had been: what one worker finds does not depend on what two have found
+        yield from (result for result in self._engine.run(job) if result.id not in known)
+
+    def _in_turn(self, job: Judge, first: Judge, second: Judge) -> Iterator[Result]:
+        """The results of both parts of `job`, one after the other.
+
+        A network that cannot be loaded is the failure of one case of all: then the rest is not parted.
+        """
+        done = list(job.done)
+        loaded = True
+        for result in self._engine.run(first):
+            death = result.evidence.death
+            loaded = loaded and (death is None or death.step is None or death.step.runs)
+            done.append(result.id)
+            yield result
+        yield from self._engine.run(second if loaded else replace(job, done=tuple(done)))
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:
         """The results of both, up to one that is not to be believed."""
@@ -97,11 +117,14 @@ class Lanes:
             if not ended:
                 self.close()
 
-    def _least(self, job: Judge) -> float:
-        """From how many bytes of values on a second worker pays; without a device it never does."""
+    def _least(self, job: Judge, room: Room) -> float:
+        """From how many bytes of values on it pays to part a job; without a device it never does."""
         if self._devices is None:
             self._devices = self._engine.ask(FindDevices((), (), 0, {}, job.threads), dict[str, str])
-        return max((WORTH[kind] for kind in self._devices.values()), default=math.inf)
+        kinds = self._devices.values()
+        if not room.for_two and "gpu" in kinds:
+            return math.inf
+        return max((WORTH[kind] for kind in kinds), default=math.inf)
 
     def close(self) -> None:
         """End the second worker, and with it what it holds of a GPU and of memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, NormalInput, RangeInput
 from pytest_ncnn_parity.network.graph import Graph
@@ -15,15 +16,22 @@ AT_A_LAYER = 8  # values, both networks' copies, float64 of a comparison: as mul
 BY_HAND = 450 * MIB  # what a script holds that loads three networks, without their values
 
 
-def values_of_two(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> int:
-    """The bytes of all values of `graph`, fed with `inputs`; 0: two workers have no room for them.
+class Room(NamedTuple):
+    """The bytes of all values of a network, 0 where they are not known, and whether two workers fit."""
 
-    Both together are to hold no more than a script that keeps every value of the three networks it
-    compares, nor than `most` bytes. 0, too, where a shape is known only once the input is read.
+    values: int
+    for_two: bool
+
+
+def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
+    """What `graph` takes, fed with `inputs`.
+
+    Two workers together are to hold no more than a script that keeps every value of the three networks
+    it compares, nor than `most` bytes. Nothing is known where a shape shows only once an input is read.
     """
     shapes = {blob: shape for blob, one in inputs.items() if (shape := _shape(one)) is not None}
     if shapes.keys() != inputs.keys():
-        return 0
+        return Room(0, False)
     sizes = {blob: 4 * math.prod(shape) for blob, shape in flow(graph, shapes).shapes.items()}
     whole = sum(sizes.values())
     at_once = max(
@@ -31,7 +39,7 @@ def values_of_two(graph: Graph, inputs: Mapping[str, Input], most: int | None) -
     )
     both = 2 * (PROCESS + AT_A_LAYER * at_once)
     allowed = BY_HAND + 3 * whole
-    return whole if both <= (allowed if most is None else min(allowed, most)) else 0
+    return Room(whole, both <= (allowed if most is None else min(allowed, most)))
 
 
 def _shape(source: Input) -> tuple[int, ...] | None:

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.process import FILL, OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
-from pytest_ncnn_parity.engine.room import values_of_two
+from pytest_ncnn_parity.engine.room import room
 from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -141,8 +141,7 @@ class SpecRun:
     def _run_judge(self, job: Judge) -> Iterator[Result]:
         if self.settings.threads < 2:
             return self._engine.run(job)
-        values = values_of_two(self.plan.graph, job.inputs, self.settings.memory)
-        return self._lanes.run(job, values)
+        return self._lanes.run(job, room(self.plan.graph, job.inputs, self.settings.memory))
 
     def _placed(self, sample: str, error: EngineError) -> str:
         spec = self.plan.spec

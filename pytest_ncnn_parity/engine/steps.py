@@ -70,6 +70,11 @@ class Step:
         return self.kind in ("setup", "files", "load")
 
     @property
+    def runs(self) -> bool:
+        """Whether a network that is ready is run, or what it gave is compared."""
+        return self.kind in ("layer", "network", "compare")
+
+    @property
     def of_files(self) -> bool:
         """Whether a failure concerns every network of these files, and not one setup alone."""
         return self.kind in ("setup", "files")

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, NormalInput, Recording
 from pytest_ncnn_parity.engine.lanes import halves
 from pytest_ncnn_parity.engine.protocol import Judge
-from pytest_ncnn_parity.engine.room import BY_HAND, MIB, values_of_two
+from pytest_ncnn_parity.engine.room import BY_HAND, MIB, Room, room
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.plan.cases import Plan
 
@@ -76,7 +76,7 @@ def chain(layers: int, side: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("layers", "side", "room"),
+    ("layers", "side", "fits"),
     [
         pytest.param(40, 256, True, id="many small values"),  # 41 * 0.25 MiB
         pytest.param(4, 2048, False, id="few large values"),  # 32 MiB at each layer, 80 in all
@@ -84,22 +84,22 @@ def chain(layers: int, side: int) -> str:
     ],
 )
 def test_two_workers_hold_no_more_than_a_script_that_keeps_all_values(
-    layers: int, side: int, room: bool
+    layers: int, side: int, fits: bool
 ) -> None:
     graph = param.parse(chain(layers, side), "net.param")
-    values = values_of_two(graph, {"x0": ConstantInput(1.0, (1, side, side))}, None)
-    assert values == ((layers + 1) * 4 * side * side if room else 0)
+    found = room(graph, {"x0": ConstantInput(1.0, (1, side, side))}, None)
+    assert found == Room((layers + 1) * 4 * side * side, fits)
 
 
 def test_two_workers_hold_no_more_than_one_may() -> None:
     graph = param.parse(chain(40, 256), "net.param")
     inputs: dict[str, Input] = {"x0": NormalInput((1, 256, 256), 0, 0.0, 1.0)}
-    assert values_of_two(graph, inputs, BY_HAND)
-    assert not values_of_two(graph, inputs, 300 * MIB)
+    assert room(graph, inputs, BY_HAND).for_two
+    assert not room(graph, inputs, 300 * MIB).for_two
 
 
 @pytest.mark.parametrize(
-    ("source", "room"),
+    ("source", "fits"),
     [
         (ImageInput("a.png", "gray", (256, 256)), True),
         (ImageInput("a.png", "gray"), False),
@@ -107,6 +107,6 @@ def test_two_workers_hold_no_more_than_one_may() -> None:
     ],
     ids=["size", "no size", "array"],
 )
-def test_a_shape_that_is_not_known_before_it_is_read_leaves_no_room(source: Input, room: bool) -> None:
+def test_a_shape_that_is_not_known_before_it_is_read_leaves_no_room(source: Input, fits: bool) -> None:
     graph = param.parse(chain(40, 256), "net.param")
-    assert bool(values_of_two(graph, {"x0": source}, None)) is room
+    assert room(graph, {"x0": source}, None) == Room(41 * 4 * 256 * 256 if fits else 0, fits)

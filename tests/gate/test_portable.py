@@ -88,7 +88,7 @@ def test_who_fills_the_memory_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
     """Where the system refuses none, the worker is watched."""
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:fill")
     networks.convolution(tmp_path)
-    judged = verdicts.of(verdicts.plan(tmp_path), memory=700 * MIB)
+    judged = verdicts.of(verdicts.plan(tmp_path), memory=700 * MIB, outputs=False)
     assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "memory"}
     text = judged["s0::cpu-vs-vulkan::c1"].text
     assert "killed when it held " in text

@@ -18,11 +18,12 @@ from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Judge, Result, encode_result
+from pytest_ncnn_parity.engine.room import Room
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
 
-MUCH = 1 << 30  # bytes of values, as if the network were large
+MUCH = Room(1 << 30, for_two=True)  # as if the network were large
 COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]"
 
 
@@ -74,6 +75,25 @@ def test_two_give_what_one_gives(
     assert first.devices == beside.devices != []
 
 
+def test_where_two_have_no_room_one_judges_both_parts_in_turn(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path
+) -> None:
+    networks.chain(tmp_path, 9)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    results = shown(list(lanes.run(job, Room(1 << 30, for_two=False))))
+    assert (results, len(engines)) == (alone(job), 1)
+    assert list(results) != list(alone(job))  # what runs in 16 bits on Vulkan comes last
+
+
+def test_of_two_parts_in_turn_one_case_tells_what_cannot_be_loaded(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.convolution(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    faulty_driver.install(monkeypatch, tmp_path, "vkCreateInstance:1:11", once=False)
+    assert shown(list(lanes.run(job, Room(1 << 30, for_two=False)))) == alone(job)
+
+
 def test_a_second_worker_that_is_killed_costs_nothing_but_time(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:
@@ -111,7 +131,7 @@ def test_a_death_is_believed_only_of_a_worker_that_is_alone(
 
 def test_a_small_network_is_judged_by_one(lanes: Lanes, engines: list[Engine], tmp_path: Path) -> None:
     networks.chain(tmp_path)
-    assert list(lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"), 1 << 20))
+    assert list(lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"), Room(1 << 20, for_two=True)))
     assert len(engines) == 1
 
 

@@ -72,6 +72,26 @@ for device, precision in (("cpu", "fp32"), ("vulkan", "fp32"), ("vulkan", "fp16"
     confirm(code, stem, shape)
 
 
+@pytest.mark.parametrize(
+    ("stem", "shape"),
+    [(str(EXAMPLES / "digits" / "digits"), "1,8,8"), *NETWORKS[2:]],
+    ids=["digits", "nanodet-m", "cunet"],
+)
+def test_a_run_that_is_followed_is_bitwise_one_run(stem: str, shape: str) -> None:
+    code = """
+for precision in ("fp32", "fp16"):
+    graph, net = load(stem, "vulkan", precision)
+    assert all(layer.type == "Input" or net.execution(layer).where == "vulkan" for layer in graph.layers)
+    inputs = feed(graph, shape)
+    whole, run, taken = net.run(inputs, graph.outputs), net.followed(inputs), {}
+    for layer in graph.layers:
+        if layer.type != "Input":
+            taken.update(run(layer))
+    assert all(same(whole[o], taken[o]) for o in graph.outputs), precision
+"""
+    confirm(code, stem, shape)
+
+
 MASKED = """
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.engine.protocol import Judge

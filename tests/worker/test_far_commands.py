@@ -10,7 +10,7 @@ import pytest
 
 from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.far.commands import of_login, why_not
+from pytest_ncnn_parity.worker.far.commands import why_not
 from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 pytestmark = pytest.mark.once
@@ -43,11 +43,6 @@ def test_what_kept_a_worker_from_greeting_depends_on_who_said_it(
 ) -> None:
     worker = Worker("pi", kind, ("python3",), "board")
     assert why_not(worker, status, f"Linux board 6.1\n{said}\n").startswith(why)
-
-
-def test_a_login_script_is_thought_of_where_there_is_a_login() -> None:
-    assert "~/.bashrc" in of_login(Worker("pi", "ssh", ("python3",), "board"))
-    assert of_login(Worker("old", "python", (sys.executable,))) == ""
 
 
 def test_a_system_that_cannot_reach_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

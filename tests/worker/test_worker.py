@@ -15,12 +15,15 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Judge
+from pytest_ncnn_parity.engine.trust import Fingerprint
 from pytest_ncnn_parity.plan.cases import Plan
 
 
 def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
+    """Layers alone; where outputs are wanted, see test_own_runs."""
     plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]")
-    steps = [message["at"] for message in talk(job(plan)) if "at" in message]
+    names = [case.id for one in plan.spec.comparisons for case in plan.cases(one) if case.output is None]
+    steps = [message["at"] for message in talk(job(plan, *names)) if "at" in message]
     taken = [step for step in steps if step.startswith(("layer", "network", "load"))]
     assert len(taken) == len(set(taken)), "nothing is run twice"
     for layer in ("1 c1", "2 c2", "3 c3"):
@@ -30,8 +33,10 @@ def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
             f"layer {layer} on cpu fp32, fp16 inputs",  # for fp16-range, and in the place of llvmpipe's
             f"layer {layer} on vulkan fp16, fp16 inputs",
         ]
-    # the CPU's outputs are the trajectory's own; the others run as a whole, once
-    assert [step for step in taken if step.startswith("network")] == [
+    names = [case.id for one in plan.spec.comparisons for case in plan.cases(one) if case.output]
+    steps = [message["at"] for message in talk(job(plan, *names)) if "at" in message]
+    assert [step for step in steps if step.startswith("network")] == [
+        "network on cpu fp32",
         "network on vulkan fp32",
         "network on vulkan fp16",
     ]
@@ -225,9 +230,9 @@ def test_a_worker_that_has_answered_is_asked_again(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-range]")
     engine = Engine(60.0)
     try:
-        first = engine.ask(jobs.fingerprint(plan, "noise", 1), dict[str, str])
+        first = engine.ask(jobs.fingerprint(plan, "noise", 1), Fingerprint)
         worker = engine.pid
-        assert engine.ask(jobs.fingerprint(plan, "noise", 1), dict[str, str]) == first
+        assert engine.ask(jobs.fingerprint(plan, "noise", 1), Fingerprint) == first
         assert engine.pid == worker is not None
     finally:
         engine.close()

@@ -146,6 +146,9 @@ class CaseRecord(TypedDict):
             Field(description="the network that it was compared with in place of the reference"),
         ]
     ]
+    own_inputs: NotRequired[
+        Annotated[bool, Field(description="fed with what the candidate's run of the whole network made")]
+    ]
     dropped: NotRequired[
         Annotated[list[str], Field(description="options that the driver did not accept")]
     ]

@@ -56,11 +56,6 @@ def _there(program: Sequence[str]) -> str:
     return f"exec env {' '.join(_ENVIRONMENT)} {shlex.join(program)}"
 
 
-def of_login(worker: Worker) -> str:
-    """What else may write or wait where a login starts the program."""
-    return "; what its login runs (~/.bashrc) must be silent, and end" if worker.kind == "ssh" else ""
-
-
 def why_not(worker: Worker, status: int | None, said: str) -> str:
     """Why no server greeted: from the exit status of the command, and what it wrote to stderr."""
     reached = worker.kind == "ssh" and status != SSH_FAILED

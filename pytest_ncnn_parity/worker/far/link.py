@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_ncnn_parity.engine.workers import Worker
-from pytest_ncnn_parity.worker.far.commands import argv, of_login
+from pytest_ncnn_parity.worker.far.commands import argv
 
 MAGIC = "ncnn-parity-worker"  # the server's greeting and its last message begin with this
 STARTUP_SECONDS = 60.0
@@ -57,7 +57,6 @@ class Link:
 
     def __init__(self, worker: Worker, glance: Callable[[], None]) -> None:
         self._glance = glance
-        self._of_login = of_login(worker)
         self._glanced = time.monotonic()
         self._read = bytearray()
         self._stderr = b""
@@ -85,7 +84,7 @@ class Link:
         sign = f"\n{MAGIC} {self._nonce}\n".encode()
         while sign not in self._read:
             if len(self._read) > NOISE:
-                raise Garbled(f"it wrote {_shown(self._read)} in place of a greeting{self._of_login}")
+                raise Garbled(f"it wrote {_shown(self._read)} in place of a greeting")
             self._more()
         del self._read[: self._read.index(sign) + len(sign)]
         message, _ = self._message(lambda _: 0)

@@ -163,7 +163,6 @@ class FarMachine:
             problem = f"{commands.argv(self.worker)[0]} cannot be started here: {error.strerror}"
         except Late:
             problem = f"it did not greet within {STARTUP_SECONDS * patience:g} s"
-            problem += commands.of_login(self.worker)
         except Ended as ended:
             problem = commands.why_not(self.worker, ended.status, ended.said)
         except (Garbled, answers.Malformed) as garbled:

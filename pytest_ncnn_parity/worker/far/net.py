@@ -155,6 +155,9 @@ class FarNet:
         values, _ = self._machine.run(self, step, inputs, outputs)
         return values
 
+    def begin(self, inputs: Sequence[Fed]) -> None:
+        """None: a server there runs a network in one go."""
+
     def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
         if self._machine.worker.emulated:
             raise Unavailable(f"{self._machine.name} is emulated, so that its times mean nothing")

@@ -20,6 +20,7 @@ from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
+from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
@@ -47,6 +48,7 @@ class LayerJudge:
         natures: Natures,
         integers: HeldIntegers,
         not_finite: NotFinite,
+        own_runs: OwnRuns,
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that have failed so far, by comparison and number
@@ -75,6 +77,7 @@ class LayerJudge:
         self._insides = Insides(sample.nets)
         self._integers = integers
         self._not_finite = not_finite
+        self._own_runs = own_runs
 
     def judge(self, case: CaseSpec) -> Result:
         assert case.layer is not None
@@ -97,7 +100,33 @@ class LayerJudge:
         if (there := candidate.counterpart(layer)) is not None and there.quantized:
             self._not_finite.refuse_poisoned(layer)
             return self._quantized.judge(case, layer, reference, candidate, there)
-        return self._pair(case, layer, reference, candidate)
+        if passed := self._passed_in_own_run(case, layer, reference, candidate):
+            return passed
+        result = self._pair(case, layer, reference, candidate)
+        if result.outcome == "passed":
+            self._own_runs.refuse_dead(candidate, layer)
+        return result
+
+    def _passed_in_own_run(
+        self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net
+    ) -> Result | None:
+        """The result if it agrees in the candidate's run of the whole network, else None."""
+        values = self._own_runs.values(case, layer)
+        if values is None or reference.spec != self._sample.trajectory.spec:
+            return None
+        evidence = self._how_it_runs(case, layer, reference, candidate)
+        feed = self._integers.feed(layer, candidate.execution(layer).feed)
+        try:
+            expected = self._own_runs.expected(case, layer, feed, reference)
+            metrics, blob = self._measure(case)({b: values[b] for b in layer.outputs}, expected)
+        except StepFailed:
+            return None
+        fault = evidence.unrepresentable or evidence.misread
+        if fault or not metrics.agrees or any(v.nan or v.infinite for v in expected.values()):
+            return None
+        evidence = with_facts(replace(evidence, own_inputs=True), layer, blob, expected[blob], values)
+        evidence = replace(evidence, integers=self._integers.of(layer, blob))
+        return Result(case.id, "passed", metrics, evidence=evidence)
 
     def _reference(self, case: CaseSpec) -> Net:
         return self._sample.nets.of(case, case.reference)

@@ -24,6 +24,7 @@ from pytest_ncnn_parity.worker.judge.layers import LayerJudge
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
+from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.judge.sample import Sample
@@ -58,6 +59,7 @@ class Lockstep:
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
         self._chain = Chain(self._layers, sample.inputs, self._run_trajectory, kept, nets.reads)
+        self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample)
@@ -77,6 +79,7 @@ class Lockstep:
             self._natures,
             self._integers,
             self._not_finite,
+            self._own_runs,
             self._red,
         )
 
@@ -187,10 +190,12 @@ class Lockstep:
             self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain keeps them until their last reader has run
             self._own.advance(layer, self._chain)
+            self._own_runs.follow(layer, self._chain.blobs)
             cases = self._cases.get(layer.number, [])
             for i, case in enumerate(cases):
                 result = self._guarded(case, self._judge.judge)
                 self._runs.forget(layer, cases[i + 1 :])
+                self._own_runs.learn(case, layer, result)
                 if result.outcome == "failed":
                     self._red.add((case.comparison, layer.number))
                 if self._waits(case, layer, result):
@@ -233,10 +238,12 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
+        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite, self._own_runs)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise the same values as one run, which a test checks
             whole.know(self._sample.job.nets[self._sample.job.trajectory], blobs)
+        for spec, outputs in self._own_runs.whole():
+            whole.know(spec, outputs)
         for case in waiting:
             yield self._guarded(case, lambda case: whole.judge(case, red))

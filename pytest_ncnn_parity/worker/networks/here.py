@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import ncnn
 
@@ -118,6 +118,13 @@ class NetHere:
                 raise failed(step, "refused", f"input {fed.blob}: {rc}")
         return [self._extracted(step, extractor, wanted) for wanted in outputs]
 
+    def begin(self, inputs: Sequence[Fed]) -> RunHere:
+        extractor = self.net.create_extractor()
+        for fed in inputs:
+            extractor.input(fed.index, fed.value.mat)
+        on_device = frozenset(top for one in self.read.layers if one.on_vulkan for top in one.tops)
+        return RunHere(self._enter, extractor, on_device, self._extracted)
+
     def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
         before = time.perf_counter()
         self.run(step, inputs, outputs)
@@ -135,6 +142,33 @@ class NetHere:
             if packed.elemsize == packed.elempack:  # one byte per element
                 return Blob.of_int8(packed)
         return Blob(mat)
+
+
+class RunHere:
+    """A run of a network of this process on Vulkan; `on_device`: the blobs that are made there."""
+
+    def __init__(
+        self,
+        enter: Callable[[Step], None],
+        extractor: ncnn.Extractor,
+        on_device: Container[int],
+        extracted: Callable[[Step, ncnn.Extractor, Wanted], Blob],
+    ) -> None:
+        self._enter = enter
+        self._extractor = extractor
+        self._on_device = on_device
+        self._extracted = extracted
+
+    def values(self, step: Step, outputs: Sequence[Wanted]) -> list[Blob]:
+        self._enter(step)
+        values = []
+        for wanted in outputs:
+            values.append(self._extracted(step, self._extractor, wanted))
+            if wanted.index in self._on_device:
+                # the extractor would keep the copy that it made for us, and give it to a layer on the
+                # CPU in place of one that it makes as in any run
+                self._extractor.input(wanted.index, ncnn.Mat())
+        return values
 
 
 def _plain(options: ncnn.Option) -> dict[str, bool | int]:

@@ -188,8 +188,24 @@ class LoadedNet:
             lambda: self._extract(step, inputs, wanted),
         )
 
+    def followed(self, inputs: Mapping[str, Blob]) -> Callable[[Layer], Made] | None:
+        """A run of the whole network, as `run` makes it, which gives the outputs of layer after layer.
+
+        Layers are asked for in running order. None: values cannot be taken out of a run.
+        """
+        run = self.native.begin(self._fed(inputs))
+
+        def outputs(layer: Layer) -> Made:
+            assert run is not None
+            step = Step("layer", self.label, layer.number, layer.name, own=True)
+            return self._named(layer.outputs, run.values(step, self._wanted(layer.outputs)))
+
+        return None if run is None else outputs
+
     def _extract(self, step: Step, inputs: Mapping[str, Blob], outputs: Sequence[str]) -> Made:
-        values = self.native.run(step, self._fed(inputs), self._wanted(outputs))
+        return self._named(outputs, self.native.run(step, self._fed(inputs), self._wanted(outputs)))
+
+    def _named(self, outputs: Sequence[str], values: Sequence[Blob]) -> Made:
         return {
             blob: Blob.of_integers(value.mat) if blob in self._integers and value.floating else value
             for blob, value in zip(outputs, values, strict=True)

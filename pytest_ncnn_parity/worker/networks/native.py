@@ -55,6 +55,13 @@ class Fed:
     value: Blob
 
 
+class NativeRun(Protocol):
+    """A run of a network in ncnn, out of which values are taken in running order."""
+
+    def values(self, step: Step, outputs: Sequence[Wanted]) -> list[Blob]:
+        """The next values. Raises StepFailed with `step`."""
+
+
 class NativeNet(Protocol):
     """A network in ncnn."""
 
@@ -69,6 +76,9 @@ class NativeNet(Protocol):
 
     def run(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> list[Blob]:
         """What one extractor gives. Raises StepFailed with `step`."""
+
+    def begin(self, inputs: Sequence[Fed]) -> NativeRun | None:
+        """One run of the network that is followed; None: values cannot be taken out of one."""
 
     def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
         """The milliseconds of such a run. Raises Unavailable where they would mean nothing."""

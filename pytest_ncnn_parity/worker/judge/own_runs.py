@@ -1,0 +1,206 @@
+"""Judges layers in the run of the whole network, where that takes the place of a run of each alone.
+
+On a Vulkan device that is the CPU itself (llvmpipe) a pass through a network takes many times as long as
+on ncnn's kernels for the CPU, and each network has to be run as users run it anyway, for its outputs. So
+the values are taken out of that run, layer by layer, and the CPU is fed with what the layer was fed with
+there. A layer that agrees has passed. One that does not is run alone on the trajectory's values, as
+elsewhere, which decides; and so is what lies behind a layer that failed, whose values mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks import vulkan
+from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.stepping import fed, walk
+
+# a layer that the trajectory has run, and the shapes of what it made there
+_Stepped = tuple[Layer, Mapping[str, tuple[int, ...]]]
+
+
+class _OwnRun:
+    """One network's run, a step behind the trajectory; `blobs` are its values still to be read."""
+
+    def __init__(
+        self, layers: Sequence[Layer], inputs: Made, run: Callable[[Layer], Made], outputs: list[str]
+    ) -> None:
+        self.blobs: Made = {}
+        self.ended = False  # before its last layer
+        self.layers = [layer for layer in layers if layer.type != "Input"]
+        self.expected: dict[str | None, Made] = {}  # of the current layer, by what its inputs round to
+        self._inputs = inputs
+        self._run = run
+        self._numbers = {layer.number for layer in layers}
+        self._walk = walk(layers, self.blobs, outputs)
+        self._steps = 0  # of the trajectory's
+
+    def catch_up(self, stepped: Sequence[_Stepped]) -> None:
+        """Run what the trajectory has run."""
+        for layer, shapes in stepped[self._steps :]:
+            self._steps += 1
+            if layer.number in self._numbers and not self.ended:
+                self._advance(layer, shapes)
+
+    def _advance(self, layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.expected.clear()
+        next(self._walk)
+        outputs: Made = {}
+        if shapes.keys() >= set(layer.outputs):  # the trajectory could run it
+            try:
+                outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer)
+            except StepFailed:
+                outputs = {}
+        self.blobs.update(outputs)
+        if shapes != {blob: value.array.shape for blob, value in outputs.items()} or not outputs:
+            self.ended = True
+            self.blobs.clear()
+
+
+class OwnRuns:
+    """The runs of one sample's networks on a software device, and which of their values are right."""
+
+    def __init__(
+        self,
+        sample: Sample,
+        cases: Iterable[CaseSpec],
+        stepped: Iterable[Layer],
+        refuse: Callable[[Net, Layer], None],
+    ) -> None:
+        """`cases` are those to be judged, `stepped` the layers that the trajectory steps through.
+
+        `refuse` raises what keeps a layer from being run in a network.
+        """
+        self._sample = sample
+        self._refuse = refuse
+        self._cases = list(cases)
+        self._stepped = list(stepped)
+        self._passed: list[_Stepped] = []  # by the trajectory
+        finite = {b for b, value in sample.inputs.items() if not value.nan and not value.infinite}
+        # by comparison, the blobs whose makers, and all before them, have passed
+        self._right: dict[str, set[str]] = defaultdict(finite.copy)
+
+    @cached_property
+    def _runs(self) -> dict[int, _OwnRun]:
+        job, graph = self._sample.job, self._sample.graph
+        outputs = [case.output for case in self._cases if case.output is not None]
+        needed = graph.ancestors(outputs)
+        layers = [layer for layer in self._stepped if layer.number in needed]
+        died = any(death.step is not None and death.step.runs for death in job.dead)
+        if not outputs or len(layers) < len(needed) or int8_blobs(graph):
+            return {}
+        if job.remember or job.accumulated or job.done or died:
+            return {}
+        runs = {}
+        for number in {case.candidate for case in self._cases if case.kind == "pair"}:
+            run = None if number is None else self._begun(job.nets[number], number)
+            if number is not None and run is not None:
+                runs[number] = _OwnRun(layers, self._sample.inputs, run, outputs)
+        return runs
+
+    def _begun(self, spec: NetSpec, number: int) -> Callable[[Layer], Made] | None:
+        if spec.worker or spec.other or spec.patched or not spec.setup.on_vulkan:
+            return None
+        try:
+            net = self._sample.nets[number]
+        except (StepFailed, Unavailable):  # its cases report it
+            return None
+        if not isinstance(net, LoadedNet) or not vulkan.is_software(net.setup.device_index):
+            return None
+        if any(misread(net, layer, self._sample.graph) for layer in self._sample.graph.layers):
+            return None
+        outputs = net.followed(self._sample.inputs)
+        if outputs is None:
+            return None
+
+        def run(layer: Layer) -> Made:
+            self._refuse(net, layer)
+            return outputs(layer)
+
+        return run
+
+    def follow(self, layer: Layer, trajectory: Made) -> None:
+        """Run `layer` in each network once it is asked for; `trajectory` has its outputs, if any."""
+        shapes = {blob: trajectory[blob].array.shape for blob in layer.outputs if blob in trajectory}
+        self._passed.append((layer, shapes))
+
+    def _of(self, case: CaseSpec) -> _OwnRun | None:
+        """The run of the candidate, as far as the trajectory is, unless it has ended."""
+        run = None if case.candidate is None else self._runs.get(case.candidate)
+        if run is not None:
+            run.catch_up(self._passed)
+        return None if run is None or run.ended else run
+
+    def values(self, case: CaseSpec, layer: Layer) -> Made | None:
+        """What the candidate's run has fed `layer` with, and what it made of it; None: run it alone."""
+        run = self._of(case)
+        if run is None or not self._is_right(case, layer):
+            return None
+        values = {blob: run.blobs[blob] for blob in (*layer.inputs, *layer.outputs) if blob in run.blobs}
+        if len(values) < len({*layer.inputs, *layer.outputs}):
+            return None
+        return values if all(value.floating and value.array.size for value in values.values()) else None
+
+    def expected(self, case: CaseSpec, layer: Layer, feed: str | None, reference: Net) -> Made:
+        """What `reference` makes of what `layer` was fed with, rounded to `feed`."""
+        assert case.candidate is not None
+        run = self._runs[case.candidate]
+        if feed not in run.expected:
+            run.expected[feed] = reference.run_layer(layer, run.blobs, feed, own=True)
+        return run.expected[feed]
+
+    def _is_right(self, case: CaseSpec, layer: Layer) -> bool:
+        return self._right[case.comparison].issuperset(layer.inputs)
+
+    def learn(self, case: CaseSpec, layer: Layer, result: Result) -> None:
+        """Take `result` as what is known of the values that `layer` makes."""
+        run = self._of(case) if case.kind == "pair" else None
+        if run is None or not self._is_right(case, layer):
+            return
+        evidence = result.evidence
+        passed = result.outcome == "passed" or (result.outcome == "skipped" and evidence.lasting)
+        if not passed or evidence.unrepresentable is not None:
+            self._right[case.comparison].difference_update(layer.outputs)  # of what is fed
+            return
+        values = [run.blobs[blob] for blob in layer.outputs if blob in run.blobs]
+        if evidence.own_inputs or not any(value.nan or value.infinite for value in values):
+            self._right[case.comparison].update(layer.outputs)
+
+    def refuse_dead(self, net: Net, layer: Layer | None = None) -> None:
+        """Raise how `net` has died in `layer` of its own run, or in one that no case is about.
+
+        Not of memory: the run is followed beside others, which takes more of it than users need.
+        """
+        job = self._sample.job
+        if job.accumulated:
+            return  # a step of that name is another one
+        judged = {
+            c.layer for c in job.cases if c.candidate is not None and job.nets[c.candidate] == net.spec
+        }
+        for death in job.dead:
+            step = death.step
+            if step is None or not step.own or step.label != net.label or death.kind == "memory":
+                continue
+            if step.layer == layer.number if layer is not None else step.layer not in judged:
+                raise StepFailed(step, death)
+
+    def whole(self) -> Iterator[tuple[NetSpec, Made]]:
+        """The networks whose runs gave what a run that nobody follows gives, with their outputs.
+
+        All their layers run on the device. In old versions of ncnn a layer of it may read a value from
+        the CPU before it is there, and then it matters when values are taken out.
+        """
+        for number, run in self._runs.items():
+            run.catch_up(self._passed)
+            net = self._sample.nets[number]
+            if not run.ended and all(net.execution(one).where == "vulkan" for one in run.layers):
+                yield self._sample.job.nets[number], run.blobs
