@@ -168,7 +168,9 @@ class _Finding:
         """If the outputs are right all the same, how to allow what the red layers lose."""
         if not search.red or any(error.failed for error in self.problem.outputs.values()):
             return
-        red = {fault.layer.number: fault.layer.name for fault in self.problem.faults}
+        clipped = self.trials.clipped
+        red = {one.layer.number: one.layer.name for one in self.problem.faults}
+        red = {number: name for number, name in red.items() if number in clipped}
         own = {layer: self.trials.own.get(layer, -math.inf) for layer in red}
         layer, least = min(own.items(), key=lambda pair: pair[1], default=(0, math.inf))
         if MARGIN_DB < least < (QUANTIZED.sqnr_db or 0.0):

@@ -94,6 +94,21 @@ class FloatTrials:
         return own
 
     @cached_property
+    def clipped(self) -> set[int]:
+        """The layers that are red for no more than values clipped by their input's scale."""
+        red: dict[int, bool] = {}
+        for sample in self.run.plan.spec.inputs:
+            results = self.run.results(sample)
+            for case in self.run.plan.cases(self.comparison, sample):
+                result = results.get(case.id)
+                if case.layer is not None and result is not None and result.outcome == "failed":
+                    inputs, weights = result.evidence.quantization, result.evidence.weights
+                    sound = weights is None or not (weights.outputs or weights.wasting)
+                    by_input = inputs is not None and inputs.clipped > 0.0 and sound
+                    red[case.layer.number] = red.get(case.layer.number, True) and by_input
+        return {layer for layer, by_input in red.items() if by_input}
+
+    @cached_property
     def _samples(self) -> list[str]:
         """The samples in the order in which they are tried, those most likely to fail first."""
         return sorted(self.cases, key=lambda sample: self._least(self._before(sample)))

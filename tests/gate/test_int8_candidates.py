@@ -230,6 +230,8 @@ def test_on_vulkan_it_is_judged_as_on_the_cpu(gate: Gate, pytester: pytest.Pytes
     fixes = {model["spec"].partition(".")[0]: model["fixes"] for model in run.report["models"]}
     (in_floats,), (masks,) = fixes["wrong"], fixes["dead"]
     assert (in_floats["in_float"], in_floats["verified"]) == (["depthwise1"], True)  # on Vulkan as well
+    assert "no output is wrong with these layers in int8" in in_floats["notes"][0]
+    assert "tolerance: {layers: {depthwise1: {sqnr_db: 9}}}" in in_floats["notes"][0]
     assert masks["verified"], masks["how"]
     assert masks["masks"]["depthwise1"] == 18
     assert "wrong on the CPU as well: output:out0" in masks["how"]
