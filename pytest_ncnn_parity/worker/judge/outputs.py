@@ -19,7 +19,6 @@ from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
-from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -46,11 +45,9 @@ class WholeRuns:
         shape_faults: ShapeFaults,
         natures: Natures,
         not_finite: NotFinite,
-        own_runs: OwnRuns,
     ) -> None:
         self._sample = sample
         self._not_finite = not_finite
-        self._own_runs = own_runs
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
@@ -72,7 +69,6 @@ class WholeRuns:
         """The outputs of run number `turn` of `net`."""
         if (net.spec, turn) not in self._runs:
             try:
-                self._own_runs.refuse_dead(net)
                 # the masks of a patched file are not known, and were tried before
                 if not net.spec.model:
                     for layer in self._sample.graph.layers:

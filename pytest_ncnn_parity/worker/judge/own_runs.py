@@ -100,12 +100,16 @@ class OwnRuns:
             return {}
         if job.remember or job.accumulated or job.done or died:
             return {}
-        runs = {}
-        for number in {case.candidate for case in self._cases if case.kind == "pair"}:
-            run = None if number is None else self._begun(job.nets[number], number)
-            if number is not None and run is not None:
-                runs[number] = _OwnRun(layers, self._sample.inputs, run, outputs)
-        return runs
+        judged: dict[tuple[str, int], set[int | None]] = defaultdict(set)
+        for case in self._cases:
+            if case.kind == "pair" and case.candidate is not None:
+                judged[case.comparison, case.candidate].add(case.layer)
+        every = {layer.number for layer in layers if layer.type != "Input"}
+        # behind a layer that nobody judges each runs alone
+        numbers = {number for (_, number), some in judged.items() if every <= some}
+        begun = {number: self._begun(job.nets[number], number) for number in numbers}
+        inputs = self._sample.inputs
+        return {n: _OwnRun(layers, inputs, run, outputs) for n, run in begun.items() if run is not None}
 
     def _begun(self, spec: NetSpec, number: int) -> Callable[[Layer], Made] | None:
         if spec.worker or spec.other or spec.patched or not spec.setup.on_vulkan:
@@ -175,22 +179,17 @@ class OwnRuns:
         if evidence.own_inputs or not any(value.nan or value.infinite for value in values):
             self._right[case.comparison].update(layer.outputs)
 
-    def refuse_dead(self, net: Net, layer: Layer | None = None) -> None:
-        """Raise how `net` has died in `layer` of its own run, or in one that no case is about.
+    def refuse_dead(self, net: Net, layer: Layer) -> None:
+        """Raise how `net` has died in `layer` of its own run, if it has.
 
         Not of memory: the run is followed beside others, which takes more of it than users need.
         """
-        job = self._sample.job
-        if job.accumulated:
+        if self._sample.job.accumulated:
             return  # a step of that name is another one
-        judged = {
-            c.layer for c in job.cases if c.candidate is not None and job.nets[c.candidate] == net.spec
-        }
-        for death in job.dead:
+        for death in self._sample.job.dead:
             step = death.step
-            if step is None or not step.own or step.label != net.label or death.kind == "memory":
-                continue
-            if step.layer == layer.number if layer is not None else step.layer not in judged:
+            own = step is not None and step.own and (step.label, step.layer) == (net.label, layer.number)
+            if step is not None and own and death.kind != "memory":
                 raise StepFailed(step, death)
 
     def whole(self) -> Iterator[tuple[NetSpec, Made]]:
