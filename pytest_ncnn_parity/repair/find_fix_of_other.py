@@ -14,12 +14,14 @@ from pathlib import Path
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.masks import strong_mask
+from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.masks import NO_VULKAN, strong_mask
 from pytest_ncnn_parity.plan.as_own import as_own
-from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
+from pytest_ncnn_parity.repair.patch import make_patch
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
 from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
 
@@ -55,7 +57,34 @@ def _masks(run: SpecRun, comparison: Comparison, problem: Problem, settings: Fix
         other.close()
     if fix is None:
         return None
-    return _of_these_files(run, comparison, problem, fix).written(plan, settings)
+    first = _of_these_files(run, comparison, problem, fix)
+    wider = first if first.verified else with_readers(plan, fix, settings.root)
+    if wider is not first and wider is not fix:
+        wider = _of_these_files(run, comparison, problem, wider)
+    return (wider if wider.verified else first).written(plan, settings)
+
+
+def with_readers(plan: Plan, fix: Fix, root: Path) -> Fix:
+    """`fix` with the masks of layers that give int8 on those that read it as well.
+
+    ncnn cannot upload int8 to all devices (src/gpu.cpp, convert_packing), so that a network in which the
+    CPU makes what Vulkan reads may not run at all.
+    """
+    graph = plan.masked
+    masks = {one.number: fix.masks[one.name] for one in graph.layers if one.name in fix.masks}
+    blobs = int8_blobs(graph)
+    waiting = [number for number, mask in masks.items() if mask & NO_VULKAN]
+    while waiting:
+        maker = graph.layers[waiting.pop()]
+        readers = (one for blob in blobs.intersection(maker.outputs) for one in graph.consumers[blob])
+        for reader in readers:
+            if reader.number not in masks:
+                masks[reader.number] = masks[maker.number]
+                waiting.append(reader.number)
+    if len(masks) == len(fix.masks):
+        return fix
+    names = {one.name: masks[one.number] for one in graph.layers if one.number in masks}
+    return replace(fix, masks=names, patch=make_patch(plan, masks, root))
 
 
 def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Fix:
@@ -124,6 +153,8 @@ class _Proof:
             proof = verify_setup(self.run, self.comparison, setup, kept)
         if not lost or not proof.holds:
             return proof
+        if died := self._not_run(setup, lost):
+            return replace(proof, holds=False, how=f"{', '.join(died)} could not be run")
         wrong, right = self._layers(setup)
         if wrong or not right:
             how = f"{', '.join(wrong) or 'no layer'} is {'wrong' if wrong else 'left to be proven'}"
@@ -142,6 +173,16 @@ class _Proof:
             for case, result in self._judged(sample, red, own):
                 wrong[case.name] = wrong.get(case.name, False) or result.outcome == "failed"
         return [name for name, red in wrong.items() if red], [n for n, red in wrong.items() if not red]
+
+    def _not_run(self, setup: Setup, lost: Collection[str]) -> list[str]:
+        """Those of the outputs `lost` that `setup` does not give at all."""
+        own = replace(self.comparison, candidate=setup)
+        return [
+            case.name
+            for sample, cases in self.problem.cases.items()
+            for case, result in self._judged(sample, [one for one in cases if one.name in lost], own)
+            if result.evidence.death is not None
+        ]
 
     def _wrong_on_the_cpu(self, setup: Setup) -> set[str]:
         """The outputs that are wrong in fp32 on the CPU, so that no mask makes them right."""

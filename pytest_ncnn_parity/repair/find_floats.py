@@ -79,10 +79,26 @@ class _Finding:
                 self._leave_alone(search)
             if search.chosen is None:
                 return self._none(self._why_none(search), search)
-            errors = self.trials.proven(search.chosen, REPEATS)
+            chosen, errors = self._proven(search, search.chosen)
         except (EngineError, OSError) as error:
             return self._none(f"the model with layers in floats could not be run: {error}")
-        return self._described(search, search.chosen, errors)
+        return self._described(search, chosen, errors)
+
+    def _proven(self, search: FloatsSearch, chosen: list[int]) -> tuple[list[int], OutputErrors]:
+        """`chosen` and the errors of the outputs with these layers in floats, or of more of them.
+
+        A device rounds otherwise than the CPU, so that what was enough there may not be.
+        """
+        first = chosen, self.trials.proven(chosen, REPEATS)
+        if not self.trials.on_vulkan or hold(first[1]):
+            return first
+        counts = [count for count, held in sorted(search.tried.items()) if held]
+        for more in (*map(search.prefix, counts), sorted(self.trials.names)):
+            if len(more) > len(chosen):
+                errors = self.trials.proven(more, REPEATS)
+                if hold(errors):
+                    return more, errors
+        return first
 
     def _leave_alone(self, search: FloatsSearch) -> None:
         """Measure what the outputs gain with one of the costliest layers in floats."""
@@ -126,7 +142,7 @@ class _Finding:
         return replace(
             self._none(ran, search),
             verified=holds,
-            minimal=holds and search.minimal,
+            minimal=holds and search.minimal and chosen == search.chosen,
             outputs_after=errors,
             in_float=tuple(layers),
             patch=Patch(
