@@ -84,7 +84,7 @@ def test_each_file_that_a_spec_names_is_reported_with_its_place(kind: str, tmp_p
         (r"a\e[31mb", r"a\x1b[31mb does not exist"),
         (r"a\u202eb", r"a\u202eb does not exist"),
         (r"a\0b", "the character U+0000 is not allowed"),
-        ("", "at least 1 character"),
+        ("", "text that is not empty"),
     ],
 )
 def test_a_name_that_no_file_has(name: str, said: str, tmp_path: Path) -> None:
