@@ -74,7 +74,7 @@ class Engine:
 
         It is not waited for. EngineError: no worker can be started, or it takes no job.
         """
-        worker = self._started()
+        worker = self.start()
         try:
             worker.send(self._left(job, job.done, self._ended_by(job)), self.timeout)
         except Died as died:
@@ -197,15 +197,15 @@ class Engine:
             else:
                 yield message
 
-    def _started(self) -> WorkerProcess:
-        """The worker, which need not be awake yet."""
+    def start(self) -> WorkerProcess:
+        """The worker, started if there is none. It is not waited for until it is awake."""
         if self._worker is None:
             early = self._early.take(self._command, self._memory, self._fill)
             self._worker = early or WorkerProcess(self._command, self._memory, self._folder, self._fill)
         return self._worker
 
     def _ready(self) -> WorkerProcess:
-        worker = self._started()
+        worker = self.start()
         try:
             self.environment = worker.environment
         except BaseException:

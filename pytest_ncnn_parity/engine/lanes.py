@@ -66,7 +66,10 @@ class Lanes:
         holds less of one than of both: see `own_runs`.
         """
         parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
+        if parts is not None and room.for_two and not self._starts_beside():
+            parts = None
         if parts is not None and room.values < self._least(job, room):
+            self.close()
             parts = None
         if parts is not None and not room.for_two:
             yield from self._in_turn(job, *parts)
@@ -98,7 +101,8 @@ class Lanes:
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:
         """The results of both, up to one that is not to be believed."""
-        beside = self._beside = self._beside or self._another()
+        beside = self._beside
+        assert beside is not None
         ended = False
         try:
             self._engine.begin(first)
@@ -116,6 +120,17 @@ class Lanes:
         finally:
             if not ended:
                 self.close()
+
+    def _starts_beside(self) -> bool:
+        """Start the second worker, to be awake once the devices are known; False: none can be."""
+        if self._beside is None:
+            self._beside = self._another()
+            try:
+                self._beside.start()
+            except EngineError:
+                self.close()
+                self._alone = True
+        return not self._alone
 
     def _least(self, job: Judge, room: Room) -> float:
         """From how many bytes of values on it pays to part a job; without a device it never does."""
