@@ -1,4 +1,7 @@
-"""Makes an emulated ARM64 Python with ncnn in a folder, for a worker: no root, nothing is installed."""
+"""Creates an emulated ARM64 Python with ncnn in a folder, for a worker; needs no root.
+
+Nothing is installed on the system.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ NEEDED = {"qemu-aarch64": "qemu-user", "apt-get": "apt", "dpkg": "dpkg"}
 PACKAGES = ("python3", "libstdc++6")  # for ARM64; their dependencies are added
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64")
 CPU = "cortex-a76"  # it has fp16 arithmetic, and its emulation is as fast as any other's
-MADE = "made"  # this file says what the folder contains; it is written last
+MADE = "made"  # the file that says what the folder contains; its text is written last
 SECONDS = 600.0  # the limit for one command
-WHY = 300  # how many characters of a failed command's output are shown
+WHY = 300  # the number of characters shown of a failed command's output
 NO_SOURCE = "no source of this system has any"
 ELSEWHERE = "docs/workers.md says what else there is"
 
-# -0 makes sys.executable this script, so that the processes that Python starts are emulated as well
+# -0 sets sys.executable to this script, so that processes that Python starts are emulated as well
 SCRIPT = """\
 #!/bin/sh
 exec {qemu} -0 {script} -cpu "${{ARM_CPU:-{cpu}}}" -L {root} -E LD_LIBRARY_PATH= \\
@@ -35,13 +38,14 @@ exec {qemu} -0 {script} -cpu "${{ARM_CPU:-{cpu}}}" -L {root} -E LD_LIBRARY_PATH=
 
 
 class NotMade(ParityError):
-    """Why there is no such Python; the text says what is missing, or which command failed."""
+    """The Python could not be created; the text says what is missing or which command failed."""
 
 
 def make(folder: Path, ncnn: str | None = None) -> Path:
-    """The Python in `folder`, made there unless it is there; with that `ncnn`, by default this one's.
+    """Return the path of the emulated Python in `folder`, which is created if it does not exist yet.
 
-    NotMade where that is not possible.
+    `ncnn`: the version of ncnn to install, by default that of this Python. Raises NotMade if it cannot
+    be created.
     """
     ncnn = ncnn or metadata.version("ncnn")
     script = folder / "python"
@@ -60,7 +64,7 @@ def make(folder: Path, ncnn: str | None = None) -> Path:
 
 
 def _says(folder: Path) -> str | None:
-    """The version of ncnn that is in `folder`; None where nothing whole is."""
+    """The version of ncnn in `folder`, or None if the folder is not complete."""
     try:
         return (folder / MADE).read_text("utf-8").strip()
     except OSError:
@@ -84,7 +88,7 @@ def _refuse_what_lacks() -> None:
 def _make(folder: Path, ncnn: str) -> None:
     apt, root, site = folder / "apt", folder / "root", folder / "site"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MADE).write_text("", "utf-8")  # from now on everything in this folder is ours
+    (folder / MADE).write_text("", "utf-8")  # from now on, everything in this folder is ours
     for old in (apt, root, site):
         shutil.rmtree(old, ignore_errors=True)
     for new in (apt / "lists" / "partial", apt / "cache" / "archives" / "partial", root):
@@ -92,7 +96,7 @@ def _make(folder: Path, ncnn: str) -> None:
     (apt / "status").touch()
     own = _apt(apt)
     unlisted = "the packages for ARM64 could not be listed"
-    said = _run([*own, "update"], unlisted)  # apt-get only warns of a source that it cannot reach
+    said = _run([*own, "update"], unlisted)  # apt-get only warns about a source that it cannot reach
     if not any((apt / "lists").glob("*Packages*")):
         raise NotMade(f"{unlisted}: {cut(_why(said) or NO_SOURCE, WHY)}")
     _run([*own, "-y", "-d", "install", *PACKAGES], "Python for ARM64 could not be downloaded")
@@ -118,7 +122,7 @@ def _make(folder: Path, ncnn: str) -> None:
 
 
 def _apt(folder: Path) -> list[str]:
-    """An apt-get that keeps everything it knows in `folder`, and this system's sources alone."""
+    """An apt-get command that keeps all its state in `folder` and uses only this system's sources."""
     options = {
         "APT::Architecture": "arm64",
         "APT::Architectures::": "arm64",
@@ -134,7 +138,10 @@ def _apt(folder: Path) -> list[str]:
 
 
 def _run(command: Sequence[str], failed: str) -> list[str]:
-    """The lines that `command` prints. Raises NotMade, with `failed` and why, where it fails."""
+    """Run `command` and return the lines it prints.
+
+    Raises NotMade, with `failed` and the reason, if it fails or takes longer than SECONDS.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -147,7 +154,7 @@ def _run(command: Sequence[str], failed: str) -> list[str]:
 
 
 def _why(said: Sequence[str]) -> str | None:
-    """The line in which apt-get or pip says what went wrong."""
+    """The line in which apt-get or pip says what went wrong, or None."""
     for sign in ("E:", "ERROR:", "W:"):
         for line in said:
             if line.startswith(sign):

@@ -1,6 +1,6 @@
-"""What the process that reports does: it gathers verdicts, writes the reports, and sums up.
+"""The reporting process's work: it collects verdicts, writes the reports, and sums up.
 
-Knows no pytest: of its reports it reads what `PhaseReport` names.
+It does not depend on pytest: from pytest's reports it reads only what `PhaseReport` names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class PhaseReport(Protocol):
-    """What is read of pytest's report on the setup, the call or the teardown of an item."""
+    """What is read from pytest's report on the setup, the call or the teardown of an item."""
 
     @property
     def nodeid(self) -> str: ...
@@ -41,8 +41,9 @@ class PhaseReport(Protocol):
 class End:
     """What is wrong with a run that pytest itself would pass.
 
-    `worse`: something is worse than in the baseline, and that was to fail. `nothing`: that nothing was
-    compared, and `empty`: this fails the run. `unwritten`: reports that could not be written.
+    `worse`: something is worse than in the baseline, and that is to fail the run. `nothing`: a message
+    that nothing was compared; `empty`: this fails the run. `unwritten`: why reports could not be
+    written.
     """
 
     worse: bool = False
@@ -52,9 +53,10 @@ class End:
 
 
 class Controller:
-    """The reports of a run, from its start to its end. OptionsError where there is no such baseline.
+    """The reports of a run, from its start to its end.
 
-    A run that is neither started nor ended writes nothing and says nothing.
+    Raises OptionsError if the baseline cannot be read. A run that is neither started nor ended writes
+    and prints nothing.
     """
 
     def __init__(self, options: Options, rootdir: Path, pytest_version: str) -> None:
@@ -72,9 +74,9 @@ class Controller:
         self._end: End | None = None
 
     def start(self) -> list[str]:
-        """Write reports that say nothing yet, unless that was done; what could not be written.
+        """Write the first, empty reports unless that was done; return why any could not be written.
 
-        No former run's are left then, and the places are sound.
+        After that no earlier run's reports are left, and the paths are known to be writable.
         """
         if self._started:
             return []
@@ -83,16 +85,16 @@ class Controller:
 
     @property
     def concerned(self) -> bool:
-        """Whether the run has anything to do with specs: cases to run, or errors in specs."""
+        """Whether the run involves specs: cases to run, or errors in specs."""
         return bool(self._report.state.selected or self._report.errors)
 
     @property
     def stopped(self) -> bool:
-        """Whether the run is cut short."""
+        """Whether the run was cut short."""
         return self._report.state.stopped is not None
 
     def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
-        """Take a part of a spec that could not be collected; `place`: of the spec's first error."""
+        """Record a part of a spec that could not be collected; `place` is that of its first error."""
         spec, _, _ = nodeid.partition("::")
         if spec.endswith(SUFFIX):
             self._report.error(spec, message, place)
@@ -102,13 +104,13 @@ class Controller:
         self._report.state.select(nodeids)
 
     def take(self, report: PhaseReport) -> None:
-        """Take the verdict that `report` has or carries, if it is one on a case."""
-        # removed, because pytest keeps reports to the end of the run
+        """Record the verdict that `report` has or carries, if it is on one of our cases."""
+        # removed, because pytest keeps reports until the end of the run
         carried: Carried = vars(report).pop("ncnn_parity", {})
         if not carried and (report.outcome == "passed" or run_state.spec_of(report.nodeid) is None):
             return  # this is a setup or a teardown, or not a case of ours
         if report.outcome not in case_records.OUTCOMES:
-            # an outcome of another plugin, such as "rerun": the verdict is still to come
+            # an outcome of another plugin, such as "rerun": the verdict will follow
             if carried:
                 self._report.learn(report.nodeid, carried)
             return
@@ -127,15 +129,15 @@ class Controller:
             self._files.checkpoint(self._report.document)
 
     def stop(self, why: str) -> None:
-        """The run is cut short."""
+        """Record that the run is cut short, and `why`."""
         self._report.state.stop(why)
 
     def end(self, typed: bool, places: Sequence[str], narrowed: bool = False) -> End:
-        """Nothing more will come: compare with the baseline, then write the reports.
+        """Conclude the run: compare it with the baseline, then write the reports.
 
-        `typed`: the gate was asked for on this command line, and not by an ini that holds for every run.
-        `places`: where specs were looked for. `narrowed`: tests were chosen one by one, so that a run
-        without a case may be one of other tests.
+        `typed`: the gate was requested on this command line, not by an ini that applies to every run.
+        `places`: where specs were searched for. `narrowed`: tests were chosen one by one, so that a run
+        without cases may be meant for other tests.
         """
         self._report.state.end()
         nothing = counts.nothing_compared(self._report.document(), typed or not narrowed, places)
@@ -149,7 +151,7 @@ class Controller:
         return self._end
 
     def _compare(self) -> bool:
-        """Compare the run with its baseline; whether anything is worse."""
+        """Compare the run with its baseline; return whether anything is worse."""
         if self._baseline is not None:
             self._report.since = self._baseline.against(self._report.document(), self._rootdir)
         return bool(self._report.since["regressions"])
@@ -157,9 +159,9 @@ class Controller:
     def sections(
         self, verbosity: int, width: int, errors_above: bool = True
     ) -> Iterator[tuple[str, list[Line]]]:
-        """The summary for the terminal: titles, each with its lines.
+        """Yield the summary for the terminal: titles, each with its lines.
 
-        `errors_above`: pytest has said what is wrong with specs that were not collected.
+        `errors_above`: pytest has already printed what is wrong with specs that were not collected.
         """
         if self._end is None:
             return
@@ -168,18 +170,19 @@ class Controller:
         yield "ncnn parity baseline", list(terminal.since_baseline(document, verbosity, width))
 
     def document(self) -> Report:
-        """The report as far as the run has come."""
+        """Return the report as far as the run has come."""
         return self._report.document()
 
     def red_models(self, width: int) -> Iterator[str]:
-        """The last lines of a run: one for each red model."""
+        """Yield the last lines of a run: one for each red model."""
         if self._end is not None:
             yield from map(printable, red_models.lines(self.document(), width))
 
     def remarks(self, environ: Mapping[str, str], annotated: bool = False) -> Iterator[Line]:
-        """Lines after the summary: what failed the run, and what GitHub's runner reads in its log.
+        """Yield the lines after the summary: what failed the run, and annotations for GitHub's log.
 
-        Writes the summary of the step that `environ` names. `annotated`: red cases are already.
+        Also writes the step summary to the file that `environ` names. `annotated`: another plugin
+        annotates red cases already.
         """
         if self._end is None:
             return
@@ -198,7 +201,7 @@ class Controller:
 
 
 def _baseline(options: Options) -> Baseline | None:
-    """Read before anything runs: a run may write its own report over the baseline."""
+    """Read the baseline before anything runs, because a run may write its own report over it."""
     if options.baseline is None:
         return None
     from pytest_ncnn_parity.baseline import Baseline, BaselineError  # noqa: PLC0415 - most runs have none
@@ -212,12 +215,12 @@ def _baseline(options: Options) -> Baseline | None:
 def _own_version() -> str:
     try:
         return metadata.version("pytest-ncnn-parity")
-    except metadata.PackageNotFoundError:  # the plugin is run from a source tree with -p
+    except metadata.PackageNotFoundError:  # the plugin was loaded from a source tree with -p
         return "not installed"
 
 
 def _reason(report: PhaseReport) -> str:
-    """Why an item failed or was skipped: the last part of a skip's place and reason, or all of it."""
+    """Why an item failed or was skipped: the last part of a skip's tuple, or the whole text."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2])
     return str(report.longrepr)  # without the first line that the text has on an xdist worker

@@ -26,7 +26,7 @@ SESSION = pytest.StashKey[Session]()
 
 
 class SpecFile(pytest.File):
-    """A `*.parity.yaml` file. `fault`: where in it the first error is that keeps it from being used."""
+    """A `*.parity.yaml` file. `fault` is the place of the first error that makes it unusable, if any."""
 
     fault: Place | None = None
 
@@ -43,9 +43,9 @@ class SpecFile(pytest.File):
 
 
 class Branch(pytest.Class):
-    """A class to pytest and other plugins, for editors show no other collector as a branch of a tree.
+    """A class to pytest and other plugins: editors show no other collector as a branch of a tree.
 
-    `obj` is the Python class that they expect behind it: empty, for its tests are in the spec.
+    `obj` is the Python class that they expect behind it. It is empty, since its tests are in the spec.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -69,7 +69,7 @@ class Sample(Branch):
 
 
 class ComparisonNode(Branch):
-    """One pair of setups."""
+    """One comparison, for one sample."""
 
     def __init__(
         self, *, plan: Plan, sample: str, comparison: comparisons.Comparison, **kwargs: Any
@@ -108,11 +108,11 @@ class ComparisonNode(Branch):
 
 
 class ParityFailure(AssertionError):
-    """A case's verdict is 'failed'; the text is for the user."""
+    """A case's verdict is "failed"; the text is for the user."""
 
 
 class DeviceDenied(AssertionError):
-    """A device did not run what was asked of it; the text is for the user."""
+    """A device or a declared worker did not run what was requested; the text is for the user."""
 
 
 INTERRUPTED = (
@@ -122,7 +122,7 @@ INTERRUPTED = (
 
 
 class CaseItem(pytest.Item):
-    """One layer or one output, judged."""
+    """One case: a layer or an output, which is judged."""
 
     def __init__(
         self, *, plan: Plan, sample: str, case: Case, param: str, line: int, **kwargs: Any
@@ -137,7 +137,7 @@ class CaseItem(pytest.Item):
         again, self._ran = self._ran, True
         try:
             self.verdict = judge(self.subject, session, again)
-        # a time limit of another plugin, reached while we were working
+        # the time limit of another plugin was reached while we were working
         except pytest.fail.Exception as limit:
             if session.interrupt(self.subject.plan, self.subject.sample):
                 raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
@@ -150,7 +150,7 @@ class CaseItem(pytest.Item):
             raise failure(self.verdict.text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Our own failure is its text, without a traceback; its first line is the summary."""
+        """Show our own failures as their text, without a traceback; its first line is the summary."""
         if not isinstance(excinfo.value, ParityFailure | DeviceDenied | EngineError | param.ParamError):
             return super().repr_failure(excinfo, style)
         shown = excinfo.getrepr(style="value")
@@ -169,8 +169,8 @@ class CaseItem(pytest.Item):
         return self.path, self.subject.line - 1, name
 
     def carry(self, report: pytest.TestReport, verdict: Verdict) -> None:
-        """Let `report` carry `verdict`."""
-        self.verdict = None  # a case that is run again needs another verdict
+        """Attach `verdict` to `report`, for the process that writes the reports."""
+        self.verdict = None  # a case that is run again needs a new verdict
         vars(report)["ncnn_parity"] = verdict.carried
         if report.skipped and isinstance(report.longrepr, tuple):
             # a skip is located in the spec, not at the line of our code that raised it
@@ -178,14 +178,14 @@ class CaseItem(pytest.Item):
 
 
 class NodeHooks:
-    """The hooks that know our nodes from others."""
+    """The hooks that distinguish our nodes from others."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, None]:
-        """Let the report on a spec carry the place of its first error, from xdist's workers too."""
+        """Attach the place of a spec's first error to its report, also on xdist's workers."""
         outcome = yield
         if isinstance(collector, SpecFile) and collector.fault is not None:
             vars(outcome.get_result())["ncnn_parity_fault"] = vars(collector.fault)
@@ -200,17 +200,18 @@ class NodeHooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, None]:
-        """Let the report on a case carry its verdict to the process that writes ours."""
+        """Attach the verdict on a case to its report, for the process that writes our reports."""
         outcome = yield
         if call.when == "call" and isinstance(item, CaseItem) and item.verdict is not None:
             item.carry(outcome.get_result(), item.verdict)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Any:
-        """pytest-timeout's limit for one case, by a signal: its other method ends the whole process.
+        """Apply pytest-timeout's limit to a case by a signal; its other method ends the whole process.
 
-        A sample's cases share one run. When it was interrupted once, what it takes is known, and the
-        next case must wait for all of it; from there on each step has our own limit alone.
+        The cases of a sample share one run. After one interruption it is known how long the run takes,
+        and the next case must wait for all of it, so from then on only our own limit on each step
+        applies.
         """
         if not isinstance(item, CaseItem):
             return None
@@ -224,7 +225,7 @@ class NodeHooks:
 
 
 def _relative(path: Path, root: Path) -> str:
-    """`path` from `root` with slashes, or as it is where it lies outside."""
+    """Return `path` relative to `root`, with slashes, or unchanged if it lies outside."""
     try:
         return path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checks the values of all options, from the command line or the ini; every wrong one is reported."""
+"""Validates all options, from the command line or the ini, and reports every wrong value."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LEAST_MEMORY = 128 << 20  # a worker that has loaded no network uses 100 MiB
 
 
 class OptionsError(ParityErrors):
-    """Options that cannot be followed, a line each."""
+    """Options that cannot be followed, one per line."""
 
 
 def read(source: Source) -> Options:
-    """All options; OptionsError names every one that is wrong."""
+    """Return the values of all options. Raises OptionsError, which names every wrong one."""
     reader = _Reader(source)
     options = Options(
         reports=reader.reports(),
@@ -51,6 +51,8 @@ def read(source: Source) -> Options:
 
 
 class _Reader:
+    """Reads options by name; a wrong value adds to `problems` and gives a substitute."""
+
     def __init__(self, source: Source) -> None:
         self._source = source
         self.problems: list[str] = []
@@ -59,7 +61,7 @@ class _Reader:
         return bool(self._source.value(TABLE[name].ini))
 
     def workers(self) -> dict[str, workers.Worker]:
-        """The declared workers; those of the command line take precedence over those of the ini."""
+        """Return the declared workers; the command line takes precedence over the ini."""
         option, source = TABLE["worker"], self._source
         lines = []
         for given, folder in (
@@ -91,18 +93,18 @@ class _Reader:
         return self._source.rootdir / configured
 
     def output(self, name: str) -> Path | None:
-        """A path at which a file can be written, as far as can be checked beforehand."""
+        """Return a path at which a file can be written, as far as this can be checked beforehand."""
         path = self.path(name)
         if path is not None:
             self._try(TABLE[name], path, path.parent)
         return path
 
     def reports(self) -> dict[str, Path]:
-        """Where each format is to be written that was asked for, and can be."""
+        """Return the path of each requested format whose report can be written."""
         return {name: path for name in FORMATS if (path := self.output(name)) is not None}
 
     def lacking(self, asked: Iterable[str]) -> None:
-        """Refuse formats that need packages which are not there."""
+        """Refuse the formats that need packages which are not installed."""
         for name in asked:
             option, needs = TABLE[name], FORMATS[name].needs
             if not all(map(find_spec, needs)):
@@ -111,14 +113,17 @@ class _Reader:
                 self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
 
     def folder(self, name: str, used: bool) -> Path | None:
-        """A path at which a folder can be made, if it is `used`, as far as can be checked beforehand."""
+        """Return a path at which a folder can be created.
+
+        If it is `used`, this is checked as far as possible beforehand.
+        """
         path = self.path(name)
         if path is not None and used:
             self._try(TABLE[name], path, path)
         return path
 
     def _try(self, option: Option, path: Path, folder: Path) -> None:
-        """Write in `folder`, or where it will be made: a run may take an hour before it does."""
+        """Write in `folder`, or where it will be created: a run may take an hour before it writes."""
         try:
             if path != folder and path.exists() and not path.is_file():
                 self._refuse(option, path, "expected a file, and found something else under that name")

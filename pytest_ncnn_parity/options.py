@@ -1,6 +1,6 @@
-"""The table of options: command line, ini twins, defaults, help, and the type of their values.
+"""The table of options: command line, ini twins, defaults, help, and the type of the values.
 
-Nothing heavy may be imported here: the table is read in every run of pytest.
+Nothing heavy may be imported here, because every run of pytest reads the table.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MARKER = "ncnn_parity"  # every case has this marker, for -m
 
 @dataclass(frozen=True)
 class Option:
-    """`--ncnn-parity-NAME`, in the ini `ncnn_parity_NAME` with underscores. No metavar: a flag.
+    """The option `--ncnn-parity-NAME`, or `ncnn_parity_NAME` (with underscores) in the ini.
 
-    `judges`: its value may change a verdict. The others say where reports go, what they are
-    compared with, or what is done once the verdicts are known. `many`: it may be given again and again;
-    the ini's name is its plural, with a value on each line.
+    It is a flag if it has no metavar. `judges`: its value may change a verdict; the others say where
+    reports go, what they are compared with, or what is done once the verdicts are known. `many`: it may
+    be given several times; its name in the ini is the plural, with one value per line.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        """As a report names it."""
+        """The name that reports use."""
         return self.name.replace("-", "_") + ("s" if self.many else "")
 
     @property
@@ -42,7 +42,7 @@ class Option:
 
     @property
     def takes_number(self) -> bool:
-        """Whether its value may be a number, which a TOML file writes without quotes."""
+        """Whether the value may be a number, which a TOML file writes without quotes."""
         return self.metavar in {"N", "FACTOR", "SECONDS", "SIZE"}
 
     @property
@@ -140,9 +140,10 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. Paths are absolute, memory is bytes; `fix` is off, suggest or write.
+    """The values of all options: paths are absolute, `fix` is off, suggest or write.
 
-    `reports` holds the formats that are to be written, and where.
+    `timeout` and `fix_seconds` are in seconds, `memory` is in bytes. `reports` maps the formats that are
+    to be written to their paths.
     """
 
     reports: Mapping[str, Path]
@@ -167,14 +168,15 @@ class Options:
     def judging(self) -> dict[str, str]:
         """The values, by ini name, that may change a verdict or what is measured beside it.
 
-        Of the memory two digits: a share of the machine's is a little another after each start.
+        The memory is rounded to two digits, because a share of the machine's differs slightly after each
+        start.
         """
         values = {option.key: vars(self)[option.key] for option in TABLE.values() if option.judges}
         values |= {"memory": f"{self.memory:.1e}", "accumulated": self.accumulated}
         return {name: str(value) for name, value in values.items()}
 
     def shown(self, root: Path) -> dict[str, str | float | bool | None]:
-        """As a report holds them: plain values by ini name, paths in `root` relative to it."""
+        """The values as a report holds them: plain, by ini name, paths within `root` relative to it."""
         values = {**{name: self.reports.get(name) for name in FORMATS}, **vars(self)}
         del values["reports"]
         values["workers"] = "; ".join(f"{w.name}: {w}" for w in self.workers.values()) or None
@@ -186,9 +188,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Source:
-    """Looks values up by their ini names; `typed` gives None for what is not on the command line.
+    """Looks up values by their ini names; `typed` returns None for what is not on the command line.
 
-    Paths on the command line are relative to `called_in`, those in the ini to `rootdir`.
+    Paths on the command line are relative to `called_in`, paths in the ini to `rootdir`.
     """
 
     typed: Callable[[str], object]
@@ -198,17 +200,17 @@ class Source:
 
     @property
     def gate_typed(self) -> bool:
-        """Whether the gate was asked for on the command line: by its option, or by one of the table."""
+        """Whether the command line requests the gate, by its own option or by one of the table."""
         names = ("ncnn_parity", *(option.ini for option in TABLE.values()))
         return any(self.typed(name) is not None for name in names)
 
     @property
     def gate_wanted(self) -> bool:
-        """Whether the gate was asked for at all."""
+        """Whether the gate is requested at all."""
         return self.gate_typed or bool(self.configured("ncnn_parity"))
 
     def value(self, ini: str) -> object:
-        """The command line's, or else the ini's."""
+        """The command line's value if there is one, otherwise the ini's."""
         typed = self.typed(ini)
         return self.configured(ini) if typed is None else typed
 

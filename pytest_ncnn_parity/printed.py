@@ -1,4 +1,4 @@
-"""What is printed instead of a run: a first spec, a JSON Schema, a line that declares a worker."""
+"""Text printed instead of running: a first spec, a JSON Schema, or a line that declares a worker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SCHEMAS = {"spec": spec.schema, "report": document.schema}
 
 
 def printed(asked: Mapping[str, str], called_in: Path) -> str:
-    """The answer to the one option of `asked`, by name.
+    """Return the text for the one option in `asked`, which maps option names to values.
 
     `init`: a first spec for that .param file, to be saved in `called_in`. `schema`: the JSON Schema of
-    that name. `arm64`: the line that declares a worker, whose emulated Python is made in that folder.
-    OptionsError where several are asked for, and where there is no answer.
+    that name. `arm64`: the line that declares a worker whose emulated Python is created in that folder.
+    Raises OptionsError if several options are given or the text cannot be produced.
     """
     if len(asked) > 1:
         names = " and ".join(f"--ncnn-parity-{name}" for name in asked)

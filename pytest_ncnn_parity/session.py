@@ -1,4 +1,4 @@
-"""What the cases of one run share: the runs of their specs, the options, what was reported already."""
+"""What the cases of a run share: their specs' runs, the settings, and what was already reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SHARE_THERE = 0.75  # the share of another machine's memory that a worker there 
 
 
 class Session:
-    """One run per spec, made when its first case runs. `root`: what specs may read; None: anything."""
+    """Holds one run per spec, created when its first case runs.
+
+    `root`: the folder that specs may read from; None: anywhere.
+    """
 
     def __init__(
         self,
@@ -37,24 +40,25 @@ class Session:
         self.require_vulkan = require_vulkan
         self.require_workers = require_workers
         self.repro = repro
-        self._runs: dict[str, SpecRun] = {}  # by the name of the plan
-        # if another plugin limits cases' time, a case runs nothing but its own sample
+        self._runs: dict[str, SpecRun] = {}  # by the plan's name
+        # if another plugin limits the time of cases, a case runs only its own sample
         self.cases_have_limits = False
         self._plans: dict[str, Plan] = {}
         self._selected: dict[str, dict[str, list[Case]]] = {}
         self._looked_at: set[tuple[str, str]] = set()  # name of the plan, and sample
-        # by the name of the plan: how many cases have no verdict yet
+        # how many cases have no verdict yet, by the plan's name
         self._waiting: Counter[str] = Counter()
         self._reported: set[object] = set()
         self._interrupted: set[tuple[str, str]] = set()  # name of the plan, and sample
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
-        """Take note of a case that this session is going to run."""
+        """Record a case that this session is going to run."""
         self._plans[plan.name] = plan
         self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
         self._waiting[plan.name] += 1
 
     def run(self, plan: Plan) -> SpecRun:
+        """Return the run of `plan`, created on first use; the other specs' workers are ended then."""
         if plan.name not in self._runs:
             for other in list(self._runs):
                 self._leave(other)
@@ -65,9 +69,10 @@ class Session:
         return SpecRun(plan, self.settings, self._selected.get(plan.name, {}), self._run_another)
 
     def _run_another(self) -> bool:
-        """Run a sample that no xdist worker has begun, of any spec; whether there was one.
+        """Run a sample of any spec that no xdist worker has begun; return whether there was one.
 
-        For a process that would only wait. What it runs, it is itself going to need, or another is.
+        This is for a process that would otherwise only wait: this or another process will need the
+        sample.
         """
         if self.cases_have_limits:
             return False
@@ -75,7 +80,7 @@ class Session:
             for sample in samples:
                 if (name, sample) in self._looked_at:
                     continue
-                # whether it was free or not: the process that needs it waits for it or runs it
+                # free or not: the process that needs it waits for it or runs it
                 self._looked_at.add((name, sample))
                 run = self._runs.get(name) or self._fresh(self._plans[name])
                 try:
@@ -87,7 +92,7 @@ class Session:
         return False
 
     def _leave(self, name: str) -> None:
-        """End the worker of a spec, which holds networks and a GPU; drop results nobody waits for."""
+        """End the worker of a spec, which holds networks and a GPU, and drop results nobody needs."""
         run = self._runs[name]
         run.finish()
         # under xdist, results can be read again from a file
@@ -95,13 +100,13 @@ class Session:
             del self._runs[name]
 
     def concluded(self, plan: Plan) -> None:
-        """Take note that a case of `plan` has its verdict."""
+        """Record that a case of `plan` has its verdict."""
         self._waiting[plan.name] -= 1
 
     def interrupt(self, plan: Plan, sample: str) -> bool:
-        """Take note that a case of `sample` was interrupted; whether it is the sample's first.
+        """Record that a case of `sample` was interrupted; return whether it is the first one.
 
-        The first of all xdist workers' cases, for they wait for the same run.
+        It must be the first of all xdist workers' cases, because they wait for the same run.
         """
         first = not self.was_interrupted(plan, sample)
         self._interrupted.add((plan.name, sample))
@@ -114,16 +119,17 @@ class Session:
         return first
 
     def was_interrupted(self, plan: Plan, sample: str) -> bool:
-        """Whether a case of `sample` was interrupted before."""
+        """Whether this process has already had a case of `sample` interrupted."""
         return (plan.name, sample) in self._interrupted
 
     def news(self, key: object) -> bool:
-        """Whether `key` is asked about for the first time, so that something is reported only once."""
+        """Whether `key` is asked about for the first time; each thing is reported only once."""
         known = key in self._reported
         self._reported.add(key)
         return not known
 
     def close(self) -> None:
+        """End the workers of all specs."""
         for run in self._runs.values():
             run.close()
 
@@ -136,10 +142,10 @@ def session(
     share: Path | None,
     early: EarlyWorker | None = None,
 ) -> Session:
-    """The session that `options` ask for.
+    """Create the session that `options` ask for.
 
-    `watch` is called with what is going on. `processes` share the machine's cores, and where there are
-    several the folder `share` as well. `early`: a worker that is awake already, or none.
+    `watch` is called with descriptions of the current work. `processes` share the machine's cores and,
+    if there is more than one, the folder `share`. `early`: may hold a worker that is already started.
     """
     own_threads = threads(processes)
     judging = {**options.judging, "threads": str(own_threads)}

@@ -1,6 +1,6 @@
-"""One case from its result to its verdict: diagnosis, fix, files that reproduce it, record.
+"""Turns a case's result into its verdict: diagnosis, fix, files that reproduce it, and record.
 
-Knows no pytest: what it returns, the item of the case reports to pytest.
+It does not depend on pytest: the case's item reports to pytest what this module returns.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from pytest_ncnn_parity.session import Session
 
 @dataclass(frozen=True)
 class Subject:
-    """A case that is to be judged, and how reports name it.
+    """A case to be judged, and how reports name it.
 
-    `param` is the path of the .param from the rootdir; `line` is that of the sample in the spec,
-    from 1.
+    `param` is the path of the .param relative to the rootdir; `line` is the line of the sample in the
+    spec, counted from 1.
     """
 
     nodeid: str
@@ -47,7 +47,7 @@ class Subject:
 
     @property
     def spec(self) -> str:
-        """The spec's path from the rootdir, as node ids begin."""
+        """The spec's path relative to the rootdir, as it begins node ids."""
         return self.nodeid.partition("::")[0]
 
     @property
@@ -59,8 +59,8 @@ class Subject:
 class Verdict:
     """How a case ended, and the text for the user: why it failed or was skipped.
 
-    `carried` is for the process that writes reports. `device_denied`: it failed for want of a device,
-    or of a worker, that runs what was asked of it, which no spec can know beforehand.
+    `carried` is for the process that writes reports. `device_denied`: the case failed because no device
+    or declared worker runs what was requested, which no spec can know beforehand.
     """
 
     outcome: Outcome
@@ -72,7 +72,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Account:
-    """The text on a result; for a failed one also cause, fix, and the files that reproduce it."""
+    """The text on a result; for a failure also its diagnosis, fix and files that reproduce it."""
 
     message: case_text.Message
     diagnosis: Diagnosis | None = None
@@ -81,9 +81,9 @@ class _Account:
 
 
 def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
-    """The verdict on a case, which is run unless its result is known. `again`: run it once more.
+    """Return the verdict on a case, which is run unless its result is known; `again`: run it again.
 
-    Raises EngineError where no worker can be started or spoken to.
+    Raises EngineError if no worker can be started or spoken to.
     """
     run = session.run(subject.plan)
     ask = run.result_of_rerun if again else run.result
@@ -118,14 +118,14 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
 
 
 def _denial(result: Result, session: Session) -> str | None:
-    """Why the case was not run as it was asked for, if that is a failure in this session."""
+    """Why the case did not run as requested, if that is a failure in this session; otherwise None."""
     if session.require_workers and result.evidence.no_worker:
         return str(result.reason)
     return device_denial(result) if session.require_vulkan else None
 
 
 def device_denial(result: Result) -> str | None:
-    """Why the device did not run what was asked of it: there is none, or ncnn dropped options on it."""
+    """Why the device did not run what was requested: there is none, or ncnn dropped options on it."""
     evidence = result.evidence
     if evidence.no_vulkan:
         return str(result.reason)
@@ -151,7 +151,7 @@ def _account(subject: Subject, session: Session, run: SpecRun, result: Result) -
 
 
 def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
-    """What is wrong with the recording of an output, at the place in the spec that names it."""
+    """What is wrong with an output's recording, at the place in the spec that names it."""
     path = ("inputs", subject.sample, "expect", str(subject.case.output))
     where = replace(subject.plan.spec.at(*path, of_key=True), path=".".join(path))
     return case_text.of_spec(where, why)
@@ -163,7 +163,7 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)
-    elif diagnosis.cause in ("shape", "worker"):  # no mask makes inputs fit, or a machine answer
+    elif diagnosis.cause in ("shape", "worker"):  # no mask makes inputs fit or a machine respond
         message = case_text.failure(subject.case, result, diagnosis, None)
     else:
         fix, trouble = _fix(subject, session, run)
@@ -181,7 +181,7 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
 
 
 def _red_upstream(subject: Subject, run: SpecRun) -> Sequence[Red]:
-    """The red layers of this sample and comparison that an output's case depends on."""
+    """The red layers of the same sample and comparison on which an output's case depends."""
     case, plan = subject.case, subject.plan
     if case.output is None or case.golden is not None:
         return ()
@@ -198,7 +198,7 @@ def _red_upstream(subject: Subject, run: SpecRun) -> Sequence[Red]:
 
 
 def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:
-    """Why the network does not load: a failure of all of it, which this case only reports."""
+    """Why the network does not load: a failure of all of it, which only this case reports."""
     death = result.evidence.death
     path = ("model", "bin") if death is None or not death.key else death.key
     where = subject.plan.spec.at(*path)
@@ -209,9 +209,9 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
 
 
 def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | None, str]:
-    """The fix for the case's comparison, if one is wanted, and what kept it from being worked out.
+    """Return the fix for the case's comparison, if one is wanted, and what prevented finding it.
 
-    It is worked out once, by the first of xdist's processes that wants it.
+    It is computed once, by the first of xdist's processes that needs it.
     """
     comparison = subject.case.comparison
     other = subject.plan.other(comparison)
@@ -239,7 +239,7 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
 def _carried(
     subject: Subject, session: Session, run: SpecRun, result: Result, fix: FixRecord | None
 ) -> case_records.Carried:
-    """What the report of this case carries beside the case: news about its spec or the run."""
+    """What the report on this case carries besides the case: news about its spec or the run."""
     carried: case_records.Carried = {}
     spec = subject.spec
     if fix is not None and session.news((spec, fix["comparison"])):
@@ -268,7 +268,7 @@ def _carried(
 
 
 def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[MaskNotice]:
-    """The notices about masks that the model or the spec has already."""
+    """Return the notices on masks that the model or the spec already has."""
     notices = list(existing_masks.lint(subject.plan))
     if session.fix is not None and existing_masks.masked(subject.plan):
         try:

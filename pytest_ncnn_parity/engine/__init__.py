@@ -1,1 +1,1 @@
-"""The parent's side of running networks: jobs, worker processes, their results and evidence."""
+"""The parent's side of running networks: jobs, worker processes, and their results with the evidence."""

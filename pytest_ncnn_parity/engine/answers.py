@@ -1,4 +1,4 @@
-"""What is worked out once per spec, whoever asks for it first: doubts, fixes, redundant masks."""
+"""Answers that are computed once per spec, whoever asks first: doubts, fixes and redundant masks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ T = TypeVar("T")
 
 
 class Answers:
-    """The answers of the spec named `spec`. `share`: a folder that all xdist workers see, if any.
+    """The answers for the spec named `spec`, shared among xdist workers through the folder `share`.
 
-    `meanwhile`, while another process works one out: see `Turn`.
+    `share` is None if there is only one process. `meanwhile` is called while another process computes an
+    answer: see `Turn`.
     """
 
     def __init__(self, spec: str, share: Path | None, meanwhile: Callable[[], bool]) -> None:
@@ -29,10 +30,10 @@ class Answers:
         self._known: dict[tuple[str, str], Any] = {}
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """The value of `work_out`, of type `answer`, worked out once for all xdist workers.
+        """Return the value of `work_out`, of type `answer`, computed once for all xdist workers.
 
-        Where it raises, it is not called again here, and the others get None; unless another plugin, or
-        Ctrl-C, interrupted it.
+        An exception from `work_out` reaches the first caller. `work_out` is not called again in this
+        process, where later callers get None, unless it was interrupted by another plugin or by Ctrl-C.
         """
         key = (kind, name)
         if key not in self._known:
@@ -65,7 +66,7 @@ class Answers:
         return None if value is None else TypeAdapter(answer).validate_python(value)
 
     def path(self, *key: str) -> Path:
-        """A file's name, without suffix, in the folder that is shared."""
+        """The path, without suffix, of a file in the shared folder, whose name is derived from `key`."""
         assert self._share is not None
         name = sha256("\0".join([self._spec, *key]).encode()).hexdigest()[:24]
         return self._share / name

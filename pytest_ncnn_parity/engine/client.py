@@ -1,4 +1,4 @@
-"""Sends jobs to a worker and reads its messages; when a worker dies, another one goes on."""
+"""Sends jobs to a worker and reads its messages; if the worker dies, a fresh one continues the job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_ncnn_parity.engine.workers import Worker
 
 __all__ = ["Engine", "EngineError"]
 
-MAX_DEATHS = 20  # in one job; with more of them it is not a case that is at fault, but the model
+MAX_DEATHS = 20  # per job; beyond this number, the fault lies in the model and not in single cases
 
 
 T = TypeVar("T")
@@ -29,15 +29,15 @@ T = TypeVar("T")
 
 @cache
 def _results() -> TypeAdapter[Result]:
-    """The validator of results, made once on first use: it takes as long as a hundred cases."""
+    """The validator of results, built once on first use: building it takes as long as 100 cases."""
     return TypeAdapter(Result)
 
 
 class Engine:
-    """Runs jobs in a worker process, one worker after the other. Close it when done.
+    """Runs jobs in one worker process at a time. Call `close` when done.
 
-    `environment` and `devices` hold what workers said of themselves; `watch` is called with each native
-    step. `early`: what may have started a worker before.
+    `environment` and `devices` hold what workers reported about themselves; `watch` is called with each
+    native step. `early` may hold a worker that was started beforehand.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Engine:
         self.timeout = timeout
         self.environment: dict[str, str] = {}
         self.devices: list[dict[str, str]] = []
-        # by name, what the declared workers report of themselves
+        # what the declared workers report about themselves, by name
         self.workers: dict[str, dict[str, str]] = {}
         self.watch: Callable[[Step], None] = lambda _: None
         self._command = command or COMMAND
@@ -63,16 +63,16 @@ class Engine:
         self._fill = fill
         self._workers = workers
         self._worker: WorkerProcess | None = None
-        self._begun: Job | None = None  # what the worker has been given, but nobody has heard yet
-        self._fatal: dict[Step, Death] = {}  # steps that no later job needs to try again
-        self._beyond: str | None = None  # the reason why no later job needs to be tried, if there is one
-        # by the device's index, what ncnn reports of its driver
+        self._begun: Job | None = None  # the job that was sent but whose messages have not been read yet
+        self._fatal: dict[Step, Death] = {}  # steps that no later job tries again
+        self._beyond: str | None = None  # why no later job is tried, if that is so
+        # what ncnn reports about each device's driver, by the device's index
         self._gpus: dict[str, dict[str, str]] = {}
 
     def begin(self, job: Judge) -> None:
-        """Have a worker begin `job`, whose results are those of the next `run` of it.
+        """Send `job` to a worker without waiting for it; the next `run` of `job` yields its results.
 
-        It is not waited for. EngineError: no worker can be started, or it takes no job.
+        Raises EngineError if no worker can be started or the worker does not accept the job.
         """
         worker = self.start()
         try:
@@ -83,7 +83,7 @@ class Engine:
         self._begun = job
 
     def run(self, job: Judge) -> Iterator[Result]:
-        """Results of the job's cases as they come."""
+        """Yield the result of each case of `job` as it arrives, once per case. Raises EngineError."""
         known = set()
         for message in self._messages(job):
             assert isinstance(message, Result)
@@ -92,17 +92,17 @@ class Engine:
                 yield message
 
     def ask(self, job: Job, answer: type[T]) -> T:
-        """Run a job that judges nothing, and return what it found as an `answer`."""
-        # read to the end: a worker left in the middle of a job cannot be asked again
+        """Run a job that judges nothing; return its answer, of type `answer`. Raises EngineError."""
+        # read to the end, because a worker that is left in the middle of a job cannot take another
         *_, message = self._messages(job)
         assert isinstance(message, Mapping)
         return _decoded(TypeAdapter(answer), message["answer"])
 
     def _messages(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
-        """What workers say of the job; a result may come twice.
+        """Yield the messages that workers send about the job; a result may come twice.
 
-        A native step that kills the worker, or outlasts the time limit, is the failure of the cases
-        that need it; the rest of the job goes on in a fresh worker.
+        A native step that kills the worker or exceeds the time limit fails the cases that need it. The
+        rest of the job continues in a fresh worker.
         """
         start = job.done if isinstance(job, Judge) else ()
         done = list(start)
@@ -129,8 +129,8 @@ class Engine:
                 self._learn(worker)
                 self._discard()
                 if worker.jobs > 1:
-                    # an earlier job may have damaged the worker: ask a fresh one, and from the start,
-                    # for what it finds is not to depend on how far that one got
+                    # an earlier job may have damaged the worker: a fresh one starts from the beginning,
+                    # because its results must not depend on how far the damaged one got
                     done = list(start)
                     continue
                 step = died.death.step
@@ -139,7 +139,7 @@ class Engine:
                 dead[step] = died.death
                 deaths += 1
                 self._weigh(job, step, died.death, deaths)
-            # the caller does not want the rest, which must not be taken for the next job's
+            # the caller abandons the job: its remaining messages must not be read as the next job's
             except BaseException:
                 self._discard()
                 raise
@@ -151,17 +151,17 @@ class Engine:
     def _give(
         self, worker: WorkerProcess, job: Job, done: Sequence[str], dead: Mapping[Step, Death]
     ) -> None:
-        """Send what is left of `job`, unless the worker has begun it."""
+        """Send what is left of `job`, unless the worker has already begun it."""
         if self._begun is not job:
             worker.send(self._left(job, done, dead), self.timeout)
         self._begun = None
 
     def _ended_by(self, job: Job) -> dict[Step, Death]:
-        """The steps that are not to be tried: what ended workers before."""
+        """The steps that are not tried because they ended a worker before."""
         return {**self._fatal, **{death.step: death for death in job.dead if death.step is not None}}
 
     def _left(self, job: Job, done: Sequence[str], dead: Mapping[Step, Death]) -> Job:
-        """What is left of `job`."""
+        """`job` with what is `done`, the `dead` steps that are not tried, and the workers it needs."""
         left = dataclasses.replace(job, dead=tuple(dead.values()), workers=self._named(job))
         return dataclasses.replace(left, done=tuple(done)) if isinstance(left, Judge) else left
 
@@ -171,7 +171,7 @@ class Engine:
         return tuple(self._workers[name] for name in names if name is not None)
 
     def _weigh(self, job: Job, step: Step, death: Death, deaths: int) -> None:
-        """Note a death that every sample would share. Raises EngineError after too many `deaths`."""
+        """Record a death that every sample would share. Raises EngineError after too many `deaths`."""
         if step.ends_alike:
             self._fatal[step] = death
         if deaths > MAX_DEATHS:
@@ -180,11 +180,11 @@ class Engine:
                 f"{step}, {death.detail}. No further case was run"
             )
             if isinstance(job, Judge) and not job.remember and len(job.models) == 1:
-                self._beyond = what  # in other jobs, what died was a mask that was only tried
+                self._beyond = what  # in other jobs, what died was only a trial of masks
             raise EngineError(what) from None
 
     def _heard(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
-        """What a worker says of its job; what it says of itself is heard here."""
+        """Yield a worker's messages about its job; its messages about itself are handled here."""
         for message in worker.messages(self.timeout):
             if "at" in message:
                 self.watch(message["at"])
@@ -198,7 +198,7 @@ class Engine:
                 yield message
 
     def start(self) -> WorkerProcess:
-        """The worker, started if there is none. It is not waited for until it is awake."""
+        """Return the worker, started if there is none, without waiting until it is ready."""
         if self._worker is None:
             early = self._early.take(self._command, self._memory, self._fill)
             self._worker = early or WorkerProcess(self._command, self._memory, self._folder, self._fill)
@@ -216,28 +216,28 @@ class Engine:
     def _learn(self, worker: WorkerProcess) -> None:
         """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed.
 
-        Those of which the worker has not said what driver they have are read once it has, for what is
-        read now may be behind the result that is looked at; or when it has died.
+        A device is read once the worker has reported its driver, because stderr may be ahead of the
+        result in hand, or once the worker has died.
         """
         for index, (name, flags) in worker.stderr.devices.items():
             if index in self._gpus or not worker.is_alive:
                 self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
 
     def _add(self, device: dict[str, str]) -> None:
-        """Add `device`, in place of what was known of it before."""
+        """Add `device`, replacing what was known about it before."""
         if any(device.items() <= known.items() for known in self.devices):
             return
         self.devices = [known for known in self.devices if not known.items() <= device.items()]
         self.devices.append(device)
 
     def start_afresh(self) -> None:
-        """Go on with another worker, and try again what has ended workers so far."""
+        """Continue with a new worker, and allow the steps that have ended workers to be tried again."""
         self._discard()
         self._fatal.clear()
         self._beyond = None
 
     def stop(self) -> None:
-        """End the worker at once, whatever it is doing."""
+        """Kill the worker at once, whatever it is doing."""
         self._discard()
 
     def _discard(self) -> None:
@@ -248,7 +248,7 @@ class Engine:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, while there is a worker."""
+        """The worker's process id, or None if there is no worker."""
         return None if self._worker is None else self._worker.pid
 
     def learn(
@@ -257,20 +257,21 @@ class Engine:
         devices: Iterable[Mapping[str, str]],
         workers: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
-        """Take what a worker of another process said of itself, and of devices and declared workers."""
+        """Take over what a worker of another process reported on itself, devices and workers."""
         self.environment = self.environment or dict(environment)
         for device in devices:
             self._add(dict(device))
         self.workers.update({name: dict(facts) for name, facts in workers.items()})
 
     def close(self) -> None:
+        """Let the worker end, if there is one."""
         if self._worker is not None:
             self._worker.finish()
             self._worker = None
 
 
 def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
-    """A failed result with what native code said about it on stderr."""
+    """Return `result`; if it failed, with what native code wrote about it to stderr."""
     if result.outcome != "failed":
         return result
     evidence = result.evidence
@@ -279,7 +280,7 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
     shader = worker.stderr.shader_failures.get(str(Step("load", label)))
     if death is not None and death.kind == "refused":
         death = dataclasses.replace(death, stderr=worker.stderr.text())
-    # the whole text, because devices are reported elsewhere
+    # everything the step wrote, because devices are reported elsewhere
     if death is not None and death.kind == "files":
         death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
     seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
@@ -287,7 +288,7 @@ def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
 
 
 def _decoded(kind: TypeAdapter[T], value: Any) -> T:
-    """`value` of a message as a `kind`."""
+    """Convert `value` from a message to a `kind`. Raises EngineError if it is not one."""
     try:
         return kind.validate_python(value)
     except ValidationError as error:

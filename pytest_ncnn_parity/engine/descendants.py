@@ -1,4 +1,4 @@
-"""Finds and ends a worker's processes, with all that they started, on any system that psutil knows."""
+"""Finds and kills a worker's processes and everything they started, on any system psutil supports."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROUND_SECONDS = 0.02
 
 
 def below(folder: Path) -> Iterator[int]:
-    """The processes that were started with a temporary folder in `folder`, or with it itself.
+    """Yield the ids of the processes whose TMPDIR is `folder` or lies in it.
 
-    A child has it from its parent, whatever session it went to and whoever adopted it. None where the
-    system shows no processes.
+    A child inherits the variable from its parent, whichever session it moved to and whichever process
+    adopted it. Yields nothing if the system does not list its processes.
     """
     wanted = str(folder)
     with suppress(OSError):
@@ -31,7 +31,7 @@ def below(folder: Path) -> Iterator[int]:
 
 
 def end(folder: Path) -> None:
-    """Kill them all, and those they start meanwhile. What the kernel holds on to is left to it."""
+    """Kill these processes and those they start meanwhile; give up on what is alive after ROUNDS."""
     for _ in range(ROUNDS):
         alive = list(below(folder))
         if not alive:

@@ -1,4 +1,4 @@
-"""How a worker ended, in words. Its exit code names a signal on POSIX, an NTSTATUS value on Windows."""
+"""Describes how a worker ended. The exit code is a signal on POSIX, an NTSTATUS value on Windows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 from pytest_ncnn_parity.engine.evidence import Death
 
-# STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT: the process was given no memory
+# STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT: the system refused to give the process memory
 NO_MEMORY = (0xC0000017, 0xC000012D)
 
 # from ntstatus.h
@@ -33,12 +33,12 @@ _LARGEST_ON_POSIX = 255
 
 
 def was_killed(code: int | None) -> bool:
-    """Whether SIGKILL ended it, which no process sends itself."""
+    """Whether the process was ended by SIGKILL, which no process sends to itself."""
     return code == -9
 
 
 def shown(code: int | None) -> str:
-    """`code` as subprocess.Popen.returncode gives it, in words; None where it has not ended."""
+    """Describe `code`, a `subprocess.Popen.returncode`; None means that the process has not ended."""
     if code is None:
         return "it closed its pipes and hung"
     if code > _LARGEST_ON_POSIX:
@@ -52,7 +52,7 @@ def shown(code: int | None) -> str:
 
 
 def without_step(death: Death) -> str:
-    """What is said of a worker that died while no step of a network was running."""
+    """The error message for a worker that died while it was running no step."""
     what = f"the worker died outside of any network: {death.detail}"
     if death.kind == "timeout":
         what += "; raise --ncnn-parity-timeout"

@@ -1,4 +1,4 @@
-"""The facts that the worker saw of one case, from which its cause is read. Plain values alone."""
+"""The evidence that a worker gathers about one case, from which its cause is derived. Plain values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pytest_ncnn_parity.engine.steps import Step
 
 @dataclass(frozen=True)
 class Death:
-    """How a native step came to no result.
+    """Why a native step gave no result.
 
-    `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared one could not be started
-    or reached, or its answers made no sense; `refused` is ncnn's own word; `shape`: the two sides have
-    other shapes. Four were not run: `misread` would take 16-bit values for fp32, and `int8` int8 for 32
-    bits; the inputs of `misfit` do not fit it, and a shape hint contradicts those of `hint`. `files`
-    and `raised` (by code of the project's own) are faults of what the spec names at `key`, with more in
-    `lines`. `step` is None where a worker died outside of any.
+    `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared worker could not be
+    started or reached, or its answers made no sense; `refused`: ncnn itself returned an error; `shape`:
+    the two sides have different shapes. Four were not run: `misread` would read 16-bit values as fp32,
+    and `int8` int8 values as 32-bit; in `misfit` the inputs do not fit the network, in `hint` a shape
+    hint contradicts them. `files` and `raised` (by the project's code) are faults of what the spec names
+    at `key`, with details in `lines`. `step` is None if a worker died outside of any.
     """
 
     kind: str
@@ -34,21 +34,21 @@ class Death:
 
     @property
     def of_worker(self) -> bool:
-        """Whether a declared worker was not there, so that nothing can be said about a network."""
+        """Whether a declared worker was unavailable, so that nothing is known about a network."""
         return self.kind == "worker"
 
     @property
     def of_shapes(self) -> bool:
-        """Whether the inputs do not fit the model, so that nothing can be said about a setup."""
+        """Whether the inputs do not fit the model, so that nothing is known about a setup."""
         return self.kind in ("misfit", "hint", "int8")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The failed step once more with one suspect taken away; `how` says which, in words.
+    """The failed step, repeated with one suspect removed; `how` describes which.
 
-    `agrees` is None where it could not be run, and `problem` says why. `scaled` is the error as a share
-    of the largest reference value; `nonfinite` counts inf and nan.
+    `agrees` is None if it could not be run, and `problem` says why. `scaled` is the error as a share of
+    the largest reference value; `nonfinite` counts inf and nan.
     """
 
     how: str
@@ -60,7 +60,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Unrepresentable:
-    """A value beyond fp16: `stored` in fp16 by the layer itself, or read in fp16 by `readers`."""
+    """A value beyond fp16's range: `stored` in fp16 by the layer, or read in fp16 by `readers`."""
 
     blob: str
     absmax: float
@@ -70,10 +70,10 @@ class Unrepresentable:
 
 @dataclass(frozen=True)
 class Inside:
-    """The largest values inside a layer, which no blob shows, as its `kernel` on Vulkan computes them.
+    """The largest values inside a layer's `kernel` on Vulkan, which no blob shows.
 
-    `stored`: the largest that it stores on the way; `bound`: what no sum reaches in between, in whatever
-    order its terms are added. In words, what has the value. `mask`: the one that takes the kernel away.
+    `stored`: the largest that the kernel stores; `bound`: a size that no sum exceeds, in whatever order
+    its terms are added. Both also in words. `mask` switches the kernel off.
     """
 
     kernel: str
@@ -88,16 +88,16 @@ class Inside:
         return self.stored >= FP16_OVERFLOW
 
     def reaches(self, limit: float) -> bool:
-        """Whether it overflows, or may reach a `limit` that is below fp16's end."""
+        """Whether it overflows, or may reach a `limit` that is below fp16's largest value."""
         return self.overflows or (limit < FP16_MAX and self.bound >= limit)
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant of a layer that fp16 does not keep: `what` it is, with the `value` in fp32.
+    """A constant of a layer that fp16 cannot hold: `what` it is, and its `value` in fp32.
 
-    `lost_in`: fp16 `arithmetic`, in which a kernel takes it, or fp16 `storage`, in which it is kept.
-    `coarse`: it is neither inf nor 0 there, but rounded too coarsely.
+    `lost_in`: fp16 `arithmetic`, in which a kernel uses it, or fp16 `storage`, in which it is stored.
+    `coarse`: in fp16 it is neither inf nor 0, but rounded too coarsely.
     """
 
     what: str
@@ -112,7 +112,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Infinite:
-    """How many inf the reference itself holds where they are given out, and the layer that made them."""
+    """The `count` of inf in the reference's own output, and the layer that made them."""
 
     count: int
     maker: str | None = None
@@ -120,11 +120,12 @@ class Infinite:
 
 @dataclass(frozen=True)
 class WeightSteps:
-    """How far the int8 weights of `layer` are from those in floats: the `largest` difference, in steps
-    of their own. `outputs`, of the `total`, have weights that rounding cannot have made; `factor`: that
-    of their scales, by which both would agree. `clipped`: the share at the end of
-    int8's range, beside one of each output. `wasting`: the outputs whose scales are so small that most
-    steps are not used; `spare`: by what factor these could be larger.
+    """How far the int8 weights of `layer` are from the fp32 weights, in steps of int8.
+
+    `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
+    explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
+    range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
+    how many times larger those could be.
     """
 
     layer: str
@@ -139,11 +140,11 @@ class WeightSteps:
 
 @dataclass(frozen=True)
 class Quantization:
-    """By what the input of `layer`, in int8, is rounded, and what that costs by itself.
+    """The rounding of the int8 input of `layer`, and the loss that this rounding alone causes.
 
-    `scale` is its own, `best` 127 over the largest value here; `clipped`: the share of values beyond the
-    own. Of the output, where the input alone is rounded by either, `sqnr_db` and `best_sqnr_db` are of
-    all, `channels_db` and `best_channels_db` of half of the channels: see `compare.int8.Loss`.
+    `scale` is the layer's own, `best` 127 over the largest value here; `clipped`: the share of values
+    beyond the own. Of the output with only its input rounded, by either, `sqnr_db` and `best_sqnr_db`
+    rate the whole, `channels_db` and `best_channels_db` the median channel: see `compare.int8.loss`.
     """
 
     layer: str
@@ -158,9 +159,9 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Underflow:
-    """Values that fp16 makes 0, and a reader that is wrong for it even in fp32.
+    """Values that become 0 in fp16, and a reader that is wrong because of that even in fp32.
 
-    `count` values of `blob`, which the layer `origin` made; `scaled` and `nonfinite` are the reader's.
+    `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's.
     """
 
     blob: str
@@ -174,9 +175,9 @@ class Underflow:
 
 @dataclass(frozen=True)
 class Integers:
-    """A value that holds integers and is only handed on: as `bits` of their own, or as whole `floats`.
+    """A value that holds integers and is only passed on: as raw `bits`, or as whole `floats`.
 
-    `word_reader`: the layer behind that looks up a row for each of them, `tok (Embed)`, if there is one.
+    `word_reader`: the layer downstream that looks up a row for each, `tok (Embed)`, if there is one.
     """
 
     held_as: str
@@ -185,7 +186,7 @@ class Integers:
 
 @dataclass(frozen=True)
 class GrowthStep:
-    """A layer that gives out a larger error than was put in: `before` and `after` as shares."""
+    """A layer whose output has a larger error than its input: `before` and `after`, as shares."""
 
     layer: str
     type: str
@@ -197,7 +198,7 @@ class GrowthStep:
 class Growth:
     """Where an output's error grows in the candidate's own run: in `layers` layers, `largest` first.
 
-    `ended` says why the run could not be followed to its end, if it could not.
+    `ended` says why the run could not be followed to its end, if so.
     """
 
     layers: int
@@ -207,37 +208,36 @@ class Growth:
 
 @dataclass(frozen=True)
 class Distrust:
-    """A layer of the reference whose bits depend on fresh memory, or, if `uneven`, on other elements."""
+    """A layer of the reference whose bits depend on fresh memory or, if `uneven`, on other elements."""
 
     layer: str
     type: str
     uneven: bool = False
 
 
-@dataclass(frozen=True, slots=True)  # there are thousands: a dict for each would be most of the memory
+@dataclass(frozen=True, slots=True)  # there are thousands; a dict for each would take most of the memory
 class Evidence:
-    """Everything seen of one case beside its metrics.
+    """Everything observed about one case, apart from its metrics.
 
-    How it ran: `setup` as asked, `execution` as read back, `device`, the layer's `mask`, its
-    `counterpart` in another model, options that the device `dropped`; the reference's `stand_in`; on
-    the candidate's `own_inputs`; `whole`: as a part of a run of the network; `predicted`: not run.
+    How it ran: `setup` as requested, `execution` as read back, `device`, the layer's `mask`, its
+    `counterpart` in another model, options that the device `dropped`, the reference's `stand_in`;
+    whether on the candidate's `own_inputs`, in a `whole` network's run, or only `predicted`.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
-    blobs it is made of, the last that is `alike_before` it and the first that is `unlike_before` it.
-    What is wrong with its values: the input blob it `misread`, what is `unrepresentable` or, within the
-    headroom that is asked for, `near` to it, what is `inside` the layer, a `constant` of it that fp16
-    does not keep, `underflow`, that they are `integers`, the int8 value it takes though it does not
-    compute in int8 (`takes_int8`), how many nan and what inf the reference itself gives; detections that
-    differ by rows at a threshold alone.
-    Of a candidate that computes `in_int8`: the `weights` and the `quantization` of a layer's input.
-    Whether the reference can be trusted: `distrust` names a layer that reads memory nobody wrote.
-    What was tried: `trials` by name, and `rounding`, the error of rounding the true output alone.
-    `noise`: an error out of tolerance that passed, as a multiple of how far the reference itself moves.
-    How it ended without a result: `death`, the line of a `shader` that failed, an `error` of the whole
-    sample, or what makes a recording `unreadable`.
-    Why it was skipped: `no_vulkan` device, `no_worker` declared, the layer at whose value it was
-    (`origin`), both sides run `alike`, or the `death` of a layer upstream. `lasting`: the model, the
-    setups, ncnn and the processor alone make it a skip.
-    Beside it: bytes of the weights `unread`, and what the candidate's own run shows.
+    blobs upstream, the last that is `alike_before` it and the first that is `unlike_before` it.
+    What is wrong with its values: the input blob it `misread`; what is `unrepresentable`, or `near` to
+    that within the requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
+    `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
+    reference's own nan and inf; detections that differ only by rows at a threshold.
+    For a candidate that computes `in_int8`: the `weights`, and the `quantization` of the layer's input.
+    Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
+    What was tried: `trials` by name; `rounding`, the error of rounding the true output alone; `noise`,
+    an error out of tolerance that passed, as a multiple of how far the reference itself moves.
+    Why there is no result: `death`, the line of a `shader` that failed, an `error` of the whole sample,
+    or what makes a recording `unreadable`.
+    Why it was skipped: `no_vulkan` device, `no_worker` declared, the `origin` of its bad input (a
+    layer), both sides run `alike`, or the `death` of a layer upstream. `lasting`: the model, the setups,
+    ncnn and the processor alone cause the skip. Also: bytes of weights `unread`, and what the
+    candidate's own run shows.
     """
 
     setup: str | None = None
@@ -292,9 +292,9 @@ class Evidence:
     threshold_decides: bool = False
 
     def right(self, trial: str) -> bool:
-        """Whether the trial so named was run, and came out right."""
+        """Whether the trial of this name was run and agreed."""
         return trial in self.trials and bool(self.trials[trial].agrees)
 
     def wrong(self, trial: str) -> bool:
-        """Whether the trial so named was run, and came out wrong."""
+        """Whether the trial of this name was run and disagreed."""
         return trial in self.trials and self.trials[trial].agrees is False

@@ -1,7 +1,7 @@
-"""What watches a worker where the system does not: its memory, and that it ends with pytest.
+"""Guards a worker where the system does not: limits its memory, and ends it when pytest ends.
 
-Linux does both itself. Elsewhere a thread looks at the worker's memory, and a process of a few lines
-waits for the end of pytest.
+Linux does both itself. On other systems a thread watches the worker's memory, and a tiny process waits
+for the end of pytest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_ncnn_parity.base.system import psutil
 
 LOOK_SECONDS = 0.1
 
-# the pipe ends with the process that holds its other end, in whatever way that process ends
+# the pipe closes when the process at its other end ends, in whatever way that happens
 _END_WITH_PARENT = """
 import os, signal, sys
 sys.stdin.buffer.read()
@@ -29,7 +29,7 @@ except AttributeError:
 
 
 class MemoryWatch:
-    """Calls `kill` as soon as process `pid` holds more than `most` bytes; `held` is then how many."""
+    """Calls `kill` once process `pid` holds more than `most` bytes; `held` is then how many it held."""
 
     def __init__(self, pid: int, most: int, kill: Callable[[], None]) -> None:
         self.held: int | None = None
@@ -52,12 +52,13 @@ class MemoryWatch:
                     return
 
     def stop(self) -> None:
+        """Stop watching and wait for the thread to end."""
         self._stopped.set()
         self._thread.join()
 
 
 class EndsWithParent:
-    """A process that kills `pid`, and its group, should this process end before `stop` is called."""
+    """A process that kills `pid` and its group if this process ends before `stop` is called."""
 
     def __init__(self, pid: int) -> None:
         self._process = subprocess.Popen(
@@ -70,6 +71,7 @@ class EndsWithParent:
         )
 
     def stop(self) -> None:
+        """End the process without killing `pid`."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None

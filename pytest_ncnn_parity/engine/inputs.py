@@ -1,4 +1,4 @@
-"""What a job feeds to a blob: values that a worker draws, or reads from a file."""
+"""What a job feeds to a blob: values that a worker draws or reads from a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NormalInput:
-    """Values of a normal distribution, drawn from `seed`, clipped to `low` and `high` where given."""
+    """Values drawn from a normal distribution with `seed`, clipped to `low` and `high` if given."""
 
     shape: tuple[int, ...]
     seed: int
@@ -24,7 +24,7 @@ class NormalInput:
 
 @dataclass(frozen=True)
 class RangeInput:
-    """Values from `low` to `high`, drawn from `seed`; `random` is uniform, smooth or integers."""
+    """Values from `low` to `high`, drawn with `seed`; `random` is uniform, smooth or integers."""
 
     random: str
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class RangeInput:
 
 @dataclass(frozen=True)
 class ConstantInput:
-    """One value everywhere."""
+    """The same value in every element."""
 
     constant: float
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class ConstantInput:
 
 @dataclass(frozen=True)
 class Recording:
-    """An array in a file: .npy, or under `key` in an .npz."""
+    """An array in a file: a .npy, or the array `key` of an .npz."""
 
     file: str
     key: str | None = None
@@ -60,9 +60,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class ImageInput:
-    """An image file: (pixel - mean) * norm by channel.
+    """An image file, fed as (pixel - mean) * norm for each channel.
 
-    `color` is rgb, bgr or gray; `size` is width and height.
+    `color` is rgb, bgr or gray; `size` is (width, height) in pixels.
     """
 
     image: str
@@ -79,7 +79,7 @@ Input = NormalInput | RangeInput | ConstantInput | Recording | ImageInput
 
 
 def decoded(raw: Mapping[str, Any]) -> Input:
-    """The input that a job's line holds as `raw`."""
+    """Return the input that `raw`, taken from a job's line, describes."""
     if "file" in raw:
         return Recording(**raw)
     plain: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A plan and a question -> the job with which a worker answers it. Pure."""
+"""Builds the job with which a worker answers a question about a plan. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pytest_ncnn_parity.spec.sources import ConstantSource, FileSource, RandomSo
 
 @dataclass
 class _Nets:
-    """Numbers the networks that cases ask for, each once; the trajectory is the first."""
+    """Numbers the networks that cases need, each of them once; number 0 is the trajectory."""
 
     plan: Plan
     known: list[NetSpec] = field(default_factory=lambda: [NetSpec.of(CPU_FP32)])
@@ -41,6 +41,7 @@ class _Nets:
         self.models.append(_model(self.plan))
 
     def number(self, setup: Setup, model: int = 0, mixed: bool = False) -> int:
+        """Return the number of the network of `setup`, adding it if it is new."""
         if setup.model is not None:
             other = _other_model(self.plan, setup.model)
             if other not in self.models:
@@ -52,7 +53,7 @@ class _Nets:
         return self.known.index(spec)
 
     def case(self, case: Case, model: int = 0, mixed: bool = False) -> CaseSpec:
-        """`case` with its candidate from another model, or under the job's masks."""
+        """The job's `case`, its candidate on model number `model`; `mixed`: under the job's masks."""
         comparison = case.comparison
         candidate = comparison.candidate
         return CaseSpec(
@@ -72,7 +73,10 @@ class _Nets:
 def judge(
     plan: Plan, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
 ) -> Judge:
-    """Judge `cases`, in the plan's order. `first`: of the spec's samples this is the first."""
+    """Return the job that judges `cases`, in the plan's order.
+
+    `first`: this is the first of the spec's samples. `probe`: find out why a case fails.
+    """
     nets = _Nets(plan)
     chosen = tuple(cases)
     specs = [nets.case(case) for case in chosen]
@@ -83,9 +87,9 @@ def judge(
 def trial(
     plan: Plan, sample: str, cases: Sequence[Case], masks: Sequence[int] | None, threads: int
 ) -> Judge:
-    """Judge `cases` as if the layers had `masks`, by number, without reloading the network.
+    """Return the job that judges `cases` under `masks`, by layer number, without reloading the network.
 
-    None: the masks of the files that their candidates run, which are others in each trial.
+    If `masks` is None, the masks are those of the candidates' own files, which differ between trials.
     """
     nets = _Nets(plan)
     specs = [nets.case(case, mixed=masks is not None) for case in cases]
@@ -96,7 +100,10 @@ def trial(
 def verify(
     plan: Plan, sample: str, cases: Sequence[Case], param: str, repeats: int, threads: int
 ) -> Judge:
-    """Judge `cases`, outputs, on the patched .param, loaded afresh, against the unpatched reference."""
+    """Return the job that judges `cases`, which are outputs, on the patched .param `param`.
+
+    It is loaded afresh, run `repeats` times, and compared with the unpatched reference.
+    """
     nets = _Nets(plan)
     specs = [nets.case(case, model=1) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
@@ -126,7 +133,7 @@ def _judging(
 
 
 def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> MeasureProfile:
-    """Measure the trajectory, and find out where the candidate runs its layers."""
+    """Return the job that measures the trajectory and finds where the candidate runs its layers."""
     nets = _Nets(plan)
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
@@ -141,7 +148,7 @@ def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Me
 
 
 def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
-    """Compute a digest of the bits of the trajectory."""
+    """Return the job that computes a digest of the bits of the trajectory."""
     return TakeFingerprint(
         (_model(plan),),
         tuple(_Nets(plan).known),
@@ -153,7 +160,7 @@ def fingerprint(plan: Plan, sample: str, threads: int) -> TakeFingerprint:
 
 
 def weights(plan: Plan, sample: str, comparison: Comparison, threads: int) -> FindWeights:
-    """Find the weights of the plan's model, and of the one that the candidate runs."""
+    """Return the job that finds the weights of the plan's model and of the candidate's model."""
     nets = _Nets(plan)
     if comparison.candidate is not None:
         nets.number(comparison.candidate)
@@ -161,7 +168,7 @@ def weights(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Fi
 
 
 def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> Isolate:
-    """Write the layer of `case`, and what it is fed, to `folder`."""
+    """Return the job that writes the layer of `case`, with its inputs, to `folder`."""
     nets = _Nets(plan)
     spec = nets.case(case)
     inputs = _inputs(plan, sample)
@@ -171,14 +178,17 @@ def isolate(plan: Plan, sample: str, case: Case, folder: str, threads: int) -> I
 def time(
     plan: Plan, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[str], threads: int
 ) -> MeasureTime:
-    """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
+    """Return the job that times networks, each given as a setup and the number of a model.
+
+    Model 0 is the plan's own, model n has the n-th of `params` as its .param.
+    """
     specs = [NetSpec.of(setup, model) for setup, model in setups]
     models = (_model(plan), *(replace(_model(plan), param=param, text=None) for param in params))
     return MeasureTime(models, tuple(specs), 0, _inputs(plan, sample), threads, outputs=plan.outputs)
 
 
 def _model(plan: Plan) -> Model:
-    """The network under test: the spec's masks exist in memory alone."""
+    """The network under test. The spec's masks are applied in memory only."""
     text = plan.masked.text if plan.spec.masks else None
     spec = plan.spec
     folders = () if spec.setup is None else (str(plan.project), str(spec.path.parent))
@@ -186,7 +196,7 @@ def _model(plan: Plan) -> Model:
 
 
 def _other_model(plan: Plan, files: OtherFiles) -> Model:
-    """Another model of the network, as its files have it: the spec's masks are not for its layers."""
+    """Another model of the network, as its files are: the spec's masks do not apply to its layers."""
     param, weights = plan.spec.beside(files)
     own = _model(plan)
     return replace(own, param=str(param), bin=str(weights), text=None, name=files.param)
@@ -197,7 +207,7 @@ def _inputs(plan: Plan, sample: str) -> dict[str, Input]:
 
 
 def _input(plan: Plan, blob: str, source: Source) -> Input:
-    """`source` completed: the shape where the spec gives none, and paths from the spec's folder."""
+    """Complete `source`: the shape if the spec gives none, and paths relative to the spec's folder."""
     folder = plan.spec.path.parent
     if isinstance(source, FileSource):
         return Recording(str(folder / source.file), source.key)

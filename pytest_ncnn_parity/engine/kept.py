@@ -1,7 +1,7 @@
-"""Keeps a spec's results for later runs, and gives back those that earlier runs have kept.
+"""Keeps a spec's results for later runs and returns those that earlier runs kept.
 
-The unit is a comparison of a sample, for its cases are judged in view of each other: it is kept when all
-of its cases came to a result that may be kept, and is then used for any part of them.
+The unit is one comparison of one sample, because its cases are judged together. It is kept if every case
+of it has a result that may be kept, and then serves any subset of these cases.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 Run = Callable[[Sequence[str]], Iterator[Result]]
 
-# its subject, where other entries name a comparison, and its text
+# the entry's subject, where other entries have a comparison's name, and its text
 NO_DOUBT = "no doubt in the reference", "[]"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A comparison of a sample: its results, and what the worker that had them said of itself."""
+    """The results of one comparison of a sample, and what the worker reported about itself."""
 
     results: tuple[Result, ...]
     environment: Mapping[str, str]
@@ -45,9 +45,10 @@ def _adapter() -> TypeAdapter[Kept]:
 
 
 def may_be_kept(result: Result) -> bool:
-    """Whether a later run would give the same `result` if nothing in the key has changed.
+    """Whether a later run would give the same `result` as long as nothing in the cache key changes.
 
-    Not what is red, nor a skip that another fault, the lack of a device or its limits have caused.
+    This excludes failures, and skips that were caused by another fault or by a missing or limited
+    device.
     """
     if result.outcome == "passed":
         return not result.evidence.dropped
@@ -55,7 +56,7 @@ def may_be_kept(result: Result) -> bool:
 
 
 class KeptResults:
-    """The kept results of one spec. `cache` None: nothing is kept, and nothing was."""
+    """The kept results of one spec. If `cache` is None, nothing is kept or read."""
 
     def __init__(self, cache: Cache | None, plan: Plan, engine: Engine) -> None:
         self._cache = cache
@@ -64,14 +65,14 @@ class KeptResults:
         self._known: dict[tuple[str, str], Mapping[str, Result]] = {}
 
     def has_any(self, sample: str | None, cases: Iterable[Case]) -> bool:
-        """Whether any of `cases` needs no run."""
+        """Whether the result of any of `cases` is kept, so that it needs no run."""
         names = dict.fromkeys(case.comparison.name for case in cases)
         return sample is not None and any(self._of(sample, name) for name in names)
 
     def run(
         self, sample: str, cases: Sequence[Case], waiting: Sequence[str], run: Run
     ) -> Iterator[Result]:
-        """The results of those cases of `sample` that are `waiting`; `run` gives those not kept."""
+        """Yield the results of the `waiting` cases of `sample`; `run` provides those not kept."""
         if self._cache is None:
             yield from run(waiting)
             return
@@ -94,7 +95,10 @@ class KeptResults:
             yield result
 
     def answer(self, kind: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """The value of `work_out`, of type `answer`, or the one that was kept with these verdicts."""
+        """Return the answer of type `answer` that was kept with these results, or else `work_out()`.
+
+        A new answer is kept if all results of the spec are.
+        """
         if self._cache is None:
             return work_out()
         text = self._cache.get(self._plan, "", kind)
@@ -110,9 +114,9 @@ class KeptResults:
         return value
 
     def doubtful(self, sample: str, work_out: Callable[[], list[T] | None]) -> list[T] | None:
-        """The layers of the reference that `work_out` doubts on `sample`; a doubt is not kept.
+        """Return the layers of the reference that `work_out` doubts on `sample`; doubts are not kept.
 
-        That there is none does not hang on verdicts: it is kept whatever they are.
+        An empty list depends on no verdict, so it is kept whatever the verdicts are.
         """
         subject, text = NO_DOUBT
         if self._cache is None:
@@ -131,7 +135,7 @@ class KeptResults:
         return all(self._of(sample, one.name) for sample in spec.inputs for one in spec.comparisons)
 
     def _of(self, sample: str, comparison: str) -> Mapping[str, Result]:
-        """The kept results by case id; none where they are not kept."""
+        """The kept results of a comparison by case id; empty if they are not kept."""
         key = (sample, comparison)
         if key not in self._known:
             self._known[key] = {}
@@ -154,12 +158,12 @@ class KeptResults:
         if self._cache is None or worker is None or not all(map(may_be_kept, results.values())):
             return
         if comparison.workers:
-            return  # the key describes this machine only: the worker may have another ncnn the next time
+            return  # the key describes this machine only, and the worker may have another ncnn next time
         plan = self._plan
         recorded = comparison.of_recordings
         every = plan.goldens(sample, comparison) if recorded else plan.cases(comparison, sample)
         if {case.id for case in every} != results.keys():
-            return  # only a part was selected, and another part may be red
+            return  # only some cases were selected, and others may be red
         if any(plan.known(sample, case) is not None for case in every):
             return  # for a strict known failure, passing is red
         now = datetime.now(timezone.utc).isoformat("T", "seconds")

@@ -1,9 +1,10 @@
-"""Two workers that judge one sample at the same time, each in comparisons of its own.
+"""Two workers that judge one sample at the same time, each of them different comparisons.
 
-One judges what runs in 16 bits on Vulkan, the other the rest. Both step through the trajectory, for to
-hand its values over would cost as much. Nothing of a verdict depends on what the other comparisons see,
-except where a network cannot be loaded or a worker dies: that may be the doing of the worker beside it,
-with which it shares a GPU, memory and the time limits. It is not believed, and judged again alone.
+One worker judges what runs in 16 bits on Vulkan, the other one the rest. Both step through the
+trajectory, because handing its values over would cost as much. No verdict depends on what the other
+comparisons see, except if a network cannot be loaded or a worker dies: the other worker, which shares
+the GPU, the memory and the time limits, may have caused that. Such a result is not trusted, and its case
+is judged again by one worker alone.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
 from pytest_ncnn_parity.engine.room import Room
 
-# bytes of values from which on a second worker gains more time than it takes to start. On a GPU steps
-# take little, and two workers wait for one driver that starts, compiles and copies.
+# bytes of values above which a second worker saves more time than its start takes. On a GPU steps are
+# short, and two workers wait for one driver that starts, compiles and copies.
 WORTH = {"cpu": 8 << 20, "gpu": 512 << 20}
 
-# the kinds of death that no other worker can cause
+# the kinds of death that the other worker cannot have caused
 OWN_FAULTS = frozenset({"misread", "int8", "misfit", "hint", "shape", "raised"})
 
 
 def halves(job: Judge) -> tuple[Judge, Judge] | None:
-    """`job` in two, the second with what runs in 16 bits on Vulkan; None: it is not to be parted.
+    """Split `job` in two, the second with what runs in 16 bits on Vulkan; return None if it stays whole.
 
-    Declared workers run one network at a time, so what they run is not parted.
+    A declared worker runs one network at a time, so a job that needs one is not split.
     """
     if any(net.worker for net in job.nets):
         return None
@@ -50,20 +51,21 @@ def _on_vulkan(job: Judge, case: CaseSpec) -> bool:
 
 
 class Lanes:
-    """Judges with `engine`, and with another one beside it, which `another` makes when it is wanted."""
+    """Judges with `engine` and, if it pays, with a second engine that `another` makes on demand."""
 
     def __init__(self, engine: Engine, another: Callable[[], Engine]) -> None:
         self._engine = engine
         self._another = another
         self._beside: Engine | None = None
-        self._alone = False  # from now on
-        self._devices: dict[str, str] | None = None  # by index, cpu or gpu
+        self._alone = False  # no second worker from now on
+        self._devices: dict[str, str] | None = None  # "cpu" or "gpu", by the device's index
 
     def run(self, job: Judge, room: Room) -> Iterator[Result]:
-        """The results of `job`, in two workers if it can be parted and there is `room`.
+        """Yield the results of `job`, judged by two workers if it can be split and there is `room`.
 
-        On a device that is the CPU one worker judges both parts in turn where there is none, for it
-        holds less of one than of both: see `own_runs`.
+        If there is no room and the Vulkan device is the CPU itself, one worker judges both parts in
+        turn, because it then holds less at a time than for the whole job: see `own_runs`. Raises
+        EngineError.
         """
         parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
         if parts is not None and room.for_two and not self._starts_beside():
@@ -82,13 +84,14 @@ class Lanes:
             if not self._alone:
                 return
             self._engine.start_afresh()
-        # all of it, as if nothing had been: what one worker finds does not depend on what two have found
+        # the whole job from the start, so that one worker's results do not depend on what two have found
         yield from (result for result in self._engine.run(job) if result.id not in known)
 
     def _in_turn(self, job: Judge, first: Judge, second: Judge) -> Iterator[Result]:
-        """The results of both parts of `job`, one after the other.
+        """Yield the results of both parts of `job`, one part after the other.
 
-        A network that cannot be loaded is the failure of one case of all: then the rest is not parted.
+        A network that cannot be loaded fails only one case of the whole job, so the rest then stays
+        whole.
         """
         done = list(job.done)
         loaded = True
@@ -100,7 +103,7 @@ class Lanes:
         yield from self._engine.run(second if loaded else replace(job, done=tuple(done)))
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:
-        """The results of both, up to one that is not to be believed."""
+        """Yield the results of both parts, up to the first result that cannot be trusted."""
         beside = self._beside
         assert beside is not None
         ended = False
@@ -122,7 +125,7 @@ class Lanes:
                 self.close()
 
     def _starts_beside(self) -> bool:
-        """Start the second worker, to be awake once the devices are known; False: none can be."""
+        """Start the second worker, to be ready once the devices are known; False if it cannot start."""
         if self._beside is None:
             self._beside = self._another()
             try:
@@ -133,7 +136,7 @@ class Lanes:
         return not self._alone
 
     def _least(self, job: Judge, room: Room) -> float:
-        """From how many bytes of values on it pays to part a job; without a device it never does."""
+        """The bytes of values from which splitting a job pays; infinite if it never does."""
         if self._devices is None:
             self._devices = self._engine.ask(FindDevices((), (), 0, {}, job.threads), dict[str, str])
         kinds = self._devices.values()
@@ -142,7 +145,7 @@ class Lanes:
         return max((WORTH[kind] for kind in kinds), default=math.inf)
 
     def close(self) -> None:
-        """End the second worker, and with it what it holds of a GPU and of memory."""
+        """End the second worker, which releases its share of the GPU and its memory."""
         if self._beside is not None:
             self._beside.stop()
             self._beside = None

@@ -1,6 +1,6 @@
 """Threads that read a worker's pipes, so that the worker never waits for the parent.
 
-One thread for each pipe, since no system but POSIX can wait for several pipes at a time.
+There is one thread per pipe, because only POSIX systems can wait for several pipes at once.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from pytest_ncnn_parity.engine.stderr import Stderr
 CHUNK = 1 << 16
 MESSAGE = 1 << 26  # bytes; every message is shorter
 POLL_SECONDS = 0.2
-# to wake up for each of ten thousand messages would cost more than the messages themselves, and takes
-# the interpreter's lock from a parent that has enough to do; 64 KiB, a pipe of Linux, last longer
+# Waking up for each of ten thousand messages would cost more than the messages themselves, and would
+# take the interpreter's lock from a busy parent. A Linux pipe's 64 KiB take longer than this to fill.
 GATHER_SECONDS = 0.002
 REST_SECONDS = 0.02 if sys.platform == "linux" else 0.0
-FULL = CHUNK // 2  # bytes at once after which a pipe is read again at once
+FULL = CHUNK // 2  # after reading this many bytes at once, a pipe is read again without a rest
 STOP_SECONDS = 5.0  # how long a pipe may stay open after its worker has ended
 
 
 class Pump:
-    """Lines of stdout by `line`, what is said on stderr in `stderr`, and stdin by `write`."""
+    """Reads a worker's stdout by `line`, collects its `stderr`, and writes to its stdin by `write`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
@@ -39,9 +39,10 @@ class Pump:
         self._process = process
         self._in: IO[bytes] = process.stdin
         self._chunks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
-        self._lines: deque[bytes] = deque()  # lines of the last chunk: to wait for each line costs more
+        # lines of the last chunk; waiting for each line would cost more
+        self._lines: deque[bytes] = deque()
         self._half = b""
-        self._wanted = threading.Event()  # somebody waits for lines
+        self._wanted = threading.Event()  # whether somebody is waiting for lines
         self._heard = threading.Condition()
         self._marks_wanted = threading.Event()
         self._ended = False  # whether stderr has ended, after which no mark will come
@@ -57,20 +58,23 @@ class Pump:
             thread.start()
 
     def write(self, data: bytes, seconds: float) -> bool:
-        """Give it `data`; False where it does not take all of it in that time."""
+        """Write `data` to stdin; return False if the worker does not read all of it within `seconds`."""
         writing = threading.Thread(target=self._write, args=(data,), daemon=True)
         writing.start()
         writing.join(seconds)
         return not writing.is_alive()
 
     def _write(self, data: bytes) -> None:
-        # if the worker died between two jobs, the next line says why
+        # if the worker died between two jobs, the next read reports why
         with suppress(OSError, ValueError):
             while data:
                 data = data[self._in.write(data) :]
 
     def line(self, seconds: float) -> bytes | None:
-        """The next line of stdout; None behind the last. Raises queue.Empty after that time."""
+        """Return the next line of stdout, or None after the last.
+
+        Raises queue.Empty after `seconds`.
+        """
         while not self._lines:
             chunk = self._chunk(seconds)
             if chunk is None:
@@ -79,7 +83,10 @@ class Pump:
         return self._lines.popleft()
 
     def _chunk(self, seconds: float) -> list[bytes] | None:
-        """The next lines of stdout; None behind the last. Raises queue.Empty after that time."""
+        """Return the next lines of stdout, or None after the last.
+
+        Raises queue.Empty after `seconds`.
+        """
         with suppress(queue.Empty):
             return self._chunks.get_nowait()
         self._wanted.set()
@@ -94,7 +101,7 @@ class Pump:
             left = end - time.monotonic()
             with suppress(queue.Empty):
                 return self._chunks.get(timeout=max(0.0, min(POLL_SECONDS, left)))
-            if self._process.poll() is not None:  # the pipes are held open by a child of the worker
+            if self._process.poll() is not None:  # a child of the worker holds the pipes open
                 with suppress(queue.Empty):
                     return self._chunks.get(timeout=POLL_SECONDS)
                 return None
@@ -102,7 +109,7 @@ class Pump:
                 raise queue.Empty
 
     def wait_for_stderr(self, marks: int) -> None:
-        """Wait until all is in `stderr` that was said before the worker's `marks`-th mark there."""
+        """Wait until `stderr` holds everything written before the worker's mark number `marks`."""
         if self.stderr.marks >= marks:  # true for all but a few results
             return
         self._marks_wanted.set()
@@ -114,7 +121,7 @@ class Pump:
         self._marks_wanted.clear()
 
     def stop(self) -> None:
-        """Read what is left of a worker that has ended, with all that it started."""
+        """Read what is left of a worker that has ended together with everything it started."""
         self._stopped = True
         self._wanted.set()
         self._marks_wanted.set()
@@ -124,9 +131,10 @@ class Pump:
     def _read(
         self, pipe: IO[bytes], take: Callable[[bytes], None], wanted: threading.Event, pause: float
     ) -> None:
-        """Read `pipe` to its end, and close it: where somebody holds it for longer, nobody waits.
+        """Read `pipe` to its end and close it; nobody waits for a process that holds it open longer.
 
-        A rest ends as soon as what it says is `wanted`; there is a `pause` also then.
+        The thread rests between reads. A rest ends as soon as output is `wanted`; even then it waits for
+        `pause` seconds.
         """
         with pipe:
             while chunk := pipe.read(CHUNK):

@@ -1,4 +1,4 @@
-"""One worker process: how it is started, spoken to, timed and ended."""
+"""One worker process: how it is started, addressed, timed and ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
 from pytest_ncnn_parity.engine.steps import Step
 
-# idle threads that spin take the cores away from working ones; numpy's products here are short
+# idle threads that spin take cores away from working ones, and numpy's products here are short
 _QUIET_THREADS = {
     "OMP_WAIT_POLICY": "passive",
     "OPENBLAS_NUM_THREADS": "1",
@@ -42,13 +42,13 @@ OTHER_FILL = 85
 COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
 
 STARTUP_SECONDS = 120.0
-END_SECONDS = 5.0  # how long a process that is ending may take
+END_SECONDS = 5.0  # how long a process may take to end
 
 
 class EngineError(ParityError):
-    """A worker that cannot be started or spoken to, or a job no worker can run.
+    """A worker cannot be started or does not follow the protocol, or no worker can run a job.
 
-    `inputs` are those at fault, where some are, each with what is wrong.
+    `inputs` maps each input at fault, if any, to what is wrong with it.
     """
 
     def __init__(self, message: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -65,9 +65,10 @@ class Died(Exception):
 
 
 class WorkerProcess:
-    """One process in a folder of its own.
+    """One worker process, with a temporary folder of its own.
 
-    `most`: the bytes it may hold. `fill`: what its fresh memory is filled with.
+    `most`: the bytes it may hold. `fill`: the byte that its fresh memory is filled with. Raises
+    EngineError if the process cannot be started.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class WorkerProcess:
         folder: Path | None = None,
         fill: int = FILL,
     ) -> None:
-        self.jobs = 0  # how many jobs it was given
+        self.jobs = 0  # how many jobs it has been sent
         self._most = most
         self._step: Step | None = None
         self._memory: MemoryWatch | None = None
@@ -110,7 +111,10 @@ class WorkerProcess:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it says of itself once it is awake. EngineError where it does not start."""
+        """What the worker reports about itself when it is ready, which this waits for.
+
+        Raises EngineError if the worker does not start.
+        """
         if self._environment is None:
             try:
                 self._environment = self._greeting()
@@ -137,6 +141,7 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
+        """Whether the process has not ended."""
         return self._process.poll() is None
 
     @property
@@ -144,14 +149,17 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, job: Job, timeout: float) -> None:
-        """Give it `job`. Raises Died where it does not take it within `timeout`."""
+        """Send `job`. Raises Died if the worker does not accept it within `timeout` seconds."""
         self.jobs += 1
         self._step = None
         if not self._pump.write(job.encode().encode() + b"\n", timeout):
             raise self._late(timeout)
 
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
-        """Messages until the job's end; raises Died with the native step in flight."""
+        """Yield the worker's messages until its job ends, each awaited for `timeout` seconds at most.
+
+        Raises Died, with the native step that was running, and EngineError for anything but a message.
+        """
         while True:
             message = self._next(timeout)
             if "at" in message:
@@ -170,7 +178,8 @@ class WorkerProcess:
         except queue.Empty:
             raise self._late(timeout) from None
         if line is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it is ending: let it report how
+            # it is ending, so its exit code will follow
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
             code = self._process.poll()
             self.kill()
@@ -202,7 +211,7 @@ class WorkerProcess:
         return Death("crash", endings.shown(code), self._step, said)
 
     def kill(self) -> None:
-        """End it, and whatever it started, at once."""
+        """Kill the process and everything it started, at once."""
         if self._process.poll() is None:
             if sys.platform != "win32":
                 with contextlib.suppress(OSError):
@@ -211,7 +220,7 @@ class WorkerProcess:
         self._clean()
 
     def finish(self) -> None:
-        """Let it end by itself; kill it if it does not."""
+        """Let the process end by itself, and kill it if it does not."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -220,13 +229,14 @@ class WorkerProcess:
 
     def _clean(self) -> None:
         descendants.end(Path(self._home.name))
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may not release it at once
+        # the kernel may take time to release the process
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
         self._pump.stop()
         for watch in (self._memory, self._guard):
             if watch is not None:
                 watch.stop()
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # what is still unwritten is no longer needed
+        with contextlib.suppress(OSError):  # data that is still unwritten is no longer needed
             self._process.stdin.close()
         self._home.cleanup()

@@ -1,16 +1,16 @@
-"""What crosses the pipe between pytest and a worker: jobs one way, messages the other.
+"""What pytest and a worker send each other: jobs one way, messages the other.
 
-One JSON object a line. A job is one of the classes here; the messages a worker sends back are, by
-their key:
+Each is one JSON object per line. A job is one of the classes here; a worker's message is identified by
+its key:
 
-`at`           the native step about to run, a `Step`: what died, if nothing follows
+`at`           the native step about to run, a `Step`; if nothing follows, the worker died in it
 `case`         the result of one case, a `Result`
-`answer`       what a job that judges nothing found: a `SampleProfile`, `Timing`s or an `Isolated`
-`environment`  versions and system, once, when the worker has started
-`worker`       what a declared worker says of itself, and its `name`
-`beat`         a sign of life while a declared worker is waited for
-`gpus`         what ncnn reports of the Vulkan devices' drivers, by index: see `vulkan.versions`
-`error`        the job cannot run at all; a text for the user, and `inputs` at fault with theirs
+`answer`       the answer to a job that judges nothing: a `SampleProfile`, `Timing`s or an `Isolated`
+`environment`  versions and system, sent once when the worker has started
+`worker`       what a declared worker reports about itself, and its `name`
+`beat`         a sign of life while a declared worker is awaited
+`gpus`         what ncnn reports about the Vulkan devices' drivers, by index: see `vulkan.versions`
+`error`        why the job cannot run at all, as a text for the user, and any `inputs` at fault
 `end`          the job is done
 """
 
@@ -30,16 +30,16 @@ from pytest_ncnn_parity.engine.inputs import Input, Recording, decoded
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import Worker
 
-OUT_OF_MEMORY = 71  # a worker's exit status if Python could not get memory
+OUT_OF_MEMORY = 71  # a worker's exit status if Python could not allocate memory
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network's files. `text` replaces the .param if masks are applied in memory.
+    """A network's files. `text` replaces the .param's text if masks are applied in memory.
 
-    `setup`, `package.module:function`, is called with every Net before it is loaded; its module lies
-    under `folders`, the first of which is the project's root. `name`: as what the spec names another
-    model than its own.
+    `setup`, as `package.module:function`, is called with every Net before it is loaded; its module is
+    searched for in `folders`, the first of which is the project's root. `name` is what the spec calls a
+    model other than its own.
     """
 
     param: str
@@ -52,11 +52,11 @@ class Model:
 
 @dataclass(frozen=True)
 class NetSpec:
-    """A model (by its number in the job) under a setup. Hashed without its options, compared with.
+    """A model (its number in the job) under a setup. Equality respects the options, the hash does not.
 
-    A `mixed` one runs under the job's masks without being loaded so: see `mixed.MixedNet`. One of
-    `other` files stands for the first model's layers: see `other.OtherNet`. `worker`: the name of the
-    worker that runs it; None: this machine's own ncnn.
+    A `mixed` network runs under the job's masks without being loaded with them: see `mixed.MixedNet`.
+    One of `other` files stands in for the first model's layers: see `other.OtherNet`. `worker` names the
+    declared worker that runs it; None is the ncnn of this machine.
     """
 
     model: int
@@ -69,7 +69,7 @@ class NetSpec:
 
     @staticmethod
     def of(setup: Setup, model: int = 0, mixed: bool = False) -> NetSpec:
-        """The network of `model` under `setup`."""
+        """Return the network of model number `model` under `setup`."""
         options, other = dict(setup.options), setup.model is not None
         return NetSpec(model, setup.device, setup.precision, options, mixed, other, setup.worker)
 
@@ -85,10 +85,10 @@ class NetSpec:
 
 @dataclass(frozen=True)
 class CaseSpec:
-    """One case: exactly one of `layer` (its number) and `output` (a blob) is given.
+    """One case, of which either `layer` (its number) or `output` (a blob) is given.
 
-    `reference` and `candidate` are numbers of nets in the job; `kind` is the comparison's.
-    `golden`: the recording that is the reference of an output.
+    `reference` and `candidate` are numbers of the job's networks; `kind` is the comparison's. `golden`
+    is the recording that serves as the reference of an output.
     """
 
     id: str
@@ -105,11 +105,11 @@ class CaseSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """One sample: what to feed, what to load. Each kind of job says what to do with it.
+    """One sample: what to load and what to feed. Each kind of job defines what to do with it.
 
-    `inputs`: what is fed, by blob; `outputs`: the blobs that a run of the whole network is for.
-    `trajectory` is the net whose values feed every layer case. `dead`: native steps that ended a worker
-    before; they are not tried again. `workers`: those that are declared, of the ones that nets name.
+    `inputs`: what is fed, by blob. `outputs`: the blobs that a run of the whole network computes.
+    `trajectory`: the number of the network whose values feed every layer case. `dead`: the deaths of
+    native steps that are not tried again. `workers`: the declared workers that the networks name.
     """
 
     kind: ClassVar[str]
@@ -124,21 +124,20 @@ class Job:
     workers: tuple[Worker, ...] = ()
 
     def encode(self) -> str:
+        """Return the job as one line of JSON, without a newline."""
         return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
 
 
 @dataclass(frozen=True)
 class Judge(Job):
-    """Judge `cases`, and give a `Result` for each.
+    """Judge `cases` and send a `Result` for each.
 
-    `defaults` holds each comparison's layer tolerance for layers that are not themselves judged.
-    `masks`, by layer, are those under which cases are judged where they are not the file's. `probe`:
-    find out why a case fails. `repeats`: how often a whole network is run for an output, of which the
-    worst run counts. `remember`: the next job will be much the same, so networks are kept, and what a
-    step made of the same values. `accumulated`: follow each candidate's own run beside the layers that
-    are judged alone. `tells_load_failures`: a network that does not load is the failure of the first
-    case that wants it; in all but one sample of a spec it is a skip. `done` are the cases that need no
-    result any more.
+    `defaults`: each comparison's tolerance for layers that are not judged themselves. `masks`: by layer,
+    those that replace the file's. `probe`: find out why a case fails. `repeats`: how often a whole
+    network runs for an output; the worst run counts. `remember`: the next job will be similar, so keep
+    networks, and what a step computed from the same values. `accumulated`: also follow each candidate's
+    own run. `tells_load_failures`: a network that does not load fails the first case that needs it; in
+    all but one sample of a spec it is a skip. `done`: the cases that need no result any more.
     """
 
     kind = "judge"
@@ -156,14 +155,14 @@ class Judge(Job):
 
 @dataclass(frozen=True)
 class MeasureProfile(Job):
-    """Measure the trajectory, and find where every other network runs its layers: a `SampleProfile`."""
+    """Measure the trajectory and find where all other networks run their layers: a `SampleProfile`."""
 
     kind = "profile"
 
 
 @dataclass(frozen=True)
 class MeasureTime(Job):
-    """Time the networks: a `Timing` for each."""
+    """Time the networks: one `Timing` for each."""
 
     kind = "time"
 
@@ -177,21 +176,21 @@ class TakeFingerprint(Job):
 
 @dataclass(frozen=True)
 class FindWeights(Job):
-    """Tell which bytes of its weights file each layer of each model reads."""
+    """Find which bytes of its weights file each layer of each model reads."""
 
     kind = "weights"
 
 
 @dataclass(frozen=True)
 class FindDevices(Job):
-    """Start Vulkan: for each of its devices, by index, whether it is a `gpu` or the `cpu` itself."""
+    """Start Vulkan and find, by index, whether each of its devices is a `gpu` or the `cpu` itself."""
 
     kind = "devices"
 
 
 @dataclass(frozen=True)
 class Isolate(Job):
-    """Write the layer of `case`, with what it is fed, to `folder`: an `Isolated`."""
+    """Write the layer of `case` and its inputs to `folder`: an `Isolated`."""
 
     kind = "isolate"
 
@@ -203,9 +202,9 @@ class Isolate(Job):
 class SampleProfile:
     """What a search for masks needs to know about a sample.
 
-    `absmax`: the largest magnitude of each blob. `sensitivity`: layer number -> how far, as a share of
-    its largest output, the layer in fp32 is off once its inputs are rounded to the candidate's 16 bits:
-    what no mask on the layer itself can bring back. `runs`: for each further network of the job, where
+    `absmax`: the largest magnitude of each blob. `sensitivity`: by layer number, the error of the layer
+    in fp32, as a share of its largest output, if its inputs are rounded to the candidate's 16 bits; no
+    mask on the layer itself removes it. `runs`: for each network of the job after the trajectory, where
     each layer runs and what it stores, as read back.
     """
 
@@ -216,9 +215,9 @@ class SampleProfile:
 
 @dataclass(frozen=True)
 class Timing:
-    """`ms`: milliseconds of each run of a network, or `problem`: why there are none.
+    """`ms`: the duration of each run of a network in milliseconds, or `problem`: why there is none.
 
-    `where` holds "cpu" or "vulkan" for every layer.
+    `where` holds "cpu" or "vulkan" for each layer.
     """
 
     ms: tuple[float, ...] = ()
@@ -228,7 +227,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Isolated:
-    """`inputs` maps the blobs that a layer reads to their .npy files; `problem`: why there are no files.
+    """`inputs` maps the blobs that a layer reads to .npy files; `problem` says why there are no files.
 
     `custom`: ncnn itself does not have the operator.
     """
@@ -242,9 +241,9 @@ class Isolated:
 class Result:
     """What the worker found for one case.
 
-    `reason` says why a case was skipped. `accumulated`: metrics of the same values in the candidate's
-    own run against those in the reference's, where that was asked for. `cached`: when it was found, in
-    UTC, where a former run has kept it.
+    `reason`: why a case was skipped. `accumulated`: if requested, metrics of the same values in the
+    candidate's own run against those in the reference's. `cached`: if the result was kept from an
+    earlier run, when it was found, in UTC.
     """
 
     id: str
@@ -260,7 +259,7 @@ JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, FindDe
 
 
 def decode_job(line: str) -> Job:
-    """The job that `line` holds, as `Job.encode` wrote it."""
+    """Return the job that `line`, written by `Job.encode`, holds."""
     raw = json.loads(line)
     kind = {job.kind: job for job in JOBS}[raw.pop("kind")]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
@@ -291,7 +290,7 @@ def _death(raw: Mapping[str, Any]) -> Death:
 
 
 def encode_result(result: Result) -> dict[str, Any]:
-    """`result` for a message: what has its default is left out."""
+    """Return `result` as a message holds it, without what has its default value."""
     parts = ((name, getattr(result, name)) for name in ("evidence", "metrics", "accumulated"))
     texts = ((name, getattr(result, name)) for name in ("id", "outcome", "reason", "cached"))
     given = {name: strict_json.given(part) for name, part in parts if part is not None}

@@ -1,4 +1,4 @@
-"""The results of one sample, streamed as they come: from this process, or from another xdist worker."""
+"""One sample's results, streamed as they arrive from this process or from another xdist worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[[Sequence[str]], Iterator[Result]]
 
 
 class SampleResults:
-    """One sample's results. `run` gives those of the cases it is called with, by their ids."""
+    """One sample's results by case id in `known`; `run` yields those of the case ids it is given."""
 
     def __init__(self, case_ids: Sequence[str], run: Run) -> None:
         self._case_ids = case_ids
@@ -28,6 +28,10 @@ class SampleResults:
         self.known: dict[str, Result] = {}
 
     def result(self, case_id: str) -> Result:
+        """Return the result of `case_id`, after running the sample that far if it is not known yet.
+
+        Raises EngineError if the run ends without it.
+        """
         while case_id not in self.known:
             if self._ended:
                 raise EngineError(f"the engine gave no result for {case_id}; please report it")
@@ -35,20 +39,21 @@ class SampleResults:
         return self.known[case_id]
 
     def finish(self) -> None:
+        """Run the sample to its end."""
         while not self._ended:
             self._take()
 
     def run_if_free(self) -> bool:
-        """Run all of it, unless another process has it or had it; whether it was run here."""
+        """Run the whole sample unless another process does or did; return whether it was run here."""
         return False
 
     def _take(self) -> None:
-        """Learn one more result, or that there are no more."""
+        """Take one more result, or learn that there are no more."""
         if self._stream is None:
             self._stream = self._fresh()
         try:
             result = next(self._stream, None)
-        # this stream was interrupted and gives no more; the next caller needs another
+        # an interrupted generator yields nothing more, so the next caller needs a new one
         except BaseException:
             self._stream = None
             raise
@@ -65,10 +70,10 @@ class SampleResults:
 
 
 class SharedSampleResults(SampleResults):
-    """The same shared among xdist workers: the one that takes the lock runs the sample for all.
+    """Results shared among xdist workers: the one that takes the lock runs the sample for all of them.
 
-    `path` is a file's name without suffix that all of them see. `engine` learns from whoever ran the
-    sample what versions and devices there are. `meanwhile`: see `Turn`.
+    `path` is a path without suffix that all of them see. Through it, `engine` learns the versions and
+    devices from the process that ran the sample. `meanwhile`: see `Turn`.
     """
 
     def __init__(
@@ -98,13 +103,13 @@ class SharedSampleResults(SampleResults):
         self._read()
 
     def _lead(self) -> None:
-        """Run the sample to its end, whatever part of it is wanted here: others wait for the rest."""
+        """Run the sample to its end, whatever part is needed here, because others wait for the rest."""
         self._read()
         if self._ended:
             return
         with self._log.open("ab") as log:
             if self._log.stat().st_size > self._offset:
-                log.write(b"\n")  # a leader that was killed has left an incomplete line
+                log.write(b"\n")  # a killed leader has left an incomplete line
             for result in self._fresh():
                 _append(log, {"case": encode_result(result)})
                 log.flush()
@@ -126,7 +131,7 @@ class SharedSampleResults(SampleResults):
         try:
             message = from_json(line)
         except ValueError:
-            return  # an incomplete line left by a leader that was killed; its case is run again
+            return  # an incomplete line from a leader that was killed; its case is run again
         if "case" in message:
             result = self._adapter.validate_python(message["case"])
             self.known[result.id] = result

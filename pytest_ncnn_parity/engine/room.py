@@ -1,4 +1,4 @@
-"""Whether there is room for a second worker to judge a sample. Pure."""
+"""Decides whether there is room for a second worker to judge a sample. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.shape_flow import flow
 
 MIB = 1 << 20
-PROCESS = 150 * MIB  # what a worker holds without a network's values: Python, ncnn, the driver
-AT_A_LAYER = 8  # values, both networks' copies, float64 of a comparison: as multiples of fp32 values
-BY_HAND = 450 * MIB  # what a script holds that loads three networks, without their values
+PROCESS = 150 * MIB  # what a worker holds besides a network's values: Python, ncnn, the driver
+AT_A_LAYER = 8  # multiple of a layer's fp32 values: these, both networks' copies, float64 to compare
+BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides their values
 
 
 class Room(NamedTuple):
-    """The bytes of all values of a network, 0 where they are not known, and whether two workers fit."""
+    """The bytes of all values of a network, or 0 if unknown, and whether two workers fit."""
 
     values: int
     for_two: bool
 
 
 def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
-    """What `graph` takes, fed with `inputs`.
+    """Return the size of the values of `graph` with `inputs`, and whether two workers have room.
 
-    Two workers together are to hold no more than a script that keeps every value of the three networks
-    it compares, nor than `most` bytes. Nothing is known where a shape shows only once an input is read.
+    Two workers together may hold no more than `most` bytes, and no more than a script that keeps every
+    value of the three networks it compares. Nothing is known if a shape shows only once an input is
+    read.
     """
     shapes = {blob: shape for blob, one in inputs.items() if (shape := _shape(one)) is not None}
     if shapes.keys() != inputs.keys():

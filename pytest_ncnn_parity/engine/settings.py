@@ -1,4 +1,4 @@
-"""What the command line and the machine say about running."""
+"""The settings for running networks, from the command line and the machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pytest_ncnn_parity.engine.workers import Worker
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says about running. `share`: a folder that all xdist workers see.
+    """How networks are run. `timeout` is in seconds; `memory` is the bytes that a worker may hold.
 
-    `memory`: the bytes a worker may hold. `accumulated`: follow candidates' own runs as well. `cache`:
-    where results of former runs are. `workers`: the declared ones, by name. `watch` is called with what
-    is going on, again and again. `early`: a worker that is awake already.
+    `share`: a folder that all xdist workers see. `accumulated`: also follow candidates' own runs.
+    `cache`: where earlier runs kept their results. `workers`: the declared workers, by name. `watch` is
+    called repeatedly with a description of the current work. `early`: may hold a worker that is already
+    started.
     """
 
     timeout: float
@@ -33,7 +34,7 @@ class Settings:
 
 
 def threads(xdist_workers: int) -> int:
-    """This process's share of the cores it may use."""
+    """Return this process's share of the cores it may use, at least 1."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not every system has it

@@ -1,4 +1,4 @@
-"""All that may be asked of the networks of a spec: judge, try, verify, profile, time, isolate."""
+"""Everything that can be asked of a spec's networks: judge, try, verify, profile, time, isolate."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ T = TypeVar("T")
 
 @dataclass
 class SpecRun:
-    """One spec's engine and the results of its samples.
+    """The engine of one spec, and the results of its samples.
 
-    `selected` holds, by sample, the cases this session runs, in the order they were collected.
-    `meanwhile` is called while another xdist worker has what is wanted here: it runs something else, or
-    returns False. All that is asked here may raise EngineError: no worker can be started or spoken to.
+    `selected` holds, by sample, the cases that this session runs, in the order of collection.
+    `meanwhile` is called while another xdist worker computes what is needed here: it runs something
+    else, or returns False. Every question may raise EngineError: a worker cannot be started or spoken
+    to.
     """
 
     plan: Plan
@@ -46,7 +47,7 @@ class SpecRun:
         self._engine = self._another(FILL)
         self._lanes = Lanes(self._engine, partial(self._another, FILL))
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
-        self._purpose = ""  # why native steps are taken, if it is not to judge a sample
+        self._purpose = ""  # why native steps are run, unless it is to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
@@ -67,22 +68,22 @@ class SpecRun:
     # -- the selected cases ----------------------------------------------------------------------
 
     def has_selected_all(self, sample: str) -> bool:
-        """Whether every case of `sample` in the spec's comparisons runs in this session."""
+        """Whether this session runs every case of `sample` in the spec's comparisons."""
         selected = {case.id for case in self.selected.get(sample, ())}
         comparisons = self.plan.spec.comparisons
         return selected >= {case.id for one in comparisons for case in self.plan.cases(one, sample)}
 
     def result_of_rerun(self, sample: str, case: Case) -> Result:
-        """The result of `case`, which is run once more, by itself."""
+        """Run `case` once more by itself and return its result."""
         (result,) = self.judge(sample, [case])
         return result
 
     def result(self, sample: str, case: Case) -> Result:
-        """The result of `case`; its sample is run up to here if nobody has."""
+        """Return the result of `case`; the sample is run up to it if that has not been done yet."""
         return self._weighed(sample, case, self._sample(sample).result(case.id))
 
     def results(self, sample: str) -> dict[str, Result]:
-        """All results of a sample's selected cases, by case id."""
+        """Return the results of all selected cases of `sample`, by case id."""
         results = self._sample(sample)
         results.finish()
         cases = {case.id: case for case in self.selected.get(sample, ())}
@@ -92,13 +93,13 @@ class SpecRun:
         }
 
     def run_if_free(self, sample: str) -> bool:
-        """Run `sample` to its end, unless another xdist worker does or did; whether it was run here."""
+        """Run `sample` to its end unless another xdist worker does or did; return whether it ran."""
         return self._results_of(sample).run_if_free()
 
     def _sample(self, name: str) -> SampleResults:
         sample = self._results_of(name)
         if self._running is not sample:
-            self._idle()  # there is one engine, which does one job at a time
+            self._idle()  # the only engine does one job at a time
         self._running = sample
         return sample
 
@@ -118,10 +119,10 @@ class SpecRun:
         return self._samples[name]
 
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
-        """Run the cases so identified. A job that cannot run fails the first, and skips the others."""
+        """Run the cases with these ids. A job that cannot run fails the first and skips the others."""
         cases = self.selected.get(sample, ())
         first = next(iter(self.selected), None)
-        # if a part of the first sample was kept, its job does not load all networks
+        # if part of the first sample was kept, its job does not load every network
         says_why = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
         job = jobs.judge(self.plan, sample, cases, self.settings.threads, says_why)
         left = dict.fromkeys(waiting)
@@ -153,14 +154,14 @@ class SpecRun:
     # -- questions -------------------------------------------------------------------------------
 
     def judge(self, sample: str, cases: Sequence[Case], probe: bool = True) -> list[Result]:
-        """Judge any cases of the plan. `probe`: find out why those fail that do."""
+        """Judge any cases of the plan and return their results. `probe`: find out why a case fails."""
         threads = self.settings.threads
         results = self._judged(jobs.judge(self.plan, sample, cases, threads, first=False, probe=probe))
         by_id = {case.id: case for case in cases}
         return [self._weighed(sample, by_id[result.id], result) for result in results]
 
     def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int] | None) -> list[Result]:
-        """Judge `cases` as if the layers had `masks`, by number, without a reload; None: their own."""
+        """Judge `cases` under `masks`, by layer number, without a reload; None: their files' masks."""
         return self._judged(jobs.trial(self.plan, sample, cases, masks, self.settings.threads))
 
     def verify(self, sample: str, cases: Sequence[Case], param: Path, repeats: int) -> list[Result]:
@@ -169,24 +170,24 @@ class SpecRun:
         return self._judged(jobs.verify(self.plan, sample, cases, str(param), repeats, threads))
 
     def profile(self, sample: str, comparison: Comparison) -> SampleProfile:
-        """Measure the trajectory, and find out where the candidate of `comparison` runs its layers."""
+        """Measure the trajectory and find where the candidate of `comparison` runs its layers."""
         job = jobs.profile(self.plan, sample, comparison, self.settings.threads)
         return self._ask(job, SampleProfile)
 
     def time(
         self, sample: str, setups: Sequence[tuple[Setup, int]], params: Sequence[Path]
     ) -> list[Timing]:
-        """Time networks: each a setup and a model, 0 for the plan's own, n for the n-th of `params`."""
+        """Time networks, each a setup and a model: 0 is the plan's own, n has the n-th of `params`."""
         job = jobs.time(self.plan, sample, setups, [str(p) for p in params], self.settings.threads)
         return self._ask(job, list[Timing])
 
     def weights(self, sample: str, comparison: Comparison) -> list[list[tuple[int, int]]]:
-        """From and to which byte each layer reads: of the plan's model, and of the candidate's."""
+        """The byte range that each layer reads, in the plan's model and in the candidate's model."""
         job = jobs.weights(self.plan, sample, comparison, self.settings.threads)
         return self._ask(job, list[list[tuple[int, int]]])
 
     def isolate(self, sample: str, case: Case, folder: Path) -> Isolated:
-        """Have the layer of `case`, and what it is fed, written to `folder`."""
+        """Have a worker write the layer of `case` and its inputs to `folder`."""
         job = jobs.isolate(self.plan, sample, case, str(folder), self.settings.threads)
         return self._ask(job, Isolated)
 
@@ -201,17 +202,17 @@ class SpecRun:
         return self._engine.ask(job, answer)
 
     def _idle(self) -> None:
-        """Finish what is running, so that the engine is free for another job."""
+        """Finish the sample that is running, so that the engine is free for another job."""
         if self._running is not None:
             self._running.finish()
 
     # -- whether the reference can be trusted ----------------------------------------------------
 
     def _weighed(self, sample: str, case: Case, result: Result) -> Result:
-        """`result` with the evidence, if any, that its reference cannot be trusted.
+        """Return `result`, failed with that evidence if its reference cannot be trusted.
 
-        Asked once for the network, of the first sample in which something is red or excused as rounding:
-        it takes a second worker, and two runs of the network in fp32 on the CPU.
+        Doubts are looked for once per network, on the first sample in which something is red or excused
+        as rounding: it takes a second worker and two runs of the network in fp32 on the CPU.
         """
         if not trust.depends_on_reference(result):
             return result
@@ -225,7 +226,7 @@ class SpecRun:
         try:
             with self.working_on("trust in the reference"):
                 here, there = (ask(job, trust.Fingerprint) for ask in (self._ask, other.ask))
-        except EngineError:  # the case that needed it reports what prevented the run
+        except EngineError:  # the case that needed the run reports what prevented it
             return None
         finally:
             other.close()
@@ -235,28 +236,28 @@ class SpecRun:
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """What a worker said of itself: ncnn, numpy, python, machine, system; empty before one has."""
+        """What a worker reported about itself, or empty: ncnn, numpy, python, machine, system."""
         return self._engine.environment
 
     @property
     def devices(self) -> Sequence[Mapping[str, str]]:
-        """The Vulkan devices found so far: index, name, fp16; driver and api where ncnn knows them."""
+        """The Vulkan devices found so far: index, name, fp16, and driver and api if ncnn knows them."""
         return self._engine.devices
 
     @property
     def workers(self) -> Mapping[str, Mapping[str, str]]:
-        """By name, what the declared workers that were started said of themselves."""
+        """What the declared workers that were started reported about themselves, by name."""
         return self._engine.workers
 
     @property
     def environment_size(self) -> tuple[int, int, int]:
-        """Grows when more becomes known of the environment."""
+        """A value that grows whenever more becomes known about the environment."""
         facts = sum(map(len, self.workers.values()))
         return len(self.versions), len(self.devices), facts
 
     @contextmanager
     def working_on(self, purpose: str) -> Iterator[None]:
-        """While this lasts, progress says that steps are taken for `purpose`."""
+        """While this context lasts, progress says that steps are run for `purpose`."""
         before, self._purpose = self._purpose, purpose
         try:
             yield
@@ -274,14 +275,15 @@ class SpecRun:
         return self.once(kind, "", answer, kept if whole else work_out)
 
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
-        """The value of `work_out`, of type `answer`, worked out once: see `Answers.once`."""
+        """Return the value of `work_out`, of type `answer`, computed once: see `Answers.once`."""
         return self._answers.once(kind, name, answer, work_out)
 
     def finish(self) -> None:
-        """Finish what is running, then close."""
+        """Finish the sample that is running, then close."""
         self._idle()
         self.close()
 
     def close(self) -> None:
+        """End the workers of this spec."""
         self._lanes.close()
         self._engine.close()

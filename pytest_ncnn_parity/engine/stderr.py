@@ -1,6 +1,6 @@
-"""What a worker's native code writes to stderr: its beginning, its end, and what can be read from it.
+"""What a worker's native code writes to stderr: its beginning, its end, and what is recognized in it.
 
-However much is said, little is kept.
+However much is written, only a bounded amount is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pytest_ncnn_parity.engine.steps import STEP_MARK
 
 HEAD = 1000  # bytes kept from the beginning
 TAIL = 4000  # bytes kept from the end
-LINE = 1 << 16  # bytes; a longer line is not waited for
+LINE = 1 << 16  # bytes; a longer line is processed before it is complete
 
 
 _STEPS = re.compile(rb"\x1e([^\n]*)\n")
@@ -24,7 +24,7 @@ _SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")
 
 
 class Stderr:
-    """What a worker writes to stderr, fed in chunks and separated by native steps."""
+    """A worker's stderr, fed in chunks and separated by native step."""
 
     def __init__(self) -> None:
         self._head = b""
@@ -34,13 +34,14 @@ class Stderr:
         self._step = ""
         self._of_step = b""  # the output of the last step that wrote any
         self._speaking = ""  # the name of that step
-        # how many marks a worker has written; each ends the output that belongs to a result
+        # how many marks the worker has written; each ends the output that belongs to one result
         self.marks = 0
-        self.shader_failures: dict[str, str] = {}  # native step -> its output
-        self.no_memory: str | None = None  # the line about missing memory in the last step's output
-        self.devices: dict[str, tuple[str, str]] = {}  # device index -> name and fp16 flags
+        self.shader_failures: dict[str, str] = {}  # the line that reports the failure, by native step
+        self.no_memory: str | None = None  # the line on missing memory in the last step's output
+        self.devices: dict[str, tuple[str, str]] = {}  # name and fp16 flags, by device index
 
     def feed(self, chunk: bytes) -> None:
+        """Take the next `chunk` of the stream."""
         whole, newline, rest = (self._rest + chunk).rpartition(b"\n")
         if len(rest) > LINE:
             whole, newline, rest = whole + newline + rest, b"", b""
@@ -57,7 +58,7 @@ class Stderr:
             self._hear(text)
 
     def end(self) -> None:
-        """End of the stream: a last line without a newline is a line as well."""
+        """End the stream: a last line without a newline counts as a line."""
         if self._rest:
             self.feed(b"\n")
 
@@ -79,11 +80,11 @@ class Stderr:
             self.devices[_text(index)] = (_text(name), _text(flags))
 
     def of_step(self, step: str) -> str:
-        """What was said in `step`, if nothing was said in a later one."""
+        """Return what was written during `step`, or "" if a later step has written anything."""
         return _text(self._of_step) if self._speaking == step else ""
 
     def text(self) -> str:
-        """The last part, and the first where something between them was dropped."""
+        """Return the end of the output, after its beginning if anything in between was dropped."""
         tail = _text(self._tail)
         if self._size <= TAIL:
             return tail
@@ -94,7 +95,7 @@ class Stderr:
 
 
 def _line(pattern: re.Pattern[bytes], said: bytes) -> str | None:
-    """The first line in which `pattern` is found."""
+    """Return the first line in which `pattern` is found, or None."""
     match = pattern.search(said)
     if match is None:
         return None

@@ -1,12 +1,12 @@
-"""A native step: what a worker announces before it lets native code run, so that a death has a name."""
+"""A native step, which a worker announces before it calls native code, so that a death has a name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# A worker writes this mark, the step as text and a newline to stderr before it takes the step. A mark
-# without a text ends the output that belongs to a result.
+# Before a step, a worker writes this mark, the step as text and a newline to stderr. A mark without a
+# text ends the output that belongs to one result.
 STEP_MARK = b"\x1e"
 
 Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]
@@ -14,13 +14,14 @@ Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network",
 
 @dataclass(frozen=True)
 class Step:
-    """One native step; two are equal where the second would do what the first did.
+    """One native step; two steps are equal if the second one repeats what the first one did.
 
-    `label` says which network takes it: the setup it is loaded in, the files of kind `files`, or the
-    project's function of kind `setup`; of kind `worker`, and of `vulkan` there, the worker's name.
-    `layer` is the layer's number, `name` its name, or the blob's of kind `compare`. `feed`: the 16-bit
-    format that the layer's inputs are rounded to. `own`: they are values that the network itself made.
-    `patched`: the network is a patched copy, so that many networks share this step's text.
+    `label` says which network runs it: the setup it is loaded in; for kind `files` the files; for
+    `setup` the project's function; for `worker`, and for `vulkan` on a worker, the worker's name.
+    `layer` is the layer's number; `name` is its name or, for kind `compare`, the blob's. `feed`: the
+    16-bit format to which the layer's inputs are rounded. `own`: these inputs are values that the
+    network itself computed. `patched`: the network is a patched copy, so that many networks share this
+    step's text.
     """
 
     kind: Kind
@@ -49,37 +50,37 @@ class Step:
         return f"layer {self.layer} {self._what()}"
 
     def _what(self) -> str:
-        """What a step of kind `layer` runs, and on what."""
+        """What a step of kind `layer` runs, and on which inputs."""
         inputs = f", {self.feed} inputs" if self.feed else ""
         return f"{self.name} on {self.label}{inputs}{', its own inputs' if self.own else ''}"
 
     @property
     def in_words(self) -> str:
-        """What is done, with its verb: `run layer 3 conv on cpu fp32`."""
+        """The step with its verb, as in `run layer 3 conv on cpu fp32`."""
         return f"run {self}" if self.kind in ("layer", "network") else str(self)
 
     def progress(self, layers: int) -> str:
-        """The step as a line of progress shows it, in a network of `layers` layers."""
+        """The step as a progress line shows it, for a network of `layers` layers."""
         if self.kind != "layer" or self.layer is None:
             return str(self)
         return f"layer {self.layer + 1} of {layers}, {self._what()}"
 
     @property
     def loads(self) -> bool:
-        """Whether a network is being made ready, rather than run."""
+        """Whether the step prepares a network rather than running it."""
         return self.kind in ("setup", "files", "load")
 
     @property
     def runs(self) -> bool:
-        """Whether a network that is ready is run, or what it gave is compared."""
+        """Whether the step runs a loaded network or compares its values."""
         return self.kind in ("layer", "network", "compare")
 
     @property
     def of_files(self) -> bool:
-        """Whether a failure concerns every network of these files, and not one setup alone."""
+        """Whether a failure concerns every network of these files and not just one setup."""
         return self.kind in ("setup", "files")
 
     @property
     def ends_alike(self) -> bool:
-        """Whether the step ends the same way for every sample, because no value has entered it yet."""
+        """Whether the step ends the same way for every sample, because no sample's value enters it."""
         return self.kind in ("vulkan", "load") and not self.patched

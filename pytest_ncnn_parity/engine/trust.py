@@ -1,6 +1,7 @@
-"""Finds the layers of the reference whose results cannot be believed. Pure.
+"""Finds the layers of the reference whose results cannot be trusted. Pure.
 
-A CPU kernel may read memory that nobody wrote, or compute an element otherwise among many than alone.
+A CPU kernel may read memory that nobody wrote, or compute an element among many differently from the
+same element alone.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ Fingerprint = dict[str, tuple[str, bool]]  # see `worker.fingerprint`
 
 @dataclass(frozen=True)
 class Doubt:
-    """The number of a layer that is not believed; `uneven`: single elements disagree with it."""
+    """The number of a layer that is not trusted; `uneven`: single elements disagree with its result."""
 
     layer: int
     uneven: bool = False
 
 
 def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list[Doubt]:
-    """The layers whose outputs depend on fresh memory, though their inputs do not, and uneven ones.
+    """Return the layers whose outputs, but not inputs, depend on fresh memory, and uneven layers.
 
-    `here` and `there` are from processes whose fresh memory holds other bytes.
+    `here` and `there` come from processes whose fresh memory is filled with different bytes.
     """
     changed = {blob for blob in here.keys() & there.keys() if here[blob][0] != there[blob][0]}
     doubts = []
@@ -40,11 +41,11 @@ def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list
 
 
 def depends_on_reference(result: Result) -> bool:
-    """Whether `result` is a failure that the CPU's fp32 values may have caused, or is excused by them.
+    """Whether the CPU's fp32 values may have caused the failure `result`, or excuse its error.
 
-    Of an output that is compared between two networks on Vulkan as well: whether it is right there
-    only the CPU can say. An error that passed as rounding was compared with how far the reference itself
-    moves, and a kernel that reads memory which nobody wrote moves by itself.
+    This includes an output compared between two networks on Vulkan, because only the CPU can say whether
+    it is right. An error that passed as rounding was compared with how far the reference itself moves,
+    and a kernel that reads memory nobody wrote moves by itself.
     """
     if result.outcome == "passed":
         return result.evidence.noise is not None
@@ -55,7 +56,7 @@ def depends_on_reference(result: Result) -> bool:
 
 
 def weighed(case: Case, result: Result, graph: Graph, doubts: Sequence[Doubt]) -> Result:
-    """`result` with the doubtful layer, if any, that the values of `case` depend on: it fails then."""
+    """Return `result`; it fails, naming the layer, if the values of `case` depend on a doubtful one."""
     blobs = [case.output] if case.output is not None else case.layer.outputs if case.layer else ()
     needed = graph.ancestors(blobs)
     culprits = [doubt for doubt in doubts if doubt.layer in needed]

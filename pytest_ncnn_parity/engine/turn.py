@@ -1,4 +1,4 @@
-"""What one of all xdist workers does at a time, and what the others do meanwhile."""
+"""Work that only one xdist worker does at a time, and what the others do meanwhile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ POLL_SECONDS = 0.02
 
 
 class Turn:
-    """A turn that one process has at a time. `path`: a file's name without suffix that all of them see.
+    """A turn that one process takes at a time. `path` is a path without suffix that all of them see.
 
-    `meanwhile` is called while another process has it: it does something useful, or returns False.
+    `meanwhile` is called while another process has the turn: it does something useful, or returns False.
     """
 
     def __init__(self, path: Path, meanwhile: Callable[[], bool]) -> None:
@@ -23,7 +23,7 @@ class Turn:
         self._meanwhile = meanwhile
 
     def use(self, work: Callable[[], None]) -> bool:
-        """Do `work`, unless another process has the turn; whether it was done."""
+        """Call `work` unless another process has the turn; return whether it was called."""
         try:
             self._lock.acquire(timeout=0)
         except self._busy:
@@ -35,6 +35,6 @@ class Turn:
         return True
 
     def wait(self) -> None:
-        """Let some time pass, for something useful if there is anything."""
+        """Let some time pass, doing something useful if there is anything."""
         if not self._meanwhile():
             time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The workers that are declared on the command line or in the ini: where networks can run but here."""
+"""Declared workers: other places where networks can run, from the command line or the ini."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
 from pytest_ncnn_parity.compare.comparisons import WORKER_NAME
 
 EXAMPLE = "python=/path/to/python"
-EMULATED_PATIENCE = 10.0  # under emulation a step may take so many times longer
+EMULATED_PATIENCE = 10.0  # how many times longer a step may take under emulation
 
 _KINDS = ("python", "command", "ssh", "adb")
 _REMOTE = ("ssh", "adb")  # these name a machine, and may be combined with python=
@@ -21,12 +21,12 @@ MOST_THREADS = 1024
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker: `kind` says how it is reached, `command` starts Python there.
+    """A declared worker: `kind` says how it is reached, and `command` starts Python there.
 
-    `target` is the host of `ssh`, or the serial number of `adb`. `emulated`: it computes slowly, and its
-    times say nothing. `threads`: what a network may use there; None: this process's share, or the cores
-    of another machine. `timeout` is how long a step may take, in seconds; `memory`: the bytes it may
-    hold, None for no limit, or a share of the memory there.
+    `target` is the host for `ssh`, or the serial number for `adb`. `emulated`: it is slow, and its
+    timings mean nothing. `threads`: how many a network may use there; None means this process's share,
+    or the cores of another machine. `timeout` is how long a step may take, in seconds. `memory` is how
+    much it may hold: bytes, or a share of the machine's memory; None means no limit.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Worker:
 
     @property
     def remote(self) -> bool:
-        """Whether it is another machine."""
+        """Whether it runs on another machine."""
         return self.kind in _REMOTE
 
     def __str__(self) -> str:
@@ -48,14 +48,15 @@ class Worker:
 
 
 class WorkerErrors(ParityErrors):
-    """Declarations that are wrong, a line each."""
+    """Wrong declarations of workers, one per line."""
 
 
 def declared(lines: Iterable[tuple[str, Path]]) -> dict[str, Worker]:
-    """The workers that `lines` declare, by name; WorkerErrors names every line that is wrong.
+    """Return the workers that `lines` declare, by name.
 
-    Each line comes with the folder that relative paths in it start from. Of two declarations of one name
-    the later counts: those of the command line come after those of the ini.
+    Each line comes with the folder to which its relative paths refer. If a name is declared twice, the
+    later line counts; lines of the command line come after those of the ini. Raises WorkerErrors, which
+    names every wrong line.
     """
     workers: dict[str, Worker] = {}
     problems = []
@@ -125,6 +126,6 @@ def _worker(name: str, given: dict[str, str], folder: Path) -> Worker:
 
 
 def _placed(program: str, folder: Path) -> str:
-    """A path from `folder` on; a bare name is looked for as a shell does."""
+    """Resolve a path relative to `folder`; a bare name is left to be searched for on PATH."""
     path = Path(program).expanduser()
     return str(folder / path) if "/" in program else program

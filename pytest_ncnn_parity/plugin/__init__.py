@@ -1,4 +1,4 @@
-"""The entry point of the plugin: options, and the choice of hooks. Every run of pytest imports it."""
+"""The plugin's entry point: its options and the choice of hooks. Every run of pytest imports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_ncnn_parity import options
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.spec import SUFFIX
 
-# a TOML file may hold a number as such; before pytest 9.2 an option has only one type
+# a TOML file may hold a plain number; before pytest 9.2 an option can have only one type
 TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
 RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
 PRINTING = ("init", "schema", "arm64")  # options that print something instead of running cases
@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Print what was asked for, and nothing else, in place of a run."""
+    """If an option asks for something to be printed, print that and run nothing."""
     given = {name: config.getoption(f"ncnn_parity_{name}") for name in PRINTING}
     asked = {name: value for name, value in given.items() if value is not None}
     if not asked:
@@ -106,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(early.close)
     may_be_cached = asked.cache is not None
     if source.gate_typed and not (runs_nothing or may_be_cached or _runs_elsewhere(config)):
-        early.start(asked.memory)  # it wakes up while this process imports the rest
+        early.start(asked.memory)  # it starts up while this process imports the rest
     from pytest_ncnn_parity.plugin.reporting import ReportingHooks
     from pytest_ncnn_parity.plugin.running import RunningHooks
 
@@ -120,12 +120,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _runs_elsewhere(config: pytest.Config) -> bool:
-    """Whether no case runs in this process, or another one of xdist's may run all of them."""
+    """Whether this process runs no case, or other xdist processes may run all of them."""
     return config.getoption("dist", "no") != "no" or hasattr(config, "workerinput")
 
 
 class HintingHooks:
-    """The hooks of a run without the gate that is given specs: how they are run."""
+    """The hooks of a run that is given specs but not the gate: they say how specs are run."""
 
     def __init__(self) -> None:
         self._specs = 0

@@ -1,7 +1,7 @@
-"""What pytest's terminal lists of our cases: copies of its reports, in its lists for that time alone.
+"""What pytest's terminal lists about our cases: changed copies of reports, swapped in temporarily.
 
-pytest prints a block for each failure and a line for each skip, whatever was printed before. Reports
-themselves stay as they are, for other plugins read them.
+pytest prints a block for each failure and a line for each skip, whatever was printed before. The reports
+themselves are not changed, because other plugins read them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Reports = list[Any]
 
 
 class Lists:
-    """The lists of failed and skipped tests that pytest's terminal prints from."""
+    """The lists of failed and skipped tests from which pytest's terminal prints."""
 
     def __init__(self, terminal: Any, config: pytest.Config, controller: Controller) -> None:
         self._stats: dict[str, Reports] = terminal.stats
@@ -35,11 +35,11 @@ class Lists:
         self._levels = spec_names.levels(self._fixes)
 
     def restore(self) -> None:
-        """The reports as they are."""
+        """Put the unchanged reports back."""
         self._stats.update(self._whole)
 
     def for_failures(self) -> None:
-        """Each with a heading that names its spec; what is red again has but what differs."""
+        """Give each failure a heading that names its spec, and shorten repeats to what differs."""
         first: dict[object, CaseRecord] = {}
 
         def block(report: Any, case: CaseRecord) -> None:
@@ -59,7 +59,7 @@ class Lists:
         self._replace("failed", block)
 
     def for_short_summary(self) -> None:
-        """Failures whose lines fit, where pytest would cut them; the skips of one reason as one line."""
+        """Fit failures to lines that pytest would cut, and fold the skips of one reason into one."""
         if _cut_by_pytest(self._config):
             self._fit_failures()
         if getattr(self._config.option, "fold_skipped", True):
@@ -105,7 +105,7 @@ class Lists:
 def _copied(
     report: Any, cases: Mapping[str, CaseRecord], change: Callable[[Any, CaseRecord], None]
 ) -> Any:
-    """A changed copy of a report on one of our cases; any other report itself."""
+    """Return a changed copy of a report on one of our cases, and any other report itself."""
     case = cases.get(report.nodeid)
     if case is None or report.when != "call":
         return report
@@ -115,6 +115,6 @@ def _copied(
 
 
 def _cut_by_pytest(config: pytest.Config) -> bool:
-    """Whether pytest fits its short summary to the terminal: not in a log of CI, nor with -vv."""
+    """Whether pytest cuts its short summary to the terminal's width: not in CI logs, nor with -vv."""
     in_ci = any(os.environ.get(name) for name in ("CI", "BUILD_NUMBER"))
     return not in_ci and config.option.verbose < 2

@@ -1,4 +1,4 @@
-"""The hooks of the process that reports: the only process, or the one that controls xdist's workers."""
+"""The hooks of the process that reports: the only process, or the controller of xdist's workers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pytest_ncnn_parity.plugin.printing import Lists
 from pytest_ncnn_parity.spec import SUFFIX
 
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-# it has another name if it was loaded with -p
+# the plugin has a different name if it was loaded with -p
 ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")
 CHOOSE = "keyword markexpr deselect lf stepwise".split()
 
 
 class ReportingHooks:
-    """The hooks of the process that reports: the only one, or the one that has xdist's workers."""
+    """The hooks of the process that reports: the only process, or the controller of xdist's workers."""
 
     def __init__(
         self, config: pytest.Config, asked: options.Options, typed: bool, runs_nothing: bool
     ) -> None:
         self._config = config
         self._runs_nothing = runs_nothing
-        # a run that excludes the cases by their marker wants no gate
+        # a run that excludes the cases by their marker does not ask for the gate
         self._typed = typed and MARKER not in config.getoption("markexpr", "")
         self._controller = Controller(asked, config.rootpath, pytest.__version__)
         self._share: tempfile.TemporaryDirectory[str] | None = None
@@ -46,7 +46,10 @@ class ReportingHooks:
         self._start()
 
     def _start(self) -> None:
-        """Write the reports for the first time; where the ini alone wants them, once cases will run."""
+        """Write the first reports: at once if the gate was typed, otherwise before cases run.
+
+        Raises pytest.UsageError if a report cannot be written.
+        """
         concerned = self._begun and self._controller.concerned
         if concerned or (self._typed and not self._runs_nothing):
             problems = self._controller.start()
@@ -55,7 +58,7 @@ class ReportingHooks:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Give every xdist worker one folder in which they share results."""
+        """Give all xdist workers one folder in which they share results."""
         if self._share is None:
             self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True)
             self._config.add_cleanup(self._share.cleanup)
@@ -82,7 +85,7 @@ class ReportingHooks:
         self._controller.take(report)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        # Ctrl-C has no text; the reasons of pytest and of xdist are subclasses that have one
+        # Ctrl-C has no text; pytest and xdist stop with subclasses that have one
         self._controller.stop(str(excinfo.value) or "interrupted")
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -105,14 +108,14 @@ class ReportingHooks:
 
     @property
     def _chosen(self) -> bool:
-        """Whether tests were chosen one by one, and not by folders."""
+        """Whether tests were chosen one by one and not by folder."""
         called_in = self._config.invocation_params.dir
         files = not all((called_in / place).is_dir() for place in self._config.args)
         return files or any(self._config.getoption(name, None) for name in CHOOSE)
 
     @pytest.hookimpl(specname="pytest_terminal_summary", hookwrapper=True, tryfirst=True)
     def pytest_terminal_summary_around(self, terminalreporter: Any) -> Generator[None, Any, None]:
-        """Around pytest's own summary: what it lists fits, and the last lines are ours."""
+        """Wrap pytest's own summary: its lists are made to fit, and our lines come last."""
         self._lists = Lists(terminalreporter, self._config, self._controller)
         self._lists.for_failures()
         yield
@@ -125,7 +128,7 @@ class ReportingHooks:
 
     @pytest.hookimpl(specname="pytest_terminal_summary", tryfirst=True)
     def pytest_terminal_summary_of_others(self) -> None:
-        """What other plugins read are the reports themselves."""
+        """Restore the reports, so that other plugins read them unchanged."""
         if self._lists is not None:
             self._lists.restore()
 

@@ -61,7 +61,7 @@ class RunningHooks:
 
 
 def _progress(config: pytest.Config) -> Progress | None:
-    """None in a log, with -q, and in xdist's workers."""
+    """The progress line; None in a log, with -q, and in xdist's workers."""
     if config.getoption("verbose", 0) < 0 or not config.pluginmanager.has_plugin("terminalreporter"):
         return None
     terminal = config.get_terminal_writer()
