@@ -1,4 +1,4 @@
-"""A case as the JSON report holds it: plain values, carried by pytest's own report of the case."""
+"""A case as the JSON report holds it: plain values, which pytest's own report of the case carries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OUTCOMES: Mapping[str, Outcome] = {word: word for word in get_args(Outcome)}
 class Carried(TypedDict, total=False):
     """What the report of one case carries to the process that writes the reports.
 
-    All of it is of the case's spec. What holds for the whole spec or run is carried by one of its cases.
+    All of it concerns the case's spec. What holds for the whole spec or run is carried by one case.
     """
 
     case: CaseRecord
@@ -55,9 +55,9 @@ def case_record(
     line: int,
     repro: str | None = None,
 ) -> CaseRecord:
-    """All that a report needs of one case. The outcome is the verdict's own, before pytest's marks.
+    """Return the record of one case. Its outcome is that of the verdict, before pytest's marks apply.
 
-    Names are exact, texts are printable. `line` is the spec's, from 1.
+    Names are exact, texts are printable. `line` is the line in the spec, counted from 1.
     """
     layer, evidence = case.layer, result.evidence
     return {
@@ -113,7 +113,7 @@ def _inside(inside: Inside) -> InsideRecord:
 
 
 def lost(nodeid: str, message: str) -> CaseRecord:
-    """A case of which only its node id is known, for the process that ran it died or raised."""
+    """Return the record of a case of which only the node id is known: its process died or raised."""
     _, sample, comparison, name = (*nodeid.split("::", 3), "", "", "")[:4]
     output = name.removeprefix("output:") if name.startswith("output:") else None
     headline, *notes = printable(message, lines=True).split("\n")
@@ -153,7 +153,7 @@ def lost(nodeid: str, message: str) -> CaseRecord:
 
 
 def place_record(place: Place | None) -> PlaceRecord | None:
-    """A place in a spec as the report holds it."""
+    """Return a place in a spec as the report holds it, or None."""
     return None if place is None else {"line": place.line, "column": place.column}
 
 
@@ -186,7 +186,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
 
 
 def properties(case: CaseRecord) -> list[tuple[str, str | float]]:
-    """The JUnit properties of a case: plain str and float."""
+    """Return the JUnit properties of a case, which are plain str and float."""
     texts = {
         "sample": case["sample"],
         "comparison": case["comparison"],

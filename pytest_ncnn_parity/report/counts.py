@@ -13,7 +13,7 @@ from pytest_ncnn_parity.spec import SUFFIX
 
 
 class Counts(TypedDict):
-    """Cases by how they ended; `known` are those that failed as the spec expects, skips to pytest."""
+    """The number of cases by outcome; `known` counts those that failed as the spec expects."""
 
     passed: int
     failed: int
@@ -22,7 +22,7 @@ class Counts(TypedDict):
 
 
 def counted(cases: Iterable[CaseRecord]) -> Counts:
-    """How many cases passed, failed, are known failures, and were skipped."""
+    """Return how many cases passed, failed, are known failures, and were skipped."""
     counts: Counts = {"passed": 0, "failed": 0, "known": 0, "skipped": 0}
     for case in cases:
         if case["known"]:
@@ -33,12 +33,12 @@ def counted(cases: Iterable[CaseRecord]) -> Counts:
 
 
 def compared(case: CaseRecord) -> bool:
-    """Whether anything was compared: a known failure is a skip to pytest, and was."""
+    """Return whether the case was compared, as a known failure was, though pytest calls it skipped."""
     return case["outcome"] != "skipped" or case["known"]
 
 
 def from_cache(cases: Sequence[CaseRecord]) -> str:
-    """How many of the verdicts a former run has kept, and of when the oldest is; empty where none is."""
+    """Return how many verdicts come from an earlier run, and when the oldest was made, or ""."""
     judged = sorted(when for case in cases if (when := case.get("cached")) is not None)
     if not judged:
         return ""
@@ -48,22 +48,22 @@ def from_cache(cases: Sequence[CaseRecord]) -> str:
 
 
 def uncompared(document: Report) -> Iterator[tuple[str, str]]:
-    """Each spec in which nothing was compared, and why: its commonest reason."""
+    """Yield each spec in which nothing was compared, and the most common reason."""
     for model in document["models"]:
         if not any(map(compared, model["cases"])):
             yield model["spec"], commonest_reason(model["cases"])
 
 
 def commonest_reason(skipped: Sequence[CaseRecord]) -> str:
-    """The commonest reason of skipped cases."""
+    """Return the most common reason of skipped cases."""
     ((reason, count),) = Counter(case["message"] for case in skipped).most_common(1)
     return reason if count == len(skipped) else f"{reason} ({count} of {len(skipped)} cases)"
 
 
 def idle(document: Report) -> Iterator[tuple[str, list[str], int]]:
-    """Why comparisons ran in no model: a reason, the comparisons, and how many cases they have.
+    """Yield reasons why comparisons ran in no model, with the comparisons and their number of cases.
 
-    Of comparisons whose cases were all skipped for one reason: it is the machine that lacks something.
+    These are comparisons whose cases were all skipped for the same reason: the machine lacks something.
     """
     by_name: dict[str, list[CaseRecord]] = {}
     for model in document["models"]:
@@ -79,7 +79,7 @@ def idle(document: Report) -> Iterator[tuple[str, list[str], int]]:
 
 
 def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> str:
-    """What to say of a run that compared nothing at all; empty where something was, or was not `wanted`.
+    """Return the message for a run that compared nothing; empty if it did, or it is not `wanted`.
 
     `places`: the paths in which specs were looked for.
     """

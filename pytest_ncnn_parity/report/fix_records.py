@@ -1,4 +1,4 @@
-"""A fix, and what is said of masks, as the JSON report holds them."""
+"""Fixes, and notices about masks, as the JSON report holds them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTICES: Mapping[str, NoticeKind] = {word: word for word in get_args(NoticeKind)
 
 
 def fix_record(fix: Fix) -> FixRecord:
-    """A fix as the report holds it: without the patched .param, for the patch says the same."""
+    """Return a fix as the report holds it, without the patched .param, which the patch replaces."""
     return {
         "comparison": fix.comparison,
         "masks": dict(fix.masks),
@@ -92,7 +92,7 @@ def _alternative(alternative: Alternative) -> AlternativeRecord:
 
 
 def mask_notice(notice: Notice) -> MaskNotice:
-    """A notice about a mask, as the report holds it."""
+    """Return a notice about a mask as the report holds it."""
     return {
         "layer": notice.layer,
         "mask": notice.mask,

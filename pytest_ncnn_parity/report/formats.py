@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # options must be known before anything heavy may be imported
 class Format:
     """A kind of report file, asked for with `--ncnn-parity-NAME=FILE`.
 
-    `module`, below this folder, has the `render` that makes the file's text of a document. It may import
-    the packages of `needs`, which the extra of the same name installs.
+    `module`, below this folder, has the function `render`, which returns the file's text for a document.
+    It may import the packages in `needs`, which the extra of the same name installs.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Format:
 
     @property
     def render(self) -> Callable[[Report], str]:
-        """Document -> text. What it needs is imported now."""
+        """Import the module, and return its function from a document to the text of the file."""
         render: Callable[[Report], str] = import_module(f"{__package__}.{self.module}").render
         return render
 

@@ -17,13 +17,13 @@ RANGE = "fp16-range"
 
 
 def devices(document: Report) -> list[DeviceRecord]:
-    """The Vulkan devices that cases ran on; ncnn lists all there are."""
+    """Return the Vulkan devices that cases ran on, out of all that ncnn lists."""
     used = {case["device"] for model in document["models"] for case in model["cases"]}
     return [device for device in document["environment"]["devices"] if device["name"] in used]
 
 
 def where(document: Report) -> list[str]:
-    """The ncnn versions that ran and what they ran on, this machine's first."""
+    """Return each ncnn version that ran and what it ran on, that of this machine first."""
     environment = document["environment"]
     workers = environment.get("workers", {})
     on_vulkan = devices(document) or any(worker["devices"] for worker in workers.values())
@@ -35,12 +35,12 @@ def where(document: Report) -> list[str]:
 
 
 def name(case: CaseRecord) -> str:
-    """What the case is about: a layer, or an output."""
+    """Return the name of the layer or the output that the case is about."""
     return str(case["layer"]) if case["output"] is None else f"output {case['output']}"
 
 
 def share(case: CaseRecord) -> str:
-    """Error and tolerance of a case that was compared; empty where it was not."""
+    """Return the error and the tolerance of a case, or an empty string if it was not compared."""
     metrics, tolerance = case["metrics"], case["tolerance"]
     if metrics is None or tolerance is None:
         return ""
@@ -63,7 +63,7 @@ def _allowed(tolerance: ToleranceRecord) -> str:
 
 
 def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
-    """Those that passed, the one that used most of its tolerance first."""
+    """Return the cases that passed, the one that used most of its tolerance first."""
     passed = [
         (float(case["metrics"]["used"]), case)
         for case in cases
@@ -73,7 +73,7 @@ def worst(cases: Sequence[CaseRecord]) -> list[CaseRecord]:
 
 
 def headroom(cases: Sequence[CaseRecord]) -> str:
-    """How far the largest value that fp16 is to hold is from its end; empty where none was seen."""
+    """Return how far the largest value in fp16 is from fp16's limit; empty if there is none."""
     held = [
         case
         for case in cases
@@ -97,7 +97,7 @@ def headroom(cases: Sequence[CaseRecord]) -> str:
 
 
 def _reached(case: CaseRecord) -> Iterator[tuple[float, str]]:
-    """What is to be held in fp16 of the layer's values, and inside of it, in words as well."""
+    """Yield the largest values that fp16 must hold, in and inside the layer, each also in words."""
     if case["metrics"] is not None:
         value = float(case["metrics"]["reference_absmax"])
         yield value, f"{case['layer']} reaches {value:.9g}"

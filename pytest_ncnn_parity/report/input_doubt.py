@@ -1,4 +1,4 @@
-"""Says, where a network is red on random inputs alone, that they may be at fault, and what to feed."""
+"""Says that random inputs may be at fault if a network is red on these alone, and what to feed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PICTURES = {1: "{image: picture.png, color: gray}", 3: "{image: picture.png}"}
 
 
 def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
-    """The samples that are fed with random numbers alone: the shape of each input by its blob."""
+    """Return the samples fed only with random numbers, with the shape of each input by blob."""
     shapes: dict[str, dict[str, list[int]]] = {}
     for sample, blobs in plan.spec.inputs.items():
         drawn = {
@@ -45,7 +45,7 @@ def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
 
 
 def smooth(plan: Plan) -> list[str]:
-    """Those of them that are like pictures already, though of nothing."""
+    """Return those of them whose random inputs are already smooth, like pictures of nothing."""
     return [
         sample
         for sample in noise(plan)
@@ -57,7 +57,7 @@ def smooth(plan: Plan) -> list[str]:
 
 
 def of_case(plan: Plan, sample: str, cause: str) -> str:
-    """The doubt in a line of one red case, or nothing; how other samples end it does not know yet."""
+    """Return the doubt as a line for one red case, before other samples are judged, or ""."""
     random = noise(plan)
     if cause not in BY_VALUES or sample not in random:
         return ""
@@ -68,7 +68,7 @@ def of_case(plan: Plan, sample: str, cause: str) -> str:
 
 
 def lines(network: NetworkRecord, cases: Collection[CaseRecord]) -> list[str]:
-    """The doubt, to be printed before the failures; nothing if real inputs are red as well."""
+    """Return the lines of the doubt, to print before the failures; none if real inputs are red too."""
     noise = network.get("noise", {})
     red = [case for case in cases if case["outcome"] == "failed"]
     doubtful = [case for case in red if case["cause"] in BY_VALUES]
@@ -109,7 +109,7 @@ def _sample(name: str, sources: Iterable[tuple[str, str]]) -> str:
 
 
 def _blown_up(red: Collection[CaseRecord]) -> str:
-    """The largest value that random inputs led to, if it is beyond the range of fp16."""
+    """Return a remark on the largest value that random inputs led to, if it is beyond fp16's range."""
     measured = [case["metrics"] for case in red if case["metrics"] is not None]
     largest = max((float(metrics["reference_absmax"]) for metrics in measured), default=0.0)
     return f" (values reach {largest:.3g})" if largest > FP16_MAX else ""

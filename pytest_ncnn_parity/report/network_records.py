@@ -16,9 +16,9 @@ from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerReco
 
 
 def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, list[str]]:
-    """The files of a spec by their hashes, and the network under test: what baselines compare.
+    """Return the record of the network under test and of the spec's files, which baselines compare.
 
-    With it a note for each file that cannot be read any more.
+    The second value has a note for each file that can no longer be read.
     """
     files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
     for other in plan.others:
@@ -54,7 +54,7 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
 
 
 def _with_hashes(plan: Plan, comparison: Comparison, hashes: Mapping[Path, str]) -> ComparisonRecord:
-    """The record of a comparison, with the hashes of the files that its candidate runs, if others."""
+    """Return the record of a comparison, with the hashes of other files that its candidate runs."""
     record, files = comparison_record(comparison), comparison.other_files
     if files is not None:
         paths = plan.spec.beside(files)
@@ -63,7 +63,7 @@ def _with_hashes(plan: Plan, comparison: Comparison, hashes: Mapping[Path, str])
 
 
 def comparison_record(comparison: Comparison) -> ComparisonRecord:
-    """A comparison of the spec, or the one with recorded outputs."""
+    """Return the record of a comparison of the spec, or of that with recorded outputs."""
     return {
         "name": comparison.name,
         "reference": comparison.reference_name,
@@ -73,7 +73,7 @@ def comparison_record(comparison: Comparison) -> ComparisonRecord:
 
 
 def layer_record(layer: Layer, selected: bool) -> LayerRecord:
-    """A layer of the network under test; `params` are those of its line but the mask."""
+    """Return the record of a layer; its `params` are those of its line except for the mask."""
     return {
         "name": layer.name,
         "type": layer.type,
@@ -91,9 +91,9 @@ def worker_environment(
     devices: Sequence[Mapping[str, str]],
     declared: Mapping[str, Mapping[str, str]],
 ) -> WorkerEnvironment:
-    """What a worker reported about itself, as far as it did, and the devices as ncnn names them.
+    """Return what a worker has reported about itself so far, with the devices as ncnn names them.
 
-    `declared`: the same of the declared workers that were started.
+    `declared`: the same for the declared workers that were started.
     """
     return {
         "ncnn": versions.get("ncnn"),

@@ -14,14 +14,14 @@ GIT_SECONDS = 5.0
 
 
 def host() -> str | None:
-    """The machine's name in the network, where it has one."""
+    """Return the machine's host name, or None if it has none."""
     return platform.node() or None
 
 
 def commit(project: Path, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The commit that is checked out in `project`, as the CI service or git names it, if one does.
+    """Return the commit checked out in `project`, from the CI service or git, or None if unknown.
 
-    With `+` behind it where a tracked file has changed since.
+    A `+` follows it if a tracked file has changed since.
     """
     for name in COMMIT_VARIABLES:
         if environment.get(name):
@@ -34,7 +34,7 @@ def commit(project: Path, environment: Mapping[str, str] = os.environ) -> str | 
 
 
 def _git(project: Path, *words: str) -> str:
-    """The output of a git command; empty if git fails, hangs or is not installed."""
+    """Return the output of a git command, which is empty if git fails, hangs or is not installed."""
     git = shutil.which("git")
     if git is None:
         return ""

@@ -1,4 +1,4 @@
-"""Collects what the reports of the cases carried into the document that every report is made of."""
+"""Collects what the reports of the cases carry into the document that all reports are made from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(
     host: str | None = None,
     commit: str | None = None,
 ) -> Environment:
-    """What is known before a worker has said anything: `versions` of plugin and pytest, and options."""
+    """Return what is known before a worker reports: `versions` of plugin and pytest, and options."""
     return {
         "ncnn": None,
         "numpy": None,
@@ -47,13 +47,13 @@ def environment(
 
 
 def no_baseline() -> SinceBaseline:
-    """The record of a run that was compared with no baseline."""
+    """Return the record for a run that was not compared with a baseline."""
     return {"regressions": [], "baseline": None}
 
 
 @dataclass
 class _OfSpec:
-    """What was reported about one spec: each thing once, in the order of arrival."""
+    """What was reported about one spec, without duplicates, in the order of arrival."""
 
     network: NetworkRecord | None = None
     cases: dict[str, CaseRecord] = field(default_factory=dict)  # by node id
@@ -64,7 +64,7 @@ class _OfSpec:
 
 @dataclass
 class RunReport:
-    """The report as far as the run has come. `since`: what became worse since a baseline."""
+    """The report of the run so far. `since`: what has become worse since a baseline."""
 
     environment: Environment
     state: RunState = field(default_factory=RunState)
@@ -73,9 +73,9 @@ class RunReport:
     _specs: dict[str, _OfSpec] = field(default_factory=dict)
 
     def take(self, carried: Carried) -> bool:
-        """Take one case's verdict and what came with it; whether its spec is finished by it.
+        """Take one case's verdict and what came with it; return whether that finishes its spec.
 
-        Of two verdicts, as when every xdist worker runs all, the red one counts.
+        Of two verdicts, as when every xdist worker runs all cases, the red one counts.
         """
         case = carried["case"]
         nodeid = case["nodeid"]
@@ -86,7 +86,7 @@ class RunReport:
         return self.state.judged(nodeid)
 
     def learn(self, nodeid: str, carried: Carried) -> _OfSpec:
-        """Take what came with a case beside its verdict."""
+        """Take what came with a case besides its verdict, and return the record of its spec."""
         spec = self._specs.setdefault(nodeid.partition("::")[0], _OfSpec())
         spec.network = carried.get("network", spec.network)
         spec.fixes |= {fix["comparison"]: fix for fix in carried.get("fixes", ())}
@@ -107,12 +107,12 @@ class RunReport:
         known["devices"] = _merged(known["devices"], worker["devices"])
 
     def error(self, spec: str, message: str, place: PlaceRecord | None) -> None:
-        """Take a spec that could not be collected, and where in it the first error is."""
+        """Note that a spec could not be collected; `place` is where in it the first error is."""
         text = printable(message, lines=True)
         self.errors.append({"spec": spec, "message": text, "place": place})
 
     def document(self) -> Report:
-        """The JSON report, and what every other report is made of."""
+        """Return the JSON report, from which every other report is made."""
         return {
             "schema": SCHEMA,
             **self.state.record(),
@@ -124,7 +124,7 @@ class RunReport:
 
 
 def _merged(known: Sequence[DeviceRecord], more: Sequence[DeviceRecord]) -> list[DeviceRecord]:
-    """Each device once, with its driver as soon as that is known."""
+    """Return each device once, with its driver as soon as that is known."""
     devices: dict[tuple[str, str, str], DeviceRecord] = {}
     for one in (*known, *more):
         key = one["index"], one["name"], one["fp16"]
@@ -150,7 +150,7 @@ def _model(name: str, spec: _OfSpec) -> ModelRecord:
 
 
 def _unknown(spec: str) -> NetworkRecord:
-    """A network of which nothing is known: each process that ran a case of it died."""
+    """Return the record of an unknown network: each process that ran one of its cases died."""
     return {
         "spec": spec,
         "param": None,
@@ -168,7 +168,7 @@ def _unknown(spec: str) -> NetworkRecord:
 
 
 def _with_types(cases: Collection[CaseRecord], network: NetworkRecord) -> list[CaseRecord]:
-    """The cases; those of which only the node id was known get their layer's type."""
+    """Return the cases; those of which only the node id was known get their layer's type."""
     untyped = any(case["type"] is None and case["layer"] is not None for case in cases)
     types = {layer["name"]: layer["type"] for layer in network["layers"]} if untyped else {}
     return [

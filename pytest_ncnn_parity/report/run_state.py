@@ -14,14 +14,14 @@ RUNNING = "this was written during the run: if the run is over, it was killed or
 
 
 def spec_of(nodeid: str) -> str | None:
-    """The spec a case's node id begins with; None: the case is not one of ours."""
+    """Return the spec with which a case's node id begins, or None if it is not this plugin's case."""
     spec, colons, _ = nodeid.partition("::")
     return spec if colons and spec.endswith(SUFFIX) else None
 
 
 @dataclass
 class RunState:
-    """Counts by node id; `stopped` is why not every selected case got a verdict, as far as known."""
+    """Counts cases by node id; `stopped` is why not all got a verdict, as far as that is known."""
 
     stopped: str | None = None
     ended: bool = False
@@ -31,14 +31,14 @@ class RunState:
     _judged: set[str] = field(default_factory=set)
 
     def select(self, nodeids: Iterable[str]) -> None:
-        """Take note of the cases that are going to run."""
+        """Note the cases that are going to run."""
         for nodeid in nodeids:
             spec = spec_of(nodeid)
             if spec is not None and nodeid not in self._judged:
                 self._waiting.setdefault(spec, set()).add(nodeid)
 
     def judged(self, nodeid: str) -> bool:
-        """Take note of a verdict; whether it was the last its spec waited for."""
+        """Note a verdict, and return whether it was the last one of its spec."""
         self._judged.add(nodeid)
         waiting = self._waiting.get(spec_of(nodeid) or "", set())
         last = waiting == {nodeid}
@@ -46,11 +46,11 @@ class RunState:
         return last
 
     def stop(self, why: str) -> None:
-        """The run is cut short; the first reason is the one."""
+        """Note that the run is cut short; the first reason counts."""
         self.stopped = self.stopped or why
 
     def end(self) -> None:
-        """Nothing more will be judged."""
+        """Note that no further case will be judged."""
         self.ended = True
         left = self.selected - len(self._judged)
         if not left:
@@ -60,11 +60,11 @@ class RunState:
 
     @property
     def selected(self) -> int:
-        """How many cases are to get a verdict, or have one."""
+        """The number of cases that have or await a verdict."""
         return len(self._judged) + sum(map(len, self._waiting.values()))
 
     def record(self) -> RunRecord:
-        """As the JSON report holds it. `not_reached` are the specs of which no case was judged."""
+        """Return the state as the JSON report holds it; `not_reached`: specs without a judged case."""
         reached = {spec_of(nodeid) for nodeid in self._judged}
         return {
             "started": self.started,

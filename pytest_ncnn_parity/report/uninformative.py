@@ -11,7 +11,7 @@ ADVICE = "so its agreement says little: feed an input for which it holds somethi
 
 
 def notes(cases: Collection[CaseRecord]) -> list[str]:
-    """A line for each such output: no detection, one value throughout, or the same in all samples."""
+    """Return a line for each such output: no detection, one value, or the same in all samples."""
     passed: dict[str, list[CaseRecord]] = {}
     for case in cases:
         if case["output"] is not None and case["outcome"] == "passed" and case["metrics"]:
@@ -20,7 +20,7 @@ def notes(cases: Collection[CaseRecord]) -> list[str]:
 
 
 def _lines(output: str, cases: Collection[CaseRecord]) -> Iterator[str]:
-    """Of one output in one or several comparisons, which see the same references."""
+    """Yield the lines about one output in comparisons that have the same reference values."""
     samples = list(dict.fromkeys(case["sample"] for case in cases))
     holds: dict[str, list[str]] = {}
     for case in cases:
@@ -38,7 +38,7 @@ def _lines(output: str, cases: Collection[CaseRecord]) -> Iterator[str]:
 
 
 def _what(metrics: MetricsRecord | None) -> str:
-    """What an output holds, if that is nothing or one value; a single number may be anything but 0."""
+    """Return what an output holds if it is nothing or one value; a single float only if it is 0."""
     assert metrics is not None
     if not metrics["total"]:
         return "lists no detection"
@@ -49,9 +49,9 @@ def _what(metrics: MetricsRecord | None) -> str:
 
 
 def _are_alike(cases: Collection[CaseRecord]) -> bool:
-    """Whether an output that depends on what is fed has the same bits in each sample of a comparison.
+    """Return whether an output that depends on its input has the same bits in all samples.
 
-    Not if it holds integers: two pictures may well be of the same class.
+    Integers do not count: two pictures may well be of the same class.
     """
     digests: dict[str, list[str]] = {}
     for case in cases:

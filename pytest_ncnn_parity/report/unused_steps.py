@@ -16,7 +16,7 @@ MOST_NAMED = 3
 
 
 def notes(cases: Collection[CaseRecord]) -> list[str]:
-    """A line for each comparison in which some layers use few steps in every sample."""
+    """Return a line for each comparison in which some layers use few steps in every sample."""
     used: dict[str, dict[str, float]] = {}
     for case in cases:
         steps = None if case["metrics"] is None else case["metrics"].get("input_steps")

@@ -1,6 +1,6 @@
 """The report files: written when a run starts, when a spec is finished, and at the end.
 
-So a run that is killed leaves a report of what it did, and none of an earlier run is taken for its own.
+So a run that is killed leaves a report of what it did, and no earlier report is mistaken for its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GRACE_SECONDS = 10.0
 
 @dataclass
 class Target:
-    """One report: the option that asked for it, its place, what makes its text, and what that cost."""
+    """One report file: the option that asks for it, its path, its renderer, and the time spent on it."""
 
     flag: str
     path: Path
@@ -32,12 +32,12 @@ class Target:
     last: float = 0.0
 
     def write(self, document: Report) -> None:
-        """Raises OSError where the place cannot be written."""
+        """Write the report. Raises OSError if that is not possible."""
         write_files.write(self.render(document), self.path, "backslashreplace")
 
 
 def targets(paths: Mapping[str, Path]) -> list[Target]:
-    """The reports that were asked for: where each format is to be written."""
+    """Return the reports that were asked for, given the path for each format."""
     return [Target(one.flag, paths[name], one.render) for name, one in FORMATS.items() if name in paths]
 
 
@@ -52,16 +52,16 @@ class ReportFiles:
         self._start = self.clock()
 
     def write(self, make: Callable[[], Report]) -> list[str]:
-        """Write every report, at a run's start or end; what could not be written, in words."""
+        """Write every report, at a run's start or end; return messages about those that failed."""
         problems = self._write(self.targets, make)
         for target in self.targets:  # what is done only once, such as imports, is not counted
             target.spent = target.last = 0.0
         return problems
 
     def checkpoint(self, make: Callable[[], Report]) -> None:
-        """Write every report, but those of which all this writing has come to cost too much.
+        """Write every report, except those whose writing has taken too large a share of the run.
 
-        What cannot be written now is reported at the end, should it still be so.
+        What cannot be written now is reported at the end, if it still cannot be written then.
         """
         allowed = GRACE_SECONDS + SHARE * (self.clock() - self._start)
         self._write([one for one in self.targets if one.spent + one.last <= allowed], make)

@@ -1,1 +1,1 @@
-"""The worker process, the only part that imports ncnn. It is started by a command."""
+"""The worker: a process of its own, started by a command, and the only part that imports ncnn."""

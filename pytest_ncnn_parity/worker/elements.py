@@ -1,8 +1,9 @@
-"""Finds operators that compute an element otherwise among many than alone, which is a fault of theirs.
+"""Finds operators whose result for an element depends on how many others are computed with it: a bug.
 
-ncnn's kernels for a CPU compute four elements or more at a time by approximations of their own, and what
-is left over by the C library. pow(x, y) as exp(y * log(x)) is 2.4e38 where x is 0 or negative
-(src/layer/x86/sse_mathfun.h, avx_mathfun.h); of three elements each is right.
+ncnn's CPU kernels compute four or more elements at a time with their own approximations, and the
+remaining elements with the C library. For example, pow(x, y) computed as exp(y * log(x)) gives 2.4e38
+where x is 0 or negative (src/layer/x86/sse_mathfun.h, avx_mathfun.h), but a blob of only three elements
+is computed correctly.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ ELEMENTWISE = frozenset(
     "AbsVal BNLL BinaryOp CELU ELU Erf Exp GELU HardSigmoid HardSwish Log Mish Power SELU Sigmoid "
     "Softplus Swish TanH UnaryOp".split()
 )
-AT_ONCE = 3  # elements; kernels take four and more at a time
-OFF = 0.1  # of the largest output: approximations are off by far less
-NEAR_END = 1e37  # where exp is clipped, or inf, as kernels choose
+AT_ONCE = 3  # elements per run: the approximating kernels need at least four
+OFF = 0.1  # as a share of the largest output; approximations deviate by far less
+NEAR_END = 1e37  # from here on kernels differ in whether exp is clipped or gives inf
 
 
 def are_uneven(layer: Layer, inputs: Made, outputs: Made, run: Callable[[Layer, Made], Made]) -> bool:
-    """Whether some `outputs` of elementwise `layer` are far from what it gives for their inputs alone.
+    """Return whether elements of `outputs` are far from what `layer` gives for a few elements alone.
 
-    `run` runs the layer on other values. A layer that is not elementwise is not uneven.
+    `run` runs the layer on other inputs. False if the layer is not elementwise, if a value is not
+    fp32, or if there are too few elements to compare.
     """
     if layer.type not in ELEMENTWISE or len(layer.outputs) != 1:
         return False
@@ -44,7 +46,7 @@ def are_uneven(layer: Layer, inputs: Made, outputs: Made, run: Callable[[Layer, 
 
 
 def _places(values: list[Blob], whole: Blob) -> Iterator[np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Flat indices of elements at which a function may break: extremes, and what is nearest to 0."""
+    """Yield flat indices of elements at which a function may break: extremes and those nearest to 0."""
     extremes = {
         int(pick(value.array.reshape(-1)))
         for value in (*values, whole)
@@ -77,5 +79,5 @@ def _is_off(
     finite = np.abs(whole.array[np.isfinite(whole.array)])
     with np.errstate(all="ignore"):
         at_the_end = (np.abs(alone) >= NEAR_END) & (np.sign(alone) == np.sign(among))
-        far = ~(np.abs(alone - among) <= OFF * finite.max(initial=0.0))  # nan among them is far
+        far = ~(np.abs(alone - among) <= OFF * finite.max(initial=0.0))  # a NaN counts as far
     return bool((np.isfinite(alone) & ~at_the_end & far).any())

@@ -1,4 +1,4 @@
-"""The exceptions that end a case or a step: skipped, unavailable, failed."""
+"""The exceptions that end a case or a step: `Skip`, `Unavailable` and `StepFailed`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pytest_ncnn_parity.engine.steps import Step
 
 
 class Skip(Exception):
-    """The case would test nothing; the text says why."""
+    """Raised if a case would test nothing; the message says why."""
 
     def __init__(self, reason: str, evidence: Evidence | None = None) -> None:
         super().__init__(reason)
@@ -15,10 +15,10 @@ class Skip(Exception):
 
 
 class Unavailable(Exception):
-    """A setup this machine cannot give. `no_vulkan`: for want of the Vulkan device.
+    """Raised if a setup cannot be had on this machine.
 
-    `no_worker`: for want of a declaration. `lasting`: no driver or device could change it, but another
-    ncnn or another processor.
+    `no_vulkan`: because the Vulkan device is missing. `no_worker`: because a worker is not declared.
+    `lasting`: no other driver or device would help, only another ncnn or another processor.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Unavailable(Exception):
 
 
 class StepFailed(Exception):
-    """A native step that gave no result: ncnn refused it, or it ended a former worker."""
+    """Raised if a native step gave no result: it failed now, or it ended an earlier worker process."""
 
     def __init__(self, step: Step, death: Death) -> None:
         super().__init__(str(step))
@@ -40,5 +40,5 @@ class StepFailed(Exception):
 
 
 def failed(step: Step, kind: str, detail: str) -> StepFailed:
-    """The failure of `step`, to be raised; `evidence.Death` documents `kind`."""
+    """Return the failure of `step`, to be raised. `evidence.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))

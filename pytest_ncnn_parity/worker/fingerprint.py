@@ -1,4 +1,4 @@
-"""Digests of the reference's values, for comparison with a process whose fresh memory differs."""
+"""Digests of the trajectory, to be compared with those of a process whose fresh memory differs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
 def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, tuple[str, bool]]:
-    """By blob, a digest of what the trajectory computes, and whether single elements disagree with it.
+    """Return, by blob, the hex digest of its value in the trajectory and whether the layer is uneven.
 
-    It ends where the trajectory cannot be stepped. Operators of the project's own are left out, because
-    ncnn does not answer for them: their outputs have no digest, nor has what lies behind them.
+    `elements.are_uneven` says what uneven means. The digests end at the first layer that the trajectory
+    cannot run. Custom layers are not ncnn's responsibility, so neither their outputs nor the blobs
+    computed from these have a digest.
     """
     trajectory = nets[job.trajectory]
     digests: dict[str, tuple[str, bool]] = {}

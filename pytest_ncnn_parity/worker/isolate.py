@@ -1,4 +1,4 @@
-"""One layer taken out of its network: its line, its weights and the values it is fed, as files."""
+"""Takes one layer out of its network and writes its line, its weights and its inputs to files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: CheckedFiles) -> Isolated:
-    """Write layer.param, layer.bin and the inputs of the job's case to the job's folder.
+    """Write layer.param, layer.bin and the inputs of the job's case (.npy) to the job's folder.
 
-    The inputs hold the trajectory's values, rounded as the case feeds them.
+    The inputs hold the trajectory's values, rounded to the format in which the case feeds them. What
+    goes wrong is not raised but returned as `problem`.
     """
     case = job.case
     assert case is not None
@@ -50,7 +51,7 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
 
 
 def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -> Made:
-    """What the trajectory feeds `layer`; the layer itself is not run: it may kill the worker."""
+    """Return the trajectory's inputs of `layer`, which is not run itself: it may kill the worker."""
     wanted = list(dict.fromkeys(layer.inputs))
     blobs: Made = {}
     for step in walk(graph.running(wanted), blobs, wanted):
@@ -62,9 +63,9 @@ def _inputs(job: Job, graph: Graph, layer: Layer, inputs: Made, nets: JobNets) -
 
 
 def _alone(graph: Graph, layer: Layer) -> str:
-    """A .param of Input layers and `layer`, its line unchanged, with its mask.
+    """Return a .param with Input layers and the unchanged line of `layer`, mask included.
 
-    A shape that the .param states for an input goes with it: kernels are made for it.
+    An input keeps the shape hint that it has in the original .param, because kernels are made for it.
     """
     read = list(dict.fromkeys(layer.inputs))
     lines = [f"Input {blob} 0 1 {blob}{_hint(graph.producer[blob], blob)}" for blob in read]

@@ -1,6 +1,6 @@
-"""Limits that a worker sets itself when it starts: how much memory it may hold, and no core dumps.
+"""Limits that a worker sets for itself when it starts: a limit on its memory, and no core dumps.
 
-What the system has no means for, the parent does instead.
+Where the operating system has no means for a limit, the parent process enforces it instead.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ NO_BLOB = -100  # an empty Mat (src/net.cpp)
 
 
 def take(wanted: int | None) -> dict[str, bool]:
-    """End with the parent, leave no core file, hold no more than `wanted` bytes.
+    """Set the limits: end with the parent, write no core file, hold at most `wanted` bytes (None: any).
 
-    Says which of these the system did not take: `unguarded`, `unlimited`.
+    Returns what the system could not do: `unguarded` if the process does not end with its parent,
+    `unlimited` if its memory is not limited.
     """
     if sys.platform == "win32":
         ctypes.windll.kernel32.SetErrorMode(_NO_ERROR_BOXES)
@@ -41,7 +42,10 @@ def take(wanted: int | None) -> dict[str, bool]:
 
 
 def _end_with_parent() -> bool:
-    """A hung native step reads no end of stdin: Linux ends it with the thread that began it."""
+    """Have Linux kill this process once the thread that started it ends; return whether it will.
+
+    A hung native step would not notice that stdin was closed.
+    """
     try:
         prctl = ctypes.CDLL(None).prctl
     except (AttributeError, OSError, TypeError):
@@ -50,10 +54,13 @@ def _end_with_parent() -> bool:
 
 
 def _limit(wanted: int) -> bool:
-    """Have the system refuse more memory; only Linux counts what was not got by sbrk."""
+    """Limit the memory of this process to `wanted` bytes; return whether the system can.
+
+    Only on Linux does the limit cover memory that was not allocated by sbrk.
+    """
     if resource is None or sys.platform != "linux":
         return False
-    # not RLIMIT_AS, because drivers reserve terabytes of addresses and use hardly any of them
+    # not RLIMIT_AS, because drivers reserve terabytes of address space and use hardly any of it
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -61,7 +68,7 @@ def _limit(wanted: int) -> bool:
 
 
 def held() -> int:
-    """The most bytes this process has held at a time. Linux."""
+    """Return the peak memory of this process in bytes. It is known on Linux only; elsewhere, 0."""
     peak = 0
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
@@ -72,7 +79,7 @@ def held() -> int:
 
 
 def most() -> int | None:
-    """How many bytes the system lets this process hold; None if it sets no limit."""
+    """Return how many bytes the system lets this process hold, or None if there is no limit."""
     if resource is None or sys.platform != "linux":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
@@ -80,21 +87,22 @@ def most() -> int | None:
 
 
 def has_held_less_than_half() -> bool:
-    """Whether this process has never held half of what it may."""
+    """Return whether the peak memory of this process is below half of its limit, or it has no limit."""
     limit = most()
     return limit is None or 2 * held() < limit
 
 
 def at_most_a_quarter(size: int) -> int:
-    """`size` bytes, or a quarter of what this process may hold where that is less."""
+    """Return `size` (bytes), but at most a quarter of this process's memory limit."""
     limit = most()
     return size if limit is None else min(size, limit // 4)
 
 
 def refused(what: str, code: int) -> tuple[str, str]:
-    """The kind and the detail of a death by ncnn's `code` for `what`.
+    """Return the kind and the detail of the death of a step in which ncnn gave `code` for `what`.
 
-    -100 is what it gives for a blob that has no memory, but also for one that has no elements.
+    ncnn gives -100 for a blob without memory, but also for one without elements. Which of them it was
+    is judged by how much memory this process has held.
     """
     limit = most()
     if code != NO_BLOB or limit is None:

@@ -1,7 +1,7 @@
-"""The worker process: reads jobs on stdin, steps networks, streams messages on stdout.
+"""The worker process: reads jobs from stdin, steps through networks, streams messages to stdout.
 
-Needs only ncnn and numpy beside this package. Started by a command and spoken to over its pipes, so
-another interpreter, another ncnn or another machine may stand in for it.
+It needs only ncnn and numpy besides this package. Because it is started by a command and spoken to over
+pipes, it may run under another interpreter, with another ncnn or on another machine.
 """
 
 from __future__ import annotations
@@ -56,16 +56,20 @@ _MARK = STEP_MARK + b"\n"
 
 
 class Server:
-    """Serves jobs one after the other; keeps networks that the next job names as well."""
+    """Serves one job after the other, and keeps the networks that the next job uses as well.
+
+    `out`: where messages are written. `lacks`: what `limits.take` returned.
+    """
 
     def __init__(self, out: TextIO, lacks: Mapping[str, bool]) -> None:
         self._out = out
         self._unsent: list[str] = []
         self._lacks = lacks
-        # how many marks were written to stderr, one after the output that belongs to each result
+        # Each result's output on stderr is followed by a mark. `_marks` counts all marks, `_unset` those
+        # that have not been written yet.
         self._marks = self._unset = 0
         self._dead: Mapping[Step, Death] = {}
-        self._vulkan = self._drivers_sent = False  # whether Vulkan was started, and its drivers reported
+        self._vulkan = self._drivers_sent = False  # Vulkan was started; drivers reported
         listener = Listener(lambda: self.send(beat=True), _hear, self._learn)
         self._pool = Pool(self._enter, listener)
 
@@ -74,7 +78,7 @@ class Server:
         self._flush()
 
     def _flush(self, on_stderr: bytes = b"") -> None:
-        """Send what is unsent. A mark and what marks a step go to stderr in one call, for each costs."""
+        """Send pending messages, after pending marks and `on_stderr` in a single write to stderr."""
         said = _MARK * self._unset + on_stderr
         if said:
             os.write(2, said)
@@ -84,13 +88,16 @@ class Server:
         self._unset = 0
 
     def _send_later(self, result: Result) -> None:
-        """Send `result` no later than the next native step begins, or the job ends."""
+        """Queue `result`, to be sent when the next native step begins or the job ends at the latest."""
         self._marks += 1
         self._unset += 1
         self._unsent.append(strict_json.line({"case": encode_result(result), "marks": self._marks}))
 
     def _enter(self, step: Step) -> None:
-        """Announce a native step, so that a death in it has a name; refuse one that killed before."""
+        """Announce a native step, so that a crash can be traced to it.
+
+        Raises StepFailed for a step that has killed a worker before.
+        """
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
         self._vulkan |= step == START_VULKAN
@@ -108,11 +115,11 @@ class Server:
                 self._run(decode_job(line))
             except InputErrors as error:
                 self.send(error=str(error), inputs=error.problems)
-            except MemoryError:  # it ends like a crash: in the current step, with all it holds
+            except MemoryError:  # ends like a crash in the current step, and frees all memory
                 os._exit(OUT_OF_MEMORY)
             except ParityError as error:  # a file has changed since it was collected
                 self.send(error=str(error), inputs={})
-            # an error of ours, which must not pass for a crash of the current step
+            # a bug of this package, which must not be taken for a crash of the current step
             except Exception as error:
                 self.send(error=_in_one_line(error), inputs={})
             self.send(end=True)
@@ -160,25 +167,25 @@ class Server:
 
 
 def _noting(result: Result, unread: int) -> Result:
-    """`result` with how many bytes of the weights file no layer reads."""
+    """Return `result` with the number of bytes in the weights file that no layer reads."""
     return replace(result, evidence=replace(result.evidence, unread=unread)) if unread else result
 
 
 def _hear(name: str, text: str) -> None:
-    """What a worker's native code has said is said here, in the step that it belongs to."""
+    """Repeat on stderr what the native code of a declared worker printed during the current step."""
     lines = "".join(f"{name}: {line}\n" for line in text.splitlines())
     os.write(2, lines.encode())
 
 
 def _in_one_line(error: Exception) -> str:
-    """An internal error, in one line."""
+    """Return the message for an internal error, in one line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
     return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
 
 
 def main() -> None:
-    # what native code prints to stdout must not break a message, so it goes to stderr
+    # native code may print to stdout, which must not break a message, so its output goes to stderr
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     parser = argparse.ArgumentParser()
@@ -187,7 +194,7 @@ def main() -> None:
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
         Server(out, lacks).serve(jobs)
     out.flush()
-    os._exit(0)  # without ncnn's destructors, which may run in the wrong order against the driver's
+    os._exit(0)  # skips ncnn's destructors, which may run in the wrong order with the driver's
 
 
 if __name__ == "__main__":

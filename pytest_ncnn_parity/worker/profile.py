@@ -1,4 +1,4 @@
-"""Measures a sample for the search: the range of each blob, and how sensitive layers are to rounding."""
+"""Measures a sample for the search of a fix: each blob's range, each layer's sensitivity to rounding."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
 def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfile:
-    """The trajectory measured, and where every other network of the job runs its layers.
+    """Measure the trajectory, and read back where the job's other networks run their layers.
 
-    A layer that the trajectory cannot run ends it.
+    Measuring ends at the first layer that the trajectory cannot run. A network that cannot be loaded is
+    left out.
     """
     trajectory = nets[job.trajectory]
     halves = [spec.precision[:4] for spec in job.nets if spec.precision != "fp32"]
@@ -37,16 +38,16 @@ def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfil
     runs = []
     for number in range(len(job.nets)):
         if number != job.trajectory:
-            with suppress(StepFailed, Unavailable):  # then a failed case reports it
+            with suppress(StepFailed, Unavailable):  # the cases of this network report it
                 executions = [nets[number].execution(layer) for layer in graph.layers]
                 runs.append(tuple((run.where, run.storage) for run in executions))
     return SampleProfile(absmax, sensitivity, tuple(runs))
 
 
 def _distance(rounded: Made, outputs: Made) -> float:
-    """How far `rounded` is from `outputs`, as a share of the largest of them.
+    """Return the largest error of `rounded`, as a share of the largest of `outputs`.
 
-    Infinitely far where even shapes differ, as of what a detector finds.
+    It is infinite where the shapes differ, as those of detections may.
     """
     if any(rounded[blob].array.shape != outputs[blob].array.shape for blob in outputs):
         return math.inf

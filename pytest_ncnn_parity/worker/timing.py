@@ -1,4 +1,4 @@
-"""Times networks as their users run them: in turns, within one process."""
+"""Times whole networks as users run them, taking turns within one process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 MAX_ROUNDS = 9
-SECONDS = 3.0  # after this time and three rounds no further round begins, nor after ten times this time
+SECONDS = 3.0  # no further round begins after this time and three rounds, or after ten times this
 
 
 def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
-    """The timing of each network of the job.
+    """Return the timing of each network of the job, in milliseconds per run.
 
-    One uncounted run each, then rounds in which each runs once, so that a busy machine slows all.
+    Each network runs once without being counted. Then come rounds in which each runs once, so that a
+    busy machine slows all of them down alike.
     """
     timings: list[Timing] = []
     running: dict[int, tuple[Net, list[float]]] = {}

@@ -1,1 +1,1 @@
-"""Reports as text: the terminal, one case, Markdown, GitHub, progress."""
+"""Reports as text: for the terminal, for one case, as Markdown, for GitHub, and the progress line."""

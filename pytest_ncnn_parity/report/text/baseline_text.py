@@ -1,4 +1,4 @@
-"""What became worse since the baseline, as lines of plain text."""
+"""Lines of plain text about what has become worse since the baseline."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.report.document.regression import Kind, RegressionRecord, SinceBaseline
 
-FIRST = 5  # changes shown of each kind; -v shows all
-NAMES = 2  # names on one line
+FIRST = 5  # how many regressions of each kind are shown; -v shows all
+NAMES = 2  # how many layer names are shown on a line; -v shows all
 
 HEADINGS: Mapping[Kind, str] = {
     "red": "newly red",
@@ -20,7 +20,7 @@ HEADINGS: Mapping[Kind, str] = {
 
 
 def lines(since: SinceBaseline, verbosity: int) -> Iterator[str]:
-    """Nothing where no baseline was given; one line with -q."""
+    """Yield the lines: none without a baseline, one with -q (a negative `verbosity`)."""
     baseline, regressions = since["baseline"], since["regressions"]
     if baseline is None:
         return

@@ -1,4 +1,4 @@
-"""The text of one failed case. The first line makes sense by itself: summaries show only that."""
+"""The text of one failed case. Its first line makes sense alone, as summaries show only that."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from pytest_ncnn_parity.spec.spec import Where
 
 @dataclass(frozen=True)
 class Message:
-    """What is said of a case: all of it in `text`, and its parts as the fields of a report.
+    """The message about a case: the whole in `text`, and its parts as reports store them in fields.
 
-    `headline` is the first line without the names and the cause around it, `details` are the lines about
-    what was compared, `evidence` those that show the cause, `notes` all others but those of the fix;
-    `fix` names the comparison that was fixed. `place`: in the spec, where that is at fault.
+    `headline` is the first line without the case's name and the cause. `details` are the lines about
+    what was compared, `evidence` those that show the cause, and `notes` all others except the fix.
+    `fix` is the name of the comparison that the fix is for, and `place` the place in the spec if that
+    is at fault.
     """
 
     text: str
@@ -38,29 +39,29 @@ class Message:
     place: Place | None = None
 
     def ending(self, line: str) -> Message:
-        """The same with one more line of text."""
+        """Return this message with `line` added to its text and its notes."""
         return replace(self, text=f"{self.text}\n  {line}", notes=(*self.notes, line))
 
 
 def plain(text: str) -> Message:
-    """A message without parts: a skip's reason, an error of the whole sample, or nothing."""
+    """Return a message without parts, as for the reason of a skip; `text` may be empty."""
     headline, *notes = text.split("\n")
     return Message(text, headline, notes=tuple(notes))
 
 
 def of_sample(text: str, spec: str) -> Message:
-    """The error of a whole sample. Each line of `text` begins with its place in the file `spec`."""
+    """Return the message about a whole sample, whose lines begin with their place in the file `spec`."""
     first, *notes = text.split("\n")
     return Message(text, re.sub(rf"^{re.escape(spec)}:\d+:\d+: ", "", first), notes=tuple(notes))
 
 
 def of_spec(where: Where, what: str) -> Message:
-    """What is wrong with something that the spec names at `where`."""
+    """Return the message that `what` is wrong with something that the spec names at `where`."""
     return Message(f"{where}: {what}", what, place=where.place)
 
 
 def of_files(diagnosis: Diagnosis, where: Where) -> Message:
-    """Why a network does not load: a failure of all of it, which this case only happens to report."""
+    """Return why a network does not load, which concerns all cases and is reported by one of them."""
     text = "\n".join([f"{where}: {diagnosis.what}", *diagnosis.evidence])
     return Message(text, diagnosis.what, evidence=tuple(diagnosis.evidence), place=where.place)
 
@@ -73,9 +74,10 @@ def failure(
     brief: bool = False,
     doubt: str = "",
 ) -> Message:
-    """Why a case failed; `brief`: of the fix only the masks, for a red layer has the rest.
+    """Return the message that says why a case failed.
 
-    `doubt`: that the input may be at fault, where it may.
+    `brief`: show only the masks of the fix, because a red layer's message has the rest. `doubt`: the
+    remark that the input may be at fault, or an empty string.
     """
     details = (*filter(None, [doubt]), *_details(case, result))
     lines = [*details, *(f"evidence: {line}" for line in diagnosis.evidence)]
@@ -91,7 +93,7 @@ def failure(
 
 
 def summary(case: Case, diagnosis: Diagnosis) -> str:
-    """What matters, in one line: who, what was seen, why."""
+    """Return one line that says which layer or output failed, what was observed, and the cause."""
     if case.layer is not None:
         who = f"{case.layer.name} ({case.layer.type})"
     else:

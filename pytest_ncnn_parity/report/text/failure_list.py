@@ -1,4 +1,4 @@
-"""Red and skipped cases as pytest lists them after a run: fitted, folded, and shown in full once."""
+"""Shortens pytest's lists of failed and skipped cases, so that lines fit and nothing is repeated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut_left, fitted
 
-LEAST_REASON = 20  # columns for a reason that no cause precedes
+LEAST_REASON = 20  # columns for a reason without a cause
 LEAST_NAME = 8  # columns for the name of a spec
-LEAST_HEADLINE = 12  # columns for a headline behind its cause; a shorter one is left out
+LEAST_HEADLINE = 12  # columns for a headline after its cause; with fewer, it is left out
 _WORD = len("FAILED ")
 _DASH = len(" - ")
 
 
 def heading(case: CaseRecord, width: int, levels: Sequence[spec_names.Names] = ()) -> str:
-    """The spec as file:line, and the case. Of a path that is too long only the end is shown, after dots.
+    """Return the heading of a failure, as spec:line and the case.
 
-    `levels` are the names of the run's specs: what is left of a path is no end of another's.
+    A path that is too long for `width` columns is reduced to its end, after dots. `levels` are the names
+    of the run's specs, among which that end is unambiguous.
     """
     spec, _, who = case["nodeid"].partition("::")
     line = "" if case.get("line") is None else f":{case['line']}"
@@ -36,9 +37,9 @@ def heading(case: CaseRecord, width: int, levels: Sequence[spec_names.Names] = (
 
 
 def again(case: CaseRecord, first: CaseRecord, fixes: Sequence[FixRecord]) -> list[str] | None:
-    """What differs from `first`, an earlier failure of the same layer or output. None: show it in full.
+    """Return lines that say how `case` differs from `first`, which failed earlier at the same place.
 
-    `fixes` are the model's.
+    That is the same layer or output. None if it has to be shown in full. `fixes` are those of the model.
     """
     headline = case["message"].partition("\n")[0]
     as_above = "as " + first["nodeid"].partition("::")[2] + " above"
@@ -67,10 +68,11 @@ def _gist(fix: FixRecord) -> tuple[object, ...]:
 def in_brief(
     failed: Sequence[CaseRecord], width: int, specs: Iterable[str], prefix: int = 0
 ) -> dict[str, tuple[str, str]]:
-    """By node id: a shorter id and the reason, for the lines 'FAILED id - reason' of all failed cases.
+    """Return, by node id, a shorter id and a reason for the lines 'FAILED id - reason'.
 
-    Empty where all lines fit as they are. The ids of a spec are shortened alike, but for one that is too
-    long by itself. `specs`: all of the run. pytest puts `prefix` columns before an id.
+    The result is empty if all lines fit into `width` columns as they are. The ids of a spec are
+    shortened alike, except for one that is too long by itself. `specs` are all specs of the run.
+    `prefix` is the number of columns that pytest puts before an id.
     """
     room = width - _WORD - _DASH - prefix
     if all(len(case["nodeid"]) + len(_first_line(case)) <= room for case in failed):
@@ -87,7 +89,7 @@ def in_brief(
             fits = min(len(whole), len(case["cause"]) + LEAST_HEADLINE) <= room - len(shown)
             reason = whole if fits else case["cause"]
         elif case["headline"]:
-            reason = case["headline"]  # without the place in the spec, which the id names
+            reason = case["headline"]  # without the place in the spec, because the id names the spec
         brief[case["nodeid"]] = (shown, reason)
     return brief
 
@@ -95,7 +97,7 @@ def in_brief(
 def _name(
     spec: str, levels: Sequence[spec_names.Names], failed: Sequence[CaseRecord], left: Mapping[str, int]
 ) -> str:
-    """The spec in the ids of all its failed cases, which have so many columns `left` for it."""
+    """Return the spec's name in the ids of its failed cases; `left`: columns for it, by node id."""
     rooms = [left[case["nodeid"]] for case in failed if _spec(case) == spec]
     room = min([one for one in rooms if one >= LEAST_NAME] or rooms)
     names = [names[spec] for names in levels]
@@ -116,14 +118,15 @@ def _who(case: CaseRecord) -> str:
 
 
 def _least(case: CaseRecord) -> int:
-    """Columns that the reason needs: those of the cause."""
+    """Return the least number of columns that the reason needs: those of the cause."""
     return LEAST_REASON if case["cause"] is None else len(case["cause"])
 
 
 def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, str]]:
-    """By node id: what replaces the place of a skip, and its reason; the same for all of one reason.
+    """Return, by node id, what replaces the place of a skip, and its reason fitted to `width` columns.
 
-    The place is where in the run it was: the comparisons, or how many there are.
+    Both are the same for all cases skipped for one reason, so that pytest folds them into one entry. The
+    place becomes the names of the comparisons, or their number if the names are too long.
     """
     by_reason: dict[str, list[CaseRecord]] = {}
     for case in skipped:
@@ -141,5 +144,5 @@ def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, st
 
 
 def name(case: CaseRecord) -> tuple[str, str]:
-    """The spec and the layer or output, whose failure is shown in full once."""
+    """Return the spec and the layer or output: a failure of the same two is shown in full only once."""
     return _spec(case), highlights.name(case)

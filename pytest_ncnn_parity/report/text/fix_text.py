@@ -1,4 +1,4 @@
-"""The text of one fix: the changed lines, what proved them, what they cost."""
+"""The text about one fix: the changed lines, their verification and their cost."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.spec import yaml12
 
-MAX_LINES = 12  # lines of a fix in a text; the JSON report and the patch have all of them
+MAX_LINES = 12  # most lines of a fix in a text; the JSON report and the patch have all
 
 
 def mark(fix: FixRecord) -> str:
-    """What may be said of a fix: whether it was run, and whether it was shrunk to its end."""
+    """Return whether a fix is verified, and if so, whether it is minimal."""
     if not fix["verified"]:
         return "NOT verified"
     return "verified, minimal" if fix["minimal"] else "verified, not minimal"
 
 
 def in_floats(fix: FixRecord) -> str:
-    """The layers of an int8 model that are to be left in floats, in a line; "" where there are none."""
+    """Return a line that names the layers of an int8 model to leave in floats, or an empty string."""
     names = fix.get("in_float", [])
     more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
     return f"leave {', '.join(names[:MAX_LINES])}{more} in floats" if names else ""
 
 
 def masks(fix: FixRecord) -> str:
-    """The masks in one line."""
+    """Return one line with the masks, or with what takes their place."""
     if text := in_floats(fix):
         return f"fix ({mark(fix)}): {text}"
     if (option := simpler(fix)) is not None:
@@ -37,7 +37,10 @@ def masks(fix: FixRecord) -> str:
 
 
 def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
-    """The changed lines, what proved them, and what they cost; `brief`: the lines, and what is amiss."""
+    """Yield the changed lines, their verification and their cost.
+
+    `brief`: leave out the cost, and the verification unless it failed.
+    """
     count = len(fix["lines"])
     option = simpler(fix)
     if option is not None:
@@ -68,13 +71,13 @@ def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:
 
 
 def path_from_here(path: str) -> str:
-    """`path` from the working directory on, if it lies below it: short enough for a line."""
+    """Return `path` relative to the working directory if it lies below it, otherwise as it is."""
     here = Path.cwd()
     return Path(path).relative_to(here).as_posix() if Path(path).is_relative_to(here) else path
 
 
 def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecord]]:
-    """Verified fixes of the same lines together, all others alone; `apart`: each alone."""
+    """Group verified fixes that change the same lines. All others are alone; with `apart`, each is."""
     groups: dict[object, list[FixRecord]] = {}
     for fix in fixes:
         same = fix["verified"] and not apart
@@ -83,7 +86,7 @@ def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecor
 
 
 def simpler(fix: FixRecord) -> AlternativeRecord | None:
-    """The option to be named before the masks, because it does what dozens of them do."""
+    """Return the fp16 option to name before the masks, if there are more than MAX_LINES of them."""
     if len(fix["lines"]) <= MAX_LINES:
         return None
     in_fp16 = (a for a in fix["alternatives"] if a["setup"]["precision"].startswith("fp16"))
@@ -91,19 +94,19 @@ def simpler(fix: FixRecord) -> AlternativeRecord | None:
 
 
 def further(fix: FixRecord) -> list[AlternativeRecord]:
-    """The other options, which are named after the masks."""
+    """Return the other alternatives, which are named after the masks."""
     first = simpler(fix)
     return [option for option in fix["alternatives"] if option != first]
 
 
 def _before(fix: FixRecord) -> str:
-    """The error that the masks were to bring down, where they did."""
-    before = None if in_floats(fix) else fix["errors"][0]  # then 'how' states it
+    """Return the error before the fix, if the fix is verified, or an empty string."""
+    before = None if in_floats(fix) else fix["errors"][0]  # for floats, 'how' states it
     return "" if before is None or not fix["verified"] else f", before {float(before):.3g}"
 
 
 def _by_output(fix: FixRecord) -> Iterator[str]:
-    """The error of each output, where there are several: which of them the masks are for."""
+    """Yield the error of each output, after and before the fix, if there are several."""
     outputs = fix.get("outputs", [])
     if len(outputs) > 1:
         for change in outputs[:MAX_LINES]:
@@ -118,7 +121,7 @@ def _error(error: float | str | None) -> str:
 
 
 def _price(fix: FixRecord) -> Iterator[str]:
-    """What the fix costs, what would cost less, and what the search for it took."""
+    """Yield what the fix costs, the alternatives, and what the search for it took."""
     if fix["cost"] is not None:
         yield f"  cost: {cost(fix['cost'])}"
     yield from (f"  instead: {alternative(other)}" for other in further(fix))
@@ -127,20 +130,20 @@ def _price(fix: FixRecord) -> Iterator[str]:
 
 
 def search(fix: FixRecord) -> str:
-    """Where the search began, and what it took."""
+    """Return where the search began, its number of runs, and its time in seconds."""
     runs = f"{fix['runs']} run{'s' if fix['runs'] != 1 else ''}"
     return f"from {fix['start']}: {runs} of a network on a sample, {fix['seconds']:.1f} s"
 
 
 def _file(fix: FixRecord) -> str:
-    """The .param that the lines are of."""
+    """Return the name of the .param whose lines the fix changes."""
     return fix.get("param") or "the .param"
 
 
 def in_spec(fix: FixRecord) -> str:
-    """The masks as a line of the spec; "" where it cannot have them.
+    """Return the masks as a line of the spec, or an empty string if a spec cannot express them.
 
-    It cannot say which layer is meant where names are not unique, nor mask another model's.
+    A spec can neither tell layers of the same name apart nor mask the layers of another model.
     """
     if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]) or fix.get("param"):
         return ""
@@ -149,7 +152,7 @@ def in_spec(fix: FixRecord) -> str:
 
 
 def cost(price: CostRecord) -> str:
-    """Time before and after, and what moved."""
+    """Return the time before and after the fix in milliseconds, and what moved off the GPU."""
     moved, total = price["moved"], price["moved"] + price["left"]
     places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
     parts = [
@@ -162,19 +165,19 @@ def cost(price: CostRecord) -> str:
 
 
 def _more(counts: list[int], what: str) -> str:
-    """How many more or fewer there are after the fix."""
+    """Return how many more or fewer there are after the fix; empty if there is no difference."""
     more = counts[1] - counts[0]
     return f"{more:+d} {what}{'' if abs(more) == 1 else 's'}" if more else ""
 
 
 def alternative(other: AlternativeRecord) -> str:
-    """How the whole network does under an alternative setup."""
+    """Return how the whole network does with an alternative setup: what is wrong, or its error."""
     if other["problem"]:
         return f"{other['name']}: {other['problem']}"
     return right(other, " as well")
 
 
 def right(other: AlternativeRecord, as_well: str = "") -> str:
-    """That the whole network is right under an alternative setup, with its error and its time."""
+    """Return that the whole network is right with an alternative setup, its error and its time."""
     time = "" if other["ms"] is None else f", {other['ms']:.3g} ms"
     return f"{other['name']} is right{as_well}: outputs within {float(other['worst']):.3g}{time}"

@@ -1,4 +1,4 @@
-"""What a run on GitHub Actions says beside its log: annotations on specs, and the step's summary."""
+"""The output of a run on GitHub Actions besides its log: annotations of specs, the step's summary."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pytest_ncnn_parity.report.document import CollectionError, Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.text import markdown
 
-MOST_ANNOTATIONS = 10  # GitHub shows so many annotations of each kind per step
-MOST_SUMMARY = 1 << 20  # bytes; GitHub drops a step's summary that is longer
-_MESSAGE_SHOWN = 3000  # characters of a message
+MOST_ANNOTATIONS = 10  # GitHub shows at most this many of each kind per step
+MOST_SUMMARY = 1 << 20  # bytes; GitHub drops the summary of a step if it is longer
+_MESSAGE_SHOWN = 3000  # the most characters of a message that are shown
 
 Environ = Mapping[str, str]
 
 
 def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = False) -> Iterator[str]:
-    """Lines for the log, where it is GitHub's. `root`: what the specs' paths are relative to.
+    """Yield the workflow commands that annotate specs; none outside GitHub Actions.
 
-    `by_plugin`: another plugin annotates each case that failed, and nothing else.
+    `root` is the folder to which the specs' paths are relative. `by_plugin`: another plugin annotates
+    the failed cases, but nothing else, so these are left out.
     """
     if environ.get("GITHUB_ACTIONS") != "true":
         return
@@ -44,7 +45,7 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
 
 
 def _doubts(document: Report) -> Iterator[tuple[dict[str, str], str]]:
-    """Where a model is red on random inputs alone: said before its errors, at the first such sample."""
+    """Yield a warning for each model whose input may be at fault, at the first failed case's line."""
     for model in document["models"]:
         doubt = model.get("input_doubt", [])
         if doubt:
@@ -60,7 +61,10 @@ def _uncompared(document: Report) -> Iterator[tuple[dict[str, str], str]]:
 
 
 def write_summary(document: Report, environ: Environ) -> str:
-    """Append to the step's summary, where there is one; what went wrong, in words."""
+    """Append the Markdown summary to that of the step, if there is one.
+
+    Returns what went wrong, or an empty string.
+    """
     name = environ.get("GITHUB_STEP_SUMMARY")
     if not name:
         return ""
@@ -76,7 +80,7 @@ def write_summary(document: Report, environ: Environ) -> str:
 
 
 def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:
-    """One for each red layer, whatever it is red in, then the outputs; the models take turns."""
+    """Yield one annotation for each red layer, then for each red output; the models take turns."""
     turns: list[list[tuple[dict[str, str], str]]] = []
     for model in document["models"]:
         red: dict[str, CaseRecord] = {}
@@ -100,7 +104,7 @@ def _error(error: CollectionError) -> tuple[dict[str, str], str]:
 
 
 def _file(spec: str, environ: Environ, root: Path) -> str:
-    """The spec as GitHub knows it: from the top of the checkout."""
+    """Return the path of the spec as GitHub knows it: relative to the top of the checkout."""
     path = (root / spec).resolve()
     workspace = Path(environ.get("GITHUB_WORKSPACE") or root).resolve()
     return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)

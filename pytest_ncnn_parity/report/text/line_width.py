@@ -1,20 +1,20 @@
-"""Lines fitted to a terminal's width: wrapped, or cut."""
+"""Fits lines to the width of a terminal, by wrapping or cutting them."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 
-PASTED = " " * 6  # a line with this indentation is to be copied, and is never wrapped
+PASTED = " " * 6  # a line with this indentation is meant to be copied, and is not wrapped
 
 _DOTS = "..."
-_LEAST = 8  # characters kept at the beginning of a text that is cut
+_LEAST = 8  # characters that remain of a text that is cut at its beginning
 
 
 def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:
-    """`line` in lines of at most `width`, the later ones indented deeper.
+    """Yield `line` wrapped to `width` columns, the continuation lines indented deeper.
 
-    What is meant to be pasted stays whole, where anything is: `pasted`.
+    With `pasted`, a line that is indented by PASTED is meant to be copied and stays whole.
     """
     if len(line) <= width or (pasted and line.startswith(PASTED)):
         yield line
@@ -24,19 +24,22 @@ def fitted(line: str, width: int, pasted: bool = True) -> Iterator[str]:
 
 
 def cut(text: str, width: int) -> str:
-    """`text` on one line of at most `width`, its end left out."""
+    """Return `text`, with its end replaced by dots if it is longer than `width` columns."""
     return text if len(text) <= width else text[: max(0, width - len(_DOTS))] + _DOTS
 
 
 def cut_left(text: str, width: int, least: int = _LEAST) -> str:
-    """`text` on one line of at most `width`, its beginning left out but never its last `least`."""
+    """Return `text`, with its beginning replaced by dots if it is longer than `width` columns.
+
+    The last `least` characters always remain.
+    """
     if len(text) <= width:
         return text
     return _DOTS + text[-max(least, width - len(_DOTS)) :]
 
 
 def cut_middle(text: str, width: int) -> str:
-    """`text` on one line of at most `width`, its middle left out."""
+    """Return `text`, with its middle replaced by dots if it is longer than `width` columns."""
     if len(text) <= width:
         return text
     kept = max(2, width - len(_DOTS))

@@ -1,4 +1,4 @@
-"""The results as Markdown, for a step summary or a comment: short, and of a bounded size."""
+"""The results as Markdown of a limited size, for a step summary or a comment."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.text import fix_text
 
 _SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
-_RED_SHOWN = 20  # red layers of one model; the JSON report has all of them
+_RED_SHOWN = 20  # red cases shown of one model; the JSON report has all of them
 
 
 def text(value: str) -> str:
-    """`value` as plain text on one line: every character that Markdown or HTML may read is an entity."""
+    """Return `value` as plain text on one line, with Markdown's and HTML's characters as entities."""
     return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", printable(value)).strip()
 
 
 def block(value: str, language: str) -> str:
-    """`value` unchanged, in a fence that nothing in it can close."""
+    """Return `value` as a code block whose fence nothing in `value` can close."""
     ticks = max((len(run) for run in re.findall("`+", value)), default=0)
     fence = "`" * max(3, ticks + 1)
     return f"{fence}{language}\n{printable(value, lines=True).rstrip()}\n{fence}\n"
 
 
 def summary(document: Report, most: int) -> str:
-    """What ran, what is red and why, and the fixes, in at most `most` bytes of UTF-8."""
+    """Return what ran, what is red and why, and the fixes, in at most `most` bytes of UTF-8."""
     left_out = "\n*More did not fit here; the JSON report has all.*\n"
     fitting: list[str] = []
     room = most - len(left_out) - 1

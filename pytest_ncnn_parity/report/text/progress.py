@@ -1,4 +1,4 @@
-"""One line below pytest's own on a terminal with the work in progress; removed before pytest writes."""
+"""A line below pytest's own that shows the work in progress, and is removed before pytest writes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from typing import TextIO
 
 from pytest_ncnn_parity.base.printable import printable
 
-PATIENCE_SECONDS = 0.3  # a shorter wait needs no line
+PATIENCE_SECONDS = 0.3  # for a shorter wait nothing is shown
 TICK_SECONDS = 0.2
-LEAST_WIDTH = 17  # columns of a terminal; on a narrower one nothing is shown
+LEAST_WIDTH = 17  # columns; on a narrower terminal nothing is shown
 ERASE_TO_END, UP = "\x1b[K", "\x1b[A"
 
 Cursor = Callable[[], tuple[int, int]]
 
 
 def on_terminal(cursor: Cursor) -> Progress | None:
-    """Progress where pytest writes, if that is a terminal. To be called while nothing is captured.
+    """Return a Progress if pytest writes to a terminal, or None.
 
-    `cursor` gives the column that the cursor is in, from 0, and how many the terminal has.
+    It must be called while pytest does not capture output. `cursor` returns the column of the cursor,
+    counted from 0, and the number of the terminal's columns.
     """
     if not os.isatty(1) or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
-    # a file descriptor of its own, because pytest redirects number 1 while a test runs
+    # a separate file descriptor, because pytest redirects number 1 while a test runs
     return Progress(os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace"), cursor)
 
 
 class Progress:
-    """The line. It is drawn from a thread of its own: what takes long may be a single native step.
+    """The progress line, drawn by a thread of its own, because a single native step may take long.
 
-    It has a line of its own: pytest's is full of dots. The cursor is put back to where it was, by moves
-    that are relative, for at the bottom of a terminal the line below scrolls all that is above.
+    It is below pytest's own line, which is full of dots. Afterwards the cursor is moved back, with
+    relative moves, because at the bottom of a terminal a new line scrolls everything above it.
     """
 
     def __init__(self, out: TextIO, cursor: Cursor) -> None:
@@ -48,7 +49,7 @@ class Progress:
         self._thread = threading.Thread(target=self._draw, daemon=True)
 
     def say(self, text: str) -> None:
-        """Work on `text` has begun; it is shown if work takes long."""
+        """Note that work on `text` has begun, which is shown if the work takes long."""
         if not self._text:
             self._since = time.monotonic()
             if not self._thread.is_alive() and not self._ended.is_set():
@@ -56,7 +57,7 @@ class Progress:
         self._text = text
 
     def clear(self) -> None:
-        """The work is over, and pytest may write."""
+        """Remove the line, because the work is over and pytest may write."""
         if self._text:
             with self._lock:
                 self._text = ""

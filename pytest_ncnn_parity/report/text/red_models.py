@@ -1,4 +1,4 @@
-"""What ends a run: each red model with its layer, why, and the fix, on one line or two."""
+"""The last lines of a run: each red model with its layer, the cause and the fix, on one or two lines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pytest_ncnn_parity.report.input_doubt import BY_VALUES
 from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut
 
-SECOND = "  "  # the indentation of the second line
+SECOND = "  "  # indentation of the second line
 
 
 def lines(document: Report, width: int) -> Iterator[str]:
-    """The lines, none longer than `width`. Where one is not enough, the fix has a line of its own."""
+    """Yield one line for each red model, or two if the fix needs its own; none exceeds `width`."""
     levels = spec_names.levels(model["spec"] for model in document["models"])
     for model in document["models"]:
         if any(map(_failed, model["cases"])):
@@ -25,10 +25,10 @@ def lines(document: Report, width: int) -> Iterator[str]:
 
 
 def first_red(cases: Sequence[CaseRecord]) -> CaseRecord:
-    """The red case to be named where there is room for one: the first layer, or an output.
+    """Return the red case to name where there is room for one: the first layer's, or an output's.
 
-    A case that was not judged, because its worker failed or another plugin interrupted it, comes last:
-    it says nothing about the network.
+    A case that was not judged, because its worker failed or another plugin interrupted it, is the last
+    choice, because it says nothing about the network.
     """
 
     def order(case: CaseRecord) -> tuple[bool, bool, int]:
@@ -62,12 +62,12 @@ def _of(model: ModelRecord, levels: Sequence[spec_names.Names], width: int) -> I
 
 
 def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
-    """Which layer is red and why, each time in fewer words."""
+    """Yield which layer is red and why, in fewer words each time."""
     if case["cause"] is None:
         yield case["headline"]
         return
     who, cause = highlights.name(case), case["cause"]
-    if cause == "load":  # of the files, whichever layer's case reports it
+    if cause == "load":  # concerns the files, whichever layer's case reports it
         yield cause
         return
     number = len({highlights.name(one) for one in model["cases"] if _failed(one) and one["layer"]})
@@ -82,7 +82,7 @@ def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
 
 
 def _remedies(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
-    """The fix in words, each time in fewer; without one, what is wrong."""
+    """Yield the fix, in fewer words each time; without a fix, what is wrong."""
     fix = next((one for one in model["fixes"] if one["comparison"] == case.get("fix")), None)
     if fix is None:
         if case["cause"] is not None:
@@ -102,7 +102,7 @@ def _remedies(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
 
 
 def _masks(fix: FixRecord) -> Iterator[str]:
-    """The masks with their layers: all of them, then as many as may fit, and where the others are."""
+    """Yield the masks with their layers, fewer each time, and where the others are to be found."""
     order = list(dict.fromkeys(fix["masks"].values()))
     pairs = sorted(fix["masks"].items(), key=lambda pair: order.index(pair[1]))
     where = "above" if len(pairs) <= fix_text.MAX_LINES else "with --ncnn-parity-fix=write"

@@ -1,4 +1,4 @@
-"""Names of specs for lines that are too short for their paths: as short as need be, and no two alike."""
+"""Short, distinct names of specs, for lines that are too short for their paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ CUTS: tuple[Callable[[str, int], str], ...] = (partial(cut_left, least=1), cut, 
 
 
 def levels(specs: Iterable[str]) -> list[Names]:
-    """By path, the names of `specs`: their paths, and then each time shorter names."""
+    """Return names of `specs` by path: first the paths themselves, then shorter names each time.
+
+    The names within a level are distinct.
+    """
     paths = list(dict.fromkeys(specs))
     tails = {path: _tail(path, paths) for path in paths}
     plain = {path: tail.removesuffix(SUFFIX) for path, tail in tails.items()}
@@ -25,13 +28,13 @@ def levels(specs: Iterable[str]) -> list[Names]:
 
 
 def cut_to(names: Names, width: int) -> Names:
-    """`names` cut where they are longer than `width`, at an end that leaves them different."""
+    """Return `names` cut to `width` columns, at the place that leaves them distinct if there is one."""
     ways = [{path: way(name, width) for path, name in names.items()} for way in CUTS]
     return next((cuts for cuts in ways if len(set(cuts.values())) == len(names)), ways[0])
 
 
 def _tail(path: str, paths: Iterable[str]) -> str:
-    """The shortest end of `path`, in whole folders, that no other of `paths` ends with."""
+    """Return the shortest end of `path`, in whole folders, with which no other of `paths` ends."""
     others = [f"/./{other}" for other in paths if other != path]
     folders = [".", *path.split("/")]
     ends = ["/".join(folders[start:]) for start in range(len(folders) - 1, -1, -1)]

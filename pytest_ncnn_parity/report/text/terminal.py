@@ -1,4 +1,4 @@
-"""The summary at the end of a run: lines of text, and the style of each."""
+"""The summary at the end of a run: lines of text with their styles."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pytest_ncnn_parity.report.document.regression import SinceBaseline
 from pytest_ncnn_parity.report.text import baseline_text, fix_text
 from pytest_ncnn_parity.report.text.line_width import fitted
 
-Line = tuple[str, str]  # the style, a name in pytest's markup or empty, and the text
+Line = tuple[str, str]  # the text, and its style: a name in pytest's markup, or empty
 
-SHOWN = {0: 3, 1: 10}  # red layers shown of a comparison, by verbosity; from 2 on all of them
+SHOWN = {0: 3, 1: 10}  # red layers shown of a comparison, by verbosity; from 2 on, all
 
 
 def summary(
     document: Report, verbosity: int, width: int = 80, errors_above: bool = True
 ) -> Iterator[Line]:
-    """What ran where, how it ended, and which masks repair it: the less, the lower `verbosity`.
+    """Yield what ran where, how it ended, and which masks fix it; `verbosity` sets how much of it.
 
     `errors_above`: the errors of specs that were not collected are printed further up.
     """
@@ -37,7 +37,7 @@ def summary(
 
 
 def since_baseline(document: SinceBaseline, verbosity: int, width: int = 80) -> Iterator[Line]:
-    """What became worse since the baseline."""
+    """Yield the lines about what has become worse since the baseline."""
     for text in baseline_text.lines(document, verbosity):
         for line in fitted(printable(text), width, pasted=False):
             yield line, ""
@@ -63,7 +63,7 @@ def _in_one_line(document: Report) -> Line:
 
 
 def _stopped(document: Report) -> str:
-    """Why pytest stopped, without the full stop of a plugin's own sentence: more follows."""
+    """Return why pytest stopped, without a full stop, because more follows."""
     return _first(document["stopped"]).removesuffix(".")
 
 
@@ -115,7 +115,7 @@ def _environment(document: Report) -> Iterator[Line]:
 
 
 def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterator[Line]:
-    """`idle`: the comparisons that ran nowhere, of which enough is said."""
+    """Yield the lines about a model, except for `idle`: comparisons reported as not run anywhere."""
     cases = model["cases"]
     yield f"{model['spec']}: {_counts(cases)}", _style(cases)
     cached = counts.from_cache(cases)
@@ -161,7 +161,7 @@ def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Itera
 
 
 def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
-    """One red layer or output, in as many samples as it is red in."""
+    """Yield the lines about one red layer or output, given its cases in all samples."""
     more = "" if len(same) == 1 else f", in {len(same)} samples"
     yield f"    {_first(same[0]['message'])}{more}", "red"
     if same[0]["metrics"]:
@@ -169,13 +169,13 @@ def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
 
 
 def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line]:
-    """A fix that is the same for one comparison or several."""
+    """Yield the lines about a fix that is the same for one or more comparisons."""
     fix = fixes[0]
     first, *rest = fix_text.lines(fix, brief=verbosity < 1)
     comparisons = ", ".join(one["comparison"] for one in fixes)
     yield f"  {first} for {comparisons}", "green" if fix["verified"] else "yellow"
     yield from ((f"  {line}", "") for line in rest)
-    # equal patches are named once
+    # the patch is named once for all of them
     patches = [fix_text.path_from_here(one) for one in fix["written"] if one.endswith(".patch")]
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
     if fix["verified"] and not fix["written"]:

@@ -1,1 +1,1 @@
-"""Networks that run elsewhere: in another ncnn, on another machine."""
+"""Networks that run on declared workers: with another ncnn or on another machine."""

@@ -1,4 +1,4 @@
-"""What a worker answers, read with suspicion: an answer of another form than was asked for is none."""
+"""Decodes the answers of declared workers, and rejects any that is not of the expected form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_ncnn_parity.worker.networks.native import NativeLayer, Readback
 Message = dict[str, Any]
 T = TypeVar("T")
 
-MOST_BYTES = 4 << 30  # of one answer
+MOST_BYTES = 4 << 30  # the most data of one answer
 MOST_DIMS = 4
 BYTES = {"f": 4, "b": 1}
 TYPES: dict[str, npt.DTypeLike] = {"f": np.float32, "b": np.int8}
@@ -24,12 +24,12 @@ DEVICE_NUMBERS = ("vendor", "driver", "api", "type")
 
 
 class Malformed(Exception):
-    """An answer of another form; the text says in what."""
+    """Raised if an answer is not of the expected form; the message says why."""
 
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a worker says of where it is."""
+    """What a declared worker says about its machine and its ncnn."""
 
     ncnn: str
     python: str
@@ -41,7 +41,7 @@ class Greeting:
 
     @property
     def shown(self) -> dict[str, str]:
-        """For reports."""
+        """The facts for reports, by name."""
         versions = {"ncnn": self.ncnn, "python": self.python}
         return {
             **versions,
@@ -53,7 +53,7 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Device:
-    """A Vulkan device; the numbers are as Vulkan packs them."""
+    """A Vulkan device; its numbers are packed as in Vulkan."""
 
     name: str
     vendor: int
@@ -64,7 +64,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Run:
-    """The outputs of a run, each ncnn's code and the value; or the input that ncnn refused."""
+    """The result of a run: for each output ncnn's return code and the value, or None.
+
+    If ncnn refused an input, there are no outputs; `refused_input` is its index, `code` the return code.
+    """
 
     outputs: tuple[tuple[int, npt.NDArray[Any] | None], ...]
     milliseconds: float
@@ -94,14 +97,17 @@ def devices(message: Message) -> tuple[Device, ...]:
 
 
 def unknown(message: Message) -> list[str]:
-    """The operators that the ncnn over there does not have."""
+    """Return the operators that the worker's ncnn does not have. Raises Malformed."""
     return _texts(message, "unknown") if "unknown" in message else []
 
 
 def readback(
     message: Message, layers: int, names: Iterable[str] = (), asked: Iterable[str] = ()
 ) -> Readback:
-    """What was loaded: so many `layers`, with all blobs of these `names`, under the options `asked`."""
+    """Return what the worker has loaded.
+
+    Raises Malformed unless there are `layers` layers, blobs of all `names`, and all options in `asked`.
+    """
     blobs = tuple(_texts(message, "blobs"))
     lost = set(names).difference(blobs)
     if lost:
@@ -128,7 +134,10 @@ def readback(
 
 
 def size(message: Message, count: int) -> int:
-    """How many bytes come with the answer to a run of `count` outputs. Raises ValueError."""
+    """Return how many bytes of data come with the answer to a run of `count` outputs.
+
+    Raises ValueError if the answer is not of that form.
+    """
     if "refused" in message or "input" in message:
         return 0
     try:
@@ -144,7 +153,7 @@ def size(message: Message, count: int) -> int:
 
 
 def run(message: Message, data: bytearray) -> Run:
-    """What a run gave, of an answer that `size` has accepted."""
+    """Return the result of a run from an answer that `size` has accepted. Raises Malformed."""
     if "input" in message:
         code, index = (_number(message.get(name), name) for name in ("input", "index"))
         return Run((), 0.0, index, code)

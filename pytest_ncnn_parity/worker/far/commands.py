@@ -1,4 +1,4 @@
-"""How a worker's Python is started: the command for each way to reach it, and what kept it from it."""
+"""The command that starts a declared worker's Python, and why it failed if it did."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from pytest_ncnn_parity.engine.workers import Worker
 
-# reads a program whose length is in the first line of stdin, and leaves the rest of stdin to it
+# runs the program that follows on stdin, with its length in the first line, and leaves it the rest
 _START = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 _SSH = (
     *("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"),
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
 )
-# Idle threads that spin take the cores away from working ones. Filled fresh memory shows which kernels
-# read it before it was written.
+# Idle threads that spin take cores from those that work. Fresh memory is filled, which reveals kernels
+# that read it before it was written.
 _ENVIRONMENT = ("OMP_WAIT_POLICY=passive", "MALLOC_PERTURB_=170")
 NOT_FOUND = 127  # a shell's exit status if there is no such program
 NOT_EXECUTABLE = 126
 
 SSH_FAILED = 255  # ssh's own exit status; any other is that of the program it ran
 
-# what ssh and adb write to stderr themselves, and what it means
+# messages that ssh and adb themselves write to stderr, and what they mean
 _SIGNS = {
     "ssh": (
         ("Could not resolve hostname", "its host is not known"),
@@ -42,7 +42,7 @@ _SIGNS = {
 
 
 def argv(worker: Worker) -> Sequence[str]:
-    """The command whose Python, here or there, runs the program that it is sent."""
+    """Return the command that starts the worker's Python, here or there, to run what it is sent."""
     program = [*worker.command, "-u", "-c", _START]
     if worker.kind == "ssh":
         return [*_SSH, "--", worker.target, _there(program)]
@@ -52,12 +52,15 @@ def argv(worker: Worker) -> Sequence[str]:
 
 
 def _there(program: Sequence[str]) -> str:
-    """For a shell over there, without which neither ssh nor adb starts anything."""
+    """Return `program` as a command for the remote shell, through which ssh and adb start everything."""
     return f"exec env {' '.join(_ENVIRONMENT)} {shlex.join(program)}"
 
 
 def why_not(worker: Worker, status: int | None, said: str) -> str:
-    """Why no server greeted: from the exit status of the command, and what it wrote to stderr."""
+    """Return why the server sent no greeting.
+
+    `status`: the exit status of the command, None if it still runs. `said`: what it wrote to stderr.
+    """
     reached = worker.kind == "ssh" and status != SSH_FAILED
     for sign, meaning in () if reached else _SIGNS.get(worker.kind, ()):
         if sign in said:
@@ -73,6 +76,6 @@ def why_not(worker: Worker, status: int | None, said: str) -> str:
 
 
 def _last(said: str, count: int = 1) -> str:
-    """The last line that says anything, or the last `count` of them."""
+    """Return the last `count` lines that are not blank."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return "; ".join(lines[-count:])

@@ -1,4 +1,4 @@
-"""The pipes to a server on a worker's machine: one request at a time, each with a time limit."""
+"""The pipes to the server of a declared worker: one request at a time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ from pytest_ncnn_parity.worker.far.commands import argv
 
 MAGIC = "ncnn-parity-worker"  # the server's greeting and its last message begin with this
 STARTUP_SECONDS = 60.0
-END_SECONDS = 5.0  # how long a process that is ending may take
-HANG_UP_SECONDS = 1.0  # how long a process whose connection was closed may take until it is killed
-SENT = ("store", "server")  # the modules that are sent, in the order of their imports
-LONGEST_LINE = 32 << 20  # bytes of a message's first line
-NOISE = 1 << 16  # bytes that a login script may print before the server's greeting
-KEPT = 4000  # the last bytes of stderr
+END_SECONDS = 5.0  # how long a process may take to end
+HANG_UP_SECONDS = 1.0  # how long a process may take to end after its pipes were closed
+SENT = ("store", "server")  # the modules that are sent, in the order in which they are imported
+LONGEST_LINE = 32 << 20  # the most bytes in the first line of a message
+NOISE = 1 << 16  # the most bytes that a login script may print before the server's greeting
+KEPT = 4000  # how many of the last bytes of stderr are kept
 CHUNK = 1 << 16
-GLANCE = 1.0  # seconds between two signs of life to a process that waits for us
+GLANCE = 1.0  # seconds between two signs of life to the process that waits for this one
 
 
 class Ended(Exception):
-    """The server, or what leads to it, has ended.
+    """Raised if the server, or the command that reaches it, has ended.
 
-    `code`: how the server's process ended, as `subprocess` reports it; None where nobody did, so the
-    link was cut. `said`: what was printed there, and by the command that leads there.
+    `code`: the return code of the server's process, as in `subprocess`; None if it was not reported,
+    because the link was cut. `said`: what was printed there, and by the command that reaches it.
     """
 
     def __init__(self, code: int | None, said: str, status: int | None = None) -> None:
         super().__init__(said)
         self.code = code
         self.said = said
-        self.status = status  # exit status of the command that reaches the worker
+        self.status = status  # the exit status of the command that reaches the worker
 
 
 class Late(Exception):
-    """No answer within the time limit; the text says within what."""
+    """Raised if no answer came within the time limit."""
 
 
 class Garbled(Exception):
-    """What came is no answer to what was asked; the text says why."""
+    """Raised if what came is not an answer to the request; the message says why."""
 
 
 class Link:
-    """One server, from its start to its end. `glance` is called now and then while it is waited for,
-    also where bytes come or go all the time, as over a slow link.
+    """One server, from its start to its end.
+
+    `glance` is called about every GLANCE seconds, even while data flows, as over a slow link.
     """
 
     def __init__(self, worker: Worker, glance: Callable[[], None]) -> None:
@@ -76,7 +77,7 @@ class Link:
             os.set_blocking(pipe, False)
 
     def greet(self, memory: float | None, seconds: float) -> dict[str, Any]:
-        """Send the server over, and return what it says of where it is."""
+        """Send the server's program, and return its greeting. Raises Late, Ended or Garbled."""
         self._deadline = time.monotonic() + seconds
         source = _source()
         first = json.dumps({"nonce": self._nonce, "memory": memory}).encode() + b"\n"
@@ -97,9 +98,10 @@ class Link:
         seconds: float,
         size: Callable[[dict[str, Any]], int] = lambda _: 0,
     ) -> tuple[dict[str, Any], bytearray]:
-        """The answer to `request`, whose bytes are `parts`, and the bytes that came with it.
+        """Send `request` with the data `parts`; return the answer and the data that came with it.
 
-        `size` says of an answer how many these must be; what it raises as ValueError is Garbled.
+        `size` returns how many bytes of data must come with an answer, or raises ValueError, which
+        becomes Garbled. Raises Late, Ended or Garbled.
         """
         self._deadline = time.monotonic() + seconds
         whole = {**request, "bytes": sum(part.nbytes for part in parts)}
@@ -107,17 +109,17 @@ class Link:
         return self._message(size)
 
     def has_ended(self) -> bool:
-        """Whether the server has ended since it was asked last."""
+        """Return whether the server has ended since the last request."""
         self._deadline = time.monotonic() + END_SECONDS
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
-        # nothing was asked, so any event means that it has ended
+        # no request is pending, so any event means that the server has ended
         return bool(self._read or poll.poll(0))
 
     def kill(self) -> None:
-        """Hang up, upon which the watch over there ends the server; then end what leads there."""
+        """Hang up, so that the watching process ends the server; kill the command if it does not end."""
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
-        for pipe in pipes:  # then a write that is in progress fails at once
+        for pipe in pipes:  # so that a write in progress fails at once
             if pipe is not None:
                 pipe.close()
         for ending in (None, self._process.kill):
@@ -141,7 +143,7 @@ class Link:
 
     def _message(self, size: Callable[[dict[str, Any]], int]) -> tuple[dict[str, Any], bytearray]:
         line = self._line()
-        while not line:  # an empty line precedes the notice of an end
+        while not line:  # an empty line precedes the notice that the server has ended
             line = self._line()
         if line.startswith(MAGIC.encode()):
             self._ended(line)
@@ -172,7 +174,7 @@ class Link:
         return line
 
     def _bytes(self, count: int) -> bytearray:
-        """The next `count` bytes."""
+        """Return the next `count` bytes."""
         data = bytearray(count)
         have = min(count, len(self._read))
         data[:have] = self._read[:have]
@@ -190,7 +192,7 @@ class Link:
         return data
 
     def _more(self) -> None:
-        """Read what there is, or wait for it."""
+        """Read at least one more byte, waiting for it if necessary."""
         chunk = self._chunk()
         if not chunk:
             self._ended(bytes(self._read))
@@ -198,7 +200,7 @@ class Link:
         self._refuse_late()
 
     def _chunk(self) -> bytes:
-        """What there is, or what comes next; nothing where the other end is closed."""
+        """Return the next bytes, or none if the other end is closed."""
         while True:
             try:
                 return os.read(self._out, CHUNK)
@@ -206,7 +208,7 @@ class Link:
                 self._wait(self._out, select.POLLIN)
 
     def _wait(self, file: int, event: int) -> None:
-        """Wait until `file` is ready. Raises Late at the time limit."""
+        """Wait until `file` is ready for `event`. Raises Late at the time limit."""
         poll = select.poll()
         poll.register(file, event)
         if not self._listen():
@@ -220,7 +222,7 @@ class Link:
                 return
 
     def _refuse_late(self) -> float:
-        """The seconds that are left; raises Late where none are. Gives signs of life as they are due."""
+        """Give a sign of life if one is due, and return the seconds left. Raises Late if none are."""
         now = time.monotonic()
         if now - self._glanced >= GLANCE:
             self._glanced = now
@@ -231,7 +233,7 @@ class Link:
         return left
 
     def _listen(self) -> bool:
-        """Take what was written to stderr; whether it has ended."""
+        """Take what was written to stderr, and return whether it was closed."""
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self._err, CHUNK):
                 self._stderr = (self._stderr + chunk)[-KEPT:]
@@ -239,7 +241,7 @@ class Link:
         return False
 
     def _ended(self, last: bytes = b"") -> NoReturn:
-        """Raise Ended with what the watch over there said: in `last`, or in what is still to come."""
+        """Raise Ended with the watching process's notice, if it is in `last` or in what still comes."""
         with contextlib.suppress(OSError, Late):
             end = time.monotonic() + END_SECONDS
             while time.monotonic() < end:
@@ -264,7 +266,7 @@ class Link:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """The message that `line` holds. Raises Garbled."""
+    """Return the message in `line`. Raises Garbled."""
     try:
         message = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -283,7 +285,7 @@ def _shown(text: bytes | bytearray) -> str:
 
 
 def _source() -> bytes:
-    """The program of the server: its two modules, and the call that starts it."""
+    """Return the server's program: its two modules, and the call of its `main`."""
     room = Path(__file__).parent
     modules = {f"{__package__}.{one}": (room / f"{one}.py").read_text("utf-8") for one in SENT}
     return (

@@ -1,4 +1,4 @@
-"""An ncnn in a worker: its networks have the face of those in this process, and run there."""
+"""The ncnn of a declared worker, whose networks have the same interface as those of this process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pytest_ncnn_parity.worker.networks.native import Fed, Wanted
 from pytest_ncnn_parity.worker.networks.vulkan import DISCRETE
 from pytest_ncnn_parity.worker.values.blob import Blob
 
-MOST_DEATHS = 20  # of one worker; after these it is given up
+MOST_DEATHS = 20  # a worker that dies more often than this is given up
 
 
 class FarMachine:
-    """One worker, started when its first network is loaded, and again after it died.
+    """One declared worker, as a `native.Machine`. It is started on first use, and again after it died.
 
-    `enter` announces each native step; `glance` is called while it is waited for; `hear` gets what is
-    printed there; `learn` gets what it says of itself.
+    `enter` announces each native step. `glance` is called now and then while the worker is waited for.
+    `hear` receives what is printed there, `learn` the facts that it states about itself.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FarMachine:
         self.loaded: set[int] = set()
         self.values = ValuesThere()
 
-    # -- what is true of it ----------------------------------------------------------------------
+    # -- its properties --------------------------------------------------------------------------
 
     @property
     def version(self) -> str:
@@ -127,7 +127,10 @@ class FarMachine:
     def run(
         self, net: FarNet, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]
     ) -> tuple[list[Blob], float]:
-        """The values of `outputs`, and the milliseconds that it took there."""
+        """Run `net`, which is loaded there first if needed; return the outputs and the milliseconds.
+
+        Raises StepFailed, or Unavailable if the worker was given up.
+        """
         self._enter(step)
         self._refuse_dead(step)
         if net.number not in self.loaded or self._lost():
@@ -136,14 +139,14 @@ class FarMachine:
             self._enter(step)
         return net.run_there(step, inputs, outputs)
 
-    # -- its life --------------------------------------------------------------------------------
+    # -- its start and end -----------------------------------------------------------------------
 
     @property
     def _seconds(self) -> float:
         return self.worker.timeout * (EMULATED_PATIENCE if self.worker.emulated else 1.0)
 
     def _start(self) -> Link:
-        """Start it. Raises StepFailed, and the same again and again, where that is not possible."""
+        """Start the worker. If it cannot be started, raises the same StepFailed now and ever after."""
         step = Step("worker", self.name)
         if self._given_up is not None:
             raise StepFailed(step, self._given_up)
@@ -183,7 +186,7 @@ class FarMachine:
         return self._given_up
 
     def _lost(self) -> bool:
-        """Whether it ended between two steps, of which none is to blame."""
+        """Return whether the worker has ended between two steps, neither of which is to blame."""
         if self._link is not None and self._link.has_ended():
             self._hang_up()
         return self._link is None
@@ -198,7 +201,7 @@ class FarMachine:
     close = _hang_up
 
     def forget_deaths(self) -> None:
-        """Another job begins, in which steps of the same name have other values."""
+        """Begin another job, whose steps may have the same names but other inputs."""
         self._dead = {step: death for step, death in self._dead.items() if step.ends_alike}
 
     def _refuse_dead(self, step: Step) -> None:
@@ -214,7 +217,10 @@ class FarMachine:
         parts: Sequence[memoryview] = (),
         size: Callable[[answers.Message], int] = lambda _: 0,
     ) -> tuple[answers.Message, bytearray]:
-        """The answer to a request that belongs to `step`. Raises StepFailed."""
+        """Send a request of `step`; return the answer and its data, as `Link.ask`.
+
+        Raises StepFailed, or Unavailable if the worker was given up.
+        """
         self._refuse_dead(step)
         link = self._link or self._start()
         try:
@@ -234,7 +240,7 @@ class FarMachine:
         return message, data
 
     def read(self, step: Step, decode: Callable[[], answers.T]) -> answers.T:
-        """What `decode` makes of an answer; a worker whose answers have no meaning is given up."""
+        """Return what `decode` returns; if it raises Malformed, give the worker up, raise StepFailed."""
         try:
             return decode()
         except answers.Malformed as malformed:

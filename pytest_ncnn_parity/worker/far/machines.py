@@ -1,4 +1,4 @@
-"""The declared workers of a process, each started when the first network is loaded there."""
+"""The declared workers of a process, each of which is started when it is first used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 @dataclass(frozen=True)
 class Listener:
-    """Who hears of workers: signs of life, what is printed there, and what they say of themselves.
+    """Callbacks for news of declared workers.
 
-    The last two come with the worker's name.
+    `glance`: a sign of life. `hear`: a worker's name and what was printed there. `learn`: a worker's
+    name and the facts that it states about itself.
     """
 
     glance: Callable[[], None] = lambda: None
@@ -24,7 +25,7 @@ class Listener:
 
 
 class FarMachines:
-    """The workers by name, as long as jobs declare them in the same way."""
+    """The declared workers by name, kept as long as jobs declare them in the same way."""
 
     def __init__(self, enter: Callable[[Step], None], listener: Listener) -> None:
         self._enter = enter
@@ -33,13 +34,13 @@ class FarMachines:
         self._machines: dict[Worker, FarMachine] = {}
 
     def prepare(self, workers: Iterable[Worker]) -> None:
-        """Another job begins, with these workers."""
+        """Begin another job, which declares `workers`."""
         self._declared = {worker.name: worker for worker in workers}
         for machine in self._machines.values():
             machine.forget_deaths()
 
     def of(self, name: str) -> FarMachine:
-        """The worker so named; Unavailable where nobody has declared it."""
+        """Return the worker of that name. Raises Unavailable if it is not declared."""
         worker = self._declared.get(name)
         if worker is None:
             raise Unavailable(

@@ -1,4 +1,4 @@
-"""A network in a worker's ncnn, and the values that the worker keeps."""
+"""A network in the ncnn of a declared worker, and the values that the worker keeps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from pytest_ncnn_parity.worker.far import answers
 from pytest_ncnn_parity.worker.networks.native import Fed, Readback, Wanted
 from pytest_ncnn_parity.worker.values.blob import Blob
 
-VALUES_BYTES = 512 << 20  # values kept on the worker, because the next step may read them again
-WEIGHTS_PART = 8 << 20  # bytes of weights in one message; each message has the time limit of a step
+VALUES_BYTES = 512 << 20  # of values that the worker keeps, as the next step may read them again
+WEIGHTS_PART = 8 << 20  # bytes of weights per message; each message has a step's time limit
 
 
 class ValuesThere:
-    """Which values the worker has, by digest, each with its bytes: those fed longest ago go first."""
+    """The digests and sizes, in bytes, of the values that the worker has.
+
+    Those that were fed longest ago are forgotten first.
+    """
 
     def __init__(self) -> None:
         self._sizes: OrderedDict[str, int] = OrderedDict()
@@ -37,7 +40,7 @@ class ValuesThere:
         self._sizes.clear()
 
     def feed(self, sizes: Mapping[str, int]) -> list[str]:
-        """Take note of what is fed now, and give the digests of what makes place for it."""
+        """Note the values that are fed now; return the digests of those to be forgotten for them."""
         for digest, size in sizes.items():
             self._sizes[digest] = size
             self._sizes.move_to_end(digest)
@@ -52,7 +55,7 @@ class ValuesThere:
 
 
 class Machine(Protocol):
-    """The worker, as its networks see it."""
+    """The declared worker, as its networks see it."""
 
     name: str
     worker: Worker
@@ -78,7 +81,7 @@ class Machine(Protocol):
 
 
 class FarNet:
-    """A network that a worker has loaded, and loads again where it was started anew."""
+    """A network that a declared worker has loaded, and loads again after a restart."""
 
     read: Readback
 
@@ -101,7 +104,7 @@ class FarNet:
         self._vulkan = vulkan
 
     def load(self) -> None:
-        """Load it there. Raises StepFailed."""
+        """Load the network on the worker. Raises StepFailed."""
         machine, step = self._machine, self._step
         path = Path(self._model.bin)
         try:
@@ -131,7 +134,7 @@ class FarNet:
         machine.loaded.add(self.number)
 
     def _send_weights(self, path: Path, sha256: str) -> None:
-        """Send the weights, unless they are there. Raises OSError where they cannot be read here."""
+        """Send the weights unless the worker has them. Raises OSError if they cannot be read."""
         size = path.stat().st_size
         request: answers.Message = {"do": "weights", "sha256": sha256, "size": size, "offset": None}
         message, _ = self._machine.ask(self._step, request)
@@ -148,7 +151,7 @@ class FarNet:
             with suppress(StepFailed, Unavailable):
                 self._machine.ask(self._step, {"do": "drop", "net": self.number})
 
-    def decides_itself(self, operator: str) -> bool:  # noqa: ARG002 - custom layers do not go there
+    def decides_itself(self, operator: str) -> bool:  # noqa: ARG002 - custom layers do not run there
         return False
 
     def run(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> list[Blob]:
@@ -156,7 +159,7 @@ class FarNet:
         return values
 
     def begin(self, inputs: Sequence[Fed]) -> None:
-        """None: a server there runs a network in one go."""
+        """Return None: the server runs a network in one go, so values cannot be taken out of a run."""
 
     def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
         if self._machine.worker.emulated:
@@ -167,7 +170,10 @@ class FarNet:
     def run_there(
         self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]
     ) -> tuple[list[Blob], float]:
-        """The values of `outputs`, and the milliseconds that it took there; it is loaded there."""
+        """Run the network, which must be loaded; return the outputs and the milliseconds it took there.
+
+        Raises StepFailed.
+        """
         machine = self._machine
         fed = {one.value.digest.hex(): one.value for one in inputs}
         fresh = {digest: value for digest, value in fed.items() if digest not in machine.values}

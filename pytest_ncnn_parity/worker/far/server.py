@@ -1,8 +1,9 @@
-"""What runs on a worker's machine: loads networks in its ncnn and runs them, as it is asked on stdin.
+"""The server on a declared worker: loads networks in its ncnn and runs them, as requested on stdin.
 
-Sent there as source, so it needs nothing but Python 3.9 and ncnn. A message is one line of JSON, which
-says under `bytes` how many raw bytes follow, and a last line that ends it. The process forks: the child
-serves, its parent watches, tells how the child ended, and ends it when stdin hangs up, even in a step.
+It is sent there as source, so it needs nothing but Python 3.9 and ncnn. A message is one line of JSON,
+which states under `bytes` how many bytes of data follow, the data, and a line that ends the message. The
+process forks: the child serves; the parent watches it, reports how it ended, and kills it once stdin is
+closed, even during a step.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Any
 from pytest_ncnn_parity.worker.far.store import Refused, Said, Weights, cores, limit_memory
 
 MAGIC = "ncnn-parity-worker"
-OUT_OF_MEMORY = 71  # the exit status if Python could not get memory
+OUT_OF_MEMORY = 71  # the exit status if Python runs out of memory
 PDEATHSIG = 1  # from sys/prctl.h
-AS_IT_IS = 1  # `type` of Extractor.extract that neither converts int8 to floats nor unpacks
+AS_IT_IS = 1  # the `type` with which Extractor.extract neither converts int8 to floats nor unpacks
 
 Message = dict[str, Any]
 
@@ -36,7 +37,7 @@ def write_all(file: int, data: bytes | memoryview) -> None:
 
 
 def watch(child: int, alive: int, out: int, said: Said, nonce: str) -> None:
-    """Wait for the end of the child, or of stdin, and tell how the child ended."""
+    """Wait until the child ends or stdin is closed, kill the child in that case, and report its end."""
     poll = select.poll()
     poll.register(0, getattr(select, "POLLRDHUP", 0))  # POLLHUP and POLLERR are always reported
     poll.register(alive, 0)
@@ -50,17 +51,17 @@ def watch(child: int, alive: int, out: int, said: Said, nonce: str) -> None:
 
 
 class Request:
-    """What is asked for, with the bytes that came with it, and those that go back with the answer."""
+    """A request with its data, and the data that goes back with the answer."""
 
     def __init__(self, asked: Message, data: memoryview) -> None:
         self.asked, self.data = asked, data
         self.parts: list[memoryview] = []
-        # the Mats that the parts belong to, because a view of a channel does not keep its Mat alive
+        # the Mats of the parts, because a view of a channel does not keep its Mat alive
         self.mats: list[Any] = []
 
 
 class Server:
-    """The child: answers one request after the other, each with a method of its own."""
+    """The child process: answers one request after the other, each kind with a method of its own."""
 
     def __init__(self, out: int, said: Said, nonce: str) -> None:
         self._out = out
@@ -82,7 +83,7 @@ class Server:
                 self._answer(Request(asked, data))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        os._exit(0)  # without ncnn's destructors, which may run in the wrong order against the driver's
+        os._exit(0)  # skips ncnn's destructors, which may run in the wrong order with the driver's
 
     def _answer(self, request: Request) -> None:
         try:
@@ -101,7 +102,7 @@ class Server:
     def _hello(self, asked: Message) -> Message:
         limit_memory(asked["memory"])
         try:
-            import ncnn  # noqa: PLC0415 - here alone, so that its lack can be told
+            import ncnn  # noqa: PLC0415 - only here, so that its absence can be reported
         except ImportError as error:
             return {"no_ncnn": f"{sys.executable}: {error}"}
         self._ncnn = ncnn
@@ -119,7 +120,7 @@ class Server:
         }
 
     def do_vulkan(self, _: Request) -> Message:
-        """Start Vulkan, and describe its devices."""
+        """Start Vulkan, and return its devices: the name and four packed numbers of each."""
         devices = []
         for index in range(self._ncnn.get_gpu_count()):
             info = self._ncnn.get_gpu_info(index)
@@ -128,7 +129,7 @@ class Server:
         return {"devices": devices}
 
     def do_weights(self, request: Request) -> Message:
-        """Take a part of the weights, or, where there is none, say whether they are here."""
+        """Store a part of the weights; without a part, only return whether the weights are here."""
         sha256, size = request.asked["sha256"], request.asked["size"]
         if request.asked["offset"] is None:
             return {"here": self._weights.has(sha256, size)}
@@ -151,7 +152,7 @@ class Server:
         if rc == 0:
             rc, step = net.load_model(self._weights.path(request.asked["sha256"])), "load_model"
         if rc != 0:
-            # older ncnn may crash when it destroys a network that was loaded in part
+            # older ncnn may crash when a network that was loaded in part is destroyed
             self._abandoned.append(net)
             raise Refused(f"{step}: {rc}")
         self._nets[request.asked["net"]] = net
@@ -170,7 +171,7 @@ class Server:
         return {}
 
     def do_run(self, request: Request) -> Message:
-        """Feed values, those that come with the request or have come before, and extract others."""
+        """Feed values that came with this request or an earlier one, and extract the outputs."""
         for digest in request.asked["forget"]:
             self._values.pop(digest, None)
         start = 0
@@ -194,7 +195,7 @@ class Server:
             code = "f"
             if maybe_int8:
                 _, packed = extractor.extract(index, AS_IT_IS)
-                if packed.elemsize == packed.elempack:  # one byte per element
+                if packed.elemsize == packed.elempack:  # one byte per element, so int8
                     mat, code = self._ncnn.convert_packing(packed, 1, self._cast), "b"
             outputs.append([rc, shape_of(mat), code])
             request.mats.append(mat)
@@ -206,7 +207,7 @@ class Server:
         if 0 in shape:
             return self._ncnn.Mat()
         view = data.cast(code, list(shape))  # type: ignore[call-overload]
-        return self._ncnn.Mat(view).clone()  # copied while `view` is still referenced here
+        return self._ncnn.Mat(view).clone()  # cloned while `view` is still referenced here
 
 
 def shape_of(mat: Any) -> list[int]:
@@ -215,7 +216,7 @@ def shape_of(mat: Any) -> list[int]:
 
 
 def pieces(mat: Any) -> Iterable[memoryview]:
-    """The bytes of `mat`, whose channels need not lie together."""
+    """Return the bytes of `mat`, by channel if these are not contiguous in memory."""
     whole = memoryview(mat)
     if whole.contiguous:
         return [whole.cast("B")]
@@ -223,7 +224,7 @@ def pieces(mat: Any) -> Iterable[memoryview]:
 
 
 def plain(options: Any) -> dict[str, bool | int]:
-    """The options that are switches or numbers, by name."""
+    """Return, by name, the options that are bools or ints."""
     values = {name: getattr(options, name) for name in dir(options) if not name.startswith("_")}
     return {name: value for name, value in values.items() if isinstance(value, (bool, int))}
 

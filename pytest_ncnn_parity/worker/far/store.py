@@ -1,4 +1,4 @@
-"""Files and limits on a worker's machine. Sent there with `server`, so it needs only Python 3.9."""
+"""Files and limits on a declared worker. Sent there with `server`, so it needs only Python 3.9."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import resource
 import tempfile
 from contextlib import suppress
 
-CACHE_BYTES = 4 << 30  # of weights, kept from one run to the next
-SAID_BYTES = 1 << 16  # of native code's output, sent with one answer
+CACHE_BYTES = 4 << 30  # of weights that are kept from one run to the next
+SAID_BYTES = 1 << 16  # of native code's output that are sent with one answer
 BLOCK = 1 << 20
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; the text is for the user."""
+    """Raised if a request cannot be fulfilled; the message is for the user."""
 
 
 class Said:
-    """What native code prints, caught in a file without a name."""
+    """Captures what native code prints, in an unnamed file."""
 
     def __init__(self) -> None:
         try:
@@ -28,7 +28,7 @@ class Said:
                 self.file = os.dup(file.fileno())
 
     def take(self) -> str:
-        """The end of what was printed since it was taken last."""
+        """Return the last SAID_BYTES of what was printed since the previous call."""
         size = os.fstat(self.file).st_size
         text = os.pread(self.file, SAID_BYTES, max(0, size - SAID_BYTES))
         os.ftruncate(self.file, 0)
@@ -37,7 +37,7 @@ class Said:
 
 
 class Weights:
-    """Weights by their SHA-256 digests, in a folder that holds so much and no more."""
+    """Weights files, named by their SHA-256 digests, in a folder of limited size (CACHE_BYTES)."""
 
     def __init__(self) -> None:
         self._folder = ""
@@ -55,7 +55,10 @@ class Weights:
         return False
 
     def add(self, sha256: str, size: int, offset: int, data: memoryview) -> bool:
-        """Take the part of the file at `offset`; whether that was the last."""
+        """Store the part of the file at `offset`, and return whether the file is complete.
+
+        Raises Refused if it cannot be written or its digest is wrong.
+        """
         part = f"{self.path(sha256)}.{os.getpid()}"
         try:
             with open(part, "ab" if offset else "wb") as file:  # noqa: PTH123
@@ -73,7 +76,7 @@ class Weights:
         return True
 
     def _evict(self, keep: str) -> None:
-        """Remove what nobody used for longest, until the rest is little enough."""
+        """Remove the least recently used files, but not `keep`, until the rest fits the limit."""
         files = [entry for entry in os.scandir(self._folder) if entry.is_file()]
         total = sum(entry.stat().st_size for entry in files)
         for entry in sorted(files, key=lambda one: one.stat().st_mtime):
@@ -85,7 +88,10 @@ class Weights:
 
 
 def _folder() -> str:
-    """A folder to keep weights in; a temporary one where there is no home to write to."""
+    """Return a folder for weights: in the user's cache, or a temporary one if that is not writable.
+
+    Raises Refused if there is neither.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     folder = os.path.join(home, "ncnn-parity", "weights")  # noqa: PTH118
     with suppress(OSError):
@@ -107,7 +113,7 @@ def _digest(path: str) -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -115,7 +121,10 @@ def cores() -> int:
 
 
 def limit_memory(most: float | None) -> None:
-    """Leave no core file; hold no more than `most` bytes, or that share of the memory there is."""
+    """Have the system write no core file, and limit memory to `most` bytes; None: no limit.
+
+    Up to 1, `most` is a share of the machine's memory.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if most is None:
         return

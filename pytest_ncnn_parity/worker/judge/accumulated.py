@@ -1,7 +1,7 @@
 """Measures how far each candidate's own run drifts from its reference's, and where the error grows.
 
-In a layer case both sides are fed with the same values. Here each network is fed with its own, as in a
-run of the whole network. Every network is stepped once, however many comparisons use it.
+In a layer case both sides are fed with the same values. Here each network is fed with its own values, as
+in a run of the whole network. Each network is stepped once, however many comparisons use it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-STEPS = 3  # how many of the largest steps of an error's growth are reported
+STEPS = 3  # how many of the layers at which the error grows most are reported
 
 
 @dataclass
 class _Pair:
     """One comparison: the numbers of its networks, the layers it covers, and what was measured.
 
-    `errors` holds metrics by blob; `ended` holds, for blobs that could not be measured, the reason.
+    `errors` holds the metrics by blob. `ended` is the reason why further blobs could not be measured.
     """
 
     reference: int
@@ -42,7 +42,7 @@ class _Pair:
 
 
 class Accumulated:
-    """Steps the candidates and references of one sample beside the trajectory, layer by layer."""
+    """Steps through the candidates and references of one sample along with the trajectory."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Accumulated:
         refuse: Callable[[Net, Layer], None],
         natures: Natures,
     ) -> None:
-        """`refuse` raises the reason why a network must not run a layer; `natures` compares values."""
+        """`refuse` raises the reason if a network must not run a layer; `natures` compares values."""
         self._refuse = refuse
         self._natures = natures
         self._sample = sample
@@ -65,7 +65,7 @@ class Accumulated:
 
     @property
     def layers(self) -> set[int]:
-        """The layers that the trajectory must run so that these runs can keep in step with it."""
+        """The numbers of the layers that the trajectory must run for these runs to follow it."""
         return set().union(*(pair.layers for pair in self._pairs.values()))
 
     def _blobs(self, case: CaseSpec) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Accumulated:
 
     @cached_property
     def _chains(self) -> dict[int, Chain]:
-        """By its number, the chain of each network that can be loaded, apart from the trajectory's."""
+        """By number, the chain of each network that can be loaded, except for the trajectory."""
         wanted: dict[int, set[int]] = {}
         loaded: dict[int, Net] = {}
         for pair in self._pairs.values():
@@ -84,7 +84,7 @@ class Accumulated:
             try:
                 for number in numbers:
                     loaded[number] = self._sample.nets[number]
-            except (StepFailed, Unavailable) as problem:  # its own cases report it
+            except (StepFailed, Unavailable) as problem:  # the cases of this network report it
                 pair.ended = str(problem)
                 continue
             for number in numbers:
@@ -122,7 +122,7 @@ class Accumulated:
 
     def _compare(self, pair: _Pair, blob: str, reference: Chain, candidate: Chain) -> None:
         if blob not in candidate.lost and blob not in candidate.blobs:
-            return  # another model does not have this value
+            return  # the candidate is another model, which does not have this blob
         try:
             expected, values = ({blob: _value(chain, blob)} for chain in (reference, candidate))
             metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
@@ -132,7 +132,7 @@ class Accumulated:
             pair.errors[blob] = metrics
 
     def added(self, case: CaseSpec, result: Result) -> Result:
-        """`result`, with what the networks' own runs show about the values that it judges."""
+        """Return `result` with what the networks' own runs show about the values it judges."""
         pair = self._pairs.get(case.comparison)
         if pair is None or case.kind != "pair":
             return result
@@ -148,7 +148,7 @@ class Accumulated:
         return replace(result, accumulated=worst, evidence=evidence)
 
     def _growth(self, pair: _Pair, output: str) -> Growth:
-        """Where the error of `output` grows: the layers whose outputs are worse than their inputs."""
+        """Return the layers whose outputs are worse than their inputs, on the way to `output`."""
         steps = []
         for number in sorted(self._sample.graph.ancestors([output])):
             layer = self._sample.graph.layers[number]

@@ -1,4 +1,4 @@
-"""Holds the outputs of the current layer in each network, which runs it once for all comparisons."""
+"""Runs the current layer once in each network, and holds the outputs for all comparisons."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class LayerRuns:
-    """The outputs of the current layer in each network, computed once for all comparisons."""
+    """The outputs of the current layer in each network, or how it failed there."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
     def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        """The outputs of `layer` in `net`, fed with `blobs` rounded to the format `feed`."""
+        """Return `layer`'s outputs in `net`, fed with `blobs` rounded to `feed`. Raises StepFailed."""
         key = (net.spec, feed)
         if key not in self._known:
             try:
@@ -44,7 +44,7 @@ class LayerRuns:
         return true_quotients(layer, fed, outputs, net.run_layer)
 
     def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Drop what no case in `waiting` needs any more: these outputs are the peak of memory use."""
+        """Drop the outputs that no case in `waiting` needs: they set the peak of memory use."""
         wanted = set()
         for case in waiting:
             if case.candidate is not None:
@@ -55,5 +55,5 @@ class LayerRuns:
         self._known = {key: outputs for key, outputs in self._known.items() if key in wanted}
 
     def clear(self) -> None:
-        """Go on to the next layer."""
+        """Drop all outputs, before the next layer is run."""
         self._known.clear()

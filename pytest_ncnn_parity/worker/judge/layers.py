@@ -1,4 +1,4 @@
-"""Layer cases: one layer alone, in reference and candidate, both fed with the trajectory's values."""
+"""Judges layer cases: one layer alone in reference and candidate, both fed from the trajectory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LayerJudge:
         own_runs: OwnRuns,
         red: Container[tuple[str, int]],
     ) -> None:
-        self._red = red  # the layers that have failed so far, by comparison and number
+        self._red = red  # the layers that have failed so far: comparison and number
         self._sample = sample
         self._chain = chain
         self._blobs = chain.blobs
@@ -90,7 +90,7 @@ class LayerJudge:
         return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
 
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
-        """Judge a layer in two setups; of an Input layer, what its values lose in 16 bits."""
+        """Judge a layer in two setups, or what the values of an Input layer lose in 16 bits."""
         assert case.candidate is not None
         candidate = self._sample.nets.of(case, case.candidate)
         case = replace(case, half=self._sample.nets.lost_to(case))
@@ -110,7 +110,7 @@ class LayerJudge:
     def _passed_in_own_run(
         self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net
     ) -> Result | None:
-        """The result if it agrees in the candidate's run of the whole network, else None."""
+        """Return the result if `layer` agrees in the candidate's run of the whole network, or None."""
         values = self._own_runs.values(case, layer)
         if values is None or reference.spec != self._sample.trajectory.spec:
             return None
@@ -132,7 +132,7 @@ class LayerJudge:
         return self._sample.nets.of(case, case.reference)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
-        """The result of a layer that the reference refuses to run, with how it ends without packing."""
+        """Return the result if the reference refuses `layer`, with trials of plain runs, or None."""
         lost = next((self._chain.lost[blob] for blob in layer.outputs if blob in self._chain.lost), None)
         if lost is None or lost.step.layer != layer.number or lost.death.kind != "refused":
             return None
@@ -146,7 +146,7 @@ class LayerJudge:
         return Result(case.id, "failed", evidence=evidence)
 
     def _refuse_lost(self, layer: Layer) -> None:
-        """Where the trajectory has no value: the layer that failed fails, those behind are skipped."""
+        """Raise StepFailed if `layer` failed in the trajectory, Skip if a layer before it did."""
         lost = self._chain.lost
         for blob in layer.inputs:
             if blob in lost:
@@ -156,7 +156,7 @@ class LayerJudge:
                 raise lost[blob].with_traceback(None)
 
     def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
-        """What is known of the layer in both setups before it is run; Skip where that is pointless."""
+        """Return what is known of `layer` before it runs. Raises Skip if running it is pointless."""
         if any(self._shape_faults.of_hint(net, layer) for net in (candidate, reference)):
             self._shape_faults.refuse_hints(case, layer.outputs, (candidate, reference))
         execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
@@ -186,9 +186,9 @@ class LayerJudge:
         return replace(evidence, takes_int8=takes_int8(layer, self._blobs))
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
-        """Run the layer in both setups on the same inputs, and compare.
+        """Run the layer in both setups on the same inputs, and compare the outputs.
 
-        What differs from a stand-in for the reference is judged by the reference itself.
+        If they differ from those of a stand-in for the reference, the reference itself decides.
         """
         evidence = self._how_it_runs(case, layer, reference, candidate)
         execution = candidate.execution(layer)
@@ -246,7 +246,7 @@ class LayerJudge:
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _with_what_fp16_loses(self, evidence: Evidence, layer: Layer, is_wrong: bool) -> Evidence:
-        """`evidence` with a constant that fp16 does not keep, and what overflows inside winograd."""
+        """Return `evidence` with a constant that fp16 cannot keep, and what overflows in winograd."""
         if not is_wrong:
             return evidence
         lost = self._constants.lost(layer, self._blobs)
@@ -260,7 +260,7 @@ class LayerJudge:
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe
     ) -> Result:
-        """The result if every reader is right with the values as fp16 holds them."""
+        """Return the result in case every reader is right with the values as fp16 stores them."""
         evidence = replace(seen, unrepresentable=None)
         stored = {blob: value.stored() for blob, value in expected.items()}
         metrics, blob = self._measure(case)(outputs, stored)
@@ -277,9 +277,9 @@ class LayerJudge:
         )
 
     def _expected(self, reference: Net, candidate: Net, layer: Layer, feed: str | None) -> Made:
-        """What the candidate should give. Of several layers folded into one, what all of them make.
+        """Return the outputs that the candidate should give; of folded layers, run all of them.
 
-        Where inputs are rounded it matters whether they are those of the first or of the last.
+        If inputs are rounded, it matters whether those of the first or of the last of them are.
         """
         at = candidate.counterpart(layer)
         if at is None or feed is None or len(at.replaced) < 2:

@@ -1,7 +1,7 @@
-"""One sample: the reference and all candidates step through the layers together, in the worker.
+"""Judges one sample: the reference and all candidates step through the layers together.
 
-The trajectory, the network in fp32 on the CPU, runs once; its values feed every layer case, and each
-is dropped after its last reader. Whole-network runs for the output cases come after.
+The trajectory, which is the network in fp32 on the CPU, runs once. Its values feed every layer case, and
+each is dropped after its last reader has run. The whole-network runs for the output cases come last.
 """
 
 from __future__ import annotations
@@ -34,24 +34,22 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-FAR = 3  # a value beyond fp16 is followed through this many layers after a selected one
+FAR = 3  # a value beyond fp16's range is followed through this many layers after a selected one
 
 
 class Lockstep:
-    """Runs the cases of one job, and yields each result as soon as it is final."""
+    """Judges the cases of one job, and yields each result as soon as it is final."""
 
     def __init__(self, sample: Sample) -> None:
         job, graph, nets = sample.job, sample.graph, sample.nets
         self._sample = sample
-        self._red: set[tuple[str, int]] = set()  # layers that failed, by comparison and number
+        self._red: set[tuple[str, int]] = set()  # layers that failed: comparison and number
         self._waiting = [case for case in job.cases if case.id not in job.done]
         self._cases: dict[int, list[CaseSpec]] = {}
         for case in self._waiting:
             if case.layer is not None:
                 self._cases.setdefault(case.layer, []).append(case)
-        probed = (
-            self._waiting if job.probe else ()
-        )  # of what is but tried nobody asks where an error grows
+        probed = self._waiting if job.probe else ()  # in a trial, nobody asks where an error grows
         followed = [case for case in probed if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
         self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes)
@@ -87,7 +85,7 @@ class Lockstep:
         return case.candidate is not None and self._sample.job.nets[case.candidate].other
 
     def results(self) -> Iterator[Result]:
-        """The results of all cases not done yet."""
+        """Yield the results of all cases that are not done yet."""
         try:
             if self._layers:
                 self._sample.nets[self._sample.job.trajectory]
@@ -108,7 +106,7 @@ class Lockstep:
         raise AssertionError("a network that did not load is loaded")
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
-        """`judge(case)`; what keeps a case from being judged becomes its result."""
+        """Return the result of `judge`; an exception that ends the case becomes its result."""
         return self._own.added(case, self._judged(case, judge))
 
     @staticmethod
@@ -126,10 +124,11 @@ class Lockstep:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))
 
     def _steps(self) -> list[Layer]:
-        """The layers to run: what the layer cases need, and what reads the values they judge.
+        """Return the layers to step through: those that layer cases need, and readers of their values.
 
-        A network is run as a whole only if all its layers can be fed, for elsewhere ncnn may corrupt
-        memory: what shapes do not show beforehand, steps do. In the trials of a search, both were seen.
+        A network is run as a whole only if the inputs of all its layers fit, because otherwise ncnn may
+        corrupt memory. Where the shapes do not prove it beforehand, stepping does. Trials of a search
+        need no such proof, because the run before them gave it.
         """
         wanted: set[str] = set()
         if not self._sample.job.remember:
@@ -139,13 +138,13 @@ class Lockstep:
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
                 wanted.update(self._read_downstream(outputs))
-        for number in self._natures.layers:  # for outputs that are judged by their parts
+        for number in self._natures.layers:  # for outputs whose parts are judged separately
             wanted.update(self._sample.graph.layers[number].outputs)
         needed = self._sample.graph.ancestors(wanted) | self._own.layers
         return [layer for layer in self._sample.graph.layers if layer.number in needed]
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
-        """The outputs of the readers of `blobs`, and of theirs: a value beyond fp16 may be handed on."""
+        """Return `blobs` and what is computed from them: values beyond fp16 may be passed on."""
         reached = set(blobs)
         for _ in range(FAR):
             for reader in [reader for blob in reached for reader in readers(self._sample.graph, blob)]:
@@ -153,7 +152,7 @@ class Lockstep:
         return reached
 
     def _doubtful_outputs(self) -> set[str]:
-        """Outputs of which the file and the shapes that are fed do not show that all fits on the way."""
+        """Return the outputs for which file and input shapes do not prove that all inputs fit."""
         outputs = {case.output for case in self._waiting if case.output is not None}
         shapes = flow(
             self._sample.graph, {b: value.array.shape for b, value in self._sample.inputs.items()}
@@ -163,7 +162,7 @@ class Lockstep:
         return outputs - shapes.keys()
 
     def _may_misread_int8(self) -> bool:
-        """Whether a layer may be given int8 that it takes for more bytes than there are."""
+        """Return whether a layer may be fed with int8 that it takes for a larger type."""
         may_be = int8_blobs(self._sample.graph)
         return any(
             misreads_int8(layer) and may_be.intersection(layer.inputs)
@@ -188,7 +187,7 @@ class Lockstep:
             self._not_finite.observe(layer, outputs)
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
-            del outputs  # the chain keeps them until their last reader has run
+            del outputs  # the chain keeps the values until their last reader has run
             self._own.advance(layer, self._chain)
             self._own_runs.follow(layer, self._chain.blobs)
             cases = self._cases.get(layer.number, [])
@@ -217,7 +216,7 @@ class Lockstep:
             yield self._own.added(case, self._not_finite.compared(layer, settled))
 
     def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
-        """Whether `result` has to wait for what the readers of its values make of them in fp16."""
+        """Return whether `result` must wait for what readers do with the layer's values."""
         if result.outcome == "skipped" or result.evidence.death is not None:
             return False
         if self._own_values.waits(case, layer):
@@ -234,14 +233,14 @@ class Lockstep:
         return next(own, self._sample.job.defaults[comparison])
 
     def _outputs(self, red: Container[str]) -> Iterator[Result]:
-        """`red`: the comparisons in which a layer failed."""
+        """Judge the output cases. `red`: the comparisons in which a layer has failed."""
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
         whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
-            # stepping gives bitwise the same values as one run, which a test checks
+            # stepping gives bitwise the same values as one run, as a test checks
             whole.know(self._sample.job.nets[self._sample.job.trajectory], blobs)
         for spec, outputs in self._own_runs.whole():
             whole.know(spec, outputs)

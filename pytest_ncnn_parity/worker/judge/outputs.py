@@ -1,4 +1,4 @@
-"""Judges output cases: runs whole networks as their users do, and compares the outputs."""
+"""Judges output cases: runs whole networks as users do, and compares their outputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
-    """Raise if a layer would read 16-bit data as fp32: it is wrong, and may corrupt the worker."""
+    """Raise StepFailed if `layer` would read 16-bit data as fp32, which may corrupt memory."""
     blob = misread(net, layer, graph)
     if blob is not None:
         detail = f"31={layer.mask} makes it read the 16-bit values of {blob} as fp32"
@@ -36,7 +36,7 @@ def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
 
 
 class WholeRuns:
-    """Runs each network once for all the outputs that are judged."""
+    """Runs each network once for all outputs to be judged, and judges the output cases."""
 
     def __init__(
         self,
@@ -51,10 +51,10 @@ class WholeRuns:
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
-        # in running order, because lightmode drops an earlier blob once a later one is computed
+        # in running order, because lightmode drops an earlier blob once a later one was computed
         self.outputs = [blob for blob in sample.graph.producer if blob in asked]
         self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
-        # in running order, the blobs that are compared with recordings
+        # in running order, the blobs compared with recordings, and whether they agree
         self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._of)
         self._rounding = OutputRounding(
@@ -62,14 +62,14 @@ class WholeRuns:
         )
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
-        """Use `blobs` as what a run of `spec` would give."""
+        """Use `blobs`, which must have all outputs, instead of a run of `spec`."""
         self._runs[spec, 0] = {blob: blobs[blob] for blob in self.outputs}
 
     def _of(self, net: Net, turn: int = 0) -> Made:
-        """The outputs of run number `turn` of `net`."""
+        """Return the outputs of run number `turn` of `net`. Raises StepFailed."""
         if (net.spec, turn) not in self._runs:
             try:
-                # the masks of a patched file are not known, and were tried before
+                # the masks of a patched file are unknown here, and were tried before
                 if not net.spec.model:
                     for layer in self._sample.graph.layers:
                         refuse_misread(net, layer, self._sample.graph)
@@ -82,10 +82,9 @@ class WholeRuns:
         return outputs
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
-        """Skip if no layer on the way to `output` runs differently in the candidate.
+        """Raise Skip if no layer on the way to `output` runs differently in the candidate.
 
-        While masks are tried this does not apply: there it is the answer that nothing is left to go
-        wrong.
+        This does not apply while masks are tried, where that nothing is left to go wrong is an answer.
         """
         if candidate.spec.mixed or candidate.spec.patched or candidate.spec.other:
             return
@@ -101,7 +100,10 @@ class WholeRuns:
         )
 
     def judge(self, case: CaseSpec, red: Container[str] = ()) -> Result:
-        """The result of an output case. `red`: the comparisons in which a layer has failed."""
+        """Return the result of an output case. `red`: the comparisons in which a layer has failed.
+
+        Raises Skip, Unavailable or StepFailed if it cannot be judged.
+        """
         assert case.output is not None
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
@@ -116,7 +118,7 @@ class WholeRuns:
         return self._sample.nets.of(case, case.reference)
 
     def _pair(self, case: CaseSpec, reference: Net, candidate: Net, red: Container[str]) -> Result:
-        """The result of a pair. Where a stand-in for the reference disagrees, the reference decides."""
+        """Judge a pair of setups. If a stand-in for the reference disagrees, the reference decides."""
         assert case.output is not None
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         self._refuse_same(case.output, reference, candidate)
@@ -157,7 +159,7 @@ class WholeRuns:
         if metrics.agrees and not fault:
             metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
-        # what 16 bits lose is what users get, and masks fix it: for a whole run that is no excuse
+        # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
         coarse = case.half is not None or evidence.in_int8
         asked = self._sample.job.probe or not coarse or is_nearly_right(metrics)
         if case.comparison not in red and asked and not metrics.integers:
@@ -182,7 +184,7 @@ class WholeRuns:
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _with_worth(self, blob: str, metrics: Metrics, reference: Blob) -> Metrics:
-        """`metrics` of an output that agrees, with what shows how much the agreement is worth."""
+        """Return `metrics` of an output that agrees, with facts that show what agreement is worth."""
         digest = reference.digest.hex() if blob in self._sample.graph.depending else ""
         return replace(metrics, one_value=reference.one_value, digest=digest)
 
@@ -229,7 +231,7 @@ class WholeRuns:
         return replace(result, evidence=ran)
 
     def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
-        """`evidence` with the recorded blobs upstream between which something goes wrong."""
+        """Return `evidence` with the recorded blobs upstream between which something goes wrong."""
         ancestors = self._sample.graph.ancestors([output])
         before = [
             blob

@@ -1,10 +1,11 @@
-"""Judges layers in the run of the whole network, where that takes the place of a run of each alone.
+"""Judges layers within the run of the whole network, where this replaces running each one alone.
 
-On a Vulkan device that is the CPU itself (llvmpipe) a pass through a network takes many times as long as
-on ncnn's kernels for the CPU, and each network has to be run as users run it anyway, for its outputs. So
-the values are taken out of that run, layer by layer, and the CPU is fed with what the layer was fed with
-there. A layer that agrees has passed. One that does not is run alone on the trajectory's values, as
-elsewhere, which decides; and so is what lies behind a layer that failed, whose values mean nothing.
+On a Vulkan device that is the CPU itself (llvmpipe), one pass through a network takes many times as long
+as with ncnn's CPU kernels, and each network must be run as users run it anyway, for its outputs.
+Therefore the values are taken out of that run, layer by layer, and the reference on the CPU is fed with
+the same inputs. A layer that agrees has passed. One that does not is run alone on the trajectory's
+values, as on other devices, and that run decides. The layers after one that failed are run alone as
+well, because its values mean nothing.
 """
 
 from __future__ import annotations
@@ -24,28 +25,31 @@ from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
-# a layer that the trajectory has run, and the shapes of what it made there
+# a layer that the trajectory has run, and the shapes of its outputs there
 _Stepped = tuple[Layer, Mapping[str, tuple[int, ...]]]
 
 
 class _OwnRun:
-    """One network's run, a step behind the trajectory; `blobs` are its values still to be read."""
+    """The run of one network, which follows the trajectory.
+
+    `blobs` holds its values that are still to be read.
+    """
 
     def __init__(
         self, layers: Sequence[Layer], inputs: Made, run: Callable[[Layer], Made], outputs: list[str]
     ) -> None:
         self.blobs: Made = {}
-        self.ended = False  # before its last layer
+        self.ended = False  # whether it ended before its last layer
         self.layers = [layer for layer in layers if layer.type != "Input"]
-        self.expected: dict[str | None, Made] = {}  # of the current layer, by what its inputs round to
+        self.expected: dict[str | None, Made] = {}  # of the current layer, by `feed`
         self._inputs = inputs
         self._run = run
         self._numbers = {layer.number for layer in layers}
         self._walk = walk(layers, self.blobs, outputs)
-        self._steps = 0  # of the trajectory's
+        self._steps = 0  # how many of the trajectory's steps it has followed
 
     def catch_up(self, stepped: Sequence[_Stepped]) -> None:
-        """Run what the trajectory has run."""
+        """Run the layers that the trajectory has run in the meantime."""
         for layer, shapes in stepped[self._steps :]:
             self._steps += 1
             if layer.number in self._numbers and not self.ended:
@@ -55,7 +59,7 @@ class _OwnRun:
         self.expected.clear()
         next(self._walk)
         outputs: Made = {}
-        if shapes.keys() >= set(layer.outputs):  # the trajectory could run it
+        if shapes.keys() >= set(layer.outputs):  # the trajectory was able to run it
             try:
                 outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer)
             except StepFailed:
@@ -76,17 +80,17 @@ class OwnRuns:
         stepped: Iterable[Layer],
         refuse: Callable[[Net, Layer], None],
     ) -> None:
-        """`cases` are those to be judged, `stepped` the layers that the trajectory steps through.
+        """`cases` are the cases to judge, `stepped` the layers that the trajectory steps through.
 
-        `refuse` raises what keeps a layer from being run in a network.
+        `refuse` raises the reason if a network must not run a layer.
         """
         self._sample = sample
         self._refuse = refuse
         self._cases = list(cases)
         self._stepped = list(stepped)
-        self._passed: list[_Stepped] = []  # by the trajectory
+        self._passed: list[_Stepped] = []  # the steps of the trajectory so far
         finite = {b for b, value in sample.inputs.items() if not value.nan and not value.infinite}
-        # by comparison, the blobs whose makers, and all before them, have passed
+        # by comparison, the blobs for which all layers up to them have passed
         self._right: dict[str, set[str]] = defaultdict(finite.copy)
 
     @cached_property
@@ -105,7 +109,7 @@ class OwnRuns:
             if case.kind == "pair" and case.candidate is not None:
                 judged[case.comparison, case.candidate].add(case.layer)
         every = {layer.number for layer in layers if layer.type != "Input"}
-        # behind a layer that nobody judges each runs alone
+        # only if every layer is judged: after one that is not, each runs alone
         numbers = {number for (_, number), some in judged.items() if every <= some}
         begun = {number: self._begun(job.nets[number], number) for number in numbers}
         inputs = self._sample.inputs
@@ -116,7 +120,7 @@ class OwnRuns:
             return None
         try:
             net = self._sample.nets[number]
-        except (StepFailed, Unavailable):  # its cases report it
+        except (StepFailed, Unavailable):  # the cases of this network report it
             return None
         if not isinstance(net, LoadedNet) or not vulkan.is_software(net.setup.device_index):
             return None
@@ -133,19 +137,22 @@ class OwnRuns:
         return run
 
     def follow(self, layer: Layer, trajectory: Made) -> None:
-        """Run `layer` in each network once it is asked for; `trajectory` has its outputs, if any."""
+        """Note that the trajectory has run `layer`; `trajectory` has its outputs, if any.
+
+        The networks catch up once their values are needed.
+        """
         shapes = {blob: trajectory[blob].array.shape for blob in layer.outputs if blob in trajectory}
         self._passed.append((layer, shapes))
 
     def _of(self, case: CaseSpec) -> _OwnRun | None:
-        """The run of the candidate, as far as the trajectory is, unless it has ended."""
+        """Return the candidate's run, in step with the trajectory; None if there is none or it ended."""
         run = None if case.candidate is None else self._runs.get(case.candidate)
         if run is not None:
             run.catch_up(self._passed)
         return None if run is None or run.ended else run
 
     def values(self, case: CaseSpec, layer: Layer) -> Made | None:
-        """What the candidate's run has fed `layer` with, and what it made of it; None: run it alone."""
+        """Return the inputs and outputs of `layer` in the candidate's run; None: run it alone."""
         run = self._of(case)
         if run is None or not self._is_right(case, layer):
             return None
@@ -155,7 +162,10 @@ class OwnRuns:
         return values if all(value.floating and value.array.size for value in values.values()) else None
 
     def expected(self, case: CaseSpec, layer: Layer, feed: str | None, reference: Net) -> Made:
-        """What `reference` makes of what `layer` was fed with, rounded to `feed`."""
+        """Return the outputs of `reference` for the candidate's inputs of `layer`, rounded to `feed`.
+
+        Raises StepFailed.
+        """
         assert case.candidate is not None
         run = self._runs[case.candidate]
         if feed not in run.expected:
@@ -166,26 +176,27 @@ class OwnRuns:
         return self._right[case.comparison].issuperset(layer.inputs)
 
     def learn(self, case: CaseSpec, layer: Layer, result: Result) -> None:
-        """Take `result` as what is known of the values that `layer` makes."""
+        """Conclude from `result` whether the outputs of `layer` are right."""
         run = self._of(case) if case.kind == "pair" else None
         if run is None or not self._is_right(case, layer):
             return
         evidence = result.evidence
         passed = result.outcome == "passed" or (result.outcome == "skipped" and evidence.lasting)
         if not passed or evidence.unrepresentable is not None:
-            self._right[case.comparison].difference_update(layer.outputs)  # of what is fed
+            self._right[case.comparison].difference_update(layer.outputs)  # of an Input layer
             return
         values = [run.blobs[blob] for blob in layer.outputs if blob in run.blobs]
         if evidence.own_inputs or not any(value.nan or value.infinite for value in values):
             self._right[case.comparison].update(layer.outputs)
 
     def refuse_dead(self, net: Net, layer: Layer) -> None:
-        """Raise how `net` has died in `layer` of its own run, if it has.
+        """Raise StepFailed if `net` has died in `layer` during its own run.
 
-        Not of memory: the run is followed beside others, which takes more of it than users need.
+        Running out of memory does not count: several runs that are followed at the same time need more
+        of it than users do.
         """
         if self._sample.job.accumulated:
-            return  # a step of that name is another one
+            return  # there, steps of the same name belong to other runs
         for death in self._sample.job.dead:
             step = death.step
             own = step is not None and step.own and (step.label, step.layer) == (net.label, layer.number)
@@ -193,10 +204,11 @@ class OwnRuns:
                 raise StepFailed(step, death)
 
     def whole(self) -> Iterator[tuple[NetSpec, Made]]:
-        """The networks whose runs gave what a run that nobody follows gives, with their outputs.
+        """Yield the networks whose runs are as good as a run without values taken out, and their values.
 
-        All their layers run on the device. In old versions of ncnn a layer of it may read a value from
-        the CPU before it is there, and then it matters when values are taken out.
+        These are the networks whose layers all run on the device. In old versions of ncnn a layer on the
+        device may read a value from the CPU before it has arrived, so that it matters when values are
+        taken out.
         """
         for number, run in self._runs.items():
             run.catch_up(self._passed)

@@ -1,4 +1,4 @@
-"""Decides where the CPU's fp32 stands in for the fp32 of a slow Vulkan device."""
+"""Decides when fp32 on the CPU stands in for fp32 on a slow Vulkan device as the reference."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 
 
 def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
-    """The trajectory, if it may stand in for the reference of `case`; None if that must run.
+    """Return the trajectory if it may stand in for the reference of `case`, or None.
 
     A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times more slowly than ncnn's
-    kernels for the CPU. A 16-bit candidate that agrees with those is right, whatever the device's fp32
-    gives, which has cases of its own. Where they disagree, the device's fp32 is run and decides.
+    CPU kernels. A 16-bit candidate that agrees with these is right, whatever fp32 on the device gives,
+    which is judged by cases of its own. If they disagree, fp32 on the device is run and decides.
 
-    On a GPU fp32 costs less than on the CPU, so the reference always runs there. It also runs for
-    outputs where each network's own run is followed, because the error of that run is wanted, and for
+    On a GPU, fp32 costs less than on the CPU, so the reference itself always runs. It also runs for
+    outputs if each network's own run is followed, because the error of that run is wanted, and for
     other model files, whose own run is always followed.
     """
     reference, trajectory = sample.job.nets[case.reference], sample.trajectory

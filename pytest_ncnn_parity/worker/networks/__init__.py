@@ -1,1 +1,1 @@
-"""Networks loaded in ncnn, and how they really run."""
+"""Networks loaded in ncnn, and how they actually run."""

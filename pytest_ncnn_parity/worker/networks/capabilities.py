@@ -1,4 +1,4 @@
-"""Reads back what ncnn made of the options: what the device lacks, and what was dropped."""
+"""Compares the options that ncnn has kept with those of the setup: what was dropped, what is lacking."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pytest_ncnn_parity.compare.comparisons import PRECISIONS, Setup
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.worker.networks.native import Readback
 
-# they run on Vulkan in any network, and compute nothing
+# these run on Vulkan in any network and compute nothing
 _NO_WORK = frozenset({"Input", "Split", "Noop"})
 
 
 def dropped(setup: Setup, read: Readback) -> tuple[str, ...]:
-    """The options that were asked for and that the Vulkan device does not offer (src/net.cpp)."""
+    """Return the requested options that ncnn dropped as the Vulkan device lacks them (src/net.cpp)."""
     if not setup.on_vulkan:
         return ()
-    # a device has bf16 packed, storage or both; the precision does not depend on which
+    # a device may offer bf16 packed, storage or both, and either gives the same precision
     flags = PRECISIONS[setup.precision] if setup.half == "fp16" else ()
     asked: Mapping[str, bool | int] = {**dict.fromkeys(sorted(flags), True), **setup.options}
     return tuple(name for name, value in asked.items() if read.options[name] != value)
@@ -25,8 +25,11 @@ def dropped(setup: Setup, read: Readback) -> tuple[str, ...]:
 def stores_half(
     setup: Setup, read: Readback, cpu_fp16: Sequence[bool], cpu_bf16: Sequence[bool]
 ) -> bool:
-    """Whether anything is kept in 16 bits; the last two tell of each layer whether the CPU can."""
-    if not setup.on_vulkan:  # only Vulkan has packed without storage; on a CPU, storage needs kernels
+    """Return whether any value is kept in 16 bits.
+
+    `cpu_fp16` and `cpu_bf16` say of each layer whether its CPU kernel can store that format.
+    """
+    if not setup.on_vulkan:  # only Vulkan has packed without storage; on the CPU, kernels are needed
         fp16 = read.on("use_fp16_storage") and any(cpu_fp16)
         bf16 = read.on("use_bf16_storage") and any(cpu_bf16)
         return bool(fp16 or bf16)
@@ -37,9 +40,10 @@ def stores_half(
 def left_on_cpu(
     types: Sequence[str], on_vulkan: Sequence[bool], masks: Sequence[int], integers: Collection[int]
 ) -> bool:
-    """Whether no layer that computes runs on Vulkan, though no mask keeps any away from it.
+    """Return whether no layer that computes runs on Vulkan although no mask forbids it.
 
-    The layers, by number, that copy `integers` count as well: Vulkan may store these in 16 bits.
+    `integers` holds the numbers of the layers that copy integers. They count as computing, because
+    Vulkan may store integers in 16 bits.
     """
     layers = enumerate(zip(types, on_vulkan, strict=True))
     works = (there for n, (kind, there) in layers if kind not in _NO_WORK or n in integers)

@@ -1,4 +1,4 @@
-"""Custom layers: calls the spec's `setup` with each network before it is loaded."""
+"""Custom layers: calls the spec's `setup` function with each network before it is loaded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
 _OURS = Path(__file__).resolve().parents[2]
-_ABANDONED: list[ncnn.Net] = []  # kept until the process ends
+_ABANDONED: list[ncnn.Net] = []  # never destroyed before the process ends
 
 
 class _Registered:
-    """One operator in one network. What it made lives until ncnn, which holds no reference, is done."""
+    """One custom operator in one network.
+
+    It keeps the layers that it created alive until ncnn, which holds no reference, destroys them.
+    """
 
     def __init__(self, creator: Callable[[], Any], destroyer: Callable[[Any], None]) -> None:
         self.creator = creator
@@ -41,21 +44,21 @@ class _Registered:
         try:
             self.destroyer(layer)
         except Exception:
-            # goes to the worker's stderr; ncnn calls this where no exception may be raised
+            # the traceback goes to the worker's stderr: ncnn calls this where nothing may be raised
             traceback.print_exc()
         self._alive = [other for other in self._alive if other is not layer]
 
 
 class _TableFull(RuntimeError):
-    """ncnn's binding takes no further registration in this process."""
+    """Raised if ncnn's Python binding takes no further registration in this process."""
 
 
 class CustomNet(ncnn.Net):  # type: ignore[misc]
-    """What a setup function gets: a Net that registers what its .param has, each once.
+    """The Net that a setup function gets; it registers each operator that its .param uses, once.
 
-    Older bindings have a table of ten registrations in a process and never take one back. So an
-    operator that the network has not got takes no place in it, and a network that was cleared and is
-    set up again keeps its places.
+    Older bindings have room for ten registrations in a process and never free one. Therefore an
+    operator that the network does not use is not registered, and a network that was cleared and is set
+    up again keeps its registrations.
     """
 
     def __init__(self, setup: str, wanted: frozenset[str]) -> None:
@@ -85,14 +88,17 @@ class CustomNet(ncnn.Net):  # type: ignore[misc]
 
 
 class Registry:
-    """Makes the networks of a worker, set up by the project's function where the spec names one."""
+    """Makes a worker's networks, and calls the project's setup function where the spec names one."""
 
     def __init__(self, enter: Callable[[Step], None]) -> None:
         self._enter = enter
         self._cleared: dict[tuple[str, frozenset[str]], list[CustomNet]] = {}
 
     def net(self, model: Model, graph: Graph) -> ncnn.Net:
-        """A network to load; StepFailed holds what the project's function raised."""
+        """Return a network that is ready to be loaded.
+
+        Raises StepFailed, with the error, if the project's function raises or cannot be imported.
+        """
         if model.setup is None:
             return ncnn.Net()
         key = (model.setup, frozenset(layer.type for layer in graph.layers))
@@ -110,24 +116,27 @@ class Registry:
         return net
 
     def release(self, net: ncnn.Net) -> None:
-        """Release `net`, which is no longer needed."""
+        """Release `net`, which is no longer needed, so that its registrations can be used again."""
         if isinstance(net, CustomNet):
             try:
                 net.clear()
-            except Exception:  # an exception in a layer's destroy_pipeline
+            except Exception:  # raised by a custom layer's destroy_pipeline
                 traceback.print_exc()
                 self.abandon(net)
             else:
                 self._cleared[net.key].append(net)
 
     def abandon(self, net: ncnn.Net) -> None:
-        """Never destroy `net`: one that was loaded in part may crash older ncnn then."""
+        """Keep `net` until the process ends: destroying a net loaded in part may crash older ncnn."""
         _ABANDONED.append(net)
 
 
 @contextmanager
 def blamed(model: Model, step: Step) -> Iterator[None]:
-    """What code of the project's own raises in a native step is the project's error, not ours."""
+    """Turn what the project's own code raises in a native step into StepFailed, with its traceback.
+
+    Raises Unavailable if the binding takes no further registration.
+    """
     try:
         yield
     except (StepFailed, Unavailable, MemoryError):
@@ -146,7 +155,7 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
 
 
 def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:
-    """The lines of the project's files that an error came through."""
+    """Return the lines of the project's own files in the traceback of `error`."""
     root = Path(model.folders[0]).resolve()
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
@@ -158,7 +167,7 @@ def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:
 
 @contextmanager
 def _importing(model: Model) -> Iterator[None]:
-    """The project's folders in front of sys.path, for as long as its function is looked for and runs."""
+    """Put the project's folders in front of sys.path while its function is imported and runs."""
     before = list(sys.path)
     sys.path[:0] = model.folders
     try:
@@ -168,7 +177,10 @@ def _importing(model: Model) -> Iterator[None]:
 
 
 def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
-    """The function that `setup` names, imported from the project's own files or not at all."""
+    """Import the function that `setup` names, from the project's own files only.
+
+    Raises StepFailed if it is not found there or is not callable.
+    """
     assert model.setup is not None
     module_name, _, name = model.setup.partition(":")
     problem = _foreign(module_name, model)
@@ -188,7 +200,7 @@ def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
 
 
 def _foreign(module: str, model: Model) -> str | None:
-    """Why `module` may not be imported, or nothing. Finds its file without running it."""
+    """Return why `module` may not be imported, or None. Its file is looked up without being run."""
     root = Path(model.folders[0])
     search: list[str] | None = list(sys.path)
     parts = module.split(".")

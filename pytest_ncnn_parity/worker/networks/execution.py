@@ -1,4 +1,4 @@
-"""Where and how each layer of a network runs, as read back from ncnn; and the interface of a network."""
+"""The interface of a network, and where and how each of its layers runs, as read back from ncnn."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def is_x86(architecture: str) -> bool:
-    """Whether `platform.machine` says so of its processor."""
+    """Return whether `architecture`, from `platform.machine`, is an x86 processor."""
     return re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", architecture) is not None
 
 
 def is_arm(architecture: str) -> bool:
-    """Whether `platform.machine` says so of its processor."""
+    """Return whether `architecture`, from `platform.machine`, is an Arm processor."""
     return re.match(r"arm|aarch64", architecture) is not None
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how one layer runs in a loaded network, as read back, not as asked for.
+    """Where and how one layer runs in a loaded network, as read back, not as requested.
 
-    `worker`: the name of the one that it runs on, if any.
+    `worker`: the name of the declared worker that it runs on, or None.
     """
 
     where: str  # "cpu" or "vulkan"
-    storage: str  # the format of its values: "fp32", "fp16" or "bf16"
+    storage: str  # format of the values: "fp32", "fp16" or "bf16"
     arithmetic: str  # "fp32" or "fp16"
-    feed: str | None  # the 16-bit format of its inputs, or None
+    feed: str | None  # the 16-bit format to which its inputs are rounded, or None
     options: tuple[tuple[str, Any], ...]
-    model: int = 0  # index in the job: other files are another computation, wherever they run
+    model: int = 0  # index in the job; other files are a different computation wherever they run
     worker: str | None = None
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Execution:
 
 
 class Net(Protocol):
-    """What runs layers, or all of them: a `LoadedNet`, or several that act as one."""
+    """What runs single layers or the whole network: a `LoadedNet`, or several that act as one."""
 
     spec: NetSpec
     setup: Setup
@@ -76,20 +76,20 @@ class Net(Protocol):
 
 
 def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
-    """The input whose 16-bit values a mask makes this CPU layer take for fp32, or None.
+    """Return the input whose 16-bit values this CPU layer takes for fp32 because of its mask, or None.
 
-    convert_layout casts back only where the layer's masked options still ask for the format. The
-    masks are those of `graph`.
+    ncnn's convert_layout casts back only where the layer's masked options still include the format.
+    The masks are those of `graph`.
     """
     if net.spec.other or net.execution(layer).where != "cpu":
-        return None  # `graph` does not have the masks of other files
+        return None  # the masks of other files are not in `graph`
     bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
     if net.setup.half is None or not layer.mask & bits[net.setup.half]:
         return None
     for blob in layer.inputs:
         maker = graph.producer[blob]
         if maker.type == "Input":
-            continue  # it never runs: its value is what is fed
+            continue  # an Input layer never runs: its value is fed
         upstream = net.execution(maker)
         if upstream.where == "cpu" and upstream.storage == net.setup.half:
             return blob
@@ -97,9 +97,10 @@ def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
 
 
 class Executions:
-    """How every layer of a network that was just loaded runs; of `integers` see `left_on_cpu`.
+    """Where and how each layer of a loaded network runs.
 
-    Unavailable is raised where ncnn made something else of the setup, so that nothing would be tested.
+    `integers` is explained at `capabilities.left_on_cpu`. Raises Unavailable if ncnn did not apply the
+    setup, so that nothing would be tested.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Executions:
             )
 
     def of(self, layer: Layer) -> Execution:
-        """How `layer` runs here (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
+        """Return how `layer` runs (src/net.cpp: get_masked_option, convert_layout, record_upload)."""
         if layer.number not in self._known:
             self._known[layer.number] = self._execution(layer)
         return self._known[layer.number]
@@ -157,7 +158,7 @@ class Executions:
         storage = self._storage(net_storage, layer.number)
         reduced = self._read.on("use_fp16_arithmetic") and not mask & masks.NO_FP16_ARITHMETIC
         arithmetic = "fp16" if reduced and (vulkan or storage == "fp16") else "fp32"
-        # an upload casts by the network's options, whatever the layer's mask is
+        # an upload casts by the network's options, regardless of the layer's mask
         arrives = net_storage if vulkan else storage
         return Execution(
             "vulkan" if vulkan else "cpu",
@@ -169,14 +170,14 @@ class Executions:
         )
 
     def _net_storage(self, vulkan: bool) -> str:
-        """The format in which a layer keeps its values by the network's options alone."""
+        """Return the format in which a layer stores its values by the network's options alone."""
         on = self._read.on
         if on("use_bf16_storage") or (vulkan and on("use_bf16_packed")):
             return "bf16"
         return "fp16" if on("use_fp16_storage") or (vulkan and on("use_fp16_packed")) else "fp32"
 
     def _storage(self, storage: str, number: int) -> str:
-        """The format that remains of `storage` under the layer's mask and with its kernels."""
+        """Return `storage`, or fp32 if the layer's mask or its kernel does not allow that format."""
         bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
         if self._masks[number] & bits.get(storage, 0):
             return "fp32"

@@ -1,4 +1,4 @@
-"""The ncnn of this process."""
+"""Loads and runs networks with the ncnn of this process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 START_VULKAN = Step("vulkan")
 NOTHING = ncnn.Mat()
-AS_IT_IS = 1  # `type` of Extractor.extract that neither converts int8 to floats nor unpacks
+AS_IT_IS = 1  # the `type` with which Extractor.extract neither converts int8 to floats nor unpacks
 
 
 class Here:
-    """This process. `enter` announces each native step; `net`: what to load a network into."""
+    """The ncnn of this process, as a `native.Machine`.
+
+    `enter` announces each native step. `net` is the Net to load a network into; None: a new one.
+    """
 
     name = None
     version = str(ncnn.__version__)
@@ -83,7 +86,7 @@ class Here:
 
 
 class NetHere:
-    """A network that this process has loaded."""
+    """A network that this process has loaded, as a `native.NativeNet`."""
 
     def __init__(self, net: ncnn.Net, model: Model, enter: Callable[[Step], None]) -> None:
         self.net = net
@@ -103,8 +106,8 @@ class NetHere:
             ),
             _plain(net.opt),
         )
-        # A new extractor has a slot for each blob of the network; where there are thousands, to make it
-        # takes as long as a small layer. So one is used again for single layers on the CPU.
+        # A new extractor has a slot for each blob of the network. With thousands of blobs, creating one
+        # takes as long as running a small layer, so it is reused for single layers on the CPU.
         self._spare: ncnn.Extractor | None = None
         on_cpu = () if self.read.on("use_vulkan_compute") else net.layers()
         self._bottoms = {frozenset(one.tops): frozenset(one.bottoms) for one in on_cpu}
@@ -119,7 +122,7 @@ class NetHere:
     def run(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> list[Blob]:
         self._enter(step)
         slots = self._slots(inputs, outputs)
-        spare, self._spare = self._spare, None  # one that refuses or raises is not used again
+        spare, self._spare = self._spare, None  # one that fails or raises is not reused
         extractor = spare if slots and spare is not None else self.net.create_extractor()
         for fed in inputs:
             rc = extractor.input(fed.index, fed.value.mat)
@@ -132,7 +135,7 @@ class NetHere:
         return values
 
     def _slots(self, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> frozenset[int]:
-        """The slots that a run of one layer on the CPU fills; none where it is another run."""
+        """Return the slots that a run fills if it runs a single layer on the CPU; otherwise none."""
         fed, tops = (frozenset(one.index for one in side) for side in (inputs, outputs))
         return fed | tops if tops in self._bottoms and self._bottoms[tops] <= fed else frozenset()
 
@@ -157,13 +160,16 @@ class NetHere:
             raise failed(step, *limits.refused(f"extract {wanted.blob}", rc))
         if wanted.maybe_int8:
             _, packed = extractor.extract(wanted.index, AS_IT_IS)
-            if packed.elemsize == packed.elempack:  # one byte per element
+            if packed.elemsize == packed.elempack:  # one byte per element, so int8
                 return Blob.of_int8(packed)
         return Blob(mat)
 
 
 class RunHere:
-    """A run of a network of this process on Vulkan; `on_device`: the blobs that are made there."""
+    """A run on Vulkan whose values are taken out step by step.
+
+    `on_device` holds the indices of the blobs that are computed on the device.
+    """
 
     def __init__(
         self,
@@ -183,13 +189,13 @@ class RunHere:
         for wanted in outputs:
             values.append(self._extracted(step, self._extractor, wanted))
             if wanted.index in self._on_device:
-                # the extractor would keep the copy that it made for us, and give it to a layer on the
-                # CPU in place of one that it makes as in any run
+                # The extractor would keep the copy that it made here, and feed it to a layer on the CPU
+                # instead of making a copy as in an ordinary run.
                 self._extractor.input(wanted.index, ncnn.Mat())
         return values
 
 
 def _plain(options: ncnn.Option) -> dict[str, bool | int]:
-    """The options that are switches or numbers, by name."""
+    """Return, by name, the options that are bools or ints."""
     values = {name: getattr(options, name) for name in dir(options) if not name.startswith("_")}
     return {name: value for name, value in values.items() if isinstance(value, bool | int)}

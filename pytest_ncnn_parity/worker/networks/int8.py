@@ -1,9 +1,9 @@
-"""How a layer is fed with values that ncnn holds in int8, so that it gets what it gets in one run.
+"""Feeds a layer alone with int8 values so that it computes the same as in a run of the whole network.
 
-On the CPU a layer takes them as they are. Into Vulkan they cannot always be brought: ncnn's upload has
-no way for them on a device that shares its memory with the host (src/gpu.cpp, convert_packing). There a
-layer that would quantize floats is fed with the floats that become just these integers; for any other
-the layer that made them runs once more, in front of it.
+On the CPU a layer is fed with the int8 values as they are. To Vulkan they cannot always be uploaded:
+ncnn cannot do it on a device that shares its memory with the host (src/gpu.cpp, convert_packing). There
+a layer that quantizes floats is fed with the floats that quantize to exactly these integers. For any
+other layer, the layer that computed them runs once more, in front of it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ OnVulkan = Callable[[Layer], bool]
 
 @dataclass(frozen=True)
 class Int8Values:
-    """Which values may be int8: `blobs` by name, and the `scales` of layers' inputs by number.
+    """Which values of a model may be int8, and by which scales.
 
-    `given`: the scales of the outputs of those that give int8.
+    `blobs`: their names. `scales`: by layer number, the scale of the layer's input. `given`: by layer
+    number, the scale of the output of a layer that gives int8.
     """
 
     graph: Graph
@@ -35,9 +36,9 @@ class Int8Values:
     given: Mapping[int, float] = field(default_factory=dict)
 
     def taken_by(self, blob: str) -> float | None:
-        """The scale by which the int8 values of `blob` are taken; None where nobody has one for them.
+        """Return the scale by which readers interpret the int8 values of `blob`, or None if unknown.
 
-        Of several that of the reader which is furthest from the scale by which they were made.
+        If readers differ, it is the scale furthest from the one by which the values were quantized.
         """
         scales = [self.scales[layer.number] for layer in quantizing_readers(self.graph, blob)]
         scales = [scale for scale in scales if scale > 0.0]
@@ -48,7 +49,7 @@ class Int8Values:
         return max(scales, key=lambda scale: abs(math.log(scale / given)) if given > 0.0 else 0.0)
 
     def _maker(self, blob: str) -> Layer | None:
-        """The layer that made the int8 that came to `blob`, the first of several."""
+        """Return the layer that quantized the values of `blob`; if there are several, the first."""
         maker = self.graph.producer.get(blob)
         while maker is not None and maker.number not in self.given:
             before = [one for one in maker.inputs if one in self.blobs]
@@ -56,7 +57,7 @@ class Int8Values:
         return maker
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
-        """The values that must be there to run `layer` alone, wherever it runs."""
+        """Return the names of the values needed to run `layer` alone, wherever it runs."""
         wanted: dict[str, None] = {}
         made_again: set[str] = set()
         waiting = [layer]
@@ -70,32 +71,35 @@ class Int8Values:
         return tuple(wanted)
 
     def _exact_scale(self, layer: Layer) -> float | None:
-        """The scale by which `layer` makes int8 of floats, where these survive in 16 bits as well."""
+        """Return the scale by which `layer` quantizes floats, if these fit into fp16 too; else None."""
         scale = self.scales.get(layer.number, 0.0)
         return scale if scale > LARGEST / FP16_MAX else None
 
     def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
-        """`value` as floats that `layer` takes for the same; None where int8 must be fed."""
+        """Return `value` as floats that `layer` quantizes to the same int8; None if int8 must be fed."""
         if not value.int8:
             return value
         scale = self._exact_scale(layer)
         return None if scale is None else value.dequantized(scale)
 
     def fed(self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan) -> Made:
-        """What to feed, by blob, so that `layer` alone gets `values`; `on_vulkan`: where layers run."""
+        """Return what to feed, by blob, so that `layer` alone gets `values`.
+
+        `on_vulkan` says whether a layer runs on Vulkan.
+        """
         fed, made_again = self._fed(layer, values, on_vulkan)
         return {blob: value for blob, value in fed.items() if blob not in made_again}
 
     def run_before(
         self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan
     ) -> Collection[Layer]:
-        """The layers that run in front of `layer`, for its inputs cannot be brought to where it runs."""
+        """Return the layers to run in front of `layer`, as their int8 outputs cannot be uploaded."""
         return list(self._fed(layer, values, on_vulkan)[1].values())
 
     def _fed(
         self, layer: Layer, values: Mapping[str, Blob], on_vulkan: OnVulkan
     ) -> tuple[Made, Mapping[str, Layer]]:
-        """The values that one layer or another is fed with, and by whom others are made again."""
+        """Return the values to feed, and by blob the layers that compute the others once more."""
         fed: Made = {}
         made_again: dict[str, Layer] = {}
         waiting = [layer]

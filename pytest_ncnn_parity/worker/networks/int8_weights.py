@@ -1,4 +1,4 @@
-"""The weights of a layer in int8 as its file has them, compared with those that they represent."""
+"""Reads a layer's int8 weights from its file, and compares them with the floats they represent."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ Array = npt.NDArray[Any]
 
 LARGEST = 127
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
-# ncnn2table keeps the weights of a 3x3 kernel to 6 bits, so that winograd in int8 can add them up
+# ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
 SIX_BITS = 31
-# a scale by the largest weight uses all steps; that of ncnn2table's ACIQ, which estimates it, half of
-# them where an output has 9 weights, and a third where it has 3
+# A scale derived from the largest weight uses all steps. ncnn2table's ACIQ estimates the scale, which
+# then uses half of the steps if an output has 9 weights, and a third if it has 3.
 MOST_SPARE = 3.0
-FEWEST = 4  # an output of fewer weights is not judged by its scale
-ALIVE = 0.01  # of the layer's largest weight: an output below it is dead, whatever its scale
-# in steps: rounding to nearest is off by half a step, a quantizer that may choose either neighbour by
-# one
+FEWEST = 4  # the scale of an output with fewer weights is not judged
+ALIVE = 0.01  # as a share of the layer's largest weight: an output below it counts as dead
+# In steps: rounding to nearest is off by at most half a step, a quantizer that may choose either
+# neighbour by at most one.
 MOST_STEPS = 1.01
 
 
 @dataclass(frozen=True)
 class Int8Weights:
-    """`integers`, int8 as (outputs, weights of one), and the `scales` by which they were made, float32
-    as (outputs,)."""
+    """A layer's quantized weights: `integers`, int8 of shape (outputs, weights per output), and the
+    `scales` by which they were quantized, float32 of shape (outputs,)."""
 
     integers: Array
     scales: Array
 
     def against(self, floats: Array, folded: Array | None) -> WeightSteps:
-        """How far they are from `floats`, as (outputs, weights of one), in steps of their own.
+        """Return how far the weights are from `floats`, (outputs, weights per output), in int8 steps.
 
-        Weights at the end of int8's range may have been clipped, which is no fault by itself. `folded`:
-        the factor of each output, as (outputs,), that the layers behind the one in floats have; None:
-        it is not known, and taken to be the one by which both agree best (least squares).
+        Weights at the end of int8's range may have been clipped, which is not a fault by itself.
+        `folded`, (outputs,), holds the factors of the layers folded into the weights. If it is None,
+        they are unknown, and the factors by which both agree best (least squares) are used.
         """
         steps = self.integers.astype(np.float64)
-        scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if the weights are all zero
+        scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
         wanted = floats.astype(np.float64) * scales[:, None]
         inside = np.abs(self.integers.astype(np.int16)) < LARGEST
         squares = (wanted**2 * inside).sum(1)
@@ -73,8 +73,8 @@ class Int8Weights:
         return int(np.abs(self.integers.astype(np.int16)).max())
 
     def spare(self, full: int) -> Array:
-        """By what factor the scale of each output could be larger, as (outputs,), before its largest
-        weight were beyond `full`. Outputs with one scale together are taken together; 1 of dead ones."""
+        """Return by what factor each output's scale could be larger, (outputs,), before its largest
+        weight exceeded `full`. Outputs that share one scale are judged together; dead ones get 1."""
         largest = np.abs(self.integers.astype(np.int16)).max(1).astype(np.float64)
         known = np.isfinite(self.scales) & (self.scales > 0.0) & (largest > 0.0)
         if self.integers.shape[1] < FEWEST or not known.any():
@@ -90,12 +90,12 @@ class Int8Weights:
 
 
 def is_static(layer: Layer) -> bool:
-    """Whether the file has the weights of `layer` in int8, with a scale for its input."""
+    """Return whether the file holds the weights of `layer` in int8, with a scale for its input."""
     return layer.type in WEIGHTS and layer.params.get("19", "0") == "0"
 
 
 def full_scale(layer: Layer) -> int:
-    """The largest weight in int8 that `layer` is given on purpose (tools/quantize/ncnn2table.cpp)."""
+    """Return the largest int8 weight that ncnn2table gives `layer` (tools/quantize/ncnn2table.cpp)."""
     words = layer.params
     kernel, stride, dilation = (words.get(key, "1") for key in ("1", "3", "2"))
     sides = (words.get("11", kernel), words.get("13", stride), words.get("12", dilation))
@@ -104,16 +104,20 @@ def full_scale(layer: Layer) -> int:
 
 
 def least_spare(weights: Iterable[tuple[Layer, Int8Weights | None]]) -> float:
-    """What the layer of a model that uses most steps leaves: above 1 if all are kept to fewer bits."""
+    """Return the spare factor of the layer that uses the most steps, at least 1.
+
+    It is above 1 if the weights of the whole model are limited to fewer bits.
+    """
     spare = [full_scale(layer) / max(1, own.largest) for layer, own in weights if own is not None]
     return max(1.0, min(spare, default=1.0))
 
 
 def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
-    """Those of `layer`, which reads the bytes of `span`, start and end; None where they are floats.
+    """Return the int8 weights of `layer`, which reads the bytes `span` (start, end) of the file.
 
-    They are followed by a bias, one scale for each output, group or all of them, and those of input and
-    output (src/layer/convolution.cpp, convolutiondepthwise.cpp, innerproduct.cpp: load_model).
+    None if they are not int8 or do not have the expected layout: weights, bias, scales (one for each
+    output, each group or all of them), and the scales of input and output (src/layer/convolution.cpp,
+    convolutiondepthwise.cpp, innerproduct.cpp: load_model).
     """
     with Path(path).open("rb") as file:
         file.seek(span[0])
@@ -134,10 +138,10 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
 
 
 def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:
-    """The factor of each output that `layers`, which read the bytes of `spans`, have together.
+    """Return the product of the factors of `layers`, which read the bytes `spans`, for each output.
 
-    None where one of them is no BatchNorm, slope / sqrt(variance + eps), and no Scale, whose weights
-    stand in the file as they are (src/layer/batchnorm.cpp, scale.cpp).
+    The factor of a BatchNorm is slope / sqrt(variance + eps), that of a Scale its weights (src/layer/
+    batchnorm.cpp, scale.cpp). None if there is any other layer.
     """
     factors: Array = np.ones(1)
     for layer, (start, end) in zip(layers, spans, strict=True):

@@ -1,4 +1,4 @@
-"""The networks of a worker as one job sees them: by number, with one case to tell of each failure."""
+"""The networks of a worker as one job sees them: by number, each load failure reported by one case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 class JobNets:
-    """The pool as one job sees it: by number, and with one case to tell of a load that failed."""
+    """The pool as one job sees it: networks by number, each load failure reported by one case."""
 
     def __init__(self, pool: Pool, job: Job) -> None:
         self._pool = pool
@@ -43,10 +43,10 @@ class JobNets:
         return self._found[number]
 
     def lost_to(self, case: CaseSpec) -> str | None:
-        """The 16-bit format to which the candidate loses values that its reference keeps, if any.
+        """Return the 16-bit format in which the candidate loses what its reference keeps, or None.
 
-        None where both hold all values alike, as two versions of ncnn in fp16: what is lost to the
-        format is lost on both sides, and is no difference.
+        It is None if both hold all values in the same formats, as two versions of ncnn in fp16 do: what
+        the format loses is lost on both sides and makes no difference.
         """
         if case.half is None or case.candidate is None:
             return case.half
@@ -56,7 +56,7 @@ class JobNets:
         return self._lost_to[pair]
 
     def _holds_alike(self, *pair: int) -> bool:
-        """Whether both networks take and keep every value in the same format."""
+        """Return whether both networks are fed with and store every value in the same format."""
         specs = [self._job.nets[number] for number in pair]
         if specs[0].setup.half != specs[1].setup.half or any(spec.other for spec in specs):
             return False
@@ -65,7 +65,7 @@ class JobNets:
         return all(_held(reference, layer) == _held(candidate, layer) for layer in layers)
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
-        """The values that must be there to run `layer` alone, in whichever network."""
+        """Return the names of the values needed to run `layer` alone, in any network of the job."""
         read = self._pool.int8(self._job.models[0]).reads(layer)
         others = {spec.model for spec in self._job.nets if spec.other}
         at = (self._pool.counterparts(self._job, n).of.get(layer.number) for n in others)
@@ -73,29 +73,32 @@ class JobNets:
         return tuple(dict.fromkeys((*read, *fed)))
 
     def run_before(self, net: Net, layer: Layer, values: Mapping[str, Blob]) -> Collection[Layer]:
-        """The layers that `net` runs again where it is to run `layer` alone on `values`."""
+        """Return the layers that `net` runs once more in order to run `layer` alone on `values`."""
         if net.spec.other:
             return ()
         int8 = self._pool.int8(self._job.models[0])
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
 
     def in_int8(self, net: Net) -> bool:
-        """Whether `net` runs other files than the spec's own, which compute in int8."""
+        """Return whether `net` runs files other than the spec's own that compute in int8."""
         if not net.spec.other:
             return False
         return self._pool.counterparts(self._job, net.spec.model).in_int8
 
     def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
-        """How far the int8 weights of `there` are from those in floats; None where they say nothing."""
+        """Return how far the int8 weights of `there` are from the floats; None if incomparable."""
         assert case.candidate is not None
         return self._pool.weight_steps(self._job, self._job.nets[case.candidate].model, there)
 
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
-        """The scale by which `layer`, of the candidate's model, makes int8 of its input."""
+        """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""
         return self._int8_of(case).scales.get(layer.number)
 
     def taken_by(self, case: CaseSpec, there: Counterpart, blob: str) -> float | None:
-        """By which scale its readers take `blob`, which `there` gives in int8; None: it gives floats."""
+        """Return the scale by which readers interpret the int8 `blob` that `there` gives.
+
+        None if `there` gives floats.
+        """
         int8 = self._int8_of(case)
         made = any(layer.number in int8.given for layer in there.layers)
         return int8.taken_by(blob) if made and blob in int8.blobs else None
@@ -105,53 +108,53 @@ class JobNets:
         return self._pool.int8(self._job.models[self._job.nets[case.candidate].model])
 
     def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
-        """`value`, which `layer` reads, as floats; None where there are none for it."""
+        """Return `value`, which `layer` reads, as floats; None if it can be fed in int8 only."""
         return self._pool.int8(self._job.models[0]).in_floats(layer, value)
 
     def other(self, spec: NetSpec) -> Net:
-        """A network the job does not name: one for evidence."""
+        """Return a network that is not one of the job's, in order to gather evidence."""
         return self._pool.get(self._job, spec)
 
     def convolution_weights(self, layer: Layer) -> winograd.Array:
-        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
+        """Return the weights of a 3x3 convolution, of shape (outputs, inputs, 3, 3)."""
         return self._pool.convolution_weights(self._job.models[0], layer)
 
     def weights(self, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
-        """The tensors that `layer` reads first, of so many weights and floats in turn."""
+        """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
         return self._pool.weights(self._job.models[0], layer, *counts)
 
     def largest_weight(self, layer: Layer) -> float:
-        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
+        """Return the largest absolute value among the fp32 weights of `layer`; 0 if there are none."""
         return self._pool.largest_weight(self._job.models[0], layer)
 
     def weights_file(self, layer: Layer) -> tuple[str, int, int]:
-        """The weights file, and from and up to which byte of it `layer` reads."""
+        """Return the path of the weights file, and the start and end of the bytes that `layer` reads."""
         model = self._job.models[0]
         return (model.bin, *self._pool.span(model, layer))
 
     def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
-        """`layer` alone on the CPU, with `parameters` as they are kept, and `weights` if asked."""
+        """Return a CPU network of `layer` alone, its `parameters` (and `weights`, if set) as in fp16."""
         model = self._job.models[0]
         path, start, _ = self.weights_file(layer)
         return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
 
     def gain(self, layer: Layer, side: int) -> float:
-        """How many times its largest input any value inside a convolution by winograd can be."""
+        """Return how many times its largest input a value inside a winograd convolution can be."""
         return self._pool.gain(self._job.models[0], layer, side)
 
     def on_a_discrete_gpu(self) -> bool:
-        """Whether the first Vulkan device is there, and is a discrete GPU."""
+        """Return whether there is a Vulkan device and the first one is a discrete GPU."""
         return self._pool.starts_a_discrete_gpu()
 
     def of(self, case: CaseSpec, number: int) -> Net:
-        """Like [number]; but a load that failed is raised to one case only, and a Skip to others."""
+        """Like `self[number]`, but a load failure is raised for one case only; for others, Skip."""
         try:
             return self[number]
         except StepFailed as failed:
-            # an error in the files is an error of all networks, which one case reports
+            # an error in the files is an error of all networks, and one case reports it
             of_all = failed.step.of_files and not self._job.nets[number].other
             teller = self._first if of_all else self._teller[number]
-            # a worker's error is reported once, not for each of its networks
+            # an error of a declared worker is reported once, not for each of its networks
             if failed.step.kind == "worker":
                 worker = self._job.nets[number].worker
                 tellers = (self._teller[n] for n in self._teller if self._job.nets[n].worker == worker)
@@ -167,7 +170,7 @@ class JobNets:
 
 
 def _held(net: Net, layer: Layer) -> tuple[str | None, str]:
-    """The formats in which `layer` takes and keeps values."""
+    """Return the formats in which `layer` is fed and stores its values."""
     execution = net.execution(layer)
     return execution.feed, execution.storage
 

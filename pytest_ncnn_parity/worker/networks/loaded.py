@@ -1,4 +1,4 @@
-"""A network loaded in ncnn: runs one layer alone, or all of it."""
+"""A network loaded in ncnn, which runs one layer alone or the whole network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class LoadedNet:
-    """A network ready to run.
+    """A network that is loaded and ready to run.
 
-    `masks` are its layers' as the model's text has them; `enter` announces each native step
-    before it is taken; `label` names this network there. `net` is what to load it into; `int8`: what
-    of its values may be int8. `machine`: whose ncnn loads it; None: that of this process.
+    `masks` are those of its layers in the model's text. `enter` announces each native step before it
+    begins, and `label` names this network in the steps. `net` is the Net to load it into, `int8` says
+    which of its values may be int8. `machine` is the ncnn that loads it; None: that of this process.
+    Raises StepFailed if it cannot be loaded, Unavailable if the setup cannot be had.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class LoadedNet:
             self._load_step, model, graph, self._options(threads), on_vulkan
         )
         read = self.native.read
-        # ncnn searches all blobs for a name, so each is looked up only once
+        # ncnn searches all blobs for a name, so each name is looked up only once
         self._index = {blob: i for i, blob in enumerate(read.blobs)}
         self._detections = {
             read.blobs[top] for layer in read.layers if layer.type in DETECTORS for top in layer.tops
@@ -75,8 +76,8 @@ class LoadedNet:
             self._machine.require_vulkan(self.setup.device_index)
         elif self.setup.half == "fp16" and is_x86(architecture):
             raise Unavailable(
-                # it would be bitwise fp32; the text is short, because terminals give each reason one
-                # line
+                # The result would be bitwise that of fp32. The message is short, because terminals show
+                # each reason in one line.
                 f"ncnn ignores fp16 on {architecture}; use ARM or Vulkan",
                 lasting=True,
             )
@@ -86,10 +87,10 @@ class LoadedNet:
         return Step("load", self.label, patched=self.spec.patched)
 
     def _options(self, threads: int) -> dict[str, bool | int]:
-        """The options to load the network under. Unavailable where ncnn has not got one."""
+        """Return the options for loading. Raises Unavailable if this ncnn lacks one of them."""
         options: dict[str, bool | int] = {
             "num_threads": self._machine.threads(threads),
-            "openmp_blocktime": 0,  # idle OpenMP threads that spin take the cores away from working ones
+            "openmp_blocktime": 0,  # idle OpenMP threads that spin take cores from those that work
             "use_vulkan_compute": self.setup.on_vulkan,
         }
         for flag in sorted(PRECISION_FLAGS):
@@ -111,10 +112,10 @@ class LoadedNet:
         return self._machine.device_name(self.setup.device_index) if self.setup.on_vulkan else "cpu"
 
     def counterpart(self, layer: Layer) -> None:
-        """None: the layers are the spec's own."""
+        """Return None: the layers are the spec's own, so that none has a counterpart."""
 
     def execution(self, layer: Layer) -> Execution:
-        """How `layer` runs here, as read back."""
+        """Return where and how `layer` runs, as read back from ncnn."""
         return self._executions.of(layer)
 
     def run_layer(
@@ -125,11 +126,12 @@ class LoadedNet:
         own: bool = False,
         among: Net | None = None,
     ) -> Made:
-        """`layer` alone, fed with `inputs` rounded to `feed`. `own`: they are what this network made.
+        """Run `layer` alone on `inputs` rounded to `feed`, and return its outputs.
 
-        `among`: the network that this one runs the layer for, if it is not this one.
+        `own`: this network has computed the inputs itself. `among`: the network for which the layer is
+        run, if it is not this one. Raises StepFailed.
         """
-        # a run on `own` inputs is a step of its own: if it dies, that proves nothing for other values
+        # a run on `own` inputs is a separate step: if it dies, that proves nothing for other inputs
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
         self._refuse_misfit(step, layer, inputs)
         values = {blob: inputs[blob] for blob in dict.fromkeys(layer.inputs)}
@@ -147,14 +149,14 @@ class LoadedNet:
         outputs: Iterable[str],
         feed: str | None,
     ) -> Made:
-        """What `layers`, in running order, make of `inputs` rounded to `feed`."""
+        """Run `layers`, in running order, on `inputs` rounded to `feed`. Raises StepFailed."""
         for layer in layers:
             if inputs and all(blob in inputs for blob in layer.inputs):
                 self._refuse_misfit(step, layer, inputs)
         return self._run(step, {blob: value.rounded(feed) for blob, value in inputs.items()}, outputs)
 
     def _refuse_upload(self, step: Step, layer: Layer, values: Mapping[str, Blob]) -> None:
-        """Refuse to upload int8 where ncnn cannot: it would go on without the value, and may crash."""
+        """Raise StepFailed if ncnn cannot upload int8: it would go on without it, and may crash."""
         int8 = next((blob for blob, value in values.items() if value.int8), None)
         if (
             int8 is None
@@ -166,7 +168,10 @@ class LoadedNet:
         raise failed(step, "refused", detail)
 
     def _refuse_misfit(self, step: Step, layer: Layer, inputs: Mapping[str, Blob]) -> None:
-        """Refuse inputs that do not fit and may corrupt memory. Custom layers decide themselves."""
+        """Raise StepFailed for inputs that do not fit and may corrupt memory.
+
+        A custom layer judges its inputs itself.
+        """
         if self.native.decides_itself(layer.type):
             return
         reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])
@@ -178,7 +183,7 @@ class LoadedNet:
             raise failed(step, "int8", reason)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
-        """The whole network as its users run it: one extractor, lightmode on."""
+        """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
         return self._run(Step("network", self.label), inputs, outputs)
 
     def _run(self, step: Step, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
@@ -189,9 +194,10 @@ class LoadedNet:
         )
 
     def followed(self, inputs: Mapping[str, Blob]) -> Callable[[Layer], Made] | None:
-        """A run of the whole network, as `run` makes it, which gives the outputs of layer after layer.
+        """Begin a run of the whole network from which the outputs of each layer can be taken.
 
-        Layers are asked for in running order. None: values cannot be taken out of a run.
+        Returns a function that gives the outputs of a layer and must be called in running order, or
+        None if values cannot be taken out of a run.
         """
         run = self.native.begin(self._fed(inputs))
 
@@ -212,7 +218,10 @@ class LoadedNet:
         }
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
-        """The milliseconds of a run of the whole network. Unavailable where they mean nothing."""
+        """Return the milliseconds of a run of the whole network.
+
+        Raises StepFailed, or Unavailable if they would mean nothing.
+        """
         return self.native.time(
             Step("network", self.label), self._fed(inputs), self._wanted(tuple(outputs))
         )

@@ -1,4 +1,4 @@
-"""A network under masks that it was not loaded with: each layer runs in a network that has its mask."""
+"""A network with masks it was not loaded with: each layer runs in a network loaded with its mask."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 
 class MixedNet:
-    """Like a `LoadedNet` of `graph`, whose masks it has, without its being loaded.
+    """Acts like a `LoadedNet` of `graph`, with the masks of `graph`, without loading it.
 
-    `nets` holds a network for every mask, with that mask on all its layers. A layer fed with host
-    memory computes the same whatever its neighbours' masks are, so what comes out is bitwise what
-    the masked network gives (from ncnn 1.0.20260526 on; a test pins it). The one exception is a CPU
-    layer that takes its neighbour's 16-bit values for fp32: see `execution.misread`.
+    `nets` holds, by mask, a network whose layers all have that mask. A layer that is fed from host
+    memory computes the same whatever its neighbours' masks are, so the outputs are bitwise those of the
+    masked network (from ncnn 1.0.20260526 on; a test checks it). The one exception is a CPU layer that
+    takes its neighbour's 16-bit values for fp32: see `execution.misread`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MixedNet:
         return next(iter(self._nets.values())).dropped
 
     def counterpart(self, layer: Layer) -> None:
-        """None: the layers are the spec's own."""
+        """Return None: the layers are the spec's own, so that none has a counterpart."""
 
     def execution(self, layer: Layer) -> Execution:
         return self._of(layer).execution(layer)
@@ -56,7 +56,7 @@ class MixedNet:
         return self._of(layer).run_layer(layer, inputs, feed, own, among=self)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
-        """The outputs of the whole network, stepped from its inputs."""
+        """Step through the whole network, and return `outputs`. Raises StepFailed."""
         wanted = list(outputs)
         blobs: Made = {}
         layers = self._graph.fed(inputs).running(wanted)

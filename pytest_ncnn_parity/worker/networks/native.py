@@ -1,4 +1,4 @@
-"""What a loaded network needs of the ncnn that it is loaded in: in this process, or in a worker's."""
+"""The interface of the ncnn that loads a network: that of this process, or of a declared worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 @dataclass(frozen=True)
 class NativeLayer:
-    """A layer as ncnn has loaded it: what it can do, and the numbers of its output blobs."""
+    """A layer as ncnn has loaded it: what it supports, and the indices of its output blobs."""
 
     type: str
     tops: tuple[int, ...]
@@ -25,20 +25,23 @@ class NativeLayer:
 
 @dataclass(frozen=True)
 class Readback:
-    """What ncnn made of a network and of the options that it was asked for."""
+    """A loaded network as read back from ncnn: its blobs, its layers and the options in effect."""
 
     blobs: tuple[str, ...]
     layers: tuple[NativeLayer, ...]
     options: Mapping[str, bool | int]
 
     def on(self, option: str) -> bool:
-        """Whether there is such an option, and it is on."""
+        """Return whether this ncnn has the option and it is on."""
         return bool(self.options.get(option, False))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A blob to extract, by name and number, which may be int8, or empty without being a failure."""
+    """A blob to extract, by name and index.
+
+    `maybe_int8`: its values may be int8. `maybe_empty`: if it is empty, that is not a failure.
+    """
 
     blob: str
     index: int
@@ -48,7 +51,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Fed:
-    """A value that a blob is fed with."""
+    """A value to feed to a blob, which is given by name and index."""
 
     blob: str
     index: int
@@ -56,64 +59,64 @@ class Fed:
 
 
 class NativeRun(Protocol):
-    """A run of a network in ncnn, out of which values are taken in running order."""
+    """A run of a network in ncnn from which values are taken in running order."""
 
     def values(self, step: Step, outputs: Sequence[Wanted]) -> list[Blob]:
-        """The next values. Raises StepFailed with `step`."""
+        """Return the values of `outputs`. Raises StepFailed with `step`."""
 
 
 class NativeNet(Protocol):
-    """A network in ncnn."""
+    """A network that is loaded in ncnn."""
 
     @property
     def read(self) -> Readback: ...
 
     def decides_itself(self, operator: str) -> bool:
-        """Whether the project's own code runs `operator`, and judges what it is fed."""
+        """Return whether the project's own code runs `operator`, and thus judges its inputs itself."""
 
     def drop(self) -> None:
-        """Forget the network."""
+        """Release the network."""
 
     def run(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> list[Blob]:
-        """What one extractor gives. Raises StepFailed with `step`."""
+        """Extract `outputs` with one extractor fed with `inputs`. Raises StepFailed with `step`."""
 
     def begin(self, inputs: Sequence[Fed]) -> NativeRun | None:
-        """One run of the network that is followed; None: values cannot be taken out of one."""
+        """Begin a run from which values can be taken; None if that is not possible."""
 
     def time(self, step: Step, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> float:
-        """The milliseconds of such a run. Raises Unavailable where they would mean nothing."""
+        """Return the milliseconds of such a run. Raises Unavailable if they would mean nothing."""
 
 
 class Machine(Protocol):
-    """An ncnn, and the machine that it runs on."""
+    """An ncnn and the machine on which it runs: this process, or a declared worker."""
 
     @property
     def name(self) -> str | None:
-        """The worker's; None: this process."""
+        """The name of the declared worker, or None for this process."""
 
     @property
     def version(self) -> str:
-        """Of ncnn."""
+        """The version of ncnn."""
 
     @property
     def architecture(self) -> str: ...
 
     @property
     def has_half_kernels(self) -> bool:
-        """Whether this CPU has what ncnn's kernels for 16-bit values on ARM need."""
+        """Whether this CPU has the features that ncnn's 16-bit kernels for ARM need."""
 
     def has_option(self, name: str) -> bool: ...
 
     def require_vulkan(self, index: int) -> None:
-        """Start Vulkan. Unavailable where there is no device `index`."""
+        """Start Vulkan. Raises Unavailable if there is no device `index`."""
 
     def device_name(self, index: int) -> str: ...
 
     def takes_int8(self, index: int) -> bool:
-        """Whether int8 can be brought to the Vulkan device."""
+        """Return whether int8 values can be uploaded to the Vulkan device `index`."""
 
     def threads(self, share: int) -> int:
-        """How many threads a network gets; `share` is that of this process."""
+        """Return how many threads a network gets; `share` is what it gets in this process."""
 
     def load(
         self,
@@ -123,4 +126,4 @@ class Machine(Protocol):
         options: Mapping[str, bool | int],
         vulkan: int | None,
     ) -> NativeNet:
-        """Load `model` under `options`, on Vulkan's device of that number. Raises StepFailed."""
+        """Load `model` with `options`, on the Vulkan device with index `vulkan`. Raises StepFailed."""

@@ -1,4 +1,4 @@
-"""A layer in a network of its own, in fp32 on the CPU, for what no loaded network can be asked."""
+"""Runs a layer in a network of its own, in fp32 on the CPU, where no loaded network can be used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 def one_layer(layer: Layer, line: str, step: Step) -> ncnn.Net:
-    """A network of `layer` alone, as `line` of a .param says it; its weights are still to be loaded."""
+    """Return a network of `layer` alone, described by `line` of a .param, without weights.
+
+    Raises StepFailed with `step` if ncnn refuses it.
+    """
     read = list(dict.fromkeys(layer.inputs))
     header = f"{len(read) + 1} {len(read) + len(layer.outputs)}"
     text = "\n".join([MAGIC, header, *(f"Input {blob} 0 1 {blob}" for blob in read), line, ""])
@@ -31,7 +34,7 @@ def one_layer(layer: Layer, line: str, step: Step) -> ncnn.Net:
 
 
 def run(net: ncnn.Net, layer: Layer, values: Mapping[str, Blob], step: Step) -> Made:
-    """What such a network makes of `values`; what is empty are no detections."""
+    """Run such a network on `values`. An empty output means no detections. Raises StepFailed."""
     extractor = net.create_extractor()
     for blob in dict.fromkeys(layer.inputs):
         extractor.input(blob, values[blob].mat)

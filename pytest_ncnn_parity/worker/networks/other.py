@@ -1,4 +1,4 @@
-"""Another model of the network, run as if it had the layers of this one: see `network.counterparts`."""
+"""Runs another model of the network as if it had the spec's layers: see `network.counterparts`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class OtherNet:
-    """`net`, which has other files, as a `Net` by the names of the spec's own model."""
+    """Presents `net`, which has other files, as a `Net` with the names of the spec's own model."""
 
     def __init__(
         self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts, int8: Int8Values
@@ -38,11 +38,11 @@ class OtherNet:
         return self._net.dropped
 
     def counterpart(self, layer: Layer) -> Counterpart | None:
-        """What corresponds to `layer` here, if anything does by itself."""
+        """Return what corresponds to `layer` alone in the other model, or None."""
         return self._counterparts.of.get(layer.number)
 
     def execution(self, layer: Layer) -> Execution:
-        """How the counterpart of `layer` runs; of what is folded, that of where it is folded to."""
+        """Return how the counterpart of `layer` runs, or of the layer into which it is folded."""
         there = self._counterparts
         at = there.of.get(layer.number)
         if at is None and layer.number in there.judged_at:
@@ -53,9 +53,10 @@ class OtherNet:
     def run_layer(
         self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
     ) -> Made:
-        """What the counterpart of `layer` makes of `inputs`; nothing, where it has none by itself.
+        """Run the counterpart of `layer` on `inputs`, and return the outputs by the spec's names.
 
-        What only copies a value hands it on.
+        Without a counterpart only those outputs are returned that are copies of an input. Raises
+        StepFailed.
         """
         at = self.counterpart(layer)
         if at is None:
@@ -63,7 +64,7 @@ class OtherNet:
             return {b: inputs[sources[b]] for b in layer.outputs if sources[b] in inputs}
         step = Step("layer", self.label, layer.number, layer.name, feed, own)
         lost = next((here for here in at.feeds.values() if here not in inputs), None)
-        # only this network's run fails; in the trajectory, everything behind would be lost too
+        # only this network's run fails; in the trajectory, everything downstream would be lost too
         if lost is not None:
             raise failed(step, "refused", f"there is no value for {lost}")
         fed = {there: inputs[here] for there, here in at.feeds.items()}
@@ -71,16 +72,16 @@ class OtherNet:
         return {here: self._in_floats(there, blobs[there]) for here, there in at.outputs.items()}
 
     def _in_floats(self, there: str, value: Blob) -> Blob:
-        """`value` as the floats that its readers take it for."""
+        """Return `value` as the floats that its readers take it for, or as it is if it is not int8."""
         scale = self._int8.taken_by(there) if value.int8 else None
         return value if scale is None else value.dequantized(scale)
 
     def taken_by(self, there: str) -> float | None:
-        """The scale of the int8 that the blob is there; None where it is in floats."""
+        """Return the scale of the blob `there` if it is int8, or None if it holds floats."""
         return self._int8.taken_by(there) if there in self._int8.blobs else None
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
-        """The whole network as its users run it."""
+        """Run the whole network as users do, with the spec's names. Raises StepFailed."""
         named = {here: self._blob(here) for here in outputs}
         blobs = self._net.run(
             {self._blob(here): value for here, value in inputs.items()}, named.values()
@@ -93,5 +94,5 @@ class OtherNet:
 
     def _blob(self, here: str) -> str:
         there = self._counterparts.blob(here)
-        assert there is not None  # the plan has checked that
+        assert there is not None  # the plan has checked it
         return there

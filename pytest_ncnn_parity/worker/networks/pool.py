@@ -1,4 +1,4 @@
-"""The networks of a worker: each is loaded once per setup, and a failure to load is reported once."""
+"""The networks of a worker: each is loaded once per setup, and a load failure is remembered."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 
-_Key = tuple[Model, str]  # what distinguishes loaded networks: the model, and how it is run
+_Key = tuple[Model, str]  # identifies a loaded network: the model, and how it is run
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class _Load:
 
 
 class Pool:
-    """Loaded networks, kept from one job to the next as long as the next one names them."""
+    """The loaded networks, kept from one job to the next as long as the next one uses them."""
 
     def __init__(self, enter: Callable[[Step], None], listener: Listener | None = None) -> None:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
         self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
-        self._unpatched: set[_Key] = set()  # keys that jobs have used for the spec's own network
+        self._unpatched: set[_Key] = set()  # of the spec's own network, as used by jobs
         self._loaded: dict[_Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
@@ -74,9 +74,9 @@ class Pool:
         self.files = CheckedFiles(self._registry, enter)
 
     def prepare(self, job: Job) -> None:
-        """Drop the networks that neither `job` nor the search it belongs to names.
+        """Drop the networks that neither `job` nor the search it belongs to uses.
 
-        Outside of searches the unpatched ones stay if there is room: the next question is about them.
+        Outside of searches the unpatched ones stay if there is room: the next job is about them.
         """
         self._far.prepare(job.workers)
         remember = isinstance(job, Judge) and job.remember
@@ -100,7 +100,7 @@ class Pool:
             self._cache.close()
 
     def _drop_other_files(self, job: Job) -> None:
-        """Drop what is of files that `job` does not name: those of another trial."""
+        """Drop the networks of files that `job` does not use: those of another trial."""
         named = {(model.param, model.bin) for model in job.models}
 
         def is_named(model: Model) -> bool:
@@ -117,7 +117,7 @@ class Pool:
         }
 
     def graph(self, model: Model) -> Graph:
-        """The network of `model`, as its text has it."""
+        """Return the graph of `model`, read from its text or else from its .param file."""
         if model not in self._graphs:
             self._graphs[model] = (
                 param.read(model.param) if model.text is None else param.parse(model.text, model.param)
@@ -125,7 +125,7 @@ class Pool:
         return self._graphs[model]
 
     def int8(self, model: Model) -> Int8Values:
-        """What of the values of `model` may be int8. StepFailed where its files cannot be loaded."""
+        """Return which values of `model` may be int8. Raises StepFailed if it cannot be loaded."""
         if model not in self._int8:
             graph = self.graph(model)
             weights = self.files.weights(model, graph)
@@ -135,24 +135,24 @@ class Pool:
         return self._int8[model]
 
     def counterparts(self, job: Job, number: int) -> Counterparts:
-        """The parts of the model of that number that correspond to the layers of the first."""
+        """Return what corresponds, in the model `number`, to the layers of the first model."""
         pair = (job.models[0], job.models[number])
         if pair not in self._counterparts:
             self._counterparts[pair] = counterparts(*map(self.graph, pair))
         return self._counterparts[pair]
 
     def convolution_weights(self, model: Model, layer: Layer) -> winograd.Array:
-        """The weights of a 3x3 convolution, (outputs, inputs, 3, 3). StepFailed as with `int8`."""
+        """Return the weights of a 3x3 convolution, (outputs, inputs, 3, 3). Raises StepFailed."""
         inputs, outputs = channels(layer)
         (weights,) = self.weights(model, layer, 9 * inputs * outputs)
         return weights.reshape(outputs, inputs, 3, 3)
 
     def weights(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
-        """The tensors that `layer` reads first, of so many weights and floats in turn."""
+        """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
         return read_floats(model.bin, self.span(model, layer)[0], *counts)
 
     def weight_steps(self, job: Job, number: int, there: Counterpart) -> WeightSteps | None:
-        """How far int8 weights of the model of that number are from those of the first, in floats."""
+        """Return how far the int8 weights of model `number` are from the first model's floats."""
         layer = next(filter(is_static, there.quantized), None)
         core = next((one for one in there.replaced if layer and one.type == layer.type), None)
         if layer is None or core is None or not is_static(core):
@@ -188,25 +188,25 @@ class Pool:
         return self._spare[model]
 
     def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
-        """From and up to which byte of the weights file each layer reads."""
+        """Return the start and end of the bytes that each layer reads in the weights file."""
         return self.files.weights(model, self.graph(model)).spans
 
     def span(self, model: Model, layer: Layer) -> tuple[int, int]:
         return self.spans(model)[layer.number]
 
     def largest_weight(self, model: Model, layer: Layer) -> float:
-        """The largest magnitude among the weights of `layer` that the file holds in fp32."""
+        """Return the largest absolute value of the fp32 weights of `layer`; 0 if it has none."""
         return self.files.weights(model, self.graph(model)).largest[layer.number]
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:
-        """How many times its largest input any value inside a convolution by winograd can be."""
+        """Return how many times its largest input a value inside a winograd convolution can be."""
         key = (model.bin, layer.number, side)
         if key not in self._gains:
             self._gains[key] = winograd.gain(self.convolution_weights(model, layer), side)
         return self._gains[key]
 
     def get(self, job: Job, spec: NetSpec) -> Net:
-        """The network of `spec`. Raises StepFailed or Unavailable where it could not be loaded."""
+        """Return the network of `spec`. Raises StepFailed or Unavailable if it cannot be loaded."""
         nets = [self._load(job, load) for load in self._loads(job, spec)]
         if spec.other:
             int8 = self.int8(job.models[spec.model])
@@ -219,7 +219,7 @@ class Pool:
         return MixedNet(spec, graph, by_mask, self.int8(job.models[spec.model]))
 
     def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
-        """What is loaded for `spec`: itself, or for each of its masks a network with just that one."""
+        """Yield what to load for `spec`: one network, or if it is mixed, one for each mask."""
         model = job.models[spec.model]
         setup = spec.setup
         if not spec.mixed:
@@ -244,7 +244,7 @@ class Pool:
         net = self._loaded[load.key]
         if isinstance(net, LoadedNet):
             return net
-        raise net.with_traceback(None)  # what was raised before would keep all its frames
+        raise net.with_traceback(None)  # the old traceback would keep its frames alive
 
     def _fresh(self, job: Job, load: _Load) -> LoadedNet:
         graph = self.graph(load.model)
@@ -273,14 +273,14 @@ class Pool:
         return self._starts_vulkan() and vulkan.is_discrete(0)
 
     def devices(self) -> dict[str, str]:
-        """For each Vulkan device, by index, whether it is a `gpu` or the `cpu` itself."""
+        """Return for each Vulkan device, by index, "gpu", or "cpu" if it is the CPU itself."""
         count = vulkan.count() if self._starts_vulkan() else 0
         return {str(index): "cpu" if vulkan.is_software(index) else "gpu" for index in range(count)}
 
     def _starts_vulkan(self) -> bool:
         try:
             self._enter(START_VULKAN)
-        except StepFailed:  # the driver killed a worker, which comparisons on the device report
+        except StepFailed:  # the driver killed a worker; comparisons on it report that
             return False
         return True
 
@@ -293,7 +293,7 @@ class Pool:
 
 
 def _masks(job: Job) -> tuple[int, ...]:
-    """The masks that a job's mixed networks run under."""
+    """Return the masks, one for each layer, of the job's mixed networks."""
     assert isinstance(job, Judge)
     assert job.masks is not None
     return job.masks

@@ -1,4 +1,4 @@
-"""A layer in a network of its own, in fp32 on the CPU, whose constants are what fp16 makes of them."""
+"""Runs a layer alone, in fp32 on the CPU, with its constants rounded as fp16 rounds them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class _Rounding(Reader):
-    """Serves what fp16 makes of the weights."""
+    """Serves the weights rounded to fp16."""
 
     def see(self, weights: npt.NDArray[np.float32]) -> None:
         weights[:] = in_fp16(weights)
@@ -34,16 +34,17 @@ def in_fp16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def rounded_layer(
     graph: Graph, layer: Layer, parameters: Iterable[Parameter], path: str, start: int, weights: bool
 ) -> ncnn.Net:
-    """A network of `layer` alone, with `parameters` as they are kept, and `weights` rounded if asked.
+    """Return a network of `layer` alone, with `parameters` as fp16 keeps them.
 
-    It reads them from the file at `path`, from byte `start` on.
+    Its weights are read from the file at `path` from byte `start` on, and rounded to fp16 if `weights`
+    is true. Raises StepFailed if ncnn refuses them.
     """
     net = one_layer.one_layer(layer, graph.line_of(layer), _step(layer))
     if parameters:
         net.layers()[-1].load_param(_rounded(layer, parameters))
     with Path(path).open("rb") as file:
         file.seek(start)
-        # a reference is kept here, because ncnn keeps none
+        # the variable keeps the reader alive, because ncnn holds no reference to it
         reader = _Rounding(file) if weights else Reader(file)
         rc = net.load_model(reader)
     if rc != 0:
@@ -52,7 +53,7 @@ def rounded_layer(
 
 
 def _rounded(layer: Layer, parameters: Iterable[Parameter]) -> ncnn.ParamDict:
-    """The parameters of `layer` with some rounded: no .param can say that one is inf."""
+    """Return the parameters of `layer` with some rounded, in memory: a .param cannot express inf."""
     read = ncnn.ParamDict()
     for key, text in layer.params.items():
         if COUNT.fullmatch(key):
@@ -71,7 +72,7 @@ def _mat(values: Sequence[float]) -> ncnn.Mat:
 
 
 def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
-    """What such a network makes of `values`."""
+    """Run such a network on `values`. Raises StepFailed if it fails or an output is empty."""
     blobs = one_layer.run(net, layer, values, _step(layer))
     empty = next((blob for blob, value in blobs.items() if not value.array.size), None)
     if empty is not None:

@@ -1,4 +1,4 @@
-"""Remembers the results of steps during a search: the same step on the same values is not repeated."""
+"""Remembers the results of steps during a search, so that none is repeated on the same values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable
 
 from pytest_ncnn_parity.worker.values.blob import Made
 
-LIMIT = 1 << 30  # bytes of values that are kept
+LIMIT = 1 << 30  # of the values that are kept, in bytes
 
 
 class StepCache:
-    """Values by the step that made them. Off, and empty, until it is opened.
+    """The values that steps have computed. It is off, and empty, until it is opened.
 
-    A trial of other masks walks the network from the start, and finds here all that the masks did
-    not change: the prefix, but also whatever comes out bitwise the same behind them.
+    A trial of other masks walks the network from the start, and finds here all that the masks did not
+    change: the layers before them, but also values after them that are bitwise the same.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -22,7 +22,7 @@ class StepCache:
         self._open = False
         self._trial = 0
         self._size = 0
-        # trial, size and values
+        # the trial that last used the values, their size in bytes, and the values
         self._kept: OrderedDict[Hashable, tuple[int, int, Made]] = OrderedDict()
 
     @property
@@ -30,24 +30,24 @@ class StepCache:
         return self._open
 
     def open(self) -> None:
-        """Remember from now on; called again with each trial."""
+        """Remember values from now on. It is called again for each trial."""
         self._open = True
         self._trial += 1
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget all values, and remember none from now on."""
         self._open = False
         self._size = 0
         self._kept.clear()
 
     def forget(self, owner: object) -> None:
-        """Forget the steps of which `owner` is the first part of the key."""
+        """Forget the steps whose key is a tuple with `owner` as its first element."""
         for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is owner]:
             _, size, _ = self._kept.pop(key)
             self._size -= size
 
     def get(self, key: Callable[[], Hashable], make: Callable[[], Made]) -> Made:
-        """What `make` gives, or gave when it was called for the same key."""
+        """Return what `make` returns, or what it returned for the same key before."""
         if not self._open:
             return make()
         known = key()
@@ -61,8 +61,12 @@ class StepCache:
         return values
 
     def _keep(self, key: Hashable, values: Made) -> None:
-        """Keep `values` if there is room: what this trial did not use goes first, its start stays."""
-        # together with its copy in 16 bits
+        """Keep `values` if there is room.
+
+        To make room, values that the current trial has not used are dropped, the oldest first. Those
+        that it has used stay, because the next trial starts with them.
+        """
+        # twice the size, for the copy that is rounded to 16 bits
         size = sum(2 * blob.array.nbytes for blob in values.values())
         if size > self._limit:
             return

@@ -1,4 +1,4 @@
-"""What a detector finds before it leaves out boxes that overlap better ones, in fp32 on the CPU."""
+"""Runs a detector without non-maximum suppression, in fp32 on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 def unsuppressed(layer: Layer, inputs: Mapping[str, Blob]) -> Array:
-    """All boxes that the detector `layer` finds in `inputs`, of shape (n, 6) if there are any."""
+    """Return all boxes, suppressed or not, that the detector `layer` finds in `inputs`: (n, 6).
+
+    Raises StepFailed.
+    """
     step = Step("layer", "cpu fp32 without suppression", layer.number, layer.name)
     params = " ".join(f"{key}={value}" for key, value in without_suppression(layer).items())
     blobs = " ".join((*layer.inputs, *layer.outputs))

@@ -1,4 +1,4 @@
-"""The Vulkan driver: whether the device asked for is there, why it is not, and its version."""
+"""The Vulkan driver: whether a device exists, why there is none, its type and its version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import ncnn
 
 from pytest_ncnn_parity.worker.failures import Unavailable
 
-# variables that name drivers to Vulkan's loader; the first that is set counts
+# variables that name drivers to the Vulkan loader, which uses the first one that is set
 NAMING = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 CHOOSING = ("VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE")
 INSTALLED = tuple(f"{top}/vulkan/icd.d" for top in ("/etc", "/usr/local/share", "/usr/share"))
@@ -22,7 +22,7 @@ DISCRETE, SOFTWARE = 0, 3  # values of GpuInfo.type (src/gpu.h)
 
 
 def require(index: int) -> None:
-    """Start Vulkan; Unavailable where it has no device `index`."""
+    """Start Vulkan. Raises Unavailable if there is no device `index`."""
     count = ncnn.get_gpu_count()
     if count == 0:
         raise Unavailable(f"no Vulkan device: {why_none(os.environ)}", no_vulkan=True)
@@ -32,7 +32,7 @@ def require(index: int) -> None:
 
 
 def count() -> int:
-    """How many devices there are. The first call starts Vulkan."""
+    """Return the number of Vulkan devices. The first call starts Vulkan."""
     return int(ncnn.get_gpu_count())
 
 
@@ -41,26 +41,30 @@ def name(index: int) -> str:
 
 
 def takes_int8(index: int) -> bool:
-    """Whether int8 can be uploaded to the device: ncnn cannot if it shares the host's memory
-    (src/command.cpp, record_upload).
+    """Return whether int8 can be uploaded to the device.
+
+    ncnn cannot do it if the device shares the host's memory (src/command.cpp, record_upload).
     """
     return is_discrete(index)
 
 
 def is_discrete(index: int) -> bool:
-    """Whether there is a device `index`, and it is a discrete GPU."""
+    """Return whether there is a device `index` and it is a discrete GPU."""
     there = index < ncnn.get_gpu_count()
     return there and int(ncnn.get_gpu_info(index).type()) == DISCRETE
 
 
 def is_software(index: int) -> bool:
-    """Whether there is a device `index`, and it is the CPU itself, as llvmpipe is."""
+    """Return whether there is a device `index` and it is the CPU itself, as llvmpipe is."""
     there = index < ncnn.get_gpu_count()
     return there and int(ncnn.get_gpu_info(index).type()) == SOFTWARE
 
 
 def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED) -> str:
-    """Why Vulkan's loader found no device, and what to do. `folders` hold the installed manifests."""
+    """Return why the Vulkan loader found no device, and what to do.
+
+    `folders` hold the manifests of the installed drivers.
+    """
     for variable in NAMING:
         if variable in environment:
             value = environment[variable]
@@ -81,7 +85,7 @@ def why_none(environment: Mapping[str, str], folders: Sequence[str] = INSTALLED)
 
 
 def _problem(path: str) -> str | None:
-    """What is wrong with a driver's manifest, or with the library it names; None: nothing is seen."""
+    """Return what is wrong with a driver's manifest or the library it names, or None."""
     if not path:
         return "no file"
     if not Path(path).exists():
@@ -92,18 +96,18 @@ def _problem(path: str) -> str | None:
         return f"{path}, which cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
         return f"{path}, which is not a driver's manifest (JSON with ICD: library_path)"
-    # a path is relative to the manifest's folder; a name is searched for like any library
+    # a path is relative to the manifest's folder; a bare name is searched for like any library
     if "/" in library:
         library = str(Path(path).parent / library)
     try:
-        ctypes.CDLL(library)  # the loader has loaded it the same way
+        ctypes.CDLL(library)  # as the Vulkan loader does
     except OSError as error:
         return f"{path}, whose library cannot be loaded: {error}"
     return None
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """The versions of driver and Vulkan API, by the index of the device."""
+    """Return the versions of the `driver` and of the Vulkan `api`, by device index."""
     by_index = {}
     for index in range(ncnn.get_gpu_count()):
         info = ncnn.get_gpu_info(index)
@@ -113,12 +117,12 @@ def versions() -> dict[str, dict[str, str]]:
 
 
 def _version(number: int) -> str:
-    """Vulkan's own packing: 7 bits, 10 and 12 (VK_API_VERSION_MAJOR and so on)."""
+    """Unpack a Vulkan version: 7, 10 and 12 bits (VK_API_VERSION_MAJOR and so on)."""
     return f"{number >> 22 & 0x7F}.{number >> 12 & 0x3FF}.{number & 0xFFF}"
 
 
 def _driver_version(vendor: int, number: int) -> str:
-    """A driver's version is its vendor's to pack: NVIDIA has 10 bits, 8, 8 and 6; Mesa Vulkan's."""
+    """Unpack a driver version: NVIDIA's has 10, 8, 8 and 6 bits; Mesa's is packed like Vulkan's."""
     if vendor == NVIDIA:
         return f"{number >> 22}.{number >> 14 & 0xFF}.{number >> 6 & 0xFF}.{number & 0x3F}"
     return _version(number)

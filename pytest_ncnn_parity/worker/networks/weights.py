@@ -22,9 +22,9 @@ from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
 
-MAX_OPERATORS = 20  # how many operators one message names
-WORD, TABLE = 4, 1024  # sizes in bytes of what ModelBin reads before weights
-NOT_FLOATS = (0x01306B47, 0x000D4B38)  # the tags of fp16 and int8
+MAX_OPERATORS = 20  # the most operators that one message names
+WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the weights
+NOT_FLOATS = (0x01306B47, 0x000D4B38)  # the tags of fp16 and of int8
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -34,11 +34,12 @@ _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 @dataclass(frozen=True)
 class Weights:
-    """Which bytes of the weights file each layer reads, by number, and how many the file has.
+    """What was found in a weights file; sizes and places are in bytes.
 
-    `largest`: the largest magnitude among each layer's weights in fp32, 0 where it has none.
-    By the number of a layer that computes in int8, `int8_scales` has the scale of its input; where it
-    gives int8 as well, `given_scales` that of its output.
+    `spans`: start and end of what each layer reads. `size`: that of the file. `largest`: the largest
+    absolute value among each layer's fp32 weights, 0 if it has none. `int8_scales`: the scales of the
+    inputs of layers that compute in int8, by layer number. `given_scales`: those of their outputs, for
+    layers that give int8.
     """
 
     spans: tuple[tuple[int, int], ...]
@@ -49,20 +50,20 @@ class Weights:
 
     @property
     def unread(self) -> int:
-        """How many bytes no layer reads: ncnn ignores them."""
+        """The number of bytes at the end that no layer reads; ncnn ignores them."""
         return self.size - (self.spans[-1][1] if self.spans else 0)
 
 
 def load_param(net: ncnn.Net, model: Model) -> int:
-    """Have `net` read the network of `model`, and give what ncnn returns."""
+    """Have `net` read the .param of `model`, and return ncnn's return code."""
     rc = net.load_param(model.param) if model.text is None else net.load_param_mem(model.text)
     return int(rc)
 
 
 class CheckedFiles:
-    """The networks whose files were looked at: each once in a worker, whatever it is then loaded for.
+    """Checks the files of each model once in a worker, however often it is loaded afterwards.
 
-    Masks change nothing of what is read, so a network counts by its files.
+    Masks do not affect what is read, so models with the same files count as one.
     """
 
     def __init__(self, registry: Registry, enter: Callable[[Step], None]) -> None:
@@ -71,12 +72,12 @@ class CheckedFiles:
         self._known: dict[tuple[str, str], Weights | StepFailed] = {}
 
     def unread(self, model: Model) -> int:
-        """How many bytes of the weights file no layer reads, if it was checked."""
+        """Return how many bytes of the weights file no layer reads; 0 if it was not checked."""
         weights = self._known.get((model.param, model.bin))
         return weights.unread if isinstance(weights, Weights) else 0
 
     def weights(self, model: Model, graph: Graph) -> Weights:
-        """The weights of `model`; StepFailed where its files cannot be loaded, which says why."""
+        """Return the weights of `model`. Raises StepFailed, with the reason, if it cannot be loaded."""
         key = (model.param, model.bin)
         if key not in self._known:
             try:
@@ -110,7 +111,7 @@ class CheckedFiles:
 
 
 def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Container[str]) -> None:
-    """Name all the operators at once that ncnn does not have and nobody registered."""
+    """Raise StepFailed that names all operators which ncnn lacks and no setup function registered."""
     users: dict[str, list[Layer]] = {}
     for layer in graph.layers:
         if layer.type not in registered and ncnn.layer_to_index(layer.type) == -1:
@@ -136,10 +137,10 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
 
 
 class Reader(ncnn.DataReader):  # type: ignore[misc]
-    """Serves a file to ncnn, and notes the first read that it cannot serve.
+    """Serves a file to ncnn, and notes the first read that the file is too short for.
 
-    What is read as floats in fp32 is looked at (src/modelbin.cpp): a word in front may say that it is
-    fp16 or int8, or, in an old format, that a table of 256 numbers follows.
+    It looks at the weights that are read as fp32 (src/modelbin.cpp): a preceding word may say that they
+    are fp16 or int8 or, in an old format, that a table of 256 numbers follows.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -147,9 +148,9 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
         self.at = 0
-        self.short: int | None = None  # how many bytes were missing at `at`
+        self.short: int | None = None  # the size of the read that failed at `at`
         self.largest = 0.0
-        self._word: int | None = None  # the four bytes before, if they were read by themselves
+        self._word: int | None = None  # the previous read, if it was of four bytes
         self._by_table = False
 
     def read(self, buffer: object, size: int) -> int:
@@ -174,12 +175,12 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
             self.see(bytes_read.view("<f4"))
 
     def see(self, weights: npt.NDArray[np.float32]) -> None:
-        """Look at `weights` in the memory that ncnn gave for them."""
+        """Look at `weights`, which lie in the memory that ncnn has allocated for them."""
         self.largest = max(self.largest, float(weights.max()), -float(weights.min()))
 
 
 def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
-    """Let every layer read its weights, one after the other, and nothing else."""
+    """Have each layer read its weights, one after the other, without creating its pipeline."""
     name = Path(model.bin).name
     try:
         with Path(model.bin).open("rb") as file:
@@ -203,11 +204,13 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
 
 
 def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.float32]]:
-    """The tensors that a layer reads first, from byte `start` on: so many weights in any format, then
-    as many floats as the next of `counts` says, weights again, and so on."""
+    """Return the first tensors that a layer reads, from byte `start` on, as flat fp32 arrays.
+
+    `counts` are the sizes of the tensors: of weights in any format and of plain floats in turn.
+    """
     with Path(path).open("rb") as file:
         file.seek(start)
-        reader = Reader(file)  # a reference is kept here, because ncnn keeps none
+        reader = Reader(file)  # keeps the reader alive, because ncnn holds no reference to it
         bin_ = ncnn.ModelBinFromDataReader(reader)
         return [np.array(bin_.load(count, i % 2), np.float32) for i, count in enumerate(counts)]
 
@@ -215,7 +218,7 @@ def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.floa
 def _int8_scales(
     file: BinaryIO, graph: Graph, spans: Sequence[tuple[int, int]]
 ) -> tuple[Mapping[int, float], Mapping[int, float]]:
-    """Of inputs and outputs: they are the last of a layer's weights."""
+    """Return the scales of inputs and of outputs, which come last in a layer's weights."""
     scales, given = {}, {}
     for layer, (_, end) in zip(graph.layers, spans, strict=True):
         if computes_in_int8(layer):
@@ -238,5 +241,5 @@ def _why(reader: Reader, who: str, start: int, rc: int) -> str:
 
 
 def _fault(step: Step, key: str, detail: str, lines: Sequence[str] = ()) -> StepFailed:
-    """A fault of the file that the spec names at model.`key`."""
+    """Return the failure of the file that the spec names at `model`, `key`, to be raised."""
     return StepFailed(step, Death("files", detail, step, key=("model", key), lines=tuple(lines)))

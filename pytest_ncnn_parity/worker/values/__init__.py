@@ -1,1 +1,1 @@
-"""The values of a network: where they come from, and how long they are kept."""
+"""The values in a network: where they come from and how long they are kept."""

@@ -1,4 +1,4 @@
-"""One value of a network, and what fp16 makes of it."""
+"""The value of one blob, its statistics, and how it is rounded to fp16 or bf16."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pytest_ncnn_parity.compare.blocks import each, scratch
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 
 Array = npt.NDArray[Any]
-_ONE_THREAD = ncnn.Option()  # a cast takes less time than starting threads
+_ONE_THREAD = ncnn.Option()  # starting threads would take longer than a cast
 _ONE_THREAD.num_threads = 1
 
-Made = dict[str, "Blob"]  # the outputs of a layer or a network, by name
+Made = dict[str, "Blob"]  # the values that a layer or a network has computed, by blob name
 
 
 class _Stats(NamedTuple):
@@ -46,9 +46,9 @@ def _of_block(_: int, block: Array) -> _Stats:
 
 
 class Blob:
-    """One value in host memory, with what is asked of it, each worked out once.
+    """One value in host memory; what is derived from it is computed once, on first use.
 
-    It is fp32, int32 where integers are read, or int8 where a network holds it in int8.
+    Its elements are fp32, int32 where integers are read, or int8 where a network holds them in int8.
     """
 
     def __init__(self, mat: Any, array: Array | None = None) -> None:
@@ -60,28 +60,28 @@ class Blob:
 
     @staticmethod
     def of(array: Array) -> Blob:
-        # Mat(array) neither copies nor keeps the array alive, so it is cloned while `array` is
-        # referenced here
+        # Mat(array) neither copies the array nor keeps it alive, so the Mat is cloned while `array`
+        # is still referenced here
         return Blob(ncnn.Mat(array).clone(), array)
 
     @staticmethod
     def of_int8(packed: Any) -> Blob:
-        """The value of a Mat of int8, however it is packed."""
+        """Return the value of an int8 Mat, however it is packed."""
         return Blob(ncnn.convert_packing(packed, 1, _ONE_THREAD))
 
     @staticmethod
     def of_integers(mat: Any) -> Blob:
-        """The value of a Mat of 32-bit integers, which ncnn hands out as floats."""
+        """Return the value of a Mat of 32-bit integers, whose bits ncnn hands out as floats."""
         return Blob(mat, np.ascontiguousarray(mat).view(np.int32))
 
     @staticmethod
     def of_nothing() -> Blob:
-        """The value of a detector that detects nothing: zero rows of six numbers."""
+        """Return the output of a detector that detects nothing: fp32 of shape (0, 6)."""
         return Blob(ncnn.Mat(), np.zeros((0, 6), np.float32))
 
     @property
     def digest(self) -> bytes:
-        """Equal for equal shapes, types and bits."""
+        """A 16-byte digest, equal for values of equal shape, dtype and bits."""
         if self._digest is None:
             digest = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
             digest.update(np.ascontiguousarray(self.array).data)
@@ -97,7 +97,7 @@ class Blob:
         return self.array.dtype == np.int8
 
     def dequantized(self, scale: float) -> Blob:
-        """The floats that `scale` quantizes to exactly these int8 values."""
+        """Return the fp32 values that `scale` quantizes to exactly these int8 values."""
         return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
     def _measure(self) -> _Stats:
@@ -106,7 +106,7 @@ class Blob:
         return self._stats
 
     def _walk(self) -> _Stats:
-        """Block by block: a whole copy would be the peak of memory."""
+        """Measure block by block: a copy of the whole would set the peak of memory use."""
         blocks = list(each(_of_block, self.array))
         if len(blocks) == 1:
             return blocks[0]
@@ -115,27 +115,27 @@ class Blob:
 
     @property
     def absmax(self) -> float:
-        """The largest finite magnitude."""
+        """The largest finite absolute value; 0 if there is none, or the value is not fp32."""
         return self._measure().absmax
 
     @property
     def nan(self) -> int:
-        """How many elements are NaN."""
+        """The number of elements that are NaN."""
         return self._measure().nan
 
     @property
     def inf(self) -> int:
-        """How many elements are inf; -inf, by which masks hide, is not among them."""
+        """The number of elements that are inf. -inf, which attention masks use, does not count."""
         return self._measure().inf
 
     @property
     def infinite(self) -> int:
-        """How many elements are inf or -inf."""
+        """The number of elements that are inf or -inf."""
         return self._measure().inf + self._measure().minus_inf
 
     @property
     def one_value(self) -> float | None:
-        """What all elements are, if they are the same."""
+        """The value that all elements have in common, or None."""
         if not self.array.size:
             return None
         first = self.array.flat[0]
@@ -143,16 +143,16 @@ class Blob:
 
     @property
     def tiny(self) -> int:
-        """How many elements are not zero but fp16 makes them so."""
+        """The number of nonzero elements that fp16 rounds to zero."""
         return self._measure().tiny
 
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
 
     def stored(self) -> Blob:
-        """This value as a kernel stores it in fp16: subnormals and all (IEEE 754).
+        """Return this value as a kernel stores it in fp16, subnormals included (IEEE 754), in fp32.
 
-        An upload is another matter: ncnn's cast makes subnormals 0 in the scalar part behind its SIMD.
+        An upload differs: ncnn's cast flushes subnormals to 0 in the scalar code after its SIMD loop.
         """
         if not self.array.size:
             return self
@@ -160,11 +160,14 @@ class Blob:
             return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
 
     def stored_as_floats(self, half: str) -> Blob:
-        """These integers once `half` has kept their bits as those of a float."""
+        """Return these integers with their bits rounded to `half` as if they were floats."""
         return Blob.of_integers(Blob(self.mat).rounded(half).mat)
 
     def rounded(self, half: str | None) -> Blob:
-        """This value as `half` keeps it, back in fp32, rounded by ncnn's own casts."""
+        """Return this value rounded to `half` ("fp16", "bf16" or None) by ncnn's casts, back in fp32.
+
+        Values that are not fp32 are returned as they are.
+        """
         if half is None or not self.floating or not self.array.size:
             return self
         if half not in self._rounded:

@@ -1,7 +1,7 @@
-"""Values drawn from a seed: a sample is the same on every machine and in every version of numpy.
+"""Values drawn from a seed, which are the same on every machine and with every version of numpy.
 
-RandomState's stream is frozen for good (NEP 19). What is made of it here takes +, -, * and / of single
-values alone: these are rounded alike everywhere, which sums, powers and Fourier transforms are not.
+RandomState's stream is frozen for good (NEP 19). It is processed here only with elementwise +, -, * and
+/, which are rounded alike everywhere; sums, powers and Fourier transforms are not.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pytest_ncnn_parity.engine.inputs import NormalInput, RangeInput
 
 Array = npt.NDArray[Any]
 
-COLOUR = 0.25  # how much a channel has of its own: channels correlate by 1 / (1 + COLOUR**2) = 0.94
+COLOUR = 0.25  # weight of a channel's own noise; channels correlate by 1 / (1 + COLOUR**2) = 0.94
 
 
 def drawn(given: NormalInput | RangeInput) -> Array:
-    """The values of a random input: float64, or int64 of `integers`."""
+    """Return the values of a random input in its shape: int64 for `integers`, otherwise float64."""
     state = np.random.RandomState(given.seed)
     if isinstance(given, NormalInput):
         return _normal(given, state)
@@ -39,26 +39,28 @@ def _uniform(given: RangeInput, state: np.random.RandomState) -> Array:
 
 
 def _integers(given: RangeInput, state: np.random.RandomState) -> Array:
-    # one integer type on all systems, because the stream depends on it
+    # the same integer type on all systems, because the stream depends on it
     low, high = int(given.low), int(given.high)
     return np.asarray(state.randint(low, high + 1, given.shape, np.int64))
 
 
 def _smooth(given: RangeInput, state: np.random.RandomState) -> Array:
-    """Noise with as much power in every octave as in any other, from `low` to `high`.
+    """Return noise with the same power in every octave, from `low` to `high`.
 
-    Over two axes that is an amplitude of 1/f, which photographs have (Field 1987, "Relations between the
-    statistics of natural images and the response properties of cortical cells"); over one it is a power
-    of 1/f, as in music and speech (Voss and Clarke 1975, "1/f noise in music and speech"). Of three and
-    four dimensions the first counts channels. They share one field, as colours share brightness:
+    Over two axes the amplitude falls as 1/f, as in photographs (Field 1987, "Relations between the
+    statistics of natural images and the response properties of cortical cells"); over one axis the power
+    falls as 1/f, as in music and speech (Voss and Clarke 1975, "1/f noise in music and speech"). With
+    three or four dimensions the first one counts channels, which share one field of noise, as colours
+    share brightness:
 
         channel[c] = shared + COLOUR * own[c]
 
-    At the end the contrast is raised as a camera does it: tones lie closer than in pictures else.
+    Finally the contrast is raised, as a camera does: otherwise tones would lie closer together than in
+    photographs.
     """
     shape, low, high = given.shape, given.low, given.high
     fields, space = (1 + shape[0], shape[1:]) if len(shape) > 2 else (1, shape)
-    octaves = [2]  # distances in elements between drawn points: the shortest wave has about 4 elements
+    octaves = [2]  # distances between drawn points, in elements: the shortest wave has about 4
     while 2 * octaves[-1] <= max(space):
         octaves.append(2 * octaves[-1])
     noise = np.zeros((fields, *space))
@@ -73,15 +75,15 @@ def _smooth(given: RangeInput, state: np.random.RandomState) -> Array:
 
 
 def _ease(way: Array) -> Array:
-    """Smoothstep: from 0 to 1 with slope 0 at both ends."""
+    """Smoothstep: map 0..1 to 0..1 with slope 0 at both ends."""
     return np.asarray(way * way * (3 - 2 * way))
 
 
 def _octave(state: np.random.RandomState, fields: int, space: Sequence[int], step: int) -> Array:
-    """Values drawn for every `step`-th element of each axis, and smooth ways from one to the next."""
+    """Draw a value for every `step`-th element of each axis, and interpolate smoothly in between."""
     values: Array = state.random_sample((fields, *((size - 1) // step + 3 for size in space))) - 0.5
     for axis, size in enumerate(space, 1):
-        # each axis starts between two points, or all octaves would have a point at the corner
+        # each axis starts between two drawn points; otherwise all octaves would have one at the corner
         places = np.arange(size) + int(state.randint(0, step, dtype=np.int64))
         before = places // step
         weights = _ease(places % step / step)

@@ -1,4 +1,4 @@
-"""The inputs of a job as arrays: drawn, or read from a file."""
+"""Makes the arrays of a job's inputs: constants, drawn values, recordings and images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Array = npt.NDArray[Any]
 
 
 class InputError(Exception):
-    """One input that cannot be fed; the text names its source."""
+    """Raised if one input cannot be fed; the message names its source."""
 
 
 class InputErrors(Exception):
-    """The inputs of a sample that cannot be fed: what is wrong, by blob."""
+    """Raised if inputs of a sample cannot be fed; `problems` says why, by blob."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         super().__init__("\n".join(problems.values()))
@@ -36,7 +36,10 @@ class InputErrors(Exception):
 
 
 def arrays(inputs: Mapping[str, Input], graph: Graph) -> dict[str, Array]:
-    """The arrays of all inputs, by blob; InputErrors names every one that cannot be fed."""
+    """Return the arrays of all inputs by blob, C-contiguous and fp32 or int32.
+
+    Raises InputErrors, which names every input that cannot be fed.
+    """
     fed: dict[str, Array] = {}
     problems: dict[str, str] = {}
     for blob, given in inputs.items():
@@ -50,7 +53,7 @@ def arrays(inputs: Mapping[str, Input], graph: Graph) -> dict[str, Array]:
 
 
 def _fed(given: Input, graph: Graph, blob: str) -> Array:
-    """The C-contiguous array that `blob` is fed with: int32 for who reads integers, or float32."""
+    """Return the C-contiguous array for `blob`: int32 where integers are fed as they are, or float32."""
     if isinstance(given, ConstantInput) and integer_reader(graph, blob) is not None:
         given = replace(given, constant=int(given.constant))
     values = _values(given)
@@ -72,9 +75,10 @@ def _values(given: Input) -> Array:
 
 
 def _takes_integers(graph: Graph, blob: str) -> bool:
-    """Whether integers are fed to `blob` as they are, not as floats: who computes with them knows them.
+    """Return whether integers are fed to `blob` as int32 rather than converted to floats.
 
-    A custom layer may. Where nothing computes with them, they are what comes out as well.
+    They are if a layer that computes with them reads integers or may do so, as a custom layer may, or
+    if no layer computes with them, so that they come out unchanged.
     """
     readers = list(computing_readers(graph, blob))
     known = all(ncnn.layer_to_index(layer.type) != -1 for layer in readers)
@@ -82,15 +86,15 @@ def _takes_integers(graph: Graph, blob: str) -> bool:
 
 
 def _beyond_32_bits(values: Array) -> str:
-    """The error for integers beyond 32 bits, which ncnn cannot hold; empty if there are none."""
+    """Return the error for integers beyond 32 bits, which ncnn cannot hold, or an empty string."""
     limits = np.iinfo(np.int32)
     return _first(values, (values < limits.min) | (values > limits.max), "beyond 32 bits")
 
 
 def _infinite(values: Array, minus: bool) -> str:
-    """The error for values that are not finite in fp32; empty if there are none.
+    """Return the error for values that are not finite in fp32, or an empty string.
 
-    `minus`: -inf is allowed, as in the attention masks that language models are fed with.
+    With `minus`, -inf is allowed, as in the attention masks that language models are fed with.
     """
     with np.errstate(over="ignore"):
         wrong = ~np.isfinite(np.asarray(values, np.float32))
@@ -101,7 +105,7 @@ def _infinite(values: Array, minus: bool) -> str:
 
 
 def _first(values: Array, wrong: Array, what: str) -> str:
-    """The error `what` for the values marked `wrong`, naming the first; empty if none is."""
+    """Return the error `what` for the elements marked `wrong`, naming the first, or an empty string."""
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), values.shape))
@@ -115,13 +119,16 @@ def _constant(given: ConstantInput) -> Array:
 
 
 def recorded(given: Recording) -> Array:
-    """The array in a .npy, or under the key in an .npz, as it is."""
+    """Return the array of a .npy file, or of an .npz file under its key, in its own shape and dtype.
+
+    Raises InputError if it cannot be read, or has an unsuitable dtype or shape.
+    """
     path, key = given.file, given.key
     try:
         with Path(path).open("rb") as file:
             packed = file.read(2) == b"PK"
             file.seek(0)
-            # mapped, because a header may claim more than the file or the memory holds
+            # memory-mapped, because the header may claim more than the file or memory holds
             loaded = _member(file, path, key) if packed else np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise
@@ -139,7 +146,7 @@ def recorded(given: Recording) -> Array:
 
 
 def _member(file: IO[bytes], path: str, key: str | None) -> Array:
-    """One array of the archive in `file`."""
+    """Return one array of the .npz archive in `file`: that of `key`, or the only one."""
     archive = np.load(file, allow_pickle=False)
     if key is None and len(archive.files) == 1:
         key = archive.files[0]
@@ -158,12 +165,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-# 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
+# modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
 _DEEP = ("I", "F")
 
 
 def _image(given: ImageInput) -> Array:
-    """Pixels as ncnn's Mat::from_pixels and substract_mean_normalize make them: (x - mean) * norm."""
+    """Return (pixels - mean) * norm, as ncnn's Mat::from_pixels and substract_mean_normalize compute it.
+
+    The result is float32 of shape (channels, height, width).
+    """
     path = given.image
     try:
         from PIL import Image  # noqa: PLC0415 - an extra

@@ -1,4 +1,4 @@
-"""Steps through layers in running order, and drops each value after its last reader."""
+"""Steps through layers in running order, and drops each value after its last reader has run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def walk(
     kept: Container[str] = (),
     reads: Callable[[Layer], Sequence[str]] = inputs_of,
 ) -> Iterator[Layer]:
-    """Each of `layers` in turn; once it is dealt with, `blobs` loses what none of the rest `reads`."""
+    """Yield each of `layers` in turn; afterwards drop from `blobs` what no later layer `reads`.
+
+    The blobs in `kept` are never dropped.
+    """
     steps = [(layer, reads(layer)) for layer in layers]
     last_reader = {blob: layer.number for layer, read in steps for blob in read}
     for layer, read in steps:
@@ -30,16 +33,17 @@ def walk(
 
 
 def fed(layer: Layer, inputs: Mapping[str, Blob]) -> Made:
-    """The values of an Input layer; of a layer whose outputs are fed in part, those that are."""
+    """Return those outputs of `layer` that `inputs` feeds: all those of an Input layer."""
     return {blob: inputs[blob] for blob in layer.outputs if blob in inputs}
 
 
 def stepped(
     layers: Sequence[Layer], inputs: Made, blobs: Made, run: Callable[[Layer, Made], Made]
 ) -> Iterator[tuple[Layer, Made]]:
-    """Each of `layers` with its outputs, in running order, until the first that cannot be run.
+    """Yield each of `layers` with its outputs, in running order, up to the first that cannot be run.
 
-    `blobs`, empty at first, holds what the current layer reads; `run` gives the outputs of a layer.
+    `blobs`, which is empty at first, holds the values that are still to be read. `run` runs one layer
+    on `blobs` and returns its outputs.
     """
     for layer in walk(layers, blobs):
         try:
@@ -51,9 +55,10 @@ def stepped(
 
 
 class Chain:
-    """A network that steps through its layers on the values that it computes itself.
+    """A network that is stepped through layer by layer, on the values that it computes itself.
 
-    `blobs` are the values still to be read, `lost` those that could not be made and why not.
+    `blobs` holds the values that are still to be read. `lost` holds, by name, the failure of each blob
+    that could not be computed.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class Chain:
         self._layers = walk(layers, self.blobs, kept, reads)
 
     def steps(self) -> Iterator[tuple[Layer, Made]]:
-        """Each layer with what it made: nothing, where it failed or a value for it is lost."""
+        """Yield each layer with its outputs: none if it failed or one of its inputs is lost."""
         for layer in self._layers:
             yield layer, self._step(layer)
 
