@@ -32,6 +32,7 @@ COMPARE = "[cpu-vs-vulkan, fp16-range]"
 LAYERS = ("c1", "c2", "c3", "output:c3")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("call", [LOADS, UPLOADS], ids=["load", "upload"])
 def test_a_crash_while_loading_is_one_failure(
@@ -68,6 +69,7 @@ def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
     assert faulty_driver.times_it_happened(tmp_path) == 1
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_crash_while_extracting_costs_one_case(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -82,6 +84,7 @@ def test_a_crash_while_extracting_costs_one_case(
     assert others.keys() >= wanted - {"s0::cpu-vs-vulkan::c1"}
 
 
+@pytest.mark.once
 def test_a_worker_that_just_exits_is_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:exit")
     networks.convolution(tmp_path)
@@ -90,6 +93,7 @@ def test_a_worker_that_just_exits_is_a_crash(tmp_path: Path, monkeypatch: pytest
     assert "exit status 7" in judged["s0::cpu-vs-vulkan::c1"].text
 
 
+@pytest.mark.once
 def test_where_every_step_kills_it_ends_soon_and_no_case_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

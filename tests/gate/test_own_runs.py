@@ -85,6 +85,7 @@ def test_behind_a_red_layer_each_runs_alone(tmp_path: Path) -> None:
     assert outcomes["behind"] == "passed"
 
 
+@pytest.mark.once
 def test_a_death_in_the_own_run_is_that_of_the_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_death_in_the_own_run_is_that_of_the_layer(
     assert (death.kind, death.step.own, death.step.name) == ("crash", True, failed.id.split("::")[1])
 
 
+@pytest.mark.once
 def test_where_a_layer_is_not_judged_each_runs_alone(tmp_path: Path) -> None:
     """For what lies behind it nothing shows whether it got right values."""
     networks.chain(tmp_path, 4)

@@ -75,6 +75,7 @@ def test_two_give_what_one_gives(
     assert first.devices == beside.devices != []
 
 
+@pytest.mark.once
 def test_where_two_have_no_room_one_judges_both_parts_in_turn(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_where_two_have_no_room_one_judges_both_parts_in_turn(
     assert list(results) != list(alone(job))  # what runs in 16 bits on Vulkan comes last
 
 
+@pytest.mark.once
 def test_of_two_parts_in_turn_one_case_tells_what_cannot_be_loaded(
     lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +96,7 @@ def test_of_two_parts_in_turn_one_case_tells_what_cannot_be_loaded(
     assert shown(list(lanes.run(job, Room(1 << 30, for_two=False)))) == alone(job)
 
 
+@pytest.mark.once
 def test_a_second_worker_that_is_killed_costs_nothing_but_time(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_second_worker_that_is_killed_costs_nothing_but_time(
     assert (again, len(engines), engines[1].pid) == (alone(job), 2, None)  # it is not tried again
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("once", [True, False])
 @pytest.mark.parametrize("call", ["vkCreateComputePipelines:1", "vkQueueSubmit:3"], ids=["load", "step"])
 def test_a_death_is_believed_only_of_a_worker_that_is_alone(
@@ -129,6 +133,7 @@ def test_a_death_is_believed_only_of_a_worker_that_is_alone(
         assert together == alone(job)
 
 
+@pytest.mark.once
 def test_a_small_network_is_judged_by_one(lanes: Lanes, engines: list[Engine], tmp_path: Path) -> None:
     networks.chain(tmp_path)
     assert list(lanes.run(judging(verdicts.plan(tmp_path, COMPARE), "s0"), Room(1 << 20, for_two=True)))
@@ -158,6 +163,7 @@ def test_two_give_what_one_gives_on_other_systems_too(
     assert len(engines) == 2
 
 
+@pytest.mark.once
 def test_nothing_is_left_running_where_nobody_wants_the_rest(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:
@@ -170,6 +176,7 @@ def test_nothing_is_left_running_where_nobody_wants_the_rest(
     assert [pid for pid in pids if pid is not None and psutil.pid_exists(pid)] == []
 
 
+@pytest.mark.once
 def test_the_worker_that_starts_early_is_the_one_that_runs_the_first_spec(
     gate: Gate, pytester: pytest.Pytester, started: Callable[[], int]
 ) -> None:
@@ -181,6 +188,7 @@ def test_the_worker_that_starts_early_is_the_one_that_runs_the_first_spec(
     assert started() == 0
 
 
+@pytest.mark.once
 def test_a_worker_that_nobody_needs_is_ended(
     gate: Gate, pytester: pytest.Pytester, started: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
