@@ -68,16 +68,13 @@ class Lanes:
         EngineError.
         """
         parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
-        if parts is not None and room.for_two and not self._starts_beside():
-            parts = None
         if parts is not None and room.values < self._least(job, room):
-            self.close()
             parts = None
         if parts is not None and not room.for_two:
             yield from self._in_turn(job, *parts)
             return
         known = set()
-        if parts is not None:
+        if parts is not None and self._starts_beside():
             for result in self._together(*parts):
                 known.add(result.id)
                 yield result
@@ -125,7 +122,7 @@ class Lanes:
                 self.close()
 
     def _starts_beside(self) -> bool:
-        """Start the second worker, to be ready once the devices are known; False if it cannot start."""
+        """Start the second worker, unless there is one; return whether it has started."""
         if self._beside is None:
             self._beside = self._another()
             try:
@@ -138,11 +135,16 @@ class Lanes:
     def _least(self, job: Judge, room: Room) -> float:
         """The bytes of values from which splitting a job pays; infinite if it never does."""
         if self._devices is None:
+            if room.for_two:
+                self._starts_beside()  # to be ready once the devices are known
             self._devices = self._engine.ask(FindDevices((), (), 0, {}, job.threads), dict[str, str])
         kinds = self._devices.values()
         if not room.for_two and "gpu" in kinds:
             return math.inf
-        return max((WORTH[kind] for kind in kinds), default=math.inf)
+        least = max((WORTH[kind] for kind in kinds), default=math.inf)
+        if room.values < least:
+            self.close()
+        return least
 
     def close(self) -> None:
         """End the second worker, which releases its share of the GPU and its memory."""
