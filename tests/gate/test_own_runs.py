@@ -12,6 +12,7 @@ import pytest
 import verdicts
 from network import Network
 
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.engine.protocol import Judge, Result
@@ -83,6 +84,21 @@ def test_behind_a_red_layer_each_runs_alone(tmp_path: Path) -> None:
     }
     assert outcomes["big"] == "failed"
     assert outcomes["behind"] == "passed"
+
+
+@pytest.mark.once
+def test_behind_a_layer_whose_values_are_wrong_but_finite_each_runs_alone(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    job = judging(tmp_path)
+    exact = Tolerance(scaled=0.0)
+    cases = tuple(
+        replace(case, tolerance=exact) if case.id == "fp16-vs-fp32-vulkan::c1" else case
+        for case in job.cases
+    )
+    results, _ = judged(replace(job, cases=cases))
+    assert results["fp16-vs-fp32-vulkan::c1"].outcome == "failed"
+    assert results["fp16-vs-fp32-vulkan::c3"].outcome == "passed"
+    assert in_own_run(results, "fp16-vs-fp32-vulkan") == set()
 
 
 @pytest.mark.once
