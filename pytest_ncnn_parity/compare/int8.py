@@ -162,5 +162,5 @@ def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves:
 
 def moved(array: Array, draw: int) -> Array:
     """`array` with each element moved by MOVED_BY of itself, up or down at random."""
-    signs = np.random.default_rng((2, draw)).choice([-1.0, 1.0], array.shape)
+    signs: Array = np.random.default_rng((2, draw)).choice([-1.0, 1.0], array.shape)
     return (array * (1.0 + MOVED_BY * signs)).astype(np.float32)

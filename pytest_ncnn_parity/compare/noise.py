@@ -106,7 +106,7 @@ def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
     The directions depend on `name`: if two values moved alike, it would not show that they cancel.
     """
     seed = (1, draw, zlib.crc32(name.encode("utf-8", "surrogatepass")))
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], array.shape)
+    signs: Array = np.random.default_rng(seed).choice([-1.0, 1.0], array.shape)
     # computed in float64: in fp32, 1 + 2^-24 is 1, and only its product with a value is rounded to the
     # next one
     return (array * (1.0 + LAST_PLACE[half] * signs)).astype(np.float32)

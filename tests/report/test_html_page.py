@@ -10,6 +10,7 @@ from typing import Any
 
 import documents
 import pytest
+from bokeh.resources import Resources
 from pages import XHTML, elements, parsed, text
 
 from pytest_ncnn_parity.report.html.columns import columns
@@ -207,11 +208,13 @@ def test_a_case_of_which_only_the_name_is_known_is_there() -> None:
 
 
 @pytest.mark.parametrize("failing", [12, 1000])
-def test_a_thousand_layers_in_four_comparisons_stay_below_two_megabytes(failing: int) -> None:
+def test_a_thousand_layers_in_four_comparisons_take_less_than_a_megabyte(failing: int) -> None:
+    """Beside bokeh's own script, whose size is that of its version."""
     document = documents.large(failing=failing)
     if failing == 1000:
         everything_red(document)
-    assert len(render(document).encode()) < 2_000_000
+    script = "".join(Resources(mode="inline", components=["bokeh"]).js_raw)
+    assert len(render(document).encode()) - len(script.encode()) < 800_000
 
 
 def everything_red(document: dict[str, Any]) -> None:
