@@ -17,15 +17,11 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import other_models
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
-from pytest_ncnn_parity.repair.find_fix import find_fix
-from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
 from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
 from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
-from pytest_ncnn_parity.report.repro import make
-from pytest_ncnn_parity.report.repro.script import FailedLayer
 from pytest_ncnn_parity.report.text import case_text
 from pytest_ncnn_parity.session import Session
 
@@ -175,6 +171,9 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
         )
     if session.repro is None or subject.case.layer is None or subject.expected_to_fail:
         return _Account(message, diagnosis, fix)
+    from pytest_ncnn_parity.report.repro import make
+    from pytest_ncnn_parity.report.repro.script import FailedLayer
+
     failed = FailedLayer(subject.sample, subject.case, result, diagnosis.cause, message.text)
     repro = make.make(run, failed, session.repro / make.name(subject.spec, subject.case))
     return _Account(message.ending(f"repro: {repro}"), diagnosis, fix, repro.path)
@@ -213,6 +212,9 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
 
     It is computed once, by the first of xdist's processes that needs it.
     """
+    from pytest_ncnn_parity.repair.find_fix import find_fix
+    from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
+
     comparison = subject.case.comparison
     other = subject.plan.other(comparison)
     if session.fix is None or subject.expected_to_fail:
