@@ -137,7 +137,8 @@ class Judge(Job):
     network runs for an output; the worst run counts. `remember`: the next job will be similar, so keep
     networks, and what a step computed from the same values. `accumulated`: also follow each candidate's
     own run. `tells_load_failures`: a network that does not load fails the first case that needs it; in
-    all but one sample of a spec it is a skip. `done`: the cases that need no result any more.
+    all but one sample of a spec it is a skip. `done`: the cases that need no result any more. `last`: if
+    all is well, no other job follows, so networks that these cases do not use are dropped.
     """
 
     kind = "judge"
@@ -151,6 +152,7 @@ class Judge(Job):
     accumulated: bool = False
     tells_load_failures: bool = True
     done: tuple[str, ...] = ()
+    last: bool = False
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,12 @@ def _limit(wanted: int) -> bool:
     return True
 
 
+def trim() -> None:
+    """Give freed memory back to the system, where the C library keeps it and can be asked to (glibc)."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def held() -> int:
     """Return the peak memory of this process in bytes. It is known on Linux only; elsewhere, 0."""
     peak = 0

@@ -76,6 +76,17 @@ def test_what_is_asked_about_a_red_case_finds_its_networks_loaded(tmp_path: Path
     assert sorted(loads) == ["load on cpu fp32", "load on vulkan fp16", "load on vulkan fp32"]
 
 
+def test_the_last_job_drops_the_networks_that_its_cases_do_not_use(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32-vulkan]")
+    last = replace(job(plan, "cpu-vs-vulkan::c1"), last=True)
+    for second, times in ((replace(last, last=False), 1), (last, 2)):
+        loads = [
+            m["at"] for m in talk(job(plan), second, job(plan)) if m.get("at", "").startswith("load on")
+        ]
+        assert loads.count("load on vulkan fp16") == times
+        assert loads.count("load on cpu fp32") == loads.count("load on vulkan fp32") == 1
+
+
 def test_results_are_streamed_as_they_stand(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[cpu-vs-vulkan]")
     kinds = [

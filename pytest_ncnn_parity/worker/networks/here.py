@@ -21,7 +21,17 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 START_VULKAN = Step("vulkan")
 NOTHING = ncnn.Mat()
+# for values and for kernels' workspaces; ncnn would give each network pools of its own, which keep what
+# they have once held
+POOLS = ncnn.PoolAllocator(), ncnn.PoolAllocator()
 AS_IT_IS = 1  # the `type` with which Extractor.extract neither converts int8 to floats nor unpacks
+
+
+def release_pools() -> None:
+    """Give back the memory that no value uses any more, from ncnn's pools to the system."""
+    for pool in POOLS:
+        pool.clear()
+    limits.trim()
 
 
 class Here:
@@ -72,6 +82,7 @@ class Here:
                 setattr(net.opt, name, value)
             except (AttributeError, TypeError):
                 raise failed(step, "refused", f"the option {name} does not take {value!r}") from None
+        net.opt.blob_allocator, net.opt.workspace_allocator = POOLS
         if vulkan is not None:
             net.set_vulkan_device(vulkan)
         self._enter(step)

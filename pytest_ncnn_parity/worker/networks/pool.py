@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import int8_weights, vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
+from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere, release_pools
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
@@ -34,26 +35,11 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
 )
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.networks.loads import Key, Load, loads, masks_of, used
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
-
-_Key = tuple[Model, str]  # identifies a loaded network: the model, and how it is run
-
-
-@dataclass(frozen=True)
-class _Load:
-    """One network to be loaded; `label` distinguishes its native steps."""
-
-    spec: NetSpec
-    model: Model
-    label: str
-
-    @property
-    def key(self) -> _Key:
-        options = sorted(self.spec.options.items())
-        return self.model, repr((self.spec.device, self.spec.precision, options, self.spec.worker))
 
 
 class Pool:
@@ -63,8 +49,8 @@ class Pool:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
         self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
-        self._unpatched: set[_Key] = set()  # of the spec's own network, as used by jobs
-        self._loaded: dict[_Key, LoadedNet | StepFailed | Unavailable] = {}
+        self._unpatched: set[Key] = set()  # of the spec's own network, as used by jobs
+        self._loaded: dict[Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
         self._counterparts: dict[tuple[Model, Model], Counterparts] = {}
@@ -83,10 +69,13 @@ class Pool:
         if remember and self._cache.is_open:
             self._drop_other_files(job)
         else:
-            named = {load.key: load for spec in job.nets for load in self._loads(job, spec)}
+            last = isinstance(job, Judge) and job.last
+            nets = used(job) if last else job.nets
+            named = {load.key: load for spec in nets for load in loads(job, spec, self.graph)}
             here = {key: load for key, load in named.items() if not load.spec.worker}
             self._unpatched |= {key for key, load in here.items() if load.model == job.models[0]}
-            kept = self._unpatched if not remember and limits.has_held_less_than_half() else set()
+            may_stay = not (last or remember) and limits.has_held_less_than_half()
+            kept = self._unpatched if may_stay else set()
             for key in [key for key in self._loaded if key not in kept | named.keys()]:
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
@@ -98,6 +87,8 @@ class Pool:
             self._cache.open()
         else:
             self._cache.close()
+            gc.collect()  # the last job's values, which may be large, refer to each other
+            release_pools()
 
     def _drop_other_files(self, job: Job) -> None:
         """Drop the networks of files that `job` does not use: those of another trial."""
@@ -207,35 +198,18 @@ class Pool:
 
     def get(self, job: Job, spec: NetSpec) -> Net:
         """Return the network of `spec`. Raises StepFailed or Unavailable if it cannot be loaded."""
-        nets = [self._load(job, load) for load in self._loads(job, spec)]
+        nets = [self._load(job, load) for load in loads(job, spec, self.graph)]
         if spec.other:
             int8 = self.int8(job.models[spec.model])
             return OtherNet(spec, nets[0], self.counterparts(job, spec.model), int8)
         if not spec.mixed:
             return nets[0]
-        masks = _masks(job)
+        masks = masks_of(job)
         graph = self.graph(job.models[spec.model]).remasked(masks)
         by_mask = dict(zip(sorted(set(masks)), nets, strict=True))
         return MixedNet(spec, graph, by_mask, self.int8(job.models[spec.model]))
 
-    def _loads(self, job: Job, spec: NetSpec) -> Iterator[_Load]:
-        """Yield what to load for `spec`: one network, or if it is mixed, one for each mask."""
-        model = job.models[spec.model]
-        setup = spec.setup
-        if not spec.mixed:
-            files = f" of {model.name}" if spec.other else ""
-            yield _Load(spec, model, f"{setup}{' (patched)' if spec.patched else files}")
-            return
-        graph = self.graph(model)
-        for mask in sorted(set(_masks(job))):
-            uniform = graph.remasked([mask] * len(graph.layers))
-            if uniform.text == graph.text:  # no layer changed, so this is the network itself
-                yield _Load(replace(spec, mixed=False), model, str(setup))
-            else:
-                own = replace(model, text=uniform.text)
-                yield _Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
-
-    def _load(self, job: Job, load: _Load) -> LoadedNet:
+    def _load(self, job: Job, load: Load) -> LoadedNet:
         if load.key not in self._loaded:
             try:
                 self._loaded[load.key] = self._fresh(job, load)
@@ -246,7 +220,7 @@ class Pool:
             return net
         raise net.with_traceback(None)  # the old traceback would keep its frames alive
 
-    def _fresh(self, job: Job, load: _Load) -> LoadedNet:
+    def _fresh(self, job: Job, load: Load) -> LoadedNet:
         graph = self.graph(load.model)
         self.files.weights(load.model, graph)
         machine = None if load.spec.worker is None else self._far.of(load.spec.worker)
@@ -290,10 +264,3 @@ class Pool:
                 self._registry.release(net.native.net)
             else:
                 net.native.drop()
-
-
-def _masks(job: Job) -> tuple[int, ...]:
-    """Return the masks, one for each layer, of the job's mixed networks."""
-    assert isinstance(job, Judge)
-    assert job.masks is not None
-    return job.masks
