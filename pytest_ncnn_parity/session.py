@@ -100,8 +100,11 @@ class Session:
             del self._runs[name]
 
     def concluded(self, plan: Plan) -> None:
-        """Record that a case of `plan` has its verdict."""
+        """Record that a case of `plan` has its verdict; after the last one of all, workers may end."""
         self._waiting[plan.name] -= 1
+        if all(cases <= 0 for cases in self._waiting.values()):
+            for run in self._runs.values():
+                run.leave()
 
     def interrupt(self, plan: Plan, sample: str) -> bool:
         """Record that a case of `sample` was interrupted; return whether it is the first one.

@@ -13,9 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.endings import without_step
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
-from pytest_ncnn_parity.engine.process import COMMAND, FILL, Died, EngineError, WorkerProcess
+from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
+from pytest_ncnn_parity.engine.spawn import COMMAND, FILL, Order
+from pytest_ncnn_parity.engine.stderr import with_stderr
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import Worker
 
@@ -56,13 +58,11 @@ class Engine:
         # what the declared workers report about themselves, by name
         self.workers: dict[str, dict[str, str]] = {}
         self.watch: Callable[[Step], None] = lambda _: None
-        self._command = command or COMMAND
+        self._order = Order(command or COMMAND, memory, folder, fill)
         self._early = early or EarlyWorker()
-        self._memory = memory
-        self._folder = folder
-        self._fill = fill
         self._workers = workers
         self._worker: WorkerProcess | None = None
+        self._ending: list[WorkerProcess] = []  # workers that were told to end
         self._begun: Job | None = None  # the job that was sent but whose messages have not been read yet
         self._fatal: dict[Step, Death] = {}  # steps that no later job tries again
         self._beyond: str | None = None  # why no later job is tried, if that is so
@@ -120,13 +120,13 @@ class Engine:
                         result = _decoded(_results(), message["case"])
                         done.append(result.id)
                         self._learn(worker)
-                        yield _with_stderr(result, worker)
+                        yield with_stderr(result, worker.stderr)
                     elif "error" in message:
                         problem = EngineError(message["error"], message["inputs"])
                     else:
                         yield message
             except Died as died:
-                self._learn(worker)
+                self._learn(worker, has_ended=True)
                 self._discard()
                 if worker.jobs > 1:
                     # an earlier job may have damaged the worker: a fresh one starts from the beginning,
@@ -200,27 +200,28 @@ class Engine:
     def start(self) -> WorkerProcess:
         """Return the worker, started if there is none, without waiting until it is ready."""
         if self._worker is None:
-            early = self._early.take(self._command, self._memory, self._fill)
-            self._worker = early or WorkerProcess(self._command, self._memory, self._folder, self._fill)
+            self._worker = WorkerProcess(self._order, self._early.take(self._order))
         return self._worker
 
     def _ready(self) -> WorkerProcess:
         worker = self.start()
         try:
             self.environment = worker.environment
-        except BaseException:
-            self._worker = None
-            raise
+        except BaseException as error:
+            self._worker = self._begun = None
+            if not worker.wakes_vulkan or not isinstance(error, EngineError):
+                raise
+            return self._ready()  # the driver's fault, which the first step that needs Vulkan will tell
         return worker
 
-    def _learn(self, worker: WorkerProcess) -> None:
+    def _learn(self, worker: WorkerProcess, has_ended: bool = False) -> None:
         """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed.
 
         A device is read once the worker has reported its driver, because stderr may be ahead of the
-        result in hand, or once the worker has died.
+        result in hand, or once the worker `has_ended`.
         """
         for index, (name, flags) in worker.stderr.devices.items():
-            if index in self._gpus or not worker.is_alive:
+            if index in self._gpus or has_ended:
                 self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
 
     def _add(self, device: dict[str, str]) -> None:
@@ -239,6 +240,8 @@ class Engine:
     def stop(self) -> None:
         """Kill the worker at once, whatever it is doing."""
         self._discard()
+        while self._ending:
+            self._ending.pop().kill()
 
     def _discard(self) -> None:
         self._begun = None
@@ -263,28 +266,18 @@ class Engine:
             self._add(dict(device))
         self.workers.update({name: dict(facts) for name, facts in workers.items()})
 
-    def close(self) -> None:
-        """Let the worker end, if there is one."""
+    def leave(self) -> None:
+        """Tell the worker to end, if there is one, without waiting for it."""
         if self._worker is not None:
-            self._worker.finish()
+            self._worker.leave()
+            self._ending.append(self._worker)
             self._worker = None
 
-
-def _with_stderr(result: Result, worker: WorkerProcess) -> Result:
-    """Return `result`; if it failed, with what native code wrote about it to stderr."""
-    if result.outcome != "failed":
-        return result
-    evidence = result.evidence
-    death = evidence.death
-    label = death.step.label if death is not None and death.step is not None else str(evidence.setup)
-    shader = worker.stderr.shader_failures.get(str(Step("load", label)))
-    if death is not None and death.kind == "refused":
-        death = dataclasses.replace(death, stderr=worker.stderr.text())
-    # everything the step wrote, because devices are reported elsewhere
-    if death is not None and death.kind == "files":
-        death = dataclasses.replace(death, stderr=worker.stderr.of_step(str(death.step)))
-    seen: Evidence = dataclasses.replace(evidence, shader=shader or evidence.shader, death=death)
-    return dataclasses.replace(result, evidence=seen)
+    def close(self) -> None:
+        """Let the worker end, if there is one, and wait for that."""
+        self.leave()
+        while self._ending:
+            self._ending.pop().finish()
 
 
 def _decoded(kind: TypeAdapter[T], value: Any) -> T:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.engine.process import COMMAND, FILL, EngineError, WorkerProcess
+from contextlib import suppress
+from dataclasses import replace
+
+from pytest_ncnn_parity.engine.spawn import Order, Spawned, spawn
 
 
 class EarlyWorker:
-    """Holds one worker or none. The worker is handed over once; if nobody takes it, `close` kills it."""
+    """Holds one worker or none. It is handed over once; if nobody takes it, `close` kills it."""
 
     def __init__(self) -> None:
-        self._worker: WorkerProcess | None = None
-        self._most: int | None = None
+        self._worker: Spawned | None = None
 
     def start(self, most: int | None) -> None:
         """Start a worker that may hold `most` bytes. The first job reports what prevents the start."""
-        try:
-            self._worker, self._most = WorkerProcess(COMMAND, most), most
-        except EngineError:
-            self._worker = None
+        with suppress(OSError):
+            self._worker = spawn(Order(most=most, wakes_vulkan=True))
 
-    def take(self, command: tuple[str, ...], most: int | None, fill: int) -> WorkerProcess | None:
-        """Hand over the worker if it was started with these arguments; otherwise return None."""
-        if self._worker is None or (command, most, fill) != (COMMAND, self._most, FILL):
+    def take(self, order: Order) -> Spawned | None:
+        """Hand over the worker if it was started as `order` says, but for waking Vulkan."""
+        worker = self._worker
+        if worker is None or replace(worker.order, wakes_vulkan=False) != replace(order, folder=None):
             return None
-        worker, self._worker = self._worker, None
+        self._worker = None
         return worker
 
     def close(self) -> None:
         """Kill the worker unless it was handed over."""
+        from pytest_ncnn_parity.engine.process import WorkerProcess  # noqa: PLC0415 - starting needs little
+
         if self._worker is not None:
-            self._worker.kill()
+            WorkerProcess(self._worker.order, self._worker).kill()
             self._worker = None

@@ -92,7 +92,7 @@ class Lanes:
         """
         done = list(job.done)
         loaded = True
-        for result in self._engine.run(first):
+        for result in self._engine.run(replace(first, last=False)):
             death = result.evidence.death
             loaded = loaded and (death is None or death.step is None or death.step.runs)
             done.append(result.id)
@@ -105,9 +105,10 @@ class Lanes:
         assert beside is not None
         ended = False
         try:
-            self._engine.begin(first)
-            beside.begin(second)
-            for result in chain(self._engine.run(first), beside.run(second)):
+            # the second part takes longer, and this worker has been started already
+            self._engine.begin(second)
+            beside.begin(first)
+            for result in chain(beside.run(first), self._engine.run(second)):
                 death = result.evidence.death
                 if death is not None and death.kind not in OWN_FAULTS:
                     self._alone = True
@@ -120,6 +121,7 @@ class Lanes:
         finally:
             if not ended:
                 self.close()
+                self._engine.stop()
 
     def _starts_beside(self) -> bool:
         """Start the second worker, unless there is one; return whether it has started."""
@@ -135,8 +137,6 @@ class Lanes:
     def _least(self, job: Judge, room: Room) -> float:
         """The bytes of values from which splitting a job pays; infinite if it never does."""
         if self._devices is None:
-            if room.for_two:
-                self._starts_beside()  # to be ready once the devices are known
             self._devices = self._engine.ask(FindDevices((), (), 0, {}, job.threads), dict[str, str])
         kinds = self._devices.values()
         if not room.for_two and "gpu" in kinds:
@@ -145,6 +145,11 @@ class Lanes:
         if room.values < least:
             self.close()
         return least
+
+    def leave(self) -> None:
+        """Tell the second worker to end, without waiting for it; it must not be running a job."""
+        if self._beside is not None:
+            self._beside.leave()
 
     def close(self) -> None:
         """End the second worker, which releases its share of the GPU and its memory."""

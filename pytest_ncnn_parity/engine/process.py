@@ -8,7 +8,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,25 +22,11 @@ from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.guard import EndsWithParent, MemoryWatch
 from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
+from pytest_ncnn_parity.engine.spawn import Order, Spawned, spawn
 from pytest_ncnn_parity.engine.steps import Step
 
-# idle threads that spin take cores away from working ones, and numpy's products here are short
-_QUIET_THREADS = {
-    "OMP_WAIT_POLICY": "passive",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-}
-
-# glibc fills fresh memory with this byte, so that a kernel which reads memory that nobody wrote gives
-# the same garbage each time, and large values: 1.5e13 as fp32. A second worker uses another byte, which
-# distinguishes such a kernel from others.
-FILL = 170
-OTHER_FILL = 85
-
-COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
-
 STARTUP_SECONDS = 120.0
+WAKE_SECONDS = 20.0  # how long the start may take if Vulkan is started as well
 END_SECONDS = 5.0  # how long a process may take to end
 
 
@@ -65,46 +50,24 @@ class Died(Exception):
 
 
 class WorkerProcess:
-    """One worker process, with a temporary folder of its own.
+    """One worker process, with a temporary folder of its own, started as `order` says.
 
-    `most`: the bytes it may hold. `fill`: the byte that its fresh memory is filled with. Raises
-    EngineError if the process cannot be started.
+    `spawned`: one that has been started already. Raises EngineError if none can be started.
     """
 
-    def __init__(
-        self,
-        command: tuple[str, ...],
-        most: int | None = None,
-        folder: Path | None = None,
-        fill: int = FILL,
-    ) -> None:
+    def __init__(self, order: Order, spawned: Spawned | None = None) -> None:
+        if spawned is None:
+            try:
+                spawned = spawn(order)
+            except OSError as error:
+                raise EngineError(f"cannot start the worker {order.command[0]}: {error}") from None
         self.jobs = 0  # how many jobs it has been sent
-        self._most = most
+        self.wakes_vulkan = spawned.order.wakes_vulkan
+        self._most = spawned.order.most
         self._step: Step | None = None
         self._memory: MemoryWatch | None = None
         self._guard: EndsWithParent | None = None
-        self._home = tempfile.TemporaryDirectory(
-            prefix="ncnn-parity-", dir=folder, ignore_cleanup_errors=True
-        )
-        # the folder's name also identifies this worker's children
-        home = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._home.name)
-        limit = [] if most is None else [f"--memory={most}"]
-        try:
-            self._process = subprocess.Popen(
-                [*command, *limit],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=self._home.name,
-                env={**os.environ, **_QUIET_THREADS, **home, "MALLOC_PERTURB_": str(fill)},
-                # Ctrl-C goes to pytest, which then ends this process
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                bufsize=0,
-            )
-        except OSError as error:
-            self._home.cleanup()
-            raise EngineError(f"cannot start the worker {command[0]}: {error}") from None
+        self._process, self._home = spawned.process, spawned.home
         self._pump = Pump(self._process)
         self.stderr = self._pump.stderr
         self._environment: dict[str, str] | None = None
@@ -125,7 +88,7 @@ class WorkerProcess:
 
     def _greeting(self) -> dict[str, str]:
         try:
-            greeting = self._next(STARTUP_SECONDS)
+            greeting = self._next(WAKE_SECONDS if self.wakes_vulkan else STARTUP_SECONDS)
             environment: dict[str, str] = greeting["environment"]
         except Died as died:
             raise EngineError(
@@ -138,11 +101,6 @@ class WorkerProcess:
         if greeting.get("unguarded"):
             self._guard = EndsWithParent(self.pid)
         return environment
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process has not ended."""
-        return self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -219,10 +177,14 @@ class WorkerProcess:
             self._process.kill()
         self._clean()
 
-    def finish(self) -> None:
-        """Let the process end by itself, and kill it if it does not."""
+    def leave(self) -> None:
+        """Tell the process, which must not be running a job, to end by itself."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    def finish(self) -> None:
+        """Let the process end by itself, and kill it if it does not."""
+        self.leave()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2.0)
         self._clean()

@@ -16,11 +16,11 @@ from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
-from pytest_ncnn_parity.engine.process import FILL, OTHER_FILL
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import room
 from pytest_ncnn_parity.engine.settings import Settings
+from pytest_ncnn_parity.engine.spawn import FILL, OTHER_FILL
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
@@ -127,7 +127,8 @@ class SpecRun:
         job = jobs.judge(self.plan, sample, cases, self.settings.threads, says_why)
         left = dict.fromkeys(waiting)
         done = tuple(case.id for case in cases if case.id not in left)
-        job = replace(job, accumulated=self.settings.accumulated, done=done)
+        *_, last = self.selected
+        job = replace(job, accumulated=self.settings.accumulated, done=done, last=sample == last)
         try:
             for result in self._run_judge(job):
                 del left[result.id]
@@ -282,6 +283,11 @@ class SpecRun:
         """Finish the sample that is running, then close."""
         self._idle()
         self.close()
+
+    def leave(self) -> None:
+        """Tell the workers of this spec to end, because nothing will be asked of it any more."""
+        self._lanes.leave()
+        self._engine.leave()
 
     def close(self) -> None:
         """End the workers of this spec."""

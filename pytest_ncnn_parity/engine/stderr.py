@@ -6,8 +6,11 @@ However much is written, only a bounded amount is kept.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from pytest_ncnn_parity.engine.steps import STEP_MARK
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
 
 HEAD = 1000  # bytes kept from the beginning
 TAIL = 4000  # bytes kept from the end
@@ -92,6 +95,23 @@ class Stderr:
         if dropped <= 0:
             return _text(self._head[: self._size - len(self._tail)] + self._tail)
         return f"{_text(self._head)}\n[{dropped} bytes left out]\n{tail}"
+
+
+def with_stderr(result: Result, stderr: Stderr) -> Result:
+    """Return `result`; if it failed, with what native code wrote about it to `stderr`."""
+    if result.outcome != "failed":
+        return result
+    evidence = result.evidence
+    death = evidence.death
+    label = death.step.label if death is not None and death.step is not None else str(evidence.setup)
+    shader = stderr.shader_failures.get(str(Step("load", label)))
+    if death is not None and death.kind == "refused":
+        death = replace(death, stderr=stderr.text())
+    # everything the step wrote, because devices are reported elsewhere
+    if death is not None and death.kind == "files":
+        death = replace(death, stderr=stderr.of_step(str(death.step)))
+    seen: Evidence = replace(evidence, shader=shader or evidence.shader, death=death)
+    return replace(result, evidence=seen)
 
 
 def _line(pattern: re.Pattern[bytes], said: bytes) -> str | None:

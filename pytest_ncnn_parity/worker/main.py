@@ -108,7 +108,9 @@ class Server:
     def _learn(self, name: str, facts: Mapping[str, str]) -> None:
         self.send(worker={**facts, "name": name})
 
-    def serve(self, lines: TextIO) -> None:
+    def serve(self, lines: TextIO, wakes_vulkan: bool) -> None:
+        if wakes_vulkan:
+            vulkan.wake()
         self.send(environment=self._environment(), pid=os.getpid(), **self._lacks)
         for line in lines:
             try:
@@ -190,9 +192,11 @@ def main() -> None:
     os.dup2(2, 1)
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int)
-    lacks = limits.take(parser.parse_args().memory)
+    parser.add_argument("--wake-vulkan", action="store_true")
+    options = parser.parse_args()
+    lacks = limits.take(options.memory)
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
-        Server(out, lacks).serve(jobs)
+        Server(out, lacks).serve(jobs, options.wake_vulkan)
     out.flush()
     os._exit(0)  # skips ncnn's destructors, which may run in the wrong order with the driver's
 

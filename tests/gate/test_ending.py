@@ -35,8 +35,8 @@ def until(holds: Callable[[], Any], what: str) -> None:
 
 @pytest.fixture
 def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a spec whose third native call of Vulkan hangs; `it_happened` says when."""
-    faulty_driver.install(monkeypatch, tmp_path, "vkQueueSubmit:3:hang")
+    """A folder with a spec whose fourth submission hangs, which is in a job; `it_happened` says when."""
+    faulty_driver.install(monkeypatch, tmp_path, "vkQueueSubmit:4:hang")
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     networks.convolution(tmp_path)

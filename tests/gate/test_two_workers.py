@@ -14,8 +14,9 @@ import verdicts
 from conftest import Gate
 
 from pytest_ncnn_parity.base import strict_json
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine import jobs, process
 from pytest_ncnn_parity.engine.client import Engine
+from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Judge, Result, encode_result
 from pytest_ncnn_parity.engine.room import Room
@@ -148,7 +149,7 @@ def test_where_vulkan_does_not_start_there_is_one(
     job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
     faulty_driver.install(monkeypatch, tmp_path, "vkCreateInstance:1:11", once=False)
     results = shown(list(lanes.run(job, MUCH)))
-    assert (results, engines[1].pid) == (alone(job), None)
+    assert (results, len(engines)) == (alone(job), 1)
     assert '"crash"' in results["cpu-vs-vulkan::l1"]
 
 
@@ -186,6 +187,26 @@ def test_the_worker_that_starts_early_is_the_one_that_runs_the_first_spec(
     assert started() == 1
     gate("--collect-only")
     assert started() == 0
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("fault", ["11", "hang"])
+def test_a_driver_that_fails_a_worker_before_its_first_job_costs_nothing(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "WAKE_SECONDS", 5.0)
+    networks.chain(tmp_path)
+    job = judging(verdicts.plan(tmp_path, "[fp16-range, cpu-vs-vulkan]"), "s0")
+    faulty_driver.install(monkeypatch, tmp_path, f"vkCreateInstance:1:{fault}")
+    early = EarlyWorker()
+    early.start(None)
+    engine = Engine(60.0, early=early)
+    try:
+        results = shown(list(engine.run(job)))
+    finally:
+        engine.close()
+    assert faulty_driver.times_it_happened(tmp_path) == 1
+    assert results == alone(job)
 
 
 @pytest.mark.once

@@ -36,6 +36,16 @@ def count() -> int:
     return int(ncnn.get_gpu_count())
 
 
+def wake() -> None:
+    """Start Vulkan and have ncnn compile a shader, because the first one takes its compiler longest."""
+    if ncnn.get_gpu_count() > 0:
+        net = ncnn.Net()
+        net.opt.use_vulkan_compute = True
+        net.load_param_mem("7767517\n2 2\nInput a 0 1 a\nReLU b 1 1 a b\n")
+        net.load_model(os.devnull)
+        net.clear()
+
+
 def name(index: int) -> str:
     return str(ncnn.get_gpu_info(index).device_name())
 
