@@ -78,11 +78,11 @@ def test_what_is_asked_about_a_red_case_finds_its_networks_loaded(tmp_path: Path
 
 def test_the_last_job_drops_the_networks_that_its_cases_do_not_use(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[cpu-vs-vulkan, fp16-vs-fp32-vulkan]")
-    last = replace(job(plan, "cpu-vs-vulkan::c1"), last=True)
-    for second, times in ((replace(last, last=False), 1), (last, 2)):
-        loads = [
-            m["at"] for m in talk(job(plan), second, job(plan)) if m.get("at", "").startswith("load on")
-        ]
+    whole = job(plan)
+    part = replace(whole, cases=tuple(c for c in whole.cases if c.comparison == "cpu-vs-vulkan"))
+    for last, times in ((False, 1), (True, 2)):
+        messages = talk(whole, replace(part, last=last), whole)
+        loads = [m["at"] for m in messages if m.get("at", "").startswith("load on")]
         assert loads.count("load on vulkan fp16") == times
         assert loads.count("load on cpu fp32") == loads.count("load on vulkan fp32") == 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ncnn
 
+from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.worker.failures import Unavailable
 
 # variables that name drivers to the Vulkan loader, which uses the first one that is set
@@ -38,10 +39,10 @@ def count() -> int:
 
 def wake() -> None:
     """Start Vulkan and have ncnn compile a shader, because the first one takes its compiler longest."""
-    if ncnn.get_gpu_count() > 0:
+    if count() > 0:
         net = ncnn.Net()
         net.opt.use_vulkan_compute = True
-        net.load_param_mem("7767517\n2 2\nInput a 0 1 a\nReLU b 1 1 a b\n")
+        net.load_param_mem(f"{MAGIC}\n2 2\nInput a 0 1 a\nReLU b 1 1 a b\n")
         net.load_model(os.devnull)
         net.clear()
 
