@@ -31,7 +31,8 @@ from pytest_ncnn_parity.compare.tolerance import INT8
 
 
 class Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # deferred: of nested models, only the outermost is built
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def _printable(text: str) -> str:
@@ -57,15 +58,18 @@ class ModelFiles(Keys):
 
 
 # What a pattern allows, in words. Patterns are for editors as well, which read them in the schema.
-DEVICE = r"^(cpu|vulkan(:\d{1,2})?)$"
+# Lengths are limited apart: a class of Unicode characters that is repeated up to 100 times takes as long
+# to compile as all else in a spec.
+DEVICE = r"^(cpu|vulkan(:[0-9]{1,2})?)$"
 OPTION = r"^[a-z][a-z0-9_]{0,63}$"
-COMPARISON = r"^[\w.-]{1,100}$"
-SAMPLE = r"^[^:\[\]/\\\s]{1,100}$"
+COMPARISON = r"^[\w.-]+$"
+SAMPLE = r"^[^:\[\]/\\\s]+$"
+LONGEST_NAME = 100
 IN_WORDS = {
     DEVICE: "cpu, vulkan, or vulkan:N with the index of a device",
     OPTION: "the name of an option of ncnn, such as use_winograd_convolution",
-    COMPARISON: "1 to 100 letters, digits, underscores, dots and hyphens",
-    SAMPLE: "1 to 100 characters, without white space and without : [ ] / \\",
+    COMPARISON: f"1 to {LONGEST_NAME} letters, digits, underscores, dots and hyphens",
+    SAMPLE: f"1 to {LONGEST_NAME} characters, without white space and without : [ ] / \\",
 }
 
 MOST_THREADS = 1024
@@ -117,7 +121,7 @@ class SetupKeys(Keys):
 class OwnComparison(Keys):
     """A pair of setups that the user defines."""
 
-    name: Annotated[str, Field(pattern=COMPARISON), AfterValidator(_printable)]
+    name: Annotated[str, Field(pattern=COMPARISON, max_length=LONGEST_NAME), AfterValidator(_printable)]
     reference: SetupKeys = SetupKeys()
     candidate: SetupKeys
 
@@ -283,7 +287,7 @@ def _function(name: str) -> str:
 _Pattern = WithJsonSchema({"type": "string", "pattern": r"^[^\s:]+:[^\s:.]+$"})
 Function = Annotated[str, AfterValidator(_function), _Pattern]
 Mask = Annotated[int, Field(ge=0, le=255)]
-SampleName = Annotated[str, Field(pattern=SAMPLE), AfterValidator(_printable)]
+SampleName = Annotated[str, Field(pattern=SAMPLE, max_length=LONGEST_NAME), AfterValidator(_printable)]
 
 assert {*PRECISIONS, GOLDEN.precision, INT8} == {
     field.alias or name
