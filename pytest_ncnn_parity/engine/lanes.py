@@ -71,7 +71,8 @@ class Lanes:
         if parts is not None and room.values < self._least(job, room):
             parts = None
         if parts is not None and not room.for_two:
-            yield from self._in_turn(job, *parts)
+            first, second = parts
+            yield from self._in_turn(job, replace(first, keeps_trajectory=room.for_trajectory), second)
             return
         known = set()
         if parts is not None and self._starts_beside():

@@ -135,10 +135,11 @@ class Judge(Job):
     `defaults`: each comparison's tolerance for layers that are not judged themselves. `masks`: by layer,
     those that replace the file's. `probe`: find out why a case fails. `repeats`: how often a whole
     network runs for an output; the worst run counts. `remember`: the next job will be similar, so keep
-    networks, and what a step computed from the same values. `accumulated`: also follow each candidate's
-    own run. `tells_load_failures`: a network that does not load fails the first case that needs it; in
-    all but one sample of a spec it is a skip. `done`: the cases that need no result any more. `last`: if
-    all is well, no other job follows, so networks that these cases do not use are dropped.
+    networks, and what a step computed from the same values. `keeps_trajectory`: the next job steps
+    through the same trajectory, so keep its values. `accumulated`: also follow each candidate's own run.
+    `tells_load_failures`: a network that does not load fails the first case that needs it; in all but
+    one sample of a spec it is a skip. `done`: the cases that need no result any more. `last`: if all is
+    well, no other job follows, so networks that these cases do not use are dropped.
     """
 
     kind = "judge"
@@ -149,41 +150,37 @@ class Judge(Job):
     probe: bool = True
     repeats: int = 1
     remember: bool = False
+    keeps_trajectory: bool = False
     accumulated: bool = False
     tells_load_failures: bool = True
     done: tuple[str, ...] = ()
     last: bool = False
 
 
-@dataclass(frozen=True)
 class MeasureProfile(Job):
     """Measure the trajectory and find where all other networks run their layers: a `SampleProfile`."""
 
     kind = "profile"
 
 
-@dataclass(frozen=True)
 class MeasureTime(Job):
     """Time the networks: one `Timing` for each."""
 
     kind = "time"
 
 
-@dataclass(frozen=True)
 class TakeFingerprint(Job):
     """Compute a digest of each blob of the trajectory."""
 
     kind = "fingerprint"
 
 
-@dataclass(frozen=True)
 class FindWeights(Job):
     """Find which bytes of its weights file each layer of each model reads."""
 
     kind = "weights"
 
 
-@dataclass(frozen=True)
 class FindDevices(Job):
     """Start Vulkan and find, by index, whether each of its devices is a `gpu` or the `cpu` itself."""
 

@@ -1,4 +1,4 @@
-"""Decides whether there is room for a second worker to judge a sample. Pure."""
+"""Decides what there is room for when a sample is judged: a second worker, the trajectory. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides th
 
 
 class Room(NamedTuple):
-    """The bytes of all values of a network, or 0 if unknown, and whether two workers fit."""
+    """The bytes of all values of a network, or 0 if unknown, and what there is room for.
+
+    `for_two`: a second worker. `for_trajectory`: all values of one run, in a worker that is alone.
+    """
 
     values: int
     for_two: bool
+    for_trajectory: bool = False
 
 
 def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
-    """Return the size of the values of `graph` with `inputs`, and whether two workers have room.
+    """Return the size of the values of `graph` with `inputs`, and what there is room for.
 
-    Two workers together may hold no more than `most` bytes, and no more than a script that keeps every
+    All workers together may hold no more than `most` bytes, and no more than a script that keeps every
     value of the three networks it compares. Nothing is known if a shape shows only once an input is
     read.
     """
@@ -36,11 +40,12 @@ def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
     sizes = {blob: 4 * math.prod(shape) for blob, shape in flow(graph, shapes).shapes.items()}
     whole = sum(sizes.values())
     at_once = max(
-        (sum(sizes.get(b, 0) for b in (*one.inputs, *one.outputs)) for one in graph.layers), default=0
+        (sum(sizes.get(b, 0) for b in (*layer.inputs, *layer.outputs)) for layer in graph.layers),
+        default=0,
     )
-    both = 2 * (PROCESS + AT_A_LAYER * at_once)
-    allowed = BY_HAND + 3 * whole
-    return Room(whole, both <= (allowed if most is None else min(allowed, most)))
+    one = PROCESS + AT_A_LAYER * at_once
+    allowed = BY_HAND + 3 * whole if most is None else min(BY_HAND + 3 * whole, most)
+    return Room(whole, 2 * one <= allowed, one + whole <= allowed)
 
 
 def _shape(source: Input) -> tuple[int, ...] | None:

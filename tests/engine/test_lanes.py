@@ -76,26 +76,28 @@ def chain(layers: int, side: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("layers", "side", "fits"),
+    ("layers", "side", "two", "trajectory"),
     [
-        pytest.param(40, 256, True, id="many small values"),  # 41 * 0.25 MiB
-        pytest.param(4, 2048, False, id="few large values"),  # 32 MiB at each layer, 80 in all
-        pytest.param(100, 2048, True, id="a script that keeps all values holds more"),
+        pytest.param(40, 256, True, True, id="many small values"),  # 41 * 0.25 MiB
+        pytest.param(4, 2048, False, True, id="few large values"),  # 32 MiB at each layer, 80 in all
+        pytest.param(1, 4096, False, False, id="one layer holds all values"),  # 128 MiB
+        pytest.param(100, 2048, True, True, id="a script that keeps all values holds more"),
     ],
 )
-def test_two_workers_hold_no_more_than_a_script_that_keeps_all_values(
-    layers: int, side: int, fits: bool
+def test_workers_hold_no_more_than_a_script_that_keeps_all_values(
+    layers: int, side: int, two: bool, trajectory: bool
 ) -> None:
     graph = param.parse(chain(layers, side), "net.param")
     found = room(graph, {"x0": ConstantInput(1.0, (1, side, side))}, None)
-    assert found == Room((layers + 1) * 4 * side * side, fits)
+    assert found == Room((layers + 1) * 4 * side * side, two, trajectory)
 
 
-def test_two_workers_hold_no_more_than_one_may() -> None:
+def test_workers_hold_no_more_than_one_may() -> None:
     graph = param.parse(chain(40, 256), "net.param")
     inputs: dict[str, Input] = {"x0": NormalInput((1, 256, 256), 0, 0.0, 1.0)}
-    assert room(graph, inputs, BY_HAND).for_two
-    assert not room(graph, inputs, 300 * MIB).for_two
+    assert room(graph, inputs, BY_HAND)[1:] == (True, True)
+    assert room(graph, inputs, 300 * MIB)[1:] == (False, True)
+    assert room(graph, inputs, 160 * MIB)[1:] == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -109,4 +111,4 @@ def test_two_workers_hold_no_more_than_one_may() -> None:
 )
 def test_a_shape_that_is_not_known_before_it_is_read_leaves_no_room(source: Input, fits: bool) -> None:
     graph = param.parse(chain(40, 256), "net.param")
-    assert room(graph, {"x0": source}, None) == Room(41 * 4 * 256 * 256 if fits else 0, fits)
+    assert room(graph, {"x0": source}, None) == Room(41 * 4 * 256 * 256 if fits else 0, fits, fits)

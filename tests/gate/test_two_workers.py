@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import faulty_driver
@@ -20,6 +22,7 @@ from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Judge, Result, encode_result
 from pytest_ncnn_parity.engine.room import Room
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
@@ -85,6 +88,29 @@ def test_where_two_have_no_room_one_judges_both_parts_in_turn(
     results = shown(list(lanes.run(job, Room(1 << 30, for_two=False))))
     assert (results, len(engines)) == (alone(job), 1)
     assert list(results) != list(alone(job))  # what runs in 16 bits on Vulkan comes last
+
+
+@pytest.mark.once
+def test_parts_in_turn_share_the_trajectory_of_each_sample_if_there_is_room(
+    lanes: Lanes, engines: list[Engine], tmp_path: Path
+) -> None:
+    networks.chain(tmp_path, 9)
+    plan = verdicts.plan(tmp_path, COMPARE, samples=2)
+    first, second = (judging(plan, name) for name in ("s0", "s1"))
+    steps: list[Step] = []
+    engines[0].watch = steps.append
+    times = []
+    for job, fits in ((first, False), (first, True), (second, True), (second, False)):
+        room = Room(1 << 30, for_two=False, for_trajectory=fits)
+        assert shown(list(lanes.run(job, room))) == alone(job)
+        alike = (step for step in steps if step.label == "cpu fp32" and not step.feed and not step.own)
+        times.append(Counter(step.layer for step in alike if step.kind == "layer"))
+        steps.clear()
+    twice, *once, again = times
+    assert twice == again == dict.fromkeys(range(1, 10), 2)
+    assert once == [dict.fromkeys(range(1, 10), 1)] * 2
+    list(engines[0].run(replace(first, keeps_trajectory=True)))
+    assert shown(list(engines[0].run(second))) == alone(second)  # not with the other sample's values
 
 
 @pytest.mark.once

@@ -35,8 +35,10 @@ class LayerRuns:
             raise outputs.with_traceback(None)
         return outputs
 
-    @staticmethod
-    def _made(net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
+    def _made(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
+        job, nets = self._sample.job, self._sample.nets
+        if feed is None and net.spec == job.nets[job.trajectory]:
+            return nets.in_trajectory(layer, lambda: net.run_layer(layer, blobs))
         outputs = net.run_layer(layer, blobs, feed)
         if feed is None or net.setup != CPU_FP32:
             return outputs

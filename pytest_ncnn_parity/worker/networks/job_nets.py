@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import ncnn
 
@@ -17,7 +17,7 @@ from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
-from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class JobNets:
@@ -41,6 +41,10 @@ class JobNets:
         if number not in self._found:
             self._found[number] = self._pool.get(self._job, self._job.nets[number])
         return self._found[number]
+
+    def in_trajectory(self, layer: Layer, run: Callable[[], Made]) -> Made:
+        """Return the outputs of `layer` in the trajectory: see `KeptTrajectory.get`."""
+        return self._pool.trajectory.get(layer, run)
 
     def lost_to(self, case: CaseSpec) -> str | None:
         """Return the 16-bit format in which the candidate loses what its reference keeps, or None.

@@ -40,6 +40,7 @@ from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
+from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
 
 
 class Pool:
@@ -57,6 +58,7 @@ class Pool:
         self._gains: dict[tuple[str, int, int], float] = {}
         self._spare: dict[Model, float] = {}
         self._registry = Registry(enter)
+        self.trajectory = KeptTrajectory()
         self.files = CheckedFiles(self._registry, enter)
 
     def prepare(self, job: Job) -> None:
@@ -65,6 +67,7 @@ class Pool:
         Outside of searches the unpatched ones stay if there is room: the next job is about them.
         """
         self._far.prepare(job.workers)
+        self.trajectory.prepare(job)
         remember = isinstance(job, Judge) and job.remember
         if remember and self._cache.is_open:
             self._drop_other_files(job)
