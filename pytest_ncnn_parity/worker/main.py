@@ -7,6 +7,7 @@ pipes, it may run under another interpreter, with another ncnn or on another mac
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import platform
 import traceback
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--wake-vulkan", action="store_true")
     options = parser.parse_args()
     lacks = limits.take(options.memory)
+    gc.freeze()  # what has been imported need not be searched for garbage before each job
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
         Server(out, lacks).serve(jobs, options.wake_vulkan)
     out.flush()

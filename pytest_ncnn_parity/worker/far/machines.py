@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import EXAMPLE, Worker
 from pytest_ncnn_parity.worker.failures import Unavailable
-from pytest_ncnn_parity.worker.far.machine import FarMachine
+
+if TYPE_CHECKING:
+    from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class FarMachines:
                 no_worker=True,
             )
         if worker not in self._machines:
+            from pytest_ncnn_parity.worker.far.machine import FarMachine  # noqa: PLC0415 - most runs have none
+
             listener = self._listener
             self._machines[worker] = FarMachine(
                 worker,

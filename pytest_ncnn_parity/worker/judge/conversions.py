@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,13 +26,16 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 LASTING = Evidence(lasting=True)
 
 
-def readers(graph: Graph, blob: str) -> Iterable[Layer]:
-    """The layers that compute with `blob`; where a layer only copies it, the readers of the copy."""
-    for layer in graph.consumers[blob]:
-        yield layer
-        if layer.type in COPYING:
-            for copy in layer.outputs:
-                yield from readers(graph, copy)
+def readers(graph: Graph, blobs: Iterable[str]) -> Collection[Layer]:
+    """The layers that read `blobs`; where a layer only copies them, also the readers of the copies."""
+    found: dict[int, Layer] = {}
+    waiting = list(blobs)
+    while waiting:
+        for layer in graph.consumers[waiting.pop()]:
+            if layer.number not in found:
+                found[layer.number] = layer
+                waiting += layer.outputs if layer.type in COPYING else ()
+    return found.values()
 
 
 def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blobs: Made) -> Evidence:
@@ -89,7 +92,7 @@ class Conversions:
         """Without a candidate: can fp16 hold what the reference computes here?"""
         if self._integers.makes(layer):
             return self._integers.in_range(case, layer, self._blobs, self._measure(case))
-        taken_by = [reader for blob in layer.outputs for reader in readers(self._graph, blob)]
+        taken_by = readers(self._graph, layer.outputs)
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
         if not loses_fp16(layer.mask):

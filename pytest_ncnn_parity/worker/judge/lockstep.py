@@ -133,11 +133,13 @@ class Lockstep:
         wanted: set[str] = set()
         if not self._sample.job.remember:
             wanted.update(self._doubtful_outputs())
+        in_fp16: set[str] = set()
         for number, cases in self._cases.items():
             outputs = self._sample.graph.layers[number].outputs
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
-                wanted.update(self._read_downstream(outputs))
+                in_fp16.update(outputs)
+        wanted.update(self._read_downstream(in_fp16))
         for number in self._natures.layers:  # for outputs whose parts are judged separately
             wanted.update(self._sample.graph.layers[number].outputs)
         needed = self._sample.graph.ancestors(wanted) | self._own.layers
@@ -147,7 +149,7 @@ class Lockstep:
         """Return `blobs` and what is computed from them: values beyond fp16 may be passed on."""
         reached = set(blobs)
         for _ in range(FAR):
-            for reader in [reader for blob in reached for reader in readers(self._sample.graph, blob)]:
+            for reader in readers(self._sample.graph, reached):
                 reached.update(reader.outputs)
         return reached
 
