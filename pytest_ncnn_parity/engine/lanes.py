@@ -68,6 +68,9 @@ class Lanes:
         EngineError.
         """
         parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
+        if parts is not None and room.for_two and self._devices is None:
+            self._engine.start()  # takes the worker that was started early
+            self._starts_beside()  # while the first one wakes the driver; most machines will need both
         if parts is not None and room.values < self._least(job, room):
             parts = None
         if parts is not None and not room.for_two:
