@@ -147,7 +147,7 @@ class Lanes:
             return math.inf
         least = max((WORTH[kind] for kind in kinds), default=math.inf)
         if room.values < least:
-            self.close()
+            self.leave()
         return least
 
     def leave(self) -> None:

@@ -120,6 +120,14 @@ class Pump:
             self._ended = self._ended or not there
         self._marks_wanted.clear()
 
+    def has_ended(self, seconds: float) -> bool:
+        """Whether the worker closes both pipes within `seconds`; from now on, all of them is read."""
+        self._stopped = True
+        self._wanted.set()
+        self._marks_wanted.set()
+        self._threads[0].join(seconds)
+        return not any(thread.is_alive() for thread in self._threads)
+
     def stop(self) -> None:
         """Read what is left of a worker that has ended together with everything it started."""
         self._stopped = True

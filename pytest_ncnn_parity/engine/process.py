@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import queue
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +30,20 @@ from pytest_ncnn_parity.engine.steps import Step
 STARTUP_SECONDS = 120.0
 WAKE_SECONDS = 20.0  # how long the start may take if Vulkan is started as well
 END_SECONDS = 5.0  # how long a process may take to end
+LEAVE_SECONDS = 2.0  # how long it may take to close its pipes once it is told to end
+MOMENT_SECONDS = 0.005
+
+# Workers that have closed their pipes, after which a process only gives back its memory and the GPU.
+# That can take a tenth of a second, for which nobody waits.
+_leaving: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """Forget the workers that are still leaving, of which Popen would warn."""
+    for process in _leaving:
+        if process.poll() is None:
+            process.returncode = 0
 
 
 class EngineError(ParityError):
@@ -185,15 +201,19 @@ class WorkerProcess:
     def finish(self) -> None:
         """Let the process end by itself, and kill it if it does not."""
         self.leave()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=2.0)
+        end = time.monotonic() + LEAVE_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
+            if self._pump.has_ended(MOMENT_SECONDS) and sys.platform != "win32":
+                _leaving[:] = [one for one in (*_leaving, self._process) if one.poll() is None]
+                break
         self._clean()
 
     def _clean(self) -> None:
         descendants.end(Path(self._home.name))
-        # the kernel may take time to release the process
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+        if self._process not in _leaving:
+            # the kernel may take time to release the process
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
         self._pump.stop()
         for watch in (self._memory, self._guard):
             if watch is not None:

@@ -200,6 +200,9 @@ def main() -> None:
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
         Server(out, lacks).serve(jobs, options.wake_vulkan)
     out.flush()
+    # says that nothing will follow: memory and the GPU, which take time, are given back after that
+    for pipe in (out.fileno(), 1, 2):
+        os.close(pipe)
     os._exit(0)  # skips ncnn's destructors, which may run in the wrong order with the driver's
 
 
