@@ -66,7 +66,18 @@ class Session:
         return self._runs[plan.name]
 
     def _fresh(self, plan: Plan) -> SpecRun:
-        return SpecRun(plan, self.settings, self._selected.get(plan.name, {}), self._run_another)
+        selected = self._selected.get(plan.name, {})
+        return SpecRun(plan, self.settings, selected, self._run_another, self._prepare_next)
+
+    def _prepare_next(self) -> None:
+        """Start a worker if a spec follows, so that its first case finds one that is ready.
+
+        There is none under xdist, where it is not known which process will run that spec, nor with a
+        cache, which may hold all that is needed.
+        """
+        follows = any(self._waiting[name] > 0 and name not in self._runs for name in self._plans)
+        if follows and self.settings.share is None and self.settings.cache is None:
+            self.settings.early.start(self.settings.memory)
 
     def _run_another(self) -> bool:
         """Run a sample of any spec that no xdist worker has begun; return whether there was one.

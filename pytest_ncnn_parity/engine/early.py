@@ -1,4 +1,4 @@
-"""A worker that starts while pytest still imports and collects, so that the first job finds it ready."""
+"""A worker that starts before its first job is known: while pytest imports, or another spec runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ class EarlyWorker:
         self._worker: Spawned | None = None
 
     def start(self, most: int | None) -> None:
-        """Start a worker that may hold `most` bytes. The first job reports what prevents the start."""
+        """Start a worker that may hold `most` bytes, unless there is one.
+
+        The first job reports what prevents the start.
+        """
+        if self._worker is not None:
+            return
         with suppress(OSError):
             self._worker = spawn(Order(most=most, wakes_vulkan=True))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
@@ -51,11 +51,20 @@ def _on_vulkan(job: Judge, case: CaseSpec) -> bool:
 
 
 class Lanes:
-    """Judges with `engine` and, if it pays, with a second engine that `another` makes on demand."""
+    """Judges with `engine` and, if it pays, with a second engine that `another` makes on demand.
 
-    def __init__(self, engine: Engine, another: Callable[[], Engine]) -> None:
+    `prepare_next` is called once the last job runs, if there is room for the next spec's worker.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        another: Callable[[], Engine],
+        prepare_next: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engine = engine
         self._another = another
+        self._prepare_next = prepare_next
         self._beside: Engine | None = None
         self._alone = False  # no second worker from now on
         self._devices: dict[str, str] | None = None  # "cpu" or "gpu", by the device's index
@@ -63,9 +72,20 @@ class Lanes:
     def run(self, job: Judge, room: Room) -> Iterator[Result]:
         """Yield the results of `job`, judged by two workers if it can be split and there is `room`.
 
+        Raises EngineError.
+        """
+        results = self._judged(job, room)
+        if job.last and room.for_two:
+            for result in islice(results, 1):  # this spec's own workers have been started now
+                self._prepare_next()
+                yield result
+        yield from results
+
+    def _judged(self, job: Judge, room: Room) -> Iterator[Result]:
+        """Yield the results of `job`.
+
         If there is no room and the Vulkan device is the CPU itself, one worker judges both parts in
-        turn, because it then holds less at a time than for the whole job: see `own_runs`. Raises
-        EngineError.
+        turn, because it then holds less at a time than for the whole job: see `own_runs`.
         """
         parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
         if parts is not None and room.for_two and self._devices is None:

@@ -33,19 +33,20 @@ class SpecRun:
 
     `selected` holds, by sample, the cases that this session runs, in the order of collection.
     `meanwhile` is called while another xdist worker computes what is needed here: it runs something
-    else, or returns False. Every question may raise EngineError: a worker cannot be started or spoken
-    to.
+    else, or returns False. `prepare_next` is called while the last sample runs, if there is room for
+    another spec's worker. Every question may raise EngineError: a worker cannot be started or spoken to.
     """
 
     plan: Plan
     settings: Settings
     selected: Mapping[str, Sequence[Case]] = field(default_factory=dict)
     meanwhile: Callable[[], bool] = lambda: False
+    prepare_next: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         settings = self.settings
         self._engine = self._another(FILL)
-        self._lanes = Lanes(self._engine, partial(self._another, FILL))
+        self._lanes = Lanes(self._engine, partial(self._another, FILL), self.prepare_next)
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
         self._purpose = ""  # why native steps are run, unless it is to judge a sample
         self._samples: dict[str, SampleResults] = {}

@@ -245,3 +245,43 @@ def test_a_worker_that_nobody_needs_is_ended(
     assert gate().result.ret == pytest.ExitCode.INTERRUPTED
     assert started() == 1
     assert list(pytester.path.glob("ncnn-parity-*")) == []  # the folder of one that runs
+
+
+# of every worker that starts and every case that has run, a line
+ORDER = """\
+import subprocess
+from pathlib import Path
+
+lines = Path(__file__).with_name("order").open("a", buffering=1)
+plain = subprocess.Popen.__init__
+
+def noted(self, command, *args, **kwargs):
+    if "pytest_ncnn_parity.worker.main" in command:
+        lines.write("worker\\n")
+    plain(self, command, *args, **kwargs)
+
+subprocess.Popen.__init__ = noted
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        lines.write(report.nodeid.partition(".")[0] + "\\n")
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("option", ["--ncnn-parity-memory=2GiB", "--ncnn-parity-cache=kept"])
+def test_the_next_spec_finds_a_worker_that_started_while_the_last_one_ran(
+    gate: Gate, pytester: pytest.Pytester, option: str
+) -> None:
+    (pytester.path / "conftest.py").write_text(ORDER, "utf-8")
+    for name in ("a", "b", "c"):
+        networks.chain(pytester.path, name=name)
+        networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n", name)
+    assert gate(option).result.ret == 0
+    order = (pytester.path / "order").read_text("utf-8").splitlines()
+    early = (
+        "cache" not in option
+    )  # kept results need no worker, and it is not known whether there are any
+    before = {name: order[: order.index(name)].count("worker") for name in ("a", "b", "c")}
+    assert before == {"a": 1 + early, "b": 2 + early, "c": 3}
+    assert order.count("worker") == 3
