@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -192,9 +193,11 @@ class NodeHooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Record the cases that are going to run."""
-        for item in session.items:
-            if isinstance(item, CaseItem):
-                self._session.select(item.subject.plan, item.subject.sample, item.subject.case)
+        cases = [item for item in session.items if isinstance(item, CaseItem)]
+        for item in cases:
+            self._session.select(item.subject.plan, item.subject.sample, item.subject.case)
+        if len(cases) == len(session.items):
+            gc.freeze()  # all of them live until the run ends, and nobody else's garbage is kept
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(
