@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import resource
 import statistics
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 POLL_SECONDS = 0.01
+_PR_SET_CHILD_SUBREAPER = 36  # from sys/prctl.h
 
 
 class BenchmarkError(Exception):
@@ -37,13 +40,15 @@ class Command:
     env: Mapping[str, str] | None = None
 
     def seconds(self) -> Taken:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         before, start = _processor(), time.perf_counter()
         done = subprocess.run(
             self.args, cwd=self.cwd, env=self.env, capture_output=True, text=True, check=False
         )
-        taken = Taken(time.perf_counter() - start, _processor() - before)
+        clock = time.perf_counter() - start
+        _await_orphans()
         self._check(done.returncode, done.stdout, done.stderr)
-        return taken
+        return Taken(clock, _processor() - before)
 
     def peak(self) -> float:
         """The largest sum of PSS over the process and all below it, in MiB, sampled as it runs."""
@@ -104,6 +109,16 @@ def alternate(ours: Callable[[], T], theirs: Callable[[], T], rounds: int) -> tu
         for measure, times in sides if i % 2 == 0 else reversed(sides):
             times.append(measure())
     return ours_found, theirs_found
+
+
+def _await_orphans() -> None:
+    """Wait for workers that are still ending: their processor time counts once they are waited for.
+
+    Linux hands them to this process because it has asked for them.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def _processor() -> float:
