@@ -121,7 +121,7 @@ class Pump:
         self._marks_wanted.clear()
 
     def has_ended(self, seconds: float) -> bool:
-        """Whether the worker closes both pipes within `seconds`; from now on, all of them is read."""
+        """Return whether the worker closes both pipes within `seconds`. They are read without rest."""
         self._stopped = True
         self._wanted.set()
         self._marks_wanted.set()

@@ -6,6 +6,7 @@ import atexit
 import gc
 import sys
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pytest_ncnn_parity.spec import SUFFIX
 TEXT_OR_NUMBER = str | int | float if pytest.version_tuple >= (9, 2) else "string"
 RUN_NOTHING = "collectonly setuponly setupplan showfixtures show_fixtures_per_test cacheshow".split()
 PRINTING = ("init", "schema", "arm64")  # options that print something instead of running cases
+FREEZES = pytest.StashKey[bool]()  # whether this run keeps what it has imported from garbage collection
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """If an option asks for something to be printed, print that and run nothing."""
+    config.add_cleanup(partial(_thaw, config))  # the last to run: after pytest's own search for garbage
     given = {name: config.getoption(f"ncnn_parity_{name}") for name in PRINTING}
     asked = {name: value for name, value in given.items() if value is not None}
     if not asked:
@@ -121,8 +124,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(RunningHooks(config, asked, early), "ncnn_parity_running")
     # Searching all that was imported, and at exit all that a gate has made, for garbage would take a
     # short one a tenth of its time.
+    config.stash[FREEZES] = True
     gc.freeze()
     atexit.register(gc.freeze)
+
+
+def _thaw(config: pytest.Config) -> None:
+    """Let garbage be collected again, for a process that goes on after this run."""
+    if config.stash.get(FREEZES, False):
+        gc.unfreeze()
 
 
 def _runs_elsewhere(config: pytest.Config) -> bool:

@@ -188,3 +188,12 @@ def test_results_that_nobody_waits_for_are_let_go(tmp_path: Path) -> None:
         check=True,
     )
     assert "kept: ['c.parity.yaml']" in done.stdout
+
+
+def test_a_process_that_goes_on_after_a_run_collects_garbage_as_before(tmp_path: Path) -> None:
+    networks.chain(tmp_path)
+    networks.spec(tmp_path, networks.NOISE + COMPARE)
+    code = "import gc, pytest; print(int(pytest.main(['--ncnn-parity'])), gc.get_freeze_count())"
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 0"
