@@ -80,7 +80,8 @@ def soak(folder: Path, specs: int) -> Soaked:
     done = subprocess.run(
         [*command, "--ncnn-parity-fix=off", "--ncnn-parity-json=report.json"],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        # with an arena for each thread (glibc), chance decides how much freed memory is still held
+        env={**os.environ, "TMPDIR": str(temporary), "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
         check=False,
