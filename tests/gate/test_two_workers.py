@@ -285,3 +285,23 @@ def test_the_next_spec_finds_a_worker_that_started_while_the_last_one_ran(
     before = {name: order[: order.index(name)].count("worker") for name in ("a", "b", "c")}
     assert before == {"a": 1 + early, "b": 2 + early, "c": 3}
     assert order.count("worker") == 3
+
+
+@pytest.mark.once
+def test_of_two_workers_the_first_is_the_one_that_started_early(tmp_path: Path) -> None:
+    """It has woken the driver, and takes the longer part."""
+    networks.chain(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    others = {child.pid for child in psutil.Process().children()}
+    early = EarlyWorker()
+    early.start(None)
+    (pid,) = {child.pid for child in psutil.Process().children()} - others
+    engine = Engine(60.0, early=early)
+    lanes = Lanes(engine, lambda: Engine(60.0, early=early))
+    try:
+        assert shown(list(lanes.run(job, MUCH))) == alone(job)
+        assert engine.pid == pid
+    finally:
+        lanes.close()
+        engine.close()
+        early.close()
