@@ -6,11 +6,11 @@ It does not depend on pytest: from pytest's reports it reads only what `PhaseRep
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
@@ -37,8 +37,7 @@ class PhaseReport(Protocol):
     def longrepr(self) -> object: ...
 
 
-@dataclass(frozen=True)
-class End:
+class End(Frozen):
     """What is wrong with a run that pytest itself would pass.
 
     `worse`: something is worse than in the baseline, and that is to fail the run. `nothing`: a message

@@ -6,17 +6,16 @@ Nothing heavy may be imported here, because every run of pytest reads the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.report.formats import FORMATS
 
 MARKER = "ncnn_parity"  # every case has this marker, for -m
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(Frozen):
     """The option `--ncnn-parity-NAME`, or `ncnn_parity_NAME` (with underscores) in the ini.
 
     It is a flag if it has no metavar. `judges`: its value may change a verdict; the others say where
@@ -138,8 +137,7 @@ TABLE = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Frozen):
     """The values of all options: paths are absolute, `fix` is off, suggest or write.
 
     `timeout` and `fix_seconds` are in seconds, `memory` is in bytes. `reports` maps the formats that are
@@ -186,8 +184,7 @@ class Options:
         }
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Frozen):
     """Looks up values by their ini names; `typed` returns None for what is not on the command line.
 
     Paths on the command line are relative to `called_in`, paths in the ini to `rootdir`.

@@ -6,8 +6,9 @@ It does not depend on pytest: the case's item reports to pytest what this module
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
@@ -26,8 +27,7 @@ from pytest_ncnn_parity.report.text import case_text
 from pytest_ncnn_parity.session import Session
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(Frozen):
     """A case to be judged, and how reports name it.
 
     `param` is the path of the .param relative to the rootdir; `line` is the line of the sample in the
@@ -51,8 +51,7 @@ class Subject:
         return self.plan.known(self.sample, self.case) is not None
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Frozen):
     """How a case ended, and the text for the user: why it failed or was skipped.
 
     `carried` is for the process that writes reports. `device_denied`: the case failed because no device
@@ -66,8 +65,7 @@ class Verdict:
     device_denied: bool = False
 
 
-@dataclass(frozen=True)
-class _Account:
+class _Account(Frozen):
     """The text on a result; for a failure also its diagnosis, fix and files that reproduce it."""
 
     message: case_text.Message

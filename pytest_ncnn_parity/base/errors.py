@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
 from itertools import islice
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 
 MOST_ERRORS = 20  # how many are reported at once; of more, the first ones
@@ -20,8 +20,7 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Frozen):
     """A line and a column of a text file, both from 1."""
 
     line: int

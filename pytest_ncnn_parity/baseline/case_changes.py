@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord, Number, ToleranceRecord
 from pytest_ncnn_parity.report.document.regression import Kind
@@ -17,8 +17,7 @@ NOISE = 0.1
 NEAR = 16.0
 
 
-@dataclass(frozen=True)
-class CaseChange:
+class CaseChange(Frozen):
     """`before` and `after`: what a regression of this kind records; `what`: the change in words."""
 
     kind: Kind

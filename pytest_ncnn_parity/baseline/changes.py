@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import get_args
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.baseline.case_changes import CaseChange, case_changes
 from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.pairing import CasePair, Counterpart, ModelPair, model_pairs
@@ -22,8 +23,7 @@ from pytest_ncnn_parity.report.document.regression import (
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in order of severity, the worst first
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(Frozen):
     """`regressions`, the worst kinds first; `context`: what else differs, a text for each.
 
     `added` and `renamed`: layers, for information alone.

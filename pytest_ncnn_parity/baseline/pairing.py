@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
 from pytest_ncnn_parity.network.match import NAME, STRUCTURE, Match, MatchedBy, match
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 
 
-@dataclass(frozen=True)
-class Counterpart:
+class Counterpart(Frozen):
     """What a layer or an output of the saved report is in this run."""
 
     now: Target
@@ -22,8 +21,7 @@ class Counterpart:
     matched_by: MatchedBy
 
 
-@dataclass(frozen=True)
-class CasePair:
+class CasePair(Frozen):
     """A case of this run, and the same one in the saved report if there is one."""
 
     key: CaseKey
@@ -32,8 +30,7 @@ class CasePair:
     counterpart: Counterpart
 
 
-@dataclass(frozen=True)
-class ModelPair:
+class ModelPair(Frozen):
     """A model then and now."""
 
     old: ReportedModel

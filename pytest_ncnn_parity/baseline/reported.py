@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
@@ -24,8 +24,7 @@ class CaseKey(NamedTuple):
     target: Target
 
 
-@dataclass(frozen=True)
-class ReportedNetwork:
+class ReportedNetwork(Frozen):
     """The layers of a report's model as a graph, in running order and numbered from 0."""
 
     layers: Sequence[LayerRecord]
@@ -80,8 +79,7 @@ def _parameters(text: str) -> tuple[str, ...]:
     return tuple(p for p in text.split() if not p.startswith(f"{SHAPE_HINT_ID}="))
 
 
-@dataclass(frozen=True)
-class ReportedModel:
+class ReportedModel(Frozen):
     """One model of a report."""
 
     record: ModelRecord

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ncnn_parity.base import digests
+from pytest_ncnn_parity.base.frozen import Frozen
 
 _MAPS = "/proc/{}/maps"
 
 
-@dataclass(frozen=True)
-class CodeFile:
+class CodeFile(Frozen):
     """A file as it was. `size` in bytes, `changed` in nanoseconds."""
 
     path: str

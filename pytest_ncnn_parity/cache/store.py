@@ -9,13 +9,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.base import digests, strict_json, write_files
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.cache import code_files
 from pytest_ncnn_parity.cache.code_files import CodeFile
 
@@ -24,8 +24,7 @@ MOST_SECONDS = 30 * 86400  # an entry is dropped when it has not been used for s
 MOST_BYTES = 256 << 20  # of all entries together
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(Frozen):
     parts: Mapping[str, str]
     code: tuple[CodeFile, ...]
     text: str

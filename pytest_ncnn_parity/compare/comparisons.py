@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import ClassVar
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 # What each precision switches on; every other flag of this table is switched off. The flags and
 # their defaults are ncnn's (src/option.h); `fp16` is what a user gets who sets nothing.
@@ -26,16 +28,14 @@ RECORDED = "golden"  # recordings count as a precision, because they have a tole
 WORKER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,39}"
 
 
-@dataclass(frozen=True)
-class OtherFiles:
+class OtherFiles(Frozen):
     """The files of another model of the same network, relative to the spec that names them."""
 
     param: str
     bin: str
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(Frozen):
     """A device, a precision, and further ncnn options by name.
 
     `model`: files that are run in place of the spec's own. `worker`: the name of the declared worker
@@ -72,8 +72,7 @@ class Setup:
 CPU_FP32 = Setup()
 
 
-@dataclass(frozen=True)
-class Comparison(ABC):
+class Comparison(Frozen, ABC):
     """A reference, and what is compared with it. Each kind of comparison is a class of its own.
 
     `kind` is the name by which the worker knows it. `candidate`: the setup that is judged, if there is

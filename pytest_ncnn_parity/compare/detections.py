@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -30,8 +31,7 @@ TIE = 0.25  # of `scaled`: scores that differ by no more are the same; in fp16 e
 MOST_DECIDED = 0.05
 
 
-@dataclass(frozen=True)
-class Thresholds:
+class Thresholds(Frozen):
     """What a detector keeps: scores of at least `score`, and at most `most` boxes, the best ones.
 
     A box is dropped if it overlaps a better one by more than `overlap` (intersection over union).
@@ -42,8 +42,7 @@ class Thresholds:
     most: int | None = None
 
 
-@dataclass(frozen=True)
-class Detections:
+class Detections(Frozen):
     """What a comparison of detections measured. `metrics` cover the rows that both sides have.
 
     `missing` rows are in the reference alone, `extra` ones in the candidate alone. `decided` counts

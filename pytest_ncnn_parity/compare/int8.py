@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import CHANNELS_BELOW, Loss, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -115,8 +116,7 @@ def _used(decibels: float, least: float) -> float:
     return float(10.0 ** ((least - decibels) / 20.0))
 
 
-@dataclass(frozen=True)
-class OwnMoves:
+class OwnMoves(Frozen):
     """How far an output moves on the CPU itself for no reason but rounding.
 
     `scaled` and `sqnr_db` are those of `Metrics`: the largest and the least, respectively, over all

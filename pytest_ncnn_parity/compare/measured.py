@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
+
 # The median of a layer's channels may be so many dB below what the whole layer must have. Healthy layers
 # have 25 dB and more, and 4 dB where one channel is 100 times larger than the others.
 CHANNELS_BELOW = 5.0
@@ -50,8 +52,7 @@ class Metrics:
     input_steps: float | None = None  # of an int8 layer: how many steps its largest input is, of 127
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(Frozen):
     """What an int8 layer loses, as signal to noise in dB: of its whole output, and by channel.
 
     `channels_db` is the median over the channels; for an output without channels it is that of the

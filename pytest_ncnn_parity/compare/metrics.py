@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.blocks import Array, each, scratch
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -198,8 +198,7 @@ def _judge(
     )
 
 
-@dataclass(frozen=True)
-class _OverBudget:
+class _OverBudget(Frozen):
     """How many finite pairs exceed their tolerance; the flat index and the size of the largest excess.
 
     `used`: the largest error as a share of its own tolerance, which may be that of another element.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 
-@dataclass(frozen=True)
-class Nature:
+
+class Nature(Frozen):
     """How a value was computed, as far as this decides how its error is measured.
 
     `unit` is the natural scale of the whole value: 1 for a probability, however small it is; 0 if there

@@ -9,12 +9,13 @@ by a factor of 55 in a Softmax over 6,625 classes whose sum is kept in fp16, and
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.edges import LEAST_SQNR_DB, MOST_OVER
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
@@ -54,8 +55,7 @@ WINOGRAD_UNITS = 2.0
 LEAST_SLICE = 16  # a slice with fewer elements is not judged by itself
 
 
-@dataclass(frozen=True)
-class Conditioning:
+class Conditioning(Frozen):
     """The size of an error in relation to the reference's own moves.
 
     `moves`: the root mean square of the moves, where the error is out of tolerance. `factor`: the root

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_TINIEST
 
 
-@dataclass(frozen=True)
-class Tolerance:
+class Tolerance(Frozen):
     """An element agrees if |c - r| <= atol + rtol*|r| + scaled*max|r|.
 
     Where `scales` knows a better measure than max|r|, that is used. `cosine` (at least) and `sqnr_db`
@@ -49,8 +49,7 @@ class Tolerance:
 _NO_BUDGET = dict.fromkeys(("atol", "rtol", "scaled", "edges", "scattered", "steps", "moves"), 0.0)
 
 
-@dataclass(frozen=True)
-class Defaults:
+class Defaults(Frozen):
     """The tolerance of one layer fed with the reference's inputs, and that of a whole network."""
 
     layer: Tolerance

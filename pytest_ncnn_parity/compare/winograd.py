@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 Array = npt.NDArray[Any]
 
@@ -28,8 +29,7 @@ MOST = 1 << 22  # how many elements of V, or of M, are in memory at a time
 _S = math.sqrt(2.0)
 
 
-@dataclass(frozen=True)
-class Tiles:
+class Tiles(Frozen):
     """F(m,3): m by m outputs from (m+2) by (m+2) inputs, with the matrices B^T, G and A^T."""
 
     inputs: Array
@@ -91,8 +91,7 @@ TILES = {
 }
 
 
-@dataclass(frozen=True)
-class Peak:
+class Peak(Frozen):
     """A magnitude inside a layer, and the name of what has it."""
 
     size: float = 0.0
@@ -103,8 +102,7 @@ class Peak:
         return Peak(size, what) if size > self.size else self
 
 
-@dataclass(frozen=True)
-class Inside:
+class Inside(Frozen):
     """The largest magnitudes inside a convolution by winograd.
 
     `stored`: the largest value that is stored on the way, for any order of additions. `bound`: no
@@ -177,8 +175,7 @@ def _in_any_order(matrix: Array, terms: Array, sums: Array, used: Array) -> Arra
     return (sizes + sums) / 2 * used.reshape(*used.shape[:1], *(1,) * (sums.ndim - used.ndim), -1)
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(Frozen):
     """Some tiles: `tiles` and `transformed` are d and V, each (positions, channels, tiles).
 
     `used` is 1 where an output depends on V at a position of a tile, and `kept` is 1 where a tile has

@@ -7,8 +7,9 @@ probes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.diagnose import (
     constants,
     deaths,
@@ -27,8 +28,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(Frozen):
     """`meaning` and `remedy` are the texts of docs/causes.md."""
 
     name: str
@@ -233,8 +233,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Red:
+class Red(Frozen):
     """A failed layer of the same sample and comparison, as an output's case sees it."""
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose import wording
@@ -18,8 +18,7 @@ from pytest_ncnn_parity.plan.cases import Case
 COLLAPSED = 0.5
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Frozen):
     """`cause` is one of the documented names; `what` states it in one line; `evidence` supports it."""
 
     cause: str
@@ -27,16 +26,14 @@ class Diagnosis:
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(Frozen):
     """What a rule says if it applies: one line, and the evidence for it."""
 
     what: str
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Frozen):
     """A failed case and what was measured of it."""
 
     case: Case

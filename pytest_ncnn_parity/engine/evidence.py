@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Step
 
 
-@dataclass(frozen=True)
-class Death:
+class Death(Frozen):
     """Why a native step gave no result.
 
     `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared worker could not be
@@ -43,8 +43,7 @@ class Death:
         return self.kind in ("misfit", "hint", "int8")
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(Frozen):
     """The failed step, repeated with one suspect removed; `how` describes which.
 
     `agrees` is None if it could not be run, and `problem` says why. `scaled` is the error as a share of
@@ -58,8 +57,7 @@ class Trial:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class Unrepresentable:
+class Unrepresentable(Frozen):
     """A value beyond fp16's range: `stored` in fp16 by the layer, or read in fp16 by `readers`."""
 
     blob: str
@@ -68,8 +66,7 @@ class Unrepresentable:
     readers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Inside:
+class Inside(Frozen):
     """The largest values inside a layer's `kernel` on Vulkan, which no blob shows.
 
     `stored`: the largest that the kernel stores; `bound`: a size that no sum exceeds, in whatever order
@@ -92,8 +89,7 @@ class Inside:
         return self.overflows or (limit < FP16_MAX and self.bound >= limit)
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(Frozen):
     """A constant of a layer that fp16 cannot hold: `what` it is, and its `value` in fp32.
 
     `lost_in`: fp16 `arithmetic`, in which a kernel uses it, or fp16 `storage`, in which it is stored.
@@ -110,16 +106,14 @@ class Constant:
         return abs(self.value) >= FP16_OVERFLOW
 
 
-@dataclass(frozen=True)
-class Infinite:
+class Infinite(Frozen):
     """The `count` of inf in the reference's own output, and the layer that made them."""
 
     count: int
     maker: str | None = None
 
 
-@dataclass(frozen=True)
-class WeightSteps:
+class WeightSteps(Frozen):
     """How far the int8 weights of `layer` are from the fp32 weights, in steps of int8.
 
     `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
@@ -138,8 +132,7 @@ class WeightSteps:
     spare: float = 1.0
 
 
-@dataclass(frozen=True)
-class Quantization:
+class Quantization(Frozen):
     """The rounding of the int8 input of `layer`, and the loss that this rounding alone causes.
 
     `scale` is the layer's own, `best` 127 over the largest value here; `clipped`: the share of values
@@ -157,8 +150,7 @@ class Quantization:
     best_channels_db: float
 
 
-@dataclass(frozen=True)
-class Underflow:
+class Underflow(Frozen):
     """Values that become 0 in fp16, and a reader that is wrong because of that even in fp32.
 
     `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's.
@@ -173,8 +165,7 @@ class Underflow:
     nonfinite: int
 
 
-@dataclass(frozen=True)
-class Integers:
+class Integers(Frozen):
     """A value that holds integers and is only passed on: as raw `bits`, or as whole `floats`.
 
     `word_reader`: the layer downstream that looks up a row for each, `tok (Embed)`, if there is one.
@@ -184,8 +175,7 @@ class Integers:
     word_reader: str | None = None
 
 
-@dataclass(frozen=True)
-class GrowthStep:
+class GrowthStep(Frozen):
     """A layer whose output has a larger error than its input: `before` and `after`, as shares."""
 
     layer: str
@@ -194,8 +184,7 @@ class GrowthStep:
     after: float
 
 
-@dataclass(frozen=True)
-class Growth:
+class Growth(Frozen):
     """Where an output's error grows in the candidate's own run: in `layers` layers, `largest` first.
 
     `ended` says why the run could not be followed to its end, if so.
@@ -206,8 +195,7 @@ class Growth:
     ended: str = ""
 
 
-@dataclass(frozen=True)
-class Distrust:
+class Distrust(Frozen):
     """A layer of the reference whose bits depend on fresh memory or, if `uneven`, on other elements."""
 
     layer: str

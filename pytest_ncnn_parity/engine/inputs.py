@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pytest_ncnn_parity.base.frozen import Frozen
 
-@dataclass(frozen=True)
-class NormalInput:
+
+class NormalInput(Frozen):
     """Values drawn from a normal distribution with `seed`, clipped to `low` and `high` if given."""
 
     shape: tuple[int, ...]
@@ -22,8 +22,7 @@ class NormalInput:
         return "normal"
 
 
-@dataclass(frozen=True)
-class RangeInput:
+class RangeInput(Frozen):
     """Values from `low` to `high`, drawn with `seed`; `random` is uniform, smooth or integers."""
 
     random: str
@@ -36,8 +35,7 @@ class RangeInput:
         return self.random
 
 
-@dataclass(frozen=True)
-class ConstantInput:
+class ConstantInput(Frozen):
     """The same value in every element."""
 
     constant: float
@@ -47,8 +45,7 @@ class ConstantInput:
         return str(self.constant)
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(Frozen):
     """An array in a file: a .npy, or the array `key` of an .npz."""
 
     file: str
@@ -58,8 +55,7 @@ class Recording:
         return self.file
 
 
-@dataclass(frozen=True)
-class ImageInput:
+class ImageInput(Frozen):
     """An image file, fed as (pixel - mean) * norm for each channel.
 
     `color` is rgb, bgr or gray; `size` is (width, height) in pixels.

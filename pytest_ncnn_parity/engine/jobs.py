@@ -34,7 +34,7 @@ class _Nets:
     """Numbers the networks that cases need, each of them once; number 0 is the trajectory."""
 
     plan: Plan
-    known: list[NetSpec] = field(default_factory=lambda: [NetSpec.of(CPU_FP32)])
+    known: dict[NetSpec, int] = field(default_factory=lambda: {NetSpec.of(CPU_FP32): 0})
     models: list[Model] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -47,10 +47,7 @@ class _Nets:
             if other not in self.models:
                 self.models.append(other)
             model = self.models.index(other)
-        spec = NetSpec.of(setup, model, mixed)
-        if spec not in self.known:
-            self.known.append(spec)
-        return self.known.index(spec)
+        return self.known.setdefault(NetSpec.of(setup, model, mixed), len(self.known))
 
     def case(self, case: Case, model: int = 0, mixed: bool = False) -> CaseSpec:
         """The job's `case`, its candidate on model number `model`; `mixed`: under the job's masks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from typing import TypeVar
@@ -16,6 +16,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.engine.client import Engine
@@ -30,8 +31,7 @@ Run = Callable[[Sequence[str]], Iterator[Result]]
 NO_DOUBT = "no doubt in the reference", "[]"
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(Frozen):
     """The results of one comparison of a sample, and what the worker reported about itself."""
 
     results: tuple[Result, ...]

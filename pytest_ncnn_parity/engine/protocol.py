@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -33,8 +34,7 @@ from pytest_ncnn_parity.engine.workers import Worker
 OUT_OF_MEMORY = 71  # a worker's exit status if Python could not allocate memory
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Frozen):
     """A network's files. `text` replaces the .param's text if masks are applied in memory.
 
     `setup`, as `package.module:function`, is called with every Net before it is loaded; its module is
@@ -50,8 +50,7 @@ class Model:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class NetSpec:
+class NetSpec(Frozen):
     """A model (its number in the job) under a setup. Equality respects the options, the hash does not.
 
     A `mixed` network runs under the job's masks without being loaded with them: see `mixed.MixedNet`.
@@ -83,8 +82,7 @@ class NetSpec:
         return Setup(self.device, self.precision, self.options, worker=self.worker)
 
 
-@dataclass(frozen=True)
-class CaseSpec:
+class CaseSpec(Frozen):
     """One case, of which either `layer` (its number) or `output` (a blob) is given.
 
     `reference` and `candidate` are numbers of the job's networks; `kind` is the comparison's. `golden`
@@ -103,8 +101,7 @@ class CaseSpec:
     golden: Recording | None = None
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Frozen):
     """One sample: what to load and what to feed. Each kind of job defines what to do with it.
 
     `inputs`: what is fed, by blob. `outputs`: the blobs that a run of the whole network computes.
@@ -128,7 +125,6 @@ class Job:
         return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
 
 
-@dataclass(frozen=True)
 class Judge(Job):
     """Judge `cases` and send a `Result` for each.
 
@@ -187,7 +183,6 @@ class FindDevices(Job):
     kind = "devices"
 
 
-@dataclass(frozen=True)
 class Isolate(Job):
     """Write the layer of `case` and its inputs to `folder`: an `Isolated`."""
 
@@ -197,8 +192,7 @@ class Isolate(Job):
     folder: str = ""
 
 
-@dataclass(frozen=True)
-class SampleProfile:
+class SampleProfile(Frozen):
     """What a search for masks needs to know about a sample.
 
     `absmax`: the largest magnitude of each blob. `sensitivity`: by layer number, the error of the layer
@@ -212,8 +206,7 @@ class SampleProfile:
     runs: tuple[tuple[tuple[str, str], ...], ...]
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Frozen):
     """`ms`: the duration of each run of a network in milliseconds, or `problem`: why there is none.
 
     `where` holds "cpu" or "vulkan" for each layer.
@@ -224,8 +217,7 @@ class Timing:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class Isolated:
+class Isolated(Frozen):
     """`inputs` maps the blobs that a layer reads to .npy files; `problem` says why there are no files.
 
     `custom`: ncnn itself does not have the operator.

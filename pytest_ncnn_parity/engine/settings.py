@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.workers import Worker
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Frozen):
     """How networks are run. `timeout` is in seconds; `memory` is the bytes that a worker may hold.
 
     `share`: a folder that all xdist workers see. `accumulated`: also follow candidates' own runs.

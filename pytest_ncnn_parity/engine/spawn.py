@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 # idle threads that spin take cores away from working ones, and numpy's products here are short
 _QUIET_THREADS = {
@@ -26,8 +27,7 @@ OTHER_FILL = 85
 COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Frozen):
     """How a worker is started.
 
     `most`: the bytes it may hold. `folder`: where its own folder is made. `fill`: the byte that its
@@ -41,8 +41,7 @@ class Order:
     wakes_vulkan: bool = False
 
 
-@dataclass(frozen=True)
-class Spawned:
+class Spawned(Frozen):
     """A worker process that was started as `order` says, and its temporary folder."""
 
     order: Order

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 # Before a step, a worker writes this mark, the step as text and a newline to stderr. A mark without a
 # text ends the output that belongs to one result.
@@ -12,8 +13,7 @@ STEP_MARK = b"\x1e"
 Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Frozen):
     """One native step; two steps are equal if the second one repeats what the first one did.
 
     `label` says which network runs it: the setup it is loaded in; for kind `files` the files; for

@@ -7,8 +7,9 @@ same element alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Graph
@@ -17,8 +18,7 @@ from pytest_ncnn_parity.plan.cases import Case
 Fingerprint = dict[str, tuple[str, bool]]  # see `worker.fingerprint`
 
 
-@dataclass(frozen=True)
-class Doubt:
+class Doubt(Frozen):
     """The number of a layer that is not trusted; `uneven`: single elements disagree with its result."""
 
     layer: int

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import WORKER_NAME
 
 EXAMPLE = "python=/path/to/python"
@@ -19,8 +19,7 @@ _REMOTE = ("ssh", "adb")  # these name a machine, and may be combined with pytho
 MOST_THREADS = 1024
 
 
-@dataclass(frozen=True)
-class Worker:
+class Worker(Frozen):
     """A declared worker: `kind` says how it is reached, and `command` starts Python there.
 
     `target` is the host for `ssh`, or the serial number for `adb`. `emulated`: it is slow, and its

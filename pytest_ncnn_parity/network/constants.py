@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import decimal, decimals, number
@@ -49,8 +49,7 @@ WEIGHTED = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(Frozen):
     """A parameter by its id: the numbers that a kernel casts to fp16, and what fp16 keeps of them.
 
     Each is a single number, except for an array.

@@ -7,10 +7,10 @@ model has layers of its own: one in each, or one folded layer in place of severa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
@@ -24,8 +24,7 @@ class Unlike(Exception):
     """The other model is not another version of the same network; the text says why."""
 
 
-@dataclass(frozen=True)
-class Counterpart:
+class Counterpart(Frozen):
     """`layers` of the other model, in running order, compute what the layers `replaced` compute here.
 
     `feeds`: by blob of the other model that is fed, the blob here with its value. `outputs`: by blob
@@ -55,8 +54,7 @@ class Counterpart:
         return text
 
 
-@dataclass(frozen=True)
-class Counterparts:
+class Counterparts(Frozen):
     """The model `there` matched with the model `here`.
 
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.masks import ALL_BITS
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
@@ -18,8 +19,7 @@ COPYING = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Frozen):
     """One layer line. `number` counts layers from 0; `line` counts lines from 1."""
 
     number: int
@@ -32,8 +32,7 @@ class Layer:
     mask: int
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Frozen):
     """The network of a .param file. Layers are in the file's order, which is a running order."""
 
     source: str

@@ -8,9 +8,9 @@ hand it on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
@@ -34,8 +34,7 @@ _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 _ADD, _SUB, _MUL, _MAX, _MIN, _RSUB = "0", "1", "2", "4", "5", "7"  # op_type in src/layer/binaryop.h
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(Frozen):
     """The natural scale of a value. `sums_to_one`: a Softmax's output, or a copy of all of it."""
 
     unit: float

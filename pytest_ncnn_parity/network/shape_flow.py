@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 
 
-@dataclass(frozen=True)
-class Misfit:
+class Misfit(Frozen):
     """A layer whose inputs do not fit, and the reason: `gets [4, 8, 8], of 4 channels; its ...`."""
 
     layer: Layer
@@ -22,8 +21,7 @@ class Misfit:
         return f"{self.layer.name} ({self.layer.type}) {self.reason}"
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(Frozen):
     """The `shapes` of the blobs as far as they are known, and the first layer that they do not fit."""
 
     shapes: Mapping[str, Shape]

@@ -7,9 +7,9 @@ layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds
@@ -20,8 +20,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import Shape
 Axes = tuple[int | str, ...]  # each axis is a size, or the name of a size that the .param does not state
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Frozen):
     """What an input is, by the first layer that shows it. `counted`: the axis its weights give."""
 
     name: str
@@ -159,8 +158,7 @@ def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
     )
 
 
-@dataclass(frozen=True)
-class Overruled:
+class Overruled(Frozen):
     """An Input `line` that contradicts the first weights that read the input, and what those take."""
 
     blob: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (
@@ -37,8 +38,7 @@ SCALE_BYTES = 4
 Spans = Sequence[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Frozen):
     """The bytes of a weights file, and by layer number the range that each layer reads."""
 
     content: bytes

@@ -8,9 +8,9 @@ units, which both files have, and by those parameters that such tools leave unch
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
@@ -64,8 +64,7 @@ def sources(graph: Graph) -> dict[str, str]:
     return known
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Frozen):
     """A layer, followed by those that may be folded into it, in running order."""
 
     layers: tuple[Layer, ...]

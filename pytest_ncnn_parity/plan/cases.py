@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, OtherFiles
 from pytest_ncnn_parity.compare.comparisons import Golden as Recordings
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, INT8, OPERATORS, QUANTIZED, Tolerance
@@ -19,8 +20,7 @@ from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec
 
 
-@dataclass(frozen=True)
-class Golden:
+class Golden(Frozen):
     """Where an output of the original framework is stored: a file's path, and a key in an .npz."""
 
     file: str
@@ -31,8 +31,7 @@ class Golden:
         return name if self.key is None else f"{name}[{self.key}]"
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Frozen):
     """One thing to judge: a layer or an output, in one comparison.
 
     It is the same for all samples, except where `golden` is what one sample expects of the output.
@@ -50,8 +49,7 @@ class Case:
         return f"{self.comparison.name}::{self.name}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Frozen):
     """A spec with its network, under the spec's masks. `project` is pytest's rootdir.
 
     `others` are the other models that comparisons of the spec run, matched with this one.

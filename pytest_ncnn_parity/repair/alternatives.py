@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from statistics import median
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -21,8 +22,7 @@ from pytest_ncnn_parity.repair.verify import CasesBySample, on_disk, verify_setu
 MANY = 12  # with more masks than this, one question is asked about each option instead of each mask
 
 
-@dataclass(frozen=True)
-class Alternative:
+class Alternative(Frozen):
     """A way to run the whole network without masks; `problem` says what is wrong with it, if anything.
 
     `worst` is the largest error of an output, as a share of its largest value; `ms` is the time of a

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(Frozen):
     """A network before and after. Milliseconds are medians over `rounds`, in which both ran in turn.
 
     `moved` layers leave the GPU, and `left` stay on it. `uploads` and `downloads` count the values that

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
@@ -26,8 +26,7 @@ REDUNDANT_SECONDS = 30.0
 PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(Frozen):
     """A notice about a layer's mask, which is no verdict: `unsafe`, `redundant` or `unjudged`."""
 
     layer: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
@@ -57,8 +58,7 @@ def _no_masks(
     )
 
 
-@dataclass(frozen=True)
-class _Repair:
+class _Repair(Frozen):
     """The repair of one comparison in which something is red."""
 
     run: SpecRun

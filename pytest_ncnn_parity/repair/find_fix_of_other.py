@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -117,8 +118,7 @@ def _about_int8(problem: Problem) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True)
-class _Proof:
+class _Proof(Frozen):
     """Runs the patched files against the reference of `comparison`, as its candidate runs them."""
 
     run: SpecRun

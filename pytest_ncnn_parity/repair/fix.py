@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
@@ -13,8 +14,7 @@ from pytest_ncnn_parity.repair.outputs import OutputErrors
 from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch, write_patch
 
 
-@dataclass(frozen=True)
-class FixSettings:
+class FixSettings(Frozen):
     """What the options say about fixes.
 
     `write`: write patches to `folder`; their paths are relative to `root`, or to the repository that
@@ -28,8 +28,7 @@ class FixSettings:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Effort:
+class Effort(Frozen):
     """What a search took: `runs` of a network on a sample, and seconds. `start`: the set it shrank."""
 
     runs: int
@@ -40,8 +39,7 @@ class Effort:
 NO_EFFORT = Effort(0, 0.0, "nothing")
 
 
-@dataclass(frozen=True)
-class Fix:
+class Fix(Frozen):
     """Masks for one comparison, and whether a run of the patched network proved them.
 
     `masks` are by layer name and include the bits that the layer had before. They are empty if no masks

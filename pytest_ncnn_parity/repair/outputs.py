@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 
@@ -18,8 +18,7 @@ HALVED_DB = 6.0
 ROUNDING_DB = 40.0
 
 
-@dataclass(frozen=True)
-class OutputError:
+class OutputError(Frozen):
     """The largest error of an output in any sample.
 
     `scaled`: as a share of the output's largest value. `used`: as a share of an element's tolerance.

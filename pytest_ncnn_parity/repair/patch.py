@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_ncnn_parity.base import write_files
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.search import Masks
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(Frozen):
     """What masks change in a .param file.
 
     `before` and `after` are the changed lines. `diff` is for `git apply`. `patched` is the text of the

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose.causes import diagnose
@@ -16,8 +17,7 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(Frozen):
     """A red layer, as far as it shows which masks may fix it.
 
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
@@ -38,8 +38,7 @@ class Fault:
     near: bool = False
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Frozen):
     """What masks have to fix in one comparison.
 
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
@@ -59,8 +58,7 @@ class Problem:
     outputs: OutputErrors
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(Frozen):
     """What all samples together show of the network's values, and where the candidate runs its layers.
 
     `absmax` is the largest magnitude of each blob. `sensitivity` is, by layer, the error that rounding

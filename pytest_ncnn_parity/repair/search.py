@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 Masks = Mapping[int, int]  # layer number -> bits to add to the layer's own mask
 
@@ -26,8 +28,7 @@ class Oracle(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Space:
+class Space(Frozen):
     """What the search may choose from.
 
     `layers` are those that may be masked, in running order. `seed`: the masks that the causes point at.
@@ -50,8 +51,7 @@ class Space:
     starts: Sequence[tuple[str, Masks]] = ()
 
 
-@dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Frozen):
     """Masks that hold, or None if none of those that were tried do.
 
     `complete`: the search ended by itself, so that no layer and no bit can be left out, or no masks

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.repair.search import Spent
 
 MOST_GROUPS = 40  # into which the layers are divided to be ranked, one run for each
@@ -33,8 +34,7 @@ class Oracle(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Frozen):
     """Adjacent layers, and the outputs' sqnr in dB with only these in int8."""
 
     layers: tuple[int, ...]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
@@ -24,8 +25,7 @@ REPEATS = 3  # runs of each sample on the patched network, because a race may no
 CasesBySample = Mapping[str, Sequence[Case]]
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(Frozen):
     """Whether the outputs of a whole network are right.
 
     `how` says in one line what was run, and with what result. `ran`: it could be run. `outputs`: the

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from pytest_ncnn_parity.base.frozen import Frozen
 
 if TYPE_CHECKING:  # options must be known before anything heavy may be imported
     from pytest_ncnn_parity.report.document import Report
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(Frozen):
     """A kind of report file, asked for with `--ncnn-parity-NAME=FILE`.
 
     `module`, below this folder, has the function `render`, which returns the file's text for a document.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import cut
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
@@ -34,8 +34,7 @@ SOME_WORDS = 100  # used if the network does not say how many words it has
 LARGE = 16.0  # a constant from here on is subtracted from pixels' values, or divides them
 
 
-@dataclass(frozen=True)
-class FirstInput:
+class FirstInput(Frozen):
     """One input of the first sample: its source as the spec writes it, and comments on it."""
 
     blob: str
@@ -43,8 +42,7 @@ class FirstInput:
     comments: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(Frozen):
     """What is known of an input's shape, and comments that say where it comes from.
 
     `written`: the spec must state it, because the .param states none, or another one.

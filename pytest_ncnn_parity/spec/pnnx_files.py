@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base.frozen import Frozen
 
 MOST_BYTES = 16 << 20
 NO_BATCH = 233  # pnnx writes this number for "no axis is the batch"
@@ -27,8 +27,7 @@ _INPUT = re.compile(r"^pnnx\.Input +\S+ +0 1 (\S+).*? #\1=\(([\d,?]*)\)", re.MUL
 Sizes = tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
-class PnnxShape:
+class PnnxShape(Frozen):
     """The shape that `file` gives for an input, without its batch; None means any size."""
 
     file: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, quoted
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import (
     BUILT_IN,
     DEFAULT_COMPARE,
@@ -41,8 +42,7 @@ from pytest_ncnn_parity.spec.sources import Sample, Source
 MOST_BYTES = 4 << 20  # of a spec's file
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(Frozen):
     """A place in a spec, as messages about it begin: `file:line:column: path`."""
 
     file: str

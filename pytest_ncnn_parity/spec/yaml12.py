@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from pytest_ncnn_parity.base import errors
 from pytest_ncnn_parity.base.errors import Place
+from pytest_ncnn_parity.base.frozen import Frozen
 
 MAX_NODES = 100_000  # in a parsed document: with aliases a small text can be a huge document
 MAX_DEPTH = 32
@@ -46,8 +46,7 @@ class YamlError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Frozen):
     """Values of dict, list, str, int, float, bool and None; and the place of each key and value."""
 
     data: Any

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, counted, number
 
@@ -19,8 +19,7 @@ SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as th
 OUTPUT_SIZE = ((18, 20), (19, 21))
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(Frozen):
     """The parameters of one axis."""
 
     axis: str
@@ -43,8 +42,7 @@ POOLED = (
 )
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Frozen):
     """A window that slides along one axis, in elements."""
 
     axis: str

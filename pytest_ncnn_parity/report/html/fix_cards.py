@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.report.document.case import Number
 from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.text import fix_text
 
 
-@dataclass(frozen=True)
-class FixCard:
+class FixCard(Frozen):
     """One set of masks, for every comparison that it was found for, or why there is none.
 
     `instead`: one option that does what dozens of masks do, to be said first; `diff`: the lines of the

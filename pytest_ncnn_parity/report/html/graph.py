@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbour, Neighbours
 from pytest_ncnn_parity.report.text.line_width import cut, cut_middle
@@ -15,8 +15,7 @@ MARGIN = 2.0
 NAME, TYPE, BLOB = 24, 26, 18  # how many characters fit into a box, and on an edge
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(Frozen):
     """A layer at a place: its name, and its operator with where it ran."""
 
     x: float
@@ -26,8 +25,7 @@ class Box:
     red: bool = False
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(Frozen):
     """A blob from one box to another: the line's path, its arrow's head, and its words at a place.
 
     `beyond`: its largest value is beyond fp16.
@@ -43,8 +41,7 @@ class Edge:
     beyond: bool
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(Frozen):
     """Boxes and edges in a frame, and the same in words."""
 
     width: float

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(Frozen):
     """A layer beside a red one, and the blob between them. `largest`: of the blob, where it is known."""
 
     blob: str
@@ -19,8 +17,7 @@ class Neighbour:
     largest: str
 
 
-@dataclass(frozen=True)
-class Neighbours:
+class Neighbours(Frozen):
     """The layers that a layer reads, and those that read it."""
 
     reads: tuple[Neighbour, ...] = ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.html.graph import Drawing, drawn
@@ -14,8 +14,7 @@ MOST_CARDS = 40  # how many red layers have a card; the table lists all of them
 MOST_DRAWN = 8  # how many cards have a drawing; the others list the neighbours in a table
 
 
-@dataclass(frozen=True)
-class RedCard:
+class RedCard(Frozen):
     """A layer or an output that failed, in however many samples and comparisons: `where`.
 
     `headline`, `text`, `runs`, `neighbours` and `drawing` are those of the first case.
@@ -32,8 +31,7 @@ class RedCard:
     drawing: Drawing | None
 
 
-@dataclass(frozen=True)
-class RedCards:
+class RedCards(Frozen):
     """The cards of a model; `more`: how many layers are red and have none."""
 
     layers: tuple[RedCard, ...]

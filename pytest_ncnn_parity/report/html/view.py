@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.report.counts import Counts, commonest_reason, counted, from_cache
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import CaseRecord
@@ -14,8 +14,7 @@ from pytest_ncnn_parity.report.html.fix_cards import FixCard, fix_cards
 from pytest_ncnn_parity.report.html.red_cards import RedCards, red_cards
 
 
-@dataclass(frozen=True)
-class ComparisonRow:
+class ComparisonRow(Frozen):
     """One comparison of a model: how many cases ended how, and what to know of them."""
 
     name: str
@@ -23,8 +22,7 @@ class ComparisonRow:
     note: str
 
 
-@dataclass(frozen=True)
-class ModelPart:
+class ModelPart(Frozen):
     """One spec's part of the page; `number` is its place in the document.
 
     `cached`: what of it a former run has kept.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -22,8 +23,7 @@ NAME_KEPT = 60  # how many characters of a name a path keeps
 OF_THE_FILES = ("model", "quantization")  # causes that a device has no part in
 
 
-@dataclass(frozen=True)
-class Repro:
+class Repro(Frozen):
     """A folder with layer.param, layer.bin, inputs, repro.py and repro.cpp; or `why` there is none."""
 
     path: str | None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
 from string import Template
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
@@ -19,8 +19,7 @@ VULKAN_FP16 = Setup("vulkan", "fp16")
 RUNS_OF_CHANCE = 5  # runs of a candidate whose fault does not show in every run
 
 
-@dataclass(frozen=True)
-class FailedLayer:
+class FailedLayer(Frozen):
     """A red layer's case: what the worker saw, the cause derived from it, and the failure's text."""
 
     sample: str

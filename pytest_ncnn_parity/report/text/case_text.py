@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pytest_ncnn_parity.base.errors import Place
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
@@ -20,8 +21,7 @@ from pytest_ncnn_parity.report.text import fix_text
 from pytest_ncnn_parity.spec.spec import Where
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Frozen):
     """The message about a case: the whole in `text`, and its parts as reports store them in fields.
 
     `headline` is the first line without the case's name and the cause. `details` are the lines about

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.worker.networks.native import NativeLayer, Readback
 
 Message = dict[str, Any]
@@ -27,8 +27,7 @@ class Malformed(Exception):
     """Raised if an answer is not of the expected form; the message says why."""
 
 
-@dataclass(frozen=True)
-class Greeting:
+class Greeting(Frozen):
     """What a declared worker says about its machine and its ncnn."""
 
     ncnn: str
@@ -51,8 +50,7 @@ class Greeting:
         }
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(Frozen):
     """A Vulkan device; its numbers are packed as in Vulkan."""
 
     name: str
@@ -62,8 +60,7 @@ class Device:
     type: int
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Frozen):
     """The result of a run: for each output ncnn's return code and the value, or None.
 
     If ncnn refused an input, there are no outputs; `refused_input` is its index, `code` the return code.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import EXAMPLE, Worker
 from pytest_ncnn_parity.worker.failures import Unavailable
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(Frozen):
     """Callbacks for news of declared workers.
 
     `glance`: a sign of life. `hear`: a worker's name and what was printed there. `learn`: a worker's

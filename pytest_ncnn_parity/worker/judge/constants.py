@@ -8,11 +8,11 @@ rounded to fp16.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_parameters
@@ -26,8 +26,7 @@ from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(Frozen):
     """The constants that fp16 does not hold: `parameters`, `weights`, a norm's `factors`, or others.
 
     Factors are given by channel: what the kernel multiplies by, and what it adds. For other constants,

@@ -6,10 +6,10 @@ What they compute is compared with the correct output: where it is the same, not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
@@ -20,8 +20,7 @@ from pytest_ncnn_parity.worker.values.blob import Array
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(Frozen):
     """The quantity that fp16 arithmetic cannot hold, and the output that results from it."""
 
     constant: Constant

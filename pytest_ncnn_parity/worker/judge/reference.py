@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_for_inf, compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -16,8 +16,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(Frozen):
     """The values of the trajectory while it steps, and a way to run its layers on other values.
 
     `blobs`: those of its values that still have a reader. `runs` runs one of its layers on other

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -13,8 +12,7 @@ from pytest_ncnn_parity.worker.networks.unsuppressed import unsuppressed
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(Frozen):
     """The job, the network with the masks it is judged under, its inputs, the loaded networks."""
 
     job: Judge

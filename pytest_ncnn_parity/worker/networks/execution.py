@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network import masks
@@ -28,8 +28,7 @@ def is_arm(architecture: str) -> bool:
     return re.match(r"arm|aarch64", architecture) is not None
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(Frozen):
     """Where and how one layer runs in a loaded network, as read back, not as requested.
 
     `worker`: the name of the declared worker that it runs on, or None.

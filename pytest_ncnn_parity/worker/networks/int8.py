@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import quantizing_readers
@@ -22,8 +23,7 @@ LARGEST = 127
 OnVulkan = Callable[[Layer], bool]
 
 
-@dataclass(frozen=True)
-class Int8Values:
+class Int8Values(Frozen):
     """Which values of a model may be int8, and by which scales.
 
     `blobs`: their names. `scales`: by layer number, the scale of the layer's input. `given`: by layer

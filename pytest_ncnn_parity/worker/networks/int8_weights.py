@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
@@ -31,8 +31,7 @@ ALIVE = 0.01  # as a share of the layer's largest weight: an output below it cou
 MOST_STEPS = 1.01
 
 
-@dataclass(frozen=True)
-class Int8Weights:
+class Int8Weights(Frozen):
     """A layer's quantized weights: `integers`, int8 of shape (outputs, weights per output), and the
     `scales` by which they were quantized, float32 of shape (outputs,)."""
 

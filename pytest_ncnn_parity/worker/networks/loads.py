@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.network.graph import Graph
 
 Key = tuple[Model, str]  # identifies a loaded network: the model, and how it is run
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(Frozen):
     """One network to be loaded; `label` distinguishes its native steps."""
 
     spec: NetSpec

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
-@dataclass(frozen=True)
-class NativeLayer:
+class NativeLayer(Frozen):
     """A layer as ncnn has loaded it: what it supports, and the indices of its output blobs."""
 
     type: str
@@ -23,8 +22,7 @@ class NativeLayer:
     bf16_storage: bool
 
 
-@dataclass(frozen=True)
-class Readback:
+class Readback(Frozen):
     """A loaded network as read back from ncnn: its blobs, its layers and the options in effect."""
 
     blobs: tuple[str, ...]
@@ -36,8 +34,7 @@ class Readback:
         return bool(self.options.get(option, False))
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Frozen):
     """A blob to extract, by name and index.
 
     `maybe_int8`: its values may be int8. `maybe_empty`: if it is empty, that is not a failure.
@@ -49,8 +46,7 @@ class Wanted:
     maybe_empty: bool = False
 
 
-@dataclass(frozen=True)
-class Fed:
+class Fed(Frozen):
     """A value to feed to a blob, which is given by name and index."""
 
     blob: str

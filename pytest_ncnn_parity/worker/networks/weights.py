@@ -6,7 +6,6 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +13,7 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
@@ -32,8 +32,7 @@ _pointer.restype = ctypes.c_void_p
 _pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Frozen):
     """What was found in a weights file; sizes and places are in bytes.
 
     `spans`: start and end of what each layer reads. `size`: that of the file. `largest`: the largest
