@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import networks
 
-from pytest_ncnn_parity.engine import jobs
+from pytest_ncnn_parity.engine import jobs, spawn
 from pytest_ncnn_parity.engine.protocol import Job, Judge
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan import check
@@ -26,7 +25,7 @@ def planned(folder: Path, compare: str) -> Plan:
 def talk(*asked: Job) -> list[dict[str, Any]]:
     """All messages of a worker that is `asked` jobs; native steps as text."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest_ncnn_parity.worker.main"],
+        spawn.Order().arguments,
         input="".join(job.encode() + "\n" for job in asked),
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,11 @@ class Order(Frozen):
     fill: int = FILL
     wakes_vulkan: bool = False
 
+    @property
+    def arguments(self) -> list[str]:
+        """The command with its last argument, which tells the worker what it has to know."""
+        return [*self.command, json.dumps({"most": self.most, "wakes_vulkan": self.wakes_vulkan})]
+
 
 class Spawned(Frozen):
     """A worker process that was started as `order` says, and its temporary folder."""
@@ -56,11 +62,9 @@ def spawn(order: Order) -> Spawned:
     )
     # the folder's name also identifies this worker's children
     own_folder = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), home.name)
-    options = [] if order.most is None else [f"--memory={order.most}"]
-    options += ["--wake-vulkan"] if order.wakes_vulkan else []
     try:
         process = subprocess.Popen(
-            [*order.command, *options],
+            order.arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,10 +6,11 @@ pipes, it may run under another interpreter, with another ncnn or on another mac
 
 from __future__ import annotations
 
-import argparse
 import gc
+import json
 import os
 import platform
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -165,8 +166,17 @@ class Server:
             "numpy": np.__version__,
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "system": platform.platform(),
+            "system": _system(),
         }
+
+
+def _system() -> str:
+    """Return what platform.platform() does; on Linux, that would start a process to name the CPU."""
+    if sys.platform != "linux":
+        return platform.platform()
+    known = platform.uname()
+    libc = "".join(platform.libc_ver())
+    return "-".join(filter(None, (known.system, known.release, known.machine, libc and f"with-{libc}")))
 
 
 def _noting(result: Result, unread: int) -> Result:
@@ -191,14 +201,11 @@ def main() -> None:
     # native code may print to stdout, which must not break a message, so its output goes to stderr
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--memory", type=int)
-    parser.add_argument("--wake-vulkan", action="store_true")
-    options = parser.parse_args()
-    lacks = limits.take(options.memory)
+    order = json.loads(sys.argv[1])  # see `engine.spawn.Order`
+    lacks = limits.take(order["most"])
     gc.freeze()  # what has been imported need not be searched for garbage before each job
     with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
-        Server(out, lacks).serve(jobs, options.wake_vulkan)
+        Server(out, lacks).serve(jobs, order["wakes_vulkan"])
     out.flush()
     # says that nothing will follow: memory and the GPU, which take time, are given back after that
     for pipe in (out.fileno(), 1, 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 from dataclasses import replace
@@ -40,6 +41,13 @@ def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
         "network on vulkan fp32",
         "network on vulkan fp16",
     ]
+
+
+def test_a_worker_says_what_it_runs_on() -> None:
+    environment = talk()[0]["environment"]
+    assert environment["system"] == platform.platform()
+    assert environment["machine"] == platform.machine()
+    assert environment["python"] == platform.python_version()
 
 
 def test_only_what_is_selected_runs(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Pool:
         self._far.prepare(job.workers)
         self.trajectory.prepare(job)
         remember = isinstance(job, Judge) and job.remember
+        was_used = bool(self._loaded)
         if remember and self._cache.is_open:
             self._drop_other_files(job)
         else:
@@ -90,8 +91,9 @@ class Pool:
             self._cache.open()
         else:
             self._cache.close()
-            gc.collect()  # the last job's values, which may be large, refer to each other
-            release_pools()
+            if was_used:
+                gc.collect()  # the last job's values, which may be large, refer to each other
+                release_pools()
 
     def _drop_other_files(self, job: Job) -> None:
         """Drop the networks of files that `job` does not use: those of another trial."""
