@@ -86,12 +86,14 @@ def trial(
 ) -> Judge:
     """Return the job that judges `cases` under `masks`, by layer number, without reloading the network.
 
-    If `masks` is None, the masks are those of the candidates' own files, which differ between trials.
+    It ends with the first case that fails. If `masks` is None, the masks are those of the candidates'
+    own files, which differ between trials, and all cases are judged.
     """
     nets = _Nets(plan)
     specs = [nets.case(case, mixed=masks is not None) for case in cases]
     job = _judging(plan, sample, nets, cases, specs, threads)
-    return replace(job, masks=None if masks is None else tuple(masks), probe=False, remember=True)
+    job = replace(job, probe=False, remember=True)
+    return job if masks is None else replace(job, masks=tuple(masks), until_failed=True)
 
 
 def verify(

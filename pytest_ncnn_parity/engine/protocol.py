@@ -129,7 +129,8 @@ class Judge(Job):
     """Judge `cases` and send a `Result` for each.
 
     `defaults`: each comparison's tolerance for layers that are not judged themselves. `masks`: by layer,
-    those that replace the file's. `probe`: find out why a case fails. `repeats`: how often a whole
+    those that replace the file's. `probe`: find out why a case fails. `until_failed`: end the job with
+    the first case that fails. `repeats`: how often a whole
     network runs for an output; the worst run counts. `remember`: the next job will be similar, so keep
     networks, and what a step computed from the same values. `keeps_trajectory`: the next job steps
     through the same trajectory, so keep its values. `accumulated`: also follow each candidate's own run.
@@ -144,6 +145,7 @@ class Judge(Job):
     defaults: Mapping[str, Tolerance] = field(default_factory=dict)
     masks: tuple[int, ...] | None = None
     probe: bool = True
+    until_failed: bool = False
     repeats: int = 1
     remember: bool = False
     keeps_trajectory: bool = False

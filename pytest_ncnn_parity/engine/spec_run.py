@@ -163,7 +163,10 @@ class SpecRun:
         return [self._weighed(sample, by_id[result.id], result) for result in results]
 
     def trial(self, sample: str, cases: Sequence[Case], masks: Sequence[int] | None) -> list[Result]:
-        """Judge `cases` under `masks`, by layer number, without a reload; None: their files' masks."""
+        """Judge `cases` up to the first failure under `masks`, by layer number, without a reload.
+
+        If `masks` is None, judge all of them under their files' masks.
+        """
         return self._judged(jobs.trial(self.plan, sample, cases, masks, self.settings.threads))
 
     def verify(self, sample: str, cases: Sequence[Case], param: Path, repeats: int) -> list[Result]:

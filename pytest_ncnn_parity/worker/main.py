@@ -158,6 +158,8 @@ class Server:
                 self._drivers_sent = True
                 self.send(gpus=vulkan.versions())
             self._send_later(_noting(result, self._pool.files.unread(job.models[0])))
+            if job.until_failed and result.outcome == "failed":
+                return
 
     @staticmethod
     def _environment() -> dict[str, str]:

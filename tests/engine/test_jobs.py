@@ -114,7 +114,9 @@ def test_a_trial_is_one_of_many(load: Load) -> None:
     """What it loaded and made is of use to the next one; why a case is red is not."""
     plan = load()
     job = jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1)
-    assert (job.remember, job.probe) == (True, False)
+    assert (job.remember, job.probe, job.until_failed) == (True, False, True)
+    own = jobs.trial(plan, "noise", plan.cases(SHIPPED), None, threads=1)
+    assert (own.remember, own.until_failed) == (True, False), "all errors of other files are wanted"
 
 
 # -- asking --------------------------------------------------------------------------------------

@@ -147,6 +147,27 @@ for masks, remembered, fresh in zip(tried, found[True], found[False]):
     confirm(MASKED + code, stem, shape)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "a masked layer's upload and download round otherwise")
+@real_networks
+def test_a_trial_of_late_masks_goes_on_where_an_earlier_one_was_kept(stem: str, shape: str) -> None:
+    """Of a large network the values of all steps have no room in memory."""
+    code = """
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
+
+pool._cache = StepCache(0, 0)
+late = [layer.number for layer in graph.running(graph.outputs)][-8:]
+for turn, masked in enumerate((late, late[4:], late[2:6], late[:1], late[7:])):
+    masks = tuple(18 if n in masked else 0 for n in range(len(graph.layers)))
+    steps.clear()
+    found = mixed(masks, remember=True)
+    first = min(step.layer for step in steps if step.kind == "layer")
+    assert first >= late[0] if turn else first < late[0], (turn, first, late)
+    whole = reloaded(masks)
+    assert all(same(whole[o], found[o]) for o in graph.outputs), masked
+"""
+    confirm(MASKED + code, stem, shape)
+
+
 def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:
     """`shipped` is Vulkan with ncnn's defaults: those of Option, which precision fp16 sets."""
     code = """

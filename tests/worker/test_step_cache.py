@@ -20,20 +20,22 @@ class Steps:
     """Steps by name, that count how often each was taken."""
 
     def __init__(self, limit: int = 1 << 20) -> None:
-        self.cache = StepCache(limit)
+        self._now = 0.0
+        self.cache = StepCache(limit, VALUE, lambda: self._now)
         self.taken: list[str] = []
 
     def __call__(self, names: str) -> None:
-        """Take steps, each of which makes one value."""
+        """Take steps, each of which makes one value; those with large letters take long."""
         for name in names:
             assert self.take(name)["out"].array[0] == ord(name)
 
-    def take(self, name: str, elements: int = VALUE // 8) -> Made:
+    def take(self, name: str, elements: int = VALUE // 8, whole: bool = False) -> Made:
         def make() -> Made:
             self.taken.append(name)
+            self._now += 9.0 if name.isupper() else 1.0
             return {"out": Blob(None, np.full(elements, ord(name), np.float32))}
 
-        return self.cache.get(lambda: name, make)
+        return self.cache.get(lambda: name, make, whole)
 
     def fresh(self, names: str) -> str:
         """Those of the steps `names` that were not found again."""
@@ -55,7 +57,7 @@ def test_nobody_asks_for_a_key_while_it_is_off() -> None:
         raise AssertionError("asked for")
 
     outputs = {"out": Blob(None, np.zeros(1, np.float32))}
-    cache = StepCache()
+    cache = StepCache(1 << 20, 0)
     assert cache.get(key, lambda: outputs) is outputs
     cache.open()
     with pytest.raises(AssertionError, match="asked for"):
@@ -83,7 +85,7 @@ def test_closed_it_forgets() -> None:
 
 
 def test_the_steps_of_a_network_that_goes_are_forgotten() -> None:
-    cache, gone, kept = StepCache(), object(), object()
+    cache, gone, kept = StepCache(1 << 20, 0), object(), object()
     outputs = {"out": Blob(None, np.zeros(1, np.float32))}
     cache.open()
     for owner in (gone, kept):
@@ -94,7 +96,7 @@ def test_the_steps_of_a_network_that_goes_are_forgotten() -> None:
 
 
 def test_a_step_that_fails_is_taken_again() -> None:
-    cache, turns = StepCache(), count()
+    cache, turns = StepCache(1 << 20, 0), count()
 
     def fail() -> Made:
         next(turns)
@@ -129,6 +131,19 @@ def test_what_an_old_trial_left_goes_first() -> None:
     assert steps.fresh("ac") == "ac"
 
 
+def test_what_took_long_stays_in_the_place_of_what_did_not() -> None:
+    steps = Steps(3 * VALUE)
+    steps.cache.open()
+    steps("aBcDE")
+    assert steps.fresh("BDE") == ""
+    assert steps.fresh("ac") == "ac"
+    assert steps.fresh("F") == "F", "no longer than any of those that are kept"
+    assert steps.fresh("BDE") == ""
+    steps.cache.open()
+    steps("xyz")
+    assert steps.fresh("xyz") == "", "an old trial's values go, however long they took"
+
+
 def test_of_what_old_trials_left_what_was_unused_longest_goes_first() -> None:
     steps = Steps(3 * VALUE)
     for names in ("abc", "ab", "x"):
@@ -155,10 +170,26 @@ def test_a_value_is_counted_with_its_rounded_twin() -> None:
     assert steps.fresh("ab") == "b"
 
 
+def test_the_outputs_of_whole_networks_stay_however_many_steps_there_are() -> None:
+    steps = Steps(2 * VALUE)
+    for names in ("abc", "def"):
+        steps.cache.open()
+        steps(names)
+        steps.take("w", whole=True)
+    steps.cache.open()
+    assert steps.fresh("de") == ""
+    steps.take("w", whole=True)
+    assert steps.taken.count("w") == 1
+    steps.cache.close()
+    steps.cache.open()
+    steps.take("w", whole=True)
+    assert steps.taken.count("w") == 2
+
+
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
 def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> None:
     """Values of 1 to 10 elements, 10 of which may be kept; some of the steps begin a trial."""
-    cache = StepCache(limit=10 * 8)
+    cache = StepCache(10 * 8, 0)
     alive: WeakSet[Blob] = WeakSet()
 
     def make() -> Made:

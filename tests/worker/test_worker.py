@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import networks
 import pytest
 from workers import job, planned, talk
 
@@ -17,7 +18,9 @@ from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.engine.trust import Fingerprint
+from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.spec import spec
 
 
 def test_each_step_is_taken_once_for_all_comparisons(tmp_path: Path) -> None:
@@ -146,6 +149,25 @@ def test_a_trial_takes_only_steps_that_no_trial_took_before(tmp_path: Path) -> N
         ["c3 on vulkan fp16 with 31=1"],
         [],
     ]
+
+
+def test_a_trial_of_masks_ends_with_the_first_case_that_fails(tmp_path: Path) -> None:
+    """`up` overflows, unless it and its reader are kept out of fp16; the outputs come last."""
+    networks.overflow_beside(tmp_path, "ReLU", "")
+    text = "inputs: {noise: {in0: {random: uniform, low: 1, high: 4}}}\ncompare: [fp16-vs-fp32-vulkan]"
+    plan = check.plan(spec.load(networks.spec(tmp_path, text)))
+    (comparison,) = plan.spec.comparisons
+    cases = plan.cases(comparison)
+    outcomes = []
+    for masks in ({}, {"up": 18, "down": 18}):
+        whole = plan.graph.with_masks(masks).masks
+        messages = talk(jobs.trial(plan, "noise", cases, whole, 1))
+        outcomes.append([m["case"]["outcome"] for m in messages if "case" in m])
+    failing, holding = outcomes
+    assert failing.count("failed") == 1
+    assert failing[-1] == "failed"
+    assert len(failing) < len(cases) == len(holding)
+    assert "failed" not in holding
 
 
 def test_trials_load_a_network_once_for_each_mask(tmp_path: Path) -> None:

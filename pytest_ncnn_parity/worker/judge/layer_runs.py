@@ -38,7 +38,11 @@ class LayerRuns:
     def _made(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
         job, nets = self._sample.job, self._sample.nets
         if feed is None and net.spec == job.nets[job.trajectory]:
-            return nets.in_trajectory(layer, lambda: net.run_layer(layer, blobs))
+            outputs = nets.in_trajectory(layer, lambda: net.run_layer(layer, blobs))
+            if job.remember:  # each trial looks up what all of them compute
+                for blob, value in outputs.items():
+                    value.derived(f"trajectory {blob}", [blobs[name] for name in layer.inputs])
+            return outputs
         outputs = net.run_layer(layer, blobs, feed)
         if feed is None or net.setup != CPU_FP32:
             return outputs

@@ -50,7 +50,7 @@ class LoadedNet:
         self.spec = spec
         self.setup = spec.setup
         self._enter = enter
-        self._cache = cache or StepCache()
+        self._cache = cache or StepCache(0, 0)
         self.label = label or str(self.setup)
         self._machine = machine or Here(enter, net)
         self._int8 = int8
@@ -191,6 +191,7 @@ class LoadedNet:
         return self._cache.get(
             lambda: (self, step, *(blob.digest for blob in inputs.values()), *wanted),
             lambda: self._extract(step, inputs, wanted),
+            whole=step.kind == "network",
         )
 
     def followed(self, inputs: Mapping[str, Blob]) -> Callable[[Layer], Made] | None:

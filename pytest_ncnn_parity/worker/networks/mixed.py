@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.execution import Execution
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
@@ -24,14 +25,23 @@ class MixedNet:
     """
 
     def __init__(
-        self, spec: NetSpec, graph: Graph, nets: Mapping[int, LoadedNet], int8: Int8Values
+        self,
+        spec: NetSpec,
+        graph: Graph,
+        own: Graph,
+        nets: Mapping[int, LoadedNet],
+        int8: Int8Values,
+        checkpoints: Checkpoints,
     ) -> None:
+        """`own` is the graph with the masks of its file; `checkpoints` are those of earlier runs."""
         self.spec = spec
         self.setup = spec.setup
         self.label = f"{self.setup} (patched)"
         self._graph = graph
+        self._own = own
         self._nets = nets
         self._int8 = int8
+        self._checkpoints = checkpoints
 
     def _of(self, layer: Layer) -> LoadedNet:
         return self._nets[self._graph.masks[layer.number]]
@@ -56,11 +66,19 @@ class MixedNet:
         return self._of(layer).run_layer(layer, inputs, feed, own, among=self)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
-        """Step through the whole network, and return `outputs`. Raises StepFailed."""
+        """Step through the network, and return `outputs`. Raises StepFailed.
+
+        It goes on where an earlier run under the same masks was kept.
+        """
         wanted = list(outputs)
-        blobs: Made = {}
         layers = self._graph.fed(inputs).running(wanted)
-        for layer in walk(layers, blobs, wanted, self._int8.reads):
+        masks, own = ([of.masks[layer.number] for layer in layers] for of in (self._graph, self._own))
+        run = (self._own.text, self.label, *(value.digest for value in inputs.values()), *wanted)
+        start, blobs = self._checkpoints.last(run, masks)
+        places = self._checkpoints.places(run, masks, own)
+        for at, layer in enumerate(walk(layers[start:], blobs, wanted, self._int8.reads), start):
+            if at in places:
+                self._checkpoints.keep(run, masks[:at], blobs)
             if layer.type == "Input":
                 blobs.update(fed(layer, inputs))
                 continue

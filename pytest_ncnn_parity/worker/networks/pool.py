@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import int8_weights, vulkan
+from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere, release_pools
@@ -38,9 +39,11 @@ from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.loads import Key, Load, loads, masks_of, used
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
-from pytest_ncnn_parity.worker.networks.step_cache import LIMIT, StepCache
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
 from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
+
+SEARCH_BYTES = 1 << 30  # of the values that are kept during a search
 
 
 class Pool:
@@ -49,7 +52,9 @@ class Pool:
     def __init__(self, enter: Callable[[Step], None], listener: Listener | None = None) -> None:
         self._enter = enter
         self._far = FarMachines(enter, listener or Listener())
-        self._cache = StepCache(limits.at_most_a_quarter(LIMIT))
+        eighth = limits.at_most_a_quarter(SEARCH_BYTES) // 8
+        self._cache = StepCache(3 * eighth, eighth)
+        self._checkpoints = Checkpoints(4 * eighth)
         self._unpatched: set[Key] = set()  # of the spec's own network, as used by jobs
         self._loaded: dict[Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
@@ -89,8 +94,10 @@ class Pool:
             }
         if remember:
             self._cache.open()
+            self._checkpoints.open()
         else:
             self._cache.close()
+            self._checkpoints.close()
             if was_used:
                 gc.collect()  # the last job's values, which may be large, refer to each other
                 release_pools()
@@ -210,9 +217,9 @@ class Pool:
         if not spec.mixed:
             return nets[0]
         masks = masks_of(job)
-        graph = self.graph(job.models[spec.model]).remasked(masks)
+        own, int8 = self.graph(job.models[spec.model]), self.int8(job.models[spec.model])
         by_mask = dict(zip(sorted(set(masks)), nets, strict=True))
-        return MixedNet(spec, graph, by_mask, self.int8(job.models[spec.model]))
+        return MixedNet(spec, own.remasked(masks), own, by_mask, int8, self._checkpoints)
 
     def _load(self, job: Job, load: Load) -> LoadedNet:
         if load.key not in self._loaded:

@@ -2,28 +2,93 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 from pytest_ncnn_parity.worker.values.blob import Made
 
-LIMIT = 1 << 30  # of the values that are kept, in bytes
+
+class _Kept(NamedTuple):
+    """`trial`: the one that last used the `values`. `size` is in bytes, `worth` in seconds per byte."""
+
+    trial: int
+    size: int
+    worth: float
+    values: Made
+
+
+class _Shelf:
+    """Values of up to `limit` bytes; `clock` tells what they took."""
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._size = 0
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()  # what was used last comes last
+
+    def clear(self) -> None:
+        self._size = 0
+        self._kept.clear()
+
+    def forget(self, owner: object) -> None:
+        for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is owner]:
+            self._drop(key)
+
+    def get(self, known: Hashable, make: Callable[[], Made], trial: int) -> Made:
+        """Return what `make` returns, or what it returned for the key `known`, as part of `trial`."""
+        if known in self._kept:
+            self._kept[known] = kept = self._kept[known]._replace(trial=trial)
+            self._kept.move_to_end(known)
+            return kept.values
+        begun = self._clock()
+        values = make()
+        seconds = self._clock() - begun
+        # twice the size, for the copy that is rounded to 16 bits
+        size = sum(2 * blob.array.nbytes for blob in values.values())
+        kept = _Kept(trial, size, seconds / max(size, 1), values)
+        if self._makes_room(kept):
+            self._kept[known] = kept
+            self._size += size
+        return values
+
+    def _makes_room(self, new: _Kept) -> bool:
+        """Drop what is worth less than `new` until there is room for it; return whether there is.
+
+        Values that neither the current trial nor the one before has used go first, the oldest of them
+        before others. Of the rest, which trials still ask for, those that were made fastest go.
+        """
+        if new.size > self._limit:
+            return False
+        while self._size + new.size > self._limit:
+            oldest = next(iter(self._kept))
+            if self._kept[oldest].trial >= new.trial - 1:
+                oldest = min(self._kept, key=lambda key: self._kept[key].worth)
+                if self._kept[oldest].worth >= new.worth:
+                    return False
+            self._drop(oldest)
+        return True
+
+    def _drop(self, key: Hashable) -> None:
+        self._size -= self._kept.pop(key).size
 
 
 class StepCache:
     """The values that steps have computed. It is off, and empty, until it is opened.
 
-    A trial of other masks walks the network from the start, and finds here all that the masks did not
-    change: the layers before them, but also values after them that are bitwise the same.
+    A trial of other masks asks for the same steps again, and finds here all that the masks did not
+    change: the layers before them, but also values after them that are bitwise the same. Outputs of
+    whole networks are kept apart: they are small and take longest to compute again.
     """
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self._limit = limit
+    def __init__(
+        self, limit: int, limit_of_runs: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """The limits, in bytes, of the values of steps and of the outputs of whole networks."""
         self._open = False
         self._trial = 0
-        self._size = 0
-        # the trial that last used the values, their size in bytes, and the values
-        self._kept: OrderedDict[Hashable, tuple[int, int, Made]] = OrderedDict()
+        self._steps, self._runs = _Shelf(limit, clock), _Shelf(limit_of_runs, clock)
 
     @property
     def is_open(self) -> bool:
@@ -37,45 +102,19 @@ class StepCache:
     def close(self) -> None:
         """Forget all values, and remember none from now on."""
         self._open = False
-        self._size = 0
-        self._kept.clear()
+        self._runs.clear()
+        self._steps.clear()
 
     def forget(self, owner: object) -> None:
         """Forget the steps whose key is a tuple with `owner` as its first element."""
-        for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is owner]:
-            _, size, _ = self._kept.pop(key)
-            self._size -= size
+        self._runs.forget(owner)
+        self._steps.forget(owner)
 
-    def get(self, key: Callable[[], Hashable], make: Callable[[], Made]) -> Made:
-        """Return what `make` returns, or what it returned for the same key before."""
+    def get(self, key: Callable[[], Hashable], make: Callable[[], Made], whole: bool = False) -> Made:
+        """Return what `make` returns, or what it returned for the same key before.
+
+        `whole`: the step runs a whole network.
+        """
         if not self._open:
             return make()
-        known = key()
-        if known in self._kept:
-            _, size, values = self._kept[known]
-            self._kept[known] = (self._trial, size, values)
-            self._kept.move_to_end(known)
-            return values
-        values = make()
-        self._keep(known, values)
-        return values
-
-    def _keep(self, key: Hashable, values: Made) -> None:
-        """Keep `values` if there is room.
-
-        To make room, values that the current trial has not used are dropped, the oldest first. Those
-        that it has used stay, because the next trial starts with them.
-        """
-        # twice the size, for the copy that is rounded to 16 bits
-        size = sum(2 * blob.array.nbytes for blob in values.values())
-        if size > self._limit:
-            return
-        while self._kept and self._size + size > self._limit:
-            oldest = next(iter(self._kept))
-            trial, freed, _ = self._kept[oldest]
-            if trial == self._trial:
-                return
-            del self._kept[oldest]
-            self._size -= freed
-        self._kept[key] = (self._trial, size, values)
-        self._size += size
+        return (self._runs if whole else self._steps).get(key(), make, self._trial)
