@@ -121,14 +121,24 @@ def test_what_a_trial_made_first_stays() -> None:
     assert steps.fresh("de") == "de"
 
 
-def test_what_an_old_trial_left_goes_first() -> None:
+def test_what_two_trials_did_not_use_goes_first() -> None:
     steps = Steps(3 * VALUE)
-    steps.cache.open()
-    steps("abc")
+    for names in ("abc", "b"):
+        steps.cache.open()
+        steps(names)
     steps.cache.open()
     steps("bxy")
     assert steps.fresh("bxy") == ""
     assert steps.fresh("ac") == "ac"
+
+
+def test_what_the_last_trial_used_stays_until_this_one_asks_for_it() -> None:
+    """Or the start of a network, which never has room, would drop the rest before its turn comes."""
+    steps = Steps(3 * VALUE)
+    for _ in range(3):
+        steps.cache.open()
+        first = steps.fresh("abCDE")
+    assert first == "ab"
 
 
 def test_what_took_long_stays_in_the_place_of_what_did_not() -> None:
@@ -139,14 +149,15 @@ def test_what_took_long_stays_in_the_place_of_what_did_not() -> None:
     assert steps.fresh("ac") == "ac"
     assert steps.fresh("F") == "F", "no longer than any of those that are kept"
     assert steps.fresh("BDE") == ""
-    steps.cache.open()
-    steps("xyz")
+    for names in ("", "xyz"):
+        steps.cache.open()
+        steps(names)
     assert steps.fresh("xyz") == "", "an old trial's values go, however long they took"
 
 
 def test_of_what_old_trials_left_what_was_unused_longest_goes_first() -> None:
     steps = Steps(3 * VALUE)
-    for names in ("abc", "ab", "x"):
+    for names in ("abc", "ab", "", "x"):
         steps.cache.open()
         steps(names)
     steps.cache.open()
@@ -172,7 +183,7 @@ def test_a_value_is_counted_with_its_rounded_twin() -> None:
 
 def test_the_outputs_of_whole_networks_stay_however_many_steps_there_are() -> None:
     steps = Steps(2 * VALUE)
-    for names in ("abc", "def"):
+    for names in ("abc", "de", "de"):
         steps.cache.open()
         steps(names)
         steps.take("w", whole=True)
