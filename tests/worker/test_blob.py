@@ -16,3 +16,17 @@ def test_what_fp16_makes_zero_is_counted_to_the_last_bit() -> None:
     with np.errstate(over="ignore"):
         lost = (values.astype(np.float16) == 0.0) & (values != 0.0)
     assert Blob.of(values).tiny == np.count_nonzero(lost) > 10_000
+
+
+def test_a_derived_digest_tells_how_a_value_was_made_and_not_what_it_is() -> None:
+    one, other = (Blob.of(np.full(4, value, np.float32)) for value in (1.0, 2.0))
+
+    def digest(name: str, *sources: Blob) -> bytes:
+        made = Blob.of(np.zeros(4, np.float32))
+        made.derived(name, sources)
+        return made.digest
+
+    assert digest("out", one, other) == digest("out", one, other)
+    plain = Blob.of(np.zeros(4, np.float32)).digest
+    different = {digest("out", one, other), digest("out", other, one), digest("out", one)}
+    assert len({*different, digest("x", one, other), one.digest, plain}) == 6

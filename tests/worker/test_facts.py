@@ -154,7 +154,7 @@ def test_a_trial_of_late_masks_goes_on_where_an_earlier_one_was_kept(stem: str, 
     code = """
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 
-pool._cache = StepCache(0, 0)
+pool._cache = StepCache(0, 1 << 30)
 late = [layer.number for layer in graph.running(graph.outputs)][-8:]
 for turn, masked in enumerate((late, late[4:], late[2:6], late[:1], late[7:])):
     masks = tuple(18 if n in masked else 0 for n in range(len(graph.layers)))
@@ -164,6 +164,14 @@ for turn, masked in enumerate((late, late[4:], late[2:6], late[:1], late[7:])):
     assert first >= late[0] if turn else first < late[0], (turn, first, late)
     whole = reloaded(masks)
     assert all(same(whole[o], found[o]) for o in graph.outputs), masked
+
+reference = NetSpec(0, "vulkan", "fp32")
+job = Judge((model,), (reference,), 0, {}, 2, remember=True)
+steps.clear()
+for _ in range(2):
+    pool.prepare(job)
+    pool.get(job, reference).run(inputs, graph.outputs)
+assert [step.kind for step in steps].count("network") == 1, "which each trial asks for"
 """
     confirm(MASKED + code, stem, shape)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from pytest_ncnn_parity.engine.protocol import NetSpec
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.execution import Execution
@@ -27,16 +27,18 @@ class MixedNet:
     def __init__(
         self,
         spec: NetSpec,
+        model: Model,
         graph: Graph,
         own: Graph,
         nets: Mapping[int, LoadedNet],
         int8: Int8Values,
         checkpoints: Checkpoints,
     ) -> None:
-        """`own` is the graph with the masks of its file; `checkpoints` are those of earlier runs."""
+        """`own` is the graph of `model` with its own masks; `checkpoints` are those of earlier runs."""
         self.spec = spec
         self.setup = spec.setup
         self.label = f"{self.setup} (patched)"
+        self._model = model
         self._graph = graph
         self._own = own
         self._nets = nets
@@ -73,7 +75,7 @@ class MixedNet:
         wanted = list(outputs)
         layers = self._graph.fed(inputs).running(wanted)
         masks, own = ([of.masks[layer.number] for layer in layers] for of in (self._graph, self._own))
-        run = (self._own.text, self.label, *(value.digest for value in inputs.values()), *wanted)
+        run = (self._model, self.label, *(value.digest for value in inputs.values()), *wanted)
         start, blobs = self._checkpoints.last(run, masks)
         places = self._checkpoints.places(run, masks, own)
         for at, layer in enumerate(walk(layers[start:], blobs, wanted, self._int8.reads), start):

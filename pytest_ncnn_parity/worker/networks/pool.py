@@ -217,9 +217,12 @@ class Pool:
         if not spec.mixed:
             return nets[0]
         masks = masks_of(job)
-        own, int8 = self.graph(job.models[spec.model]), self.int8(job.models[spec.model])
+        model = job.models[spec.model]
+        own = self.graph(model)
         by_mask = dict(zip(sorted(set(masks)), nets, strict=True))
-        return MixedNet(spec, own.remasked(masks), own, by_mask, int8, self._checkpoints)
+        return MixedNet(
+            spec, model, own.remasked(masks), own, by_mask, self.int8(model), self._checkpoints
+        )
 
     def _load(self, job: Job, load: Load) -> LoadedNet:
         if load.key not in self._loaded:

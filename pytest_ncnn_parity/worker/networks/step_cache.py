@@ -62,12 +62,14 @@ class _Shelf:
         if new.size > self._limit:
             return False
         while self._size + new.size > self._limit:
-            oldest = next(iter(self._kept))
-            if self._kept[oldest].trial >= new.trial - 1:
-                oldest = min(self._kept, key=lambda key: self._kept[key].worth)
-                if self._kept[oldest].worth >= new.worth:
-                    return False
-            self._drop(oldest)
+            unused = next(iter(self._kept))
+            if self._kept[unused].trial < new.trial - 1:
+                self._drop(unused)
+                continue
+            cheapest = min(self._kept, key=lambda key: self._kept[key].worth)
+            if self._kept[cheapest].worth >= new.worth:
+                return False
+            self._drop(cheapest)
         return True
 
     def _drop(self, key: Hashable) -> None:
