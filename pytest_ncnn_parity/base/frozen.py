@@ -40,6 +40,7 @@ class Frozen:
         super().__init_subclass__(**kwargs)
         dataclass(eq=False, repr=False)(cls)
         every = fields(cls)
+        # the class as well, because there may be no fields, and an attrgetter needs a name
         compared = (one.name for one in every if one.compare)
         hashed = (one.name for one in every if (one.compare if one.hash is None else one.hash))
         cls._compared = attrgetter("__class__", *compared)

@@ -130,13 +130,13 @@ class Judge(Job):
 
     `defaults`: each comparison's tolerance for layers that are not judged themselves. `masks`: by layer,
     those that replace the file's. `probe`: find out why a case fails. `until_failed`: end the job with
-    the first case that fails. `repeats`: how often a whole
-    network runs for an output; the worst run counts. `remember`: the next job will be similar, so keep
-    networks, and what a step computed from the same values. `keeps_trajectory`: the next job steps
-    through the same trajectory, so keep its values. `accumulated`: also follow each candidate's own run.
-    `tells_load_failures`: a network that does not load fails the first case that needs it; in all but
-    one sample of a spec it is a skip. `done`: the cases that need no result any more. `last`: if all is
-    well, no other job follows, so networks that these cases do not use are dropped.
+    the first case that fails. `repeats`: how often a whole network runs for an output; the worst run
+    counts. `remember`: the next job will be similar, so keep networks, and what a step computed from the
+    same values. `keeps_trajectory`: the next job steps through the same trajectory, so keep its values.
+    `accumulated`: also follow each candidate's own run. `tells_load_failures`: a network that does not
+    load fails the first case that needs it; in all but one sample of a spec it is a skip. `done`: the
+    cases that need no result any more. `last`: if all is well, no other job follows, so networks that
+    these cases do not use are dropped.
     """
 
     kind = "judge"

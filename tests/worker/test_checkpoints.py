@@ -53,18 +53,17 @@ def test_a_run_is_kept_where_masks_begin_and_at_the_start_of_each_share(
     own = [0] * 80
     masks = [*own[:33], 18, *own[34:]]
     shares = {n for n in range(1, 80) if n % (80 // SHARES) == 0}
-    assert checkpoints.places("net", masks, own) == shares | {33}
-    assert checkpoints.places("net", own, own) == shares
-    checkpoints.keep("net", masks[:33], values("a"))
-    assert checkpoints.places("net", masks, own) == {n for n in shares if n > 33}, "what is not kept yet"
+    assert checkpoints.places(0, masks, own) == shares | {33}
+    assert checkpoints.places(0, own, own) == shares
+    assert checkpoints.places(33, masks, own) == {n for n in shares if n > 33}, "not kept yet"
 
 
 def test_nothing_is_kept_before_it_is_opened_or_after_it_is_closed(checkpoints: Checkpoints) -> None:
-    assert Checkpoints(limit=BYTES).places("net", [0] * 80, [0] * 80) == set()
+    assert Checkpoints(limit=BYTES).places(0, [0] * 80, [0] * 80) == set()
     checkpoints.keep("net", [0], values("a"))
     checkpoints.close()
     assert checkpoints.last("net", [0, 0]) == (0, {})
-    assert checkpoints.places("net", [0] * 80, [0] * 80) == set()
+    assert checkpoints.places(0, [0] * 80, [0] * 80) == set()
 
 
 def test_what_was_not_used_for_longest_makes_room(checkpoints: Checkpoints) -> None:

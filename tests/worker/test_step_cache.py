@@ -37,6 +37,12 @@ class Steps:
 
         return self.cache.get(lambda: name, make, whole)
 
+    def trials(self, *names: str) -> None:
+        """Begin a trial for each of `names`, and take these steps in it."""
+        for some in names:
+            self.cache.open()
+            self(some)
+
     def fresh(self, names: str) -> str:
         """Those of the steps `names` that were not found again."""
         before = len(self.taken)
@@ -123,11 +129,7 @@ def test_what_a_trial_made_first_stays() -> None:
 
 def test_what_two_trials_did_not_use_goes_first() -> None:
     steps = Steps(3 * VALUE)
-    for names in ("abc", "b"):
-        steps.cache.open()
-        steps(names)
-    steps.cache.open()
-    steps("bxy")
+    steps.trials("abc", "b", "bxy")
     assert steps.fresh("bxy") == ""
     assert steps.fresh("ac") == "ac"
 
@@ -149,17 +151,13 @@ def test_what_took_long_stays_in_the_place_of_what_did_not() -> None:
     assert steps.fresh("ac") == "ac"
     assert steps.fresh("F") == "F", "no longer than any of those that are kept"
     assert steps.fresh("BDE") == ""
-    for names in ("", "xyz"):
-        steps.cache.open()
-        steps(names)
+    steps.trials("", "xyz")
     assert steps.fresh("xyz") == "", "an old trial's values go, however long they took"
 
 
 def test_of_what_old_trials_left_what_was_unused_longest_goes_first() -> None:
     steps = Steps(3 * VALUE)
-    for names in ("abc", "ab", "", "x"):
-        steps.cache.open()
-        steps(names)
+    steps.trials("abc", "ab", "", "x")
     steps.cache.open()
     assert steps.fresh("abx") == ""
 
@@ -184,8 +182,7 @@ def test_a_value_is_counted_with_its_rounded_twin() -> None:
 def test_the_outputs_of_whole_networks_stay_however_many_steps_there_are() -> None:
     steps = Steps(2 * VALUE)
     for names in ("abc", "de", "de"):
-        steps.cache.open()
-        steps(names)
+        steps.trials(names)
         steps.take("w", whole=True)
     steps.cache.open()
     assert steps.fresh("de") == ""

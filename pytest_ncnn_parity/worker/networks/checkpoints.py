@@ -47,14 +47,14 @@ class Checkpoints:
         not be run.
         """
         fitting = [key for key in self._kept if key[0] == run and key[1] == tuple(masks[: len(key[1])])]
-        if not fitting:
+        key = max(fitting, key=lambda key: len(key[1]), default=None)
+        if key is None:
             return 0, {}
-        key = max(fitting, key=lambda key: len(key[1]))
         self._kept.move_to_end(key)
         return len(key[1]), dict(self._kept[key])
 
-    def places(self, run: Hashable, masks: Sequence[int], own: Sequence[int]) -> frozenset[int]:
-        """Return before which layers a run under `masks` is worth keeping.
+    def places(self, start: int, masks: Sequence[int], own: Sequence[int]) -> frozenset[int]:
+        """Return before which layers a run under `masks` that goes on at layer `start` is kept.
 
         The next trials will differ from this one where it differs from the network's `own` masks. They
         may also differ anywhere else.
@@ -63,8 +63,7 @@ class Checkpoints:
             return frozenset()
         share = -(-len(masks) // SHARES)
         changed = [n for n, (mask, before) in enumerate(zip(masks, own, strict=True)) if mask != before]
-        known, _ = self.last(run, masks)
-        return frozenset(n for n in (*range(share, len(masks), share), *changed[:1]) if n > known)
+        return frozenset(n for n in (*range(share, len(masks), share), *changed[:1]) if n > start)
 
     def keep(self, run: Hashable, masks: Sequence[int], values: Made) -> None:
         """Keep `values`, which are to be read after the layers with these `masks` have run.

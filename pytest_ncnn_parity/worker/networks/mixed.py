@@ -77,7 +77,7 @@ class MixedNet:
         masks, own = ([of.masks[layer.number] for layer in layers] for of in (self._graph, self._own))
         run = (self._model, self.label, *(value.digest for value in inputs.values()), *wanted)
         start, blobs = self._checkpoints.last(run, masks)
-        places = self._checkpoints.places(run, masks, own)
+        places = self._checkpoints.places(start, masks, own)
         for at, layer in enumerate(walk(layers[start:], blobs, wanted, self._int8.reads), start):
             if at in places:
                 self._checkpoints.keep(run, masks[:at], blobs)
