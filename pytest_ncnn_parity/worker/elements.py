@@ -35,11 +35,11 @@ def are_uneven(layer: Layer, inputs: Made, outputs: Made, run: Callable[[Layer, 
         return False
     values = [inputs[blob] for blob in layer.inputs]
     whole = outputs[layer.outputs[0]]
-    sizes = {value.array.size for value in values} - {1}
+    sizes = {value.size for value in values} - {1}
     if (
         not all(value.floating for value in (*values, whole))
-        or sizes != {whole.array.size}
-        or whole.array.size <= AT_ONCE
+        or sizes != {whole.size}
+        or whole.size <= AT_ONCE
     ):
         return False
     return any(_is_off(layer, values, whole, places, run) for places in _places(values, whole))
@@ -50,7 +50,7 @@ def _places(values: list[Blob], whole: Blob) -> Iterator[np.ndarray[tuple[int], 
     extremes = {
         int(pick(value.array.reshape(-1)))
         for value in (*values, whole)
-        if value.array.size > 1
+        if value.size > 1
         for pick in (np.argmin, np.argmax, lambda array: np.argmin(np.abs(array)))
     }
     chosen = np.array(sorted(extremes))
@@ -66,7 +66,7 @@ def _is_off(
     run: Callable[[Layer, Made], Made],
 ) -> bool:
     few = {
-        blob: Blob.of(value.array.reshape(-1)[places] if value.array.size > 1 else value.array)
+        blob: Blob.of(value.array.reshape(-1)[places] if value.size > 1 else value.array)
         for blob, value in zip(layer.inputs, values, strict=True)
     }
     try:

@@ -49,7 +49,7 @@ def _distance(rounded: Made, outputs: Made) -> float:
 
     It is infinite where the shapes differ, as those of detections may.
     """
-    if any(rounded[blob].array.shape != outputs[blob].array.shape for blob in outputs):
+    if any(rounded[blob].shape != outputs[blob].shape for blob in outputs):
         return math.inf
     pairs = ((rounded[blob].array, outputs[blob].array) for blob in outputs)
     return max(compare(candidate, reference, Tolerance()).scaled for candidate, reference in pairs)

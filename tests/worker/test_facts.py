@@ -176,6 +176,55 @@ assert [step.kind for step in steps].count("network") == 1, "which each trial as
     confirm(MASKED + code, stem, shape)
 
 
+@real_networks
+def test_a_trial_steps_through_the_trajectory_only_if_it_reads_what_no_trial_read(
+    stem: str, shape: str
+) -> None:
+    """The room is for the values around the last layers, not for those of the network."""
+    code = """
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+from pytest_ncnn_parity.worker.networks.step_cache import StepCache
+
+tolerance = Tolerance(atol=1e-3, rtol=1e-2, scaled=0.05)
+nets = NetSpec(0, "cpu", "fp32"), NetSpec(0, "vulkan", "fp16", mixed=True)
+plain = NetSpec(0, "vulkan", "fp16")
+steps_through, last, near = graph.running(graph.outputs), [], set()
+for layer in steps_through[-3:]:
+    case = CaseSpec(layer.name, "some", "pair", 0, 1, "fp16", tolerance, layer=layer.number)
+    last.append(case)
+    near |= {*layer.inputs, *layer.outputs}
+
+def judged(masks, remember, candidate):
+    steps.clear()
+    job = Judge((model,), (nets[0], candidate), 0, {}, 2, cases=tuple(last), probe=False, masks=masks,
+                defaults={"some": tolerance}, remember=remember)
+    pool.prepare(job)
+    sample = Sample(job, graph if masks is None else graph.remasked(masks), inputs, JobNets(pool, job))
+    results = list(Lockstep(sample).results())
+    on_cpu = [step for step in steps if step.kind == "layer" and step.label == "cpu fp32"]
+    ran = [step.layer for step in on_cpu if not step.feed]
+    return [(one.id, one.outcome, one.metrics, one.reason) for one in results], ran
+
+true, ran = judged(None, False, plain)
+assert len(ran) > 3
+values = stepped(graph, load(stem, "cpu", "fp32")[1], inputs)
+sizes = {blob: value.array.nbytes for blob, value in values.items()}
+room = 8 * sum(sizes[blob] for blob in near)
+assert room < sum(sizes.values()), "all values would have room"
+pool._cache = StepCache(room, 0)
+none = (0,) * len(graph.layers)
+for turn in range(4):
+    found, ran = judged(none, True, nets[1])
+    assert found == true, (turn, found, true)
+    assert len(ran) > 3 if turn == 0 else ran == [], (turn, ran)
+"""
+    confirm(MASKED + code, stem, shape)
+
+
 def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:
     """`shipped` is Vulkan with ncnn's defaults: those of Option, which precision fp16 sets."""
     code = """

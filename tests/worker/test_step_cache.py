@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-VALUE = 400  # bytes of a value of 50 elements, with its rounded twin
+VALUE = 200  # bytes of a value of 50 elements
 
 
 class Steps:
@@ -29,13 +29,13 @@ class Steps:
         for name in names:
             assert self.take(name)["out"].array[0] == ord(name)
 
-    def take(self, name: str, elements: int = VALUE // 8, whole: bool = False) -> Made:
+    def take(self, name: str, whole: bool = False, seconds: float | None = None) -> Made:
         def make() -> Made:
             self.taken.append(name)
             self._now += 9.0 if name.isupper() else 1.0
-            return {"out": Blob(None, np.full(elements, ord(name), np.float32))}
+            return {"out": Blob(None, np.full(VALUE // 4, ord(name), np.float32))}
 
-        return self.cache.get(lambda: name, make, whole)
+        return self.cache.get(lambda: name, make, whole, seconds)
 
     def trials(self, *names: str) -> None:
         """Begin a trial for each of `names`, and take these steps in it."""
@@ -172,11 +172,19 @@ def test_closing_makes_room() -> None:
     assert steps.fresh("cd") == ""
 
 
-def test_a_value_is_counted_with_its_rounded_twin() -> None:
-    steps = Steps(2 * VALUE - 1)
+def test_values_that_all_trials_use_stay_for_what_making_them_again_takes() -> None:
+    """Here they take 1 second now, because what leads to them is at hand."""
+    steps = Steps(3 * VALUE)
     steps.cache.open()
-    steps("ab")
-    assert steps.fresh("ab") == "b"
+    steps("A")
+    steps.take("b", seconds=20.0)
+    steps.take("c", seconds=5.0)
+    steps("D")
+    assert steps.fresh("AD") == ""
+    steps.trials("", "", "wxy")
+    assert steps.fresh("wxb") == "", "the old ones of other trials go"
+    steps.take("e", seconds=10.0)
+    assert steps.fresh("xeb") == ""
 
 
 def test_the_outputs_of_whole_networks_stay_however_many_steps_there_are() -> None:
@@ -197,7 +205,7 @@ def test_the_outputs_of_whole_networks_stay_however_many_steps_there_are() -> No
 @given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
 def test_it_never_keeps_more_than_its_limit(taken: list[tuple[int, bool]]) -> None:
     """Values of 1 to 10 elements, 10 of which may be kept; some of the steps begin a trial."""
-    cache = StepCache(10 * 8, 0)
+    cache = StepCache(10 * 4, 0)
     alive: WeakSet[Blob] = WeakSet()
 
     def make() -> Made:

@@ -183,7 +183,7 @@ class FarNet:
             "net": self.number,
             "forget": machine.values.feed({digest: one.array.nbytes for digest, one in fed.items()}),
             "values": [
-                (digest, "b" if value.int8 else "f", value.array.shape, part.nbytes)
+                (digest, "b" if value.int8 else "f", value.shape, part.nbytes)
                 for (digest, value), part in zip(fresh.items(), parts, strict=True)
             ],
             "inputs": [(one.index, one.value.digest.hex()) for one in inputs],

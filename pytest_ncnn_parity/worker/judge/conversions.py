@@ -43,7 +43,7 @@ def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blo
     return replace(
         evidence,
         blob=blob,
-        shape=reference.array.shape,
+        shape=reference.shape,
         reference_nan=_own_nan(layer, reference, blobs),
     )
 
@@ -106,7 +106,7 @@ class Conversions:
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
-            whole = all(self._blobs[b].array.dtype.kind in "iu" for b in layer.outputs)
+            whole = all(self._blobs[b].dtype.kind in "iu" for b in layer.outputs)
             what = "integers, which stay" if whole else "16 bits already, which stay"
             raise Skip(f"holds {what} as they are", LASTING)
         unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
@@ -118,7 +118,7 @@ class Conversions:
             predicted=candidate is None,
             unrepresentable=unheld,
             blob=blob,
-            shape=values[blob].array.shape,
+            shape=values[blob].shape,
             reference_nan=_own_nan(layer, values[blob], self._blobs),
         )
         if spoilt is not None:

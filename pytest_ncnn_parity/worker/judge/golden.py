@@ -37,12 +37,12 @@ def judge(
     `given_out`, that is, read by no other layer.
     """
     assert case.golden is not None
-    evidence = Evidence(blob=case.output, shape=output.array.shape)
+    evidence = Evidence(blob=case.output, shape=output.shape)
     try:
         expected = recorded(case.golden)
     except InputError as error:
         return Result(case.id, "failed", evidence=Evidence(unreadable=str(error)))
-    if expected.shape != output.array.shape:
+    if expected.shape != output.shape:
         evidence = replace(evidence, recorded_shape=expected.shape)
         return Result(case.id, "failed", evidence=evidence)
     metrics = forgiving(measure(output.array, expected))

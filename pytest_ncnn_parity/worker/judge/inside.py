@@ -45,7 +45,7 @@ class Insides:
         if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
         read = [blobs[blob] for blob in layer.inputs]
-        if any(not one.floating or not one.array.size for one in read):
+        if any(not one.floating or not one.size for one in read):
             return None
         values = [one.array for one in read]
         if not np.isfinite(values[0]).all():

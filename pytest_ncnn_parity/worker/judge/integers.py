@@ -71,7 +71,7 @@ class HeldIntegers:
             mask=layer.mask,
             predicted=True,
             blob=blob,
-            shape=expected[blob].array.shape,
+            shape=expected[blob].shape,
             integers=self.of(layer, blob),
         )
         outcome = "passed" if metrics.agrees else "failed"

@@ -13,13 +13,16 @@ from pytest_ncnn_parity.worker.judge.reference import true_quotients
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
 
 
 class LayerRuns:
     """The outputs of the current layer in each network, or how it failed there."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, recalled: RecalledTrajectory | None) -> None:
+        """`recalled` gives the values of the trajectory in a trial of a search."""
         self._sample = sample
+        self._recalled = recalled
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
     def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
@@ -38,11 +41,9 @@ class LayerRuns:
     def _made(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
         job, nets = self._sample.job, self._sample.nets
         if feed is None and net.spec == job.nets[job.trajectory]:
-            outputs = nets.in_trajectory(layer, lambda: net.run_layer(layer, blobs))
-            if job.remember:  # each trial looks up what all of them compute
-                for blob, value in outputs.items():
-                    value.derived(f"trajectory {blob}", [blobs[name] for name in layer.inputs])
-            return outputs
+            if self._recalled is not None:
+                return self._recalled.outputs(layer)
+            return nets.in_trajectory(layer, lambda: net.run_layer(layer, blobs))
         outputs = net.run_layer(layer, blobs, feed)
         if feed is None or net.setup != CPU_FP32:
             return outputs

@@ -7,6 +7,7 @@ each is dropped after its last reader has run. The whole-network runs for the ou
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -32,6 +33,7 @@ from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 FAR = 3  # a value beyond fp16's range is followed through this many layers after a selected one
@@ -56,11 +58,15 @@ class Lockstep:
         self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
-        self._chain = Chain(self._layers, sample.inputs, self._run_trajectory, kept, nets.reads)
+        chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
+        self._chain = chain(self._run_trajectory)
+        recalled = None
+        if job.remember:
+            recalled = RecalledTrajectory(nets.trace(sample.inputs), lambda: chain(self._compute))
         self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
-        self._runs = LayerRuns(sample)
+        self._runs = LayerRuns(sample, recalled)
         reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures)
@@ -157,7 +163,7 @@ class Lockstep:
         """Return the outputs for which file and input shapes do not prove that all inputs fit."""
         outputs = {case.output for case in self._waiting if case.output is not None}
         shapes = flow(
-            self._sample.graph, {b: value.array.shape for b, value in self._sample.inputs.items()}
+            self._sample.graph, {b: value.shape for b, value in self._sample.inputs.items()}
         ).shapes
         if self._sample.graph.hints or self._may_misread_int8():
             return outputs
@@ -178,6 +184,13 @@ class Lockstep:
 
     def _run_trajectory(self, layer: Layer, blobs: Made) -> Made:
         return self._runs.run(self._sample.trajectory, layer, blobs, None)
+
+    def _compute(self, layer: Layer, blobs: Made) -> Made:
+        """Run `layer` in the trajectory; its outputs tell how they were made."""
+        outputs = self._sample.trajectory.run_layer(layer, blobs)
+        for blob, value in outputs.items():
+            value.derived(f"trajectory {blob}", [blobs[name] for name in layer.inputs])
+        return outputs
 
     def _step_through(self) -> Iterator[Result]:
         fp16 = any(case.half == "fp16" for case in self._sample.job.cases)

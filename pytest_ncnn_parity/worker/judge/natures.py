@@ -62,7 +62,7 @@ class Natures:
             except StepFailed:
                 return {}
 
-        self._parts.follow(layer, {blob: blobs[blob].array.shape for blob in names}, copy)
+        self._parts.follow(layer, {blob: blobs[blob].shape for blob in names}, copy)
 
     def worst(
         self,

@@ -39,7 +39,7 @@ class NotFinite:
             self._fed_with_nan[layer.number] = nan
         infinite = sum(value.infinite for value in outputs.values())
         if infinite:
-            self._infinite[layer.number] = infinite, sum(value.array.size for value in outputs.values())
+            self._infinite[layer.number] = infinite, sum(value.size for value in outputs.values())
 
     def maker_of_inf(self, blob: str) -> str | None:
         """The layer that produced the inf in `blob`, if the trajectory has passed it."""
@@ -48,7 +48,7 @@ class NotFinite:
     def refuse_empty(self, layer: Layer, outputs: Made) -> None:
         """Skip a layer whose inputs and outputs are all nan: nothing is compared; its source fails."""
         maker = self._fed_with_nan.get(layer.number)
-        if maker and all(value.nan == value.array.size for value in outputs.values()):
+        if maker and all(value.nan == value.size for value in outputs.values()):
             raise Skip(
                 f"the reference is nan everywhere here, from {maker}: there is nothing to compare"
             )

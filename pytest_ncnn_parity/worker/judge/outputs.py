@@ -147,7 +147,7 @@ class WholeRuns:
         evidence = replace(
             evidence,
             blob=blob,
-            shape=value.array.shape,
+            shape=value.shape,
             reference_nan=value.nan,
             reference_inf=given_out,
         )

@@ -65,7 +65,7 @@ class _OwnRun:
             except StepFailed:
                 outputs = {}
         self.blobs.update(outputs)
-        if shapes != {blob: value.array.shape for blob, value in outputs.items()} or not outputs:
+        if shapes != {blob: value.shape for blob, value in outputs.items()} or not outputs:
             self.ended = True
             self.blobs.clear()
 
@@ -141,7 +141,7 @@ class OwnRuns:
 
         The networks catch up once their values are needed.
         """
-        shapes = {blob: trajectory[blob].array.shape for blob in layer.outputs if blob in trajectory}
+        shapes = {blob: trajectory[blob].shape for blob in layer.outputs if blob in trajectory}
         self._passed.append((layer, shapes))
 
     def _of(self, case: CaseSpec) -> _OwnRun | None:
@@ -159,7 +159,7 @@ class OwnRuns:
         values = {blob: run.blobs[blob] for blob in (*layer.inputs, *layer.outputs) if blob in run.blobs}
         if len(values) < len({*layer.inputs, *layer.outputs}):
             return None
-        return values if all(value.floating and value.array.size for value in values.values()) else None
+        return values if all(value.floating and value.size for value in values.values()) else None
 
     def expected(self, case: CaseSpec, layer: Layer, feed: str | None, reference: Net) -> Made:
         """Return the outputs of `reference` for the candidate's inputs of `layer`, rounded to `feed`.

@@ -73,7 +73,7 @@ class QuantizedLayers:
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
         weights = self._sample.nets.weight_steps(case, there)
-        evidence = replace(evidence, blob=blob, shape=expected[blob].array.shape, weights=weights)
+        evidence = replace(evidence, blob=blob, shape=expected[blob].shape, weights=weights)
         if metrics.agrees and (weights is None or not (weights.outputs or weights.wasting)):
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._sample.job.probe:

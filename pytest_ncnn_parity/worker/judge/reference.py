@@ -75,7 +75,7 @@ def difference(
     `inf`: only by inf of the right sign in place of finite values, or by values near the end of fp32's
     range; the readers decide whether that matters.
     """
-    if output is None or expected is None or output.array.shape != expected.array.shape:
+    if output is None or expected is None or output.shape != expected.shape:
         return "wrong"
     if compare(output.array, expected.array, tolerance).agrees:
         return "none"

@@ -29,7 +29,7 @@ class LayerRounding:
     ) -> Conditioning:
         """Whether rounding explains the error of blob `name`, which `layer` computed from `inputs`."""
         output, reference = outputs[name], expected[name]
-        comparable = output.array.shape == reference.array.shape and output.floating
+        comparable = output.shape == reference.shape and output.floating
         if not is_default(case.tolerance) or not comparable:
             return NO_EXCUSE
         if not all(value.floating for value in inputs.values()):
@@ -65,7 +65,7 @@ class OutputRounding:
 
     def of(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Conditioning:
         """Whether rounding explains the error of output `name` against an fp32 run or a recording."""
-        comparable = output.array.shape == reference.shape and output.floating
+        comparable = output.shape == reference.shape and output.floating
         if not is_default(case.tolerance) or not comparable or self._natures.is_listed(name):
             return NO_EXCUSE
         if case.half not in self._moves:

@@ -110,7 +110,7 @@ class Underflows:
         rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
         for output, value in rounded.items():
             expected = self._reference.blobs[output].array
-            if value.array.shape != expected.shape:
+            if value.shape != expected.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
             if not metrics.agrees:

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.recalled import Trace
 
 
 class JobNets:
@@ -45,6 +46,10 @@ class JobNets:
     def in_trajectory(self, layer: Layer, run: Callable[[], Made]) -> Made:
         """Return the outputs of `layer` in the trajectory: see `KeptTrajectory.get`."""
         return self._pool.trajectory.get(layer, run)
+
+    def trace(self, inputs: Made) -> Trace:
+        """Return what earlier trials of this search know of the trajectory on `inputs`."""
+        return self._pool.trace(self._job, inputs)
 
     def lost_to(self, case: CaseSpec) -> str | None:
         """Return the 16-bit format in which the candidate loses what its reference keeps, or None.

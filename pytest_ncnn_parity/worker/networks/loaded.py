@@ -174,7 +174,7 @@ class LoadedNet:
         """
         if self.native.decides_itself(layer.type):
             return
-        reason = unfit(layer, [inputs[blob].array.shape for blob in layer.inputs])
+        reason = unfit(layer, [inputs[blob].shape for blob in layer.inputs])
         if reason:
             raise failed(step, "misfit", reason)
         int8 = next((blob for blob in layer.inputs if inputs[blob].int8), None)

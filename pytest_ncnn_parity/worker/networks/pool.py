@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +41,9 @@ from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
+from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
+from pytest_ncnn_parity.worker.values.recalled import Trace
 
 SEARCH_BYTES = 1 << 30  # of the values that are kept during a search
 
@@ -55,6 +57,7 @@ class Pool:
         eighth = limits.at_most_a_quarter(SEARCH_BYTES) // 8
         self._cache = StepCache(3 * eighth, eighth)
         self._checkpoints = Checkpoints(4 * eighth)
+        self._traces: dict[Hashable, Trace] = {}  # of a search: one for each sample
         self._unpatched: set[Key] = set()  # of the spec's own network, as used by jobs
         self._loaded: dict[Key, LoadedNet | StepFailed | Unavailable] = {}
         self._graphs: dict[Model, Graph] = {}
@@ -98,6 +101,7 @@ class Pool:
         else:
             self._cache.close()
             self._checkpoints.close()
+            self._traces.clear()
             if was_used:
                 gc.collect()  # the last job's values, which may be large, refer to each other
                 release_pools()
@@ -118,6 +122,12 @@ class Pool:
         self._counterparts = {
             pair: both for pair, both in self._counterparts.items() if all(map(is_named, pair))
         }
+
+    def trace(self, job: Job, inputs: Made) -> Trace:
+        """Return what earlier trials of the search that `job` belongs to know of its trajectory."""
+        digests = tuple((blob, value.digest) for blob, value in inputs.items())
+        of = job.models[0], job.nets[job.trajectory], digests
+        return self._traces.setdefault(of, Trace(self._cache.get))
 
     def graph(self, model: Model) -> Graph:
         """Return the graph of `model`, read from its text or else from its .param file."""

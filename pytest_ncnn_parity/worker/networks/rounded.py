@@ -74,7 +74,7 @@ def _mat(values: Sequence[float]) -> ncnn.Mat:
 def run(net: ncnn.Net, layer: Layer, values: Made) -> Made:
     """Run such a network on `values`. Raises StepFailed if it fails or an output is empty."""
     blobs = one_layer.run(net, layer, values, _step(layer))
-    empty = next((blob for blob, value in blobs.items() if not value.array.size), None)
+    empty = next((blob for blob, value in blobs.items() if not value.size), None)
     if empty is not None:
         raise failed(_step(layer), "refused", f"extract {empty}: empty")
     return blobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,9 +12,12 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class _Kept(NamedTuple):
-    """`trial`: the one that last used the `values`. `size` is in bytes, `worth` in seconds per byte."""
+    """`trial`: the one that last used the `values`; inf: all trials use them.
 
-    trial: int
+    `size` is in bytes, `worth` in seconds per byte.
+    """
+
+    trial: float
     size: int
     worth: float
     values: Made
@@ -36,24 +40,27 @@ class _Shelf:
         for key in [key for key in self._kept if isinstance(key, tuple) and key[0] is owner]:
             self._drop(key)
 
-    def get(self, known: Hashable, make: Callable[[], Made], trial: int) -> Made:
-        """Return what `make` returns, or what it returned for the key `known`, as part of `trial`."""
+    def get(self, known: Hashable, make: Callable[[], Made], trial: int, seconds: float | None) -> Made:
+        """Return what `make` returns, or what it returned for the key `known`, as part of `trial`.
+
+        `seconds`: see `StepCache.get`.
+        """
         if known in self._kept:
-            self._kept[known] = kept = self._kept[known]._replace(trial=trial)
+            kept = self._kept[known]
+            self._kept[known] = kept._replace(trial=max(kept.trial, trial))
             self._kept.move_to_end(known)
             return kept.values
         begun = self._clock()
         values = make()
-        seconds = self._clock() - begun
-        # twice the size, for the copy that is rounded to 16 bits
-        size = sum(2 * blob.array.nbytes for blob in values.values())
-        kept = _Kept(trial, size, seconds / max(size, 1), values)
-        if self._makes_room(kept):
+        took = self._clock() - begun if seconds is None else seconds
+        size = sum(blob.array.nbytes for blob in values.values())
+        kept = _Kept(trial if seconds is None else math.inf, size, took / max(size, 1), values)
+        if self._makes_room(kept, trial):
             self._kept[known] = kept
             self._size += size
         return values
 
-    def _makes_room(self, new: _Kept) -> bool:
+    def _makes_room(self, new: _Kept, trial: int) -> bool:
         """Drop what is worth less than `new` until there is room for it; return whether there is.
 
         Values that neither the current trial nor the one before has used go first, the oldest of them
@@ -62,8 +69,8 @@ class _Shelf:
         if new.size > self._limit:
             return False
         while self._size + new.size > self._limit:
-            unused = next(iter(self._kept))
-            if self._kept[unused].trial < new.trial - 1:
+            unused = next((key for key, kept in self._kept.items() if kept.trial < trial - 1), None)
+            if unused is not None:
                 self._drop(unused)
                 continue
             cheapest = min(self._kept, key=lambda key: self._kept[key].worth)
@@ -112,11 +119,18 @@ class StepCache:
         self._runs.forget(owner)
         self._steps.forget(owner)
 
-    def get(self, key: Callable[[], Hashable], make: Callable[[], Made], whole: bool = False) -> Made:
+    def get(
+        self,
+        key: Callable[[], Hashable],
+        make: Callable[[], Made],
+        whole: bool = False,
+        seconds: float | None = None,
+    ) -> Made:
         """Return what `make` returns, or what it returned for the same key before.
 
-        `whole`: the step runs a whole network.
+        `whole`: the step runs a whole network. `seconds`: how long making them again takes, for values
+        that all trials use; without it, as long as now.
         """
         if not self._open:
             return make()
-        return (self._runs if whole else self._steps).get(key(), make, self._trial)
+        return (self._runs if whole else self._steps).get(key(), make, self._trial, seconds)

@@ -21,7 +21,7 @@ _ONE_THREAD.num_threads = 1
 Made = dict[str, "Blob"]  # the values that a layer or a network has computed, by blob name
 
 
-class _Stats(NamedTuple):
+class Stats(NamedTuple):
     absmax: float = 0.0
     nan: int = 0
     inf: int = 0
@@ -29,7 +29,7 @@ class _Stats(NamedTuple):
     tiny: int = 0
 
 
-def _of_block(_: int, block: Array) -> _Stats:
+def _of_block(_: int, block: Array) -> Stats:
     (size,) = scratch("float32", block.size, 1)
     np.abs(block, out=size)
     absmax, nan, inf, minus_inf = float(size.max()), 0, 0, 0
@@ -43,7 +43,7 @@ def _of_block(_: int, block: Array) -> _Stats:
         (met,) = scratch("bool", block.size, 1)
         tiny = int(np.count_nonzero(np.less_equal(size, FP16_TINIEST / 2, out=met)))
         tiny -= int(np.count_nonzero(np.equal(size, 0.0, out=met)))
-    return _Stats(absmax, nan, inf, minus_inf, tiny)
+    return Stats(absmax, nan, inf, minus_inf, tiny)
 
 
 class Blob:
@@ -53,10 +53,10 @@ class Blob:
     """
 
     def __init__(self, mat: Any, array: Array | None = None) -> None:
-        self.mat = mat
-        self.array: Array = np.asarray(mat) if array is None else array
+        self._mat = mat
+        self._array: Array = np.asarray(mat) if array is None else array
         self._rounded: dict[str, Blob] = {}
-        self._stats: _Stats | None = None
+        self._stats: Stats | None = None
         self._digest: bytes | None = None
 
     @staticmethod
@@ -81,10 +81,30 @@ class Blob:
         return Blob(ncnn.Mat(), np.zeros((0, 6), np.float32))
 
     @property
+    def mat(self) -> Any:
+        return self._mat
+
+    @property
+    def array(self) -> Array:
+        return self._array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
     def digest(self) -> bytes:
         """A 16-byte digest, equal for values of equal shape, dtype and bits."""
         if self._digest is None:
-            digest = blake2b(f"{self.array.dtype}{self.array.shape}".encode(), digest_size=16)
+            digest = blake2b(f"{self.dtype}{self.shape}".encode(), digest_size=16)
             digest.update(np.ascontiguousarray(self.array).data)
             self._digest = digest.digest()
         return self._digest
@@ -101,53 +121,54 @@ class Blob:
 
     @property
     def floating(self) -> bool:
-        return self.array.dtype == np.float32
+        return self.dtype == np.float32
 
     @property
     def int8(self) -> bool:
-        return self.array.dtype == np.int8
+        return self.dtype == np.int8
 
     def dequantized(self, scale: float) -> Blob:
         """Return the fp32 values that `scale` quantizes to exactly these int8 values."""
         return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
-    def _measure(self) -> _Stats:
+    def measured(self) -> Stats:
+        """Return the statistics of this value, as the properties below give them one by one."""
         if self._stats is None:
-            self._stats = self._walk() if self.floating and self.array.size else _Stats()
+            self._stats = self._walk() if self.floating and self.size else Stats()
         return self._stats
 
-    def _walk(self) -> _Stats:
+    def _walk(self) -> Stats:
         """Measure block by block: a copy of the whole would set the peak of memory use."""
         blocks = list(each(_of_block, self.array))
         if len(blocks) == 1:
             return blocks[0]
         absmax, *counts = zip(*blocks, strict=True)
-        return _Stats(max(absmax), *map(sum, counts))
+        return Stats(max(absmax), *map(sum, counts))
 
     @property
     def absmax(self) -> float:
         """The largest finite absolute value; 0 if there is none, or the value is not fp32."""
-        return self._measure().absmax
+        return self.measured().absmax
 
     @property
     def nan(self) -> int:
         """The number of elements that are NaN."""
-        return self._measure().nan
+        return self.measured().nan
 
     @property
     def inf(self) -> int:
         """The number of elements that are inf. -inf, which attention masks use, does not count."""
-        return self._measure().inf
+        return self.measured().inf
 
     @property
     def infinite(self) -> int:
         """The number of elements that are inf or -inf."""
-        return self._measure().inf + self._measure().minus_inf
+        return self.measured().inf + self.measured().minus_inf
 
     @property
     def one_value(self) -> float | None:
         """The value that all elements have in common, or None."""
-        if not self.array.size:
+        if not self.size:
             return None
         first = self.array.flat[0]
         return float(first) if bool((self.array == first).all()) else None
@@ -155,7 +176,7 @@ class Blob:
     @property
     def tiny(self) -> int:
         """The number of nonzero elements that fp16 rounds to zero."""
-        return self._measure().tiny
+        return self.measured().tiny
 
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
@@ -165,7 +186,7 @@ class Blob:
 
         An upload differs: ncnn's cast flushes subnormals to 0 in the scalar code after its SIMD loop.
         """
-        if not self.array.size:
+        if not self.size:
             return self
         with np.errstate(over="ignore"):
             return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
@@ -179,7 +200,7 @@ class Blob:
 
         Values that are not fp32 are returned as they are.
         """
-        if half is None or not self.floating or not self.array.size:
+        if half is None or not self.floating or not self.size:
             return self
         if half not in self._rounded:
             there, back = (

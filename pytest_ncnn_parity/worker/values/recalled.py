@@ -1,0 +1,143 @@
+"""The trajectory in the trials of a search, which is the same in each of them.
+
+The first trial steps through it. The next ones know what that found out about each value, which is all
+that is asked of most of them: a trial judges few layers. Elements are fetched where something reads
+them. Those that an earlier trial read as well are kept, as far as there is room. For others, the trial
+steps through the trajectory once more, up to the layer that makes them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats
+from pytest_ncnn_parity.worker.values.stepping import Chain
+
+
+class Facts(NamedTuple):
+    """What is known of a value without its elements."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stats: Stats
+    digest: bytes
+
+    @staticmethod
+    def of(value: Blob) -> Facts:
+        return Facts(value.shape, value.dtype, value.measured(), value.digest)
+
+
+class Recalled(Blob):
+    """A value of which the facts are known, and whose elements are fetched when they are first read."""
+
+    def __init__(self, facts: Facts, fetch: Callable[[], Blob]) -> None:
+        self._facts = facts
+        self._fetch = fetch
+        self._stats = facts.stats
+        self._digest = facts.digest
+        self._rounded = {}
+
+    @cached_property
+    def _fetched(self) -> Blob:
+        return self._fetch()
+
+    @property
+    def mat(self) -> Any:
+        return self._fetched.mat
+
+    @property
+    def array(self) -> Array:
+        return self._fetched.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._facts.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._facts.dtype
+
+
+class Keep(Protocol):
+    def __call__(self, key: Callable[[], Hashable], make: Callable[[], Made], *, seconds: float) -> Made:
+        """Return what `make` returns, or what it returned before; making it again takes `seconds`."""
+        ...
+
+
+class Trace:
+    """What the trials of a search have found out about one trajectory; `keep` keeps its values.
+
+    `facts` holds, by layer number, those of its outputs, `failures` why it cannot be run instead.
+    `seconds` is how long it takes from the start of the trajectory to the end of the layer.
+    """
+
+    def __init__(self, keep: Keep) -> None:
+        self.keep = keep
+        self.facts: dict[int, dict[str, Facts]] = {}
+        self.failures: dict[int, StepFailed] = {}
+        self.seconds: dict[int, float] = {}
+
+
+class RecalledTrajectory:
+    """The trajectory as one trial steps through it.
+
+    `begin` returns a chain that has not taken a step, and whose values tell how they were made: see
+    `Blob.derived`.
+    """
+
+    def __init__(self, trace: Trace, begin: Callable[[], Chain]) -> None:
+        self._trace = trace
+        self._begin = begin
+        self._restart()
+
+    def _restart(self) -> None:
+        self._chain = self._begin()
+        self._steps: Iterator[tuple[Layer, Made]] = self._chain.steps()
+        self._passed = -1  # the number of the last layer that the chain has run
+        self._seconds = 0.0
+
+    def outputs(self, layer: Layer) -> Made:
+        """Return the outputs of `layer`. Raises StepFailed."""
+        trace = self._trace
+        if layer.number in trace.failures:
+            raise trace.failures[layer.number].with_traceback(None)
+        if layer.number not in trace.facts:
+            self._reach(layer)
+            lost = next((blob for blob in layer.outputs if blob in self._chain.lost), None)
+            if lost is not None:
+                trace.failures[layer.number] = self._chain.lost[lost]
+                raise self._chain.lost[lost]
+            trace.facts[layer.number] = {b: Facts.of(self._chain.blobs[b]) for b in layer.outputs}
+            trace.seconds[layer.number] = self._seconds
+        facts = trace.facts[layer.number]
+        return {blob: Recalled(of, partial(self._kept, layer, blob)) for blob, of in facts.items()}
+
+    def _kept(self, layer: Layer, blob: str) -> Blob:
+        """Return the value of `blob`, an output of `layer`, from those that are kept if it is there."""
+        trace = self._trace
+        return trace.keep(
+            lambda: (trace, blob),
+            lambda: {blob: self._computed(layer, blob)},
+            seconds=trace.seconds[layer.number],
+        )[blob]
+
+    def _computed(self, layer: Layer, blob: str) -> Blob:
+        if layer.number <= self._passed and blob not in self._chain.blobs:
+            self._restart()  # its last reader has run, and nobody could know of this one
+        self._reach(layer)
+        return self._chain.blobs[blob]
+
+    def _reach(self, layer: Layer) -> None:
+        """Have the chain run all layers up to `layer`, unless it has."""
+        while self._passed < layer.number:
+            before = time.perf_counter()
+            at, _ = next(self._steps)
+            self._passed = at.number
+            self._seconds += time.perf_counter() - before
