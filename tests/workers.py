@@ -39,4 +39,4 @@ def talk(*asked: Job) -> list[dict[str, Any]]:
 def job(plan: Plan, *names: str) -> Judge:
     cases = [case for c in plan.spec.comparisons for case in plan.cases(c)]
     chosen = [case for case in cases if not names or case.id in names]
-    return jobs.judge(plan, "noise", chosen, 1, first=True)
+    return jobs.judge(plan, "noise", chosen, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,11 @@ def parse(text: str) -> int | None:
     if match is None:
         return None
     number, unit, percent = match.groups()
+    size = float(number)
     if percent:
-        return int(float(number) / 100 * machine()) if 0 < float(number) <= 100 else None
-    return int(float(number) * (1 << _UNITS[(unit or "").lower()])) or None
+        return int(size / 100 * machine()) if 0 < size <= 100 else None
+    size *= 1 << _UNITS[(unit or "").lower()]
+    return int(size) or None if math.isfinite(size) else None
 
 
 def machine() -> int:

@@ -51,9 +51,14 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
     missed = failure.evidence.underflow
     if missed is None:
         return None
+    reader = f"{missed.reader} ({missed.reader_type})"
+    if missed.failure:
+        return Explanation(
+            f"{missed.count} values become 0 in fp16, and {reader} cannot be run on that",
+            (f"run in fp32 on inputs rounded to fp16, {reader} fails: {missed.failure}",),
+        )
     error = f"an error of scaled {missed.scaled:.3g}"
     effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
-    reader = f"{missed.reader} ({missed.reader_type})"
     return Explanation(
         f"{missed.count} values become 0 in fp16, and {reader} makes {effect} of that",
         (f"run in fp32 on inputs rounded to fp16, {reader} is wrong already",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from pytest_ncnn_parity.engine.endings import without_step
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
+from pytest_ncnn_parity.engine.reported import told
 from pytest_ncnn_parity.engine.spawn import COMMAND, FILL, Order
 from pytest_ncnn_parity.engine.stderr import with_stderr
 from pytest_ncnn_parity.engine.steps import Step
@@ -76,7 +77,7 @@ class Engine:
         """
         worker = self.start()
         try:
-            worker.send(self._left(job, job.done, self._ended_by(job)), self.timeout)
+            worker.send(self._left(job, dict.fromkeys(job.done), self._ended_by(job)), self.timeout)
         except Died as died:
             self._discard()
             raise EngineError(died.death.detail) from None
@@ -105,7 +106,7 @@ class Engine:
         rest of the job continues in a fresh worker.
         """
         start = job.done if isinstance(job, Judge) else ()
-        done = list(start)
+        done: dict[str, Result | None] = dict.fromkeys(start)
         dead = self._ended_by(job)
         deaths = 0
         while True:
@@ -118,7 +119,7 @@ class Engine:
                 for message in self._heard(worker):
                     if "case" in message:
                         result = _decoded(_results(), message["case"])
-                        done.append(result.id)
+                        done[result.id] = result
                         self._learn(worker)
                         yield with_stderr(result, worker.stderr)
                     elif "error" in message:
@@ -131,7 +132,7 @@ class Engine:
                 if worker.jobs > 1:
                     # an earlier job may have damaged the worker: a fresh one starts from the beginning,
                     # because its results must not depend on how far the damaged one got
-                    done = list(start)
+                    done = dict.fromkeys(start)
                     continue
                 step = died.death.step
                 if step is None or step in dead:
@@ -149,7 +150,11 @@ class Engine:
                 return
 
     def _give(
-        self, worker: WorkerProcess, job: Job, done: Sequence[str], dead: Mapping[Step, Death]
+        self,
+        worker: WorkerProcess,
+        job: Job,
+        done: Mapping[str, Result | None],
+        dead: Mapping[Step, Death],
     ) -> None:
         """Send what is left of `job`, unless the worker has already begun it."""
         if self._begun is not job:
@@ -160,10 +165,13 @@ class Engine:
         """The steps that are not tried because they ended a worker before."""
         return {**self._fatal, **{death.step: death for death in job.dead if death.step is not None}}
 
-    def _left(self, job: Job, done: Sequence[str], dead: Mapping[Step, Death]) -> Job:
+    def _left(self, job: Job, done: Mapping[str, Result | None], dead: Mapping[Step, Death]) -> Job:
         """`job` with what is `done`, the `dead` steps that are not tried, and the workers it needs."""
         left = dataclasses.replace(job, dead=tuple(dead.values()), workers=self._named(job))
-        return dataclasses.replace(left, done=tuple(done)) if isinstance(left, Judge) else left
+        if not isinstance(left, Judge):
+            return left
+        found = (result for result in done.values() if result is not None)
+        return dataclasses.replace(left, done=tuple(done), told=(*left.told, *told(found)))
 
     def _named(self, job: Job) -> tuple[Worker, ...]:
         """The declared workers that the networks of `job` name."""
@@ -220,7 +228,7 @@ class Engine:
         A device is read once the worker has reported its driver, because stderr may be ahead of the
         result in hand, or once the worker `has_ended`.
         """
-        for index, (name, flags) in worker.stderr.devices.items():
+        for index, (name, flags) in list(worker.stderr.devices.items()):  # which is still being read
             if index in self._gpus or has_ended:
                 self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
 

@@ -67,18 +67,13 @@ class _Nets:
         )
 
 
-def judge(
-    plan: Plan, sample: str, cases: Iterable[Case], threads: int, first: bool, probe: bool = True
-) -> Judge:
-    """Return the job that judges `cases`, in the plan's order.
-
-    `first`: this is the first of the spec's samples. `probe`: find out why a case fails.
-    """
+def judge(plan: Plan, sample: str, cases: Iterable[Case], threads: int, probe: bool = True) -> Judge:
+    """Return the job that judges `cases`, in the plan's order. `probe`: find out why a case fails."""
     nets = _Nets(plan)
     chosen = tuple(cases)
     specs = [nets.case(case) for case in chosen]
     job = _judging(plan, sample, nets, chosen, specs, threads)
-    return replace(job, probe=probe, tells_load_failures=first)
+    return replace(job, probe=probe)
 
 
 def trial(
@@ -198,7 +193,17 @@ def _other_model(plan: Plan, files: OtherFiles) -> Model:
     """Another model of the network, as its files are: the spec's masks do not apply to its layers."""
     param, weights = plan.spec.beside(files)
     own = _model(plan)
-    return replace(own, param=str(param), bin=str(weights), text=None, name=files.param)
+    return replace(own, param=str(param), bin=str(weights), text=None, name=_name(plan, files))
+
+
+def _name(plan: Plan, files: OtherFiles) -> str:
+    """What the model of `files` is called: its .param, and its weights if others have that as well."""
+    for one in plan.spec.comparisons:
+        for setup in (one.reference, one.candidate):
+            other = None if setup is None else setup.model
+            if other is not None and other != files and other.param == files.param:
+                return f"{files.param} ({files.bin})"
+    return files.param
 
 
 def _inputs(plan: Plan, sample: str) -> dict[str, Input]:

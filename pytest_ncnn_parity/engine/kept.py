@@ -7,7 +7,7 @@ of it has a result that may be kept, and then serves any subset of these cases.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
@@ -63,11 +63,6 @@ class KeptResults:
         self._plan = plan
         self._engine = engine
         self._known: dict[tuple[str, str], Mapping[str, Result]] = {}
-
-    def has_any(self, sample: str | None, cases: Iterable[Case]) -> bool:
-        """Whether the result of any of `cases` is kept, so that it needs no run."""
-        names = dict.fromkeys(case.comparison.name for case in cases)
-        return sample is not None and any(self._of(sample, name) for name in names)
 
     def run(
         self, sample: str, cases: Sequence[Case], waiting: Sequence[str], run: Run

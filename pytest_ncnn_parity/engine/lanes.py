@@ -16,6 +16,7 @@ from itertools import chain, islice
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
+from pytest_ncnn_parity.engine.reported import told
 from pytest_ncnn_parity.engine.room import Room
 
 # bytes of values above which a second worker saves more time than its start takes. On a GPU steps are
@@ -95,7 +96,7 @@ class Lanes:
             parts = None
         if parts is not None and not room.for_two:
             first, second = parts
-            yield from self._in_turn(job, replace(first, keeps_trajectory=room.for_trajectory), second)
+            yield from self._in_turn(replace(first, keeps_trajectory=room.for_trajectory), second)
             return
         known = set()
         if parts is not None and self._starts_beside():
@@ -108,20 +109,13 @@ class Lanes:
         # the whole job from the start, so that one worker's results do not depend on what two have found
         yield from (result for result in self._engine.run(job) if result.id not in known)
 
-    def _in_turn(self, job: Judge, first: Judge, second: Judge) -> Iterator[Result]:
-        """Yield the results of both parts of `job`, one part after the other.
-
-        A network that cannot be loaded fails only one case of the whole job, so the rest then stays
-        whole.
-        """
-        done = list(job.done)
-        loaded = True
+    def _in_turn(self, first: Judge, second: Judge) -> Iterator[Result]:
+        """Yield the results of both parts, one part after the other."""
+        results = []
         for result in self._engine.run(replace(first, last=False)):
-            death = result.evidence.death
-            loaded = loaded and (death is None or death.step is None or death.step.runs)
-            done.append(result.id)
+            results.append(result)
             yield result
-        yield from self._engine.run(second if loaded else replace(job, done=tuple(done)))
+        yield from self._engine.run(replace(second, told=(*second.told, *told(results))))
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:
         """Yield the results of both parts, up to the first result that cannot be trusted."""

@@ -206,6 +206,10 @@ class WorkerProcess:
             if self._pump.has_ended(MOMENT_SECONDS) and sys.platform != "win32":
                 _leaving[:] = [one for one in (*_leaving, self._process) if one.poll() is None]
                 break
+        else:
+            if self._process.poll() is None:
+                self.kill()
+                return
         self._clean()
 
     def _clean(self) -> None:

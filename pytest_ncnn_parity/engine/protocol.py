@@ -133,10 +133,9 @@ class Judge(Job):
     the first case that fails. `repeats`: how often a whole network runs for an output; the worst run
     counts. `remember`: the next job will be similar, so keep networks, and what a step computed from the
     same values. `keeps_trajectory`: the next job steps through the same trajectory, so keep its values.
-    `accumulated`: also follow each candidate's own run. `tells_load_failures`: a network that does not
-    load fails the first case that needs it; in all but one sample of a spec it is a skip. `done`: the
-    cases that need no result any more. `last`: if all is well, no other job follows, so networks that
-    these cases do not use are dropped.
+    `accumulated`: also follow each candidate's own run. `done`: the cases that need no result any more.
+    `told`: the native steps whose failure another case has reported: what needs them is skipped. `last`:
+    if all is well, no other job follows, so networks that these cases do not use are dropped.
     """
 
     kind = "judge"
@@ -150,8 +149,8 @@ class Judge(Job):
     remember: bool = False
     keeps_trajectory: bool = False
     accumulated: bool = False
-    tells_load_failures: bool = True
     done: tuple[str, ...] = ()
+    told: tuple[Step, ...] = ()
     last: bool = False
 
 
@@ -265,6 +264,7 @@ def decode_job(line: str) -> Job:
         raw["cases"] = tuple(map(_case, raw["cases"]))
         raw["defaults"] = {name: Tolerance(**one) for name, one in raw["defaults"].items()}
         raw["done"] = tuple(raw["done"])
+        raw["told"] = tuple(Step(**step) for step in raw["told"])
         raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
     elif kind is Isolate:
         raw["case"] = _case(raw["case"])

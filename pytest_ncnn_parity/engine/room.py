@@ -1,9 +1,11 @@
-"""Decides what there is room for when a sample is judged: a second worker, the trajectory. Pure."""
+"""Decides what there is room for when a sample is judged: a second worker, the trajectory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, NormalInput, RangeInput
@@ -13,7 +15,8 @@ from pytest_ncnn_parity.network.shape_flow import flow
 MIB = 1 << 20
 PROCESS = 150 * MIB  # what a worker holds besides a network's values: Python, ncnn, the driver
 AT_A_LAYER = 8  # multiple of a layer's fp32 values: these, both networks' copies, float64 to compare
-BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides their values
+LOADED = 2  # networks in a worker that judges one comparison; each holds the weights
+BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides their weights and values
 
 
 class Room(NamedTuple):
@@ -27,12 +30,12 @@ class Room(NamedTuple):
     for_trajectory: bool = False
 
 
-def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
+def room(graph: Graph, weights: Path, inputs: Mapping[str, Input], most: int | None) -> Room:
     """Return the size of the values of `graph` with `inputs`, and what there is room for.
 
-    All workers together may hold no more than `most` bytes, and no more than a script that keeps every
-    value of the three networks it compares. Nothing is known if a shape shows only once an input is
-    read.
+    `weights` is the file of its weights. All workers together may hold no more than `most` bytes, and
+    no more than a script that keeps every value of the three networks it compares. Nothing is known if
+    a shape shows only once an input is read.
     """
     shapes = {blob: shape for blob, one in inputs.items() if (shape := _shape(one)) is not None}
     if shapes.keys() != inputs.keys():
@@ -43,9 +46,18 @@ def room(graph: Graph, inputs: Mapping[str, Input], most: int | None) -> Room:
         (sum(sizes.get(b, 0) for b in (*layer.inputs, *layer.outputs)) for layer in graph.layers),
         default=0,
     )
-    one = PROCESS + AT_A_LAYER * at_once
-    allowed = BY_HAND + 3 * whole if most is None else min(BY_HAND + 3 * whole, most)
+    read = _size(weights)
+    one = PROCESS + LOADED * read + AT_A_LAYER * at_once
+    by_hand = BY_HAND + 3 * (read + whole)
+    allowed = by_hand if most is None else min(by_hand, most)
     return Room(whole, 2 * one <= allowed, one + whole <= allowed)
+
+
+def _size(weights: Path) -> int:
+    """Return the bytes of the weights file; 0 if it is gone, which the worker reports."""
+    with suppress(OSError):
+        return weights.stat().st_size
+    return 0
 
 
 def _shape(source: Input) -> tuple[int, ...] | None:

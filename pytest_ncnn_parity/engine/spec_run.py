@@ -13,10 +13,10 @@ from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine import jobs, trust
 from pytest_ncnn_parity.engine.answers import Answers
 from pytest_ncnn_parity.engine.client import Engine, EngineError
-from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
+from pytest_ncnn_parity.engine.reported import not_run, told
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import room
 from pytest_ncnn_parity.engine.settings import Settings
@@ -122,29 +122,27 @@ class SpecRun:
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
         """Run the cases with these ids. A job that cannot run fails the first and skips the others."""
         cases = self.selected.get(sample, ())
-        first = next(iter(self.selected), None)
-        # if part of the first sample was kept, its job does not load every network
-        says_why = first == sample or self._kept.has_any(first, self.selected.get(first or "", ()))
-        job = jobs.judge(self.plan, sample, cases, self.settings.threads, says_why)
         left = dict.fromkeys(waiting)
-        done = tuple(case.id for case in cases if case.id not in left)
         *_, last = self.selected
-        job = replace(job, accumulated=self.settings.accumulated, done=done, last=sample == last)
+        job = replace(
+            jobs.judge(self.plan, sample, cases, self.settings.threads),
+            accumulated=self.settings.accumulated,
+            done=tuple(case.id for case in cases if case.id not in left),
+            told=told(result for one in self._samples.values() for result in one.known.values()),
+            last=sample == last,
+        )
         try:
             for result in self._run_judge(job):
                 del left[result.id]
                 yield result
         except EngineError as error:
-            first_left, *others = left
-            yield Result(first_left, "failed", evidence=Evidence(error=self._placed(sample, error)))
-            for case_id in others:
-                reason = f"not run: the sample could not be run; {first_left} says why"
-                yield Result(case_id, "skipped", reason=reason)
+            yield from not_run(list(left), self._placed(sample, error))
 
     def _run_judge(self, job: Judge) -> Iterator[Result]:
         if self.settings.threads < 2:
             return self._engine.run(job)
-        return self._lanes.run(job, room(self.plan.graph, job.inputs, self.settings.memory))
+        plan = self.plan
+        return self._lanes.run(job, room(plan.graph, plan.spec.bin, job.inputs, self.settings.memory))
 
     def _placed(self, sample: str, error: EngineError) -> str:
         spec = self.plan.spec
@@ -158,7 +156,7 @@ class SpecRun:
     def judge(self, sample: str, cases: Sequence[Case], probe: bool = True) -> list[Result]:
         """Judge any cases of the plan and return their results. `probe`: find out why a case fails."""
         threads = self.settings.threads
-        results = self._judged(jobs.judge(self.plan, sample, cases, threads, first=False, probe=probe))
+        results = self._judged(jobs.judge(self.plan, sample, cases, threads, probe=probe))
         by_id = {case.id: case for case in cases}
         return [self._weighed(sample, by_id[result.id], result) for result in results]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -11,6 +12,10 @@ from pytest_ncnn_parity.base.frozen import Frozen
 STEP_MARK = b"\x1e"
 
 Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]
+# What a layer or a network is run on: "" for the values of the trajectory or the sample's inputs, "own"
+# for values that the network itself computed, "changed" for values that were changed to try something.
+Values = Literal["", "own", "changed"]
+_OF_VALUES: Mapping[Values, str] = {"": "", "own": ", its own inputs", "changed": ", changed inputs"}
 
 
 class Step(Frozen):
@@ -19,9 +24,9 @@ class Step(Frozen):
     `label` says which network runs it: the setup it is loaded in; for kind `files` the files; for
     `setup` the project's function; for `worker`, and for `vulkan` on a worker, the worker's name.
     `layer` is the layer's number; `name` is its name or, for kind `compare`, the blob's. `feed`: the
-    16-bit format to which the layer's inputs are rounded. `own`: these inputs are values that the
-    network itself computed. `patched`: the network is a patched copy, so that many networks share this
-    step's text.
+    16-bit format to which the layer's inputs are rounded. `on`: what the inputs are, because a death on
+    some values proves nothing for others. `patched`: the network is a patched copy, so that many
+    networks share this step's text.
     """
 
     kind: Kind
@@ -29,7 +34,7 @@ class Step(Frozen):
     layer: int | None = None
     name: str = ""
     feed: str | None = None
-    own: bool = False
+    on: Values = ""
     patched: bool = False
 
     def __str__(self) -> str:
@@ -46,13 +51,13 @@ class Step(Frozen):
         if self.kind == "compare":
             return f"compare {self.name}"
         if self.kind == "network":
-            return f"network on {self.label}"
+            return f"network on {self.label}{_OF_VALUES[self.on]}"
         return f"layer {self.layer} {self._what()}"
 
     def _what(self) -> str:
         """What a step of kind `layer` runs, and on which inputs."""
         inputs = f", {self.feed} inputs" if self.feed else ""
-        return f"{self.name} on {self.label}{inputs}{', its own inputs' if self.own else ''}"
+        return f"{self.name} on {self.label}{inputs}{_OF_VALUES[self.on]}"
 
     @property
     def in_words(self) -> str:

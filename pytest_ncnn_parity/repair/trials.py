@@ -73,4 +73,7 @@ class Trials:
         except EngineError as error:
             return str(error)
         failed = [result for result in results if result.outcome == "failed"]
-        return f"{failed[0].id.split('::')[1]} {symptom(failed[0])}" if failed else ""
+        if failed:
+            return f"{failed[0].id.split('::')[1]} {symptom(failed[0])}"
+        lacking = (r for r in results if r.evidence.no_worker or r.evidence.no_vulkan)
+        return next((f"{r.id.split('::')[1]} cannot be run: {r.reason}" for r in lacking), "")

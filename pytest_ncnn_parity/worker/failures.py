@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -42,3 +44,11 @@ class StepFailed(Exception):
 def failed(step: Step, kind: str, detail: str) -> StepFailed:
     """Return the failure of `step`, to be raised. `evidence.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))
+
+
+def of_network(failed: StepFailed, label: str) -> StepFailed:
+    """Return the failure to load the network `label`: one of its own if Vulkan did not start for it."""
+    if failed.step.kind != "vulkan":
+        return failed
+    step = replace(failed.step, name=label)
+    return StepFailed(step, replace(failed.death, step=step))

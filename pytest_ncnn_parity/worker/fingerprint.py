@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import ncnn
 
 from pytest_ncnn_parity.engine.protocol import Job
@@ -25,6 +27,6 @@ def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str
     for layer, outputs in stepped(graph.running(job.outputs), inputs, values, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
-            uneven = are_uneven(layer, values, outputs, trajectory.run_layer)
+            uneven = are_uneven(layer, values, outputs, partial(trajectory.run_layer, on="changed"))
             digests.update({blob: (value.digest.hex(), uneven) for blob, value in outputs.items()})
     return digests

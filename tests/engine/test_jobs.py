@@ -51,16 +51,16 @@ def outputs(job: Judge) -> list[str]:
 
 def test_masks_of_the_spec_stand_in_the_text_that_is_loaded(load: Load) -> None:
     plan = load("masks: {conv_1: 18, prob_1: 1}")
-    job = jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1, first=True)
+    job = jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1)
     assert job.models[0].text == plan.masked.text
-    assert jobs.judge(load(), "noise", [], threads=1, first=True).models[0].text is None
+    assert jobs.judge(load(), "noise", [], threads=1).models[0].text is None
 
 
 def test_a_job_loads_each_setup_once_and_follows_the_cpu_in_fp32(load: Load) -> None:
     plan = load()
     pairs = [BUILT_IN[n][0] for n in ("shipped", "cpu-vs-vulkan", "fp16-vs-fp32-vulkan")]
     cases = [case for comparison in pairs for case in plan.cases(comparison)]
-    job = jobs.judge(plan, "noise", cases, threads=3, first=True)
+    job = jobs.judge(plan, "noise", cases, threads=3)
     assert sorted(setups(job)) == [("cpu", "fp32"), ("vulkan", "fp16"), ("vulkan", "fp32")]
     assert setups(job)[job.trajectory] == ("cpu", "fp32")
     assert [case.id for case in job.cases] == [case.id for case in cases]
@@ -72,19 +72,14 @@ def test_a_job_loads_each_setup_once_and_follows_the_cpu_in_fp32(load: Load) -> 
 
 def test_the_range_has_no_candidate(load: Load) -> None:
     plan = load()
-    job = jobs.judge(plan, "noise", plan.cases(RANGE), threads=1, first=True)
+    job = jobs.judge(plan, "noise", plan.cases(RANGE), threads=1)
     assert setups(job) == [("cpu", "fp32")]
     assert {(case.candidate, case.half) for case in job.cases} == {(None, "fp16")}
 
 
-def test_only_the_first_sample_reports_a_load_that_failed(load: Load) -> None:
-    for first in (True, False):
-        assert jobs.judge(load(), "flat", [], threads=1, first=first).tells_load_failures is first
-
-
 def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
     def fed(plan: Plan, sample: str) -> Input:
-        return jobs.judge(plan, sample, [], threads=1, first=True).inputs["in0"]
+        return jobs.judge(plan, sample, [], threads=1).inputs["in0"]
 
     noise = fed(load(), "noise")
     assert isinstance(noise, NormalInput)
@@ -157,7 +152,7 @@ def test_networks_are_timed_in_the_order_asked_for(load: Load) -> None:
 def test_a_job_survives_the_pipe(load: Load) -> None:
     plan = load("masks: {conv_1: 18}")
     for job in (
-        jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1, first=False),
+        jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1),
         jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1),
         jobs.profile(plan, "flat", SHIPPED, threads=2),
         jobs.verify(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
@@ -174,5 +169,5 @@ def test_whatever_is_fed_crosses_the_pipe(load: Load) -> None:
         "file": Recording("a.npz", "key"),
         "image": ImageInput("a.png", "bgr", (640, 480), (1.0, 2.0, 3.0)),
     }
-    job = replace(jobs.judge(load(), "noise", [], threads=1, first=True), inputs=fed)
+    job = replace(jobs.judge(load(), "noise", [], threads=1), inputs=fed)
     assert decode_job(job.encode()) == job

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.engine.room import BY_HAND, MIB, Room, room
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.plan.cases import Plan
 
+WEIGHTS = Path("not there.bin")
 ALL = "compare: [cpu-vs-vulkan, fp16-vs-fp32, shipped, fp16-range]"
 
 
@@ -28,7 +29,7 @@ def load(tmp_path: Path) -> Callable[..., Plan]:
 
 def job(plan: Plan) -> Judge:
     cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
-    return jobs.judge(plan, "noise", cases, threads=2, first=True)
+    return jobs.judge(plan, "noise", cases, threads=2)
 
 
 def test_what_runs_in_16_bits_on_vulkan_is_one_half(load: Callable[..., Plan]) -> None:
@@ -88,16 +89,32 @@ def test_workers_hold_no_more_than_a_script_that_keeps_all_values(
     layers: int, side: int, two: bool, trajectory: bool
 ) -> None:
     graph = param.parse(chain(layers, side), "net.param")
-    found = room(graph, {"x0": ConstantInput(1.0, (1, side, side))}, None)
+    found = room(graph, WEIGHTS, {"x0": ConstantInput(1.0, (1, side, side))}, None)
     assert found == Room((layers + 1) * 4 * side * side, two, trajectory)
+
+
+def test_each_worker_holds_weights(tmp_path: Path) -> None:
+    """Of many weights and few values, two workers hold more than the script does."""
+    graph = param.parse(chain(4, 256), "net.param")
+    inputs: dict[str, Input] = {"x0": ConstantInput(1.0, (1, 256, 256))}
+    found = {}
+    for size in (100, 300):
+        weights = tmp_path / f"{size}.bin"
+        with weights.open("wb") as file:
+            file.truncate(size * MIB)
+        found[size] = room(graph, weights, inputs, None).for_two
+    assert found == {100: True, 300: False}
+    assert room(graph, tmp_path / "100.bin", inputs, 800 * MIB)[1:] == (True, True)
+    assert room(graph, tmp_path / "100.bin", inputs, 600 * MIB)[1:] == (False, True)
+    assert room(graph, tmp_path / "300.bin", inputs, 700 * MIB)[1:] == (False, False)
 
 
 def test_workers_hold_no_more_than_one_may() -> None:
     graph = param.parse(chain(40, 256), "net.param")
     inputs: dict[str, Input] = {"x0": NormalInput((1, 256, 256), 0, 0.0, 1.0)}
-    assert room(graph, inputs, BY_HAND)[1:] == (True, True)
-    assert room(graph, inputs, 300 * MIB)[1:] == (False, True)
-    assert room(graph, inputs, 160 * MIB)[1:] == (False, False)
+    assert room(graph, WEIGHTS, inputs, BY_HAND)[1:] == (True, True)
+    assert room(graph, WEIGHTS, inputs, 300 * MIB)[1:] == (False, True)
+    assert room(graph, WEIGHTS, inputs, 160 * MIB)[1:] == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -111,4 +128,6 @@ def test_workers_hold_no_more_than_one_may() -> None:
 )
 def test_a_shape_that_is_not_known_before_it_is_read_leaves_no_room(source: Input, fits: bool) -> None:
     graph = param.parse(chain(40, 256), "net.param")
-    assert room(graph, {"x0": source}, None) == Room(41 * 4 * 256 * 256 if fits else 0, fits, fits)
+    assert room(graph, WEIGHTS, {"x0": source}, None) == Room(
+        41 * 4 * 256 * 256 if fits else 0, fits, fits
+    )

@@ -63,7 +63,7 @@ def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
     cases = list(asked.cases(asked.spec.comparisons[0]))
     engine = Engine(60.0)
     for _ in range(2):
-        results = list(engine.run(jobs.judge(asked, "s0", cases, 1, first=True)))
+        results = list(engine.run(jobs.judge(asked, "s0", cases, 1)))
         assert [r.id for r in results if r.outcome == "failed"] == ["cpu-vs-vulkan::c1"]
         engine.close()
     assert faulty_driver.times_it_happened(tmp_path) == 1

@@ -50,7 +50,7 @@ def causes_and_texts(plan: Plan) -> dict[str, tuple[str, str]]:
     """Cause and what is said, of the failed cases of the first comparison."""
     engine = Engine(60.0)
     cases: dict[str, Case] = {case.id: case for case in plan.cases(plan.spec.comparisons[0])}
-    job = jobs.judge(plan, next(iter(plan.spec.inputs)), cases.values(), 1, first=True)
+    job = jobs.judge(plan, next(iter(plan.spec.inputs)), cases.values(), 1)
     try:
         results = list(engine.run(job))
     finally:

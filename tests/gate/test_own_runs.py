@@ -24,7 +24,7 @@ COMPARE = "[cpu-vs-vulkan, fp16-vs-fp32]"
 def judging(folder: Path) -> Judge:
     plan = verdicts.plan(folder, COMPARE)
     cases = [case for one in plan.spec.comparisons for case in plan.cases(one, "s0")]
-    return jobs.judge(plan, "s0", cases, threads=2, first=True)
+    return jobs.judge(plan, "s0", cases, threads=2)
 
 
 def judged(job: Judge) -> tuple[dict[str, Result], list[Step]]:
@@ -57,9 +57,9 @@ def test_a_healthy_network_is_run_once_on_each_side(tmp_path: Path) -> None:
     layers = {"l1", "l2", "l3", "l4"}
     assert in_own_run(results, "cpu-vs-vulkan") == layers
     assert in_own_run(results, "fp16-vs-fp32-vulkan") == layers
-    on_vulkan = [(s.kind, s.label, s.name, s.own) for s in steps if s.label.startswith("vulkan")]
+    on_vulkan = [(s.kind, s.label, s.name, s.on) for s in steps if s.label.startswith("vulkan")]
     assert sorted(taken for taken in on_vulkan if taken[0] != "load") == [
-        ("layer", f"vulkan {precision}", name, True)
+        ("layer", f"vulkan {precision}", name, "own")
         for precision in ("fp16", "fp32")
         for name in sorted(layers)
     ]
@@ -114,7 +114,7 @@ def test_a_death_in_the_own_run_is_that_of_the_layer(
     death = failed.evidence.death
     assert death is not None
     assert death.step is not None
-    assert (death.kind, death.step.own, death.step.name) == ("crash", True, failed.id.split("::")[1])
+    assert (death.kind, death.step.on, death.step.name) == ("crash", "own", failed.id.split("::")[1])
 
 
 @pytest.mark.once
@@ -126,4 +126,4 @@ def test_where_a_layer_is_not_judged_each_runs_alone(tmp_path: Path) -> None:
     results, steps = judged(replace(job, cases=cases))
     assert in_own_run(results, "cpu-vs-vulkan") == set()
     assert in_own_run(results, "fp16-vs-fp32-vulkan") == {"l1", "l2", "l3", "l4"}
-    assert [step.name for step in steps if step.own and step.label == "vulkan fp32"] == []
+    assert [step.name for step in steps if step.on == "own" and step.label == "vulkan fp32"] == []

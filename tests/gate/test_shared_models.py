@@ -84,7 +84,7 @@ def _against_wrong_files(
 ) -> dict[str, Result]:
     """All layer cases, the candidate loaded from wrong.param and wrong.bin."""
     layers = [case for case in planned.cases(comparison) if case.layer is not None]
-    job = jobs.judge(planned, "face", layers, 2, first=True, probe=False)
+    job = jobs.judge(planned, "face", layers, 2, probe=False)
     wrong = Model(str(pytester.path / "wrong.param"), str(pytester.path / "wrong.bin"))
     nets = list(job.nets)
     candidate = job.cases[0].candidate

@@ -51,7 +51,7 @@ def lanes(engines: list[Engine]) -> Lanes:
 
 def judging(plan: Plan, sample: str) -> Judge:
     cases = [case for one in plan.spec.comparisons for case in plan.cases(one, sample)]
-    return jobs.judge(plan, sample, cases, threads=2, first=True)
+    return jobs.judge(plan, sample, cases, threads=2)
 
 
 def shown(results: list[Result]) -> dict[str, str]:
@@ -103,7 +103,7 @@ def test_parts_in_turn_share_the_trajectory_of_each_sample_if_there_is_room(
     for job, fits in ((first, False), (first, True), (second, True), (second, False)):
         room = Room(1 << 30, for_two=False, for_trajectory=fits)
         assert shown(list(lanes.run(job, room))) == alone(job)
-        alike = (step for step in steps if step.label == "cpu fp32" and not step.feed and not step.own)
+        alike = (step for step in steps if step.label == "cpu fp32" and not step.feed and not step.on)
         times.append(Counter(step.layer for step in alike if step.kind == "layer"))
         steps.clear()
     twice, *once, again = times

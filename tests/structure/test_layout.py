@@ -32,7 +32,8 @@ base
 """
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 CROSSING = {
-    f"engine.{name}" for name in ("protocol", "inputs", "evidence", "steps", "endings", "workers")
+    f"engine.{name}"
+    for name in ("protocol", "reported", "inputs", "evidence", "steps", "endings", "workers")
 }
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {

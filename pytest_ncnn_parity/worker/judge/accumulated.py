@@ -95,7 +95,7 @@ class Accumulated:
         def run(layer: Layer, blobs: Made) -> Made:
             refuse_misread(net, layer, self._sample.graph)
             self._refuse(net, layer)
-            return net.run_layer(layer, blobs, own=True)
+            return net.run_layer(layer, blobs, on="own")
 
         own = [layer for layer in self._sample.graph.layers if layer.number in layers]
         return Chain(own, self._sample.inputs, run, reads=self._sample.nets.reads)

@@ -96,4 +96,4 @@ class Int8Outputs:
                 blob: Blob.of(moved(value.array, draw)) if value.floating else value
                 for blob, value in self._sample.inputs.items()
             }
-            yield usual.run(inputs, outputs)
+            yield usual.run(inputs, outputs, "changed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec
@@ -48,7 +49,7 @@ class LayerRuns:
         if feed is None or net.setup != CPU_FP32:
             return outputs
         fed = {blob: blobs[blob].rounded(feed) for blob in layer.inputs}
-        return true_quotients(layer, fed, outputs, net.run_layer)
+        return true_quotients(layer, fed, outputs, partial(net.run_layer, on="changed"))
 
     def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Drop the outputs that no case in `waiting` needs: they set the peak of memory use."""

@@ -92,7 +92,7 @@ class LayerJudge:
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
         """Judge a layer in two setups, or what the values of an Input layer lose in 16 bits."""
         assert case.candidate is not None
-        candidate = self._sample.nets.of(case, case.candidate)
+        candidate = self._sample.nets.of(case.candidate)
         case = replace(case, half=self._sample.nets.lost_to(case))
         reference = stand_in(self._sample, case, candidate) or self._reference(case)
         if layer.type == "Input":
@@ -129,7 +129,7 @@ class LayerJudge:
         return Result(case.id, "passed", metrics, evidence=evidence)
 
     def _reference(self, case: CaseSpec) -> Net:
-        return self._sample.nets.of(case, case.reference)
+        return self._sample.nets.of(case.reference)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
         """Return the result if the reference refuses `layer`, with trials of plain runs, or None."""
@@ -146,10 +146,10 @@ class LayerJudge:
         return Result(case.id, "failed", evidence=evidence)
 
     def _refuse_lost(self, layer: Layer) -> None:
-        """Raise StepFailed if `layer` failed in the trajectory, Skip if a layer before it did."""
+        """Raise the failure of the trajectory at `layer` or before it, Skip if a case reports that."""
         lost = self._chain.lost
         for blob in layer.inputs:
-            if blob in lost:
+            if blob in lost and self._sample.nets.is_told(lost[blob].step):
                 raise Skip(f"the reference has no input for it: {lost[blob].step} failed")
         for blob in layer.outputs:
             if blob in lost:
@@ -290,7 +290,7 @@ class LayerJudge:
             return self._run(reference, layer, feed)
         values = {blob: self._blobs[blob].rounded(feed) for blob in read}
         for one in at.replaced:
-            values.update(reference.run_layer(one, values))
+            values.update(reference.run_layer(one, values, on="changed"))
         return {blob: values[blob] for blob in layer.outputs}
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:

@@ -12,6 +12,7 @@ from functools import partial
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.engine.reported import told
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
@@ -95,7 +96,7 @@ class Lockstep:
         try:
             if self._layers:
                 self._sample.nets[self._sample.job.trajectory]
-        except StepFailed:
+        except (StepFailed, Unavailable):
             for case in self._waiting:
                 yield self._guarded(case, self._nothing_loaded)
             return
@@ -107,16 +108,22 @@ class Lockstep:
             yield result
         yield from self._outputs(red)
 
-    def _nothing_loaded(self, case: CaseSpec) -> Result:
-        self._sample.nets.of(case, self._sample.job.trajectory)
+    def _nothing_loaded(self, _: CaseSpec) -> Result:
+        self._sample.nets.of(self._sample.job.trajectory)
         raise AssertionError("a network that did not load is loaded")
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         """Return the result of `judge`; an exception that ends the case becomes its result."""
         return self._own.added(case, self._judged(case, judge))
 
+    def _judged(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
+        result = self._tried(case, judge)
+        for step in told([result]):
+            self._sample.nets.tell(step)
+        return result
+
     @staticmethod
-    def _judged(case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
+    def _tried(case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         try:
             return judge(case)
         except Skip as skip:

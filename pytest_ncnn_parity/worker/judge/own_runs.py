@@ -169,7 +169,7 @@ class OwnRuns:
         assert case.candidate is not None
         run = self._runs[case.candidate]
         if feed not in run.expected:
-            run.expected[feed] = reference.run_layer(layer, run.blobs, feed, own=True)
+            run.expected[feed] = reference.run_layer(layer, run.blobs, feed, on="own")
         return run.expected[feed]
 
     def _is_right(self, case: CaseSpec, layer: Layer) -> bool:
@@ -199,8 +199,8 @@ class OwnRuns:
             return  # there, steps of the same name belong to other runs
         for death in self._sample.job.dead:
             step = death.step
-            own = step is not None and step.own and (step.label, step.layer) == (net.label, layer.number)
-            if step is not None and own and death.kind != "memory":
+            here = step is not None and (step.label, step.layer) == (net.label, layer.number)
+            if step is not None and here and step.on == "own" and death.kind != "memory":
                 raise StepFailed(step, death)
 
     def whole(self) -> Iterator[tuple[NetSpec, Made]]:

@@ -33,5 +33,5 @@ class Sample(Frozen):
         return unsuppressed(detector, {**self.inputs, **made})
 
     def run_reference(self, layer: Layer, values: Made) -> Made:
-        """What `layer` alone computes from `values` in the trajectory."""
-        return self.trajectory.run_layer(layer, values)
+        """What `layer` alone computes in the trajectory's network from `values` that were changed."""
+        return self.trajectory.run_layer(layer, values, on="changed")

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
-from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import Reference
@@ -106,23 +106,25 @@ class Underflows:
         return self._effects[key]
 
     def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
+        found = Underflow(
+            blob=blob,
+            origin=self._origin(blob).name,
+            count=self._tiny[blob],
+            reader=layer.name,
+            reader_type=layer.type,
+        )
         values = {b: self._reference.blobs[b] for b in layer.inputs}
-        rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
+        try:
+            rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
+        except StepFailed as failed:
+            return replace(found, failure=failed.death.detail)
         for output, value in rounded.items():
             expected = self._reference.blobs[output].array
             if value.shape != expected.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
             if not metrics.agrees:
-                return Underflow(
-                    blob=blob,
-                    origin=self._origin(blob).name,
-                    count=self._tiny[blob],
-                    reader=layer.name,
-                    reader_type=layer.type,
-                    scaled=metrics.scaled,
-                    nonfinite=metrics.nan + metrics.inf,
-                )
+                return replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
         return None
 
 

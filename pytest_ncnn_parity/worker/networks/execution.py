@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
+from pytest_ncnn_parity.engine.steps import Values
 from pytest_ncnn_parity.network import masks
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -66,10 +67,10 @@ class Net(Protocol):
     def execution(self, layer: Layer) -> Execution: ...
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
     ) -> Made: ...
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made: ...
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made: ...
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float: ...
 

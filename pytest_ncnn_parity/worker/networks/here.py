@@ -124,8 +124,7 @@ class NetHere:
         self._bottoms = {frozenset(one.tops): frozenset(one.bottoms) for one in on_cpu}
 
     def drop(self) -> None:
-        self._spare = None
-        self.net.clear()
+        self._spare = None  # no extractor may outlive what the network has loaded
 
     def decides_itself(self, operator: str) -> bool:
         return isinstance(self.net, CustomNet) and operator in self.net.registered

@@ -1,4 +1,4 @@
-"""The networks of a worker as one job sees them: by number, each load failure reported by one case."""
+"""The networks of a worker as one job sees them: by number, each failure reported by one case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import ncnn
 
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import WeightSteps
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Isolate, Job, Judge, NetSpec
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
@@ -22,21 +23,14 @@ from pytest_ncnn_parity.worker.values.recalled import Trace
 
 
 class JobNets:
-    """The pool as one job sees it: networks by number, each load failure reported by one case."""
+    """The pool as one job sees it: networks by number, each failure to load one reported by one case."""
 
     def __init__(self, pool: Pool, job: Job) -> None:
         self._pool = pool
         self._job = job
         self._found: dict[int, Net] = {}
         self._lost_to: dict[tuple[int, int], str | None] = {}
-        cases = _cases(job)
-        self._teller: dict[int, str] = {job.trajectory: cases[0].id} if cases else {}
-        self._tells = not isinstance(job, Judge) or job.tells_load_failures
-        self._first = cases[0].id if cases else ""
-        for case in cases:
-            for number in (case.reference, case.candidate):
-                if number is not None:
-                    self._teller.setdefault(number, case.id)
+        self._told = set(job.told) if isinstance(job, Judge) else set()
 
     def __getitem__(self, number: int) -> Net:
         if number not in self._found:
@@ -70,7 +64,7 @@ class JobNets:
         if specs[0].setup.half != specs[1].setup.half or any(spec.other for spec in specs):
             return False
         layers = self._pool.graph(self._job.models[0]).layers
-        reference, candidate = (self[number] for number in pair)
+        reference, candidate = (self.of(number) for number in pair)
         return all(_held(reference, layer) == _held(candidate, layer) for layer in layers)
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
@@ -155,36 +149,28 @@ class JobNets:
         """Return whether there is a Vulkan device and the first one is a discrete GPU."""
         return self._pool.starts_a_discrete_gpu()
 
-    def of(self, case: CaseSpec, number: int) -> Net:
-        """Like `self[number]`, but a load failure is raised for one case only; for others, Skip."""
+    def tell(self, step: Step) -> None:
+        """Note that a case reports the failure of `step`."""
+        self._told.add(step)
+
+    def is_told(self, step: Step) -> bool:
+        """Return whether a case has reported the failure of `step`; if none has, the next one must."""
+        return step in self._told
+
+    def of(self, number: int) -> Net:
+        """Like `self[number]`, but if a case has reported that it cannot be loaded, raise Skip."""
         try:
             return self[number]
         except StepFailed as failed:
-            # an error in the files is an error of all networks, and one case reports it
-            of_all = failed.step.of_files and not self._job.nets[number].other
-            teller = self._first if of_all else self._teller[number]
-            # an error of a declared worker is reported once, not for each of its networks
-            if failed.step.kind == "worker":
-                worker = self._job.nets[number].worker
-                tellers = (self._teller[n] for n in self._teller if self._job.nets[n].worker == worker)
-                teller = next(tellers)
-            if self._tells and teller == case.id:
+            if not self.is_told(failed.step):
                 raise
             if failed.step.kind == "worker":
                 raise Skip(f"not run: {failed.death.detail}") from None
-            raise Skip(
-                f"not run: ncnn could not {failed.step}; the first case of the first sample fails "
-                "and says why"
-            ) from None
+            why = "the first case that needed it fails and says why"
+            raise Skip(f"not run: ncnn could not {failed.step}; {why}") from None
 
 
 def _held(net: Net, layer: Layer) -> tuple[str | None, str]:
     """Return the formats in which `layer` is fed and stores its values."""
     execution = net.execution(layer)
     return execution.feed, execution.storage
-
-
-def _cases(job: Job) -> tuple[CaseSpec, ...]:
-    if isinstance(job, Isolate):
-        return () if job.case is None else (job.case,)
-    return job.cases if isinstance(job, Judge) else ()

@@ -9,7 +9,7 @@ import ncnn
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Step, Values
 from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
@@ -123,16 +123,15 @@ class LoadedNet:
         layer: Layer,
         inputs: Mapping[str, Blob],
         feed: str | None = None,
-        own: bool = False,
+        on: Values = "",
         among: Net | None = None,
     ) -> Made:
         """Run `layer` alone on `inputs` rounded to `feed`, and return its outputs.
 
-        `own`: this network has computed the inputs itself. `among`: the network for which the layer is
-        run, if it is not this one. Raises StepFailed.
+        `on`: what the inputs are. `among`: the network for which the layer is run, if it is not this
+        one. Raises StepFailed.
         """
-        # a run on `own` inputs is a separate step: if it dies, that proves nothing for other inputs
-        step = Step("layer", self.label, layer.number, layer.name, feed, own)
+        step = Step("layer", self.label, layer.number, layer.name, feed, on)
         self._refuse_misfit(step, layer, inputs)
         values = {blob: inputs[blob] for blob in dict.fromkeys(layer.inputs)}
         if self._int8 is not None and any(value.int8 for value in values.values()):
@@ -182,9 +181,9 @@ class LoadedNet:
             reason = f"gets {quoted(int8)}, which is int8, and reads {misreads_int8(layer)}"
             raise failed(step, "int8", reason)
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
         """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
-        return self._run(Step("network", self.label), inputs, outputs)
+        return self._run(Step("network", self.label, on=on), inputs, outputs)
 
     def _run(self, step: Step, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         wanted = tuple(outputs)
@@ -204,7 +203,7 @@ class LoadedNet:
 
         def outputs(layer: Layer) -> Made:
             assert run is not None
-            step = Step("layer", self.label, layer.number, layer.name, own=True)
+            step = Step("layer", self.label, layer.number, layer.name, on="own")
             return self._named(layer.outputs, run.values(step, self._wanted(layer.outputs)))
 
         return None if run is None else outputs

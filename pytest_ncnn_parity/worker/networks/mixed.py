@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.engine.steps import Values
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.execution import Execution
@@ -63,11 +64,11 @@ class MixedNet:
         return self._of(layer).execution(layer)
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
     ) -> Made:
-        return self._of(layer).run_layer(layer, inputs, feed, own, among=self)
+        return self._of(layer).run_layer(layer, inputs, feed, on, among=self)
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
         """Step through the network, and return `outputs`. Raises StepFailed.
 
         It goes on where an earlier run under the same masks was kept.
@@ -84,7 +85,7 @@ class MixedNet:
             if layer.type == "Input":
                 blobs.update(fed(layer, inputs))
                 continue
-            blobs.update(self.run_layer(layer, blobs))
+            blobs.update(self.run_layer(layer, blobs, on=on))
         return {blob: blobs[blob] for blob in wanted}
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Step, Values
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import failed
@@ -51,7 +51,7 @@ class OtherNet:
         return replace(self._net.execution(stands_in), model=self.spec.model)
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, own: bool = False
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
     ) -> Made:
         """Run the counterpart of `layer` on `inputs`, and return the outputs by the spec's names.
 
@@ -62,7 +62,7 @@ class OtherNet:
         if at is None:
             sources = self._counterparts.sources
             return {b: inputs[sources[b]] for b in layer.outputs if sources[b] in inputs}
-        step = Step("layer", self.label, layer.number, layer.name, feed, own)
+        step = Step("layer", self.label, layer.number, layer.name, feed, on)
         lost = next((here for here in at.feeds.values() if here not in inputs), None)
         # only this network's run fails; in the trajectory, everything downstream would be lost too
         if lost is not None:
@@ -80,11 +80,11 @@ class OtherNet:
         """Return the scale of the blob `there` if it is int8, or None if it holds floats."""
         return self._int8.taken_by(there) if there in self._int8.blobs else None
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
         """Run the whole network as users do, with the spec's names. Raises StepFailed."""
         named = {here: self._blob(here) for here in outputs}
         blobs = self._net.run(
-            {self._blob(here): value for here, value in inputs.items()}, named.values()
+            {self._blob(here): value for here, value in inputs.items()}, named.values(), on
         )
         return {here: blobs[there] for here, there in named.items()}
 

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.network.int8 import int8_blobs, weight_count
 from pytest_ncnn_parity.network.units import ACTIVATIONS
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker import limits
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, of_network
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import int8_weights, vulkan
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
@@ -79,7 +79,7 @@ class Pool:
         remember = isinstance(job, Judge) and job.remember
         was_used = bool(self._loaded)
         if remember and self._cache.is_open:
-            self._drop_other_files(job)
+            self._drop_what_trials_left(job)
         else:
             last = isinstance(job, Judge) and job.last
             nets = used(job) if last else job.nets
@@ -103,17 +103,23 @@ class Pool:
             self._checkpoints.close()
             self._traces.clear()
             if was_used:
-                gc.collect()  # the last job's values, which may be large, refer to each other
                 release_pools()
+        if was_used:
+            gc.collect()  # the last job's values, which may be large, refer to each other
 
-    def _drop_other_files(self, job: Job) -> None:
-        """Drop the networks of files that `job` does not use: those of another trial."""
+    def _drop_what_trials_left(self, job: Job) -> None:
+        """Drop networks of files that `job` does not use, and if room is short all that it does not use.
+
+        A search loads a network for each mask that it tries.
+        """
         named = {(model.param, model.bin) for model in job.models}
 
         def is_named(model: Model) -> bool:
             return (model.param, model.bin) in named
 
-        for key in [key for key in self._loaded if not is_named(key[0])]:
+        needed = {load.key for spec in job.nets for load in loads(job, spec, self.graph)}
+        much = not limits.has_held_less_than_half()
+        for key in [k for k in self._loaded if not is_named(k[0]) or (much and k not in needed)]:
             net = self._loaded.pop(key)
             self._cache.forget(net)
             self._drop(net)
@@ -238,8 +244,12 @@ class Pool:
         if load.key not in self._loaded:
             try:
                 self._loaded[load.key] = self._fresh(job, load)
-            except (StepFailed, Unavailable) as problem:
-                self._loaded[load.key] = problem
+            except StepFailed as failed:
+                if failed.death.kind == "memory":
+                    raise  # there may be room in a later job
+                self._loaded[load.key] = of_network(failed, load.label)
+            except Unavailable as lacking:
+                self._loaded[load.key] = lacking
         net = self._loaded[load.key]
         if isinstance(net, LoadedNet):
             return net
@@ -285,7 +295,6 @@ class Pool:
 
     def _drop(self, net: LoadedNet | StepFailed | Unavailable) -> None:
         if isinstance(net, LoadedNet):
+            net.native.drop()
             if isinstance(net.native, NetHere):
                 self._registry.release(net.native.net)
-            else:
-                net.native.drop()

@@ -91,7 +91,7 @@ class CheckedFiles:
     def _look(self, model: Model, graph: Graph) -> Weights:
         net = self._registry.net(model, graph)
         name = Path(model.param).name
-        step = Step("files", f"{name} with {Path(model.bin).name}")
+        step = Step("files", f"{model.name or name} with {Path(model.bin).name}")
         self._enter(step)
         try:
             _refuse_unknown(step, model, graph, set(getattr(net, "registered", ())))
