@@ -114,6 +114,31 @@ def test_a_trial_is_one_of_many(load: Load) -> None:
     assert (own.remember, own.until_failed) == (True, False), "all errors of other files are wanted"
 
 
+TWO_CANDIDATES = """\
+compare:
+  - {name: one, candidate: {model: {param: q/net.param, bin: FIRST}}}
+  - {name: two, candidate: {model: {param: q/net.param, bin: q/other.bin}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [
+        ("q/net.bin", ["q/net.param (q/net.bin)", "q/net.param (q/other.bin)"]),
+        ("q/other.bin", ["q/net.param"]),
+    ],
+    ids=["of other weights", "the same"],
+)
+def test_other_files_are_told_apart_in_messages(load: Load, first: str, names: list[str]) -> None:
+    """A native step is known by its text: if one kills a worker, the other one is still tried."""
+    plan = load(TWO_CANDIDATES.replace("FIRST", first))
+    cases = [plan.cases(one)[0] for one in plan.spec.comparisons]
+    for some in ([0, 1], [1], [0]):
+        job = jobs.judge(plan, "noise", [cases[n] for n in some], threads=1)
+        wanted = names if len(some) == 2 else [names[some[0] % len(names)]]
+        assert [model.name for model in job.models[1:]] == wanted
+
+
 # -- asking --------------------------------------------------------------------------------------
 
 

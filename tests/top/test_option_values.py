@@ -36,8 +36,9 @@ def test_paths_are_relative_to_where_they_were_written(tmp_path: Path) -> None:
     assert given.shown(tmp_path / "called")["baseline"] == str(tmp_path / "b.json")
 
 
-def test_every_wrong_value_is_named_with_what_was_expected(tmp_path: Path) -> None:
-    wrong = {"fix": "perhaps", "timeout": "soon", "baseline-factor": "1", "memory": "1KiB"}
+@pytest.mark.parametrize("memory", ["1KiB", "9" * 400], ids=["too small", "no number of bytes"])
+def test_every_wrong_value_is_named_with_what_was_expected(memory: str, tmp_path: Path) -> None:
+    wrong = {"fix": "perhaps", "timeout": "soon", "baseline-factor": "1", "memory": memory}
     typed = {name.replace("-", "_"): value for name, value in wrong.items()}
     with pytest.raises(OptionsError) as caught:
         options(tmp_path, **typed)

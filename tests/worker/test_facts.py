@@ -188,11 +188,12 @@ from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
+import weakref
 
 tolerance = Tolerance(atol=1e-3, rtol=1e-2, scaled=0.05)
 nets = NetSpec(0, "cpu", "fp32"), NetSpec(0, "vulkan", "fp16", mixed=True)
 plain = NetSpec(0, "vulkan", "fp16")
-steps_through, last, near = graph.running(graph.outputs), [], set()
+steps_through, last, near, trials = graph.running(graph.outputs), [], set(), []
 for layer in steps_through[-3:]:
     case = CaseSpec(layer.name, "some", "pair", 0, 1, "fp16", tolerance, layer=layer.number)
     last.append(case)
@@ -204,7 +205,9 @@ def judged(masks, remember, candidate):
                 defaults={"some": tolerance}, remember=remember)
     pool.prepare(job)
     sample = Sample(job, graph if masks is None else graph.remasked(masks), inputs, JobNets(pool, job))
-    results = list(Lockstep(sample).results())
+    lockstep = Lockstep(sample)
+    trials.append(weakref.ref(lockstep))
+    results = list(lockstep.results())
     on_cpu = [step for step in steps if step.kind == "layer" and step.label == "cpu fp32"]
     ran = [step.layer for step in on_cpu if not step.feed]
     return [(one.id, one.outcome, one.metrics, one.reason) for one in results], ran
@@ -221,8 +224,31 @@ for turn in range(4):
     found, ran = judged(none, True, nets[1])
     assert found == true, (turn, found, true)
     assert len(ran) > 3 if turn == 0 else ran == [], (turn, ran)
+alive = [turn for turn, trial in enumerate(trials) if trial() is not None]
+assert len(alive) <= 1, f"values of the trials {alive} are still in memory"
 """
     confirm(MASKED + code, stem, shape)
+
+
+def test_a_search_keeps_the_networks_of_earlier_masks_only_while_there_is_room(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    code = """
+from pytest_ncnn_parity.worker import limits
+
+def loads_of(has_room):
+    limits.has_held_less_than_half = lambda: has_room
+    steps.clear()
+    for mask in (18, 1, 18):
+        mixed(tuple(0 if layer.type == "Input" else mask for layer in graph.layers), remember=True)
+    pool.prepare(Judge((model,), (NetSpec(0, "cpu", "fp32"),), 0, {}, 2, last=True))
+    return [step.label for step in steps if step.kind == "load"]
+
+masked = ["vulkan fp16 with 31=18", "vulkan fp16 with 31=1"]
+assert loads_of(True) == ["vulkan fp16", *masked], "that of the Input layer's mask is the network itself"
+found = loads_of(False)
+assert found.count(masked[0]) == 2, found
+"""
+    confirm(MASKED + code, str(tmp_path / "net"), "8,24,24")
 
 
 def test_the_fp16_setup_is_what_ncnn_does_by_default() -> None:
