@@ -120,8 +120,10 @@ CAUSES = tuple(
         ),
         (
             "crash",
-            "the step killed the worker; everything else was run",
-            "report it upstream; the message has the step, the signal and stderr",
+            "the step killed the worker, or a layer of your own raised an exception; everything else "
+            "was run",
+            "report it upstream, or mend your layer; the message has the step, and the signal or the "
+            "exception",
         ),
         (
             "timeout",
@@ -146,8 +148,8 @@ CAUSES = tuple(
         ),
         (
             "load",
-            "the files cannot be loaded: the weights are too short, or ncnn does not know an operator; "
-            "all cases that need them are skipped",
+            "the network cannot be loaded: the weights are too short, ncnn does not know an operator, "
+            "or `setup:` failed; all cases that need them are skipped",
             "fix the files, or register the operator with `setup:`",
         ),
         (
