@@ -145,6 +145,16 @@ class Graph(Frozen):
                 layers[layer.number] = replace(layer, params=params, mask=mask & ALL_BITS)
         return Graph(self.source, "".join(lines), tuple(layers))
 
+    def text_under(self, mask: int) -> str:
+        """The text of this network with `mask` on every layer, computed once."""
+        if mask not in self._texts:
+            self._texts[mask] = self.remasked([mask] * len(self.layers)).text
+        return self._texts[mask]
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        return {}
+
     def line_of(self, layer: Layer) -> str:
         return param_line.lines(self.text)[layer.line - 1].rstrip("\r\n")
 

@@ -142,7 +142,7 @@ class Server:
         elif isinstance(job, Isolate):
             self.send(answer=isolate(job, graph, blobs, nets, self._pool.files))
         elif isinstance(job, FindWeights):
-            self.send(answer=[self._pool.spans(model) for model in job.models])
+            self.send(answer=[self._pool.weights.spans(model) for model in job.models])
         elif isinstance(job, MeasureTime):
             self.send(answer=times(job, graph, blobs, nets))
         elif isinstance(job, TakeFingerprint):

@@ -61,16 +61,17 @@ class Lockstep:
         self._layers = self._steps()
         chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
         self._chain = chain(self._run_trajectory)
+        trace = nets.trace(sample.inputs) if job.remember else None
         recalled = None
-        if job.remember:
-            recalled = RecalledTrajectory(nets.trace(sample.inputs), lambda: chain(self._compute))
+        if trace is not None:
+            recalled = RecalledTrajectory(trace, lambda: chain(self._compute))
         self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, recalled)
         reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
-        self._underflows = Underflows(reference, nets, self._natures)
+        self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
         self._own_values = OwnValues(reference)
         self._not_finite = NotFinite()
         self._judge = LayerJudge(

@@ -26,12 +26,19 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 class Underflows:
     """Follows tiny values from the layers that produce them to their readers, for one sample."""
 
-    def __init__(self, reference: Reference, nets: JobNets, natures: Natures) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        nets: JobNets,
+        natures: Natures,
+        effects: dict[tuple[int, Tolerance], Underflow | None],
+    ) -> None:
+        """`effects`: what is known of the reference, by layer and tolerance, and becomes known here."""
         self._reference = reference
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
-        self._effects: dict[tuple[int, Tolerance], Underflow | None] = {}
+        self._effects = effects
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
 

@@ -91,7 +91,8 @@ class JobNets:
     def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
         """Return how far the int8 weights of `there` are from the floats; None if incomparable."""
         assert case.candidate is not None
-        return self._pool.weight_steps(self._job, self._job.nets[case.candidate].model, there)
+        other = self._job.models[self._job.nets[case.candidate].model]
+        return self._pool.weights.steps(self._job.models[0], other, there)
 
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
         """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""
@@ -120,20 +121,20 @@ class JobNets:
 
     def convolution_weights(self, layer: Layer) -> winograd.Array:
         """Return the weights of a 3x3 convolution, of shape (outputs, inputs, 3, 3)."""
-        return self._pool.convolution_weights(self._job.models[0], layer)
+        return self._pool.weights.of_convolution(self._job.models[0], layer)
 
     def weights(self, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
         """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
-        return self._pool.weights(self._job.models[0], layer, *counts)
+        return self._pool.weights.first(self._job.models[0], layer, *counts)
 
     def largest_weight(self, layer: Layer) -> float:
         """Return the largest absolute value among the fp32 weights of `layer`; 0 if there are none."""
-        return self._pool.largest_weight(self._job.models[0], layer)
+        return self._pool.weights.largest(self._job.models[0], layer)
 
     def weights_file(self, layer: Layer) -> tuple[str, int, int]:
         """Return the path of the weights file, and the start and end of the bytes that `layer` reads."""
         model = self._job.models[0]
-        return (model.bin, *self._pool.span(model, layer))
+        return (model.bin, *self._pool.weights.span(model, layer))
 
     def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
         """Return a CPU network of `layer` alone, its `parameters` (and `weights`, if set) as in fp16."""
@@ -143,7 +144,7 @@ class JobNets:
 
     def gain(self, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""
-        return self._pool.gain(self._job.models[0], layer, side)
+        return self._pool.weights.gain(self._job.models[0], layer, side)
 
     def on_a_discrete_gpu(self) -> bool:
         """Return whether there is a Vulkan device and the first one is a discrete GPU."""

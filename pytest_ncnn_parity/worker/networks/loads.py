@@ -35,11 +35,11 @@ def loads(job: Job, spec: NetSpec, graph_of: Callable[[Model], Graph]) -> Iterat
         return
     graph = graph_of(model)
     for mask in sorted(set(masks_of(job))):
-        uniform = graph.remasked([mask] * len(graph.layers))
-        if uniform.text == graph.text:  # no layer changed, so this is the network itself
+        text = graph.text_under(mask)
+        if text == graph.text:  # no layer changed, so this is the network itself
             yield Load(replace(spec, mixed=False), model, str(setup))
         else:
-            own = replace(model, text=uniform.text)
+            own = replace(model, text=text)
             yield Load(replace(spec, mixed=False), own, f"{setup} with 31={mask}")
 
 

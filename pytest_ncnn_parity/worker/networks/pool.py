@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable
 
-import numpy as np
-
-from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts, counterparts
-from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import int8_blobs, weight_count
-from pytest_ncnn_parity.network.units import ACTIVATIONS
-from pytest_ncnn_parity.network.winograd import channels
+from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, of_network
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
-from pytest_ncnn_parity.worker.networks import int8_weights, vulkan
+from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere, release_pools
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.int8_weights import (
-    MOST_SPARE,
-    Int8Weights,
-    folded_factors,
-    full_scale,
-    is_static,
-    least_spare,
-)
+from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.loads import Key, Load, loads, masks_of, used
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
 from pytest_ncnn_parity.worker.values.recalled import Trace
@@ -63,11 +49,10 @@ class Pool:
         self._graphs: dict[Model, Graph] = {}
         self._int8: dict[Model, Int8Values] = {}
         self._counterparts: dict[tuple[Model, Model], Counterparts] = {}
-        self._gains: dict[tuple[str, int, int], float] = {}
-        self._spare: dict[Model, float] = {}
         self._registry = Registry(enter)
         self.trajectory = KeptTrajectory()
         self.files = CheckedFiles(self._registry, enter)
+        self.weights = LayerWeights(self.files, self.graph)
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to uses.
@@ -88,7 +73,7 @@ class Pool:
             self._unpatched |= {key for key, load in here.items() if load.model == job.models[0]}
             may_stay = not (last or remember) and limits.has_held_less_than_half()
             kept = self._unpatched if may_stay else set()
-            for key in [key for key in self._loaded if key not in kept | named.keys()]:
+            for key in self._loaded.keys() - kept - named.keys():
                 self._drop(self._loaded.pop(key))
             self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
             self._int8 = {model: int8 for model, int8 in self._int8.items() if model in job.models}
@@ -117,9 +102,10 @@ class Pool:
         def is_named(model: Model) -> bool:
             return (model.param, model.bin) in named
 
-        needed = {load.key for spec in job.nets for load in loads(job, spec, self.graph)}
-        much = not limits.has_held_less_than_half()
-        for key in [k for k in self._loaded if not is_named(k[0]) or (much and k not in needed)]:
+        kept = {key for key in self._loaded if is_named(key[0])}
+        if not limits.has_held_less_than_half():
+            kept &= {load.key for spec in job.nets for load in loads(job, spec, self.graph)}
+        for key in self._loaded.keys() - kept:
             net = self._loaded.pop(key)
             self._cache.forget(net)
             self._drop(net)
@@ -132,8 +118,8 @@ class Pool:
     def trace(self, job: Job, inputs: Made) -> Trace:
         """Return what earlier trials of the search that `job` belongs to know of its trajectory."""
         digests = tuple((blob, value.digest) for blob, value in inputs.items())
-        of = job.models[0], job.nets[job.trajectory], digests
-        return self._traces.setdefault(of, Trace(self._cache.get))
+        key = job.models[0], job.nets[job.trajectory], digests
+        return self._traces.setdefault(key, Trace(self._cache.get))
 
     def graph(self, model: Model) -> Graph:
         """Return the graph of `model`, read from its text or else from its .param file."""
@@ -159,70 +145,6 @@ class Pool:
         if pair not in self._counterparts:
             self._counterparts[pair] = counterparts(*map(self.graph, pair))
         return self._counterparts[pair]
-
-    def convolution_weights(self, model: Model, layer: Layer) -> winograd.Array:
-        """Return the weights of a 3x3 convolution, (outputs, inputs, 3, 3). Raises StepFailed."""
-        inputs, outputs = channels(layer)
-        (weights,) = self.weights(model, layer, 9 * inputs * outputs)
-        return weights.reshape(outputs, inputs, 3, 3)
-
-    def weights(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
-        """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
-        return read_floats(model.bin, self.span(model, layer)[0], *counts)
-
-    def weight_steps(self, job: Job, number: int, there: Counterpart) -> WeightSteps | None:
-        """Return how far the int8 weights of model `number` are from the first model's floats."""
-        layer = next(filter(is_static, there.quantized), None)
-        core = next((one for one in there.replaced if layer and one.type == layer.type), None)
-        if layer is None or core is None or not is_static(core):
-            return None
-        if weight_count(layer) != weight_count(core):
-            return None
-        model, own = job.models[number], job.models[0]
-        weights = self._int8_weights(model, layer)
-        if weights is None:
-            return None
-        (floats,) = self.weights(own, core, weight_count(core))
-        behind = [one for one in there.replaced if one is not core and one.type not in ACTIVATIONS]
-        folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
-        if folded is not None and folded.size not in (1, len(weights.integers)):
-            return None
-        steps = weights.against(floats.reshape(weights.integers.shape), folded)
-        spare = weights.spare(full_scale(layer))
-        wasting = spare > MOST_SPARE * self._least_spare(model)
-        return replace(
-            steps,
-            layer=layer.name,
-            wasting=tuple(int(n) for n in np.flatnonzero(wasting)),
-            spare=float(np.median(spare[wasting])) if wasting.any() else 1.0,
-        )
-
-    def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
-        return int8_weights.read(model.bin, self.span(model, layer), layer)
-
-    def _least_spare(self, model: Model) -> float:
-        if model not in self._spare:
-            layers = filter(is_static, self.graph(model).layers)
-            self._spare[model] = least_spare((x, self._int8_weights(model, x)) for x in layers)
-        return self._spare[model]
-
-    def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
-        """Return the start and end of the bytes that each layer reads in the weights file."""
-        return self.files.weights(model, self.graph(model)).spans
-
-    def span(self, model: Model, layer: Layer) -> tuple[int, int]:
-        return self.spans(model)[layer.number]
-
-    def largest_weight(self, model: Model, layer: Layer) -> float:
-        """Return the largest absolute value of the fp32 weights of `layer`; 0 if it has none."""
-        return self.files.weights(model, self.graph(model)).largest[layer.number]
-
-    def gain(self, model: Model, layer: Layer, side: int) -> float:
-        """Return how many times its largest input a value inside a winograd convolution can be."""
-        key = (model.bin, layer.number, side)
-        if key not in self._gains:
-            self._gains[key] = winograd.gain(self.convolution_weights(model, layer), side)
-        return self._gains[key]
 
     def get(self, job: Job, spec: NetSpec) -> Net:
         """Return the network of `spec`. Raises StepFailed or Unavailable if it cannot be loaded."""

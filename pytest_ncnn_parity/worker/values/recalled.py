@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Underflow
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats
@@ -76,6 +78,7 @@ class Trace:
 
     `facts` holds, by layer number, those of its outputs, `failures` why it cannot be run instead.
     `seconds` is how long it takes from the start of the trajectory to the end of the layer.
+    `underflows` are those that break a layer, by its number and tolerance; None: there is none.
     """
 
     def __init__(self, keep: Keep) -> None:
@@ -83,6 +86,7 @@ class Trace:
         self.facts: dict[int, dict[str, Facts]] = {}
         self.failures: dict[int, StepFailed] = {}
         self.seconds: dict[int, float] = {}
+        self.underflows: dict[tuple[int, Tolerance], Underflow | None] = {}
 
 
 class RecalledTrajectory:

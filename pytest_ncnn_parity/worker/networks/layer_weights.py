@@ -1,0 +1,103 @@
+"""The weights of single layers, and what is computed from them once for all jobs of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.protocol import Model
+from pytest_ncnn_parity.network.counterparts import Counterpart
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import weight_count
+from pytest_ncnn_parity.network.units import ACTIVATIONS
+from pytest_ncnn_parity.network.winograd import channels
+from pytest_ncnn_parity.worker.networks import int8_weights
+from pytest_ncnn_parity.worker.networks.int8_weights import (
+    MOST_SPARE,
+    Int8Weights,
+    folded_factors,
+    full_scale,
+    is_static,
+    least_spare,
+)
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
+
+
+class LayerWeights:
+    """Reads the weights of layers from files that `files` has checked. Each method raises StepFailed.
+
+    `graph` gives the graph of a model.
+    """
+
+    def __init__(self, files: CheckedFiles, graph: Callable[[Model], Graph]) -> None:
+        self._files = files
+        self._graph = graph
+        self._gains: dict[tuple[str, int, int], float] = {}
+        self._spare: dict[Model, float] = {}
+
+    def of_convolution(self, model: Model, layer: Layer) -> winograd.Array:
+        """Return the weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
+        inputs, outputs = channels(layer)
+        (weights,) = self.first(model, layer, 9 * inputs * outputs)
+        return weights.reshape(outputs, inputs, 3, 3)
+
+    def first(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
+        """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
+        return read_floats(model.bin, self.span(model, layer)[0], *counts)
+
+    def steps(self, own: Model, model: Model, there: Counterpart) -> WeightSteps | None:
+        """Return how far the int8 weights of `there`, in `model`, are from the floats of `own`."""
+        layer = next(filter(is_static, there.quantized), None)
+        core = next((one for one in there.replaced if layer and one.type == layer.type), None)
+        if layer is None or core is None or not is_static(core):
+            return None
+        if weight_count(layer) != weight_count(core):
+            return None
+        weights = self._int8_weights(model, layer)
+        if weights is None:
+            return None
+        (floats,) = self.first(own, core, weight_count(core))
+        behind = [one for one in there.replaced if one is not core and one.type not in ACTIVATIONS]
+        folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
+        if folded is not None and folded.size not in (1, len(weights.integers)):
+            return None
+        steps = weights.against(floats.reshape(weights.integers.shape), folded)
+        spare = weights.spare(full_scale(layer))
+        wasting = spare > MOST_SPARE * self._least_spare(model)
+        return replace(
+            steps,
+            layer=layer.name,
+            wasting=tuple(int(n) for n in np.flatnonzero(wasting)),
+            spare=float(np.median(spare[wasting])) if wasting.any() else 1.0,
+        )
+
+    def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
+        return int8_weights.read(model.bin, self.span(model, layer), layer)
+
+    def _least_spare(self, model: Model) -> float:
+        if model not in self._spare:
+            layers = filter(is_static, self._graph(model).layers)
+            self._spare[model] = least_spare((x, self._int8_weights(model, x)) for x in layers)
+        return self._spare[model]
+
+    def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
+        """Return the start and end of the bytes that each layer reads in the weights file."""
+        return self._files.weights(model, self._graph(model)).spans
+
+    def span(self, model: Model, layer: Layer) -> tuple[int, int]:
+        return self.spans(model)[layer.number]
+
+    def largest(self, model: Model, layer: Layer) -> float:
+        """Return the largest absolute value of the fp32 weights of `layer`; 0 if it has none."""
+        return self._files.weights(model, self._graph(model)).largest[layer.number]
+
+    def gain(self, model: Model, layer: Layer, side: int) -> float:
+        """Return how many times its largest input a value inside a winograd convolution can be."""
+        key = (model.bin, layer.number, side)
+        if key not in self._gains:
+            self._gains[key] = winograd.gain(self.of_convolution(model, layer), side)
+        return self._gains[key]
