@@ -54,7 +54,7 @@ class Setup(Frozen):
 
     @property
     def device_index(self) -> int:
-        """The index of the Vulkan device; None if the setup is not on Vulkan."""
+        """The index of the Vulkan device; 0 if none is named."""
         return int(self.device.partition(":")[2] or 0)
 
     @property

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.engine.endings import without_step
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
-from pytest_ncnn_parity.engine.reported import told
+from pytest_ncnn_parity.engine.reported import once_each, told
 from pytest_ncnn_parity.engine.spawn import COMMAND, FILL, Order
 from pytest_ncnn_parity.engine.stderr import with_stderr
 from pytest_ncnn_parity.engine.steps import Step
@@ -85,12 +85,7 @@ class Engine:
 
     def run(self, job: Judge) -> Iterator[Result]:
         """Yield the result of each case of `job` as it arrives, once per case. Raises EngineError."""
-        known = set()
-        for message in self._messages(job):
-            assert isinstance(message, Result)
-            if message.id not in known:
-                known.add(message.id)
-                yield message
+        return once_each(message for message in self._messages(job) if isinstance(message, Result))
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing; return its answer, of type `answer`. Raises EngineError."""
@@ -131,7 +126,7 @@ class Engine:
                 self._discard()
                 if worker.jobs > 1:
                     # an earlier job may have damaged the worker: a fresh one starts from the beginning,
-                    # because its results must not depend on how far the damaged one got
+                    # so that no further result depends on how far the damaged one got
                     done = dict.fromkeys(start)
                     continue
                 step = died.death.step

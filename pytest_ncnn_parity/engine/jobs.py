@@ -126,7 +126,9 @@ def _judging(
     )
 
 
-def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> MeasureProfile:
+def profile(
+    plan: Plan, sample: str, comparison: Comparison, threads: int, sensitivity: bool
+) -> MeasureProfile:
     """Return the job that measures the trajectory and finds where the candidate runs its layers."""
     nets = _Nets(plan)
     if comparison.candidate is not None:
@@ -138,6 +140,7 @@ def profile(plan: Plan, sample: str, comparison: Comparison, threads: int) -> Me
         _inputs(plan, sample),
         threads,
         outputs=plan.wanted(sample),
+        sensitivity=sensitivity,
     )
 
 

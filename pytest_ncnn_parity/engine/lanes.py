@@ -16,7 +16,7 @@ from itertools import chain, islice
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
-from pytest_ncnn_parity.engine.reported import told
+from pytest_ncnn_parity.engine.reported import once_each, told
 from pytest_ncnn_parity.engine.room import Room
 
 # bytes of values above which a second worker saves more time than its start takes. On a GPU steps are
@@ -98,16 +98,16 @@ class Lanes:
             first, second = parts
             yield from self._in_turn(replace(first, keeps_trajectory=room.for_trajectory), second)
             return
-        known = set()
+        known = []
         if parts is not None and self._starts_beside():
             for result in self._together(*parts):
-                known.add(result.id)
+                known.append(result)
                 yield result
             if not self._alone:
                 return
             self._engine.start_afresh()
         # the whole job from the start, so that one worker's results do not depend on what two have found
-        yield from (result for result in self._engine.run(job) if result.id not in known)
+        yield from once_each(self._engine.run(job), known)
 
     def _in_turn(self, first: Judge, second: Judge) -> Iterator[Result]:
         """Yield the results of both parts, one part after the other."""

@@ -5,7 +5,7 @@ its key:
 
 `at`           the native step about to run, a `Step`; if nothing follows, the worker died in it
 `case`         the result of one case, a `Result`
-`answer`       the answer to a job that judges nothing: a `SampleProfile`, `Timing`s or an `Isolated`
+`answer`       the answer to a job that judges nothing, in the form that the class of the job names
 `environment`  versions and system, sent once when the worker has started
 `worker`       what a declared worker reports about itself, and its `name`
 `beat`         a sign of life while a declared worker is awaited
@@ -155,9 +155,14 @@ class Judge(Job):
 
 
 class MeasureProfile(Job):
-    """Measure the trajectory and find where all other networks run their layers: a `SampleProfile`."""
+    """Measure the trajectory and find where all other networks run their layers: a `SampleProfile`.
+
+    `sensitivity`: measure that as well, which takes as long as the trajectory.
+    """
 
     kind = "profile"
+
+    sensitivity: bool = True
 
 
 class MeasureTime(Job):
@@ -198,8 +203,8 @@ class SampleProfile(Frozen):
 
     `absmax`: the largest magnitude of each blob. `sensitivity`: by layer number, the error of the layer
     in fp32, as a share of its largest output, if its inputs are rounded to the candidate's 16 bits; no
-    mask on the layer itself removes it. `runs`: for each network of the job after the trajectory, where
-    each layer runs and what it stores, as read back.
+    mask on the layer itself removes it. It is empty unless the job asks for it. `runs`: for each network
+    of the job after the trajectory, where each layer runs and what it stores, as read back.
     """
 
     absmax: Mapping[str, float]

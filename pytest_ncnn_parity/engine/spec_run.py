@@ -172,9 +172,9 @@ class SpecRun:
         threads = self.settings.threads
         return self._judged(jobs.verify(self.plan, sample, cases, str(param), repeats, threads))
 
-    def profile(self, sample: str, comparison: Comparison) -> SampleProfile:
+    def profile(self, sample: str, comparison: Comparison, sensitivity: bool) -> SampleProfile:
         """Measure the trajectory and find where the candidate of `comparison` runs its layers."""
-        job = jobs.profile(self.plan, sample, comparison, self.settings.threads)
+        job = jobs.profile(self.plan, sample, comparison, self.settings.threads, sensitivity)
         return self._ask(job, SampleProfile)
 
     def time(

@@ -69,7 +69,8 @@ class _Repair(Frozen):
     def fix(self) -> Fix:
         run, comparison, problem = self.run, self.comparison, self.problem
         network = run.plan.masked
-        profile = measure_profile(run, comparison)
+        # where a layer is wrong by itself, nobody asks which would be by the rounding of its inputs
+        profile = measure_profile(run, comparison, with_sensitivity=not problem.faults)
         notes = [*self._about_what_is_left_out(), *self._about_fp32()]
         space = search_space.space(
             network, problem.faults, profile, comparison.candidate, problem.output_tolerance

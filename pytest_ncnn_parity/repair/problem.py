@@ -215,14 +215,14 @@ def _fixed_by(case: Case, result: Result, mask: int) -> bool:
     return inside.reaches(FP16_MAX / case.tolerance.headroom)
 
 
-def measure_profile(run: SpecRun, comparison: Comparison) -> Profile:
+def measure_profile(run: SpecRun, comparison: Comparison, with_sensitivity: bool) -> Profile:
     """The profile of `comparison`, with the largest value over all samples."""
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
     fp32: set[int] = set()
     half: set[int] = set()
     for sample in run.plan.spec.inputs:
-        shown = run.profile(sample, comparison)
+        shown = run.profile(sample, comparison, with_sensitivity)
         for blob, largest in shown.absmax.items():
             absmax[blob] = max(absmax.get(blob, 0.0), largest)
         for number, share in shown.sensitivity.items():

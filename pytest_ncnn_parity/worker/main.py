@@ -30,6 +30,7 @@ from pytest_ncnn_parity.engine.protocol import (
     Isolate,
     Job,
     Judge,
+    MeasureProfile,
     MeasureTime,
     Result,
     TakeFingerprint,
@@ -147,7 +148,7 @@ class Server:
             self.send(answer=times(job, graph, blobs, nets))
         elif isinstance(job, TakeFingerprint):
             self.send(answer=fingerprint(job, graph, blobs, nets))
-        else:
+        elif isinstance(job, MeasureProfile):
             self.send(answer=profile(job, graph, blobs, nets))
 
     def _judge(self, job: Judge, graph: Graph, inputs: Made, nets: JobNets) -> None:

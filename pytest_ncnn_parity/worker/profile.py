@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.protocol import Job, SampleProfile
+from pytest_ncnn_parity.engine.protocol import MeasureProfile, SampleProfile
 from pytest_ncnn_parity.network.graph import COPYING, Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -15,7 +15,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
-def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfile:
+def profile(job: MeasureProfile, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfile:
     """Measure the trajectory, and read back where the job's other networks run their layers.
 
     Measuring ends at the first layer that the trajectory cannot run. A network that cannot be loaded is
@@ -28,7 +28,7 @@ def profile(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> SampleProfil
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
     for layer, outputs in stepped(graph.running(job.outputs), inputs, blobs, trajectory.run_layer):
-        if layer.type != "Input" and layer.type not in COPYING:
+        if job.sensitivity and layer.type != "Input" and layer.type not in COPYING:
             try:
                 rounded = trajectory.run_layer(layer, blobs, half)
             except StepFailed:

@@ -1,15 +1,17 @@
 """What a gate costs, as ratios within one run: `python tests/benchmarks/bench.py`.
 
-Three questions. A whole gate over each real network (cpu-vs-vulkan, fp16-vs-fp32; the command a
+Four questions. A whole gate over each real network (cpu-vs-vulkan, fp16-vs-fp32; the command a
 user types), against `by_hand.py`, the script an engineer would write in its place: how much longer
 does it take (1), and how much memory do both hold at their peak (3)? 10,000 cases over a network
 that computes next to nothing, collected and run, against 10,000 empty pytest items: what does a
-case cost (2)? Both sides are whole processes on the same seeded inputs, run in turns after a first,
-uncounted one that fills the shader cache; a ratio is taken within each round, and its median is the
-answer. Only ratios mean something, and on a busy machine those of processor time and of the least.
-The script runs without spinning threads (`--as-typed`: with them), for theirs are no merit of ours.
-Memory is the sum of the proportional set sizes (Linux) of a process and its children. The networks
-are not part of the project (`--models` says where they are); without them only (2) is measured.
+case cost (2)? A search for masks on a large network, against the gate on it: what does it cost (4)?
+Both sides are whole processes on the same seeded inputs, run in turns after a first, uncounted one
+that fills the shader cache; a ratio is taken within each round, and its median is the answer. Only
+ratios mean something, and on a busy machine those of processor time and of the least. The script
+runs without spinning threads (`--as-typed`: with them), for theirs are no merit of ours. Memory is
+the sum of the proportional set sizes (Linux) of a process and its children. The real networks are
+not part of the project (`--models` says where they are); without them only (2), (4) and what is asked
+of the large network are measured.
 Never a test: nothing fails on a slow machine.
 """
 
@@ -24,11 +26,12 @@ from pathlib import Path
 
 import decoder
 import gates
+import large
 import many
 from process import HEAD, BenchmarkError, Ratio, Taken, alternate
 
 MODELS = Path(__file__).parents[3] / "shared" / "models"
-QUESTIONS = ("time", "cases", "memory")
+QUESTIONS = ("time", "cases", "memory", "search")
 
 
 def arguments() -> argparse.Namespace:
@@ -82,6 +85,12 @@ def case_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
     yield from _times(f"{cases:,} cases, the engine's taken off", rest, empty, "")
 
 
+def search_rows(args: argparse.Namespace, folder: Path) -> Iterator[Ratio]:
+    """What a search takes on a large network."""
+    if "search" in args.only:
+        yield large.row(folder, max(1, args.rounds // 2))
+
+
 def _times(
     what: str, ours: Sequence[Taken], theirs: Sequence[Taken], aim: str = "at most 1.0"
 ) -> Iterator[Ratio]:
@@ -96,7 +105,7 @@ def main() -> int:
     print(HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-bench-") as folder:
         try:
-            for rows in (gate_rows, case_rows):
+            for rows in (gate_rows, case_rows, search_rows):
                 for ratio in rows(args, Path(folder)):
                     print(ratio.row(), flush=True)
         except BenchmarkError as error:

@@ -3,12 +3,14 @@
 Built as GFPGAN is: an encoder halves a picture down to 4 x 4 and gives a latent vector; a decoder in
 the manner of StyleGAN2 doubles it again by modulated convolutions with demodulation, scaled and shifted
 by what the encoder saw at that size, and adds up a picture. Weights are drawn so that values stay near
-1, so it is healthy.
+1, so it is healthy. The planted one has two modulated convolutions whose weights and styles are so
+large that their sums of squares overflow in fp16; demodulation divides that out again.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,9 @@ from make_style_decoder import modulated
 from network import Network
 
 NAME = "decoder-512px"
+PLANTED = "decoder-512px-planted"
+STRONG = ("512_2", "rgb_512")  # the two, and how much larger theirs are
+STRENGTH = 60.0
 SIDE = 512
 LATENT = 64
 CHANNELS = {4: 64, 8: 64, 16: 64, 32: 64, 64: 32, 128: 32, 256: 16, 512: 16}
@@ -26,8 +31,10 @@ CHANNELS = {4: 64, 8: 64, 16: 64, 32: 64, 64: 32, 128: 32, 256: 16, 512: 16}
 class Decoder:
     """Writes the layers one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, strong: Container[str] = ()) -> None:
+        """`strong`: the modulated convolutions that overflow."""
         self.net = Network()
+        self._strong = strong
         self._rng = np.random.RandomState(512)
 
     def build(self) -> Network:
@@ -91,8 +98,9 @@ class Decoder:
     def _modulated(self, name: str, x: str, latent: str, n: int, out: int, kernel: int = 3) -> str:
         """A convolution modulated by what an affine layer makes of `latent`."""
         area = kernel * kernel
-        weight = self._normal(out, n, area) / np.sqrt(n * area)
-        style = self._linear(f"style_{name}", latent, LATENT, n, bias=1.0, gain=0.2)
+        large = STRENGTH if name in self._strong else 1.0
+        weight = large * self._normal(out, n, area) / np.sqrt(n * area)
+        style = self._linear(f"style_{name}", latent, LATENT, n, bias=large, gain=0.2 * large)
         return modulated(self.net, name, x, style, weight)
 
     def _activated(self, name: str, x: str) -> str:
@@ -123,7 +131,7 @@ class Decoder:
         return self.net.layer("Interp", name, [x], params=f"0=2 1={factor} 2={factor}")
 
 
-def write(folder: Path) -> None:
-    """NAME.param and NAME.bin, unless they are there."""
-    if not (folder / f"{NAME}.param").is_file():
-        Decoder().build().write(folder / NAME)
+def write(folder: Path, name: str = NAME) -> None:
+    """The .param and .bin of NAME or PLANTED, unless they are there."""
+    if not (folder / f"{name}.param").is_file():
+        Decoder(STRONG if name == PLANTED else ()).build().write(folder / name)

@@ -32,12 +32,16 @@ class Taken:
 
 @dataclass(frozen=True)
 class Command:
-    """A process to measure. Its output must have `proof` in it: else it did something else."""
+    """A process to measure, which ends with `status`.
+
+    Its output must have `proof` in it: else it did something else.
+    """
 
     args: Sequence[str]
     cwd: Path
     proof: str
     env: Mapping[str, str] | None = None
+    status: int = 0
 
     def seconds(self) -> Taken:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -65,9 +69,9 @@ class Command:
         return peak / 1024
 
     def _check(self, code: int, out: str, err: str) -> None:
-        if code != 0 or self.proof not in out:
+        if code != self.status or self.proof not in out:
             raise BenchmarkError(
-                f"{' '.join(map(str, self.args))}: exit status {code}, expected 0 and "
+                f"{' '.join(map(str, self.args))}: exit status {code}, expected {self.status} and "
                 f"{self.proof!r} in its output:\n{out[-2000:]}\n{err[-2000:]}"
             )
 

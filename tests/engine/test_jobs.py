@@ -143,10 +143,10 @@ def test_other_files_are_told_apart_in_messages(load: Load, first: str, names: l
 
 
 def test_a_profile_follows_the_cpu_and_looks_at_the_candidate(load: Load) -> None:
-    job = jobs.profile(load(), "flat", ON_VULKAN, threads=2)
+    job = jobs.profile(load(), "flat", ON_VULKAN, 2, sensitivity=True)
     assert job.kind == "profile"
     assert (setups(job), job.trajectory) == ([("cpu", "fp32"), ("vulkan", "fp16")], 0)
-    assert setups(jobs.profile(load(), "flat", RANGE, threads=2)) == [("cpu", "fp32")]
+    assert setups(jobs.profile(load(), "flat", RANGE, 2, sensitivity=False)) == [("cpu", "fp32")]
 
 
 def test_a_verification_compares_the_outputs_of_the_patched_file_with_the_unpatched(load: Load) -> None:
@@ -179,7 +179,7 @@ def test_a_job_survives_the_pipe(load: Load) -> None:
     for job in (
         jobs.judge(plan, "noise", plan.cases(SHIPPED), threads=1),
         jobs.trial(plan, "noise", plan.cases(SHIPPED), MASKS, threads=1),
-        jobs.profile(plan, "flat", SHIPPED, threads=2),
+        jobs.profile(plan, "flat", SHIPPED, 2, sensitivity=True),
         jobs.verify(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
         jobs.time(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
     ):

@@ -79,7 +79,7 @@ def test_what_is_asked_about_a_red_case_finds_its_networks_loaded(tmp_path: Path
     asked = (
         job(plan),
         jobs.fingerprint(plan, "noise", 1),
-        jobs.profile(plan, "noise", comparison, 1),
+        jobs.profile(plan, "noise", comparison, 1, sensitivity=True),
         job(plan, "fp16-vs-fp32-vulkan::output:c3"),
         jobs.time(plan, "noise", [(Setup("vulkan", "fp16"), 0)], [], 1),
     )
@@ -194,8 +194,10 @@ def test_what_a_search_made_is_forgotten_with_it(tmp_path: Path) -> None:
 
 def test_a_profile_measures_the_values_and_says_where_layers_run(tmp_path: Path) -> None:
     plan = planned(tmp_path, "[fp16-vs-fp32-vulkan]\nmasks: {c2: 18}")
-    asked = jobs.profile(plan, "noise", plan.spec.comparisons[0], 1)
-    (profile,) = (m["answer"] for m in talk(asked) if "answer" in m)
+    (one,) = plan.spec.comparisons
+    asked = [jobs.profile(plan, "noise", one, 1, sensitivity) for sensitivity in (True, False)]
+    profile, without = (m["answer"] for m in talk(*asked) if "answer" in m)
+    assert without == {**profile, "sensitivity": {}}
     assert list(profile["absmax"]) == ["in0", "c1", "c2", "c3"]
     assert all(0.5 < absmax < 10 for absmax in profile["absmax"].values())
     assert list(profile["sensitivity"]) == ["1", "2", "3"]

@@ -1,0 +1,53 @@
+"""Failures that concern many cases: which result tells them."""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.reported import not_run, once_each, told
+from pytest_ncnn_parity.engine.steps import Step
+
+LOAD = Step("load", "vulkan fp16")
+DEAD = Evidence(death=Death("crash", "killed by SIGSEGV", LOAD))
+
+
+def outcomes(*results: Result) -> list[tuple[str, str]]:
+    return [(result.id, result.outcome) for result in results]
+
+
+def test_a_step_is_told_by_failures_alone() -> None:
+    skipped = Result("b", "skipped", evidence=DEAD)
+    stepless = Result("c", "failed", evidence=Evidence(death=Death("crash", "somewhere", None)))
+    wrong = Result("d", "failed")
+    assert told([Result("a", "passed"), skipped, stepless, wrong]) == ()
+    both = [Result(name, "failed", evidence=DEAD) for name in "ef"]
+    assert told([skipped, *both]) == (LOAD,)
+
+
+def test_of_a_sample_that_could_not_be_run_the_first_case_says_why() -> None:
+    first, *others = not_run(["a", "b", "c"], "no such file")
+    assert (first.id, first.outcome, first.evidence.error) == ("a", "failed", "no such file")
+    assert outcomes(*others) == [("b", "skipped"), ("c", "skipped")]
+    assert "a says why" in str(others[1].reason)
+    assert list(not_run([], "no such file")) == []
+
+
+def test_the_first_result_of_a_case_counts() -> None:
+    first, again = Result("a", "passed", reason="first"), Result("a", "passed", reason="again")
+    assert list(once_each([first, again])) == [first]
+    assert list(once_each([again, Result("b", "passed")], [first])) == [Result("b", "passed")]
+
+
+def test_a_failure_that_only_a_repetition_tells_is_told_by_the_next_skip() -> None:
+    """Two workers died, say; a third one judges all cases again, and cannot load the network."""
+    again = [Result("a", "failed", evidence=DEAD), *(Result(n, "skipped", reason="so") for n in "bcd")]
+    told_by, *others = once_each(again, [Result("a", "passed"), Result("b", "passed")])
+    assert (told_by.id, told_by.outcome, told_by.reason, told_by.evidence) == ("c", "failed", None, DEAD)
+    assert outcomes(*others) == [("d", "skipped")]
+
+
+def test_a_failure_that_has_been_told_is_not_told_again() -> None:
+    again = [Result("a", "failed", evidence=DEAD), Result("b", "skipped")]
+    assert outcomes(*once_each(again, [Result("a", "failed", evidence=DEAD)])) == [("b", "skipped")]
+    wrong = [Result("a", "failed"), Result("b", "skipped")]
+    assert outcomes(*once_each(wrong, [Result("a", "passed")])) == [("b", "skipped")]
