@@ -15,10 +15,13 @@ from typing import Any
 
 import faulty_driver
 import networks
+import psutil
 import pytest
 from benchmarks import soak
 
 from pytest_ncnn_parity.engine import descendants
+from pytest_ncnn_parity.engine.process import WorkerProcess
+from pytest_ncnn_parity.engine.spawn import Order
 
 pytestmark = pytest.mark.once
 
@@ -31,6 +34,18 @@ def until(holds: Callable[[], Any], what: str) -> None:
     while not holds():
         assert time.monotonic() < end, what
         time.sleep(0.05)
+
+
+def test_a_worker_that_does_not_end_is_killed_where_processes_cannot_be_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    says_hello = "import json, time; print(json.dumps({'environment': {}, 'pid': 1}), flush=True)"
+    monkeypatch.setattr("pytest_ncnn_parity.engine.process.LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr(descendants, "end", lambda _: None)
+    worker = WorkerProcess(Order((sys.executable, "-c", f"{says_hello}; time.sleep(600)")))
+    assert (worker.environment, psutil.pid_exists(worker.pid)) == ({}, True)
+    worker.finish()
+    assert not psutil.pid_exists(worker.pid)
 
 
 @pytest.fixture

@@ -124,6 +124,19 @@ def test_of_two_parts_in_turn_one_case_tells_what_cannot_be_loaded(
 
 
 @pytest.mark.once
+def test_of_two_parts_in_turn_one_case_tells_what_is_wrong_with_the_files(
+    lanes: Lanes, tmp_path: Path
+) -> None:
+    networks.convolution(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    with (tmp_path / "net.bin").open("r+b") as file:
+        file.truncate(100)
+    results = list(lanes.run(job, Room(1 << 30, for_two=False)))
+    assert shown(results) == alone(job)
+    assert [result.outcome for result in results].count("failed") == 1
+
+
+@pytest.mark.once
 def test_a_second_worker_that_is_killed_costs_nothing_but_time(
     lanes: Lanes, engines: list[Engine], tmp_path: Path
 ) -> None:

@@ -230,6 +230,30 @@ assert len(alive) <= 1, f"values of the trials {alive} are still in memory"
     confirm(MASKED + code, stem, shape)
 
 
+def test_where_the_reference_cannot_be_had_each_case_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    """As where an older binding takes no further layers of a project's own."""
+    networks.convolution(tmp_path)
+    code = """
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.worker.failures import Unavailable
+from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+
+def full(load, graph):
+    raise Unavailable("the table is full")
+
+pool._fresh = full
+allowed = Tolerance()
+cases = tuple(CaseSpec(f"some::{n}", "some", "range", 0, None, "fp16", allowed, layer=n) for n in (1, 2))
+job = Judge((model,), (NetSpec(0, "cpu", "fp32"),), 0, {}, 1, cases=cases, defaults={"some": allowed})
+found = list(Lockstep(Sample(job, graph, inputs, JobNets(pool, job))).results())
+assert [(one.outcome, one.reason) for one in found] == 2 * [("skipped", "the table is full")], found
+"""
+    confirm(MASKED + code, str(tmp_path / "net"), "8,24,24")
+
+
 def test_a_search_keeps_the_networks_of_earlier_masks_only_while_there_is_room(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     code = """
