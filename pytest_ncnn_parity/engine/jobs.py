@@ -71,7 +71,7 @@ def judge(plan: Plan, sample: str, cases: Iterable[Case], threads: int, probe: b
     """Return the job that judges `cases`, in the plan's order. `probe`: find out why a case fails."""
     nets = _Nets(plan)
     chosen = tuple(cases)
-    specs = [nets.case(case) for case in chosen]
+    specs = [replace(nets.case(case), known=bool(plan.known(sample, case))) for case in chosen]
     job = _judging(plan, sample, nets, chosen, specs, threads)
     return replace(job, probe=probe)
 

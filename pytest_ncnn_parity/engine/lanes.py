@@ -16,7 +16,7 @@ from itertools import chain, islice
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
-from pytest_ncnn_parity.engine.reported import once_each, told
+from pytest_ncnn_parity.engine.reported import known_of, once_each, told
 from pytest_ncnn_parity.engine.room import Room
 
 # bytes of values above which a second worker saves more time than its start takes. On a GPU steps are
@@ -24,7 +24,7 @@ from pytest_ncnn_parity.engine.room import Room
 WORTH = {"cpu": 8 << 20, "gpu": 512 << 20}
 
 # the kinds of death that the other worker cannot have caused
-OWN_FAULTS = frozenset({"misread", "int8", "misfit", "hint", "shape", "raised"})
+OWN_FAULTS = frozenset({"misread", "int8", "misfit", "hint", "shape"})
 
 
 def halves(job: Judge) -> tuple[Judge, Judge] | None:
@@ -115,7 +115,9 @@ class Lanes:
         for result in self._engine.run(replace(first, last=False)):
             results.append(result)
             yield result
-        yield from self._engine.run(replace(second, told=(*second.told, *told(results))))
+        yield from self._engine.run(
+            replace(second, told=(*second.told, *told(results, known_of(first.cases))))
+        )
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:
         """Yield the results of both parts, up to the first result that cannot be trusted."""

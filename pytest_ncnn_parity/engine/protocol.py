@@ -86,7 +86,7 @@ class CaseSpec(Frozen):
     """One case, of which either `layer` (its number) or `output` (a blob) is given.
 
     `reference` and `candidate` are numbers of the job's networks; `kind` is the comparison's. `golden`
-    is the recording that serves as the reference of an output.
+    is the recording that serves as the reference of an output. `known`: it is expected to fail.
     """
 
     id: str
@@ -99,6 +99,7 @@ class CaseSpec(Frozen):
     layer: int | None = None
     output: str | None = None
     golden: Recording | None = None
+    known: bool = False
 
 
 class Job(Frozen):

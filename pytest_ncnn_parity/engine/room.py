@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.shape_flow import flow
 MIB = 1 << 20
 PROCESS = 150 * MIB  # what a worker holds besides a network's values: Python, ncnn, the driver
 AT_A_LAYER = 8  # multiple of a layer's fp32 values: these, both networks' copies, float64 to compare
-LOADED = 2  # networks in a worker that judges one comparison; each holds the weights
+LOADED = 3  # the most networks in a worker that judges half of a sample; each holds the weights
 BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides their weights and values
 
 

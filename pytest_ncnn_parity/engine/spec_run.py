@@ -122,13 +122,18 @@ class SpecRun:
     def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
         """Run the cases with these ids. A job that cannot run fails the first and skips the others."""
         cases = self.selected.get(sample, ())
-        left = dict.fromkeys(waiting)
+        # the first one tells why a sample cannot be run
+        left = dict.fromkeys(sorted(waiting, key=self._known(sample).__contains__))
         *_, last = self.selected
         job = replace(
             jobs.judge(self.plan, sample, cases, self.settings.threads),
             accumulated=self.settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
-            told=told(result for one in self._samples.values() for result in one.known.values()),
+            told=tuple(
+                step
+                for name, one in self._samples.items()
+                for step in told(one.known.values(), self._known(name))
+            ),
             last=sample == last,
         )
         try:
@@ -136,20 +141,17 @@ class SpecRun:
                 del left[result.id]
                 yield result
         except EngineError as error:
-            yield from not_run(list(left), self._placed(sample, error))
+            yield from not_run(list(left), self.plan.spec.placed(sample, str(error), error.inputs))
+
+    def _known(self, sample: str) -> set[str]:
+        """The selected cases of `sample` that are expected to fail, so that they tell of no other."""
+        return {case.id for case in self.selected.get(sample, ()) if self.plan.known(sample, case)}
 
     def _run_judge(self, job: Judge) -> Iterator[Result]:
         if self.settings.threads < 2:
             return self._engine.run(job)
         plan = self.plan
         return self._lanes.run(job, room(plan.graph, plan.spec.bin, job.inputs, self.settings.memory))
-
-    def _placed(self, sample: str, error: EngineError) -> str:
-        spec = self.plan.spec
-        if not error.inputs:
-            return f"{spec.at('inputs', sample, of_key=True)}: {error}"
-        problems = error.inputs.items()
-        return "\n".join(f"{spec.at_input(sample, blob)}: {problem}" for blob, problem in problems)
 
     # -- questions -------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -155,6 +155,12 @@ class Spec(Keys):
         """The place of one input of a sample, or of what is expected of it."""
         where = self.at("inputs", sample, *path, of_key=True)
         return replace(where, path=".".join(["inputs", sample, *map(cut, path)]))
+
+    def placed(self, sample: str, problem: str, inputs: Mapping[str, str]) -> str:
+        """What is wrong with each of a sample's `inputs`, or else with all of it, with the places."""
+        if not inputs:
+            return f"{self.at('inputs', sample, of_key=True)}: {problem}"
+        return "\n".join(f"{self.at_input(sample, blob)}: {what}" for blob, what in inputs.items())
 
     def place(self, *path: str | int, of_key: bool = False) -> Place:
         """Line and column of a key or a value."""

@@ -98,15 +98,15 @@ def test_each_worker_holds_weights(tmp_path: Path) -> None:
     graph = param.parse(chain(4, 256), "net.param")
     inputs: dict[str, Input] = {"x0": ConstantInput(1.0, (1, 256, 256))}
     found = {}
-    for size in (100, 300):
+    for size in (20, 100):
         weights = tmp_path / f"{size}.bin"
         with weights.open("wb") as file:
             file.truncate(size * MIB)
         found[size] = room(graph, weights, inputs, None).for_two
-    assert found == {100: True, 300: False}
-    assert room(graph, tmp_path / "100.bin", inputs, 800 * MIB)[1:] == (True, True)
-    assert room(graph, tmp_path / "100.bin", inputs, 600 * MIB)[1:] == (False, True)
-    assert room(graph, tmp_path / "300.bin", inputs, 700 * MIB)[1:] == (False, False)
+    assert found == {20: True, 100: False}
+    assert room(graph, tmp_path / "20.bin", inputs, 500 * MIB)[1:] == (True, True)
+    assert room(graph, tmp_path / "20.bin", inputs, 300 * MIB)[1:] == (False, True)
+    assert room(graph, tmp_path / "100.bin", inputs, 300 * MIB)[1:] == (False, False)
 
 
 def test_workers_hold_no_more_than_one_may() -> None:

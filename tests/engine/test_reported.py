@@ -22,6 +22,8 @@ def test_a_step_is_told_by_failures_alone() -> None:
     assert told([Result("a", "passed"), skipped, stepless, wrong]) == ()
     both = [Result(name, "failed", evidence=DEAD) for name in "ef"]
     assert told([skipped, *both]) == (LOAD,)
+    assert told(both, known={"e"}) == (LOAD,)
+    assert told(both, known={"e", "f"}) == (), "they are expected to fail, so that nobody sees it"
 
 
 def test_of_a_sample_that_could_not_be_run_the_first_case_says_why() -> None:
@@ -40,14 +42,19 @@ def test_the_first_result_of_a_case_counts() -> None:
 
 def test_a_failure_that_only_a_repetition_tells_is_told_by_the_next_skip() -> None:
     """Two workers died, say; a third one judges all cases again, and cannot load the network."""
-    again = [Result("a", "failed", evidence=DEAD), *(Result(n, "skipped", reason="so") for n in "bcd")]
-    told_by, *others = once_each(again, [Result("a", "passed"), Result("b", "passed")])
-    assert (told_by.id, told_by.outcome, told_by.reason, told_by.evidence) == ("c", "failed", None, DEAD)
-    assert outcomes(*others) == [("d", "skipped")]
+    again = [
+        Result("a", "failed", evidence=DEAD),
+        *(Result(name, "skipped", reason="so", evidence=DEAD) for name in "bd"),
+        Result("alike", "skipped", reason="for a reason of its own"),
+        *(Result(name, "skipped", reason="so", evidence=DEAD) for name in "ce"),
+    ]
+    found = list(once_each(again, [Result(name, "passed") for name in "abd"]))
+    assert outcomes(*found) == [("alike", "skipped"), ("c", "failed"), ("e", "skipped")]
+    assert (found[1].reason, found[1].evidence) == (None, DEAD)
 
 
 def test_a_failure_that_has_been_told_is_not_told_again() -> None:
-    again = [Result("a", "failed", evidence=DEAD), Result("b", "skipped")]
+    again = [Result("a", "failed", evidence=DEAD), Result("b", "skipped", evidence=DEAD)]
     assert outcomes(*once_each(again, [Result("a", "failed", evidence=DEAD)])) == [("b", "skipped")]
     wrong = [Result("a", "failed"), Result("b", "skipped")]
     assert outcomes(*once_each(wrong, [Result("a", "passed")])) == [("b", "skipped")]

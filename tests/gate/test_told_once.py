@@ -108,3 +108,31 @@ def test_a_case_that_is_run_again_tells_it_again(
     again = run.result_of_rerun("s0", case)
     run.close()
     assert (again.outcome, again.evidence.death is None) == ("failed", False)
+
+
+def test_a_case_that_is_expected_to_fail_tells_nothing(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest counts it as an expected failure, and would be green if all others were skipped."""
+    faulty_driver.install(monkeypatch, pytester.path, LOADS_FP16, once=False)
+    networks.convolution(pytester.path)
+    known = "known: [{layer: in0, comparison: fp16-vs-fp32-vulkan, reason: of old}]\n"
+    networks.spec(pytester.path, f"{networks.NOISE}compare: {BOTH}\n{known}")
+    run = gate("--ncnn-parity-fix=off")
+    case = "noise::fp16-vs-fp32-vulkan"
+    assert run.ids("failed") == [f"{case}::c1"]
+    assert run.cases[f"{case}::in0"]["known"] is True
+    assert run.cases[f"{case}::c1"]["cause"] == "crash"
+
+
+def test_a_sample_that_cannot_be_run_is_told_by_a_case_that_is_not_expected_to_fail(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.convolution(pytester.path)
+    np.save(pytester.path / "in.npy", np.full((8, 24, 24), np.nan, np.float32))
+    known = "known: [{layer: in0, reason: of old}, {layer: c1, reason: of old}]\n"
+    fed = "inputs: {s: {in0: {file: in.npy}}}\n"
+    networks.spec(pytester.path, f"{fed}compare: [fp16-range]\n{known}")
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ["s::fp16-range::c2"]
+    assert "nan" in run.cases["s::fp16-range::c2"]["message"]

@@ -23,12 +23,13 @@ EVERY = [layer.name for layer in LAYERS]  # fork, conv, relu, add, prob
 class Search:
     """Trials on a network whose layers add their numbers to all that they read."""
 
-    def __init__(self, room: bool = True, broken: str = "") -> None:
+    def __init__(self, room: bool = True, broken: str = "", kind: str = "refused") -> None:
         self.ran: list[str] = []  # the layers that the last trial ran
         self.seconds: list[float] = []  # of the values that were asked for
         self._kept: dict[Hashable, Made] = {}
         self._room = room
-        self._broken = broken
+        self.broken = broken
+        self._kind = kind
         self._trace = Trace(self._keep)
 
     def _keep(self, key: Callable[[], Hashable], make: Callable[[], Made], *, seconds: float) -> Made:
@@ -42,8 +43,8 @@ class Search:
 
     def _run(self, layer: Layer, blobs: Made) -> Made:
         self.ran.append(layer.name)
-        if layer.name == self._broken:
-            raise failed(Step("layer", "cpu fp32", layer.number, layer.name), "refused", "for a test")
+        if layer.name == self.broken:
+            raise failed(Step("layer", "cpu fp32", layer.number, layer.name), self._kind, "for a test")
         read = sum(blobs[blob].array for blob in layer.inputs)
         outputs = {blob: Blob.of(read + np.float32(layer.number)) for blob in layer.outputs}
         for blob, value in outputs.items():
@@ -145,9 +146,22 @@ def test_its_elements_are_rounded_as_those_of_any_value() -> None:
     assert value.rounded("fp16").array.tolist() == value.array.tolist()
 
 
-def test_a_layer_that_cannot_be_run_is_not_run_again() -> None:
-    search = Search(broken="conv")
-    for ran in (EVERY[:2], []):
-        with pytest.raises(StepFailed, match="conv"):
+@pytest.mark.parametrize(("kind", "again"), [("refused", []), ("memory", EVERY[:2])])
+def test_a_layer_that_cannot_be_run_is_run_again_only_if_it_lacked_memory(
+    kind: str, again: list[str]
+) -> None:
+    search = Search(broken="conv", kind=kind)
+    for ran in (EVERY[:2], again):
+        with pytest.raises(StepFailed, match="conv") as failure:
             search.trial()
         assert search.ran == ran
+        assert (failure.value.death.kind, failure.value.step.name) == (kind, "conv")
+
+
+def test_a_layer_that_can_no_longer_be_run_fails_where_its_elements_are_read() -> None:
+    search = Search(room=False)
+    search.trial()
+    search.broken = "conv"
+    assert search.trial()["held"].absmax == 9.0
+    with pytest.raises(StepFailed, match="conv"):
+        search.trial(["held"])

@@ -147,10 +147,10 @@ class LayerJudge:
 
     def _refuse_lost(self, layer: Layer) -> None:
         """Raise the failure of the trajectory at `layer` or before it, Skip if a case reports that."""
-        lost = self._chain.lost
+        lost, nets = self._chain.lost, self._sample.nets
         for blob in layer.inputs:
-            if blob in lost and self._sample.nets.is_told(lost[blob].step):
-                raise Skip(f"the reference has no input for it: {lost[blob].step} failed")
+            if blob in lost:
+                nets.refuse(lost[blob], f"the reference has no input for it: {lost[blob].step} failed")
         for blob in layer.outputs:
             if blob in lost:
                 raise lost[blob].with_traceback(None)

@@ -101,13 +101,23 @@ class Lockstep:
             for case in self._waiting:
                 yield self._guarded(case, self._nothing_loaded)
             return
-        comparisons = {case.id: case.comparison for case in self._waiting}
+        waiting = {case.id: case for case in self._waiting}
         red = set()
-        for result in self._step_through():
-            if result.outcome == "failed":
-                red.add(comparisons[result.id])
-            yield result
+        try:
+            for result in self._step_through():
+                case = waiting.pop(result.id)
+                if result.outcome == "failed":
+                    red.add(case.comparison)
+                yield result
+        except StepFailed as failed:  # beside the cases, as where values of the reference are looked at
+            for case in waiting.values():
+                yield self._guarded(case, partial(self._behind, failed))
+            return
         yield from self._outputs(red)
+
+    def _behind(self, failed: StepFailed, _: CaseSpec) -> Result:
+        self._sample.nets.refuse(failed, f"not run: {failed.step} failed")
+        raise failed.with_traceback(None)
 
     def _nothing_loaded(self, _: CaseSpec) -> Result:
         self._sample.nets.of(self._sample.job.trajectory)
@@ -119,7 +129,7 @@ class Lockstep:
 
     def _judged(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         result = self._tried(case, judge)
-        for step in told([result]):
+        for step in () if case.known else told([result]):
             self._sample.nets.tell(step)
         return result
 

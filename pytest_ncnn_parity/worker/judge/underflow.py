@@ -109,7 +109,10 @@ class Underflows:
         tolerance = self._reference.tolerance(comparison, layer)
         key = (layer.number, tolerance)
         if key not in self._effects:
-            self._effects[key] = self._measured(layer, tolerance, culprits[0])
+            try:
+                self._effects[key] = self._measured(layer, tolerance, culprits[0])
+            except StepFailed:
+                return None  # nothing was found out
         return self._effects[key]
 
     def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
@@ -124,6 +127,8 @@ class Underflows:
         try:
             rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
         except StepFailed as failed:
+            if failed.death.kind in ("memory", "timeout"):
+                raise  # which are no matter of the values
             return replace(found, failure=failed.death.detail)
         for output, value in rounded.items():
             expected = self._reference.blobs[output].array

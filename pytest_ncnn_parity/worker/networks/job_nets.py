@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import ncnn
 
 from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.constants import Parameter
@@ -154,21 +155,22 @@ class JobNets:
         """Note that a case reports the failure of `step`."""
         self._told.add(step)
 
-    def is_told(self, step: Step) -> bool:
-        """Return whether a case has reported the failure of `step`; if none has, the next one must."""
-        return step in self._told
+    def refuse(self, failed: StepFailed, why: str) -> None:
+        """Raise Skip, with `why` as its reason, if a case has told `failed`; else the next one must."""
+        if failed.step in self._told:
+            death = replace(failed.death, stderr="", lines=())
+            raise Skip(why, Evidence(death=death)) from None
 
     def of(self, number: int) -> Net:
         """Like `self[number]`, but if a case has reported that it cannot be loaded, raise Skip."""
         try:
             return self[number]
         except StepFailed as failed:
-            if not self.is_told(failed.step):
-                raise
+            why = f"ncnn could not {failed.step}; the first case that needed it fails and says why"
             if failed.step.kind == "worker":
-                raise Skip(f"not run: {failed.death.detail}") from None
-            why = "the first case that needed it fails and says why"
-            raise Skip(f"not run: ncnn could not {failed.step}; {why}") from None
+                why = failed.death.detail
+            self.refuse(failed, f"not run: {why}")
+            raise
 
 
 def _held(net: Net, layer: Layer) -> tuple[str | None, str]:

@@ -87,10 +87,10 @@ class Pool:
             self._cache.close()
             self._checkpoints.close()
             self._traces.clear()
-            if was_used:
-                release_pools()
         if was_used:
             gc.collect()  # the last job's values, which may be large, refer to each other
+        if was_used and not remember:
+            release_pools()
 
     def _drop_what_trials_left(self, job: Job) -> None:
         """Drop networks of files that `job` does not use, and if room is short all that it does not use.

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Underflow
+from pytest_ncnn_parity.engine.evidence import Death, Underflow
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats
@@ -76,7 +77,7 @@ class Keep(Protocol):
 class Trace:
     """What the trials of a search have found out about one trajectory; `keep` keeps its values.
 
-    `facts` holds, by layer number, those of its outputs, `failures` why it cannot be run instead.
+    `facts` holds, by layer number, those of its outputs, `deaths` how it ended if it cannot be run.
     `seconds` is how long it takes from the start of the trajectory to the end of the layer.
     `underflows` are those that break a layer, by its number and tolerance; None: there is none.
     """
@@ -84,7 +85,7 @@ class Trace:
     def __init__(self, keep: Keep) -> None:
         self.keep = keep
         self.facts: dict[int, dict[str, Facts]] = {}
-        self.failures: dict[int, StepFailed] = {}
+        self.deaths: dict[int, tuple[Step, Death]] = {}
         self.seconds: dict[int, float] = {}
         self.underflows: dict[tuple[int, Tolerance], Underflow | None] = {}
 
@@ -110,21 +111,26 @@ class RecalledTrajectory:
     def outputs(self, layer: Layer) -> Made:
         """Return the outputs of `layer`. Raises StepFailed."""
         trace = self._trace
-        if layer.number in trace.failures:
-            raise trace.failures[layer.number].with_traceback(None)
+        if layer.number in trace.deaths:
+            raise StepFailed(*trace.deaths[layer.number])
         if layer.number not in trace.facts:
             self._reach(layer)
             lost = next((blob for blob in layer.outputs if blob in self._chain.lost), None)
             if lost is not None:
-                trace.failures[layer.number] = self._chain.lost[lost]
-                raise self._chain.lost[lost]
+                failed = self._chain.lost[lost]
+                if failed.death.kind != "memory":  # of which there may be more in a later trial
+                    trace.deaths[layer.number] = failed.step, failed.death
+                raise failed.with_traceback(None)
             trace.facts[layer.number] = {b: Facts.of(self._chain.blobs[b]) for b in layer.outputs}
             trace.seconds[layer.number] = self._seconds
         facts = trace.facts[layer.number]
         return {blob: Recalled(of, partial(self._kept, layer, blob)) for blob, of in facts.items()}
 
     def _kept(self, layer: Layer, blob: str) -> Blob:
-        """Return the value of `blob`, an output of `layer`, from those that are kept if it is there."""
+        """Return the value of `blob`, an output of `layer`, from those that are kept if it is there.
+
+        Raises StepFailed.
+        """
         trace = self._trace
         return trace.keep(
             lambda: (trace, blob),
@@ -134,8 +140,10 @@ class RecalledTrajectory:
 
     def _computed(self, layer: Layer, blob: str) -> Blob:
         if layer.number <= self._passed and blob not in self._chain.blobs:
-            self._restart()  # its last reader has run, and nobody could know of this one
+            self._restart()  # nobody knew that it would be read again after its last reader
         self._reach(layer)
+        if blob in self._chain.lost:  # this time; an earlier trial was able to run it
+            raise self._chain.lost[blob].with_traceback(None)
         return self._chain.blobs[blob]
 
     def _reach(self, layer: Layer) -> None:
