@@ -254,6 +254,35 @@ assert [(one.outcome, one.reason) for one in found] == 2 * [("skipped", "the tab
     confirm(MASKED + code, str(tmp_path / "net"), "8,24,24")
 
 
+def test_a_network_that_lacked_memory_is_tried_once_in_each_trial(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+    code = """
+from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.worker.failures import StepFailed, failed
+
+tried = []
+
+def full(job, load):
+    tried.append(load.label)
+    raise failed(Step("load", load.label), "memory", "given no more memory")
+
+pool._fresh = full
+masks = tuple([18] * len(graph.layers))
+for trials in (1, 2, 3):
+    job = Judge((model,), (MIXED,), 0, {}, 2, masks=masks, remember=True)
+    pool.prepare(job)
+    for _ in range(3):  # as each case asks for it
+        try:
+            pool.get(job, MIXED)
+        except StepFailed as lacking:
+            assert lacking.death.kind == "memory"
+        else:
+            raise AssertionError("loaded")
+    assert len(tried) == trials, tried
+"""
+    confirm(MASKED + code, str(tmp_path / "net"), "8,24,24")
+
+
 def test_a_search_keeps_the_networks_of_earlier_masks_only_while_there_is_room(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     code = """

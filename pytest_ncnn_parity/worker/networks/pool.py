@@ -102,7 +102,7 @@ class Pool:
         def is_named(model: Model) -> bool:
             return (model.param, model.bin) in named
 
-        kept = {key for key in self._loaded if is_named(key[0])}
+        kept = {k for k, net in self._loaded.items() if is_named(k[0]) and not _lacked_memory(net)}
         if not limits.has_held_less_than_half():
             kept &= {load.key for spec in job.nets for load in loads(job, spec, self.graph)}
         for key in self._loaded.keys() - kept:
@@ -167,8 +167,6 @@ class Pool:
             try:
                 self._loaded[load.key] = self._fresh(job, load)
             except StepFailed as failed:
-                if failed.death.kind == "memory":
-                    raise  # there may be room in a later job
                 self._loaded[load.key] = of_network(failed, load.label)
             except Unavailable as lacking:
                 self._loaded[load.key] = lacking
@@ -220,3 +218,8 @@ class Pool:
             net.native.drop()
             if isinstance(net.native, NetHere):
                 self._registry.release(net.native.net)
+
+
+def _lacked_memory(net: LoadedNet | StepFailed | Unavailable) -> bool:
+    """Whether `net` lacked memory when it was to be loaded; there may be more in a later trial."""
+    return isinstance(net, StepFailed) and net.death.kind == "memory"
