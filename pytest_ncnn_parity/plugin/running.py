@@ -11,6 +11,7 @@ from pytest_ncnn_parity import options
 from pytest_ncnn_parity.base import sigterm
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
+from pytest_ncnn_parity.plugin.case_protocol import CaseProtocol
 from pytest_ncnn_parity.report.text import progress
 from pytest_ncnn_parity.report.text.progress import Progress
 from pytest_ncnn_parity.session import session
@@ -30,6 +31,8 @@ class RunningHooks:
         self._session = session(asked, config.rootpath, self._show, processes, share, early)
         config.stash[SESSION] = self._session
         config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
+        protocol = CaseProtocol(config, self._show_nothing)
+        config.pluginmanager.register(protocol, "ncnn_parity_case_protocol")
         config.add_cleanup(sigterm.on_sigterm())
         config.add_cleanup(self._session.close)
 
