@@ -12,7 +12,7 @@ from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 
 MAX_ROUNDS = 9
-SECONDS = 3.0  # no further round begins after this time and three rounds, or after ten times this
+SECONDS = 3.0  # no further round begins after this time: long runs vary little
 
 
 def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
@@ -33,10 +33,10 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
             running[number] = (net, [])
             timings.append(Timing(where=tuple(net.execution(layer).where for layer in graph.layers)))
     start = time.perf_counter()
-    for turn in range(MAX_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         for net, milliseconds in running.values():
             milliseconds.append(net.time(inputs, job.outputs))
-        if time.perf_counter() - start > (SECONDS if turn >= 2 else 10 * SECONDS):
+        if time.perf_counter() - start > SECONDS:
             break
     for number, (_, milliseconds) in running.items():
         timings[number] = Timing(tuple(milliseconds), timings[number].where)

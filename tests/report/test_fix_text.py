@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ncnn_parity.report.document.fix import AlternativeRecord, FixRecord
+from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.report.text import fix_text
 
 pytestmark = pytest.mark.once
@@ -101,3 +101,18 @@ def test_layers_to_leave_in_floats_are_listed_with_the_lines_of_the_table() -> N
     floats["in_float"] = names
     assert fix_text.in_floats(floats).endswith(" and 2 more in floats")
     assert fix_text.in_floats(fix(1)) == ""
+
+
+@pytest.mark.parametrize(("rounds", "how"), [(1, "one run each"), (9, "medians of 9")])
+def test_a_cost_says_how_it_was_measured(rounds: int, how: str) -> None:
+    price: CostRecord = {
+        "before_ms": 20.0,
+        "after_ms": 30.0,
+        "rounds": rounds,
+        "moved": 1,
+        "left": 3,
+        "uploads": [0, 2],
+        "downloads": [1, 2],
+    }
+    text = fix_text.cost(price)
+    assert text == f"20 -> 30 ms ({how}), 1 of 4 layers leave the GPU, +2 uploads, +1 download"

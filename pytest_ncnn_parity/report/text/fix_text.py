@@ -155,8 +155,9 @@ def cost(price: CostRecord) -> str:
     """Return the time before and after the fix in milliseconds, and what moved off the GPU."""
     moved, total = price["moved"], price["moved"] + price["left"]
     places = f"{moved} of {total} layers leave the GPU" if moved else "no layer leaves the GPU"
+    rounds = f"medians of {price['rounds']}" if price["rounds"] > 1 else "one run each"
     parts = [
-        f"{price['before_ms']:.3g} -> {price['after_ms']:.3g} ms (medians of {price['rounds']})",
+        f"{price['before_ms']:.3g} -> {price['after_ms']:.3g} ms ({rounds})",
         places if total else "",
         _more(price["uploads"], "upload"),
         _more(price["downloads"], "download"),

@@ -1,0 +1,32 @@
+"""How often networks are timed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.worker import timing
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.001, 9), (0.5, 4), (2.0, 1), (60.0, 1)])
+def test_long_runs_are_repeated_less(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, rounds: int
+) -> None:
+    """Two networks, of which each run takes `seconds`."""
+    now = [0.0]
+
+    def run(*_: object) -> float:
+        now[0] += seconds
+        return 1000 * seconds
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    net = SimpleNamespace(time=run, execution=lambda _: SimpleNamespace(where="cpu"))
+    asked: Any = SimpleNamespace(nets=[None, None], outputs=())
+    nets: Any = [net, net]
+    graph = param.parse("7767517\n1 1\nInput a 0 1 a\n", "net.param")
+    found = timing.times(asked, graph, {}, nets)
+    assert [one.ms for one in found] == [(1000 * seconds,) * rounds] * 2
+    assert now[0] == pytest.approx(2 * seconds * (1 + rounds)), "the first run of each is not counted"
