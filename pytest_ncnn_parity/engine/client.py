@@ -16,7 +16,7 @@ from pytest_ncnn_parity.engine.endings import without_step
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
-from pytest_ncnn_parity.engine.reported import known_of, once_each, told
+from pytest_ncnn_parity.engine.reported import known_of, once_each, steps_told
 from pytest_ncnn_parity.engine.spawn import COMMAND, FILL, Order
 from pytest_ncnn_parity.engine.stderr import with_stderr
 from pytest_ncnn_parity.engine.steps import Step
@@ -166,7 +166,7 @@ class Engine:
         if not isinstance(left, Judge):
             return left
         found = (result for result in done.values() if result is not None)
-        steps = (*left.told, *told(found, known_of(left.cases)))
+        steps = (*left.told, *steps_told(found, known_of(left.cases)))
         return dataclasses.replace(left, done=tuple(done), told=steps)
 
     def _named(self, job: Job) -> tuple[Worker, ...]:

@@ -16,7 +16,7 @@ from itertools import chain, islice
 
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.protocol import CaseSpec, FindDevices, Judge, Result
-from pytest_ncnn_parity.engine.reported import known_of, once_each, told
+from pytest_ncnn_parity.engine.reported import known_of, once_each, steps_told
 from pytest_ncnn_parity.engine.room import Room
 
 # bytes of values above which a second worker saves more time than its start takes. On a GPU steps are
@@ -116,7 +116,7 @@ class Lanes:
             results.append(result)
             yield result
         yield from self._engine.run(
-            replace(second, told=(*second.told, *told(results, known_of(first.cases))))
+            replace(second, told=(*second.told, *steps_told(results, known_of(first.cases))))
         )
 
     def _together(self, first: Judge, second: Judge) -> Iterator[Result]:

@@ -15,7 +15,7 @@ def known_of(cases: Iterable[CaseSpec]) -> frozenset[str]:
     return frozenset(case.id for case in cases if case.known)
 
 
-def told(results: Iterable[Result], known: Container[str] = ()) -> tuple[Step, ...]:
+def steps_told(results: Iterable[Result], known: Container[str] = ()) -> tuple[Step, ...]:
     """Return the native steps whose failure `results` tell.
 
     Cases in `known` tell nothing, because they are expected to fail, and do not make a run red.

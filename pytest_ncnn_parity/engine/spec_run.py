@@ -16,7 +16,7 @@ from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
-from pytest_ncnn_parity.engine.reported import not_run, told
+from pytest_ncnn_parity.engine.reported import not_run, steps_told
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import room
 from pytest_ncnn_parity.engine.settings import Settings
@@ -132,7 +132,7 @@ class SpecRun:
             told=tuple(
                 step
                 for name, one in self._samples.items()
-                for step in told(one.known.values(), self._known(name))
+                for step in steps_told(one.known.values(), self._known(name))
             ),
             last=sample == last,
         )

@@ -14,8 +14,8 @@ STEP_MARK = b"\x1e"
 Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network", "compare"]
 # What a layer or a network is run on: "" for the values of the trajectory or the sample's inputs, "own"
 # for values that the network itself computed, "changed" for values that were changed to try something.
-Values = Literal["", "own", "changed"]
-_OF_VALUES: Mapping[Values, str] = {"": "", "own": ", its own inputs", "changed": ", changed inputs"}
+RunOn = Literal["", "own", "changed"]
+_IN_WORDS: Mapping[RunOn, str] = {"": "", "own": ", its own inputs", "changed": ", changed inputs"}
 
 
 class Step(Frozen):
@@ -34,7 +34,7 @@ class Step(Frozen):
     layer: int | None = None
     name: str = ""
     feed: str | None = None
-    on: Values = ""
+    on: RunOn = ""
     patched: bool = False
 
     def __str__(self) -> str:
@@ -51,13 +51,13 @@ class Step(Frozen):
         if self.kind == "compare":
             return f"compare {self.name}"
         if self.kind == "network":
-            return f"network on {self.label}{_OF_VALUES[self.on]}"
+            return f"network on {self.label}{_IN_WORDS[self.on]}"
         return f"layer {self.layer} {self._what()}"
 
     def _what(self) -> str:
         """What a step of kind `layer` runs, and on which inputs."""
         inputs = f", {self.feed} inputs" if self.feed else ""
-        return f"{self.name} on {self.label}{inputs}{_OF_VALUES[self.on]}"
+        return f"{self.name} on {self.label}{inputs}{_IN_WORDS[self.on]}"
 
     @property
     def in_words(self) -> str:

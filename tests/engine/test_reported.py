@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.reported import not_run, once_each, told
+from pytest_ncnn_parity.engine.reported import not_run, once_each, steps_told
 from pytest_ncnn_parity.engine.steps import Step
 
 LOAD = Step("load", "vulkan fp16")
@@ -19,11 +19,11 @@ def test_a_step_is_told_by_failures_alone() -> None:
     skipped = Result("b", "skipped", evidence=DEAD)
     stepless = Result("c", "failed", evidence=Evidence(death=Death("crash", "somewhere", None)))
     wrong = Result("d", "failed")
-    assert told([Result("a", "passed"), skipped, stepless, wrong]) == ()
+    assert steps_told([Result("a", "passed"), skipped, stepless, wrong]) == ()
     both = [Result(name, "failed", evidence=DEAD) for name in "ef"]
-    assert told([skipped, *both]) == (LOAD,)
-    assert told(both, known={"e"}) == (LOAD,)
-    assert told(both, known={"e", "f"}) == (), "they are expected to fail, so that nobody sees it"
+    assert steps_told([skipped, *both]) == (LOAD,)
+    assert steps_told(both, known={"e"}) == (LOAD,)
+    assert steps_told(both, known={"e", "f"}) == (), "they are expected to fail, so that nobody sees it"
 
 
 def test_of_a_sample_that_could_not_be_run_the_first_case_says_why() -> None:

@@ -92,7 +92,7 @@ class LayerJudge:
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
         """Judge a layer in two setups, or what the values of an Input layer lose in 16 bits."""
         assert case.candidate is not None
-        candidate = self._sample.nets.of(case.candidate)
+        candidate = self._sample.nets.needed(case.candidate)
         case = replace(case, half=self._sample.nets.lost_to(case))
         reference = stand_in(self._sample, case, candidate) or self._reference(case)
         if layer.type == "Input":
@@ -129,7 +129,7 @@ class LayerJudge:
         return Result(case.id, "passed", metrics, evidence=evidence)
 
     def _reference(self, case: CaseSpec) -> Net:
-        return self._sample.nets.of(case.reference)
+        return self._sample.nets.needed(case.reference)
 
     def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
         """Return the result if the reference refuses `layer`, with trials of plain runs, or None."""

@@ -12,7 +12,7 @@ from functools import partial
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.engine.reported import told
+from pytest_ncnn_parity.engine.reported import steps_told
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
@@ -120,7 +120,7 @@ class Lockstep:
         raise failed.with_traceback(None)
 
     def _nothing_loaded(self, _: CaseSpec) -> Result:
-        self._sample.nets.of(self._sample.job.trajectory)
+        self._sample.nets.needed(self._sample.job.trajectory)
         raise AssertionError("a network that did not load is loaded")
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
@@ -129,7 +129,7 @@ class Lockstep:
 
     def _judged(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         result = self._tried(case, judge)
-        for step in () if case.known else told([result]):
+        for step in () if case.known else steps_told([result]):
             self._sample.nets.tell(step)
         return result
 

@@ -107,7 +107,7 @@ class WholeRuns:
         assert case.output is not None
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
-        candidate = self._sample.nets.of(case.candidate)
+        candidate = self._sample.nets.needed(case.candidate)
         reference = stand_in(self._sample, case, candidate) or self._reference(case)
         if case.kind == "golden":
             self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
@@ -115,7 +115,7 @@ class WholeRuns:
         return self._pair(case, reference, candidate, red)
 
     def _reference(self, case: CaseSpec) -> Net:
-        return self._sample.nets.of(case.reference)
+        return self._sample.nets.needed(case.reference)
 
     def _pair(self, case: CaseSpec, reference: Net, candidate: Net, red: Container[str]) -> Result:
         """Judge a pair of setups. If a stand-in for the reference disagrees, the reference decides."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
-from pytest_ncnn_parity.engine.steps import Values
+from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network import masks
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -67,10 +67,10 @@ class Net(Protocol):
     def execution(self, layer: Layer) -> Execution: ...
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""
     ) -> Made: ...
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made: ...
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made: ...
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float: ...
 

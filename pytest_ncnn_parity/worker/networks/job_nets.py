@@ -50,7 +50,8 @@ class JobNets:
         """Return the 16-bit format in which the candidate loses what its reference keeps, or None.
 
         It is None if both hold all values in the same formats, as two versions of ncnn in fp16 do: what
-        the format loses is lost on both sides and makes no difference.
+        the format loses is lost on both sides and makes no difference. Raises Skip or StepFailed if a
+        network cannot be loaded: see `needed`.
         """
         if case.half is None or case.candidate is None:
             return case.half
@@ -65,7 +66,7 @@ class JobNets:
         if specs[0].setup.half != specs[1].setup.half or any(spec.other for spec in specs):
             return False
         layers = self._pool.graph(self._job.models[0]).layers
-        reference, candidate = (self.of(number) for number in pair)
+        reference, candidate = (self.needed(number) for number in pair)
         return all(_held(reference, layer) == _held(candidate, layer) for layer in layers)
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
@@ -161,8 +162,8 @@ class JobNets:
             death = replace(failed.death, stderr="", lines=())
             raise Skip(why, Evidence(death=death)) from None
 
-    def of(self, number: int) -> Net:
-        """Like `self[number]`, but if a case has reported that it cannot be loaded, raise Skip."""
+    def needed(self, number: int) -> Net:
+        """Like `self[number]`, which raises StepFailed, or Skip if a case has told of this failure."""
         try:
             return self[number]
         except StepFailed as failed:

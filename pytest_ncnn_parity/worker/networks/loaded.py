@@ -9,7 +9,7 @@ import ncnn
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
-from pytest_ncnn_parity.engine.steps import Step, Values
+from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
@@ -123,7 +123,7 @@ class LoadedNet:
         layer: Layer,
         inputs: Mapping[str, Blob],
         feed: str | None = None,
-        on: Values = "",
+        on: RunOn = "",
         among: Net | None = None,
     ) -> Made:
         """Run `layer` alone on `inputs` rounded to `feed`, and return its outputs.
@@ -181,7 +181,7 @@ class LoadedNet:
             reason = f"gets {quoted(int8)}, which is int8, and reads {misreads_int8(layer)}"
             raise failed(step, "int8", reason)
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
         return self._run(Step("network", self.label, on=on), inputs, outputs)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
-from pytest_ncnn_parity.engine.steps import Values
+from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.execution import Execution
@@ -64,11 +64,11 @@ class MixedNet:
         return self._of(layer).execution(layer)
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""
     ) -> Made:
         return self._of(layer).run_layer(layer, inputs, feed, on, among=self)
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Step through the network, and return `outputs`. Raises StepFailed.
 
         It goes on where an earlier run under the same masks was kept.

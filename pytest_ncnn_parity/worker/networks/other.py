@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
-from pytest_ncnn_parity.engine.steps import Step, Values
+from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import failed
@@ -51,7 +51,7 @@ class OtherNet:
         return replace(self._net.execution(stands_in), model=self.spec.model)
 
     def run_layer(
-        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: Values = ""
+        self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""
     ) -> Made:
         """Run the counterpart of `layer` on `inputs`, and return the outputs by the spec's names.
 
@@ -80,7 +80,7 @@ class OtherNet:
         """Return the scale of the blob `there` if it is int8, or None if it holds floats."""
         return self._int8.taken_by(there) if there in self._int8.blobs else None
 
-    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: Values = "") -> Made:
+    def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do, with the spec's names. Raises StepFailed."""
         named = {here: self._blob(here) for here in outputs}
         blobs = self._net.run(
