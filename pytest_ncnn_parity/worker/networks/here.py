@@ -16,22 +16,13 @@ from pytest_ncnn_parity.worker.failures import failed
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.custom_layers import CustomNet, blamed
 from pytest_ncnn_parity.worker.networks.native import Fed, NativeLayer, Readback, Wanted
+from pytest_ncnn_parity.worker.networks.pools import POOLS
 from pytest_ncnn_parity.worker.networks.weights import load_param
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 START_VULKAN = Step("vulkan")
 NOTHING = ncnn.Mat()
-# for values and for kernels' workspaces; ncnn would give each network pools of its own, which keep what
-# they have once held
-POOLS = ncnn.PoolAllocator(), ncnn.PoolAllocator()
 AS_IT_IS = 1  # the `type` with which Extractor.extract neither converts int8 to floats nor unpacks
-
-
-def release_pools() -> None:
-    """Give back the memory that no value uses any more, from ncnn's pools to the system."""
-    for pool in POOLS:
-        pool.clear()
-    limits.trim()
 
 
 class Here:
@@ -82,7 +73,7 @@ class Here:
                 setattr(net.opt, name, value)
             except (AttributeError, TypeError):
                 raise failed(step, "refused", f"the option {name} does not take {value!r}") from None
-        net.opt.blob_allocator, net.opt.workspace_allocator = POOLS
+        POOLS.serve(net.opt)
         if vulkan is not None:
             net.set_vulkan_device(vulkan)
         self._enter(step)
@@ -142,6 +133,8 @@ class NetHere:
         for index in slots:
             extractor.input(index, NOTHING)
         self._spare = extractor if slots else spare
+        del extractor  # so that the pools have what it alone held
+        POOLS.after(sum(fed.value.size for fed in inputs) + sum(value.size for value in values))
         return values
 
     def _slots(self, inputs: Sequence[Fed], outputs: Sequence[Wanted]) -> frozenset[int]:

@@ -18,13 +18,14 @@ from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere, release_pools
+from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.loads import Key, Load, loads, masks_of, used
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
+from pytest_ncnn_parity.worker.networks.pools import POOLS
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 from pytest_ncnn_parity.worker.values.blob import Made
@@ -90,7 +91,7 @@ class Pool:
         if was_used:
             gc.collect()  # the last job's values, which may be large, refer to each other
         if was_used and not remember:
-            release_pools()
+            POOLS.release()
 
     def _drop_what_trials_left(self, job: Job) -> None:
         """Drop networks of files that `job` does not use, and if room is short all that it does not use.

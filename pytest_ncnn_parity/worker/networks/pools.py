@@ -1,0 +1,64 @@
+"""The memory pools that all networks of this process share, and how much unused memory they may keep."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import ncnn
+
+from pytest_ncnn_parity.worker import limits
+
+# Fresh memory is slow: the system maps it page by page, and each page is filled. So pools keep what has
+# been used; but ncnn's kernels take hundreds of MiB for one convolution of a large picture, in blocks of
+# which few fit the next.
+MAY_KEEP = 768 << 20
+MANY = 1 << 18  # elements; a run on fewer leaves little in the pools
+_STATM = Path("/proc/self/statm")  # Linux only
+
+
+class Pools:
+    """ncnn's pools for values and for kernels' workspaces.
+
+    ncnn would give each network pools of its own, which keep all that they have once held.
+    """
+
+    def __init__(self) -> None:
+        self._values = ncnn.PoolAllocator()
+        self._workspace = ncnn.PoolAllocator()
+        self._least = 0  # bytes that this process held when they were last empty
+
+    def serve(self, options: ncnn.Option) -> None:
+        """Have a network with these `options` take its memory from the pools."""
+        options.blob_allocator, options.workspace_allocator = self._values, self._workspace
+
+    def after(self, elements: int) -> None:
+        """Empty the pools if they may have grown by more than MAY_KEEP bytes since they were empty.
+
+        To be called after a run on values of so many `elements` altogether.
+        """
+        if elements >= MANY and _held() > self._least + MAY_KEEP:
+            self.clear()
+
+    def clear(self) -> None:
+        """Give the memory that no value uses any more back to the C library."""
+        self._values.clear()
+        self._workspace.clear()
+        self._least = _held()
+
+    def release(self) -> None:
+        """Give the memory that no value uses any more back to the system."""
+        self.clear()
+        limits.trim()
+
+
+def _held() -> int:
+    """Return the bytes that this process holds, without files it has mapped; 0 if that is unknown."""
+    with suppress(OSError, ValueError):
+        _, resident, shared, *_ = map(int, _STATM.read_text("ascii").split())
+        return (resident - shared) * os.sysconf("SC_PAGESIZE")
+    return 0
+
+
+POOLS = Pools()
