@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,42 +132,21 @@ class CaseItem(pytest.Item):
         self.subject = Subject(self.nodeid, plan, sample, case, param, line)
         self.verdict: Verdict | None = None
         self._ran = False
-        self._ahead: Verdict | BaseException | None = None
-        self.seconds_ahead = 0.0
 
-    def judge_ahead(self) -> Verdict | None:
-        """Judge the case before pytest's phases; return its verdict unless judging raised something.
+    @property
+    def has_run(self) -> bool:
+        return self._ran
 
-        `runtest` will end as this has ended. `seconds_ahead` is how long it took.
-        """
-        begin = time.perf_counter()
-        verdict = None
-        try:
-            self._ahead = verdict = self._judged()
-        except (KeyboardInterrupt, pytest.exit.Exception):
-            raise
-        except BaseException as error:  # pytest reports whatever a test raises
-            self._ahead = error
-        self.seconds_ahead = time.perf_counter() - begin
-        return verdict
-
-    def _judged(self) -> Verdict:
-        """Return the verdict on the case, which is run again if it has run before."""
+    def runtest(self) -> None:
         session = self.config.stash[SESSION]
         again, self._ran = self._ran, True
         try:
-            return judge(self.subject, session, again)
+            self.verdict = judge(self.subject, session, again)
         # the time limit of another plugin was reached while we were working
         except pytest.fail.Exception as limit:
             if session.interrupt(self.subject.plan, self.subject.sample):
                 raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
-            return judge(self.subject, session, again)  # each limit is reached only once
-
-    def runtest(self) -> None:
-        ahead, self._ahead = self._ahead, None
-        if isinstance(ahead, BaseException):
-            raise ahead
-        self.verdict = self._judged() if ahead is None else ahead
+            self.verdict = judge(self.subject, session, again)  # each limit is reached only once
         self.user_properties += self.verdict.properties
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)
@@ -234,13 +212,8 @@ class NodeHooks:
     ) -> Generator[None, Any, None]:
         """Attach the verdict on a case to its report, for the process that writes our reports."""
         outcome = yield
-        if call.when != "call" or not isinstance(item, CaseItem):
-            return
-        report = outcome.get_result()
-        report.start -= item.seconds_ahead
-        report.duration += item.seconds_ahead
-        if item.verdict is not None:
-            item.carry(report, item.verdict)
+        if call.when == "call" and isinstance(item, CaseItem) and item.verdict is not None:
+            item.carry(outcome.get_result(), item.verdict)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.engine.early import EarlyWorker
+from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.settings import Settings, threads
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.options import Options
@@ -64,6 +65,11 @@ class Session:
                 self._leave(other)
             self._runs[plan.name] = self._fresh(plan)
         return self._runs[plan.name]
+
+    def arrived(self, plan: Plan, sample: str, case: Case) -> Result | None:
+        """Return the result of `case` if it can be had without running or waiting for anything."""
+        run = self._runs.get(plan.name)
+        return None if run is None else run.arrived(sample, case)
 
     def _fresh(self, plan: Plan) -> SpecRun:
         selected = self._selected.get(plan.name, {})

@@ -74,6 +74,11 @@ class _Account(Frozen):
     repro: str | None = None
 
 
+def fails(result: Result, session: Session) -> bool:
+    """Whether `judge` turns `result` into a failure."""
+    return result.outcome == "failed" or _denial(result, session) is not None
+
+
 def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
     """Return the verdict on a case, which is run unless its result is known; `again`: run it again.
 

@@ -87,6 +87,10 @@ class Engine:
         """Yield the result of each case of `job` as it arrives, once per case. Raises EngineError."""
         return once_each(message for message in self._messages(job) if isinstance(message, Result))
 
+    def holds_result(self) -> bool:
+        """Return whether `run` yields a result without waiting for the worker."""
+        return self._worker is not None and self._worker.holds_result()
+
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing; return its answer, of type `answer`. Raises EngineError."""
         # read to the end, because a worker that is left in the middle of a job cannot take another

@@ -63,6 +63,7 @@ class KeptResults:
         self._plan = plan
         self._engine = engine
         self._known: dict[tuple[str, str], Mapping[str, Result]] = {}
+        self.holds_result = False  # whether `run` yields a kept result next
 
     def run(
         self, sample: str, cases: Sequence[Case], waiting: Sequence[str], run: Run
@@ -76,7 +77,9 @@ class KeptResults:
         kept: dict[str, Result] = {}
         for name in comparisons:
             kept.update(self._of(sample, name))
+        self.holds_result = True
         yield from (kept[case_id] for case_id in waiting if case_id in kept)
+        self.holds_result = False
         left = [case_id for case_id in waiting if case_id not in kept]
         if not left:
             return

@@ -68,6 +68,7 @@ class Lanes:
         self._prepare_next = prepare_next
         self._beside: Engine | None = None
         self._alone = False  # no second worker from now on
+        self._reads = engine  # whose results are yielded
         self._devices: dict[str, str] | None = None  # "cpu" or "gpu", by the device's index
 
     def run(self, job: Judge, room: Room) -> Iterator[Result]:
@@ -81,6 +82,10 @@ class Lanes:
                 self._prepare_next()
                 yield result
         yield from results
+
+    def holds_result(self) -> bool:
+        """Return whether `run` yields a result without waiting for a worker."""
+        return self._reads.holds_result()
 
     def _judged(self, job: Judge, room: Room) -> Iterator[Result]:
         """Yield the results of `job`.
@@ -128,7 +133,7 @@ class Lanes:
             # the second part takes longer, and this worker has been started already
             self._engine.begin(second)
             beside.begin(first)
-            for result in chain(beside.run(first), self._engine.run(second)):
+            for result in chain(self._read(beside, first), self._read(self._engine, second)):
                 death = result.evidence.death
                 if death is not None and death.kind not in OWN_FAULTS:
                     self._alone = True
@@ -139,9 +144,14 @@ class Lanes:
         except EngineError:
             self._alone = True
         finally:
+            self._reads = self._engine
             if not ended:
                 self.close()
                 self._engine.stop()
+
+    def _read(self, engine: Engine, job: Judge) -> Iterator[Result]:
+        self._reads = engine
+        yield from engine.run(job)
 
     def _starts_beside(self) -> bool:
         """Start the second worker, unless there is one; return whether it has started."""

@@ -19,6 +19,7 @@ from pytest_ncnn_parity.engine.stderr import Stderr
 
 CHUNK = 1 << 16
 MESSAGE = 1 << 26  # bytes; every message is shorter
+RESULT = b'{"case":'  # how the message with a result begins
 POLL_SECONDS = 0.2
 # Waking up for each of ten thousand messages would cost more than the messages themselves, and would
 # take the interpreter's lock from a busy parent. A Linux pipe's 64 KiB take longer than this to fill.
@@ -41,6 +42,7 @@ class Pump:
         self._chunks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         # lines of the last chunk; waiting for each line would cost more
         self._lines: deque[bytes] = deque()
+        self._results = 0  # how many of them are results
         self._half = b""
         self._wanted = threading.Event()  # whether somebody is waiting for lines
         self._heard = threading.Condition()
@@ -79,8 +81,24 @@ class Pump:
             chunk = self._chunk(seconds)
             if chunk is None:
                 return None
-            self._lines.extend(chunk)
-        return self._lines.popleft()
+            self._keep(chunk)
+        line = self._lines.popleft()
+        self._results -= line.startswith(RESULT)
+        return line
+
+    def _keep(self, chunk: list[bytes]) -> None:
+        self._lines.extend(chunk)
+        self._results += sum(line.startswith(RESULT) for line in chunk)
+
+    def holds_result(self) -> bool:
+        """Return whether a result is among the lines that were read and not yet taken."""
+        if not self._results and not self._chunks.empty():
+            chunk = self._chunks.get()
+            if chunk is None:
+                self._chunks.put(None)
+            else:
+                self._keep(chunk)
+        return self._results > 0
 
     def _chunk(self, seconds: float) -> list[bytes] | None:
         """Return the next lines of stdout, or None after the last.

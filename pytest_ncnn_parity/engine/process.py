@@ -129,6 +129,10 @@ class WorkerProcess:
         if not self._pump.write(job.encode().encode() + b"\n", timeout):
             raise self._late(timeout)
 
+    def holds_result(self) -> bool:
+        """Return whether `messages` yields a result next or soon, without waiting for the worker."""
+        return self._pump.holds_result()
+
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Yield the worker's messages until its job ends, each awaited for `timeout` seconds at most.
 

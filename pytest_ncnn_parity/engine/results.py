@@ -38,6 +38,11 @@ class SampleResults:
             self._take()
         return self.known[case_id]
 
+    def take_arrived(self, case_id: str, holds_result: Callable[[], bool]) -> None:
+        """Take results up to that of `case_id` as long as `holds_result` says that one has arrived."""
+        while case_id not in self.known and self._stream is not None and holds_result():
+            self._take()
+
     def finish(self) -> None:
         """Run the sample to its end."""
         while not self._ended:
@@ -93,6 +98,9 @@ class SharedSampleResults(SampleResults):
 
     def run_if_free(self) -> bool:
         return not self._log.exists() and self._turn.use(self._lead)
+
+    def take_arrived(self, case_id: str, holds_result: Callable[[], bool]) -> None:
+        """Take nothing: what another process has written is read when a result is waited for."""
 
     def _take(self) -> None:
         self._read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,12 @@ from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
+from pytest_ncnn_parity.engine.purpose import Purpose
 from pytest_ncnn_parity.engine.reported import not_run, steps_told
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import room
 from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.spawn import FILL, OTHER_FILL
-from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")
@@ -32,9 +32,9 @@ class SpecRun:
     """The engine of one spec, and the results of its samples.
 
     `selected` holds, by sample, the cases that this session runs, in the order of collection.
-    `meanwhile` is called while another xdist worker computes what is needed here: it runs something
-    else, or returns False. `prepare_next` is called while the last sample runs, if there is room for
-    another spec's worker. Every question may raise EngineError: a worker cannot be started or spoken to.
+    `meanwhile` runs something else while another xdist worker computes what is needed here, or returns
+    False. `prepare_next` is called while the last sample runs, if there is room for another worker.
+    Every question may raise EngineError: a worker cannot be started or spoken to.
     """
 
     plan: Plan
@@ -45,10 +45,10 @@ class SpecRun:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self._purpose = Purpose(settings.watch, len(self.plan.graph.layers))
         self._engine = self._another(FILL)
         self._lanes = Lanes(self._engine, partial(self._another, FILL), self.prepare_next)
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
-        self._purpose = ""  # why native steps are run, unless it is to judge a sample
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
@@ -63,7 +63,7 @@ class SpecRun:
             workers=settings.workers,
             early=settings.early,
         )
-        engine.watch = self._watch
+        engine.watch = self._purpose.watch
         return engine
 
     # -- the selected cases ----------------------------------------------------------------------
@@ -82,6 +82,18 @@ class SpecRun:
     def result(self, sample: str, case: Case) -> Result:
         """Return the result of `case`; the sample is run up to it if that has not been done yet."""
         return self._weighed(sample, case, self._sample(sample).result(case.id))
+
+    def arrived(self, sample: str, case: Case) -> Result | None:
+        """Return the result of `case` if it can be had now: no worker is waited for, nothing is run."""
+        if sample not in self._samples:
+            return None
+        if self._samples[sample] is self._running:
+            self._samples[sample].take_arrived(case.id, self._holds_result)
+        result = self._samples[sample].known.get(case.id)
+        return None if result is None or trust.depends_on_reference(result) else result
+
+    def _holds_result(self) -> bool:
+        return self._kept.holds_result or self._lanes.holds_result()
 
     def results(self, sample: str) -> dict[str, Result]:
         """Return the results of all selected cases of `sample`, by case id."""
@@ -238,7 +250,6 @@ class SpecRun:
         return trust.doubtful_layers(self.plan.graph, here, there)
 
     # -- beside the results ----------------------------------------------------------------------
-
     @property
     def versions(self) -> Mapping[str, str]:
         """What a worker reported about itself, or empty: ncnn, numpy, python, machine, system."""
@@ -260,18 +271,9 @@ class SpecRun:
         facts = sum(map(len, self.workers.values()))
         return len(self.versions), len(self.devices), facts
 
-    @contextmanager
-    def working_on(self, purpose: str) -> Iterator[None]:
+    def working_on(self, purpose: str) -> AbstractContextManager[None]:
         """While this context lasts, progress says that steps are run for `purpose`."""
-        before, self._purpose = self._purpose, purpose
-        try:
-            yield
-        finally:
-            self._purpose = before
-
-    def _watch(self, step: Step) -> None:
-        progress = step.progress(len(self.plan.graph.layers))
-        self.settings.watch(f"{self._purpose}: {progress}" if self._purpose else progress)
+        return self._purpose.of(purpose)
 
     def once_kept(self, kind: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
         """Like `once`; if the whole spec is selected and its results are kept, so is the answer."""

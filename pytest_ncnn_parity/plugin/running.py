@@ -31,7 +31,7 @@ class RunningHooks:
         self._session = session(asked, config.rootpath, self._show, processes, share, early)
         config.stash[SESSION] = self._session
         config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
-        protocol = CaseProtocol(config, self._show_nothing)
+        protocol = CaseProtocol(config, self._session, self._show_nothing)
         config.pluginmanager.register(protocol, "ncnn_parity_case_protocol")
         config.add_cleanup(sigterm.on_sigterm())
         config.add_cleanup(self._session.close)

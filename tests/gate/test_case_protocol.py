@@ -1,4 +1,8 @@
-"""Cases that run without pytest's phases are reported as pytest would report them."""
+"""Cases that are reported without pytest's phases are reported as pytest would report them.
+
+Which results have arrived when their case's turn comes depends on time, but not if they come from a
+cache: then only the first and the last case of a comparison run in phases.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +17,9 @@ from conftest import Gate
 # what pytest tells other plugins, and the phases that it runs
 RECORDER = """
 import json
-import os
-import time
 import _pytest.runner
-from pytest_ncnn_parity import nodes
 
-told, phases, judged, seconds = [], [], [], {}
-judge = nodes.judge
-
-def timed(subject, *args):
-    assert os.environ["PYTEST_CURRENT_TEST"] == f"{subject.nodeid} (call)"
-    begin = time.perf_counter()
-    try:
-        return judge(subject, *args)
-    finally:
-        judged.append([subject.nodeid, time.perf_counter() - begin])
-
-nodes.judge = timed
+told, phases = [], []
 call_and_report = _pytest.runner.call_and_report
 
 def counted(item, when, *args, **kwargs):
@@ -46,16 +36,12 @@ def pytest_runtest_logfinish(nodeid, location):
 
 def pytest_runtest_logreport(report):
     assert report.start <= report.stop
-    if report.when == "call":
-        seconds[report.nodeid] = report.duration
     told.append([
         report.nodeid, report.when, report.outcome, report.location, sorted(report.keywords),
         str(report.longrepr), report.user_properties, report.sections,
     ])
 
 def pytest_unconfigure():
-    assert "net.parity.yaml" not in os.environ.get("PYTEST_CURRENT_TEST", "")
-    assert all(seconds[nodeid] >= least for nodeid, least in judged), "a duration leaves out the judging"
     with open("recorded.json", "w") as file:
         json.dump({"told": told, "phases": phases}, file)
 """
@@ -88,6 +74,9 @@ def test_one():
 """
 
 
+CACHE = "--ncnn-parity-cache=kept"
+
+
 @pytest.fixture
 def recorded(gate: Gate, pytester: pytest.Pytester) -> Any:
     """Run the gate with these arguments, and return what was told, which phases ran, and the run."""
@@ -95,7 +84,7 @@ def recorded(gate: Gate, pytester: pytest.Pytester) -> Any:
 
     def run(*args: str, conftest: str = "") -> Any:
         pytester.makeconftest(conftest)
-        done = gate("-p", "recorder", "--ncnn-parity-fix=off", *args)
+        done = gate("-p", "recorder", "--ncnn-parity-fix=off", CACHE, *args)
         found = json.loads((pytester.path / "recorded.json").read_text("utf-8"))
         ids = [nodeid.partition("::")[2] for nodeid, when in found["phases"] if when == "call"]
         return found["told"], ids, done
@@ -120,10 +109,14 @@ def test_reports_are_those_of_pytest(
     pytester.makepyfile(test_a=TEST, test_z=TEST)
     asked = (*args, "--junitxml=junit.xml", "test_a.py", ".", "test_z.py")
     junit = pytester.path / "junit.xml"
+    recorded()
     told, ids, run = recorded(*asked)
     xml = junit.read_text("utf-8")
     theirs, every, run_of_theirs = recorded(*asked, conftest=EVERY_PHASE)
-    assert {"small::fp16-range::l1", "small::fp16-vs-fp32-cpu::in0"} <= set(every) - set(ids)
+    assert [name for name in ids if "small::fp16-range" in name] == [
+        f"small::fp16-range::{name}" for name in ("in0", "l4")
+    ]
+    assert "small::fp16-range::l1" in every
     assert "larger::fp16-range::in0" in ids
     assert told == theirs
     assert _plain(run.output) == _plain(run_of_theirs.output)
@@ -157,18 +150,23 @@ def pytest_collection_modifyitems(items):
 """
 
 
-def test_marks_that_others_add_hold(recorded: Any, pytester: pytest.Pytester) -> None:
+@pytest.fixture
+def kept(recorded: Any, pytester: pytest.Pytester) -> str:
+    """A spec of one comparison of in0, l1 ... l4, whose results are in the cache."""
     networks.chain(pytester.path, 4)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    recorded()
+    _, ids, _ = recorded()
+    assert ids == ["noise::fp16-range::in0", "noise::fp16-range::l4"]
+    return "noise::fp16-range::"
+
+
+def test_marks_that_others_add_hold(recorded: Any, kept: str) -> None:
     _, ids, run = recorded("-rs", conftest=MARKS)
     assert "not today" in run.output
     assert "[XPASS(strict)] never" in run.output
-    assert run.ids("passed") == [
-        "noise::fp16-range::in0",
-        "noise::fp16-range::l3",
-        "noise::fp16-range::l4",
-    ]
-    assert ids == ["noise::fp16-range::l2", "noise::fp16-range::l4"]
+    assert run.ids("passed") == [f"{kept}{name}" for name in ("in0", "l3", "l4")]
+    assert ids == [f"{kept}{name}" for name in ("in0", "l2", "l4")]
 
 
 REPORTING = """
@@ -182,43 +180,126 @@ def pytest_runtest_makereport(item, call):
 """
 
 
-@pytest.mark.parametrize("folder", [".", "below"])
-def test_hooks_of_others_are_called_for_every_case(
-    recorded: Any, pytester: pytest.Pytester, folder: str
-) -> None:
+@pytest.mark.usefixtures("kept")
+def test_hooks_of_others_are_called_for_every_case(recorded: Any) -> None:
     """As pytest-html's users add to reports."""
-    where = pytester.path / folder
-    where.mkdir(exist_ok=True)
-    networks.chain(where, 3)
-    networks.spec(where, networks.NOISE + "compare: [fp16-range]\n")
-    (where / "conftest.py").write_text(REPORTING, "utf-8")
-    told, ids, _ = recorded(conftest=REPORTING if folder == "." else "")
-    assert [one[7] for one in told if one[1] == "call"] == [[["seen", "by a conftest.py"]]] * len(ids)
-    assert len(ids) == 4
+    told, ids, _ = recorded(conftest=REPORTING)
+    assert [one[7] for one in told if one[1] == "call"] == [[["seen", "by a conftest.py"]]] * 5
+    assert len(ids) == 5
 
 
-def test_every_case_is_shown_with_setup_show(recorded: Any, pytester: pytest.Pytester) -> None:
-    networks.chain(pytester.path, 3)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+WITHOUT_MODULE = """
+hooks = {}
+exec("def pytest_runtest_setup(item): pass", hooks)
+pytest_runtest_setup = hooks["pytest_runtest_setup"]
+"""
+REGISTERED_LATE = """
+import pytest
+
+class Late:
+    def pytest_runtest_setup(self, item):
+        pass
+
+def pytest_runtest_logfinish(nodeid):
+    pass
+
+def pytest_runtest_logstart(nodeid):
+    if nodeid.endswith("in0"):
+        plugins.register(Late())
+
+def pytest_configure(config):
+    global plugins
+    plugins = config.pluginmanager
+"""
+IN_ITS_PLACE = """
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.runtest = item.runtest
+"""
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("conftest", [WITHOUT_MODULE, REGISTERED_LATE, IN_ITS_PLACE])
+def test_whoever_may_have_a_say_is_asked(recorded: Any, conftest: str) -> None:
+    _, ids, run = recorded(conftest=conftest)
+    assert len(ids) == len(run.ids("passed")) == 5
+
+
+def test_every_case_is_shown_with_setup_show(recorded: Any, kept: str) -> None:
     _, ids, run = recorded("--setup-show")
-    assert ids == [f"noise::fp16-range::{name}" for name in ("in0", "l1", "l2", "l3")]
+    assert ids == [f"{kept}{name}" for name in ("in0", "l1", "l2", "l3", "l4")]
     for name in ids:
         assert f"        net.parity.yaml::{name}" in run.output
 
 
-def test_an_error_of_judging_is_the_error_of_its_case(gate: Gate, pytester: pytest.Pytester) -> None:
-    networks.chain(pytester.path, 3)
-    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+@pytest.mark.parametrize(
+    ("does", "outcome"), [("pytest.skip('no device')", "skipped"), ("raise OSError('broken')", "failed")]
+)
+def test_cases_do_not_run_if_their_package_is_not_set_up(
+    recorded: Any, pytester: pytest.Pytester, does: str, outcome: str
+) -> None:
+    package = pytester.mkpydir("package")
+    networks.chain(package, 4)
+    networks.spec(package, networks.NOISE + "compare: [fp16-range]\n")
+    recorded()
+    setup = f"import pytest\n\ndef setup_module():\n    {does}\n"
+    (package / "__init__.py").write_text(setup, "utf-8")
+    _, _, run = recorded()
+    assert len(run.ids(outcome)) == 5
+
+
+STOPPING = """
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    if report.nodeid.endswith("::l2") and report.when == "call":
+        session.shouldstop = "enough"
+
+def pytest_sessionstart(session):
+    globals()["session"] = session
+"""
+FAILS_AT_ITS_END = """
+import pytest
+
+@pytest.fixture(scope="session")
+def around():
+    yield
+    raise OSError("at its end")
+
+def test_one(around):
+    pass
+"""
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_ends_with_the_session_is_reported_if_a_case_stops_it(
+    recorded: Any, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_a=FAILS_AT_ITS_END)
+    asked = ("test_a.py", "net.parity.yaml")
+    told, ids, run = recorded(*asked, conftest=STOPPING)
+    assert ids == ["test_one", "noise::fp16-range::in0"]
+    assert told[-2][:3] == ["net.parity.yaml::noise::fp16-range::l2", "teardown", "failed"]
+    assert "OSError: at its end" in run.output
+    assert "enough" in run.output
+    assert run.result.ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_an_error_of_judging_is_the_error_of_its_case(
+    gate: Gate, pytester: pytest.Pytester, kept: str
+) -> None:
     pytester.makepyfile(broken=BROKEN)
-    run = gate("-p", "broken", "--ncnn-parity-fix=off")
-    assert run.ids("failed") == ["noise::fp16-range::l1"]
-    assert run.cases["noise::fp16-range::l1"]["headline"] == "no worker today"
-    assert run.ids("passed") == [f"noise::fp16-range::{name}" for name in ("in0", "l2", "l3")]
+    run = gate("-p", "broken", "--ncnn-parity-fix=off", CACHE)
+    assert run.ids("failed") == [f"{kept}l1"]
+    assert run.cases[f"{kept}l1"]["headline"] == "no worker today"
+    assert run.ids("passed") == [f"{kept}{name}" for name in ("in0", "l2", "l3", "l4")]
 
 
 BROKEN = """
 from pytest_ncnn_parity import nodes
 from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.plugin import case_protocol
 
 judge = nodes.judge
 
@@ -227,5 +308,5 @@ def broken(subject, *args):
         raise EngineError("no worker today")
     return judge(subject, *args)
 
-nodes.judge = broken
+nodes.judge = case_protocol.judge = broken
 """
