@@ -53,6 +53,10 @@ MOST_OWN = 5.0
 # 27.5 times the moves by one unit, and 102 in one element.
 WINOGRAD_UNITS = 2.0
 LEAST_SLICE = 16  # a slice with fewer elements is not judged by itself
+# A value and the mean that is subtracted from it move by whole units, so that all draws may cancel in
+# an element: in one of 256 if there are eight. If more elements never move, they do not depend on what
+# moves.
+MOST_UNMOVED = 0.02
 
 
 class Conditioning(Frozen):
@@ -152,11 +156,19 @@ class Moves:
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
             return NO_EXCUSE
         factor = _factor(error, squares, over)
-        excess, moves = (error - budget)[over], np.sqrt(squares[over])
+        excess, moves = (error - budget)[over], np.sqrt(_own_squares(squares)[over])
         with np.errstate(divide="ignore"):
             own = float((excess / moves).max(initial=0.0))
         explains = factor <= MOST_OVERALL and own <= MOST_ELEMENT
         return Conditioning(explains, float(np.sqrt(squares[over].mean())), factor, own)
+
+
+def _own_squares(squares: Array) -> Array:
+    """The squares of each element's own moves; by chance unmoved ones get the least of the others."""
+    unmoved = squares == 0.0
+    if not 0.0 < unmoved.mean() <= MOST_UNMOVED:
+        return squares
+    return np.where(unmoved, squares[~unmoved].min(), squares)
 
 
 def _factor(error: Array, squares: Array, over: Array) -> float:
