@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.engine.evidence import KernelFault
 
 OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
 
 
-UNWRITTEN = "reads memory that nobody wrote"
-UNEVEN = "computes some elements wrongly"
+# by the fault of a CPU kernel, what it does, and what shows that
+_FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
+    {
+        "": (
+            "reads memory that nobody wrote",
+            "where fresh memory holds other bytes, {} gives other bits on cpu fp32, from the same "
+            "inputs",
+        ),
+        "uneven": (
+            "computes some elements wrongly",
+            "on cpu fp32 {} gives other values for the same elements if it gets only 3 of them",
+        ),
+        "nan": (
+            "gives nan where the function has a value",
+            "on cpu fp32 {} gives nan for 0 or inf, where IEEE 754 has a number or inf",
+        ),
+    }
+)
 
 
 def is_not_believed(failure: Failure) -> Explanation | None:
@@ -18,19 +38,13 @@ def is_not_believed(failure: Failure) -> Explanation | None:
         return None
     kernel = f"{distrust.layer} ({distrust.type})"
     own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
-    fault = UNEVEN if distrust.uneven else UNWRITTEN
+    fault, shown = _FAULTS[distrust.fault]
     what = f"the CPU's kernel {fault}"
     if not own:
         what = f"the reference depends on {kernel}, whose CPU kernel {fault}"
     agrees = failure.result.metrics is not None and failure.result.metrics.agrees
-    if distrust.uneven:
-        shown = "gives other values for the same elements if it gets only 3 of them"
-        shown = f"on cpu fp32 {kernel} {shown}"
-    else:
-        shown = f"where fresh memory holds other bytes, {kernel} gives other bits on cpu fp32"
-        shown += ", from the same inputs"
     to_do = "the device is not to blame, and no mask can fix it: report the kernel to ncnn"
-    return Explanation(what if agrees else f"{failure.seen}; {what}", (shown, to_do))
+    return Explanation(what if agrees else f"{failure.seen}; {what}", (shown.format(kernel), to_do))
 
 
 def has_another_shape_when_plain(failure: Failure) -> Explanation | None:

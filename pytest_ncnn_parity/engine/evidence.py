@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Step
+
+# Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
+# many others are computed with it ("uneven"), or it gives nan where its function has a value ("nan").
+KernelFault = Literal["", "uneven", "nan"]
 
 
 class Death(Frozen):
@@ -198,11 +203,11 @@ class Growth(Frozen):
 
 
 class Distrust(Frozen):
-    """A layer of the reference whose bits depend on fresh memory or, if `uneven`, on other elements."""
+    """A layer of the reference whose kernel is wrong."""
 
     layer: str
     type: str
-    uneven: bool = False
+    fault: KernelFault = ""
 
 
 @dataclass(frozen=True, slots=True)  # there are thousands; a dict for each would take most of the memory

@@ -1,7 +1,7 @@
 """Finds the layers of the reference whose results cannot be trusted. Pure.
 
-A CPU kernel may read memory that nobody wrote, or compute an element among many differently from the
-same element alone.
+A CPU kernel may read memory that nobody wrote, compute an element among many differently from the same
+element alone, or give nan for 0 and inf where the function has a value.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.engine.evidence import Distrust
+from pytest_ncnn_parity.engine.evidence import Distrust, KernelFault
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Case
 
-Fingerprint = dict[str, tuple[str, bool]]  # see `worker.fingerprint`
+Fingerprint = dict[str, tuple[str, KernelFault]]  # see `worker.fingerprint`
 
 
 class Doubt(Frozen):
-    """The number of a layer that is not trusted; `uneven`: single elements disagree with its result."""
+    """The number of a layer that is not trusted, and the fault of its kernel."""
 
     layer: int
-    uneven: bool = False
+    fault: KernelFault = ""
 
 
 def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list[Doubt]:
-    """Return the layers whose outputs, but not inputs, depend on fresh memory, and uneven layers.
+    """Return the layers whose outputs, but not inputs, depend on fresh memory, and other faulty ones.
 
     `here` and `there` come from processes whose fresh memory is filled with different bytes.
     """
@@ -35,8 +35,9 @@ def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list
     for layer in graph.layers:
         if changed.intersection(layer.outputs) and not changed.intersection(layer.inputs):
             doubts.append(Doubt(layer.number))
-        elif any(here[blob][1] for blob in layer.outputs if blob in here):
-            doubts.append(Doubt(layer.number, uneven=True))
+            continue
+        faults = (here[blob][1] for blob in layer.outputs if blob in here)
+        doubts += [Doubt(layer.number, fault) for fault in faults if fault][:1]
     return doubts
 
 
@@ -63,6 +64,6 @@ def weighed(case: Case, result: Result, graph: Graph, doubts: Sequence[Doubt]) -
     if not culprits:
         return result
     culprit = graph.layers[culprits[-1].layer]
-    distrust = Distrust(culprit.name, culprit.type, culprits[-1].uneven)
+    distrust = Distrust(culprit.name, culprit.type, culprits[-1].fault)
     evidence = replace(result.evidence, distrust=distrust, noise=None)
     return replace(result, outcome="failed", evidence=evidence, cached=None)

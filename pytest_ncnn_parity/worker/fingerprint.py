@@ -6,27 +6,39 @@ from functools import partial
 
 import ncnn
 
+from pytest_ncnn_parity.engine.evidence import KernelFault
 from pytest_ncnn_parity.engine.protocol import Job
-from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.elements import are_uneven
+from pytest_ncnn_parity.worker.ieee import gives_nan_for_a_number
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 
 
-def fingerprint(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> dict[str, tuple[str, bool]]:
-    """Return, by blob, the hex digest of its value in the trajectory and whether the layer is uneven.
+def fingerprint(
+    job: Job, graph: Graph, inputs: Made, nets: JobNets
+) -> dict[str, tuple[str, KernelFault]]:
+    """Return, by blob, the hex digest of its value in the trajectory and the fault of its kernel.
 
-    `elements.are_uneven` says what uneven means. The digests end at the first layer that the trajectory
+    The digests end at the first layer that the trajectory
     cannot run. Custom layers are not ncnn's responsibility, so neither their outputs nor the blobs
     computed from these have a digest.
     """
     trajectory = nets[job.trajectory]
-    digests: dict[str, tuple[str, bool]] = {}
+    digests: dict[str, tuple[str, KernelFault]] = {}
     values: Made = {}
     for layer, outputs in stepped(graph.running(job.outputs), inputs, values, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
-            uneven = are_uneven(layer, values, outputs, partial(trajectory.run_layer, on="changed"))
-            digests.update({blob: (value.digest.hex(), uneven) for blob, value in outputs.items()})
+            fault = _fault(layer, values, outputs, trajectory)
+            digests.update({blob: (value.digest.hex(), fault) for blob, value in outputs.items()})
     return digests
+
+
+def _fault(layer: Layer, values: Made, outputs: Made, trajectory: Net) -> KernelFault:
+    if gives_nan_for_a_number(layer, values, outputs):
+        return "nan"
+    run = partial(trajectory.run_layer, on="changed")
+    return "uneven" if are_uneven(layer, values, outputs, run) else ""

@@ -53,11 +53,11 @@ def test_what_the_reference_s_own_moves_excuse_is_red_if_it_moves_by_itself(tmp_
 
 def test_a_layer_is_doubted_for_memory_or_for_its_elements(tmp_path: Path) -> None:
     graph = plans.loaded(tmp_path, "compare: [cpu-vs-vulkan]\n").graph
-    here = {blob: (blob, False) for layer in graph.layers for blob in layer.outputs}
+    here: trust.Fingerprint = {b: (b, "") for layer in graph.layers for b in layer.outputs}
     assert trust.doubtful_layers(graph, here, dict(here)) == []
     (blob,) = graph.layers[CONV].outputs
-    behind = {name: (f"{name} changed", uneven) for name, (_, uneven) in here.items() if name != "in0"}
+    behind = {name: (f"{name} changed", fault) for name, (_, fault) in here.items() if name != "in0"}
     first = trust.doubtful_layers(graph, here, here | behind)
-    assert {doubt.uneven for doubt in first} == {False}
-    uneven = here | {blob: (blob, True)}
-    assert trust.doubtful_layers(graph, uneven, dict(uneven)) == [trust.Doubt(CONV, uneven=True)]
+    assert {doubt.fault for doubt in first} == {""}
+    uneven: trust.Fingerprint = here | {blob: (blob, "uneven")}
+    assert trust.doubtful_layers(graph, uneven, dict(uneven)) == [trust.Doubt(CONV, "uneven")]

@@ -10,7 +10,7 @@ from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.judge.reference import true_quotients
+from pytest_ncnn_parity.worker.ieee import corrected
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
@@ -49,7 +49,7 @@ class LayerRuns:
         if feed is None or net.setup != CPU_FP32:
             return outputs
         fed = {blob: blobs[blob].rounded(feed) for blob in layer.inputs}
-        return true_quotients(layer, fed, outputs, partial(net.run_layer, on="changed"))
+        return corrected(layer, fed, outputs, partial(net.run_layer, on="changed"))
 
     def forget(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Drop the outputs that no case in `waiting` needs: they set the peak of memory use."""

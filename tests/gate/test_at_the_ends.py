@@ -1,0 +1,84 @@
+"""Values that fp16 turns into inf, and functions whose kernels on the CPU do not know what inf is."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+COMPARE = "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
+
+
+def attention(pytester: pytest.Pytester, heads: int) -> None:
+    """Scores that reach 90,000 before they are scaled down, as those of few heads of large queries."""
+    net = Network()
+    q, k = (net.layer("Input", name, params=f"0=32 1=6 2={heads}") for name in "qk")
+    x = net.layer("MatMul", "qk", [q, k], params="0=1")
+    x = net.layer("BinaryOp", "scale", [x], params="0=2 1=1 2=0.17677669")
+    net.layer("Softmax", "attention", [x], ["out0"], "0=2 1=1")
+    net.write(pytester.path / "net")
+    rng = np.random.RandomState(0)
+    for name in "qk":
+        array = rng.normal(0, 1, (heads, 6, 32)).astype(np.float32)
+        array[0, 0] = 53.0
+        np.save(pytester.path / f"{name}.npy", array)
+    inputs = "inputs:\n  s: {q: {file: q.npy}, k: {file: k.npy}}\n"
+    networks.spec(pytester.path, inputs + COMPARE)
+
+
+@pytest.mark.parametrize("heads", [1, 3, 8])
+def test_scores_that_become_inf_before_a_softmax_are_their_makers_fault(
+    heads: int, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    attention(pytester, heads)
+    run = gate()
+    for comparison in ("fp16-vs-fp32-vulkan", "fp16-range"):
+        case = run.cases[f"s::{comparison}::qk"]
+        assert (case["outcome"], case["cause"]) == ("failed", "storage-overflow")
+        assert run.cases[f"s::{comparison}::attention"]["outcome"] != "failed"
+        assert "scale" in run.fixes[comparison]["masks"]
+    assert run.ids("failed", "cpu-vs-vulkan") == []
+
+
+@pytest.mark.parametrize(("function", "clip"), [("0=14", None), ("0=6", 0.5)], ids=["atan", "rsqrt"])
+@pytest.mark.parametrize("size", [1e5, 7e6])
+def test_a_function_that_levels_off_is_right_with_inf(
+    function: str, clip: float | None, size: float, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The atan of 1e5 is that of inf, and its reciprocal root is as good as 0 beside larger ones."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    x = net.layer("BinaryOp", "big", [x], params="0=2 1=1 2=1000.0")
+    x = net.layer("UnaryOp", "levels", [x], params=function)
+    net.layer("Clip", "clip", [x], ["out0"], f"0=-5.0 1={clip or 5.0}")
+    net.write(pytester.path / "net")
+    array = np.linspace(size / 2000.0, size / 1000.0, 64, dtype=np.float32).reshape(4, 16)
+    array[:, ::2] = 0.004
+    np.save(pytester.path / "in0.npy", array)
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {file: in0.npy}}\n" + COMPARE)
+    run = gate()
+    assert run.ids("failed") == []
+    assert run.cases["s::fp16-vs-fp32-vulkan::big"]["outcome"] == "passed"
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "before, some of these kernels gave inf")
+@pytest.mark.parametrize("function", ["0=8", "0=6", "0=15"], ids=["log", "rsqrt", "reciprocal"])
+def test_nan_for_0_is_the_cpu_kernels_fault(
+    function: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The device gives inf, as it should; a mask would only make it as wrong as the CPU."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    x = net.layer("ReLU", "relu", [x])
+    x = net.layer("UnaryOp", "function", [x], params=function)
+    net.layer("Clip", "clip", [x], ["out0"], "0=-10.0 1=10.0")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE + COMPARE)
+    run = gate()
+    case = run.cases["noise::cpu-vs-vulkan::function"]
+    assert (case["outcome"], case["cause"]) == ("failed", "reference")
+    assert "gives nan where the function has a value" in case["message"]
+    assert run.cases["noise::cpu-vs-vulkan::output:out0"]["cause"] in (None, "reference")
+    assert not any(fix["masks"] for fix in run.fixes.values())

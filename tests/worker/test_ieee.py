@@ -1,0 +1,105 @@
+"""What layers give for 0 and inf, whatever the processor's kernels make of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network import Network
+
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.ieee import corrected, gives_nan_for_a_number
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+DIVISORS = np.array([np.inf, -np.inf, np.nan, 4.0] * 8, np.float32)
+DIVIDENDS = np.array([3.0] * 16 + [np.inf] * 16, np.float32)
+
+
+@pytest.mark.parametrize(
+    "line", ["UnaryOp 0=15", "BinaryOp 0=8 1=1 2=3.0", "BinaryOp 0=3", "BinaryOp 0=8"]
+)
+def test_what_is_divided_by_inf_is_0_and_inf_by_inf_is_nan(line: str, tmp_path: Path) -> None:
+    kind, _, params = line.partition(" ")
+    net = Network()
+    blobs = [net.layer("Input", name, params="0=32") for name in ("x", "y")]
+    read = {"BinaryOp 0=3": blobs, "BinaryOp 0=8": blobs[::-1]}.get(line, blobs[1:])
+    net.layer(kind, "quotient", read, ["out0"], params)
+    net.write(tmp_path / "net")
+    graph = param.read(str(tmp_path / "net.param"))
+    files = Model(str(tmp_path / "net.param"), str(tmp_path / "net.bin"))
+    loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), files, graph.masks, 1, lambda _: None)
+    values = {"x": Blob.of(DIVIDENDS), "y": Blob.of(DIVISORS)}
+    layer = graph.layers[-1]
+    outputs = corrected(layer, values, loaded.run_layer(layer, values), loaded.run_layer)
+    with np.errstate(all="ignore"):
+        dividend = {"UnaryOp 0=15": 1.0, "BinaryOp 0=8 1=1 2=3.0": 3.0}.get(line, DIVIDENDS)
+        expected = (dividend / DIVISORS).astype(np.float32)
+    defined = np.isfinite(expected)
+    np.testing.assert_allclose(outputs["out0"].array[defined], expected[defined], rtol=1e-6)
+    assert not np.isfinite(outputs["out0"].array[~defined]).any()
+
+
+ENDS = np.array([0.0, np.inf, 4.0, 0.25, 1.0, 2.0, 3.0, 9.0] * 4, np.float32)
+FUNCTIONS = {
+    "UnaryOp 0=6": [np.inf, 0.0],
+    "UnaryOp 0=8": [-np.inf, np.inf],
+    "UnaryOp 0=14": [0.0, np.pi / 2],
+    "UnaryOp 0=15": [np.inf, 0.0],
+    "UnaryOp 0=17": [-np.inf, np.inf],
+    "BinaryOp 0=8 1=1 2=3.0": [np.inf, 0.0],
+}
+
+
+def loaded(folder: Path, line: str, device: str = "cpu") -> tuple[LoadedNet, Layer]:
+    """A network of one layer, which reads `x`."""
+    kind, _, params = line.partition(" ")
+    net = Network()
+    net.layer(kind, "y", [net.layer("Input", "x")], ["out0"], params)
+    net.write(folder / "net")
+    graph = param.read(str(folder / "net.param"))
+    files = Model(str(folder / "net.param"), str(folder / "net.bin"))
+    return LoadedNet(NetSpec(0, device, "fp32"), files, graph.masks, 1, lambda _: None), graph.layers[-1]
+
+
+@pytest.mark.parametrize("line", FUNCTIONS)
+def test_functions_have_their_values_at_0_and_at_inf(line: str, tmp_path: Path) -> None:
+    net, layer = loaded(tmp_path, line)
+    values = {"x": Blob.of(ENDS)}
+    outputs = net.run_layer(layer, values)
+    true = corrected(layer, values, outputs, net.run_layer)["out0"].array
+    np.testing.assert_allclose(true[:2], FUNCTIONS[line], rtol=1e-6)
+    np.testing.assert_array_equal(true.reshape(4, 8)[:, 2:], outputs["out0"].array.reshape(4, 8)[:, 2:])
+    own = np.isnan(outputs["out0"].array).any()
+    assert gives_nan_for_a_number(layer, values, outputs) == own
+    assert not gives_nan_for_a_number(layer, values, {"out0": Blob.of(true)})
+
+
+def test_a_nan_that_the_function_has_is_no_fault(tmp_path: Path) -> None:
+    net, layer = loaded(tmp_path, "UnaryOp 0=5")
+    values = {"x": Blob.of(-np.abs(ENDS))}
+    outputs = net.run_layer(layer, values)
+    assert np.isnan(outputs["out0"].array).any()
+    assert not gives_nan_for_a_number(layer, values, outputs)
+
+
+ROWS = {"inf": np.inf, "a number": 5.0, "-inf": -np.inf}
+
+
+@pytest.mark.parametrize("shape", [(8,), (4, 8), (3, 8), (4, 8, 4), (1, 8, 5), (8, 4, 4)])
+@pytest.mark.parametrize("end", ROWS)
+def test_a_softmax_over_inf_is_nan_as_on_vulkan(
+    shape: tuple[int, ...], end: str, tmp_path: Path
+) -> None:
+    axis = shape.index(8)
+    net, layer = loaded(tmp_path, f"Softmax 0={axis} 1=1")
+    array = np.random.RandomState(0).normal(size=shape).astype(np.float32)
+    array[tuple(2 if n == axis else 0 for n in range(len(shape)))] = ROWS[end]
+    values = {"x": Blob.of(array)}
+    true = corrected(layer, values, net.run_layer(layer, values), net.run_layer)["out0"].array
+    rows = np.moveaxis(true, axis, 0).reshape(8, -1)
+    assert np.isnan(rows[:, 0]).all() == (end == "inf")
+    np.testing.assert_allclose(rows[:, 1:].sum(0), 1.0, rtol=1e-5)
+    device, layer = loaded(tmp_path, f"Softmax 0={axis} 1=1", "vulkan")
+    np.testing.assert_allclose(device.run_layer(layer, values)["out0"].array, true, atol=1e-6)
