@@ -7,7 +7,9 @@ hand it on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -31,14 +33,20 @@ _SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
 _SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a square root enlarges small errors
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
-_ADD, _SUB, _MUL, _MAX, _MIN, _RSUB = "0", "1", "2", "4", "5", "7"  # op_type in src/layer/binaryop.h
+# op_type in src/layer/binaryop.h
+_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _RSUB = "0", "1", "2", "3", "4", "5", "7"
+_PRODUCT, _SUM, _MAXIMUM = "0", "1", "2"  # op_type in src/layer/eltwise.h
 
 
 class Scale(Frozen):
-    """The natural scale of a value. `sums_to_one`: a Softmax's output, or a copy of all of it."""
+    """The natural scale of a value. `sums_to_one`: a Softmax's output, or a copy of all of it.
+
+    `is_share`: it comes from a Softmax, so that values that are small beside its unit are ordinary.
+    """
 
     unit: float
     sums_to_one: bool = False
+    is_share: bool = field(default=False, compare=False)
 
 
 def natural_scales(graph: Graph) -> Mapping[str, Scale]:
@@ -71,7 +79,8 @@ def _made(layer: Layer) -> Scale | None:
     fused = layer.type.startswith(("Convolution", "Deconvolution", "InnerProduct"))
     name, sigmoid = _FUSED_SIGMOID
     if layer.type in LEVELLING or unary or (fused and layer.params.get(name) == sigmoid):
-        return Scale(1.0, sums_to_one=layer.type == "Softmax")
+        softmax = layer.type == "Softmax"
+        return Scale(1.0, sums_to_one=softmax, is_share=softmax)
     return None
 
 
@@ -80,15 +89,15 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
     known = [scale for scale in inputs if scale is not None]
     if len(known) < len(inputs) or not known:
         return None
+    share = any(scale.is_share for scale in known)
     unit = max(scale.unit for scale in known)
     if layer.type in _COPIES or layer.type == "Concat":
-        return Scale(unit, all(scale.sums_to_one for scale in known))
+        return Scale(unit, all(scale.sums_to_one for scale in known), share)
     keep = _KEEPING.get(layer.type)
     if layer.type in _SELECTIONS | _MEANS | _SHRINKING or (keep is not None and keep(layer)):
-        return Scale(unit)
-    if layer.type == "BinaryOp":
-        return _binary(layer, known)
-    return None
+        return Scale(unit, is_share=share)
+    factor = _factor(layer, known, share)
+    return None if factor is None else Scale(factor, is_share=share)
 
 
 def _pads_within(layer: Layer) -> bool:
@@ -108,20 +117,43 @@ _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
         "Padding": _pads_within,
         "UnaryOp": _one_of(_SHRINKING_UNARY),
         "Reduction": _reduces_within,
-        "Eltwise": _one_of({"0", "2"}),  # product, maximum
+        "Eltwise": _one_of({_PRODUCT, _MAXIMUM}),
     }
 )
 
 
-def _binary(layer: Layer, known: list[Scale]) -> Scale | None:
+def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
+    """The unit of sums, products and quotients of values with these scales; None if there is none."""
+    if layer.type == "Eltwise":
+        return _weighted_sum(layer, known)
+    if layer.type != "BinaryOp":
+        return None
     operation = layer.params.get("0", _ADD)
+    units = [scale.unit for scale in known]
     if layer.params.get("1", "0") != "1":  # two blobs, such as products of probabilities
-        return Scale(max(s.unit for s in known)) if operation in {_MUL, _MAX, _MIN} else None
+        if operation in {_ADD, _SUB, _RSUB}:
+            return sum(units)
+        return max(*units, math.prod(units)) if operation in {_MUL, _MAX, _MIN} else None
     number = abs(_number(layer, "2"))
-    if operation in {_ADD, _SUB, _RSUB} and number <= 1.0:  # 1 - p has the unit of p
-        return Scale(known[0].unit)
-    # the scale never grows: an attention map times its number of places is an ordinary value again
-    return Scale(known[0].unit * number) if operation == _MUL and number <= 1.0 else None
+    if operation in {_ADD, _SUB, _RSUB} and number <= max(1.0, *units):  # 1 - p has the unit of p
+        return units[0]
+    if operation == _DIV and number:
+        number = 1.0 / number
+    elif operation != _MUL:
+        return None
+    # an attention map times its number of places is an ordinary value again
+    return units[0] * number if number <= 1.0 or (not share and math.isfinite(number)) else None
+
+
+def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
+    """The unit of the sum that an Eltwise makes, as of an ensemble's probabilities; None otherwise."""
+    if layer.params.get("0", "0") != _SUM:
+        return None
+    weights = [abs(float(text)) for text in layer.params.get("-23301", "0").split(",")[1:]]
+    weights = weights or [1.0] * len(known)
+    if len(weights) != len(known):
+        return None
+    return sum(weight * scale.unit for weight, scale in zip(weights, known, strict=True))
 
 
 def _number(layer: Layer, name: str, default: float = 0.0) -> float:

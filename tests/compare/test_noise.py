@@ -230,3 +230,26 @@ def test_a_sum_of_probabilities_that_is_off_is_no_matter_of_few(
 ) -> None:
     metrics = replace(scattered(mismatched, 530_000, 1.3, 29.4), failed=failed)
     assert not Conditioning(True, 0.1, 1.4, 0.4).is_inherent(metrics)
+
+
+@pytest.mark.parametrize(("unmoved", "explained"), [(1, True), (5, True), (32, False)])
+def test_an_element_that_no_draw_happens_to_move_is_like_its_neighbours(
+    unmoved: int, explained: bool
+) -> None:
+    """x - mean(x) of a flat value: both move by whole units, and may cancel in every draw.
+
+    Where many elements do not move, they do not depend on what moves.
+    """
+    unit = 2.0**-21
+    still = np.zeros((4, 64), np.float32)
+    moves = Moves(still)
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        step = unit * rng.choice([-1.0, 0.0, 1.0], still.shape)
+        step.flat[:unmoved] = 0.0
+        moves.add((still + step).astype(np.float32))
+    candidate = still.copy()
+    candidate.flat[:unmoved] = 2 * unit
+    candidate.flat[100:110] = unit
+    seen = moves.against(candidate, still, DEFAULTS["fp32"].layer, 0.0)
+    assert seen.explains == explained

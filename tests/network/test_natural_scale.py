@@ -71,12 +71,16 @@ def test_a_softmax_sums_to_one_and_knows_where() -> None:
         ("Padding c s out 0=1 5=1.0", PROBABILITY, PROBABILITY),
         ("BinaryOp c s out 0=7 1=1 2=1.0", PROBABILITY, PROBABILITY),
         ("BinaryOp c s out 0=2 1=1 2=0.5", Scale(0.5), Scale(0.5)),
+        ("BinaryOp c s out 0=3 1=1 2=4.0", Scale(0.25), Scale(0.25)),
+        # in another unit, as pixels from 0 to 255; a share of 1 among many is small by nature
+        ("BinaryOp c s out 0=2 1=1 2=255.0", Scale(255.0), None),
+        ("BinaryOp c s out 0=3 1=1 2=0.001", Scale(1000.0), None),
+        ("BinaryOp c s out 0=3 1=1 2=0.0", None, None),
+        ("BinaryOp c s out 0=0 1=1 2=40.0", None, None),
         # beyond the bounds, or enlarging what is small within them
         ("Padding c s out 0=1 5=-10.0", None, None),
         ("Reduction c s out", None, None),
         ("Reduction c s out 0=3 2=64.0", None, None),
-        ("BinaryOp c s out 0=2 1=1 2=4096.0", None, None),
-        ("BinaryOp c s out 0=3 1=1 2=0.001", None, None),
         ("UnaryOp c s out 0=8", None, None),
         ("UnaryOp c s out 0=5", None, None),
         ("Convolution c s out 0=8 1=1 6=64", None, None),
@@ -97,9 +101,13 @@ def test_what_keeps_within_the_bounds_carries_the_scale_on(
         ("BinaryOp c p,q out 0=2", PROBABILITY),
         ("BinaryOp c p,q out 0=4", PROBABILITY),
         ("Eltwise c p,q out 0=0", PROBABILITY),
-        ("BinaryOp c p,q out 0=0", None),
+        ("BinaryOp c p,q out 0=0", Scale(2.0)),
+        ("BinaryOp c p,q out 0=1", Scale(2.0)),
         ("BinaryOp c p,q out 0=3", None),
-        ("Eltwise c p,q out 0=1", None),
+        ("Eltwise c p,q out 0=1", Scale(2.0)),
+        ("Eltwise c p,q out 0=1 -23301=2,0.5,-0.25", Scale(0.75)),
+        ("Eltwise c p,q out 0=1 -23301=3,0.5,0.5,0.5", None),
+        ("BinaryOp c p,raw out 0=0", None),
         ("Concat c p,raw out", None),
         ("BinaryOp c p,raw out 0=2", None),
     ],
@@ -107,3 +115,22 @@ def test_what_keeps_within_the_bounds_carries_the_scale_on(
 def test_of_two_values_both_must_be_bounded(line: str, expected: Scale | None) -> None:
     fork = ("Split f in0 a b raw", "Sigmoid p a p", "Softmax q b q")
     assert natural_scales(network(*fork, line)).get("out") == expected
+
+
+def test_a_picture_from_0_to_255_has_that_scale() -> None:
+    graph = network(
+        "TanH t in0 t", "BinaryOp u t u 0=0 1=1 2=1.0", "BinaryOp v u v 0=2 1=1 2=127.5", "Clip c v out"
+    )
+    assert natural_scales(graph)["out"] == Scale(127.5)
+    shifted = network(
+        "TanH t in0 t", "BinaryOp u t u 0=2 1=1 2=127.5", "BinaryOp v u out 0=0 1=1 2=127.5"
+    )
+    assert natural_scales(shifted)["out"] == Scale(127.5)
+
+
+def test_a_mean_of_shares_is_a_share() -> None:
+    fork = ("Split f in0 a b", "Softmax p a p", "Softmax q b q", "BinaryOp c p,q c 0=0")
+    half = network(*fork, "BinaryOp d c out 0=2 1=1 2=0.5")
+    assert natural_scales(half)["out"] == Scale(1.0)
+    places = network(*fork, "BinaryOp d c out 0=2 1=1 2=64.0")
+    assert "out" not in natural_scales(places)

@@ -46,11 +46,14 @@ def product(net: Network, operator: str = "BinaryOp 0=2") -> str:
     [
         ([], lambda size: size),
         ([("Permute", "0=3")], lambda size: size.transpose(1, 2, 0)),
+        ([("ReLU", "0=0.1")], lambda size: size),
+        ([("Pooling", "0=1 4=1")], lambda size: size.mean((1, 2))),
+        ([("Interp", "0=1 1=2.0 2=2.0")], lambda size: size.repeat(2, 1).repeat(2, 2)),
         ([("Reshape", "0=-1"), ("BinaryOp", "0=2 1=1 2=-3.0")], lambda size: 3.0 * size.ravel()),
         ([("Crop", "0=1 1=1 2=1 3=3 4=2 5=3")], lambda size: size[1:, 1:, 1:4]),
-        ([("ReLU", "")], lambda _: None),  # a value of its own
+        ([("Exp", "")], lambda _: None),  # a value of its own
     ],
-    ids=["product", "permuted", "times a number", "cropped", "another layer"],
+    ids="product permuted rectified pooled resized multiplied cropped another".split(),
 )
 def test_the_unit_of_a_product_is_the_value(
     operator: str, layers: list[tuple[str, str]], expected: object, tmp_path: Path
@@ -102,3 +105,27 @@ def test_probabilities_alone_are_no_gate(tmp_path: Path) -> None:
     gates, _ = followed(net, tmp_path)
     assert gates.layers == set()
     assert gates.unit("both", whole=False) is None
+
+
+@pytest.mark.parametrize("kind", ["Swish", "HardSwish", "GELU", "Mish"])
+def test_what_gates_its_own_input_has_the_unit_of_that(kind: str, tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    net.layer("ReLU", "relu", [net.layer(kind, "gated", ["in0"])], ["out0"])
+    gates, values = followed(net, tmp_path)
+    for blob in ("gated", "out0"):
+        np.testing.assert_allclose(gates.unit(blob, whole=True), np.abs(values["in0"].array), rtol=1e-6)
+
+
+@pytest.mark.parametrize("operation", [0, 1])
+@pytest.mark.parametrize("both", [True, False])
+def test_the_unit_of_a_sum_is_that_of_its_terms(operation: int, both: bool, tmp_path: Path) -> None:
+    net = Network()
+    one, other = net.split(product(net), 2)
+    other = net.layer("ReLU" if both else "Exp", "other", [other])
+    net.layer("BinaryOp", "sum", [one, other], ["out0"], f"0={operation}")
+    gates, values = followed(net, tmp_path)
+    unit = gates.unit("out0", whole=True)
+    assert (unit is not None) == both
+    if unit is not None:
+        np.testing.assert_allclose(unit, 2 * np.abs(values["value"].array), rtol=1e-6)

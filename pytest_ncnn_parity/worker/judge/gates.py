@@ -1,5 +1,7 @@
 """Values that are multiplied by a probability: b * Sigmoid(x), as where a mask is applied to a spectrum.
 
+A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are GELU and its like.
+
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
 product of a large value is judged by that large unit, and a product of a small value by a small one.
@@ -17,6 +19,11 @@ from pytest_ncnn_parity.network.natural_scale import natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
+# x times a function of x that levels off at 0 and 1
+_SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
+# what they give is as large as the largest of the values that they read, or smaller
+_SHRINKING = frozenset({"ReLU", "AbsVal", "Pooling", "Pooling1D", "Interp"})
+_SUMS = frozenset({"0", "1", "7"})  # a + b, a - b, b - a
 _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, eltwise.h)
 
 
@@ -46,6 +53,8 @@ class Gates:
 
     def _makes(self, layer: Layer) -> bool:
         """Whether `layer` multiplies a value of natural scale by one that has none."""
+        if layer.type in _SELF_GATED:
+            return True
         natural = [blob in self._natural for blob in layer.inputs]
         return _multiplies(layer) and any(natural) and not all(natural)
 
@@ -67,9 +76,15 @@ class Gates:
         """The units of the outputs of `layer`; none if no input has one, or it cannot be run."""
         if any(blob not in self._read or not self._read[blob].floating for blob in layer.inputs):
             return {}
+        if layer.type in _SELF_GATED:
+            return {layer.outputs[0]: np.abs(self._read[layer.inputs[0]].array)}
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
         values = {blob: value.array for blob, value in self._read.items()}
         try:
+            if _adds(layer):  # as where two gated values meet
+                shapes = {unit.shape for unit in own.values()}
+                alone = len(own) < len(layer.inputs) or len(shapes) > 1
+                return {} if alone else {layer.outputs[0]: np.abs(sum(own.values()))}
             if not _multiplies(layer):
                 if layer.type == "Concat":  # elsewhere the others are shapes
                     values = {blob: np.zeros_like(array) for blob, array in values.items()}
@@ -101,16 +116,25 @@ def _multiplies(layer: Layer) -> bool:
 
 
 def _hands_on(layer: Layer) -> bool:
-    return layer.type in COPYING or _multiplies(layer)
+    return layer.type in COPYING | _SHRINKING or _multiplies(layer) or _adds(layer)
+
+
+def _adds(layer: Layer) -> bool:
+    """Whether `layer` adds or subtracts two values."""
+    number = layer.params.get("1", "0") == "1"
+    return layer.type == "BinaryOp" and not number and layer.params.get("0", "0") in _SUMS
 
 
 def _tail(graph: Graph, outputs: Iterable[str]) -> list[Layer]:
-    """The layers between products and `outputs` that only copy them, the last one first."""
+    """The layers between products and `outputs` that hand them on, the last one first."""
     tail: dict[int, Layer] = {}
     waiting = [graph.producer[blob] for blob in outputs]
     while waiting:
         layer = waiting.pop()
-        if layer.number not in tail and _hands_on(layer):
+        if layer.number in tail:
+            continue
+        if _hands_on(layer) or layer.type in _SELF_GATED:
             tail[layer.number] = layer
+        if _hands_on(layer):
             waiting += [graph.producer[blob] for blob in layer.inputs]
     return list(tail.values())
