@@ -131,15 +131,11 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.subject = Subject(self.nodeid, plan, sample, case, param, line)
         self.verdict: Verdict | None = None
-        self._ran = False
-
-    @property
-    def has_run(self) -> bool:
-        return self._ran
+        self.has_run = False
 
     def runtest(self) -> None:
         session = self.config.stash[SESSION]
-        again, self._ran = self._ran, True
+        again, self.has_run = self.has_run, True
         try:
             self.verdict = judge(self.subject, session, again)
         # the time limit of another plugin was reached while we were working

@@ -85,11 +85,10 @@ class SpecRun:
 
     def arrived(self, sample: str, case: Case) -> Result | None:
         """Return the result of `case` if it can be had now: no worker is waited for, nothing is run."""
-        if sample not in self._samples:
-            return None
-        if self._samples[sample] is self._running:
-            self._samples[sample].take_arrived(case.id, self._holds_result)
-        result = self._samples[sample].known.get(case.id)
+        results = self._samples.get(sample)
+        if results is not None and results is self._running:
+            results.take_arrived(case.id, self._holds_result)
+        result = None if results is None else results.known.get(case.id)
         return None if result is None or trust.depends_on_reference(result) else result
 
     def _holds_result(self) -> bool:

@@ -86,6 +86,7 @@ class CaseProtocol:
 
     def _report(self, item: CaseItem, verdict: Verdict, seconds: float) -> None:
         hook, session = item.ihook, item.session
+        item.has_run = True
         self._before_report()
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in _reports(item, verdict, seconds):

@@ -23,7 +23,7 @@ def _values(taken: pools.Pools) -> list[ncnn.Mat]:
 
 def test_pools_keep_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = pools.Pools()
-    taken.clear()
+    taken.release()
     start = pools._held()
     values = _values(taken)
     del values
@@ -43,7 +43,7 @@ def test_values_in_use_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> No
     values = _values(taken)
     taken.after(SIDE * SIDE)
     assert [value[0] for value in values] == list(range(8))
-    cleared = []
-    monkeypatch.setattr(taken, "clear", lambda: cleared.append(True))
+    released = []
+    monkeypatch.setattr(taken, "release", lambda: released.append(True))
     taken.after(SIDE * SIDE)
-    assert not cleared, "what is in use does not count as unused memory"
+    assert not released, "what is in use does not count as unused memory"

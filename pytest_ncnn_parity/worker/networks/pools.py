@@ -39,18 +39,14 @@ class Pools:
         To be called after a run on values of so many `elements` altogether.
         """
         if elements >= MANY and _held() > self._least + MAY_KEEP:
-            self.clear()
-
-    def clear(self) -> None:
-        """Give the memory that no value uses any more back to the C library."""
-        self._values.clear()
-        self._workspace.clear()
-        self._least = _held()
+            self.release()
 
     def release(self) -> None:
         """Give the memory that no value uses any more back to the system."""
-        self.clear()
+        self._values.clear()
+        self._workspace.clear()
         limits.trim()
+        self._least = _held()
 
 
 def _held() -> int:
