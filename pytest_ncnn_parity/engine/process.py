@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import queue
 import signal
@@ -44,6 +45,15 @@ def _let_go() -> None:
     for process in _leaving:
         if process.poll() is None:
             process.returncode = 0
+
+
+def parsed(line: bytes) -> dict[str, Any]:
+    """Return the message that `line` holds. Raises ValueError.
+
+    pydantic 2.7 makes several characters of one that is escaped as \\uXXXX.
+    """
+    message: dict[str, Any] = json.loads(line) if b"\\u" in line else from_json(line)
+    return message
 
 
 class EngineError(ParityError):
@@ -163,7 +173,7 @@ class WorkerProcess:
             self.kill()
             raise Died(self._death(code))
         try:
-            message: dict[str, Any] = from_json(line)
+            message = parsed(line)
         except ValueError:
             self.kill()
             shown = line[:200].decode("utf-8", "backslashreplace")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import Engine, EngineError
+from pytest_ncnn_parity.engine.process import parsed
 from pytest_ncnn_parity.engine.protocol import Result, encode_result
 from pytest_ncnn_parity.engine.turn import Turn
 
@@ -137,7 +137,7 @@ class SharedSampleResults(SampleResults):
 
     def _learn(self, line: bytes) -> None:
         try:
-            message = from_json(line)
+            message = parsed(line)
         except ValueError:
             return  # an incomplete line from a leader that was killed; its case is run again
         if "case" in message:

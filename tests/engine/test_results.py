@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.process import parsed
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.results import SampleResults
 
@@ -38,3 +40,8 @@ def test_a_case_without_a_result_is_an_error() -> None:
     for _ in range(2):
         with pytest.raises(EngineError, match="no result for a"):
             results.result("a")
+
+
+@pytest.mark.parametrize("name", ["conv_1", "größe", "畳み込み", "😀", "\udcff", "a\\ud83d"])
+def test_names_come_back_as_they_were_sent(name: str) -> None:
+    assert parsed(strict_json.line({"case": {"id": name}}).encode()) == {"case": {"id": name}}
