@@ -104,8 +104,8 @@ def _is_off_here_and_there(metrics: Metrics) -> bool:
 NO_EXCUSE = Conditioning(False, 0.0, float("inf"), float("inf"))
 
 
-def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
-    """`array` with each element moved by a unit in the last place of `half`, up or down at random.
+def moved(array: Array, half: str | None, draw: int, name: str = "", units: float = 1.0) -> Array:
+    """`array` with each element moved by `units` in the last place of `half`, up or down at random.
 
     The directions depend on `name`: if two values moved alike, it would not show that they cancel.
     """
@@ -113,7 +113,7 @@ def moved(array: Array, half: str | None, draw: int, name: str = "") -> Array:
     signs: Array = np.random.default_rng(seed).choice([-1.0, 1.0], array.shape)
     # computed in float64: in fp32, 1 + 2^-24 is 1, and only its product with a value is rounded to the
     # next one
-    return (array * (1.0 + LAST_PLACE[half] * signs)).astype(np.float32)
+    return (array * (1.0 + units * LAST_PLACE[half] * signs)).astype(np.float32)
 
 
 class Moves:

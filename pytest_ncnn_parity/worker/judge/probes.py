@@ -37,7 +37,7 @@ class Probe:
     `run` runs the step in a network, or returns what is already known of it; `again` always runs it
     once more, which should give the same bits. `measure` compares outputs with expected ones.
     `winograd`: whether a layer of the step may use winograd, so that a run without it is worth its
-    time.
+    time. `measure_fp32` compares two runs in fp32; None: as `measure` does.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Probe:
         again: Callable[[Net], Made],
         measure: Measure,
         winograd: bool,
+        measure_fp32: Measure | None = None,
     ) -> None:
         self._job = job
         self._nets = nets
@@ -56,6 +57,7 @@ class Probe:
         self._run = run
         self._again = again
         self._measure = measure
+        self._measure_fp32 = measure_fp32 or measure
         self._winograd = winograd
 
     def evidence(self, seen: Evidence, expected: Made, kept: Made | None = None) -> Evidence:
@@ -113,7 +115,7 @@ class Probe:
         except (StepFailed, Unavailable):  # then a case of the reference reports it
             return {}
         try:
-            metrics, _ = self._measure(plain, usual)
+            metrics, _ = self._measure_fp32(plain, usual)
         except StepFailed as other:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
@@ -128,7 +130,7 @@ class Probe:
         how = "in fp32 on the same device, against the CPU"
         try:
             right = self._run(self._nets[self._job.trajectory])
-            metrics, _ = self._measure(expected, right)
+            metrics, _ = self._measure_fp32(expected, right)
         except (StepFailed, Unavailable) as problem:
             return {"fp32_on_device": untried(how, problem)}
         return {"fp32_on_device": tried(how, metrics)}
