@@ -18,7 +18,9 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
 # which does not change values within its bounds, so that a small wrong value is as wrong as before.
 LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
-_UNARY_TANH = "16"  # in src/layer/unaryop.h
+_UNARY_EXP, _UNARY_RECIPROCAL, _UNARY_TANH = "7", "15", "16"  # in src/layer/unaryop.h
+# 1 / (d + exp(x)) levels off, but for a small d its bound is far from what it gives
+LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
 # every element of the output is an element of the input, or 0
@@ -34,7 +36,7 @@ _SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a square root
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
 # op_type in src/layer/binaryop.h
-_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _RSUB = "0", "1", "2", "3", "4", "5", "7"
+_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _RSUB, _RDIV = "0", "1", "2", "3", "4", "5", "7", "8"
 _PRODUCT, _SUM, _MAXIMUM = "0", "1", "2"  # op_type in src/layer/eltwise.h
 
 
@@ -52,8 +54,13 @@ class Scale(Frozen):
 def natural_scales(graph: Graph) -> Mapping[str, Scale]:
     """The natural scale of every value that has one, by blob."""
     scales: dict[str, Scale] = {}
+    least: dict[str, float] = {}  # by blob, what no element is below, as far as that follows from exp
     for layer in graph.layers:
-        scale = _made(layer) or _carried(layer, [scales.get(blob) for blob in layer.inputs])
+        bound = _least(layer, [least.get(blob) for blob in layer.inputs])
+        if bound is not None:
+            least.update(dict.fromkeys(layer.outputs, bound))
+        scale = _made(layer) or _levelled(layer, [least.get(blob) for blob in layer.inputs])
+        scale = scale or _carried(layer, [scales.get(blob) for blob in layer.inputs])
         if scale is not None:
             scales.update(dict.fromkeys(layer.outputs, scale))
     return scales
@@ -81,6 +88,30 @@ def _made(layer: Layer) -> Scale | None:
     if layer.type in LEVELLING or unary or (fused and layer.params.get(name) == sigmoid):
         softmax = layer.type == "Softmax"
         return Scale(1.0, sums_to_one=softmax, is_share=softmax)
+    return None
+
+
+def _least(layer: Layer, inputs: list[float | None]) -> float | None:
+    """What no output of `layer` is below: exp(x) is above 0, and 1 + exp(x) above 1."""
+    if layer.type == "Exp" or (layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_EXP):
+        return 0.0
+    if len(inputs) != 1 or inputs[0] is None:
+        return None
+    if layer.type in _COPIES:
+        return inputs[0]
+    adds = layer.type == "BinaryOp" and layer.params.get("0", _ADD) == _ADD
+    return inputs[0] + _number(layer, "2") if adds and layer.params.get("1") == "1" else None
+
+
+def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
+    """The scale of 1 / (1 + exp(-x)), a Sigmoid in layers of its own."""
+    if len(least) != 1 or least[0] is None or not LEAST_DIVISOR <= least[0] < math.inf:
+        return None
+    if layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_RECIPROCAL:
+        return Scale(1.0 / least[0])
+    divides = layer.type == "BinaryOp" and layer.params.get("0") == _RDIV
+    if divides and layer.params.get("1") == "1" and _number(layer, "2") < math.inf:
+        return Scale(abs(_number(layer, "2")) / least[0])
     return None
 
 

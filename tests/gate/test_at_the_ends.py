@@ -82,3 +82,41 @@ def test_nan_for_0_is_the_cpu_kernels_fault(
     assert "gives nan where the function has a value" in case["message"]
     assert run.cases["noise::cpu-vs-vulkan::output:out0"]["cause"] in (None, "reference")
     assert not any(fix["masks"] for fix in run.fixes.values())
+
+
+@pytest.mark.parametrize("divide", ["UnaryOp 0=15", "BinaryOp 0=8 1=1 2=1.0"])
+@pytest.mark.parametrize("finds", ["nothing", "something"])
+def test_a_sigmoid_in_layers_of_its_own_may_find_nothing(
+    divide: str, finds: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """exp(12.5) is inf in fp16, and 4e-6 becomes 0: that is no error of a probability."""
+    kind, _, params = divide.partition(" ")
+    net = Network()
+    x = net.layer("Input", "in0", params="0=10 1=10 2=3")
+    x = net.layer("UnaryOp", "minus", [x], params="0=1")
+    x = net.layer("UnaryOp", "exp", [x], params="0=7")
+    x = net.layer("BinaryOp", "plus", [x], params="0=0 1=1 2=1.0")
+    net.layer(kind, "sigmoid", [x], ["out0"], params)
+    net.write(pytester.path / "net")
+    logits = np.random.RandomState(0).normal(-12.5, 0.3, (3, 10, 10)).astype(np.float32)
+    if finds == "something":
+        logits[1, 2, 3] = 1.5
+    np.save(pytester.path / "in0.npy", logits)
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {file: in0.npy}}\n" + COMPARE)
+    assert gate().ids("failed") == []
+
+
+def test_what_a_power_of_e_is_needed_for_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=10 1=10 2=3")
+    x = net.layer("UnaryOp", "exp", [x], params="0=7")
+    x = net.layer("BinaryOp", "plus", [x], params="0=0 1=1 2=1.0")
+    x = net.layer("BinaryOp", "share", [x], params="0=8 1=1 2=1.0")
+    net.layer("UnaryOp", "log", [x], ["out0"], "0=8")
+    net.write(pytester.path / "net")
+    logits = np.random.RandomState(0).normal(12.5, 0.3, (3, 10, 10)).astype(np.float32)
+    np.save(pytester.path / "in0.npy", logits)
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {file: in0.npy}}\n" + COMPARE)
+    run = gate()
+    assert run.ids("failed", "fp16-range")
+    assert "s::fp16-vs-fp32-vulkan::output:out0" in run.ids("failed")

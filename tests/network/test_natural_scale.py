@@ -134,3 +134,21 @@ def test_a_mean_of_shares_is_a_share() -> None:
     assert natural_scales(half)["out"] == Scale(1.0)
     places = network(*fork, "BinaryOp d c out 0=2 1=1 2=64.0")
     assert "out" not in natural_scales(places)
+
+
+@pytest.mark.parametrize(
+    ("one", "divide", "expected"),
+    [
+        ("2=1.0", "UnaryOp d p out 0=15", Scale(1.0)),
+        ("2=1.0", "BinaryOp d p out 0=8 1=1 2=-2.0", Scale(2.0)),
+        ("2=4.0", "UnaryOp d p out 0=15", Scale(0.25)),
+        # bounded, but far from what they give
+        ("2=1e-05", "UnaryOp d p out 0=15", None),
+        ("2=-1.0", "UnaryOp d p out 0=15", None),
+        ("2=1.0", "UnaryOp d p out 0=6", None),
+        ("2=1.0", "BinaryOp d p out 0=3 1=1 2=2.0", None),
+    ],
+)
+def test_a_sigmoid_in_layers_of_its_own_is_one(one: str, divide: str, expected: Scale | None) -> None:
+    graph = network("UnaryOp e in0 e 0=7", f"BinaryOp p e p 0=0 1=1 {one}", divide)
+    assert natural_scales(graph).get("out") == expected

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reference import Reference, difference
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
 Meeting = tuple[str, int]  # a comparison, and a layer that reads such values
@@ -83,11 +83,12 @@ class Apart:
             expected = blobs[name]
             if not output.floating:
                 return False
-            if difference(output, expected, tolerance) == "none":
+            if self._reference.differs(name, output, expected, tolerance) == "none":
                 continue
             if not self._reference.graph.consumers[name]:
                 return False
-            if difference(output.stored(), expected.stored(), tolerance) == "wrong":
+            stored = output.stored(), expected.stored()
+            if self._reference.differs(name, *stored, tolerance) == "wrong":
                 return False
             values[name] = output
         return True

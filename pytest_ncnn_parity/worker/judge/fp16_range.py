@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.apart import Apart
-from pytest_ncnn_parity.worker.judge.reference import Reference, difference
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -201,7 +201,7 @@ class Fp16Range:
                 return None
             if kept:
                 value, expected = value.stored(), expected.stored()
-            differs = difference(value, expected, tolerance)
+            differs = self._reference.differs(blob, value, expected, tolerance)
             if differs == "wrong":
                 return None
             if differs == "inf":

@@ -69,7 +69,13 @@ class Lockstep:
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, recalled)
-        reference = Reference(graph, self._chain.blobs, sample.run_reference, self._tolerance)
+        reference = Reference(
+            graph,
+            self._chain.blobs,
+            sample.run_reference,
+            self._tolerance,
+            self._natures.scale_to_the_end,
+        )
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
         self._own_values = OwnValues(reference)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from pytest_ncnn_parity.compare.detections import match
 from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
@@ -15,6 +16,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.natural_scale import natural_scales
 from pytest_ncnn_parity.network.parts import Parts
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
 from pytest_ncnn_parity.worker.judge.gates import Gates
@@ -130,6 +132,20 @@ class Natures:
         nature = self._parts.nature(blob, reference.ndim)
         nature = replace(nature, gate=self._gate(blob, reference, whole))
         return scale_of(reference, nature, tolerance.scaled, whole)
+
+    def scale_to_the_end(self, blob: str, reference: Array, tolerance: Tolerance) -> Scale | None:
+        """The scale of a layer's output, if it holds for all that is computed from it; otherwise None.
+
+        A probability that becomes 0 is no error, unless its logarithm is taken.
+        """
+        read = self._graph.downstream(blob)
+        if not all(made in self._natural for made in (blob, *read)):
+            return None
+        return self.scale(blob, reference, tolerance, whole=False)
+
+    @cached_property
+    def _natural(self) -> Container[str]:
+        return natural_scales(self._graph)
 
     def _gate(self, blob: str, reference: Array, whole: bool) -> Array | None:
         """The unit of each element of a gated value; None unless `reference` has its shape."""

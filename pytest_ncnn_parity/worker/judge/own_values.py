@@ -16,7 +16,7 @@ from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reference import Reference, difference
+from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
@@ -62,7 +62,10 @@ class OwnValues:
             outputs = self._made_of(layer, own)
             expected = {blob: self._reference.blobs.get(blob) for blob in layer.outputs}
             tolerance = self._reference.tolerance(comparison, layer)
-            differs = {difference(outputs.get(b), true, tolerance) for b, true in expected.items()}
+            differs = {
+                self._reference.differs(b, outputs.get(b), true, tolerance)
+                for b, true in expected.items()
+            }
             if differs <= {"none"}:
                 self._right.add((comparison, layer.number))
             elif outputs and (layer.type in COPYING or "wrong" not in differs):

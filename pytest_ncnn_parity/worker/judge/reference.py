@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_for_inf, compare
+from pytest_ncnn_parity.compare.metrics import (
+    Array,
+    Scale,
+    agrees_but_for_ends,
+    agrees_but_for_inf,
+    compare,
+)
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.ieee import corrected
@@ -17,35 +23,35 @@ class Reference(Frozen):
     """The values of the trajectory while it steps, and a way to run its layers on other values.
 
     `blobs`: those of its values that still have a reader. `runs` runs one of its layers on other
-    values. `tolerance` gives the tolerance of a layer in a comparison.
+    values. `tolerance` gives the tolerance of a layer in a comparison, `scale` that of a blob, if known.
     """
 
     graph: Graph
     blobs: Made
     runs: Callable[[Layer, Made], Made]
     tolerance: Callable[[str, Layer], Tolerance]
+    scale: Callable[[str, Array, Tolerance], Scale | None]
 
     def run(self, layer: Layer, values: Made) -> Made:
         """What `layer` computes from `values`."""
         return corrected(layer, values, self.runs(layer, values), self.runs)
 
+    def differs(
+        self, blob: str, output: Blob | None, expected: Blob | None, tolerance: Tolerance
+    ) -> Literal["none", "inf", "wrong"]:
+        """How an `output` that was computed from changed values differs from the one `expected`.
+
+        `inf`: only by inf of the right sign in place of finite values, or by values near the end of
+        fp32's range; the readers decide whether that matters.
+        """
+        if output is None or expected is None or output.shape != expected.shape:
+            return "wrong"
+        arrays = output.array, expected.array
+        if compare(*arrays, tolerance, self.scale(blob, expected.array, tolerance)).agrees:
+            return "none"
+        alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
+        return "inf" if alike else "wrong"
+
     def has_all_of(self, layer: Layer) -> bool:
         """Whether everything that `layer` reads and writes is still held."""
         return all(blob in self.blobs for blob in (*layer.inputs, *layer.outputs))
-
-
-def difference(
-    output: Blob | None, expected: Blob | None, tolerance: Tolerance
-) -> Literal["none", "inf", "wrong"]:
-    """How an `output` that was computed from changed values differs from the reference's.
-
-    `inf`: only by inf of the right sign in place of finite values, or by values near the end of fp32's
-    range; the readers decide whether that matters.
-    """
-    if output is None or expected is None or output.shape != expected.shape:
-        return "wrong"
-    if compare(output.array, expected.array, tolerance).agrees:
-        return "none"
-    arrays = output.array, expected.array
-    alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
-    return "inf" if alike else "wrong"
