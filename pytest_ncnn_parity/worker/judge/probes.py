@@ -37,7 +37,7 @@ class Probe:
     `run` runs the step in a network, or returns what is already known of it; `again` always runs it
     once more, which should give the same bits. `measure` compares outputs with expected ones.
     `winograd`: whether a layer of the step may use winograd, so that a run without it is worth its
-    time. `measure_fp32` compares two runs in fp32; None: as `measure` does.
+    time. `measure_fp32` compares fp32 on a device with the CPU's; None: as `measure` does.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Probe:
         except (StepFailed, Unavailable):  # then a case of the reference reports it
             return {}
         try:
-            metrics, _ = self._measure_fp32(plain, usual)
+            metrics, _ = self._measure(plain, usual)
         except StepFailed as other:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
