@@ -28,9 +28,12 @@ def test_pools_keep_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> No
     values = _values(taken)
     del values
     assert pools._held() > start + 100 * MIB, "the pools keep what was used"
-    taken.after(SIDE * SIDE)
-    assert pools._held() > start + 100 * MIB, "which is less than they may"
-    monkeypatch.setattr(pools, "MAY_KEEP", 64 * MIB)
+    for most in (4096 * MIB, None):
+        monkeypatch.setattr(pools.limits, "most", lambda most=most: most)
+        taken.after(SIDE * SIDE)
+        assert pools._held() > start + 100 * MIB, "which is less than they may"
+    monkeypatch.setattr(pools, "LEAST_KEPT", 64 * MIB)
+    monkeypatch.setattr(pools.limits, "most", lambda: 512 * MIB)
     taken.after(1)
     assert pools._held() > start + 100 * MIB, "a run on one element leaves nothing there"
     taken.after(SIDE * SIDE)
@@ -38,7 +41,8 @@ def test_pools_keep_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_values_in_use_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "MAY_KEEP", 64 * MIB)
+    monkeypatch.setattr(pools, "LEAST_KEPT", 64 * MIB)
+    monkeypatch.setattr(pools.limits, "most", lambda: 512 * MIB)
     taken = pools.Pools()
     values = _values(taken)
     taken.after(SIDE * SIDE)

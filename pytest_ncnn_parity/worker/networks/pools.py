@@ -11,9 +11,11 @@ import ncnn
 from pytest_ncnn_parity.worker import limits
 
 # Fresh memory is slow: the system maps it page by page, and each page is filled. So pools keep what has
-# been used; but ncnn's kernels take hundreds of MiB for one convolution of a large picture, in blocks of
-# which few fit the next.
-MAY_KEEP = 768 << 20
+# been used. But with many threads ncnn's kernels take hundreds of MiB for one convolution of a large
+# picture, in blocks of which few fit the next. On 16 cores a worker that judged a network of 540 layers
+# kept 1.7 GB, or 1 GB of which it gave back what exceeded 768 MiB, in a third more time.
+SHARE_KEPT = 1 / 16  # of what this process may hold
+LEAST_KEPT = 256 << 20
 MANY = 1 << 18  # elements; a run on fewer leaves little in the pools
 _STATM = Path("/proc/self/statm")  # Linux only
 
@@ -34,11 +36,12 @@ class Pools:
         options.blob_allocator, options.workspace_allocator = self._values, self._workspace
 
     def after(self, elements: int) -> None:
-        """Empty the pools if they may have grown by more than MAY_KEEP bytes since they were empty.
+        """Empty the pools if they may have grown by more than they may keep since they were empty.
 
         To be called after a run on values of so many `elements` altogether.
         """
-        if elements >= MANY and _held() > self._least + MAY_KEEP:
+        most = limits.most() if elements >= MANY else None
+        if most is not None and _held() > self._least + max(LEAST_KEPT, SHARE_KEPT * most):
             self.release()
 
     def release(self) -> None:
