@@ -19,7 +19,7 @@ import pytest
 from pytest_ncnn_parity.nodes import CaseItem
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.session import Session
-from pytest_ncnn_parity.verdict import Verdict, fails, judge
+from pytest_ncnn_parity.verdict import Subject, Verdict, fails, judge
 
 PHASES = (
     "pytest_runtest_protocol",
@@ -51,14 +51,22 @@ class CaseProtocol:
         """Report a case whose result has arrived; return None if pytest is to run the item."""
         if isinstance(item, CaseItem) and self._may_be_reported(item, nextitem):
             start = perf_counter()
-            try:
-                verdict = judge(item.subject, self._session)
-            except Exception:
-                return None
-            self._report(item, verdict, perf_counter() - start)
-            return True
+            verdict = self._verdict_at_hand(item.subject)
+            if verdict is not None:
+                self._report(item, verdict, perf_counter() - start)
+                return True
         self._set_up = None
         return None
+
+    def _verdict_at_hand(self, subject: Subject) -> Verdict | None:
+        """The verdict on a case that does not fail, if its result has arrived; otherwise None."""
+        try:
+            result = self._session.arrived(subject.plan, subject.sample, subject.case)
+            if result is None or fails(result, self._session):
+                return None
+            return judge(subject, self._session)
+        except Exception:  # pytest will run the case, and report what that raises
+            return None
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, None]:
@@ -67,17 +75,14 @@ class CaseProtocol:
             self._set_up = item.parent
 
     def _may_be_reported(self, item: CaseItem, nextitem: pytest.Item | None) -> bool:
+        """Whether nothing is to be set up or torn down for `item`, and nobody else is to be asked."""
         if nextitem is None or not (nextitem.parent is item.parent is self._set_up) or item.has_run:
             return False
         if self._is_extended is None:
             self._is_extended = bool(self._config.getoption("setupshow", False)) or any(
                 map(_is_foreign, self._implementations())
             )
-        if self._is_extended or not _is_plain(item):
-            return False
-        subject = item.subject
-        result = self._session.arrived(subject.plan, subject.sample, subject.case)
-        return result is not None and not fails(result, self._session)
+        return not self._is_extended and _is_plain(item)
 
     def _implementations(self) -> Iterator[Any]:
         """The plugins that implement hooks of the phases."""

@@ -54,7 +54,8 @@ def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, M
 
 def gives_nan_for_a_number(layer: Layer, values: Made, outputs: Made) -> bool:
     """Return whether an element is nan in `outputs` where the function of `layer` has a value."""
-    if not all(value.floating for value in (*values.values(), *outputs.values())):
+    read = [values[blob] for blob in layer.inputs]
+    if not all(value.floating for value in (*read, *outputs.values())):
         return False
     if not any(value.nan for value in outputs.values()):
         return False
