@@ -30,7 +30,7 @@ _COPIES = frozenset(
 )
 _SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
-_MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
+MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
 _SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a square root enlarges small errors
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
@@ -125,7 +125,7 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
     if layer.type in _COPIES or layer.type == "Concat":
         return Scale(unit, all(scale.sums_to_one for scale in known), share)
     keep = _KEEPING.get(layer.type)
-    if layer.type in _SELECTIONS | _MEANS | _SHRINKING or (keep is not None and keep(layer)):
+    if layer.type in _SELECTIONS | MEANS | _SHRINKING or (keep is not None and keep(layer)):
         return Scale(unit, is_share=share)
     factor = _factor(layer, known, share)
     return None if factor is None else Scale(factor, is_share=share)

@@ -22,9 +22,8 @@ def fingerprint(
 ) -> dict[str, tuple[str, KernelFault]]:
     """Return, by blob, the hex digest of its value in the trajectory and the fault of its kernel.
 
-    The digests end at the first layer that the trajectory
-    cannot run. Custom layers are not ncnn's responsibility, so neither their outputs nor the blobs
-    computed from these have a digest.
+    The digests end at the first layer that the trajectory cannot run. Custom layers are not ncnn's
+    responsibility, so neither their outputs nor the blobs computed from these have a digest.
     """
     trajectory = nets[job.trajectory]
     digests: dict[str, tuple[str, KernelFault]] = {}

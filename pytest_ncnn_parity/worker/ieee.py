@@ -44,10 +44,9 @@ def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, M
         return outputs
     if layer.type == "Softmax":
         return _softmax(layer, values, outputs)
-    outputs = _quotients(layer, values, outputs, run)
     at_ends = _at_ends(layer, values)
     if at_ends is None:
-        return outputs
+        return _quotients(layer, values, outputs, run)
     (blob,), (ends, true) = outputs, at_ends
     return {blob: Blob.of(np.where(ends, true, outputs[blob].array))}
 

@@ -161,6 +161,21 @@ def kept(recorded: Any, pytester: pytest.Pytester) -> str:
     return "noise::fp16-range::"
 
 
+def test_the_first_and_the_last_case_of_each_comparison_run_in_phases(
+    recorded: Any, pytester: pytest.Pytester
+) -> None:
+    """With them the nodes above are set up and torn down, such as packages."""
+    networks.chain(pytester.path, 4)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range, fp16-vs-fp32-cpu]\n")
+    recorded()
+    _, ids, run = recorded()
+    ends = []
+    for comparison in ("fp16-range", "fp16-vs-fp32-cpu"):
+        first, *_, last = (name for name in run.cases if f"::{comparison}::" in name)
+        ends += [first, last]
+    assert ids == ends
+
+
 def test_marks_that_others_add_hold(recorded: Any, kept: str) -> None:
     _, ids, run = recorded("-rs", conftest=MARKS)
     assert "not today" in run.output

@@ -15,14 +15,14 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.network.natural_scale import natural_scales
+from pytest_ncnn_parity.network.natural_scale import MEANS, natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
 _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 # what they give is as large as the largest of the values that they read, or smaller
-_SHRINKING = frozenset({"ReLU", "AbsVal", "Pooling", "Pooling1D", "Interp"})
+_SHRINKING = MEANS | {"ReLU", "AbsVal"}
 _SUMS = frozenset({"0", "1", "7"})  # a + b, a - b, b - a
 _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, eltwise.h)
 
