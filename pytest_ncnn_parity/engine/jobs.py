@@ -36,6 +36,7 @@ class _Nets:
     plan: Plan
     known: dict[NetSpec, int] = field(default_factory=lambda: {NetSpec.of(CPU_FP32): 0})
     models: list[Model] = field(default_factory=list)
+    pairs: dict[tuple[str, int, bool], tuple[int, int | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.models.append(_model(self.plan))
@@ -49,21 +50,33 @@ class _Nets:
             model = self.models.index(other)
         return self.known.setdefault(NetSpec.of(setup, model, mixed), len(self.known))
 
-    def case(self, case: Case, model: int = 0, mixed: bool = False) -> CaseSpec:
+    def pair(self, comparison: Comparison, model: int, mixed: bool) -> tuple[int, int | None]:
+        """Return the numbers of the reference and of the candidate, which may be None."""
+        key = (comparison.name, model, mixed)
+        if key not in self.pairs:
+            reference, candidate = self.number(comparison.reference), comparison.candidate
+            self.pairs[key] = (
+                reference,
+                None if candidate is None else self.number(candidate, model, mixed),
+            )
+        return self.pairs[key]
+
+    def case(self, case: Case, model: int = 0, mixed: bool = False, known: bool = False) -> CaseSpec:
         """The job's `case`, its candidate on model number `model`; `mixed`: under the job's masks."""
         comparison = case.comparison
-        candidate = comparison.candidate
+        reference, candidate = self.pair(comparison, model, mixed)
         return CaseSpec(
             id=case.id,
             comparison=comparison.name,
             kind=comparison.kind,
-            reference=self.number(comparison.reference),
-            candidate=None if candidate is None else self.number(candidate, model, mixed),
+            reference=reference,
+            candidate=candidate,
             half=comparison.half,
             tolerance=case.tolerance,
             layer=None if case.layer is None else case.layer.number,
             output=case.output,
             golden=None if case.golden is None else Recording(case.golden.file, case.golden.key),
+            known=known,
         )
 
 
@@ -71,7 +84,7 @@ def judge(plan: Plan, sample: str, cases: Iterable[Case], threads: int, probe: b
     """Return the job that judges `cases`, in the plan's order. `probe`: find out why a case fails."""
     nets = _Nets(plan)
     chosen = tuple(cases)
-    specs = [replace(nets.case(case), known=bool(plan.known(sample, case))) for case in chosen]
+    specs = [nets.case(case, known=bool(plan.known(sample, case))) for case in chosen]
     job = _judging(plan, sample, nets, chosen, specs, threads)
     return replace(job, probe=probe)
 

@@ -17,7 +17,7 @@ its key:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -122,8 +122,21 @@ class Job(Frozen):
     workers: tuple[Worker, ...] = ()
 
     def encode(self) -> str:
-        """Return the job as one line of JSON, without a newline."""
-        return json.dumps({"kind": self.kind, **vars(self)}, default=vars)
+        """Return the job as one line of JSON, without a newline.
+
+        Thousands of cases share a few tolerances, so each of those is written once and referred to by
+        its number.
+        """
+        numbers: dict[Tolerance, int] = {}
+
+        def parts(value: Any) -> Any:
+            if isinstance(value, Tolerance):
+                return numbers.setdefault(value, len(numbers))
+            return vars(value)
+
+        job = json.dumps({"kind": self.kind, **vars(self)}, default=parts)
+        tolerances = json.dumps([vars(one) for one in numbers])
+        return f'{{"job": {job}, "tolerances": {tolerances}}}'
 
 
 class Judge(Job):
@@ -258,7 +271,8 @@ JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, FindDe
 
 def decode_job(line: str) -> Job:
     """Return the job that `line`, written by `Job.encode`, holds."""
-    raw = json.loads(line)
+    whole = json.loads(line)
+    raw, tolerances = whole["job"], [Tolerance(**one) for one in whole["tolerances"]]
     kind = {job.kind: job for job in JOBS}[raw.pop("kind")]
     raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
     raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
@@ -267,20 +281,20 @@ def decode_job(line: str) -> Job:
     raw["outputs"] = tuple(raw["outputs"])
     raw["workers"] = tuple(Worker(**{**one, "command": tuple(one["command"])}) for one in raw["workers"])
     if kind is Judge:
-        raw["cases"] = tuple(map(_case, raw["cases"]))
-        raw["defaults"] = {name: Tolerance(**one) for name, one in raw["defaults"].items()}
+        raw["cases"] = tuple(_case(case, tolerances) for case in raw["cases"])
+        raw["defaults"] = {name: tolerances[number] for name, number in raw["defaults"].items()}
         raw["done"] = tuple(raw["done"])
         raw["told"] = tuple(Step(**step) for step in raw["told"])
         raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
     elif kind is Isolate:
-        raw["case"] = _case(raw["case"])
+        raw["case"] = _case(raw["case"], tolerances)
     job: Job = kind(**raw)
     return job
 
 
-def _case(raw: Mapping[str, Any]) -> CaseSpec:
+def _case(raw: Mapping[str, Any], tolerances: Sequence[Tolerance]) -> CaseSpec:
     golden = None if raw["golden"] is None else Recording(**raw["golden"])
-    return CaseSpec(**{**raw, "tolerance": Tolerance(**raw["tolerance"]), "golden": golden})
+    return CaseSpec(**{**raw, "tolerance": tolerances[raw["tolerance"]], "golden": golden})
 
 
 def _death(raw: Mapping[str, Any]) -> Death:
