@@ -196,7 +196,7 @@ class Lockstep:
     def _may_misread_int8(self) -> bool:
         """Return whether a layer may be fed with int8 that it takes for a larger type."""
         may_be = int8_blobs(self._sample.graph)
-        return any(
+        return bool(may_be) and any(
             misreads_int8(layer) and may_be.intersection(layer.inputs)
             for layer in self._sample.graph.layers
         )
