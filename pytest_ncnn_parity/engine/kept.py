@@ -20,7 +20,8 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.engine.client import Engine
-from pytest_ncnn_parity.engine.protocol import Result, encode_result
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.wire import encode_result
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")

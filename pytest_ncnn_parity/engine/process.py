@@ -27,6 +27,7 @@ from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
 from pytest_ncnn_parity.engine.spawn import Order, Spawned, spawn
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.wire import encode_job
 
 STARTUP_SECONDS = 120.0
 WAKE_SECONDS = 20.0  # how long the start may take if Vulkan is started as well
@@ -136,7 +137,7 @@ class WorkerProcess:
         """Send `job`. Raises Died if the worker does not accept it within `timeout` seconds."""
         self.jobs += 1
         self._step = None
-        if not self._pump.write(job.encode().encode() + b"\n", timeout):
+        if not self._pump.write(encode_job(job).encode() + b"\n", timeout):
             raise self._late(timeout)
 
     def holds_result(self) -> bool:

@@ -16,18 +16,16 @@ its key:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Death, Evidence
-from pytest_ncnn_parity.engine.inputs import Input, Recording, decoded
+from pytest_ncnn_parity.engine.inputs import Input, Recording
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.workers import Worker
 
@@ -120,23 +118,6 @@ class Job(Frozen):
     dead: tuple[Death, ...] = ()
     outputs: tuple[str, ...] = ()
     workers: tuple[Worker, ...] = ()
-
-    def encode(self) -> str:
-        """Return the job as one line of JSON, without a newline.
-
-        Thousands of cases share a few tolerances, so each of those is written once and referred to by
-        its number.
-        """
-        numbers: dict[Tolerance, int] = {}
-
-        def parts(value: Any) -> Any:
-            if isinstance(value, Tolerance):
-                return numbers.setdefault(value, len(numbers))
-            return vars(value)
-
-        job = json.dumps({"kind": self.kind, **vars(self)}, default=parts)
-        tolerances = json.dumps([vars(one) for one in numbers])
-        return f'{{"job": {job}, "tolerances": {tolerances}}}'
 
 
 class Judge(Job):
@@ -267,44 +248,3 @@ class Result:
 
 
 JOBS = (Judge, MeasureProfile, MeasureTime, TakeFingerprint, FindWeights, FindDevices, Isolate)
-
-
-def decode_job(line: str) -> Job:
-    """Return the job that `line`, written by `Job.encode`, holds."""
-    whole = json.loads(line)
-    raw, tolerances = whole["job"], [Tolerance(**one) for one in whole["tolerances"]]
-    kind = {job.kind: job for job in JOBS}[raw.pop("kind")]
-    raw["models"] = tuple(Model(**{**m, "folders": tuple(m["folders"])}) for m in raw["models"])
-    raw["nets"] = tuple(NetSpec(**net) for net in raw["nets"])
-    raw["inputs"] = {blob: decoded(one) for blob, one in raw["inputs"].items()}
-    raw["dead"] = tuple(_death(death) for death in raw["dead"])
-    raw["outputs"] = tuple(raw["outputs"])
-    raw["workers"] = tuple(Worker(**{**one, "command": tuple(one["command"])}) for one in raw["workers"])
-    if kind is Judge:
-        raw["cases"] = tuple(_case(case, tolerances) for case in raw["cases"])
-        raw["defaults"] = {name: tolerances[number] for name, number in raw["defaults"].items()}
-        raw["done"] = tuple(raw["done"])
-        raw["told"] = tuple(Step(**step) for step in raw["told"])
-        raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
-    elif kind is Isolate:
-        raw["case"] = _case(raw["case"], tolerances)
-    job: Job = kind(**raw)
-    return job
-
-
-def _case(raw: Mapping[str, Any], tolerances: Sequence[Tolerance]) -> CaseSpec:
-    golden = None if raw["golden"] is None else Recording(**raw["golden"])
-    return CaseSpec(**{**raw, "tolerance": tolerances[raw["tolerance"]], "golden": golden})
-
-
-def _death(raw: Mapping[str, Any]) -> Death:
-    lists = {name: tuple(raw[name]) for name in ("key", "lines")}
-    return Death(**{**raw, **lists, "step": None if raw["step"] is None else Step(**raw["step"])})
-
-
-def encode_result(result: Result) -> dict[str, Any]:
-    """Return `result` as a message holds it, without what has its default value."""
-    parts = ((name, getattr(result, name)) for name in ("evidence", "metrics", "accumulated"))
-    texts = ((name, getattr(result, name)) for name in ("id", "outcome", "reason", "cached"))
-    given = {name: strict_json.given(part) for name, part in parts if part is not None}
-    return {**given, **{name: text for name, text in texts if text is not None}}

@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.process import parsed
-from pytest_ncnn_parity.engine.protocol import Result, encode_result
+from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.turn import Turn
+from pytest_ncnn_parity.engine.wire import encode_result
 
 Run = Callable[[Sequence[str]], Iterator[Result]]
 

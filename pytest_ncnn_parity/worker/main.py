@@ -22,6 +22,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.compare.blocks import use_threads
 from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import (
     OUT_OF_MEMORY,
@@ -34,10 +35,9 @@ from pytest_ncnn_parity.engine.protocol import (
     MeasureTime,
     Result,
     TakeFingerprint,
-    decode_job,
-    encode_result,
 )
 from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
+from pytest_ncnn_parity.engine.wire import decode_job, encode_result
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
@@ -135,6 +135,7 @@ class Server:
             self.send(answer=self._pool.devices())
             return
         self._pool.prepare(job)
+        use_threads(job.threads)
         graph = self._pool.graph(job.models[0]).fed(job.inputs)
         blobs = {blob: Blob.of(array) for blob, array in arrays(job.inputs, graph).items()}
         nets = JobNets(self._pool, job)

@@ -20,7 +20,8 @@ from pytest_ncnn_parity.engine.inputs import (
     RangeInput,
     Recording,
 )
-from pytest_ncnn_parity.engine.protocol import Job, Judge, NetSpec, decode_job
+from pytest_ncnn_parity.engine.protocol import Job, Judge, NetSpec
+from pytest_ncnn_parity.engine.wire import decode_job, encode_job
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import sources
 
@@ -183,7 +184,7 @@ def test_a_job_survives_the_pipe(load: Load) -> None:
         jobs.verify(plan, "flat", plan.cases(SHIPPED)[-1:], "new.param", 2, threads=2),
         jobs.time(plan, "flat", [(Setup("cpu", options={"use_sgemm": False}), 0)], [], threads=2),
     ):
-        assert decode_job(job.encode()) == job
+        assert decode_job(encode_job(job)) == job
 
 
 def test_whatever_is_fed_crosses_the_pipe(load: Load) -> None:
@@ -195,4 +196,4 @@ def test_whatever_is_fed_crosses_the_pipe(load: Load) -> None:
         "image": ImageInput("a.png", "bgr", (640, 480), (1.0, 2.0, 3.0)),
     }
     job = replace(jobs.judge(load(), "noise", [], threads=1), inputs=fed)
-    assert decode_job(job.encode()) == job
+    assert decode_job(encode_job(job)) == job

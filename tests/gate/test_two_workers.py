@@ -21,9 +21,10 @@ from pytest_ncnn_parity.engine import jobs, process
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.lanes import Lanes
-from pytest_ncnn_parity.engine.protocol import Judge, Result, encode_result
+from pytest_ncnn_parity.engine.protocol import Judge, Result
 from pytest_ncnn_parity.engine.room import Room
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.wire import encode_result
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs

@@ -33,14 +33,14 @@ base
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 CROSSING = {
     f"engine.{name}"
-    for name in ("protocol", "reported", "inputs", "evidence", "steps", "endings", "workers")
+    for name in ("protocol", "wire", "reported", "inputs", "evidence", "steps", "endings", "workers")
 }
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {
     "compare.fp16": "the limits of a format, which rooms need that know of no tolerance",
 }
 UNTYPED = {  # where JSON or YAML is parsed or written
-    "engine.protocol": "jobs and results",
+    "engine.wire": "jobs and results",
     "engine.process": "a worker's messages",
     "engine.client": "a worker's messages",
     "engine.inputs": "the inputs in a job's line",
