@@ -85,14 +85,14 @@ class _Statistics:
         c, r, d = scratch("float64", reference.size, 3)
         np.copyto(c, candidate)
         np.copyto(r, reference)
-        rr = float(r @ r)
+        rr = float(np.dot(r, r))
         if math.isfinite(rr):
             np.subtract(c, r, out=d)
         else:
             with np.errstate(invalid="ignore", over="ignore"):
                 np.subtract(c, r, out=d)
-        dd = float(d @ d)
-        r_range, c_range = r, c
+        dd = float(np.dot(d, d))
+        r_range, c_range = reference, candidate
         if not (math.isfinite(rr) and math.isfinite(dd)):
             r_finite, c_finite = np.isfinite(r), np.isfinite(c)
             finite = r_finite & c_finite
@@ -101,9 +101,9 @@ class _Statistics:
             r_range, c_range = np.where(r_finite, r, 0.0), np.where(c_finite, c, 0.0)
             c, r = np.where(finite, c, 0.0), np.where(finite, r, 0.0)
             d = c - r
-            rr, dd = float(r @ r), float(d @ d)
+            rr, dd = float(np.dot(r, r)), float(np.dot(d, d))
         stats.rr, stats.dd = rr, dd
-        stats.cc, stats.cr = float(c @ c), float(c @ r)
+        stats.cc, stats.cr = float(np.dot(c, c)), float(np.dot(c, r))
         np.abs(d, out=d)
         place = int(d.argmax())
         stats.max_abs, stats.worst = float(d[place]), start + place
