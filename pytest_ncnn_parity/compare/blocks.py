@@ -17,60 +17,69 @@ Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 BLOCK = 1 << 17  # elements; with smaller blocks, threads wait for the interpreter's lock between steps
-MOST_THREADS = 4  # of more, too many wait for the lock: measured on 16 cores
+THREADS = 4  # of more, too many wait for the lock; fewer gain nothing: measured on 16 and on 2 cores
 
 
 def each(work: Callable[..., T], *arrays: Array) -> Iterator[T]:
     """The results of `work` for each block of `arrays`, in order; all arrays have one shape.
 
     `work` is called with the index of the block's first element and with flat pieces of about BLOCK
-    elements, which are views where the memory layout allows it. With `use_threads`, several threads call
-    it, so it should spend its time in steps of numpy that release the interpreter's lock; of the
-    products of two vectors only `np.dot` does, not `@`.
+    elements, which are views where the memory layout allows it.
     """
+    yield from map(*_by_block(work, arrays))
+
+
+def each_in_threads(work: Callable[..., T], *arrays: Array) -> Iterator[T]:
+    """Like `each`, in several threads if `use_threads` has been told of enough cores.
+
+    That pays if `work` takes many steps of numpy that release the interpreter's lock. Of the products of
+    two vectors only `np.dot` does, not `@`.
+    """
+    yield from _threads.map(*_by_block(work, arrays))
+
+
+def _by_block(
+    work: Callable[..., T], arrays: Sequence[Array]
+) -> tuple[Callable[[int], T], Sequence[int]]:
+    """A function that works on the block at a row, and the rows at which blocks start."""
     if 0 < arrays[0].size <= BLOCK:
-        yield work(0, *(array.ravel() for array in arrays))
-        return
+        return lambda _: work(0, *(array.ravel() for array in arrays)), range(1)
     row = max(1, arrays[0][:1].size)
     rows = max(1, BLOCK // row)
 
     def at(start: int) -> T:
         return work(start * row, *(array[start : start + rows].ravel() for array in arrays))
 
-    yield from _threads.map(at, range(0, arrays[0].shape[0], rows))
+    return at, range(0, arrays[0].shape[0], rows)
 
 
 class _Threads:
-    """Calls a function in several threads, which are started when they are first needed."""
+    """Calls a function in THREADS threads, which are started when they are first needed."""
 
     def __init__(self) -> None:
-        self._count = 1
+        self._allowed = False
         self._pool: ThreadPoolExecutor | None = None
 
-    def use(self, count: int) -> None:
-        """Use up to `count` threads, or MOST_THREADS if those are fewer."""
-        count = min(count, MOST_THREADS)
-        if count != self._count and self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
-        self._count = count
+    def use(self, cores: int) -> None:
+        """Use threads if there are `cores` enough."""
+        self._allowed = cores >= THREADS
 
     def map(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterable[T]:
         """The results of `work` for all `numbers`, in order."""
-        if self._count < 2 or len(numbers) < 2:
+        if not self._allowed or len(numbers) < 2:
             return map(work, numbers)
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  as long as 50 cases
 
-            self._pool = ThreadPoolExecutor(self._count)
+            self._pool = ThreadPoolExecutor(THREADS)
         # waking a thread takes long, so each is woken once
-        share = -(-len(numbers) // self._count)
+        share = -(-len(numbers) // THREADS)
         shares = (numbers[first : first + share] for first in range(0, len(numbers), share))
         return chain.from_iterable(self._pool.map(lambda those: [*map(work, those)], shares))
 
 
 _threads = _Threads()
-use_threads = _threads.use  # the number of threads for `each`
+use_threads = _threads.use  # for `each_in_threads`
 _kept = threading.local()  # by type and number, what `scratch` gave to this thread
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.blocks import Array, each, scratch
+from pytest_ncnn_parity.compare.blocks import Array, each_in_threads, scratch
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
@@ -34,7 +34,7 @@ def compare(
     if candidate.ndim == 0:
         candidate, reference = candidate.reshape(1), reference.reshape(1)
     stats = _Statistics()
-    for block in each(_Statistics.of_block, candidate, reference):
+    for block in each_in_threads(_Statistics.of_block, candidate, reference):
         stats.add(block)
     if scale is None:
         scale = stats.reference_absmax
@@ -231,7 +231,7 @@ def _over_budget(candidate: Array, reference: Array, t: Tolerance, scale: Scale)
             float(missing.max(initial=0.0, where=finite)),
         )
 
-    blocks = list(each(of_block, candidate, reference, _spread(scale, reference)))
+    blocks = list(each_in_threads(of_block, candidate, reference, _spread(scale, reference)))
     worst = max(blocks, key=lambda block: block.excess)  # the first of several
     return _OverBudget(
         sum(block.count for block in blocks),

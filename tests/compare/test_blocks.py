@@ -6,14 +6,20 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pytest_ncnn_parity.compare.blocks import BLOCK, MOST_THREADS, each, scratch, use_threads
+from pytest_ncnn_parity.compare.blocks import (
+    BLOCK,
+    THREADS,
+    each_in_threads,
+    scratch,
+    use_threads,
+)
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    use_threads(MOST_THREADS)
+    use_threads(THREADS)
     yield
     use_threads(1)
 
@@ -33,7 +39,7 @@ def told(shape: tuple[int, ...], step: int, tolerance: Tolerance) -> str:
 def test_threads_change_no_metric(shape: tuple[int, ...], step: int, rtol: float) -> None:
     tolerance = Tolerance(atol=1e-3, rtol=rtol)
     alone = told(shape, step, tolerance)
-    use_threads(MOST_THREADS)
+    use_threads(THREADS)
     try:
         assert told(shape, step, tolerance) == alone
     finally:
@@ -43,20 +49,20 @@ def test_threads_change_no_metric(shape: tuple[int, ...], step: int, rtol: float
 @pytest.mark.usefixtures("threads")
 def test_blocks_are_shared_among_threads_and_come_back_in_order() -> None:
     """Each of the first blocks waits until as many threads are at work."""
-    meeting = threading.Barrier(MOST_THREADS, timeout=60.0)
+    meeting = threading.Barrier(THREADS, timeout=60.0)
 
     def work(start: int, block: np.ndarray) -> tuple[int, int]:
         if start % (2 * BLOCK) == 0:
             meeting.wait()
         return start, block.size
 
-    found = list(each(work, np.zeros(2 * MOST_THREADS * BLOCK, np.float32)))
-    assert found == [(n * BLOCK, BLOCK) for n in range(2 * MOST_THREADS)]
+    found = list(each_in_threads(work, np.zeros(2 * THREADS * BLOCK, np.float32)))
+    assert found == [(n * BLOCK, BLOCK) for n in range(2 * THREADS)]
 
 
 @pytest.mark.usefixtures("threads")
 def test_threads_work_in_memory_of_their_own() -> None:
-    meeting = threading.Barrier(MOST_THREADS, timeout=60.0)
+    meeting = threading.Barrier(THREADS, timeout=60.0)
 
     def work(_: int, block: np.ndarray) -> bool:
         (own,) = scratch("int64", 1000, 1)
@@ -64,7 +70,7 @@ def test_threads_work_in_memory_of_their_own() -> None:
         meeting.wait()
         return bool((own == mark).all()) and bool(block.size)
 
-    assert all(each(work, np.zeros(MOST_THREADS * BLOCK, np.float32)))
+    assert all(each_in_threads(work, np.zeros(THREADS * BLOCK, np.float32)))
 
 
 @pytest.mark.usefixtures("threads")
@@ -74,4 +80,4 @@ def test_what_fails_in_a_thread_is_raised_to_the_caller() -> None:
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        list(each(work, np.zeros(3 * BLOCK, np.float32)))
+        list(each_in_threads(work, np.zeros(3 * BLOCK, np.float32)))
