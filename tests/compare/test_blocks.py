@@ -80,4 +80,4 @@ def test_what_fails_in_a_thread_is_raised_to_the_caller() -> None:
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        list(each_in_threads(work, np.zeros(3 * BLOCK, np.float32)))
+        list(each_in_threads(work, np.zeros(THREADS * BLOCK, np.float32)))
