@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
 from network import Network
@@ -57,6 +58,25 @@ def test_underflow_blames_the_layer_that_made_the_value(gate: Gate, pytester: py
     fix = run.fixes["fp16-vs-fp32-vulkan"]
     assert fix["verified"] is True
     assert set(fix["masks"]) >= {"eps", "rsqrt"}
+
+
+def test_values_that_become_0_do_not_answer_for_how_others_are_rounded(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """2.9999 is 3 in fp16, so its floor is 3 and not 2; beside it, 1e-9 becomes 0, whose floor is 0."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("ReLU", "relu", [x])
+    net.layer("UnaryOp", "floor", [x], ["out0"], "0=2")
+    net.write(pytester.path / "net")
+    values = np.full(64, 1e-9, np.float32)
+    values[::4] = 2.9999
+    np.save(pytester.path / "in0.npy", values)
+    networks.spec(pytester.path, "inputs:\n  mixed: {in0: {file: in0.npy}}\n")
+    run = gate()
+    assert {n.split("::", 1)[1]: run.cases[n]["cause"] for n in run.ids("failed")} == {
+        "fp16-vs-fp32-vulkan::output:out0": "precision"
+    }
 
 
 def test_nan_of_the_reference_is_reported_at_the_layer_that_writes_it(

@@ -104,7 +104,7 @@ def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     assert message[1:] == [
         "net.param:4: Foo (layer a and 1 more)",
         "net.param:6: nn.Bar (layer c)",
-        "a name with a dot is an operator of another framework that was not converted",
+        "a name with a dot is a layer of the app's own, or an operator that was not converted",
     ]
 
 

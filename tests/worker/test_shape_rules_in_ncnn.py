@@ -286,6 +286,25 @@ for shape in itertools.product((3, 4, 8), (1, 2, 5), (1, 3, 6)):
     )
 
 
+def test_an_axis_of_one_before_those_of_a_convolution_along_w() -> None:
+    agrees(
+        """
+def convolved(x, weight):
+    if x.shape[0] != 1 or x.shape[1] != weight.shape[1] or x.shape[2] < weight.shape[2]:
+        raise ValueError
+    columns = range(x.shape[2] - weight.shape[2] + 1)
+    return np.stack([np.tensordot(weight, x[0, :, j : j + weight.shape[2]], 2) for j in columns], 1)
+
+for shape in itertools.product((1, 2, 4), (3, 4, 8, 16), (1, 2, 5, 9)):
+    x = values(*shape)
+    for channels, kernel in itertools.product((4, 8, 16), (1, 2, 3)):
+        weight = RNG.normal(size=(8, channels, kernel)).astype(np.float32)
+        text = f"Convolution1D 0=8 1={kernel} 6={weight.size}"
+        count(compare(text, [x], lambda: convolved(x, weight), weights=[weight]))
+"""
+    )
+
+
 def test_poolings_with_a_tail() -> None:
     """ncnn adds what the last window lacks: a window of 2 in steps of 2 fits even into 1 element."""
     agrees(

@@ -21,6 +21,7 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     padded_full,
     padded_plainly,
     sizes_along,
+    slid_over,
     windows_of,
 )
 
@@ -68,7 +69,7 @@ def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    shape = shapes[0]
+    shape = slid_over(layer, shapes[0])
     axes = axes_slid_along(layer)
     channels = shape[0] if len(shape) > axes else 1
     if number(layer, 4):  # global pooling

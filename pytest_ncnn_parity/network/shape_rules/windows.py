@@ -77,10 +77,10 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
             f"gets {list(shape)}; with a vector it is an InnerProduct, and its weights are for {inputs}"
         )
     return (
-        _too_many_axes(shape, len(windows))
+        _too_many_axes(layer, shape)
         or _channels(layer, shapes, windows)
-        or _packed(layer, shapes[0], windows)
-        or _beyond(shapes[0], windows, padded_convolution)
+        or _packed(layer, shape, windows)
+        or _beyond(shape, windows, padded_convolution)
     )
 
 
@@ -88,7 +88,7 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
     return (
-        _too_many_axes(shapes[0], len(windows))
+        _too_many_axes(layer, shapes[0])
         or _channels(layer, shapes, windows)
         or _packed(layer, shapes[0], windows)
         or _cut_away(layer, shapes[0], windows)
@@ -98,12 +98,12 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The windows of a Convolution, laid side by side."""
     windows = windows_of(layer, CONVOLVED)
-    return _too_many_axes(shapes[0], len(windows)) or _beyond(shapes[0], windows, padded_convolution)
+    return _too_many_axes(layer, shapes[0]) or _beyond(shapes[0], windows, padded_convolution)
 
 
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Pooling, Pooling1D and Pooling3D."""
-    many = _too_many_axes(shapes[0], axes_slid_along(layer))
+    many = _too_many_axes(layer, shapes[0])
     if many or number(layer, 4) or number(layer, 7):  # global pooling, or pooling to a given size
         return many
     windows = windows_of(layer, POOLED)
@@ -115,6 +115,15 @@ def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 def axes_slid_along(layer: Layer) -> int:
     return 1 if "1D" in layer.type else 3 if "3D" in layer.type else 2
+
+
+def slid_over(layer: Layer, shape: Shape) -> Shape:
+    """The part of an input's shape that `layer` reads: with windows along w, h and w alone.
+
+    An axis of one element before these, as networks have it that were exported with their batch, does
+    no harm.
+    """
+    return shape[1:] if axes_slid_along(layer) == 1 and len(shape) == 3 and shape[0] == 1 else shape
 
 
 def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
@@ -147,9 +156,10 @@ def is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> b
     return layer.type == "Convolution" and len(shape) == 1 and points and shape[0] == inputs
 
 
-def _too_many_axes(shape: Shape, slid_along: int) -> str:
+def _too_many_axes(layer: Layer, shape: Shape) -> str:
     """What is wrong if the input has axes beside its channels and those along which a window slides."""
-    if len(shape) <= slid_along + 1:
+    slid_along = axes_slid_along(layer)
+    if len(slid_over(layer, shape)) <= slid_along + 1:
         return ""
     return (
         f"gets {list(shape)}, of {len(shape)} axes; its window slides along {slid_along}, and one more "
@@ -160,7 +170,8 @@ def _too_many_axes(shape: Shape, slid_along: int) -> str:
 def _channels(layer: Layer, shapes: Sequence[Shape], windows: Sequence[Window]) -> str:
     """What is wrong with the number of channels."""
     shape = shapes[0]
-    channels = shape[0] if len(shape) > len(windows) else 1
+    read = slid_over(layer, shape)
+    channels = read[0] if len(read) > len(windows) else 1
     group = number(layer, 7, 1) if "DepthWise" in layer.type else 1
     if number(layer, 28 if layer.type.startswith("De") else 19):
         return _other_weights(layer, shapes, channels, group, len(windows))

@@ -100,8 +100,8 @@ class Underflows:
     def _effect(self, comparison: str, layer: Layer) -> Underflow | None:
         """The inputs that break `layer`, even in fp32, once fp16 has made them 0; else None.
 
-        The layer runs on the CPU in fp32, on its inputs rounded to fp16, and is compared with its usual
-        outputs. Small values are common and mostly harmless; these are not.
+        The layer runs on the CPU in fp32, on its inputs with 0 in place of these values alone, and is
+        compared with its usual outputs. Small values are common and mostly harmless; these are not.
         """
         culprits = [blob for blob in layer.inputs if blob in self._tiny]
         if not culprits or layer.type in COPYING:
@@ -125,12 +125,12 @@ class Underflows:
         )
         values = {b: self._reference.blobs[b] for b in layer.inputs}
         try:
-            rounded = self._reference.run(layer, {b: _within(v) for b, v in values.items()})
+            without = self._reference.run(layer, {b: _without_tiny(v) for b, v in values.items()})
         except StepFailed as failed:
             if failed.death.kind in ("memory", "timeout"):
                 raise  # which are no matter of the values
             return replace(found, failure=failed.death.detail)
-        for output, value in rounded.items():
+        for output, value in without.items():
             expected = self._reference.blobs[output].array
             if value.shape != expected.shape:
                 continue  # a detector may find another number of things
@@ -140,9 +140,8 @@ class Underflows:
         return None
 
 
-def _within(value: Blob) -> Blob:
-    """`value` as fp16 stores it, except that values outside its range are kept: inf is another fault."""
-    if not value.floating or not value.overflows("fp16"):
-        return value.stored() if value.floating else value
-    stored = value.stored().array
-    return Blob.of(np.where(np.isinf(stored), value.array, stored))
+def _without_tiny(value: Blob) -> Blob:
+    """`value` with 0 where fp16 stores 0. All else is kept: what its rounding does is no underflow."""
+    if not value.tiny:
+        return value
+    return Blob.of(np.where(value.stored().array == 0.0, np.float32(0.0), value.array))

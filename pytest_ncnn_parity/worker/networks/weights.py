@@ -125,7 +125,9 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
     if len(users) > MAX_OPERATORS:
         lines.append(f"... and {len(users) - MAX_OPERATORS} more")
     if any("." in operator for operator in users):
-        lines.append("a name with a dot is an operator of another framework that was not converted")
+        lines.append(
+            "a name with a dot is a layer of the app's own, or an operator that was not converted"
+        )
     what = "an operator" if len(users) == 1 else f"{len(users)} operators"
     neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
     detail = (
