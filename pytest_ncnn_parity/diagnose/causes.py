@@ -69,8 +69,9 @@ CAUSES = tuple(
         (
             "reference",
             "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
-            "element otherwise among others than alone, gives NaN where its function has a value, or "
-            "gives other results without packing, winograd and sgemm",
+            "element otherwise among others than alone, gives NaN where its function has a value, "
+            "rounds the sums of a norm too often, or gives other results without packing, winograd and "
+            "sgemm",
             "report the kernel upstream, or fix the model; a mask does not help",
         ),
         (

@@ -28,6 +28,10 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
             "gives nan where the function has a value",
             "on cpu fp32 {} gives nan for 0 or inf, where IEEE 754 has a number or inf",
         ),
+        "sums": (
+            "rounds after each of many summands",
+            "on cpu fp32 {} is as far from what float64 gives for the same inputs",
+        ),
     }
 )
 

@@ -11,8 +11,9 @@ from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Step
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
-# many others are computed with it ("uneven"), or it gives nan where its function has a value ("nan").
-KernelFault = Literal["", "uneven", "nan"]
+# many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), or
+# it rounds after each of many summands ("sums").
+KernelFault = Literal["", "uneven", "nan", "sums"]
 
 
 class Death(Frozen):

@@ -173,3 +173,36 @@ def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pyte
     assert run.cases[name]["cause"] == "load"
     assert "stderr: param is too old, please regenerate!" in run.cases[name]["message"]
     assert "layer load_param 1 mean failed" in run.cases[name]["message"]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "InstanceNorm 0=8 1=1e-5 2=0",
+        pytest.param(
+            "GroupNorm 0=2 1=8 2=1e-5 3=0",
+            marks=pytest.mark.since_ncnn("1.0.20261020", "before that Vulkan agrees with the CPU"),
+        ),
+    ],
+)
+def test_a_norm_that_loses_its_mean_in_its_sums_is_the_references_fault(
+    norm: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """On a flat picture the CPU's mean is off by some units, which a norm magnifies."""
+    kind, *params = norm.split()
+    net = Network()
+    x = net.layer("Input", "in0", params="0=128 1=128 2=8")
+    x = net.layer(kind, "norm", [x], params=" ".join(params))
+    net.layer("Sigmoid", "level", [x], ["out0"])
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "in0.npy", np.full((8, 128, 128), 292.32935, np.float32))
+    networks.spec(pytester.path, "inputs:\n  flat: {in0: {file: in0.npy}}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    red = {run.cases[n]["layer"] or "output": run.cases[n] for n in run.ids("failed")}
+    assert {name: case["cause"] for name, case in red.items()} == {
+        "norm": "reference",
+        "output": "reference",
+    }
+    assert "the CPU's kernel rounds after each of many summands" in red["norm"]["message"]
+    assert "norm (" in red["output"]["message"]
+    assert not any(fix["masks"] for fix in run.fixes.values())

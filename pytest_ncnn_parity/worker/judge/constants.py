@@ -8,7 +8,6 @@ rounded to fp16.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, 
 from pytest_ncnn_parity.worker.judge import fp16_arithmetic
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
+from pytest_ncnn_parity.worker.norms import factors_of
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
 
 
@@ -97,34 +97,12 @@ class Constants:
         """The factor and the offset of each channel of a norm."""
         if layer.type == "BatchNorm":
             return self._of_batch_norm(layer)
-        if layer.type not in ("InstanceNorm", "GroupNorm"):
-            return None
-        value = blobs[layer.inputs[0]].array
-        first = 0 if layer.type == "InstanceNorm" else 1  # the id of the number of channels
-        if value.ndim != 3 or not value.size or not np.isfinite(value).all():
-            return None
-        groups = number(layer, 0, 1) if first else len(value)
-        channels = len(value)
-        if groups < 1 or channels % groups:
-            return None
-        rows = value.astype(np.float64).reshape(groups, -1)
-        factor = 1.0 / np.sqrt(rows.var(axis=1) + decimal(layer, first + 1, 0.001))
-        factors = np.repeat(factor, channels // groups)
-        summands = np.repeat(-rows.mean(axis=1) * factor, channels // groups)
-        if number(layer, first + 2, 1):
-            weights = self._raw(layer)
-            if len(weights) < 2 * channels:
-                return None
-            factors, summands = (
-                factors * weights[:channels],
-                summands * weights[:channels] + weights[channels : 2 * channels],
-            )
-        return factors, summands
+        return factors_of(layer, blobs, self._nets.raw_weights)
 
     def _of_batch_norm(self, layer: Layer) -> tuple[Array, Array] | None:
         """Slope, mean, variance and bias of each channel (src/layer/batchnorm.cpp)."""
         channels = number(layer, 0)
-        weights = self._raw(layer)
+        weights = self._nets.raw_weights(layer)
         if channels < 1 or len(weights) != 4 * channels:
             return None
         slope, mean, variance, bias = weights.reshape(4, channels)
@@ -132,13 +110,6 @@ class Constants:
             factor = slope / np.sqrt(variance + decimal(layer, 1, 0.0))
             factor = np.where(np.isfinite(factor), factor, 0.0)
         return factor, bias - mean * factor
-
-    def _raw(self, layer: Layer) -> Array:
-        """The weights of a layer whose .bin entry has nothing but floats."""
-        path, start, end = self._nets.weights_file(layer)
-        with Path(path).open("rb") as file:
-            file.seek(start)
-            return np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
 
 
 def _of_parameters(layer: Layer, parameters: Sequence[Parameter]) -> Constant:

@@ -157,6 +157,18 @@ class Conversions:
             return None
         return None if metrics.agrees else Spoilt(lost.constant, outputs)
 
+    def with_what_fp16_loses(self, evidence: Evidence, layer: Layer, is_wrong: bool) -> Evidence:
+        """`evidence` with a constant that fp16 cannot keep, and what overflows in winograd."""
+        if not is_wrong:
+            return evidence
+        lost = self._constants.lost(layer, self._blobs)
+        inside = self._insides.of(layer, self._blobs, headroom=1.0)
+        return replace(
+            evidence,
+            constant=None if lost is None else lost.constant,
+            inside=inside if inside is not None and inside.overflows else None,
+        )
+
     def _near_the_end(self, evidence: Evidence, layer: Layer, headroom: float) -> Evidence:
         """`evidence` with what is inside the layer, and the value that leaves too little `headroom`."""
         inside = self._insides.of(layer, self._blobs, headroom)

@@ -11,10 +11,9 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
-from pytest_ncnn_parity.worker.judge.constants import Constants
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
+from pytest_ncnn_parity.worker.judge.exact import Exact
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
-from pytest_ncnn_parity.worker.judge.inside import Insides
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
@@ -49,6 +48,7 @@ class LayerJudge:
         integers: HeldIntegers,
         not_finite: NotFinite,
         own_runs: OwnRuns,
+        exact: Exact,
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that have failed so far: comparison and number
@@ -73,8 +73,7 @@ class LayerJudge:
             self._measure,
         )
         self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
-        self._constants = Constants(sample.nets)
-        self._insides = Insides(sample.nets)
+        self._exact = exact
         self._integers = integers
         self._not_finite = not_finite
         self._own_runs = own_runs
@@ -202,6 +201,7 @@ class LayerJudge:
             self._again(layer, feed),
             self._measure(case),
             may_use_winograd(layer),
+            lambda outputs, cpu: self._measure(case)(outputs, self._exact.of(layer, feed) or cpu),
         )
         try:
             outputs = self._run(candidate, layer, feed)
@@ -219,7 +219,8 @@ class LayerJudge:
             return self._pair(case, layer, self._reference(case), candidate)
         evidence = replace(evidence, integers=self._integers.of(layer, blob))
         in_fp16 = case.half == "fp16" and execution.where == "vulkan"
-        evidence = self._with_what_fp16_loses(evidence, layer, in_fp16 and not metrics.agrees)
+        wrong_in_fp16 = in_fp16 and not metrics.agrees
+        evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(case, evidence, outputs, expected, probe)
             self._limits.hold(case, saturated)
@@ -240,22 +241,11 @@ class LayerJudge:
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
-        evidence = replace(evidence, threshold_decides=decided)
+        distrust = self._exact.distrust(case, layer, feed, reference, expected, metrics)
+        evidence = replace(evidence, threshold_decides=decided, distrust=distrust)
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
-
-    def _with_what_fp16_loses(self, evidence: Evidence, layer: Layer, is_wrong: bool) -> Evidence:
-        """Return `evidence` with a constant that fp16 cannot keep, and what overflows in winograd."""
-        if not is_wrong:
-            return evidence
-        lost = self._constants.lost(layer, self._blobs)
-        inside = self._insides.of(layer, self._blobs, headroom=1.0)
-        return replace(
-            evidence,
-            constant=None if lost is None else lost.constant,
-            inside=inside if inside is not None and inside.overflows else None,
-        )
 
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe

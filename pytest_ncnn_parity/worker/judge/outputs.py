@@ -16,6 +16,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
+from pytest_ncnn_parity.worker.judge.exact import Exact
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
@@ -45,9 +46,11 @@ class WholeRuns:
         shape_faults: ShapeFaults,
         natures: Natures,
         not_finite: NotFinite,
+        exact: Exact,
     ) -> None:
         self._sample = sample
         self._not_finite = not_finite
+        self._exact = exact
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
@@ -169,7 +172,8 @@ class WholeRuns:
             if inherent and not fault:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
-        evidence = replace(evidence, threshold_decides=decided)
+        distrust = self._exact.behind(case)
+        evidence = replace(evidence, threshold_decides=decided, distrust=distrust)
         if self._sample.job.probe:
             probe = probes.Probe(
                 self._sample.job,

@@ -69,7 +69,8 @@ class Probe:
         trials = {**self._plain(), **self._repeated()}
         for name, how, spec in self._relaxed():
             right = expected if kept is None or spec.precision == "fp32" else kept
-            trials[name] = self._tried(how, spec, right)
+            measure = self._measure_fp32 if name == "fp32_on_device" else self._measure
+            trials[name] = self._tried(how, spec, right, measure)
         trials |= self._reference_on_device(expected)
         half = self._case.half
         rounding = None
@@ -84,9 +85,9 @@ class Probe:
         """`seen` with whether the reference agrees with itself about the shape."""
         return replace(seen, trials=self._plain())
 
-    def _tried(self, how: str, spec: NetSpec, expected: Made) -> Trial:
+    def _tried(self, how: str, spec: NetSpec, expected: Made, measure: Measure) -> Trial:
         try:
-            metrics, _ = self._measure(self._run(self._nets.other(spec)), expected)
+            metrics, _ = measure(self._run(self._nets.other(spec)), expected)
         except (StepFailed, Unavailable) as problem:
             return untried(how, problem)
         return tried(how, metrics)

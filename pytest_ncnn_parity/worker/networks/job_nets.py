@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import ncnn
+import numpy as np
 
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
@@ -137,6 +139,13 @@ class JobNets:
         """Return the path of the weights file, and the start and end of the bytes that `layer` reads."""
         model = self._job.models[0]
         return (model.bin, *self._pool.weights.span(model, layer))
+
+    def raw_weights(self, layer: Layer) -> winograd.Array:
+        """Return, in float64, the weights of a layer whose .bin entry has nothing but floats."""
+        path, start, end = self.weights_file(layer)
+        with Path(path).open("rb") as file:
+            file.seek(start)
+            return np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
 
     def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
         """Return a CPU network of `layer` alone, its `parameters` (and `weights`, if set) as in fp16."""

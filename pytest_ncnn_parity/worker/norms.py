@@ -1,0 +1,62 @@
+"""What a norm makes of its input in float64: the factor and the summand of each channel.
+
+ncnn's CPU kernels add up a channel in fp32, one element after the other (src/layer/instancenorm.cpp,
+groupnorm.cpp). Where the mean is large beside the deviation, as in a flat or letterboxed picture, it is
+off by so much that the result is wrong, in plain and in packed kernels alike. Vulkan adds up in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pytest_ncnn_parity.compare.blocks import Array
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, number
+from pytest_ncnn_parity.worker.values.blob import Made
+
+_CHANNELS = {"InstanceNorm": 0, "GroupNorm": 1}  # the id of the number of channels
+Weights = Callable[[Layer], Array]
+
+
+def factors_of(layer: Layer, values: Made, weights: Weights) -> tuple[Array, Array] | None:
+    """What an InstanceNorm or GroupNorm multiplies each channel by, and what it adds.
+
+    `values` has its input. None for other layers, and for what is not (c, h, w) or not finite. Raises
+    Unreadable.
+    """
+    first = _CHANNELS.get(layer.type)
+    if first is None:
+        return None
+    value = values[layer.inputs[0]].array
+    if value.ndim != 3 or not value.size or not np.isfinite(value).all():
+        return None
+    groups = number(layer, 0, 1) if first else len(value)
+    channels = len(value)
+    if groups < 1 or channels % groups:
+        return None
+    rows = value.astype(np.float64).reshape(groups, -1)
+    factor = 1.0 / np.sqrt(rows.var(axis=1) + decimal(layer, first + 1, 0.001))
+    factors = np.repeat(factor, channels // groups)
+    summands = np.repeat(-rows.mean(axis=1) * factor, channels // groups)
+    if number(layer, first + 2, 1):
+        raw = weights(layer)
+        if len(raw) < 2 * channels:
+            return None
+        gamma, beta = raw[: 2 * channels].reshape(2, channels)
+        factors, summands = factors * gamma, summands * gamma + beta
+    return factors, summands
+
+
+def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
+    """What an InstanceNorm or GroupNorm gives in float64; None as in `factors_of`."""
+    try:
+        known = factors_of(layer, values, weights)
+    except Unreadable:
+        return None
+    if known is None:
+        return None
+    factors, summands = (one.reshape(-1, 1, 1) for one in known)
+    true: Array = values[layer.inputs[0]].array * factors + summands
+    return true
