@@ -24,7 +24,10 @@ FAULTS = ("channel", "weight_scale", "input_scale", "output_scale")
 
 @dataclass(frozen=True)
 class Fault:
-    """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4."""
+    """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4.
+
+    `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it.
+    """
 
     kind: str
     layer: str
@@ -79,6 +82,8 @@ class QuantizedNetwork(Network):
         kind, channel = self._fault.kind, self._fault.channel
         if kind == "channel":
             weights[channel] = np.round(0.9 * weights[channel])
+        elif kind == "dead":
+            weights[channel], scales[channel] = 0, np.inf
         elif kind == "weight_scale":
             scales[channel] *= 4
         else:

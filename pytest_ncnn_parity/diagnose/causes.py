@@ -111,7 +111,7 @@ CAUSES = tuple(
         (
             "quantization",
             "a layer in int8 loses more than rounding may: a scale or its weights are wrong, or no "
-            "scale fits all of its values",
+            "scale fits all of its values; or the scale of weights that are all 0 is inf",
             "do what the evidence says; or leave in floats the layers that the fix names",
         ),
         (
@@ -198,6 +198,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
+    ("quantization", quantization.has_no_scale),
     ("reference", reference.makes_nan_when_packed),
     ("nan", reference.makes_nan),
     ("inf", reference.gives_out_inf),

@@ -16,6 +16,23 @@ MUCH_CLIPPED = 0.05
 WRONG_SCALE = 1.5
 
 
+def has_no_scale(failure: Failure) -> Explanation | None:
+    """Outputs whose weights are all 0, for which ncnn2int8 writes inf as the scale."""
+    outputs = failure.evidence.without_scale
+    if not outputs:
+        return None
+    nan = failure.evidence.reference_nan
+    seen = f"the reference itself has {nan} nan" if nan else failure.seen
+    return Explanation(
+        f"{seen}; the file's scale is inf for the weights of {len(outputs)} of its outputs",
+        (
+            f"outputs {_outputs(outputs)}: ncnn2table gives inf where all weights are 0, and kernels "
+            "differ in what they make of 0 / inf or 0 * inf",
+            "write a finite number for them into the table, such as 1, and quantize again",
+        ),
+    )
+
+
 def right_on_the_cpu(failure: Failure) -> Explanation | None:
     """The device is wrong with these int8 files, and the CPU is right with the same files."""
     evidence = failure.evidence

@@ -15,14 +15,13 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.int8 import int8_blobs
-from pytest_ncnn_parity.network.masks import NO_VULKAN, strong_mask
+from pytest_ncnn_parity.network.masks import strong_mask
 from pytest_ncnn_parity.plan.as_own import as_own
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.find_fix import find_fix
 from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
-from pytest_ncnn_parity.repair.patch import make_patch
+from pytest_ncnn_parity.repair.patch import make_patch, with_readers
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
 from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
 
@@ -59,33 +58,21 @@ def _masks(run: SpecRun, comparison: Comparison, problem: Problem, settings: Fix
     if fix is None:
         return None
     first = _of_these_files(run, comparison, problem, fix)
-    wider = first if first.verified else with_readers(plan, fix, settings.root)
+    wider = first if first.verified else with_masks_on_readers(plan, fix, settings.root)
     if wider is not first and wider is not fix:
         wider = _of_these_files(run, comparison, problem, wider)
     return (wider if wider.verified else first).written(plan, settings)
 
 
-def with_readers(plan: Plan, fix: Fix, root: Path) -> Fix:
-    """`fix` with the masks of layers that give int8 on those that read it as well.
-
-    ncnn cannot upload int8 to all devices (src/gpu.cpp, convert_packing), so that a network in which the
-    CPU makes what Vulkan reads may not run at all.
-    """
+def with_masks_on_readers(plan: Plan, fix: Fix, root: Path) -> Fix:
+    """`fix` with the masks of layers that give int8 on those that read it as well."""
     graph = plan.masked
     masks = {one.number: fix.masks[one.name] for one in graph.layers if one.name in fix.masks}
-    blobs = int8_blobs(graph)
-    waiting = [number for number, mask in masks.items() if mask & NO_VULKAN]
-    while waiting:
-        maker = graph.layers[waiting.pop()]
-        readers = (one for blob in blobs.intersection(maker.outputs) for one in graph.consumers[blob])
-        for reader in readers:
-            if reader.number not in masks:
-                masks[reader.number] = masks[maker.number]
-                waiting.append(reader.number)
-    if len(masks) == len(fix.masks):
+    wider = with_readers(graph, masks)
+    if wider == masks:
         return fix
-    names = {one.name: masks[one.number] for one in graph.layers if one.number in masks}
-    return replace(fix, masks=names, patch=make_patch(plan, masks, root))
+    names = {one.name: wider[one.number] for one in graph.layers if one.number in wider}
+    return replace(fix, masks=names, patch=make_patch(plan, wider, root))
 
 
 def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix: Fix) -> Fix:

@@ -9,6 +9,8 @@ from pathlib import Path
 from pytest_ncnn_parity.base import write_files
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.search import Masks
 
@@ -34,6 +36,25 @@ NO_PATCH = Patch()
 def patched(graph: Graph, masks: Masks) -> Graph:
     """`graph` with the bits of `masks` added to the masks of its layers."""
     return graph.remasked([layer.mask | masks.get(layer.number, 0) for layer in graph.layers])
+
+
+def with_readers(graph: Graph, masks: Masks) -> Masks:
+    """`masks` with those of layers that give int8 on what reads it as well.
+
+    ncnn cannot upload int8 to all devices (src/gpu.cpp, convert_packing), so that a network in which the
+    CPU makes what Vulkan reads may not run at all.
+    """
+    wider = dict(masks)
+    blobs = int8_blobs(graph)
+    waiting = [number for number, mask in masks.items() if mask & NO_VULKAN]
+    while waiting:
+        maker = graph.layers[waiting.pop()]
+        readers = (one for blob in blobs.intersection(maker.outputs) for one in graph.consumers[blob])
+        for reader in readers:
+            if reader.number not in wider:
+                wider[reader.number] = wider[maker.number]
+                waiting.append(reader.number)
+    return wider
 
 
 def make_patch(plan: Plan, masks: Masks, root: Path) -> Patch:

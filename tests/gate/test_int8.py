@@ -155,3 +155,20 @@ def test_an_int8_output_is_judged_by_steps(gate: Gate, pytester: pytest.Pytester
     wrong.flat[:50] += 4
     np.save(pytester.path / "out.npy", wrong)
     assert gate().ids("failed") == [RECORDED]
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+def test_a_scale_that_is_inf_is_named_and_masks_leave_a_network_that_runs(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """ncnn2table writes inf where all weights of an output are 0: 0 on the CPU, anything elsewhere."""
+    quantized.chain(pytester.path, fault=quantized.Fault("dead", "depthwise", 3))
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    case = run.cases["noise::cpu-vs-vulkan::depthwise"]
+    assert case["cause"] == "quantization"
+    assert "the file's scale is inf for the weights of 1 of its outputs" in case["message"]
+    assert any("outputs 3:" in line for line in case["evidence"])
+    # depthwise gives int8, which cannot be uploaded, so what reads it leaves Vulkan as well
+    fix = run.fixes["cpu-vs-vulkan"]
+    assert set(fix["masks"]) == {"depthwise", "conv2"}

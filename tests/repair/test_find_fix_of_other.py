@@ -7,7 +7,7 @@ from pathlib import Path
 import plans
 import pytest
 
-from pytest_ncnn_parity.repair.find_fix_of_other import with_readers
+from pytest_ncnn_parity.repair.find_fix_of_other import with_masks_on_readers
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Fix
 
 NETWORK = """\
@@ -37,7 +37,7 @@ def test_readers_of_int8_follow_the_layer_that_gives_it(
 ) -> None:
     plan = plans.loaded(tmp_path, network=NETWORK)
     fix = Fix("int8", masks, False, False, "", (), NO_EFFORT, {})
-    found = with_readers(plan, fix, tmp_path)
+    found = with_masks_on_readers(plan, fix, tmp_path)
     assert found.masks == wider
     assert (found is fix) == (masks == wider)
     if masks != wider:

@@ -242,7 +242,10 @@ class LayerJudge:
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
         distrust = self._exact.distrust(case, layer, feed, reference, expected, metrics)
-        evidence = replace(evidence, threshold_decides=decided, distrust=distrust)
+        without_scale = () if candidate.spec.other else self._sample.nets.without_scale(layer)
+        evidence = replace(
+            evidence, threshold_decides=decided, distrust=distrust, without_scale=without_scale
+        )
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)

@@ -98,6 +98,10 @@ class JobNets:
         other = self._job.models[self._job.nets[case.candidate].model]
         return self._pool.weights.steps(self._job.models[0], other, there)
 
+    def without_scale(self, layer: Layer) -> tuple[int, ...]:
+        """Return the outputs of `layer`, of the spec's own files, whose int8 weights have no scale."""
+        return self._pool.weights.without_scale(self._job.models[0], layer)
+
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
         """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""
         return self._int8_of(case).scales.get(layer.number)

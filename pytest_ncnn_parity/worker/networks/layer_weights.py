@@ -75,6 +75,11 @@ class LayerWeights:
             spare=float(np.median(spare[wasting])) if wasting.any() else 1.0,
         )
 
+    def without_scale(self, model: Model, layer: Layer) -> tuple[int, ...]:
+        """Return the outputs of `layer` whose weights in int8 have no finite scale."""
+        weights = self._int8_weights(model, layer) if is_static(layer) else None
+        return () if weights is None else tuple(map(int, np.flatnonzero(~np.isfinite(weights.scales))))
+
     def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
         return int8_weights.read(model.bin, self.span(model, layer), layer)
 
