@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import partial
 
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
@@ -17,6 +18,7 @@ from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.exact import Exact
+from pytest_ncnn_parity.worker.judge.formulas import VulkansFormulas
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
@@ -60,6 +62,7 @@ class WholeRuns:
         # in running order, the blobs compared with recordings, and whether they agree
         self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._of)
+        self._formulas = VulkansFormulas(sample, self.outputs, natures)
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
         )
@@ -159,6 +162,8 @@ class WholeRuns:
             return self._pair(case, self._reference(case), candidate, red)
         if case.comparison not in red:
             metrics = self._int8.forgiving(case, metrics)
+            if reference.setup == CPU_FP32:
+                metrics = self._formulas.forgiving(case, candidate, outputs[blob], metrics)
         if metrics.agrees and not fault:
             metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
