@@ -11,9 +11,8 @@ import pytest
 from network import Network
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
-from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import compare
-from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS
+from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.exact import Exact
@@ -84,23 +83,37 @@ class _Net:
 
 class _Case:
     comparison, output = "cpu-vs-vulkan", "out0"
+    tolerance = DEFAULTS["fp32"].layer
 
 
-@pytest.mark.parametrize(("beyond", "blamed"), [(0.0, True), (0.1, True), (1.0, False), (np.inf, False)])
-def test_the_reference_is_blamed_for_no_more_than_its_own_error(
-    beyond: float, blamed: bool, tmp_path: Any
+@pytest.mark.parametrize(("share", "blamed"), [(0.0, True), (0.05, True), (0.5, False), (1.0, False)])
+def test_the_reference_is_blamed_where_the_candidate_is_right(
+    share: float, blamed: bool, tmp_path: Any
 ) -> None:
-    """`beyond`: how far the candidate is from the truth, in errors of the reference."""
+    """`share`: of the reference's error, how much the candidate is off by."""
     graph, net = norm(NORMS[1], tmp_path)
     value = np.full((8, 128, 128), 292.32935, np.float32)
-    true = np.zeros_like(value)
+    value[4:] = RNG.normal(3.0, 1.0, (4, 128, 128))  # of which the CPU is right
+    values = {"in0": Blob.of(value)}
+    true = exact(graph.layers[1], values, weights_of)
+    assert true is not None
     wrong = run(net, value)
-    error = float(np.abs(wrong).max())
-    assert error > 0.01, "the CPU loses the mean"
+    off = np.abs(wrong - true).max((1, 2))
+    assert off[:4].min() > 0.01, "the CPU loses the mean"
+    assert off[4:].max() < 1e-4
     sides = cast(Any, _Net)
-    found = Exact(graph, sides, {"in0": Blob.of(value)})
-    seen: Metrics = compare(true - np.float32(beyond * error) * np.sign(wrong), wrong, Tolerance())
     case = cast(Any, _Case)
-    distrust = found.distrust(case, graph.layers[1], None, sides, {"out0": Blob.of(wrong)}, seen)
-    assert (distrust is not None) is blamed
-    assert found.behind(case) == distrust
+    found = Exact(graph, sides, values)
+    expected = {"out0": Blob.of(wrong)}
+
+    def distrust(candidate: np.ndarray) -> Distrust | None:
+        outputs = {"out0": Blob.of(candidate.astype(np.float32))}
+        return found.distrust(case, graph.layers[1], None, sides, outputs, expected)
+
+    elsewhere = true.copy()
+    elsewhere[5] += 0.5  # a fault of the candidate's own
+    assert distrust(elsewhere) is None
+    assert found.behind(case) is None
+    seen = distrust(true + share * (wrong - true))
+    assert (seen is not None) is blamed
+    assert found.behind(case) == seen

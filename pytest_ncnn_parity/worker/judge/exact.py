@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
-from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -14,8 +13,8 @@ from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.norms import exact
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-# how much further apart both sides may be than the reference is from the truth, if it alone is wrong
-SLACK = 1.5
+# of the reference's error in a channel, what the candidate may be off by if the reference alone is wrong
+SHARE = 0.1
 
 
 class Exact:
@@ -41,18 +40,22 @@ class Exact:
         layer: Layer,
         feed: str | None,
         reference: Net,
+        outputs: Made,
         expected: Made,
-        seen: Metrics,
     ) -> Distrust | None:
-        """Why the reference is not trusted, if `expected` is as wrong as what was `seen`."""
+        """Why the reference is not trusted, if `outputs` are right and `expected` is wrong."""
         true = self.of(layer, feed) if reference.setup == CPU_FP32 else None
         if true is None:
             return None
         (blob,) = layer.outputs
-        if expected[blob].shape != true[blob].shape:
+        exact_value = true[blob].array
+        if not exact_value.shape == outputs[blob].shape == expected[blob].shape:
             return None
-        error = float(np.abs(expected[blob].array - true[blob].array).max())
-        if not seen.max_abs <= SLACK * error:
+        own, theirs = (
+            np.abs(side[blob].array - exact_value).max((1, 2)) for side in (outputs, expected)
+        )
+        allowed = case.tolerance.atol + case.tolerance.scaled * float(np.abs(exact_value).max())
+        if not (own <= np.maximum(allowed, SHARE * theirs)).all():
             return None
         distrust = Distrust(layer.name, layer.type, "sums")
         self._distrusted.setdefault(case.comparison, {})[layer.number] = distrust

@@ -241,7 +241,7 @@ class LayerJudge:
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
-        distrust = self._exact.distrust(case, layer, feed, reference, expected, metrics)
+        distrust = self._exact.distrust(case, layer, feed, reference, outputs, expected)
         without_scale = () if candidate.spec.other else self._sample.nets.without_scale(layer)
         evidence = replace(
             evidence, threshold_decides=decided, distrust=distrust, without_scale=without_scale
