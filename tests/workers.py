@@ -12,6 +12,7 @@ import networks
 from pytest_ncnn_parity.engine import jobs, spawn
 from pytest_ncnn_parity.engine.protocol import Job, Judge
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.wire import encode_job
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec as specs
@@ -26,7 +27,7 @@ def talk(*asked: Job) -> list[dict[str, Any]]:
     """All messages of a worker that is `asked` jobs; native steps as text."""
     done = subprocess.run(
         spawn.Order().arguments,
-        input="".join(job.encode() + "\n" for job in asked),
+        input="".join(encode_job(job) + "\n" for job in asked),
         capture_output=True,
         text=True,
         timeout=120,
