@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
+from pytest_ncnn_parity.report.highlights import RANGE
 from pytest_ncnn_parity.report.text import fix_text
 
 pytestmark = pytest.mark.once
@@ -116,3 +117,17 @@ def test_a_cost_says_how_it_was_measured(rounds: int, how: str) -> None:
     }
     text = fix_text.cost(price)
     assert text == f"20 -> 30 ms ({how}), 1 of 4 layers leave the GPU, +2 uploads, +1 download"
+
+
+def test_a_prediction_belongs_to_the_verified_fix_that_has_all_of_its_masks() -> None:
+    """fp16-range needs fewer masks than Vulkan does, and its own cannot be proven there."""
+    whole, part, own = fix(4), fix(2), fix(2)
+    for one, name in ((part, RANGE), (own, "own")):
+        one["comparison"], one["verified"] = name, False
+    assert fix_text.alike([part, own, whole]) == [[own], [whole, part]], "own was run, and is wrong"
+    assert fix_text.alike([part, whole], apart=True) == [[part], [whole]]
+    for masks in ({"conv_0": 18, "conv_9": 18}, {"conv_1": 64}, {}):
+        other: FixRecord = {**part, "masks": masks}
+        assert fix_text.alike([other, whole]) == [[other], [whole]]
+    whole["verified"] = False
+    assert fix_text.alike([part, whole]) == [[part], [whole]]

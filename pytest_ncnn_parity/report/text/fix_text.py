@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
+from pytest_ncnn_parity.report.highlights import RANGE
 from pytest_ncnn_parity.spec import yaml12
 
 MAX_LINES = 12  # most lines of a fix in a text; the JSON report and the patch have all
@@ -77,12 +78,29 @@ def path_from_here(path: str) -> str:
 
 
 def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecord]]:
-    """Group verified fixes that change the same lines. All others are alone; with `apart`, each is."""
+    """Group verified fixes that change the same lines. All others are alone; with `apart`, each is.
+
+    What fp16-range predicts has no candidate of its own to be verified on. So where a verified fix of
+    another comparison has all of its masks as well, it belongs to that one.
+    """
     groups: dict[object, list[FixRecord]] = {}
+    within = []
     for fix in fixes:
+        if not apart and any(_has_all_of(other, fix) for other in fixes):
+            within.append(fix)
+            continue
         same = fix["verified"] and not apart
         groups.setdefault(tuple(fix["lines"]) if same else fix["comparison"], []).append(fix)
+    for fix in within:
+        next(group for group in groups.values() if _has_all_of(group[0], fix)).append(fix)
     return list(groups.values())
+
+
+def _has_all_of(other: FixRecord, fix: FixRecord) -> bool:
+    """Whether `other` is verified, and has the masks of `fix`, which is an unverified prediction."""
+    if fix["verified"] or fix["comparison"] != RANGE or not other["verified"] or not fix["masks"]:
+        return False
+    return all(mask & ~other["masks"].get(name, 0) == 0 for name, mask in fix["masks"].items())
 
 
 def simpler(fix: FixRecord) -> AlternativeRecord | None:
