@@ -8,7 +8,7 @@ mask of hair 1 of 1,000 by up to 0.73. Nearly all of them lie on edges, of areas
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ def with_edges_forgiven(
     scale: Scale,
     is_map: bool,
 ) -> Metrics:
-    """`metrics` as agreeing, with a remark, if only a few elements are a little out of tolerance.
+    """`metrics` as agreeing, with a remark, if only a few elements are out of tolerance.
 
     A share of `share` elements may be anywhere, and a share of `edges` on the edges of a map (c, h, w).
     """
@@ -85,36 +85,54 @@ def _on_edges(
     candidate: Array, reference: Array, tolerance: Tolerance, scale: Scale, little: bool
 ) -> bool:
     """Whether the elements out of tolerance lie on edges. `little`: none of them is far off."""
-    candidate, reference = candidate.astype(np.float64), reference.astype(np.float64)
     limits = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
     budget = np.broadcast_to(limits, reference.shape)
+    size = np.abs(reference)
+    between = int(np.count_nonzero((size > budget) & (size < scale - budget)))
     over = np.abs(candidate - reference) > budget
-    if little and not _off_edges(candidate, reference, budget, over, NEXT).any():
+    channels = over.any((1, 2))  # the others, which may be hundreds, are not copied
+    whole = np.broadcast_to(np.asarray(scale, np.float64), reference.shape)
+    map_ = _Map(*(one[channels].astype(np.float64) for one in (candidate, reference, budget, whole)))
+    if little and not map_.off_edges(NEXT).any():
         return True
-    between = int(np.count_nonzero((reference > budget) & (reference < scale - budget)))
-    return between <= MOST_BETWEEN * reference.size and _of_areas(candidate, reference, budget, over)
+    return between <= MOST_BETWEEN * reference.size and map_.agrees_in_areas()
 
 
-def _of_areas(candidate: Array, reference: Array, budget: Array, over: Array) -> bool:
-    """Whether the elements in `over` lie on edges of areas that both sides have."""
-    sides = [np.where(one > budget, one, 0.0) for one in (candidate, reference)]
-    common, whole = np.minimum(*sides), np.maximum(*sides)  # their ratio is the IoU
-    channels = over.any((1, 2))
-    if (common[channels].sum((1, 2)) < LEAST_IOU * whole[channels].sum((1, 2))).any():
-        return False
-    common, whole = (_around(areas, AROUND)[over].sum((1, 2)) for areas in (common, whole))
-    beside = _off_edges(candidate, reference, budget, over, NEAR) | (common < LEAST_IOU_AROUND * whole)
-    far = np.abs(candidate - reference)[over] > MOST_OVER * budget[over]
-    few = int(np.count_nonzero(beside)) <= BESIDE * beside.size
-    return few and not bool((beside & far).any())
+class _Map(NamedTuple):
+    """The channels of a map that have elements out of tolerance, each (channels, h, w), in float64."""
 
+    candidate: Array
+    reference: Array
+    budget: Array
+    scale: Array
 
-def _off_edges(candidate: Array, reference: Array, budget: Array, over: Array, distance: int) -> Array:
-    """Of the elements in `over`, which do not lie between what is around them in the reference."""
-    around, values, allowed = _around(reference, distance)[over], candidate[over], budget[over]
-    beyond = np.maximum(around.min((1, 2)) - values, values - around.max((1, 2)))
-    off: Array = beyond > allowed
-    return off
+    @property
+    def error(self) -> Array:
+        return np.abs(self.candidate - self.reference)
+
+    def off_edges(self, distance: int) -> Array:
+        """Of the elements out of tolerance, which do not lie between the reference's around them."""
+        over = self.error > self.budget
+        around, values = _around(self.reference, distance)[over], self.candidate[over]
+        beyond = np.maximum(around.min((1, 2)) - values, values - around.max((1, 2)))
+        off: Array = beyond > self.budget[over]
+        return off
+
+    def agrees_in_areas(self) -> bool:
+        """Whether the elements out of tolerance lie on edges of areas that both sides have."""
+        over = self.error > self.budget
+        beside = self.off_edges(NEAR)
+        for inside in (np.abs, lambda values: self.scale - np.abs(values)):  # bright areas, and dark
+            sides = (inside(one) for one in (self.candidate, self.reference))
+            one, other = (np.where(side > self.budget, side, 0.0) for side in sides)
+            common, whole = np.minimum(one, other), np.maximum(one, other)  # their ratio is the IoU
+            if (common.sum((1, 2)) < LEAST_IOU * whole.sum((1, 2))).any():
+                return False
+            common, whole = (_around(areas, AROUND)[over].sum((1, 2)) for areas in (common, whole))
+            beside |= common < LEAST_IOU_AROUND * whole
+        far = self.error[over] > MOST_OVER * self.budget[over]
+        few = int(np.count_nonzero(beside)) <= BESIDE * beside.size
+        return few and not bool((beside & far).any())
 
 
 def _around(array: Array, distance: int) -> Array:

@@ -128,6 +128,31 @@ def test_a_thin_line_that_is_lost_is_red() -> None:
         assert not judge(one, other, FP16, PROBABILITY, whole=True).agrees
 
 
+def test_a_gap_that_closes_is_red() -> None:
+    """Two lines of text become one."""
+    candidate = np.zeros((1, 160, 160), np.float32)
+    candidate[0, 40:66, 20:70] = 0.97
+    reference = candidate.copy()
+    reference[0, 52:54, 20:70] = 0.0
+    for one, other in ((candidate, reference), (reference, candidate)):
+        metrics = judge(one, other, FP16, PROBABILITY, whole=True)
+        assert metrics.mismatched < EDGES * metrics.total
+        assert not metrics.agrees
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("background", [0.0, 0.97])
+def test_small_objects_that_are_lost_are_red(background: float, sign: float) -> None:
+    """Bright ones and dark ones, and as a TanH gives them."""
+    candidate = np.full((1, 160, 160), sign * background, np.float32)
+    reference = candidate.copy()
+    for y in range(10, 150, 30):
+        reference[0, y : y + 4, 50:55] = sign * (0.97 - background)
+    metrics = judge(candidate, reference, FP16, PROBABILITY, whole=True)
+    assert metrics.mismatched < EDGES * metrics.total
+    assert not metrics.agrees
+
+
 @pytest.mark.parametrize("background", [False, True])
 def test_a_small_area_that_moves_is_red(background: bool) -> None:
     """Its edges are few pixels, but it is elsewhere; a channel of background is no excuse."""
@@ -154,13 +179,14 @@ def test_faint_peaks_that_move_are_red() -> None:
     assert not judge(candidate, reference, FP16, PROBABILITY, whole=True).agrees
 
 
-def test_a_picture_has_no_edges() -> None:
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_picture_has_no_edges(sign: float) -> None:
     """Everywhere between dark and light pixels, any value lies between its neighbours."""
     rng = np.random.default_rng(0)
-    reference = rng.uniform(size=(3, 160, 160)).astype(np.float32)
+    reference = (sign * rng.uniform(size=(3, 160, 160))).astype(np.float32)
     candidate = reference.copy()
     places = rng.choice(reference.size, reference.size // 300, replace=False)
-    candidate.flat[places] = rng.uniform(size=len(places))
+    candidate.flat[places] = sign * rng.uniform(size=len(places))
     assert not judge(candidate, reference, FP16, PROBABILITY, whole=True).agrees
 
 
