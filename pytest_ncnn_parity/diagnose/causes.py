@@ -267,7 +267,9 @@ def _alone(failure: Failure) -> Diagnosis:
 
 
 def _downstream(failure: Failure, upstream: Sequence[Red]) -> Diagnosis:
-    first = upstream[0]
+    # a layer of which the reference is wrong explains an output only if it is wrong there for that
+    others = [red for red in upstream if red.cause != "reference"]
+    first = others[0] if others and failure.evidence.distrust is None else upstream[0]
     more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
     return Diagnosis(
         first.cause,

@@ -30,7 +30,7 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
         ),
         "sums": (
             "rounds after each of many summands",
-            "on cpu fp32 {} is as far from what float64 gives for the same inputs",
+            "on cpu fp32 {} is far from what float64 gives for the same inputs; the candidate is not",
         ),
     }
 )

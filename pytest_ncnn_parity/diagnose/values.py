@@ -55,13 +55,13 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
     if missed.failure:
         return Explanation(
             f"{missed.count} values become 0 in fp16, and {reader} cannot be run on that",
-            (f"run in fp32 with 0 in their place, {reader} fails: {missed.failure}",),
+            (f"run in fp32 on small inputs as fp16 has them, {reader} fails: {missed.failure}",),
         )
     error = f"an error of scaled {missed.scaled:.3g}"
     effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
     return Explanation(
         f"{missed.count} values become 0 in fp16, and {reader} makes {effect} of that",
-        (f"run in fp32 with 0 in their place, {reader} is wrong already",),
+        (f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already",),
     )
 
 

@@ -79,6 +79,24 @@ def test_values_that_become_0_do_not_answer_for_how_others_are_rounded(
     }
 
 
+def test_small_values_that_lose_their_digits_are_an_underflow_too(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Of 2e-7 and 1e-8, fp16 has 1.8e-7 and 0; a factor of 1e7 shows that."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64")
+    x = net.layer("BinaryOp", "tiny", [x], params="0=2 1=1 2=1e-4")
+    x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=1e4")
+    net.layer("BinaryOp", "larger", [x], ["out0"], "0=2 1=1 2=1e3")
+    net.write(pytester.path / "net")
+    values = np.full(64, 2e-3, np.float32)
+    values[::4] = 1e-4
+    np.save(pytester.path / "in0.npy", values)
+    networks.spec(pytester.path, "inputs:\n  small: {in0: {file: in0.npy}}\ncompare: [fp16-range]\n")
+    run = gate()
+    assert {n.split("::")[2]: run.cases[n]["cause"] for n in run.ids("failed")} == {"tiny": "underflow"}
+
+
 def test_nan_of_the_reference_is_reported_at_the_layer_that_writes_it(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

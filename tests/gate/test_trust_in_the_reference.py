@@ -206,3 +206,25 @@ def test_a_norm_that_loses_its_mean_in_its_sums_is_the_references_fault(
     assert "the CPU's kernel rounds after each of many summands" in red["norm"]["message"]
     assert "norm (" in red["output"]["message"]
     assert not any(fix["masks"] for fix in run.fixes.values())
+    alone = gate("-k", "output")
+    assert {alone.cases[n]["cause"] for n in alone.ids("failed")} == {"reference"}
+    assert "norm (" in alone.output
+
+
+def test_a_norm_that_overflows_on_both_sides_is_not_the_references_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Masked with 16 it runs on the CPU on both sides; what reads it in fp16 reads inf."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=8")
+    gamma, beta = np.full(8, 1e5), np.zeros(8)
+    x = net.layer(
+        "InstanceNorm", "norm", [x], params="0=8 1=1e-5 31=16", weights=[gamma, beta], flagged=False
+    )
+    net.layer("Sigmoid", "level", [x], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [shipped]\n")
+    run = gate("--ncnn-parity-fix=off")
+    causes = {run.cases[n]["layer"]: run.cases[n]["cause"] for n in run.ids("failed")}
+    assert causes.get("norm", "storage-overflow") == "storage-overflow"
+    assert "reference" not in causes.values()

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.compare.tolerance import DEFAULTS
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.worker.judge.exact import Exact
+from pytest_ncnn_parity.worker.judge.exact import distrust
 from pytest_ncnn_parity.worker.norms import exact
 from pytest_ncnn_parity.worker.values.blob import Blob
 
@@ -74,15 +74,13 @@ def test_nothing_is_known_of_other_layers_and_other_shapes(tmp_path: Any) -> Non
     assert exact(replace(layer, type="ReLU"), flat, weights_of) is None
 
 
-class _Net:
-    """What of a network and of a job's networks is asked here."""
+class _Reference:
+    """What is asked of the network that is the reference."""
 
     setup = CPU_FP32
-    raw_weights = staticmethod(weights_of)
 
 
 class _Case:
-    comparison, output = "cpu-vs-vulkan", "out0"
     tolerance = DEFAULTS["fp32"].layer
 
 
@@ -94,26 +92,21 @@ def test_the_reference_is_blamed_where_the_candidate_is_right(
     graph, net = norm(NORMS[1], tmp_path)
     value = np.full((8, 128, 128), 292.32935, np.float32)
     value[4:] = RNG.normal(3.0, 1.0, (4, 128, 128))  # of which the CPU is right
-    values = {"in0": Blob.of(value)}
-    true = exact(graph.layers[1], values, weights_of)
+    true = exact(graph.layers[1], {"in0": Blob.of(value)}, weights_of)
     assert true is not None
-    wrong = run(net, value)
-    off = np.abs(wrong - true).max((1, 2))
+    cpu = run(net, value)
+    off = np.abs(cpu - true).max((1, 2))
     assert off[:4].min() > 0.01, "the CPU loses the mean"
     assert off[4:].max() < 1e-4
-    sides = cast(Any, _Net)
-    case = cast(Any, _Case)
-    found = Exact(graph, sides, values)
-    expected = {"out0": Blob.of(wrong)}
 
-    def distrust(candidate: np.ndarray) -> Distrust | None:
-        outputs = {"out0": Blob.of(candidate.astype(np.float32))}
-        return found.distrust(case, graph.layers[1], None, sides, outputs, expected)
+    def blame(candidate: np.ndarray, reference: np.ndarray = cpu) -> Distrust | None:
+        sides = ({"out0": Blob.of(side.astype(np.float32))} for side in (candidate, reference, true))
+        own, theirs, right = sides
+        case, network = cast(Any, _Case), cast(Any, _Reference)
+        return distrust(case, graph.layers[1], network, own, theirs, right)
 
+    assert (blame(true + share * (cpu - true)) is not None) is blamed
     elsewhere = true.copy()
     elsewhere[5] += 0.5  # a fault of the candidate's own
-    assert distrust(elsewhere) is None
-    assert found.behind(case) is None
-    seen = distrust(true + share * (wrong - true))
-    assert (seen is not None) is blamed
-    assert found.behind(case) == seen
+    assert blame(elsewhere) is None
+    assert blame(true, reference=true) is None, "both are right"

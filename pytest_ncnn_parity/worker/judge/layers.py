@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
-from pytest_ncnn_parity.worker.judge.exact import Exact
+from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
@@ -48,7 +48,6 @@ class LayerJudge:
         integers: HeldIntegers,
         not_finite: NotFinite,
         own_runs: OwnRuns,
-        exact: Exact,
         red: Container[tuple[str, int]],
     ) -> None:
         self._red = red  # the layers that have failed so far: comparison and number
@@ -73,7 +72,6 @@ class LayerJudge:
             self._measure,
         )
         self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
-        self._exact = exact
         self._integers = integers
         self._not_finite = not_finite
         self._own_runs = own_runs
@@ -201,7 +199,7 @@ class LayerJudge:
             self._again(layer, feed),
             self._measure(case),
             may_use_winograd(layer),
-            lambda outputs, cpu: self._measure(case)(outputs, self._exact.of(layer, feed) or cpu),
+            lambda outputs, cpu: self._measure(case)(outputs, self._in_float64(layer, feed) or cpu),
         )
         try:
             outputs = self._run(candidate, layer, feed)
@@ -241,10 +239,13 @@ class LayerJudge:
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
-        distrust = self._exact.distrust(case, layer, feed, reference, outputs, expected)
-        without_scale = () if candidate.spec.other else self._sample.nets.without_scale(layer)
+        asked = self._sample.job.probe and not fault
+        true = self._in_float64(layer, feed) if asked else None
         evidence = replace(
-            evidence, threshold_decides=decided, distrust=distrust, without_scale=without_scale
+            evidence,
+            threshold_decides=decided,
+            without_scale=() if candidate.spec.other else self._sample.nets.without_scale(layer),
+            distrust=distrust(case, layer, reference, outputs, expected, true),
         )
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
@@ -291,3 +292,8 @@ class LayerJudge:
 
     def _again(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
         return lambda net: net.run_layer(layer, self._blobs, feed)
+
+    def _in_float64(self, layer: Layer, feed: str | None) -> Made | None:
+        return in_float64(
+            layer, {blob: self._blobs[blob].rounded(feed) for blob in layer.inputs}, self._sample.nets
+        )

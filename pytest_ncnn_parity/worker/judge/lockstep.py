@@ -19,7 +19,6 @@ from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.conversions import readers
-from pytest_ncnn_parity.worker.judge.exact import Exact
 from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
@@ -81,7 +80,6 @@ class Lockstep:
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
         self._own_values = OwnValues(reference)
         self._not_finite = NotFinite()
-        self._exact = Exact(graph, nets, self._chain.blobs)
         self._judge = LayerJudge(
             sample,
             self._chain,
@@ -94,7 +92,6 @@ class Lockstep:
             self._integers,
             self._not_finite,
             self._own_runs,
-            self._exact,
             self._red,
         )
 
@@ -279,7 +276,7 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite, self._exact)
+        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise the same values as one run, as a test checks

@@ -17,11 +17,10 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.judge import golden, probes
-from pytest_ncnn_parity.worker.judge.exact import Exact
-from pytest_ncnn_parity.worker.judge.formulas import VulkansFormulas
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
+from pytest_ncnn_parity.worker.judge.recomputed import RecomputedOutputs
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -48,11 +47,9 @@ class WholeRuns:
         shape_faults: ShapeFaults,
         natures: Natures,
         not_finite: NotFinite,
-        exact: Exact,
     ) -> None:
         self._sample = sample
         self._not_finite = not_finite
-        self._exact = exact
         self._shape_faults = shape_faults
         self._natures = natures
         asked = {case.output for case in cases if case.output is not None}
@@ -62,7 +59,7 @@ class WholeRuns:
         # in running order, the blobs compared with recordings, and whether they agree
         self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._of)
-        self._formulas = VulkansFormulas(sample, self.outputs, natures)
+        self._recomputed = RecomputedOutputs(sample, self.outputs, natures)
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
         )
@@ -163,7 +160,7 @@ class WholeRuns:
         if case.comparison not in red:
             metrics = self._int8.forgiving(case, metrics)
             if reference.setup == CPU_FP32:
-                metrics = self._formulas.forgiving(case, candidate, outputs[blob], metrics)
+                metrics = self._recomputed.forgiving(case, candidate, outputs[blob], metrics)
         if metrics.agrees and not fault:
             metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
@@ -177,8 +174,10 @@ class WholeRuns:
             if inherent and not fault:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
-        distrust = self._exact.behind(case)
-        evidence = replace(evidence, threshold_decides=decided, distrust=distrust)
+        evidence = replace(evidence, threshold_decides=decided)
+        if reference.setup == CPU_FP32 and self._sample.job.probe and not fault:
+            distrust = self._recomputed.distrust(case, outputs[blob], metrics)
+            evidence = replace(evidence, distrust=distrust)
         if self._sample.job.probe:
             probe = probes.Probe(
                 self._sample.job,

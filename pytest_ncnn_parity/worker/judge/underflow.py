@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -100,7 +101,7 @@ class Underflows:
     def _effect(self, comparison: str, layer: Layer) -> Underflow | None:
         """The inputs that break `layer`, even in fp32, once fp16 has made them 0; else None.
 
-        The layer runs on the CPU in fp32, on its inputs with 0 in place of these values alone, and is
+        The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
         compared with its usual outputs. Small values are common and mostly harmless; these are not.
         """
         culprits = [blob for blob in layer.inputs if blob in self._tiny]
@@ -141,7 +142,11 @@ class Underflows:
 
 
 def _without_tiny(value: Blob) -> Blob:
-    """`value` with 0 where fp16 stores 0. All else is kept: what its rounding does is no underflow."""
+    """`value` with what is too small for fp16 as fp16 stores it: 0, or with few digits.
+
+    All else is kept: what its rounding does is no underflow.
+    """
     if not value.tiny:
         return value
-    return Blob.of(np.where(value.stored().array == 0.0, np.float32(0.0), value.array))
+    small = np.abs(value.array) < FP16_NORMAL
+    return Blob.of(np.where(small, value.stored().array, value.array))

@@ -1,0 +1,127 @@
+"""Outputs of the reference with some layers computed in another way: by Vulkan's formula, or in float64.
+
+Vulkan computes GELU by the tanh formula whatever the .param says, which is off the exact one, by erf, by
+up to 4.8e-4 (src/layer/vulkan/shader/gelu.comp). The tolerance of a layer knows that, but dozens of such
+layers may add up to more than a whole network is allowed in fp32. And the CPU may lose the mean of a
+norm, so that not the candidate's output is wrong, but the reference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, is_default
+from pytest_ncnn_parity.engine.evidence import Distrust
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.judge.exact import SHARE, in_float64
+from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import stepped
+
+REMARK = "agrees with GELU by the tanh formula, by which Vulkan computes it"
+LEAST_OFF = DEFAULTS["fp32"].layer.scaled  # of a norm that is blamed
+
+
+class RecomputedOutputs:
+    """Compares the `wanted` outputs of one sample with what the reference gives in these other ways."""
+
+    def __init__(self, sample: Sample, wanted: Sequence[str], natures: Natures) -> None:
+        self._sample = sample
+        self._natures = natures
+        self._by_tanh = _Recomputed(sample, wanted, _by_tanh)
+        self._in_float64 = _Recomputed(sample, wanted, self._norm)
+
+    def forgiving(self, case: CaseSpec, candidate: Net, output: Blob, metrics: Metrics) -> Metrics:
+        """`metrics` of an output in fp32, marked as agreeing if Vulkan's GELU explains its error."""
+        if metrics.agrees or case.half is not None or not is_default(case.tolerance):
+            return metrics
+        on_vulkan = [
+            layer
+            for layer in self._upstream(case)
+            if _is_exact_gelu(layer) and candidate.execution(layer).where == "vulkan"
+        ]
+        own = self._measured(case, output, self._by_tanh) if on_vulkan else None
+        if own is None or not own.agrees:
+            return metrics
+        return replace(metrics, agrees=True, used=own.used, failed=(), forgiven=REMARK)
+
+    def distrust(self, case: CaseSpec, output: Blob, metrics: Metrics) -> Distrust | None:
+        """The norm of the reference that is to blame for a failed output, if its sums are."""
+        norms = [layer for layer in self._upstream(case) if layer.type in ("InstanceNorm", "GroupNorm")]
+        own = self._measured(case, output, self._in_float64) if norms else None
+        if own is None or not (own.agrees or own.scaled <= SHARE * metrics.scaled):
+            return None
+        off = self._in_float64.off
+        worst = max(norms, key=lambda layer: off.get(layer.number, 0.0))
+        if off.get(worst.number, 0.0) <= LEAST_OFF:
+            return None
+        return Distrust(worst.name, worst.type, "sums")
+
+    def _upstream(self, case: CaseSpec) -> list[Layer]:
+        return self._sample.graph.running([str(case.output)])
+
+    def _measured(self, case: CaseSpec, output: Blob, other: _Recomputed) -> Metrics | None:
+        name = str(case.output)
+        true = other.outputs.get(name)
+        if true is None or true.shape != output.shape:
+            return None
+        return self._natures.compare(name, output.array, true.array, case.tolerance, whole=True)
+
+    def _norm(self, layer: Layer, blobs: Made) -> Made | None:
+        return in_float64(layer, blobs, self._sample.nets)
+
+
+class _Recomputed:
+    """The `wanted` outputs, computed when they are first asked for.
+
+    `other` gives a layer's outputs in another way, or None. `off`: by layer, how far the reference is
+    from that on the same inputs, as a share of the largest value.
+    """
+
+    def __init__(
+        self, sample: Sample, wanted: Sequence[str], other: Callable[[Layer, Made], Made | None]
+    ) -> None:
+        self._sample = sample
+        self._wanted = wanted
+        self._other = other
+        self.off: dict[int, float] = {}
+
+    @cached_property
+    def outputs(self) -> Made:
+        """Those that can be computed in this way."""
+        found: Made = {}
+        layers = self._sample.graph.running(self._wanted)
+        for _, made in stepped(layers, self._sample.inputs, {}, self._run):
+            found.update({blob: value for blob, value in made.items() if blob in self._wanted})
+        return found
+
+    def _run(self, layer: Layer, blobs: Made) -> Made:
+        usual, made = self._sample.run_reference(layer, blobs), self._other(layer, blobs)
+        if made is None:
+            return usual
+        (blob,) = made
+        error = float(np.abs(usual[blob].array - made[blob].array).max())
+        self.off[layer.number] = error / max(made[blob].absmax, float(np.finfo(np.float32).tiny))
+        return made
+
+
+def _by_tanh(layer: Layer, blobs: Made) -> Made | None:
+    """GELU by the tanh formula."""
+    if not _is_exact_gelu(layer) or not blobs[layer.inputs[0]].floating:
+        return None
+    x = blobs[layer.inputs[0]].array.astype(np.float64)
+    made: Array = 0.5 * x * (1.0 + np.tanh(0.79788452 * (x + 0.044715 * x**3)))
+    return {layer.outputs[0]: Blob.of(np.ascontiguousarray(made, np.float32))}
+
+
+def _is_exact_gelu(layer: Layer) -> bool:
+    return layer.type == "GELU" and layer.params.get("0", "0") == "0"
