@@ -128,7 +128,7 @@ class Probe:
             return {}
         if reference.device == "cpu" and reference.worker is None:
             return {}
-        how = "in fp32 on the same device, against the CPU"
+        how = "in fp32 on the same device, against the right values"
         try:
             right = self._run(self._nets[self._job.trajectory])
             metrics, _ = self._measure_fp32(expected, right)

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import weight_count
+from pytest_ncnn_parity.network.int8 import computes_in_int8, weight_count
 from pytest_ncnn_parity.network.units import ACTIVATIONS
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
@@ -77,7 +77,8 @@ class LayerWeights:
 
     def without_scale(self, model: Model, layer: Layer) -> tuple[int, ...]:
         """Return the outputs of `layer` whose weights in int8 have no finite scale."""
-        weights = self._int8_weights(model, layer) if is_static(layer) else None
+        in_int8 = computes_in_int8(layer) and is_static(layer)
+        weights = self._int8_weights(model, layer) if in_int8 else None
         return () if weights is None else tuple(map(int, np.flatnonzero(~np.isfinite(weights.scales))))
 
     def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
