@@ -108,7 +108,8 @@ class _Map(NamedTuple):
 
     @property
     def error(self) -> Array:
-        return np.abs(self.candidate - self.reference)
+        error: Array = np.abs(self.candidate - self.reference)
+        return error
 
     def off_edges(self, distance: int) -> Array:
         """Of the elements out of tolerance, which do not lie between the reference's around them."""
