@@ -87,14 +87,14 @@ def _on_edges(
     """Whether the elements out of tolerance lie on edges. `little`: none of them is far off."""
     limits = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
     budget = np.broadcast_to(limits, reference.shape)
-    size = np.abs(reference)
-    between = int(np.count_nonzero((size > budget) & (size < scale - budget)))
     over = np.abs(candidate - reference) > budget
     channels = over.any((1, 2))  # the others, which may be hundreds, are not copied
     whole = np.broadcast_to(np.asarray(scale, np.float64), reference.shape)
     map_ = _Map(*(one[channels].astype(np.float64) for one in (candidate, reference, budget, whole)))
     if little and not map_.off_edges(NEXT).any():
         return True
+    size = np.abs(reference)
+    between = int(np.count_nonzero((size > budget) & (size < scale - budget)))
     return between <= MOST_BETWEEN * reference.size and map_.agrees_in_areas()
 
 

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made
 
-_CHANNELS = {"InstanceNorm": 0, "GroupNorm": 1}  # the id of the number of channels
+NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels
 Weights = Callable[[Layer], Array]
 
 
@@ -26,7 +26,7 @@ def factors_of(layer: Layer, values: Made, weights: Weights) -> tuple[Array, Arr
     `values` has its input. None for other layers, and for what is not (c, h, w) or not finite. Raises
     Unreadable.
     """
-    first = _CHANNELS.get(layer.type)
+    first = NORMS.get(layer.type)
     if first is None:
         return None
     value = values[layer.inputs[0]].array

@@ -45,7 +45,7 @@ def test_a_tolerance_of_ones_own_holds_to_the_letter(gate: Gate, pytester: pytes
 
 
 def test_what_the_formula_does_not_explain_stays_red(gate: Gate, pytester: pytest.Pytester) -> None:
-    """Another file subtracts twice of the line, and behind the same GELU."""
+    """Another file subtracts |x| in place of relu(x), beside the same GELU."""
     gelu_without_its_line(pytester)
     text = (pytester.path / "net.param").read_text("utf-8")
     assert "ReLU" in text
