@@ -24,7 +24,7 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Evidence, Inside, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -243,6 +243,16 @@ def test_an_output_blames_the_first_red_layer_upstream() -> None:
         "red layer: sum_249 (Reduction): storage-overflow",
         "red layer: sum_250 (Reduction): underflow",
     ]
+
+
+def test_an_output_blames_the_reference_only_if_that_explains_it() -> None:
+    """A norm of which the CPU is wrong, and behind it a layer of which the device is."""
+    norm, conv = Red("norm_1", "InstanceNorm", "reference"), Red("conv_2", "Convolution1D", "device")
+    result = failed([1.5, 2.0], [1.0, 2.0])
+    assert diagnose(OUTPUT, result, [norm, conv]).cause == "device"
+    assert diagnose(OUTPUT, result, [norm]).cause == "reference"
+    explained = failed([1.5, 2.0], [1.0, 2.0], distrust=Distrust("norm_1", "InstanceNorm", "sums"))
+    assert diagnose(OUTPUT, explained, [norm, conv]).cause == "reference"
 
 
 def test_an_output_that_died_blames_the_red_layer_as_well() -> None:
