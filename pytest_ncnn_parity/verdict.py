@@ -265,10 +265,8 @@ def _carried(
         notes += other_models.notices(subject.plan)
     if notes:
         carried["notes"] = notes
-    if session.news((spec, run.environment_size)):
-        carried["environment"] = network_records.worker_environment(
-            run.versions, run.devices, run.workers
-        )
+    if session.news((spec, run.facts.size)):
+        carried["environment"] = network_records.worker_environment(run.facts)
     return carried
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.endings import without_step
 from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.reported import known_of, once_each, steps_told
@@ -39,8 +40,8 @@ def _results() -> TypeAdapter[Result]:
 class Engine:
     """Runs jobs in one worker process at a time. Call `close` when done.
 
-    `environment` and `devices` hold what workers reported about themselves; `watch` is called with each
-    native step. `early` may hold a worker that was started beforehand.
+    `facts`: what workers reported about themselves. `watch` is called with each native step. `early` may
+    hold a worker that was started beforehand.
     """
 
     def __init__(
@@ -54,10 +55,7 @@ class Engine:
         early: EarlyWorker | None = None,
     ) -> None:
         self.timeout = timeout
-        self.environment: dict[str, str] = {}
-        self.devices: list[dict[str, str]] = []
-        # what the declared workers report about themselves, by name
-        self.workers: dict[str, dict[str, str]] = {}
+        self.facts = Facts()
         self.watch: Callable[[Step], None] = lambda _: None
         self._order = Order(command or COMMAND, memory, folder, fill)
         self._early = early or EarlyWorker()
@@ -67,8 +65,6 @@ class Engine:
         self._begun: Job | None = None  # the job that was sent but whose messages have not been read yet
         self._fatal: dict[Step, Death] = {}  # steps that no later job tries again
         self._beyond: str | None = None  # why no later job is tried, if that is so
-        # what ncnn reports about each device's driver, by the device's index
-        self._gpus: dict[str, dict[str, str]] = {}
 
     def begin(self, job: Judge) -> None:
         """Send `job` to a worker without waiting for it; the next `run` of `job` yields its results.
@@ -90,6 +86,10 @@ class Engine:
     def holds_result(self) -> bool:
         """Return whether `run` yields a result without waiting for the worker."""
         return self._worker is not None and self._worker.holds_result()
+
+    def holds_end(self) -> bool:
+        """Return whether `run` ends without waiting for the worker."""
+        return self._worker is not None and self._worker.holds_end()
 
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing; return its answer, of type `answer`. Raises EngineError."""
@@ -119,14 +119,14 @@ class Engine:
                     if "case" in message:
                         result = _decoded(_results(), message["case"])
                         done[result.id] = result
-                        self._learn(worker)
+                        self.facts.read_devices(worker.stderr)
                         yield with_stderr(result, worker.stderr)
                     elif "error" in message:
                         problem = EngineError(message["error"], message["inputs"])
                     else:
                         yield message
             except Died as died:
-                self._learn(worker, has_ended=True)
+                self.facts.read_devices(worker.stderr, has_ended=True)
                 self._discard()
                 if worker.jobs > 1:
                     # an earlier job may have damaged the worker: a fresh one starts from the beginning,
@@ -196,13 +196,7 @@ class Engine:
         for message in worker.messages(self.timeout):
             if "at" in message:
                 self.watch(message["at"])
-            elif "worker" in message:
-                self.workers[message["worker"].pop("name")] = message["worker"]
-            elif "beat" in message:
-                continue
-            elif "gpus" in message:
-                self._gpus = message["gpus"]
-            else:
+            elif "beat" not in message and not self.facts.take(message):
                 yield message
 
     def start(self) -> WorkerProcess:
@@ -214,30 +208,13 @@ class Engine:
     def _ready(self) -> WorkerProcess:
         worker = self.start()
         try:
-            self.environment = worker.environment
+            self.facts.versions = worker.environment
         except BaseException as error:
             self._worker = self._begun = None
             if not worker.wakes_vulkan or not isinstance(error, EngineError):
                 raise
             return self._ready()  # the driver's fault, which the first step that needs Vulkan will tell
         return worker
-
-    def _learn(self, worker: WorkerProcess, has_ended: bool = False) -> None:
-        """Read the devices that ncnn found from stderr, where alone their fp16 flags are printed.
-
-        A device is read once the worker has reported its driver, because stderr may be ahead of the
-        result in hand, or once the worker `has_ended`.
-        """
-        for index, (name, flags) in list(worker.stderr.devices.items()):  # which is still being read
-            if index in self._gpus or has_ended:
-                self._add({"index": index, "name": name, "fp16": flags, **self._gpus.get(index, {})})
-
-    def _add(self, device: dict[str, str]) -> None:
-        """Add `device`, replacing what was known about it before."""
-        if any(device.items() <= known.items() for known in self.devices):
-            return
-        self.devices = [known for known in self.devices if not known.items() <= device.items()]
-        self.devices.append(device)
 
     def start_afresh(self) -> None:
         """Continue with a new worker, and allow the steps that have ended workers to be tried again."""
@@ -262,20 +239,10 @@ class Engine:
         """The worker's process id, or None if there is no worker."""
         return None if self._worker is None else self._worker.pid
 
-    def learn(
-        self,
-        environment: Mapping[str, str],
-        devices: Iterable[Mapping[str, str]],
-        workers: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-    ) -> None:
-        """Take over what a worker of another process reported on itself, devices and workers."""
-        self.environment = self.environment or dict(environment)
-        for device in devices:
-            self._add(dict(device))
-        self.workers.update({name: dict(facts) for name, facts in workers.items()})
-
     def leave(self) -> None:
         """Tell the worker to end, if there is one, without waiting for it."""
+        if self._begun is not None:
+            self._discard()  # nobody will ask for the results
         if self._worker is not None:
             self._worker.leave()
             self._ending.append(self._worker)

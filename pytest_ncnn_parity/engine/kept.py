@@ -149,7 +149,7 @@ class KeptResults:
         except ValidationError:
             return  # nothing was kept
         if all(map(may_be_kept, kept.results)):
-            self._engine.learn(kept.environment, kept.devices)
+            self._engine.facts.learn(kept.environment, kept.devices)
             self._known[key] = {result.id: result for result in kept.results}
 
     def _keep(self, sample: str, comparison: Comparison, results: Mapping[str, Result]) -> None:
@@ -170,8 +170,8 @@ class KeptResults:
         text = strict_json.line(
             {
                 "results": [encode_result(result) for result in dated.values()],
-                "environment": self._engine.environment,
-                "devices": self._engine.devices,
+                "environment": self._engine.facts.versions,
+                "devices": self._engine.facts.devices,
             }
         )
         self._cache.put(plan, sample, comparison.name, text, worker)

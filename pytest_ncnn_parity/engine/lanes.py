@@ -68,6 +68,7 @@ class Lanes:
         self._prepare_next = prepare_next
         self._beside: Engine | None = None
         self._alone = False  # no second worker from now on
+        self._is_whole = False  # whether the running job was not split
         self._reads = engine  # whose results are yielded
         self._devices: dict[str, str] | None = None  # "cpu" or "gpu", by the device's index
 
@@ -87,13 +88,32 @@ class Lanes:
         """Return whether `run` yields a result without waiting for a worker."""
         return self._reads.holds_result()
 
+    def holds_end(self) -> bool:
+        """Return whether `run` yields what is left without waiting, of a job that was not split."""
+        return self._is_whole and self._engine.holds_end()
+
+    def begin(self, job: Judge, room: Room) -> bool:
+        """Send `job` to the worker, which must be free, without waiting; the next `run` is of this job.
+
+        Return False if it might be split; then it was not sent. Raises EngineError.
+        """
+        if self._parts(job, room) is not None:
+            return False
+        self._engine.begin(job)
+        return True
+
+    def _parts(self, job: Judge, room: Room) -> tuple[Judge, Judge] | None:
+        """The halves of `job` if it can be split, and if that may pay."""
+        return None if self._alone or room.values < min(WORTH.values()) else halves(job)
+
     def _judged(self, job: Judge, room: Room) -> Iterator[Result]:
         """Yield the results of `job`.
 
         If there is no room and the Vulkan device is the CPU itself, one worker judges both parts in
         turn, because it then holds less at a time than for the whole job: see `own_runs`.
         """
-        parts = None if self._alone or room.values < min(WORTH.values()) else halves(job)
+        self._is_whole = False
+        parts = self._parts(job, room)
         if parts is not None and room.for_two and self._devices is None:
             self._engine.start()  # takes the worker that was started early
             self._starts_beside()  # while the first one wakes the driver; most machines will need both
@@ -112,6 +132,7 @@ class Lanes:
                 return
             self._engine.start_afresh()
         # the whole job from the start, so that one worker's results do not depend on what two have found
+        self._is_whole = True
         yield from once_each(self._engine.run(job), known)
 
     def _in_turn(self, first: Judge, second: Judge) -> Iterator[Result]:
@@ -138,7 +159,7 @@ class Lanes:
                 if death is not None and death.kind not in OWN_FAULTS:
                     self._alone = True
                     return
-                self._engine.learn(beside.environment, beside.devices)
+                self._engine.facts.learn(beside.facts.versions, beside.facts.devices)
                 yield result
             ended = True
         except EngineError:

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.engine.stderr import Stderr
 
 CHUNK = 1 << 16
 MESSAGE = 1 << 26  # bytes; every message is shorter
-RESULT = b'{"case":'  # how the message with a result begins
+RESULT, END = b'{"case":', b'{"end":'  # how the message with a result and the one after the last begin
 POLL_SECONDS = 0.2
 # Waking up for each of ten thousand messages would cost more than the messages themselves, and would
 # take the interpreter's lock from a busy parent. A Linux pipe's 64 KiB take longer than this to fill.
@@ -47,7 +47,7 @@ class Pump:
         self._wanted = threading.Event()  # whether somebody is waiting for lines
         self._heard = threading.Condition()
         self._marks_wanted = threading.Event()
-        self._ended = False  # whether stderr has ended, after which no mark will come
+        self._ended = False  # stderr has ended, or a mark did not come: no further one is waited for
         self._stopped = False
         self._threads = [
             threading.Thread(target=self._read, args=reading, daemon=True)
@@ -92,13 +92,24 @@ class Pump:
 
     def holds_result(self) -> bool:
         """Return whether a result is among the lines that were read and not yet taken."""
-        if not self._results and not self._chunks.empty():
-            chunk = self._chunks.get()
-            if chunk is None:
-                self._chunks.put(None)
-            else:
-                self._keep(chunk)
+        if not self._results:
+            self._keep_read()
         return self._results > 0
+
+    def holds_end(self) -> bool:
+        """Return whether the lines that were read and not yet taken end with the end of a job."""
+        self._keep_read()
+        return bool(self._lines) and self._lines[-1].startswith(END)
+
+    def _keep_read(self) -> None:
+        """Keep the next lines if any have been read."""
+        if self._chunks.empty():
+            return
+        chunk = self._chunks.get()
+        if chunk is None:
+            self._chunks.put(None)
+        else:
+            self._keep(chunk)
 
     def _chunk(self, seconds: float) -> list[bytes] | None:
         """Return the next lines of stdout, or None after the last.

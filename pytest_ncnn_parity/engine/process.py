@@ -144,6 +144,10 @@ class WorkerProcess:
         """Return whether `messages` yields a result next or soon, without waiting for the worker."""
         return self._pump.holds_result()
 
+    def holds_end(self) -> bool:
+        """Return whether all that `messages` will yield has arrived."""
+        return self._pump.holds_end()
+
     def messages(self, timeout: float) -> Iterator[dict[str, Any]]:
         """Yield the worker's messages until its job ends, each awaited for `timeout` seconds at most.
 

@@ -4,9 +4,10 @@ Each is one JSON object per line. A job is one of the classes here; a worker's m
 its key:
 
 `at`           the native step about to run, a `Step`; if nothing follows, the worker died in it
-`case`         the result of one case, a `Result`
+`case`         the result of one case, a `Result`; `marks`: how many marks stderr has before it
 `answer`       the answer to a job that judges nothing, in the form that the class of the job names
-`environment`  versions and system, sent once when the worker has started
+`environment`  versions and system, sent once when the worker has started; `pid`; whether it is
+               `unlimited` in memory, or `unguarded` when its parent ends: see `limits.take`
 `worker`       what a declared worker reports about itself, and its `name`
 `beat`         a sign of life while a declared worker is awaited
 `gpus`         what ncnn reports about the Vulkan devices' drivers, by index: see `vulkan.versions`

@@ -122,9 +122,9 @@ class SharedSampleResults(SampleResults):
             for result in self._fresh():
                 _append(log, {"case": encode_result(result)})
                 log.flush()
-            engine = self._engine
-            known = {"environment": engine.environment, "devices": engine.devices}
-            _append(log, {**known, "workers": engine.workers, "end": True})
+            facts = self._engine.facts
+            known = {"environment": facts.versions, "devices": facts.devices}
+            _append(log, {**known, "workers": facts.workers, "end": True})
 
     def _read(self) -> None:
         if not self._log.exists():
@@ -146,7 +146,7 @@ class SharedSampleResults(SampleResults):
             self.known[result.id] = result
         if "end" in message:
             self._ended = True
-            self._engine.learn(message["environment"], message["devices"], message["workers"])
+            self._engine.facts.learn(message["environment"], message["devices"], message["workers"])
 
 
 def _append(log: Any, message: dict[str, Any]) -> None:

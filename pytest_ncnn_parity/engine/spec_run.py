@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +13,12 @@ from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.engine import jobs, trust
 from pytest_ncnn_parity.engine.answers import Answers
 from pytest_ncnn_parity.engine.client import Engine, EngineError
+from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
 from pytest_ncnn_parity.engine.protocol import Isolated, Job, Judge, Result, SampleProfile, Timing
 from pytest_ncnn_parity.engine.purpose import Purpose
-from pytest_ncnn_parity.engine.reported import not_run, steps_told
-from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
-from pytest_ncnn_parity.engine.room import room
+from pytest_ncnn_parity.engine.selected_cases import SelectedCases
 from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.spawn import FILL, OTHER_FILL
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -49,9 +48,17 @@ class SpecRun:
         self._engine = self._another(FILL)
         self._lanes = Lanes(self._engine, partial(self._another, FILL), self.prepare_next)
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
-        self._samples: dict[str, SampleResults] = {}
-        self._running: SampleResults | None = None
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
+        self._cases = SelectedCases(
+            self.plan,
+            settings,
+            self.selected,
+            self._engine,
+            self._lanes,
+            self._kept,
+            self._answers,
+            self.meanwhile,
+        )
 
     def _another(self, fill: int) -> Engine:
         settings = self.settings
@@ -81,88 +88,24 @@ class SpecRun:
 
     def result(self, sample: str, case: Case) -> Result:
         """Return the result of `case`; the sample is run up to it if that has not been done yet."""
-        return self._weighed(sample, case, self._sample(sample).result(case.id))
+        return self._weighed(sample, case, self._cases.result(sample, case.id))
 
     def arrived(self, sample: str, case: Case) -> Result | None:
         """Return the result of `case` if it can be had now: no worker is waited for, nothing is run."""
-        results = self._samples.get(sample)
-        if results is not None and results is self._running:
-            results.take_arrived(case.id, self._holds_result)
-        result = None if results is None else results.known.get(case.id)
+        result = self._cases.arrived(sample, case.id)
         return None if result is None or trust.depends_on_reference(result) else result
-
-    def _holds_result(self) -> bool:
-        return self._kept.holds_result or self._lanes.holds_result()
 
     def results(self, sample: str) -> dict[str, Result]:
         """Return the results of all selected cases of `sample`, by case id."""
-        results = self._sample(sample)
-        results.finish()
         cases = {case.id: case for case in self.selected.get(sample, ())}
         return {
             case_id: self._weighed(sample, cases[case_id], result)
-            for case_id, result in results.known.items()
+            for case_id, result in self._cases.results(sample).items()
         }
 
     def run_if_free(self, sample: str) -> bool:
         """Run `sample` to its end unless another xdist worker does or did; return whether it ran."""
-        return self._results_of(sample).run_if_free()
-
-    def _sample(self, name: str) -> SampleResults:
-        sample = self._results_of(name)
-        if self._running is not sample:
-            self._idle()  # the only engine does one job at a time
-        self._running = sample
-        return sample
-
-    def _results_of(self, name: str) -> SampleResults:
-        if name not in self._samples:
-            cases = self.selected.get(name, ())
-            ids = [case.id for case in cases]
-
-            def run(waiting: Sequence[str]) -> Iterator[Result]:
-                return self._kept.run(name, cases, waiting, partial(self._run_selected, name))
-
-            if self.settings.share is None:
-                self._samples[name] = SampleResults(ids, run)
-            else:
-                path = self._answers.path("sample", name)
-                self._samples[name] = SharedSampleResults(ids, run, path, self._engine, self.meanwhile)
-        return self._samples[name]
-
-    def _run_selected(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
-        """Run the cases with these ids. A job that cannot run fails the first and skips the others."""
-        cases = self.selected.get(sample, ())
-        # the first one tells why a sample cannot be run
-        left = dict.fromkeys(sorted(waiting, key=self._known(sample).__contains__))
-        *_, last = self.selected
-        job = replace(
-            jobs.judge(self.plan, sample, cases, self.settings.threads),
-            accumulated=self.settings.accumulated,
-            done=tuple(case.id for case in cases if case.id not in left),
-            told=tuple(
-                step
-                for name, one in self._samples.items()
-                for step in steps_told(one.known.values(), self._known(name))
-            ),
-            last=sample == last,
-        )
-        try:
-            for result in self._run_judge(job):
-                del left[result.id]
-                yield result
-        except EngineError as error:
-            yield from not_run(list(left), self.plan.spec.placed(sample, str(error), error.inputs))
-
-    def _known(self, sample: str) -> set[str]:
-        """The selected cases of `sample` that are expected to fail, so that they tell of no other."""
-        return {case.id for case in self.selected.get(sample, ()) if self.plan.known(sample, case)}
-
-    def _run_judge(self, job: Judge) -> Iterator[Result]:
-        if self.settings.threads < 2:
-            return self._engine.run(job)
-        plan = self.plan
-        return self._lanes.run(job, room(plan.graph, plan.spec.bin, job.inputs, self.settings.memory))
+        return self._cases.run_if_free(sample)
 
     # -- questions -------------------------------------------------------------------------------
 
@@ -208,19 +151,14 @@ class SpecRun:
         return self._ask(job, Isolated)
 
     def _judged(self, job: Judge) -> list[Result]:
-        self._idle()
+        self._cases.finish()
         self._lanes.close()
         return list(self._engine.run(job))
 
     def _ask(self, job: Job, answer: type[T]) -> T:
-        self._idle()
+        self._cases.finish()
         self._lanes.close()
         return self._engine.ask(job, answer)
-
-    def _idle(self) -> None:
-        """Finish the sample that is running, so that the engine is free for another job."""
-        if self._running is not None:
-            self._running.finish()
 
     # -- whether the reference can be trusted ----------------------------------------------------
 
@@ -249,26 +187,11 @@ class SpecRun:
         return trust.doubtful_layers(self.plan.graph, here, there)
 
     # -- beside the results ----------------------------------------------------------------------
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """What a worker reported about itself, or empty: ncnn, numpy, python, machine, system."""
-        return self._engine.environment
 
     @property
-    def devices(self) -> Sequence[Mapping[str, str]]:
-        """The Vulkan devices found so far: index, name, fp16, and driver and api if ncnn knows them."""
-        return self._engine.devices
-
-    @property
-    def workers(self) -> Mapping[str, Mapping[str, str]]:
-        """What the declared workers that were started reported about themselves, by name."""
-        return self._engine.workers
-
-    @property
-    def environment_size(self) -> tuple[int, int, int]:
-        """A value that grows whenever more becomes known about the environment."""
-        facts = sum(map(len, self.workers.values()))
-        return len(self.versions), len(self.devices), facts
+    def facts(self) -> Facts:
+        """What the workers of this spec reported about themselves."""
+        return self._engine.facts
 
     def working_on(self, purpose: str) -> AbstractContextManager[None]:
         """While this context lasts, progress says that steps are run for `purpose`."""
@@ -286,7 +209,7 @@ class SpecRun:
 
     def finish(self) -> None:
         """Finish the sample that is running, then close."""
-        self._idle()
+        self._cases.finish()
         self.close()
 
     def leave(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_ncnn_parity.base import digests
 from pytest_ncnn_parity.compare.comparisons import Comparison
+from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
 from pytest_ncnn_parity.plan.cases import Plan
@@ -86,23 +87,17 @@ def layer_record(layer: Layer, selected: bool) -> LayerRecord:
     }
 
 
-def worker_environment(
-    versions: Mapping[str, str],
-    devices: Sequence[Mapping[str, str]],
-    declared: Mapping[str, Mapping[str, str]],
-) -> WorkerEnvironment:
-    """Return what a worker has reported about itself so far, with the devices as ncnn names them.
-
-    `declared`: the same for the declared workers that were started.
-    """
+def worker_environment(facts: Facts) -> WorkerEnvironment:
+    """Return what workers have reported about themselves so far, with the devices as ncnn names them."""
+    versions = facts.versions
     return {
         "ncnn": versions.get("ncnn"),
         "numpy": versions.get("numpy"),
         "python": versions.get("python"),
         "machine": versions.get("machine"),
         "system": versions.get("system"),
-        "devices": [_device(device) for device in devices],
-        "workers": {name: _declared(facts) for name, facts in declared.items()},
+        "devices": [_device(device) for device in facts.devices],
+        "workers": {name: _declared(reported) for name, reported in facts.workers.items()},
     }
 
 

@@ -78,7 +78,7 @@ def test_two_give_what_one_gives(
     assert shown(list(lanes.run(job, MUCH))) == alone(job)
     first, beside = engines
     assert (first.pid, beside.pid) != (None, None)
-    assert first.devices == beside.devices != []
+    assert first.facts.devices == beside.facts.devices != []
 
 
 @pytest.mark.once

@@ -9,6 +9,7 @@ import pytest
 import reports
 from reports import assert_valid
 
+from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.report import case_records, network_records, run_report
 from pytest_ncnn_parity.report.run_report import RunReport
 
@@ -84,7 +85,7 @@ def test_the_network_may_come_with_a_later_case(report: RunReport) -> None:
 
 def test_what_a_worker_does_not_report_is_not_forgotten(report: RunReport) -> None:
     report.take(carried("a", environment=WORKER))
-    report.take(carried("b", environment=network_records.worker_environment({}, [], {})))
+    report.take(carried("b", environment=network_records.worker_environment(Facts())))
     assert report.document()["environment"]["numpy"] == "2.0"
 
 

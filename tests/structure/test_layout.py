@@ -43,6 +43,7 @@ UNTYPED = {  # where JSON or YAML is parsed or written
     "engine.wire": "jobs and results",
     "engine.process": "a worker's messages",
     "engine.client": "a worker's messages",
+    "engine.facts": "a worker's messages",
     "engine.inputs": "the inputs in a job's line",
     "engine.results": "the file in which xdist's workers tell each other results",
     "worker.far.answers": "a far worker's messages",

@@ -113,7 +113,7 @@ def _written(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:
         isolated = run.isolate(failed.sample, failed.case, fresh)
         if isolated.problem:
             return Repro(None, failed.sample, isolated.problem)
-        environment = network_records.worker_environment(run.versions, run.devices, run.workers)
+        environment = network_records.worker_environment(run.facts)
         text = script.text(run.plan, failed, environment, isolated)
         (fresh / "repro.py").write_text(text, "utf-8")
         if not isolated.custom:
