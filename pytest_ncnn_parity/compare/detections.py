@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.measured import NOTHING, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
@@ -181,31 +181,10 @@ def _agree(our: Array, their: Array, tolerance: Tolerance) -> bool:
 
 def _of_pairs(ours: Array, theirs: Array, tolerance: Tolerance) -> Metrics:
     if not len(theirs):
-        return replace(_NOTHING, agrees=True)
+        return replace(NOTHING, agrees=True)
     scale = np.repeat(_sizes(theirs)[:, None], COLUMNS, axis=1)
     scale[:, 0], scale[:, 1] = 0.0, SCORE_SCALE
     return compare(ours, theirs, tolerance, scale)
-
-
-_NOTHING = Metrics(
-    agrees=True,
-    total=0,
-    mismatched=0,
-    nan=0,
-    inf=0,
-    max_abs=0.0,
-    scaled=0.0,
-    cosine=1.0,
-    sqnr_db=math.inf,
-    reference_absmax=0.0,
-    candidate_absmax=0.0,
-    least_scaled=0.0,
-    used=0.0,
-    index=(),
-    reference=0.0,
-    candidate=0.0,
-    budget=0.0,
-)
 
 
 def _near_threshold(

@@ -21,11 +21,10 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 Array = npt.NDArray[Any]
 
 LEAST_SIDE = 8  # pixels; a smaller image consists of edges only
-# where little is off: times the tolerance, the ratio of signal and error, and the pixels to either side
-# within which an edge has both its values; 36.9 dB was seen
-MOST_OVER = 5.0
-LEAST_SQNR_DB = 33.0
-NEXT = 1
+# where little is off
+MOST_OVER = 5.0  # times the tolerance
+LEAST_SQNR_DB = 33.0  # 36.9 dB was seen
+NEXT = 1  # pixels to either side within which an edge has both its values
 
 # in a map of areas, the share that is neither 0 nor 1: 0.013 was seen, and nearly all in pictures
 MOST_BETWEEN = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -65,3 +66,25 @@ class Loss(Frozen):
     def allowed(self, least: float) -> bool:
         """Whether the loss is no more than is allowed at `least` dB."""
         return self.sqnr_db >= least and self.channels_db >= least - CHANNELS_BELOW
+
+
+# of arrays without elements
+NOTHING = Metrics(
+    agrees=True,
+    total=0,
+    mismatched=0,
+    nan=0,
+    inf=0,
+    max_abs=0.0,
+    scaled=0.0,
+    cosine=1.0,
+    sqnr_db=math.inf,
+    reference_absmax=0.0,
+    candidate_absmax=0.0,
+    least_scaled=0.0,
+    used=0.0,
+    index=(),
+    reference=0.0,
+    candidate=0.0,
+    budget=0.0,
+)

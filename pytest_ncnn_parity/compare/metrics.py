@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.blocks import Array, each_in_threads, scratch
-from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.measured import NOTHING, Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Scale = float | Array
@@ -24,13 +24,13 @@ def compare(
     """Compare float arrays of one shape, element by element and as a whole.
 
     The tolerance's `scaled` is a share of `scale`: a number, or an array that broadcasts to the arrays'
-    shape; by default, the largest magnitude in the reference. Arrays of different shapes or without
-    elements raise ValueError, because nothing would be compared.
+    shape; by default, the largest magnitude in the reference. Arrays without elements, which only
+    detectors give, agree. Arrays of different shapes raise ValueError.
     """
-    if not reference.size:
-        raise ValueError("no elements to compare")
     if candidate.shape != reference.shape:
         raise ValueError(f"shapes differ: {candidate.shape} and {reference.shape}")
+    if not reference.size:
+        return NOTHING
     if candidate.ndim == 0:
         candidate, reference = candidate.reshape(1), reference.reshape(1)
     stats = _Statistics()
@@ -173,9 +173,9 @@ def _judge(
     if mismatched:
         failed.append(f"{mismatched} of {reference.size} elements out of tolerance")
     if t.cosine is not None and not cosine >= t.cosine:
-        failed.append(f"cosine {cosine:.6g} < {t.cosine:g}")
+        failed.append(f"cosine {_below(cosine, t.cosine)}")
     if t.sqnr_db is not None and not sqnr >= t.sqnr_db:
-        failed.append(f"sqnr_db {sqnr:.4g} < {t.sqnr_db:g}")
+        failed.append(f"sqnr_db {_below(sqnr, t.sqnr_db, digits=4)}")
     return Metrics(
         agrees=not failed,
         total=int(reference.size),
@@ -196,6 +196,16 @@ def _judge(
         budget=t.atol + t.scaled * unit + t.rtol * abs(r),
         failed=tuple(failed),
     )
+
+
+def _below(value: float, limit: float, digits: int = 6) -> str:
+    """`value < limit` in words, with so many digits that the limit is exact and the two differ."""
+    while digits < 17:  # which tell any two float64 apart
+        shown, most = f"{value:.{digits}g}", f"{limit:.{digits}g}"
+        if shown != most and float(most) == limit:
+            break
+        digits += 1
+    return f"{value:.{digits}g} < {limit:.{digits}g}"
 
 
 class _OverBudget(Frozen):

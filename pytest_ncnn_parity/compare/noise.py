@@ -160,7 +160,8 @@ class Moves:
         with np.errstate(divide="ignore"):
             own = float((excess / moves).max(initial=0.0))
         explains = factor <= MOST_OVERALL and own <= MOST_ELEMENT
-        return Conditioning(explains, float(np.sqrt(squares[over].mean())), factor, own)
+        typical = float(np.sqrt(squares[over].mean())) if over.any() else 0.0
+        return Conditioning(explains, typical, factor, own)
 
 
 def _own_squares(squares: Array) -> Array:

@@ -53,7 +53,7 @@ def is_not_believed(failure: Failure) -> Explanation | None:
 
 def has_another_shape_when_plain(failure: Failure) -> Explanation | None:
     plain = failure.evidence.trials.get("plain_cpu")
-    if plain is None or not plain.problem:
+    if plain is None or plain.agrees is not False or not plain.problem:
         return None
     return Explanation(
         f"{failure.seen}; the CPU in fp32 does not agree with itself on the shape",

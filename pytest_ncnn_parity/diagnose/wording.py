@@ -54,6 +54,10 @@ def symptom(result: Result) -> str:
         return f"has {evidence.reference_nan} nan in the reference itself"
     if evidence.reference_inf is not None:
         return f"has {evidence.reference_inf.count} inf in the reference itself"
+    if metrics.failed:
+        return f"is off: {'; '.join(metrics.failed)}"
+    if evidence.distrust is not None:
+        return "depends on a kernel of the CPU that is not believed"
     return "has values that 16 bits cannot hold"
 
 

@@ -87,12 +87,15 @@ def _read_as_integers(layer: Layer) -> Iterable[str]:
 
 def _sources(graph: Graph, blob: str) -> Iterator[str]:
     """The blobs of which `blob` is a copy; several, where a Concat joins them."""
-    layer = graph.producer[blob]
-    copied = _copied(layer)
-    if not copied:
-        yield blob
-    for source in copied:
-        yield from _sources(graph, source)
+    seen = {blob}
+    waiting = [blob]
+    while waiting:
+        blob = waiting.pop()
+        copied = _copied(graph.producer[blob])
+        if not copied:
+            yield blob
+        waiting += [source for source in copied if source not in seen]
+        seen.update(copied)
 
 
 def _copied(layer: Layer) -> tuple[str, ...]:

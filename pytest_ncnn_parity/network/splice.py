@@ -25,13 +25,13 @@ from pytest_ncnn_parity.network.int8 import (
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
 
-# a term above it means that the layer's output is int8; less this, it is that of a layer that gives
-# floats
 # fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
 HALF = 0x01306B47
 FP32 = 0
 LEAST_NORMAL = 2.0**-14  # in fp16 (float32_to_float16 in src/mat.cpp)
 CHUNK = 1 << 16  # weights that are converted at a time
+# a term above it means that the layer's output is int8; less this, it is that of a layer that gives
+# floats
 REQUANTIZES = 100
 SCALE_BYTES = 4
 

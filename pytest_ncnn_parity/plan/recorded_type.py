@@ -40,4 +40,7 @@ def _of_header(file: IO[bytes]) -> bool | None:
         return None
     size = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
     header = ast.literal_eval(file.read(min(size, _LONGEST)).decode("utf-8"))
-    return header["descr"].lstrip("<>|=")[0] in "iu"
+    kind = header["descr"]
+    if not isinstance(kind, str):  # a record of several fields, which is refused when it is loaded
+        return None
+    return kind.lstrip("<>|=").startswith(("i", "u"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
@@ -182,7 +183,8 @@ class _Repair(Frozen):
         if share <= self.problem.output_tolerance / 2 or alone:
             return
         layer = self.run.plan.masked.layers[number]
+        does = "gives it another shape" if share == inf else f"puts it off by scaled {share:.3g}"
         yield (
             f"no mask on {layer.name} ({layer.type}) alone fixes it: rounding its inputs to 16 bits "
-            f"puts it off by scaled {share:.3g} even in fp32; they must reach it unrounded"
+            f"{does} even in fp32; they must reach it unrounded"
         )

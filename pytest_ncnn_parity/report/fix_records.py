@@ -60,6 +60,10 @@ def _scaled(errors: OutputErrors, output: str) -> float | None:
 
 
 def _error(error: float | None) -> float | Special | None:
+    return None if error is None else _finite(error)
+
+
+def _finite(error: float) -> float | Special:
     return "inf" if error == inf else error
 
 
@@ -86,7 +90,7 @@ def _alternative(alternative: Alternative) -> AlternativeRecord:
             "worker": setup.worker,
         },
         "problem": alternative.problem,
-        "worst": alternative.worst,
+        "worst": _finite(alternative.worst),
         "ms": alternative.ms,
     }
 

@@ -68,7 +68,7 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     if loc[:1] == ("inputs",) and loc[2:3] == ("blobs",):
         loc = loc[:2] + loc[3:4] + loc[5:]  # the fifth part is the kind of source, from our Tag
     if loc[:1] == ("compare",):
-        loc = loc[:2] + loc[3:]  # here the third part is
+        loc = loc[:2] + loc[3:]  # the third part is the kind of comparison, from our Tag
     for step in loc:
         inside = step in data if isinstance(data, dict) else False
         if isinstance(data, list) and isinstance(step, int):

@@ -34,8 +34,12 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
             timings.append(Timing(where=tuple(net.execution(layer).where for layer in graph.layers)))
     start = time.perf_counter()
     for _ in range(MAX_ROUNDS):
-        for net, milliseconds in running.values():
-            milliseconds.append(net.time(inputs, job.outputs))
+        for number, (net, milliseconds) in list(running.items()):
+            try:
+                milliseconds.append(net.time(inputs, job.outputs))
+            except StepFailed as problem:
+                timings[number] = Timing(problem=str(problem))
+                del running[number]
         if time.perf_counter() - start > SECONDS:
             break
     for number, (_, milliseconds) in running.items():

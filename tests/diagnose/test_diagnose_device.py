@@ -24,7 +24,7 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Trial, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -56,6 +56,18 @@ def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     steps = WeightSteps("conv_1", 4.0, (0,), 8, 4.0, 0.0)  # wrong in the files, whoever computes
     wrong = failed(*values, other_files=RIGHT, in_int8=True, weights=steps)
     assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
+
+
+def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:
+    how = "without packing, winograd and sgemm"
+    lost = failed([1.5, 2.0], [1.0, 2.0])
+    for trial, blamed in (
+        (Trial(how, None, problem="out of memory"), False),
+        (Trial(how, False, math.inf, problem="shape (4,)"), True),
+    ):
+        result = replace(lost, evidence=replace(lost.evidence, trials={"plain_cpu": trial}))
+        said = "does not agree with itself on the shape"
+        assert (said in headline(CONV, result)) is blamed
 
 
 def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:

@@ -79,3 +79,51 @@ def test_of_boxes_from_two_heads_with_one_score_either_may_be_listed(
     assert output["message"] == (
         "1 detections; 1 of them stand for others that they overlap, with the same score"
     )
+
+
+ONE_ANCHOR = "-23304=2,32.0,32.0 -23305=1,0.0 -23306=1,64.0"
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_something_detected_in_fp16_alone_is_judged(gate: Gate, pytester: pytest.Pytester) -> None:
+    """The score is below the threshold in fp32 by 3e-5, and above it once its logit is rounded."""
+    net = Network()
+    head = net.layer("Input", "in0", params="0=1 1=1 2=6")
+    head = net.layer("BinaryOp", "head", [head], params="0=2 1=1 2=1.0")
+    params = f"0=1 1=1 2=0.5706002 3=0.45 {ONE_ANCHOR}"
+    net.layer("Yolov3DetectionOutput", "boxes", [head], ["out0"], params)
+    net.write(pytester.path / "net")
+    values = np.array([0.0, 0.0, 0.0, 0.0, 0.30242023, 4.0], np.float32)
+    np.save(pytester.path / "x.npy", values.reshape(6, 1, 1))
+    networks.spec(pytester.path, "inputs: {x: {in0: {file: x.npy}}}\ncompare: [fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    assert "internal error" not in run.output
+    assert run.cases["x::fp16-vs-fp32-vulkan::head"]["outcome"] == "passed"
+    boxes = run.cases["x::fp16-vs-fp32-vulkan::output:out0"]
+    assert boxes["outcome"] == "failed"
+    assert "1 detections, the reference has 0" in boxes["message"]
+    assert "a threshold decides" in boxes["message"]
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_a_detector_that_finds_nothing_keeps_no_fix_from_being_found(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=1 1=1 2=6"), 2)
+    net.layer("BinaryOp", "exact", [a], ["out1"], params="0=2 1=1 2=1.0")
+    head = net.layer("BinaryOp", "head", [b], params="0=2 1=1 2=1.0")
+    params = f"0=1 1=1 2=0.99 3=0.45 {ONE_ANCHOR}"
+    net.layer("Yolov3DetectionOutput", "boxes", [head], ["out0"], params)
+    net.write(pytester.path / "net")
+    values = np.array([0.1, 0.2, 0.3, 0.0, -3.0, -4.0], np.float32)
+    np.save(pytester.path / "x.npy", values.reshape(6, 1, 1))
+    networks.spec(
+        pytester.path,
+        "inputs: {x: {in0: {file: x.npy}}}\ncompare: [fp16-vs-fp32-vulkan]\n"
+        "tolerance: {outputs: {out1: {scaled: 1.0e-7}}}\n",
+    )
+    run = gate()
+    assert "internal error" not in run.output
+    assert run.ids("failed") == ["x::fp16-vs-fp32-vulkan::output:out1"]
+    assert run.fixes["fp16-vs-fp32-vulkan"]["verified"] is True

@@ -82,6 +82,7 @@ def test_words_that_vulkan_stores_in_16_bits_are_red_where_it_does(
         assert (fix["masks"], fix["verified"]) == ({"both": 16, "split_both": 16}, True)
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "there is no bf16 on Vulkan")
 def test_words_of_more_than_16_bits_are_red_in_bf16(gate: Gate, pytester: pytest.Pytester) -> None:
     """A CPU's Split stores bf16 as well: there 16 alone is no fix."""
     net = Network()
@@ -93,9 +94,6 @@ def test_words_of_more_than_16_bits_are_red_in_bf16(gate: Gate, pytester: pytest
     networks.spec(pytester.path, f"inputs: {{s: {{ids: {{file: ids.npy}}}}}}\ncompare: [{BF16}]\n")
     run = gate()
     split = run.cases["s::bf16::split_ids"]
-    if split["outcome"] == "skipped":  # the oldest ncnn has no bf16 on Vulkan
-        assert "use_bf16_packed" in split["message"]
-        return
     assert split["cause"] == "precision"
     assert "69999" in split["headline"] or "65535" in split["headline"]
     assert (run.fixes["bf16"]["masks"], run.fixes["bf16"]["verified"]) == ({"split_ids": 20}, True)

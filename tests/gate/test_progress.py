@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -171,6 +173,23 @@ def test_it_keeps_to_the_width_there_is() -> None:
     assert screen.lines == ["", ""]
     assert screen.widest == 19
     assert "\x1b[31m" not in out.getvalue()
+    line.close()
+
+
+def test_a_terminal_that_is_gone_ends_the_line_and_not_the_run() -> None:
+    class Gone(io.StringIO):
+        tried = threading.Event()
+
+        def write(self, _: str) -> int:
+            self.tried.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+    out = Gone()
+    line = Progress(out, lambda: (0, 80))
+    line.say("load on vulkan fp16")
+    assert out.tried.wait(10.0)
+    line.clear()
+    line.say("load on vulkan fp32")
     line.close()
 
 

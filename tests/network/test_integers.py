@@ -63,6 +63,13 @@ def test_copies_of_copies_cost_no_more_than_layers() -> None:
         lines += [f"Split s{i} x{i} l{i} r{i}", f"Concat c{i} l{i},r{i} x{i + 1}"]
     network = graphs.network("Reshape first in0 x0", *lines, "Embed tok x60 out0")
     assert integer_reader(network, "in0").name == "tok"
+    assert {"in0", "x0", "x60"} <= integer_bits(network)
+
+
+def test_a_long_chain_of_copies_is_followed_to_its_start() -> None:
+    lines = [f"Reshape r{i} x{i} x{i + 1}" for i in range(2000)]
+    network = graphs.network("Reshape first in0 x0", *lines, "Embed tok x2000 out0")
+    assert {"in0", "x2000"} <= integer_bits(network)
 
 
 def test_the_bits_that_an_embed_reads_are_integers_wherever_they_are_copied() -> None:

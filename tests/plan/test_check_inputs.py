@@ -119,6 +119,8 @@ def test_the_type_of_an_array_in_an_archive(tmp_path: Path) -> None:
 def damaged() -> dict[str, bytes]:
     whole = io.BytesIO()
     np.save(whole, np.zeros(3, np.int32))
+    fields = io.BytesIO()
+    np.save(fields, np.zeros(3, [("a", "<i4")]))
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.npy", whole.getvalue())
@@ -131,6 +133,7 @@ def damaged() -> dict[str, bytes]:
         "deep": b"\x93NUMPY\x01\x00\xff\x7f" + b"(" * 9000,
         "code": whole.getvalue().replace(b"{'descr'", b"exit(1) "),
         "no type": whole.getvalue().replace(b"'descr'", b"'other'"),
+        "fields": fields.getvalue(),
         "archive cut": archive.getvalue()[:60],
         "archive flipped": bytes(flipped),
     }

@@ -15,6 +15,7 @@ from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix
 from pytest_ncnn_parity.repair.outputs import OutputError
 from pytest_ncnn_parity.repair.patch import Patch
+from pytest_ncnn_parity.report.fix_records import fix_record
 
 pytestmark = pytest.mark.once
 
@@ -34,8 +35,15 @@ MASKS = Fix(
     alternatives=(
         Alternative("bf16", Setup("vulkan", "bf16", {"use_sgemm": False, "threads": 1}), "", 0.02, 3.0),
         Alternative("fp32", Setup("vulkan"), "not run", 0.0),
+        Alternative("fp16 storage", Setup("vulkan", "fp16-storage"), "", inf, 2.0),
     ),
 )
+
+
+def test_every_number_of_a_fix_can_be_written() -> None:
+    record = json.loads(json.dumps(fix_record(MASKS), allow_nan=False))
+    assert [one["worst"] for one in record["alternatives"]] == [0.02, 0.0, "inf"]
+    assert record["outputs"] == [{"output": "out0", "before": "inf", "after": 0.01}]
 
 
 @pytest.mark.parametrize("fix", [NO_MASKS, MASKS], ids=["none", "masks"])

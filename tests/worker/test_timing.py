@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker import timing
+from pytest_ncnn_parity.worker.failures import failed
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.001, 9), (0.5, 4), (2.0, 1), (60.0, 1)])
@@ -30,3 +33,24 @@ def test_long_runs_are_repeated_less(
     found = timing.times(asked, graph, {}, nets)
     assert [one.ms for one in found] == [(1000 * seconds,) * rounds] * 2
     assert now[0] == pytest.approx(2 * seconds * (1 + rounds)), "the first run of each is not counted"
+
+
+def test_a_network_that_fails_in_a_later_round_has_no_timing() -> None:
+    left = [3]
+
+    def run(*_: object) -> float:
+        left[0] -= 1
+        if not left[0]:
+            raise failed(Step("run", "vulkan fp32"), "refused", "extract out0: -100")
+        return 1.0
+
+    def net(time: Callable[..., float]) -> Any:
+        return SimpleNamespace(time=time, execution=lambda _: SimpleNamespace(where="cpu"))
+
+    asked: Any = SimpleNamespace(nets=[None, None], outputs=())
+    nets: Any = [net(run), net(lambda *_: 2.0)]
+    graph = param.parse("7767517\n1 1\nInput a 0 1 a\n", "net.param")
+    first, second = timing.times(asked, graph, {}, nets)
+    assert first.ms == ()
+    assert first.problem
+    assert second.ms == (2.0,) * timing.MAX_ROUNDS

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
     number,
     numbers,
     refuse_expressions,
+    times,
 )
 from pytest_ncnn_parity.network.shape_rules.views import cut_out, part_sizes, reshaped
 
@@ -119,7 +120,7 @@ def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     c, *sizes = shapes[0]
     wanted = [number(layer, 3), number(layer, 4)]
     factors = [decimal(layer, 1, 1.0), decimal(layer, 2, 1.0)]
-    resized = [n or int(size * f) for n, size, f in zip(wanted, sizes, factors, strict=True)]
+    resized = [n or times(size, f) for n, size, f in zip(wanted, sizes, factors, strict=True)]
     return [(c, *resized)]
 
 

@@ -27,7 +27,7 @@ UNCHANGED = frozenset(
 
 
 def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes of the outputs of `layer`; None if they are not known."""
+    """The shapes of the outputs of `layer`; empty if they are not known."""
     rule = OUTCOMES.get(layer.type)
     if rule is None:
         return ()

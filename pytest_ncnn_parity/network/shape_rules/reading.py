@@ -5,8 +5,10 @@ Shapes are in numpy's order: (w,), (h, w), (c, h, w) or (c, d, h, w).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
+from ctypes import c_float
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
@@ -56,6 +58,14 @@ def refuse_expressions(layer: Layer, *keys: int) -> None:
     for key in keys:
         if str(key) in layer.params:
             raise Unreadable(f"{key}={layer.params[str(key)]}")
+
+
+def times(size: int, factor: float) -> int:
+    """`size` times `factor` as ncnn computes it, in float32, without what follows the point."""
+    product = c_float(size * c_float(factor).value).value
+    if not math.isfinite(product):
+        raise Unreadable(f"a factor of {factor:g}")
+    return int(product)
 
 
 def cdhw(shape: Shape) -> tuple[int, int, int, int]:

@@ -22,6 +22,7 @@ from pytest_ncnn_parity.network.shape_rules.reading import (
     number,
     numbers,
     refuse_expressions,
+    times,
 )
 
 REFLECTED = 2  # the type of Padding that mirrors its input
@@ -42,7 +43,7 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def reshaped(layer: Layer, shape: Shape) -> list[int]:
-    """The sizes that a Reshape asks for, with 0 replaced by the input's size; None if none are given."""
+    """The sizes that a Reshape asks for, with 0 replaced by the input's size; empty without any."""
     refuse_expressions(layer, 6, 12, 13)
     asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
     dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
@@ -258,7 +259,7 @@ def interp(layer: Layer, shapes: Sequence[Shape]) -> str:
         return ""
     axes = shape[-2:] if len(shape) > 2 else shape[-1:]
     scales = [decimal(layer, key, 1.0) for key in (1, 2)][-len(axes) :]
-    sizes = [int(size * scale) for size, scale in zip(axes, scales, strict=True)]
+    sizes = [times(size, scale) for size, scale in zip(axes, scales, strict=True)]
     if min(sizes) >= 1:
         return ""
     return f"gets {list(shape)} and makes it {'x'.join(map(str, sizes))}, so nothing is left"

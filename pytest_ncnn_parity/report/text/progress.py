@@ -82,6 +82,9 @@ class Progress:
         text = text[: width - 1] if width >= LEAST_WIDTH else ""
         if text or self._shown:
             back = UP + "\r" + (f"\x1b[{column}C" if column else "")
-            self._out.write(f"\r\n{text}{ERASE_TO_END}{back}")
-            self._out.flush()
+            try:
+                self._out.write(f"\r\n{text}{ERASE_TO_END}{back}")
+                self._out.flush()
+            except OSError:  # nobody sees the terminal any more, and the run goes on without it
+                self._ended.set()
         self._shown = bool(text)
