@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import decimal, decimals, number
+from pytest_ncnn_parity.network.parameters import decimal, decimals, number
 
 WITH_SCALAR, INT8 = 1, 8  # parameter ids: BinaryOp's constant, and the flag of quantized layers
 SUM, COEFFICIENTS = 1, 1  # Eltwise: the operation that has coefficients, and the id of their array

@@ -8,21 +8,22 @@ from typing import NamedTuple
 from pytest_ncnn_parity.compare.detections import Thresholds
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
 
 
 class _Ids(NamedTuple):
     """The ids of a layer's thresholds, with the values that ncnn uses if the .param gives none."""
 
-    score: tuple[str, float]
-    overlap: tuple[str, float]
-    most: tuple[str, int] | None = None
-    counts: tuple[str, ...] = ()  # of boxes at most, before and after suppression
+    score: tuple[int, float]
+    overlap: tuple[int, float]
+    most: tuple[int, int] | None = None
+    counts: tuple[int, ...] = ()  # of boxes at most, before and after suppression
 
 
-_YOLO = _Ids(("2", 0.01), ("3", 0.45))
+_YOLO = _Ids((2, 0.01), (3, 0.45))
 # from src/layer/detectionoutput.cpp, yolodetectionoutput.cpp and yolov3detectionoutput.cpp
 _DETECTORS: Mapping[str, _Ids] = {
-    "DetectionOutput": _Ids(("4", 0.5), ("1", 0.05), ("3", 100), ("2", "3")),
+    "DetectionOutput": _Ids((4, 0.5), (1, 0.05), (3, 100), (2, 3)),
     "YoloDetectionOutput": _YOLO,
     "Yolov3DetectionOutput": _YOLO,
 }
@@ -38,15 +39,20 @@ def without_suppression(layer: Layer) -> Mapping[str, str]:
     """The parameters of the detector `layer`, changed so that it keeps overlapping boxes too."""
     ids = _DETECTORS[layer.type]
     params = {key: value for key, value in layer.params.items() if key != MASK_ID}
-    params[ids.overlap[0]] = _NO_OVERLAP
-    return params | {key: str(2**30) for key in ids.counts}
+    params[str(ids.overlap[0])] = _NO_OVERLAP
+    return params | {str(key): str(2**30) for key in ids.counts}
 
 
 def thresholds(layer: Layer) -> Thresholds | None:
-    """The thresholds that decide which detections `layer` keeps; None if it is no detector."""
+    """The thresholds that decide which detections `layer` keeps; None if it is no detector.
+
+    None also if a threshold cannot be read.
+    """
     ids = _DETECTORS.get(layer.type)
     if ids is None:
         return None
-    score, overlap = (float(layer.params.get(name, default)) for name, default in ids[:2])
-    most = None if ids.most is None else int(layer.params.get(ids.most[0], ids.most[1]))
-    return Thresholds(score, overlap, most)
+    try:
+        score, overlap = decimal(layer, *ids.score), decimal(layer, *ids.overlap)
+        return Thresholds(score, overlap, None if ids.most is None else number(layer, *ids.most))
+    except Unreadable:
+        return None

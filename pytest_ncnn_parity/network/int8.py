@@ -8,6 +8,7 @@ be.
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.parameters import Unreadable, differs, number
 
 # Operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
 # parameter that switches this on (src/layer/convolution.cpp, convolutiondepthwise.cpp,
@@ -32,7 +33,7 @@ _READ_FLOATS = frozenset(
 )
 _READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
 # by operator that ncnn2int8 quantizes, the ids of the number of weights and of the bias flag
-WEIGHTS = {"Convolution": ("6", "5"), "ConvolutionDepthWise": ("6", "5"), "InnerProduct": ("2", "1")}
+WEIGHTS = {"Convolution": (6, 5), "ConvolutionDepthWise": (6, 5), "InnerProduct": (2, 1)}
 _REQUANTIZES = 100  # added to the term where the output is int8 as well
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
@@ -45,7 +46,12 @@ def _term(layer: Layer) -> int:
 
 def weight_count(layer: Layer) -> int:
     """How many weights stand first in the .bin for a layer that can be quantized; 0 for others."""
-    return int(layer.params.get(WEIGHTS[layer.type][0], "0")) if layer.type in WEIGHTS else 0
+    if layer.type not in WEIGHTS:
+        return 0
+    try:
+        return number(layer, WEIGHTS[layer.type][0])
+    except Unreadable:
+        return 0
 
 
 def computes_in_int8(layer: Layer) -> bool:
@@ -96,16 +102,8 @@ def misreads_int8(layer: Layer) -> str:
     """The type for which `layer` mistakes an int8 value, four times as long; empty if it does not."""
     if layer.type in _READ_INTEGERS:
         return "32-bit integers"
-    slope = layer.type == "ReLU" and _is_other(layer, 0.0)
-    factor = layer.type == "Dropout" and _is_other(layer, 1.0)
+    slope = layer.type == "ReLU" and differs(layer, 0, 0.0)
+    factor = layer.type == "Dropout" and differs(layer, 0, 1.0)
     rows = layer.type == "Concat" and layer.params.get("0", "0") in ("1", "2")
     reads = layer.type in _READ_FLOATS and not computes_in_int8(layer)
     return "floats" if reads or slope or factor or rows else ""
-
-
-def _is_other(layer: Layer, usual: float) -> bool:
-    """Whether the first parameter of `layer` is given and differs from the `usual` ones."""
-    try:
-        return float(layer.params.get("0", usual)) != usual
-    except ValueError:
-        return False

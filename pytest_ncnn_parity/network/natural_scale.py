@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
 # which does not change values within its bounds, so that a small wrong value is as wrong as before.
@@ -74,9 +75,12 @@ def levels_off(layer: Layer) -> bool:
 def softmax_axis(layer: Layer, dimensions: int) -> int | None:
     """The axis, in numpy's order, along which the output of a Softmax sums to one.
 
-    None if there is no such axis; ncnn then returns the input unchanged.
+    None if there is no such axis, or none that can be read; ncnn then returns the input unchanged.
     """
-    axis = 0 if dimensions == 1 else int(layer.params.get("0", "0"))
+    try:
+        axis = 0 if dimensions == 1 else number(layer, 0)
+    except Unreadable:
+        return None
     axis += dimensions if axis < 0 else 0
     return axis if 0 <= axis < dimensions else None
 
@@ -100,7 +104,7 @@ def _least(layer: Layer, inputs: list[float | None]) -> float | None:
     if layer.type in _COPIES:
         return inputs[0]
     adds = layer.type == "BinaryOp" and layer.params.get("0", _ADD) == _ADD
-    return inputs[0] + _number(layer, "2") if adds and layer.params.get("1") == "1" else None
+    return inputs[0] + _constant(layer, 2) if adds and layer.params.get("1") == "1" else None
 
 
 def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
@@ -110,8 +114,8 @@ def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
     if layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_RECIPROCAL:
         return Scale(1.0 / least[0])
     divides = layer.type == "BinaryOp" and layer.params.get("0") == _RDIV
-    if divides and layer.params.get("1") == "1" and _number(layer, "2") < math.inf:
-        return Scale(abs(_number(layer, "2")) / least[0])
+    if divides and layer.params.get("1") == "1" and _constant(layer, 2) < math.inf:
+        return Scale(abs(_constant(layer, 2)) / least[0])
     return None
 
 
@@ -132,11 +136,11 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
 
 
 def _pads_within(layer: Layer) -> bool:
-    return abs(_number(layer, "5")) <= 1.0 and layer.params.get("6", "0") == "0"
+    return abs(_constant(layer, 5)) <= 1.0 and layer.params.get("6", "0") == "0"
 
 
 def _reduces_within(layer: Layer) -> bool:
-    return layer.params.get("0") in _REDUCING and abs(_number(layer, "2", 1.0)) <= 1.0
+    return layer.params.get("0") in _REDUCING and abs(_constant(layer, 2, 1.0)) <= 1.0
 
 
 def _one_of(operations: Iterable[str]) -> Callable[[Layer], bool]:
@@ -165,30 +169,33 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
         if operation in {_ADD, _SUB, _RSUB}:
             return sum(units)
         return max(*units, math.prod(units)) if operation in {_MUL, _MAX, _MIN} else None
-    number = abs(_number(layer, "2"))
-    if operation in {_ADD, _SUB, _RSUB} and number <= max(1.0, *units):  # 1 - p has the unit of p
+    factor = abs(_constant(layer, 2))
+    if operation in {_ADD, _SUB, _RSUB} and factor <= max(1.0, *units):  # 1 - p has the unit of p
         return units[0]
-    if operation == _DIV and number:
-        number = 1.0 / number
+    if operation == _DIV and factor:
+        factor = 1.0 / factor
     elif operation != _MUL:
         return None
     # an attention map times its number of places is an ordinary value again
-    return units[0] * number if number <= 1.0 or (not share and math.isfinite(number)) else None
+    return units[0] * factor if factor <= 1.0 or (not share and math.isfinite(factor)) else None
 
 
 def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
     """The unit of the sum that an Eltwise makes, as of an ensemble's probabilities; None otherwise."""
     if layer.params.get("0", "0") != _SUM:
         return None
-    weights = [abs(float(text)) for text in layer.params.get("-23301", "0").split(",")[1:]]
-    weights = weights or [1.0] * len(known)
+    try:
+        weights = decimals(layer, 1) or (1.0,) * len(known)
+    except Unreadable:
+        return None
     if len(weights) != len(known):
         return None
-    return sum(weight * scale.unit for weight, scale in zip(weights, known, strict=True))
+    return sum(abs(weight) * scale.unit for weight, scale in zip(weights, known, strict=True))
 
 
-def _number(layer: Layer, name: str, default: float = 0.0) -> float:
+def _constant(layer: Layer, key: int, default: float = 0.0) -> float:
+    """The number written as `key=`; infinite if it cannot be read, so that no scale follows from it."""
     try:
-        return float(layer.params.get(name, default))
-    except ValueError:
-        return float("inf")
+        return decimal(layer, key, default)
+    except Unreadable:
+        return math.inf

@@ -14,6 +14,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
+from pytest_ncnn_parity.network.parameters import differs
 
 # Operators with weights into which a following layer can be folded: the ids of the parameters that this
 # changes, for the bias and the activation, and those of the weights' size and of int8.
@@ -51,7 +52,7 @@ _WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtract
 def is_copy(layer: Layer) -> bool:
     """Whether `layer` only passes its input on under other names."""
     if layer.type == "Dropout":
-        return float(layer.params.get("0", "1")) == 1.0
+        return not differs(layer, 0, 1.0)
     return layer.type in ("Split", "Noop") and len(layer.inputs) == 1
 
 

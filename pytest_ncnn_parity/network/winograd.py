@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
-from pytest_ncnn_parity.network.shape_rules.reading import number
+from pytest_ncnn_parity.network.parameters import number
 
 LEAST_CHANNELS = 16  # of both input and output (create_pipeline in convolution_vulkan.cpp)
 LARGE, SMALL = 4, 2  # outputs along one side of a tile, in F(4,3) and F(2,3)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 Array = npt.NDArray[Any]
@@ -92,8 +93,8 @@ def _divided(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     first = values[layer.inputs[0]].array
     if layer.params.get("1", "0") == "1":
         try:
-            second: Array = np.full_like(first, float(layer.params.get("2", "0")))
-        except ValueError:
+            second: Array = np.full_like(first, decimal(layer, 2, 0.0))
+        except Unreadable:
             return None
     else:
         second = values[layer.inputs[1]].array

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.blocks import Array
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal, number
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made
 
 NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, counted, number
+from pytest_ncnn_parity.network.parameters import UNSET, number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted
 
 
 def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import (
-    Shape,
+from pytest_ncnn_parity.network.parameters import (
     Unreadable,
     decimal,
     number,
     numbers,
     refuse_expressions,
-    times,
 )
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, times
 from pytest_ncnn_parity.network.shape_rules.views import cut_out, part_sizes, reshaped
 
 # which input axis each output axis comes from, by number of dimensions and order_type

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import Unreadable, number
 from pytest_ncnn_parity.network.shape_rules.moved import MOVED
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.network.shape_rules.products import matrix
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, Unreadable, number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_rules.slid import SLID
 
 Outcome = Callable[[Layer, Sequence[Shape]], Sequence[Shape]]

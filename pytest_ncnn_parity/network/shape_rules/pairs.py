@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, number
+from pytest_ncnn_parity.network.parameters import number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed
 
 
 def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:

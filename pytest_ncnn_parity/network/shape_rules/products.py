@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted, listed, number
+from pytest_ncnn_parity.network.parameters import number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted, listed
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, number
+from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
     OUTPUT_SIZE,

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import Unreadable
 from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
-from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape, Unreadable
+from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape
 
 _DIMENSIONS = ("1D", "", "3D")
 

@@ -11,19 +11,15 @@ import math
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import (
+from pytest_ncnn_parity.network.parameters import (
     UNSET,
-    Shape,
     Unreadable,
-    cdhw,
-    counted,
     decimal,
-    listed,
     number,
     numbers,
     refuse_expressions,
-    times,
 )
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, counted, listed, times
 
 REFLECTED = 2  # the type of Padding that mirrors its input
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import UNSET, Shape, Unreadable, counted, number
+from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted
 
 SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
 # of a Deconvolution, for w and h: the ids of output_pad and of the output's size

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.compare.accumulators import Array
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import number
+from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, pooled, reduced_axes
 
 # by op_type of a Reduction that goes on from the sum: mean, L2 norm, LogSum, LogSumExp

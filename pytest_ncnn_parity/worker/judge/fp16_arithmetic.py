@@ -14,7 +14,8 @@ from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, decimal, number
+from pytest_ncnn_parity.network.parameters import decimal, number
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.worker.values.blob import Array
 
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.masks import (
     NO_WINOGRAD,
     loses_fp16,
 )
-from pytest_ncnn_parity.network.shape_rules.reading import Unreadable, decimal
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
 from pytest_ncnn_parity.worker.judge.final_sums import final_sum

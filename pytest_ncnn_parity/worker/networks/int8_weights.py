@@ -14,6 +14,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
+from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
 
 Array = npt.NDArray[Any]
 
@@ -123,10 +124,13 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
         content = file.read(span[1] - span[0])
     if len(content) < 4 or struct.unpack_from("<I", content)[0] != TAG:
         return None
-    outputs, weights = int(layer.params.get("0", "0")), weight_count(layer)
+    try:
+        outputs, weights = number(layer, 0), weight_count(layer)
+        biased = number(layer, WEIGHTS[layer.type][1]) != 0
+    except Unreadable:
+        return None
     if outputs <= 0 or weights % outputs:
         return None
-    biased = layer.params.get(WEIGHTS[layer.type][1], "0") != "0"
     start = 4 + weights + -weights % 4 + 4 * outputs * biased
     end = len(content) - (8 if gives_int8(layer) else 4)
     scales = np.frombuffer(content[start:end], "<f4")
@@ -140,18 +144,21 @@ def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[L
     """Return the product of the factors of `layers`, which read the bytes `spans`, for each output.
 
     The factor of a BatchNorm is slope / sqrt(variance + eps), that of a Scale its weights (src/layer/
-    batchnorm.cpp, scale.cpp). None if there is any other layer.
+    batchnorm.cpp, scale.cpp). None if there is any other layer, or one whose parameters cannot be read.
     """
     factors: Array = np.ones(1)
     for layer, (start, end) in zip(layers, spans, strict=True):
         with Path(path).open("rb") as file:
             file.seek(start)
             floats = np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
-        if layer.type == "BatchNorm":
-            slope, _, variance, _ = floats.reshape(4, -1)
-            factors = factors * slope / np.sqrt(variance + float(layer.params.get("1", "0")))
-        elif layer.type == "Scale" and len(layer.inputs) == 1:
-            factors = factors * floats[: int(layer.params.get("0", "0"))]
-        else:
+        try:
+            if layer.type == "BatchNorm":
+                slope, _, variance, _ = floats.reshape(4, -1)
+                factors = factors * slope / np.sqrt(variance + decimal(layer, 1, 0.0))
+            elif layer.type == "Scale" and len(layer.inputs) == 1:
+                factors = factors * floats[: number(layer, 0)]
+            else:
+                return None
+        except Unreadable:
             return None
     return factors
