@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from pytest_ncnn_parity.base.frozen import Frozen
 
+MOST_THREADS = 1024  # of one network
+
 # What each precision switches on; every other flag of this table is switched off. The flags and
 # their defaults are ncnn's (src/option.h); `fp16` is what a user gets who sets nothing.
 PRECISIONS: Mapping[str, frozenset[str]] = MappingProxyType(

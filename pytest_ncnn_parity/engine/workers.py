@@ -9,14 +9,13 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.comparisons import WORKER_NAME
+from pytest_ncnn_parity.compare.comparisons import MOST_THREADS, WORKER_NAME
 
 EXAMPLE = "python=/path/to/python"
 EMULATED_PATIENCE = 10.0  # how many times longer a step may take under emulation
 
 _KINDS = ("python", "command", "ssh", "adb")
 _REMOTE = ("ssh", "adb")  # these name a machine, and may be combined with python=
-MOST_THREADS = 1024
 
 
 class Worker(Frozen):

@@ -14,8 +14,9 @@ from pytest_ncnn_parity.network.parameters import Unreadable, differs, number
 # parameter that switches this on (src/layer/convolution.cpp, convolutiondepthwise.cpp,
 # innerproduct.cpp).
 _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
-# Operators that quantize their input by a scale that they compute from it at run time.
-_DYNAMIC = {
+# Operators that quantize their input by a scale that they compute from it at run time, and the id of
+# the parameter that switches this on.
+DYNAMIC = {
     **dict.fromkeys(("Gemm", "MultiHeadAttention", "SDPA"), "18"),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
 }
@@ -34,7 +35,7 @@ _READ_FLOATS = frozenset(
 _READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
 # by operator that ncnn2int8 quantizes, the ids of the number of weights and of the bias flag
 WEIGHTS = {"Convolution": (6, 5), "ConvolutionDepthWise": (6, 5), "InnerProduct": (2, 1)}
-_REQUANTIZES = 100  # added to the term where the output is int8 as well
+REQUANTIZES = 100  # added to the term where the output is int8 as well
 _GIVES_INT8 = frozenset({"Quantize", "Requantize"})
 _GIVES_FLOATS = frozenset({"Dequantize"})
 
@@ -66,12 +67,12 @@ def rounds_to_int8(layer: Layer) -> bool:
 
 def is_quantized(layer: Layer) -> bool:
     """Whether `layer` multiplies in int8, by a scale of the file or by one that it computes."""
-    return computes_in_int8(layer) or layer.params.get(_DYNAMIC.get(layer.type, ""), "0") != "0"
+    return computes_in_int8(layer) or layer.params.get(DYNAMIC.get(layer.type, ""), "0") != "0"
 
 
 def gives_int8(layer: Layer) -> bool:
     """Whether the outputs of `layer` are int8 whatever its inputs are."""
-    return _term(layer) > _REQUANTIZES or layer.type in _GIVES_INT8
+    return _term(layer) > REQUANTIZES or layer.type in _GIVES_INT8
 
 
 def int8_blobs(graph: Graph) -> frozenset[str]:

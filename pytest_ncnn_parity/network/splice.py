@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (
+    REQUANTIZES,
     computes_in_int8,
     gives_int8,
     int8_blobs,
@@ -28,11 +30,7 @@ from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
 # fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
 HALF = 0x01306B47
 FP32 = 0
-LEAST_NORMAL = 2.0**-14  # in fp16 (float32_to_float16 in src/mat.cpp)
 CHUNK = 1 << 16  # weights that are converted at a time
-# a term above it means that the layer's output is int8; less this, it is that of a layer that gives
-# floats
-REQUANTIZES = 100
 SCALE_BYTES = 4
 
 Spans = Sequence[tuple[int, int]]
@@ -71,7 +69,8 @@ def _in_half(layer: Layer, content: bytes) -> bytes:
     for at in range(0, count, CHUNK):
         some = min(CHUNK, count - at)
         values = struct.unpack_from(f"<{some}{'f' if tag == FP32 else 'e'}", content, 4 + size * at)
-        normal = (math.copysign(0.0, x) if abs(x) < LEAST_NORMAL else x for x in values)
+        # as float32_to_float16 does (src/mat.cpp)
+        normal = (math.copysign(0.0, x) if abs(x) < FP16_NORMAL else x for x in values)
         try:
             halves.append(struct.pack(f"<{some}e", *normal))
         except OverflowError:  # beyond fp16

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import DYNAMIC
 from pytest_ncnn_parity.network.match import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import differs
@@ -34,15 +35,6 @@ _WINDOWED = _CHANGED.keys() - {"InnerProduct"}
 # by parameter of a convolution the one that it repeats by default, and those that are 1 by default
 _REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
 _ONES = {"2": "1", "3": "1"}
-# by operator, the parameter that says whether it computes in int8
-_INT8_TERM = {
-    "Gemm": "18",
-    "MultiHeadAttention": "18",
-    "SDPA": "18",
-    "LSTM": "8",
-    "GRU": "8",
-    "RNN": "8",
-}
 _ACTIVATION_ID = "9"
 ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
 _FACTORS = frozenset("BatchNorm Scale".split())
@@ -213,7 +205,7 @@ def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
     not all defaults are 0, and so does a height that is the width.
     """
     changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
-    changed |= {_INT8_TERM[layer.type]} if layer.type in _INT8_TERM else set()
+    changed |= {DYNAMIC[layer.type]} if layer.type in DYNAMIC else set()
     plain = {key: ",".join(map(_plain, value.split(","))) for key, value in layer.params.items()}
     return tuple(
         (key, value)

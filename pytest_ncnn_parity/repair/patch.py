@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.repair.search import Masks
+from pytest_ncnn_parity.spec import SUFFIX
 
 
 class Patch(Frozen):
@@ -89,7 +90,7 @@ def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path
     spec = plan.spec.path
     if root in spec.parents:
         folder /= spec.parent.relative_to(root)
-    return folder / f"{spec.name.removesuffix('.parity.yaml')}.{comparison}"
+    return folder / f"{spec.name.removesuffix(SUFFIX)}.{comparison}"
 
 
 def write_patch(patch: Patch, plan: Plan, comparison: str, folder: Path, root: Path) -> Patch:

@@ -22,6 +22,7 @@ from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.compare.comparisons import (
     BUILT_IN,
     GOLDEN,
+    MOST_THREADS,
     PRECISIONS,
     WORKER_NAME,
     OtherFiles,
@@ -72,7 +73,6 @@ IN_WORDS = {
     SAMPLE: f"1 to {LONGEST_NAME} characters, without white space and without : [ ] / \\",
 }
 
-MOST_THREADS = 1024
 OptionName = Annotated[str, Field(pattern=OPTION)]
 OptionValue = Annotated[int, Field(ge=-INT32, lt=INT32)]
 

@@ -22,8 +22,7 @@ def profile(job: MeasureProfile, graph: Graph, inputs: Made, nets: JobNets) -> S
     left out.
     """
     trajectory = nets[job.trajectory]
-    halves = [spec.precision[:4] for spec in job.nets if spec.precision != "fp32"]
-    half = halves[0] if halves else "fp16"
+    half = next(filter(None, (spec.setup.half for spec in job.nets)), "fp16")
     blobs: Made = {}
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}

@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import Unreadable
 
 Shape = tuple[int, ...]
+DIMENSIONS = ("1D", "", "3D")  # the ends of the names of operators that slide along 1, 2 or 3 axes
 Rule = Callable[[Layer, Sequence[Shape]], str]  # returns what does not fit, or an empty text
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Shape
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
     OUTPUT_SIZE,
@@ -26,7 +26,6 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     windows_of,
 )
 
-_DIMENSIONS = ("1D", "", "3D")
 _ADAPTED = (8, 18, 28)  # a Pooling's output w, h and d; UNSET means the size of the input
 
 
@@ -95,7 +94,7 @@ SLID: Mapping[str, Callable[[Layer, Sequence[Shape]], Sequence[Shape]]] = {
         f"{kind}{group}{dims}": rule
         for kind, rule in (("Convolution", _convolution), ("Deconvolution", _deconvolution))
         for group in ("", "DepthWise")
-        for dims in _DIMENSIONS
+        for dims in DIMENSIONS
     },
-    **{f"Pooling{dims}": _pooling for dims in _DIMENSIONS},
+    **{f"Pooling{dims}": _pooling for dims in DIMENSIONS},
 }

@@ -12,20 +12,16 @@ from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import Unreadable
 from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
-from pytest_ncnn_parity.network.shape_rules.reading import Rule, Shape
-
-_DIMENSIONS = ("1D", "", "3D")
+from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Rule, Shape
 
 RULES: Mapping[str, Rule] = {
-    **{
-        f"Convolution{group}{n}": windows.convolution for group in ("", "DepthWise") for n in _DIMENSIONS
-    },
+    **{f"Convolution{group}{n}": windows.convolution for group in ("", "DepthWise") for n in DIMENSIONS},
     **{
         f"Deconvolution{group}{n}": windows.deconvolution
         for group in ("", "DepthWise")
-        for n in _DIMENSIONS
+        for n in DIMENSIONS
     },
-    **{f"Pooling{n}": windows.pooling for n in _DIMENSIONS},
+    **{f"Pooling{n}": windows.pooling for n in DIMENSIONS},
     "BinaryOp": pairs.binary_op,
     "Eltwise": pairs.eltwise,
     "Concat": pairs.concat,

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report import network_records
 from pytest_ncnn_parity.report.repro import cpp, script
 from pytest_ncnn_parity.report.repro.script import FailedLayer
+from pytest_ncnn_parity.spec import SUFFIX
 
 NAME_KEPT = 60  # how many characters of a name a path keeps
 OF_THE_FILES = ("model", "quantization")  # causes that a device has no part in
@@ -38,7 +39,7 @@ class Repro(Frozen):
 
 def name(spec: str, case: Case) -> Path:
     """The folder of the case's files, below the user's folder."""
-    return Path(_safe(spec.removesuffix(".parity.yaml")), _safe(case.comparison.name), _safe(case.name))
+    return Path(_safe(spec.removesuffix(SUFFIX)), _safe(case.comparison.name), _safe(case.name))
 
 
 def make(run: SpecRun, failed: FailedLayer, folder: Path) -> Repro:

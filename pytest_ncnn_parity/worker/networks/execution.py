@@ -83,8 +83,7 @@ def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
     """
     if net.spec.other or net.execution(layer).where != "cpu":
         return None  # the masks of other files are not in `graph`
-    bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
-    if net.setup.half is None or not layer.mask & bits[net.setup.half]:
+    if net.setup.half is None or not layer.mask & masks.NO_STORAGE[net.setup.half]:
         return None
     for blob in layer.inputs:
         maker = graph.producer[blob]
@@ -178,8 +177,7 @@ class Executions:
 
     def _storage(self, storage: str, number: int) -> str:
         """Return `storage`, or fp32 if the layer's mask or its kernel does not allow that format."""
-        bits = {"fp16": masks.NO_FP16_STORAGE, "bf16": masks.NO_BF16_STORAGE}
-        if self._masks[number] & bits.get(storage, 0):
+        if self._masks[number] & masks.NO_STORAGE.get(storage, 0):
             return "fp32"
         if self._on_vulkan[number]:
             return storage

@@ -19,12 +19,14 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
+from pytest_ncnn_parity.network.splice import HALF
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
+from pytest_ncnn_parity.worker.networks.int8_weights import TAG
 
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the weights
-NOT_FLOATS = (0x01306B47, 0x000D4B38)  # the tags of fp16 and of int8
+NOT_FLOATS = (HALF, TAG)  # the tags of fp16 and of int8
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
