@@ -18,6 +18,11 @@ INT8_REMEDY = (
     "quantize the network again, or write no int8 here: 8=1 or 8=2 in place of 8=101 or 8=102 on the "
     "line of the layer that makes it, and no Quantize"
 )
+WORDS_REMEDY = (
+    "feed integers, as an array of int32 or int64 or by random: integers; words that the network makes "
+    "must be integers as well: convert it again so that between them and this layer others only copy or "
+    "limit them"
+)
 STDERR_LINES = 4  # the last lines of what native code wrote
 
 
@@ -73,6 +78,10 @@ def hint_at_odds(failure: Failure) -> Explanation | None:
 
 def int8_does_not_fit(failure: Failure) -> Explanation | None:
     return _of_shapes(failure, "int8", INT8_REMEDY)
+
+
+def floats_for_words(failure: Failure) -> Explanation | None:
+    return _of_shapes(failure, "words", WORDS_REMEDY)
 
 
 def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:

@@ -13,6 +13,21 @@ from pytest_ncnn_parity.engine.steps import Step
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), or
 # it rounds after each of many summands ("sums").
+DeathKind = Literal[
+    "crash",
+    "timeout",
+    "memory",
+    "worker",
+    "refused",
+    "shape",
+    "misread",
+    "int8",
+    "words",
+    "misfit",
+    "hint",
+    "files",
+    "raised",
+]
 KernelFault = Literal["", "uneven", "nan", "sums"]
 
 
@@ -21,13 +36,14 @@ class Death(Frozen):
 
     `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared worker could not be
     started or reached, or its answers made no sense; `refused`: ncnn itself returned an error; `shape`:
-    the two sides have different shapes. Four were not run: `misread` would read 16-bit values as fp32,
-    and `int8` int8 values as 32-bit; in `misfit` the inputs do not fit the network, in `hint` a shape
-    hint contradicts them. `files` and `raised` (by the project's code) are faults of what the spec names
-    at `key`, with details in `lines`. `step` is None if a worker died outside of any.
+    the two sides have different shapes. Five were not run: `misread` would read 16-bit values as fp32,
+    `int8` int8 values as 32-bit, and `words` floats as integers; in `misfit` the inputs do not fit the
+    network, in `hint` a shape hint contradicts them. `files` and `raised` (by the project's code) are
+    faults of what the spec names at `key`, with details in `lines`. `step` is None if a worker died
+    outside of any.
     """
 
-    kind: str
+    kind: DeathKind
     detail: str
     step: Step | None = None
     stderr: str = ""
@@ -46,7 +62,7 @@ class Death(Frozen):
     @property
     def of_shapes(self) -> bool:
         """Whether the inputs do not fit the model, so that nothing is known about a setup."""
-        return self.kind in ("misfit", "hint", "int8")
+        return self.kind in ("misfit", "hint", "int8", "words")
 
 
 class Trial(Frozen):

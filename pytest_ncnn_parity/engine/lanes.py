@@ -24,7 +24,7 @@ from pytest_ncnn_parity.engine.room import Room
 WORTH = {"cpu": 8 << 20, "gpu": 512 << 20}
 
 # the kinds of death that the other worker cannot have caused
-OWN_FAULTS = frozenset({"misread", "int8", "misfit", "hint", "shape"})
+OWN_FAULTS = frozenset({"misread", "int8", "words", "misfit", "hint", "shape"})
 
 
 def halves(job: Judge) -> tuple[Judge, Judge] | None:

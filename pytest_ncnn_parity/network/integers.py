@@ -6,7 +6,7 @@ clips to the last word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 
@@ -14,17 +14,20 @@ BITS, FLOATS = "bits", "floats"  # how a blob holds integers
 
 # src/layer: embed.cpp, dequantize.cpp and requantize.cpp take their input by `const int*`
 READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
+# Integers below 2^23 are subnormal floats. These operators leave them as they are, or limit them to 0
+# and above, as torch.clamp does; a bound such as 99.0 is larger than all of them.
+_LIMITING = frozenset({"Clip", "ReLU"})
 _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 
 
 def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
-    """The layers that compute with the values of `blob`, also behind layers that only copy them."""
+    """The layers that compute with the values of `blob`, also behind layers that hand integers on."""
     seen = {blob}
     waiting = [blob]
     while waiting:
         for layer in graph.consumers[waiting.pop()]:
-            if layer.type not in COPYING:
+            if layer.type not in COPYING | _LIMITING:
                 yield layer
                 continue
             copies = [copy for copy in layer.outputs if copy not in seen]
@@ -64,7 +67,8 @@ def integer_bits(graph: Graph) -> frozenset[str]:
     A device that stores them in 16 bits turns all of them into 0.
     """
     read = (blob for layer in graph.layers for blob in _read_as_integers(layer))
-    return _copies(graph, {source for blob in read for source in _sources(graph, blob)})
+    sources = {source for blob in read for source in _sources(graph, blob)}
+    return _copies(graph, sources, COPYING | _LIMITING)
 
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
@@ -76,7 +80,7 @@ def whole_numbers(graph: Graph) -> frozenset[str]:
         if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"
         for blob in layer.outputs
     }
-    return _copies(graph, known)
+    return _copies(graph, known, COPYING)
 
 
 def _read_as_integers(layer: Layer) -> Iterable[str]:
@@ -98,18 +102,18 @@ def _sources(graph: Graph, blob: str) -> Iterator[str]:
         seen.update(copied)
 
 
-def _copied(layer: Layer) -> tuple[str, ...]:
-    """The inputs that `layer` copies; the further inputs of a Reshape or a Crop only state shapes."""
-    if layer.type not in COPYING:
+def _copied(layer: Layer, handing_on: Container[str] = COPYING | _LIMITING) -> tuple[str, ...]:
+    """The inputs that `layer` hands on; the further inputs of a Reshape or a Crop only state shapes."""
+    if layer.type not in handing_on:
         return ()
     return tuple(layer.inputs if layer.type == "Concat" else layer.inputs[:1])
 
 
-def _copies(graph: Graph, sources: set[str]) -> frozenset[str]:
-    """`sources`, and the outputs of layers that copy nothing but these."""
+def _copies(graph: Graph, sources: set[str], handing_on: Container[str]) -> frozenset[str]:
+    """`sources`, and the outputs of layers of the types `handing_on` that have no other inputs."""
     held = set(sources)
     for layer in graph.layers:
-        copied = _copied(layer)
+        copied = _copied(layer, handing_on)
         if copied and held.issuperset(copied):
             held.update(layer.outputs)
     return frozenset(held)

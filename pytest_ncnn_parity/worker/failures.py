@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Death, DeathKind, Evidence
 from pytest_ncnn_parity.engine.steps import Step
 
 
@@ -41,7 +41,7 @@ class StepFailed(Exception):
         self.death = death
 
 
-def failed(step: Step, kind: str, detail: str) -> StepFailed:
+def failed(step: Step, kind: DeathKind, detail: str) -> StepFailed:
     """Return the failure of `step`, to be raised. `evidence.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))
 

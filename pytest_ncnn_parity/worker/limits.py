@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_ncnn_parity.base.printable import bytes_shown
+from pytest_ncnn_parity.engine.evidence import DeathKind
 
 resource: ModuleType | None
 try:
@@ -104,7 +105,7 @@ def at_most_a_quarter(size: int) -> int:
     return size if limit is None else min(size, limit // 4)
 
 
-def refused(what: str, code: int) -> tuple[str, str]:
+def refused(what: str, code: int) -> tuple[DeathKind, str]:
     """Return the kind and the detail of the death of a step in which ncnn gave `code` for `what`.
 
     ncnn gives -100 for a blob without memory, but also for one without elements. Which of them it was

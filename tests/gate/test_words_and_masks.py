@@ -54,3 +54,86 @@ def test_words_are_fed_as_integers(gate: Gate, pytester: pytest.Pytester) -> Non
         "    expect: {out0: {file: out0.npy}}\n",
     )
     assert "s::golden::output:out0" in gate().ids("passed")
+
+
+TABLE = np.random.RandomState(0).normal(0, 1, (100, 8))
+ALL = "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
+
+
+def embed(net: Network, name: str, words: str, output: str) -> None:
+    net.layer("Embed", name, [words], [output], "0=8 1=100 2=0 3=800", [TABLE])
+
+
+@pytest.mark.parametrize(
+    ("operator", "params"),
+    [("BinaryOp", "0=2 1=1 2=1.0"), ("Clip", "0=0.0 1=99.0"), ("UnaryOp", "0=0")],
+)
+def test_words_that_come_as_floats_are_named_where_they_are_read(
+    gate: Gate, pytester: pytest.Pytester, operator: str, params: str
+) -> None:
+    """An Embed takes each of them for its last word, on every device alike."""
+    net = Network()
+    x = net.layer("BinaryOp", "scale", [net.layer("Input", "x", params="0=7")], params="0=2 1=1 2=50.0")
+    embed(net, "tok", net.layer(operator, "limit", [x], params=params), "rows")
+    net.layer("ReLU", "last", ["rows"], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"inputs: {{s: {{x: {{random: uniform, low: 0.5}}}}}}\n{ALL}")
+    run = gate()
+    assert run.ids("failed")[0] == "s::cpu-vs-vulkan::tok"
+    tok = run.cases["s::cpu-vs-vulkan::tok"]
+    assert tok["cause"] == "shape"
+    assert "gets 7 of 7 words as floats, the first of them " in tok["headline"]
+    assert "takes the last of its 100 words" in tok["headline"]
+    assert "feed integers" in tok["message"]
+    assert run.cases["s::cpu-vs-vulkan::last"]["outcome"] == "skipped"
+
+
+def test_positions_that_a_network_holds_as_floats_are_named(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    embed(net, "tok", net.layer("Input", "ids"), "words")
+    after_the_tag = [np.arange(1.0, 5.0)]  # a MemoryData reads the tag, 0, as its first element
+    embed(net, "at", net.layer("MemoryData", "pos", params="0=5", weights=after_the_tag), "places")
+    net.layer("BinaryOp", "sum", ["words", "places"], ["out0"], "0=0")
+    net.write(pytester.path / "net")
+    networks.spec(
+        pytester.path, f"inputs: {{s: {{ids: {{random: integers, high: 99, shape: [5]}}}}}}\n{ALL}"
+    )
+    run = gate()
+    at = run.cases["s::cpu-vs-vulkan::at"]["headline"]
+    assert "gets 4 of 5 words as floats, the first of them 1:" in at
+    assert run.cases["s::cpu-vs-vulkan::tok"]["outcome"] != "failed"
+
+
+@pytest.mark.parametrize(("operator", "params"), [("Clip", "0=0.0 1=99.0"), ("ReLU", "")])
+def test_words_that_are_limited_on_the_way_stay_integers(
+    gate: Gate, pytester: pytest.Pytester, operator: str, params: str
+) -> None:
+    net = Network()
+    embed(net, "tok", net.layer(operator, "limit", [net.layer("Input", "ids")], params=params), "out0")
+    net.write(pytester.path / "net")
+    words = np.array([3, 99, 0, 42, 7])
+    np.save(pytester.path / "ids.npy", words)
+    np.save(pytester.path / "out0.npy", TABLE[words].astype(np.float32))
+    networks.spec(
+        pytester.path,
+        f"inputs: {{s: {{ids: {{file: ids.npy}}, expect: {{out0: {{file: out0.npy}}}}}}}}\n{ALL}",
+    )
+    run = gate()
+    assert {"s::golden::output:out0", "s::cpu-vs-vulkan::output:out0"} <= set(run.ids("passed"))
+    limit = run.cases["s::fp16-vs-fp32-vulkan::limit"]
+    assert (limit["outcome"], limit["cause"]) == ("failed", "precision")
+    assert "holds integers" in limit["headline"]
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert (fix["masks"], fix["verified"]) == ({"limit": 16}, True)
+
+
+def test_words_that_a_table_does_not_have_are_no_floats(gate: Gate, pytester: pytest.Pytester) -> None:
+    """ncnn takes the first word for a -1, which some models write for none, and the last for a 100."""
+    net = Network()
+    embed(net, "tok", net.layer("Input", "ids"), "out0")
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "ids.npy", np.array([-1, 5, 100, -100, 2**31 - 1]))
+    networks.spec(pytester.path, f"inputs: {{s: {{ids: {{file: ids.npy}}}}}}\n{ALL}")
+    assert gate().ids("failed") == []

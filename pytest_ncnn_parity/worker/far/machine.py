@@ -251,8 +251,8 @@ class FarMachine:
             how = f"{self.worker.kind}: {endings.shown(ended.status)}"
             detail = f"the link to the worker {self.name} was cut ({how})"
             return Death("worker", detail, step, ended.said)
-        kind = "memory" if ended.code == OUT_OF_MEMORY or "std::bad_alloc" in ended.said else "crash"
-        return Death(kind, endings.shown(ended.code), step, ended.said)
+        refused = ended.code == OUT_OF_MEMORY or "std::bad_alloc" in ended.said
+        return Death("memory" if refused else "crash", endings.shown(ended.code), step, ended.said)
 
     def _died(self, step: Step, death: Death) -> StepFailed:
         self._hang_up()
