@@ -137,3 +137,34 @@ def test_words_that_a_table_does_not_have_are_no_floats(gate: Gate, pytester: py
     np.save(pytester.path / "ids.npy", np.array([-1, 5, 100, -100, 2**31 - 1]))
     networks.spec(pytester.path, f"inputs: {{s: {{ids: {{file: ids.npy}}}}}}\n{ALL}")
     assert gate().ids("failed") == []
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "there is no bf16 on Vulkan")
+@pytest.mark.parametrize("held", ["Input", "MemoryData"])
+def test_the_lowest_float_in_bf16_is_judged_by_its_readers(
+    gate: Gate, pytester: pytest.Pytester, held: str
+) -> None:
+    """It is -inf in bf16. A Softmax makes 0 of both; a sum with the highest float makes nan of one."""
+    lowest = np.where(np.triu(np.ones((1, 12, 12), bool), 1), np.finfo(np.float32).min, 0.0)
+    for name, reader in (("kept", "Softmax"), ("lost", "BinaryOp")):
+        net = Network()
+        scores = net.layer("Input", "x")
+        if held == "Input":
+            mask = net.layer("Input", "mask")
+        else:
+            size = "0=12 1=12 2=1"
+            mask = net.layer("MemoryData", "mask", params=size, weights=[lowest], flagged=False)
+        masked = net.layer("BinaryOp", "masked", [scores, mask], params="0=0")
+        params = "0=2 1=1" if reader == "Softmax" else f"0=0 1=1 2={np.finfo(np.float32).max:.9g}"
+        net.layer(reader, "reader", [masked], ["out0"], params)
+        net.write(pytester.path / name)
+        np.save(pytester.path / "mask.npy", lowest.astype(np.float32))
+        fed = ", mask: {file: mask.npy}" if held == "Input" else ""
+        networks.spec(
+            pytester.path,
+            f"inputs: {{s: {{x: {{random: normal, shape: [1, 12, 12]}}{fed}}}}}\n"
+            "compare: [{name: bf16, candidate: {device: vulkan, precision: bf16}}]\n",
+            name,
+        )
+    assert gate("kept.parity.yaml").ids("failed") == []
+    assert "s::bf16::mask" in gate("lost.parity.yaml").ids("failed")

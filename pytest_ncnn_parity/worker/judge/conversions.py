@@ -142,6 +142,8 @@ class Conversions:
                 self._own_values.keep(case, spoilt.outputs)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
+        if not passed and not at_fault:
+            self._own_values.keep_ends(case, rounded, values)
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
