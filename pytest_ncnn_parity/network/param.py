@@ -111,6 +111,26 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         yield count_line + 1, "no Input layer: there is nothing to feed"
 
 
+def read_twice(graph: Graph) -> Iterator[str]:
+    """What ncnn would make of a blob that several inputs read, by line; nothing if there is none.
+
+    In light mode, ncnn's default, a blob is freed once it is read (src/net.cpp: do_forward_layer). A
+    second reader gets memory that nobody wrote, or the process dies.
+    """
+    readers: dict[str, Layer] = {}
+    for layer in graph.layers:
+        for blob in layer.inputs:
+            if blob in readers:
+                first = f"{cut(readers[blob].name)} (line {readers[blob].line})"
+                yield (
+                    f"{printable(graph.source)}:{layer.line}: layer {cut(layer.name)} "
+                    f"({cut(layer.type)}) reads blob {quoted(blob)}, which {first} reads already: ncnn "
+                    "frees a blob once it is read. Put a Split between them, which gives each reader a "
+                    "blob of its own"
+                )
+            readers.setdefault(blob, layer)
+
+
 def _unmade(graph: Graph, blob: str, makers: Mapping[str, Layer]) -> str:
     what = f"reads blob {quoted(blob)}, which no layer above it writes"
     below = graph.producer.get(blob)

@@ -46,6 +46,7 @@ def plan(spec: Spec, project: Path = Path(), root: Path | None = None) -> Plan:
 
 def _against_network(plan: Plan) -> Iterator[Problem]:
     spec, graph = plan.spec, plan.graph
+    yield from ((None, problem) for problem in param.read_twice(graph))
     yield from check_inputs.inputs(plan)
     yield from check_inputs.expected(plan)
     yield from check_inputs.outputs(plan)

@@ -39,6 +39,7 @@ def read(
         path, _ = spec.beside(files)
         try:
             there = param.read(str(path), root)
+            problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
             others[files] = counterparts(graph, there)
         except param.ParamError as error:

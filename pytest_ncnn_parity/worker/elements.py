@@ -22,6 +22,7 @@ ELEMENTWISE = frozenset(
 )
 AT_ONCE = 3  # elements per run: the approximating kernels need at least four
 OFF = 0.1  # as a share of the largest output; approximations deviate by far less
+LEAST = 1e-30  # a Swish of -100 is -4e-42, and -9e-34 where exp ends at 88; both are 0 to any layer
 NEAR_END = 1e37  # from here on kernels differ in whether exp is clipped or gives inf
 
 
@@ -79,5 +80,6 @@ def _is_off(
     finite = np.abs(whole.array[np.isfinite(whole.array)])
     with np.errstate(all="ignore"):
         at_the_end = (np.abs(alone) >= NEAR_END) & (np.sign(alone) == np.sign(among))
-        far = ~(np.abs(alone - among) <= OFF * finite.max(initial=0.0))  # a NaN counts as far
+        most = max(OFF * finite.max(initial=0.0), LEAST)
+        far = ~(np.abs(alone - among) <= most)  # a NaN counts as far
     return bool((np.isfinite(alone) & ~at_the_end & far).any())

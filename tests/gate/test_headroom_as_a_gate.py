@@ -141,7 +141,11 @@ SUMS = {
     "log": ("Reduction", "0=10 1=1", 2048),
     "windows": ("Pooling", "0=1 1=5 2=3 3=2 5=1", 25),
     "whole": ("Pooling", "0=1 4=1", 256),  # in fp32, whatever the size
+    "unit": ("Normalize", "0=1 1=1 2=0.001 3=1", 2048),
+    "unit_each": ("Normalize", "0=1 1=1 2=0.001 3=1 4=0", 256),
+    "unit_places": ("Normalize", "0=0 1=1 2=0.001 3=1", 8),
 }
+SQUARED = ("norm", "unit", "unit_each", "unit_places")
 
 
 def test_a_sum_that_surely_overflows_is_predicted_where_the_device_has_it_so(
@@ -154,10 +158,14 @@ def test_a_sum_that_surely_overflows_is_predicted_where_the_device_has_it_so(
         for blob, (size, total) in zip(
             blobs[2 * i :], {"less": 62000.0, "more": 70000.0}.items(), strict=False
         ):
-            value = {"norm": np.sqrt(total / count), "log": np.log(total / count)}
-            scale = f"0=2 1=1 2={value.get(name, total / count):.5f}"
+            value = total / count
+            value = np.sqrt(value) if name in SQUARED else np.log(value) if name == "log" else value
+            scale = f"0=2 1=1 2={value:.5f}"
             x = net.layer("BinaryOp", f"{name}_{size}_scaled", [blob], params=scale)
-            net.layer(kind, f"{name}_{size}", [x], [f"{name}_{size}_out"], params)
+            weights = [np.ones(1)] if kind == "Normalize" else []
+            net.layer(
+                kind, f"{name}_{size}", [x], [f"{name}_{size}_out"], params, weights, flagged=False
+            )
     net.write(pytester.path / "net")
     sample = "inputs:\n  one: {in0: {constant: 1}}\n"
     networks.spec(pytester.path, f"{sample}compare: [{RANGE}, fp16-vs-fp32-vulkan]\n")
@@ -172,6 +180,7 @@ def test_a_sum_that_surely_overflows_is_predicted_where_the_device_has_it_so(
         assert (predicted["outcome"], predicted["cause"]) == (seen["outcome"], seen["cause"]), name
     assert run.cases[f"one::{RANGE}::windows_more"]["cause"] == "accumulator-overflow"
     assert run.cases[f"one::{RANGE}::windows_more"]["inside"]["stored"] > 65504
-    masked = "masks: {windows_more: 1, mean_more: 1, norm_more: 1, log_more: 1}\n"
+    names = [name for name in SUMS if name != "whole"]
+    masked = f"masks: {{{', '.join(f'{name}_more: 1' for name in names)}}}\n"
     networks.spec(pytester.path, f"{sample}compare: [{RANGE}, fp16-vs-fp32-vulkan]\n{masked}")
     assert gate("--ncnn-parity-fix=off", "-k", "more and not output").ids("failed") == []

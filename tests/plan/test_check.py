@@ -50,6 +50,26 @@ def test_a_recorded_input_that_does_not_exist(source: str, tmp_path: Path) -> No
     assert re.match(rf"2:18: inputs\.noise\.in0: .*{name} does not exist; .*'in1", error)
 
 
+TWICE = """\
+7767517
+4 4
+Input    in0 0 1 in0 0=32 1=16 2=3
+ReLU     a   1 1 in0 x
+TanH     b   1 1 x y
+BinaryOp c   2 1 {} out0 0=0
+"""
+
+
+def test_a_blob_has_one_reader_and_the_next_one_is_named(tmp_path: Path) -> None:
+    """ncnn frees a blob once it is read: the second reader gets garbage, or the process dies."""
+    (error,) = errors(tmp_path, SPEC, TWICE.format("x y"))
+    said = "net.param:6: layer c (BinaryOp) reads blob 'x', which b (line 5) reads already"
+    assert said in error
+    assert "Put a Split between them" in error
+    (error,) = errors(tmp_path, SPEC, TWICE.format("y y"))
+    assert "layer c (BinaryOp) reads blob 'y', which c (line 6) reads already" in error
+
+
 # -- inputs --------------------------------------------------------------------------------------
 
 

@@ -269,6 +269,17 @@ def _reduction(layer: Layer, value: Array, _: Weights) -> float:
     return accumulators.of_sums(summed(value.astype(np.float64)), reduced_axes(layer, value))
 
 
+def normalized_axes(layer: Layer, value: Array) -> tuple[int, ...]:
+    """The axes along which a Normalize adds up squares: those of a channel, the channels, or all."""
+    across = [number(layer, 4, 1), *[number(layer, 0)] * (value.ndim - 1)]
+    return tuple(axis for axis, summed in enumerate(across) if summed)
+
+
+def _normalize(layer: Layer, value: Array, _: Weights) -> float:
+    squares = np.square(value.astype(np.float64))
+    return accumulators.of_sums(squares, normalized_axes(layer, value)) if value.ndim == 3 else 0.0
+
+
 _KNOWN: Mapping[str, Callable[[Layer, Array, Weights], float]] = {
     "InnerProduct": _inner_product,
     "Convolution": _convolution,
@@ -277,6 +288,7 @@ _KNOWN: Mapping[str, Callable[[Layer, Array, Weights], float]] = {
     "Softmax": _softmax,
     "Pooling": _pooling,
     "Reduction": _reduction,
+    "Normalize": _normalize,
 }
 
 _OF_SEVERAL: Mapping[str, Callable[[Layer, Sequence[Array], Weights], float]] = {

@@ -1,8 +1,9 @@
 """Sums that Vulkan kernels certainly compute in full, because they divide or take a root afterwards.
 
 Listed are only those that were seen to overflow on a device at 65504, for every size and order of
-terms: means and norms of a Reduction, and an average Pooling over windows. Norm layers add up in fp32;
-a global or adaptive Pooling and matrix products may do so as well.
+terms: means and norms of a Reduction, an average Pooling over windows, and the sum of squares of a
+Normalize, which is added up in fp32 and then converted (normalize_coeffs.comp). Other norm layers use
+fp32; a global or adaptive Pooling and matrix products may do so as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pytest_ncnn_parity.compare.accumulators import Array
 from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
-from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, pooled, reduced_axes
+from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes, pooled, reduced_axes
 
 # by op_type of a Reduction that goes on from the sum: mean, L2 norm, LogSum, LogSumExp
 _GOES_ON = frozenset((3, 8, 9, 10))
@@ -34,6 +35,9 @@ def final_sum(layer: Layer, value: Array) -> float:
             return 0.0
         sums = accumulators.sums_of_windows(windows.values, None, *windows.sliding)
         return float(np.abs(sums).max(initial=0.0))
+    if layer.type == "Normalize" and value.ndim == 3:
+        squares = np.square(value.astype(np.float64)).sum(normalized_axes(layer, value))
+        return float(squares.max(initial=0.0))
     operation = number(layer, 0)
     if layer.type != "Reduction" or operation not in _GOES_ON or ncnn.__version__ < _REDUCES_ON_VULKAN:
         return 0.0

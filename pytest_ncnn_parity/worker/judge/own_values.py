@@ -40,8 +40,8 @@ class OwnValues:
     def keep_ends(self, case: CaseSpec, outputs: Made, expected: Made) -> None:
         """The same, if the outputs differ from `expected` only near the end of fp32's range.
 
-        exp(100) is inf on Vulkan, and 2.4e38 on the CPU (exp_ps in src/layer/x86/sse_mathfun.h). bf16 ends
-        at 3.39e38, so that the lowest float, as in many attention masks, is -inf there.
+        exp(100) is inf on Vulkan, and 2.4e38 on the CPU (exp_ps in src/layer/x86/sse_mathfun.h). bf16
+        ends at 3.39e38, so that the lowest float, as in many attention masks, is -inf there.
         """
         if case.half != "fp16" and all(
             agrees_but_for_ends(outputs[blob].array, value.array, case.tolerance)
