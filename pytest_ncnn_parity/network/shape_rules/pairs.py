@@ -55,6 +55,8 @@ def eltwise(_: Layer, shapes: Sequence[Shape]) -> str:
         c, *inner = cdhw(shape)
         c1, *inner1 = cdhw(first)
         alike = (c, math.prod(inner)) == (c1, math.prod(inner1))
+        if len(shape) == len(first) == 2:
+            alike = shape == first  # rows may be packed
         # if dimensions differ, channels of one may meet rows of the other, as in packed layouts
         if not alike and (len(shape) == len(first) or math.prod(shape) != math.prod(first)):
             return f"gets {listed(shapes)}; all must have one shape"

@@ -166,11 +166,13 @@ def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 def copy_to(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The part that is copied must lie inside the destination."""
-    if len(shapes) != 2 or shapes[0] == shapes[1]:
+    if len(shapes) != 2:
         return ""
     whole, part = shapes
     if len(whole) != len(part):
         return f"gets {listed(shapes)}, of different dimensions: one cannot be copied into the other"
+    if any(size > room for size, room in zip(part, whole, strict=True)):
+        return f"gets {listed(shapes)}: the second is larger, and is to be copied into the first"
     for axis, (start, size, room) in enumerate(zip(_starts(layer, whole), part, whole, strict=True)):
         if start < 0 or start + size > room:
             return f"gets {listed(shapes)} and writes {start} to {start + size} along axis {axis}"

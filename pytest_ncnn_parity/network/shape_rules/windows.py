@@ -60,7 +60,7 @@ class Window(Frozen):
 
 PACK = 4  # ncnn's smallest elempack above 1
 PACKED = frozenset(
-    "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise".split()
+    "Convolution Convolution1D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise Pooling".split()
 )
 
 Padding = Callable[[Sequence[int], Sequence[Window]], list[int]]
@@ -104,9 +104,9 @@ def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Pooling, Pooling1D and Pooling3D."""
-    many = _too_many_axes(layer, shapes[0])
-    if many or number(layer, 4) or number(layer, 7):  # global pooling, or pooling to a given size
-        return many
+    unlike = _too_many_axes(layer, shapes[0]) or _packed(layer, shapes[0])
+    if unlike or number(layer, 4) or number(layer, 7):  # global pooling, or pooling to a given size
+        return unlike
     windows = windows_of(layer, POOLED)
     mode = number(layer, 5)
     if mode > 1:  # pad modes 2 and 3: the output is as large as the input
@@ -203,14 +203,14 @@ def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: 
     )
 
 
-def _packed(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
+def _packed(layer: Layer, shape: Shape, windows: Sequence[Window] = ()) -> str:
     """What is wrong if the axis of a single channel is left out, and rows are packed in its place.
 
     ncnn packs 4, 8 or 16 elements along the first axis, whichever that is, and the kernel takes that
-    axis for channels: it returns another shape, refuses, or crashes. Where it pads first, it unpacks to
-    do so.
+    axis for channels: it returns another shape, refuses, or crashes. Where a convolution pads its
+    `windows` first, it unpacks to do so.
     """
-    if layer.type not in PACKED or len(shape) > len(windows) or shape[0] % PACK:
+    if layer.type not in PACKED or len(shape) > axes_slid_along(layer) or shape[0] % PACK:
         return ""
     pads = any(pad != 0 for window in windows for pad in (window.before, window.after))
     if pads and layer.type in ("Convolution", "Convolution1D"):
