@@ -100,7 +100,7 @@ def layer(line: str, problems: list[str]) -> Fields | None:
         *_leftover(line, end, given),
     ]
     mask = _mask(params.get(MASK_ID, "0"), wrong)
-    if n_outputs == 0 and SHAPE_HINT_ID in params:
+    if n_outputs == 0 and params.get(SHAPE_HINT_ID, "0") != "0":
         wrong.append(f"{SHAPE_HINT_ID} states the shapes of outputs, of which it has none")
     problems.extend(f"{named}: {what}" for what in wrong)
     return Fields(

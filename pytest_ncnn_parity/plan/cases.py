@@ -137,12 +137,13 @@ class Plan(Frozen):
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """The selected layers, in running order."""
+        """The selected layers that give something, in running order: a Silence or metadata does not."""
         chosen = self.spec.layers
         return [
             layer
             for layer in self.masked.layers
-            if any(matches(p, layer) for p in chosen.include)
+            if layer.outputs
+            and any(matches(p, layer) for p in chosen.include)
             and not any(matches(p, layer) for p in chosen.exclude)
         ]
 

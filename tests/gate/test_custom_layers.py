@@ -243,3 +243,39 @@ def test_what_a_layer_raises_costs_what_needs_it(gate: Gate, pytester: pytest.Py
     assert run.cases["noise::fp16-vs-fp32-vulkan::before"]["outcome"] == "passed"
     assert "the reference has no input for it" in run.cases["noise::fp16-range::after"]["message"]
     assert run.cases["noise::cpu-vs-vulkan::output:out0"]["outcome"] == "failed"
+
+
+SILENT = """\
+7767517
+6 5
+Meta    data    0 0 0=2 -23330=0
+Input   in0     0 1 in0 0=8
+Split   fork    1 2 in0 left right
+Sigmoid sig     1 1 left out0
+TanH    tanh    1 1 right x
+Noop    silence 1 0 x
+"""
+META = """\
+    import ncnn
+
+
+    class Meta(ncnn.Layer):
+        def __init__(self):
+            super().__init__()
+
+
+    def register(net):
+        net.register_custom_layer("Meta", Meta, lambda layer: None)
+"""
+
+
+def test_layers_that_give_nothing_are_no_cases(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Metadata at the head of a file, as sherpa-ncnn writes it, and a Silence of Caffe."""
+    (pytester.path / "net.param").write_text(SILENT)
+    (pytester.path / "net.bin").write_bytes(b"")
+    project(pytester.path, META)
+    run = gate()
+    assert run.ids("failed") == []
+    assert "please report it" not in run.output
+    assert not any("data" in name or "silence" in name for name in run.cases)
+    assert "noise::cpu-vs-vulkan::output:out0" in run.ids("passed")

@@ -77,6 +77,16 @@ def test_cases_are_the_layers_then_the_outputs(load) -> None:
     assert plan.cases(SHIPPED)[1].id == "shipped::conv_1"
 
 
+def test_a_layer_without_outputs_has_no_case(load) -> None:
+    """As a Silence of Caffe has none, or the metadata that sherpa-ncnn puts into a file."""
+    silent = NETWORK.replace("5 6", "7 6") + "Noop silence 1 0 out1\nMeta data 0 0 0=2 -23330=0\n"
+    plan = load(network=silent)
+    assert [layer.name for layer in plan.masked.layers][-2:] == ["silence", "data"]
+    assert names(plan.cases(SHIPPED)) == [
+        "in0", "fork", "conv_1", "gelu_1", "prob_1", "output:out0",
+    ]  # fmt: skip
+
+
 def test_an_input_is_judged_only_where_16_bits_may_lose_it(load) -> None:
     assert "in0" not in names(load().cases(FP32))
     assert "in0" in names(load().cases(RANGE))
