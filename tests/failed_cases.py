@@ -9,9 +9,9 @@ from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, S
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
-from pytest_ncnn_parity.engine.evidence import Death, Evidence, Trial
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.report.text import case_text

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
-from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shape_rules import hints
 from pytest_ncnn_parity.network.shape_rules import table as shape_rules

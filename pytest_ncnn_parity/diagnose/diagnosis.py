@@ -9,8 +9,9 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose import wording
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.masks import unsafe_on_vulkan
 from pytest_ncnn_parity.plan.cases import Case
 

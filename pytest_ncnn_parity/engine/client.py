@@ -13,14 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.endings import without_step
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.engine.process import Died, EngineError, WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.reported import known_of, once_each, steps_told
 from pytest_ncnn_parity.engine.spawn import COMMAND, FILL, Order
 from pytest_ncnn_parity.engine.stderr import with_stderr
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.workers import Worker
 
 __all__ = ["Engine", "EngineError"]

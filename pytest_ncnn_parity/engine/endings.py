@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from pytest_ncnn_parity.engine.evidence import Death
+from pytest_ncnn_parity.engine.steps import Death
 
 # STATUS_NO_MEMORY and STATUS_COMMITMENT_LIMIT: the system refused to give the process memory
 NO_MEMORY = (0xC0000017, 0xC000012D)

@@ -8,61 +8,12 @@ from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), or
 # it rounds after each of many summands ("sums").
-DeathKind = Literal[
-    "crash",
-    "timeout",
-    "memory",
-    "worker",
-    "refused",
-    "shape",
-    "misread",
-    "int8",
-    "words",
-    "misfit",
-    "hint",
-    "files",
-    "raised",
-]
 KernelFault = Literal["", "uneven", "nan", "sums"]
-
-
-class Death(Frozen):
-    """Why a native step gave no result.
-
-    `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared worker could not be
-    started or reached, or its answers made no sense; `refused`: ncnn itself returned an error; `shape`:
-    the two sides have different shapes. Five were not run: `misread` would read 16-bit values as fp32,
-    `int8` int8 values as 32-bit, and `words` floats as integers; in `misfit` the inputs do not fit the
-    network, in `hint` a shape hint contradicts them. `files` and `raised` (by the project's code) are
-    faults of what the spec names at `key`, with details in `lines`. `step` is None if a worker died
-    outside of any.
-    """
-
-    kind: DeathKind
-    detail: str
-    step: Step | None = None
-    stderr: str = ""
-    key: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
-
-    @property
-    def in_loading(self) -> bool:
-        return self.step is not None and self.step.loads
-
-    @property
-    def of_worker(self) -> bool:
-        """Whether a declared worker was unavailable, so that nothing is known about a network."""
-        return self.kind == "worker"
-
-    @property
-    def of_shapes(self) -> bool:
-        """Whether the inputs do not fit the model, so that nothing is known about a setup."""
-        return self.kind in ("misfit", "hint", "int8", "words")
 
 
 class Trial(Frozen):

@@ -21,12 +21,11 @@ from pydantic_core import from_json
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.base.printable import bytes_shown
 from pytest_ncnn_parity.engine import descendants, endings
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.guard import EndsWithParent, MemoryWatch
 from pytest_ncnn_parity.engine.pipes import Pump
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Job
 from pytest_ncnn_parity.engine.spawn import Order, Spawned, spawn
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.wire import encode_job
 
 STARTUP_SECONDS = 120.0

@@ -25,9 +25,9 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.inputs import Input, Recording
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.workers import Worker
 
 OUT_OF_MEMORY = 71  # a worker's exit status if Python could not allocate memory

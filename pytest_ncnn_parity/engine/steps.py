@@ -1,4 +1,4 @@
-"""A native step, which a worker announces before it calls native code, so that a death has a name."""
+"""A native step, which a worker announces before it calls native code, and why it gave no result."""
 
 from __future__ import annotations
 
@@ -15,6 +15,21 @@ Kind = Literal["worker", "vulkan", "setup", "files", "load", "layer", "network",
 # What a layer or a network is run on: "" for the values of the trajectory or the sample's inputs, "own"
 # for values that the network itself computed, "changed" for values that were changed to try something.
 RunOn = Literal["", "own", "changed"]
+DeathKind = Literal[
+    "crash",
+    "timeout",
+    "memory",
+    "worker",
+    "refused",
+    "shape",
+    "misread",
+    "int8",
+    "words",
+    "misfit",
+    "hint",
+    "files",
+    "raised",
+]
 _IN_WORDS: Mapping[RunOn, str] = {"": "", "own": ", its own inputs", "changed": ", changed inputs"}
 
 
@@ -89,3 +104,37 @@ class Step(Frozen):
     def ends_alike(self) -> bool:
         """Whether the step ends the same way for every sample, because no sample's value enters it."""
         return self.kind in ("vulkan", "load") and not self.patched
+
+
+class Death(Frozen):
+    """Why a native step gave no result.
+
+    `kind`: `crash`, `timeout` and `memory` ended a worker; `worker`: a declared worker could not be
+    started or reached, or its answers made no sense; `refused`: ncnn itself returned an error; `shape`:
+    the two sides have different shapes. Five were not run: `misread` would read 16-bit values as fp32,
+    `int8` int8 values as 32-bit, and `words` floats as integers; in `misfit` the inputs do not fit the
+    network, in `hint` a shape hint contradicts them. `files` and `raised` (by the project's code) are
+    faults of what the spec names at `key`, with details in `lines`. `step` is None if a worker died
+    outside of any.
+    """
+
+    kind: DeathKind
+    detail: str
+    step: Step | None = None
+    stderr: str = ""
+    key: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def in_loading(self) -> bool:
+        return self.step is not None and self.step.loads
+
+    @property
+    def of_worker(self) -> bool:
+        """Whether a declared worker was unavailable, so that nothing is known about a network."""
+        return self.kind == "worker"
+
+    @property
+    def of_shapes(self) -> bool:
+        """Whether the inputs do not fit the model, so that nothing is known about a setup."""
+        return self.kind in ("misfit", "hint", "int8", "words")

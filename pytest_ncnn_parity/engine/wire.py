@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.inputs import Recording, decoded
 from pytest_ncnn_parity.engine.protocol import (
     JOBS,
@@ -20,7 +19,7 @@ from pytest_ncnn_parity.engine.protocol import (
     NetSpec,
     Result,
 )
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.workers import Worker
 
 

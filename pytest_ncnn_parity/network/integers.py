@@ -21,13 +21,13 @@ _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 
 
-def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
-    """The layers that compute with the values of `blob`, also behind layers that hand integers on."""
+def computing_readers(graph: Graph, blob: str, handing_on: Container[str] = COPYING) -> Iterator[Layer]:
+    """The layers that compute with the values of `blob`, also behind layers that hand them on."""
     seen = {blob}
     waiting = [blob]
     while waiting:
         for layer in graph.consumers[waiting.pop()]:
-            if layer.type not in COPYING | _LIMITING:
+            if layer.type not in handing_on:
                 yield layer
                 continue
             copies = [copy for copy in layer.outputs if copy not in seen]
@@ -37,7 +37,8 @@ def computing_readers(graph: Graph, blob: str) -> Iterator[Layer]:
 
 def integer_reader(graph: Graph, blob: str) -> Layer | None:
     """A layer that reads the values of `blob` as integers; of several, the one with the fewest words."""
-    layers = [layer for layer in computing_readers(graph, blob) if layer.type in READ_INTEGERS]
+    readers = computing_readers(graph, blob, COPYING | _LIMITING)
+    layers = [layer for layer in readers if layer.type in READ_INTEGERS]
     return min(layers, key=lambda layer: words(layer) or 2**31, default=None)
 
 

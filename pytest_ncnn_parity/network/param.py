@@ -112,21 +112,22 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
 
 
 def read_twice(graph: Graph) -> Iterator[str]:
-    """What ncnn would make of a blob that several inputs read, by line; nothing if there is none.
+    """What is wrong with the blobs that several layers read, by line.
 
-    In light mode, ncnn's default, a blob is freed once it is read (src/net.cpp: do_forward_layer). A
-    second reader gets memory that nobody wrote, or the process dies.
+    In light mode, ncnn's default, a blob is freed once a layer has read it (src/net.cpp:
+    do_forward_layer). A second layer gets memory that nobody wrote, or the process dies. One layer may
+    read a blob twice.
     """
     readers: dict[str, Layer] = {}
     for layer in graph.layers:
-        for blob in layer.inputs:
+        for blob in dict.fromkeys(layer.inputs):
             if blob in readers:
                 first = f"{cut(readers[blob].name)} (line {readers[blob].line})"
                 yield (
                     f"{printable(graph.source)}:{layer.line}: layer {cut(layer.name)} "
                     f"({cut(layer.type)}) reads blob {quoted(blob)}, which {first} reads already: ncnn "
-                    "frees a blob once it is read. Put a Split between them, which gives each reader a "
-                    "blob of its own"
+                    "frees a blob once a layer has read it. Put a Split in front of both, which gives "
+                    "each a blob of its own"
                 )
             readers.setdefault(blob, layer)
 

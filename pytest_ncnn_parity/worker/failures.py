@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_ncnn_parity.engine.evidence import Death, DeathKind, Evidence
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.steps import Death, DeathKind, Step
 
 
 class Skip(Exception):
@@ -42,7 +42,7 @@ class StepFailed(Exception):
 
 
 def failed(step: Step, kind: DeathKind, detail: str) -> StepFailed:
-    """Return the failure of `step`, to be raised. `evidence.Death` documents the values of `kind`."""
+    """Return the failure of `step`, to be raised. `steps.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))
 
 

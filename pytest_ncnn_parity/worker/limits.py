@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_ncnn_parity.base.printable import bytes_shown
-from pytest_ncnn_parity.engine.evidence import DeathKind
+from pytest_ncnn_parity.engine.steps import DeathKind
 
 resource: ModuleType | None
 try:

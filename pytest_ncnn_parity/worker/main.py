@@ -23,7 +23,6 @@ import numpy as np
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.compare.blocks import use_threads
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import (
     OUT_OF_MEMORY,
     FindDevices,
@@ -36,7 +35,7 @@ from pytest_ncnn_parity.engine.protocol import (
     Result,
     TakeFingerprint,
 )
-from pytest_ncnn_parity.engine.steps import STEP_MARK, Step
+from pytest_ncnn_parity.engine.steps import STEP_MARK, Death, Step
 from pytest_ncnn_parity.engine.wire import decode_job, encode_result
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits

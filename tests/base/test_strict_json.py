@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.engine.evidence import Death, Evidence, Infinite, Trial
+from pytest_ncnn_parity.engine.evidence import Evidence, Infinite, Trial
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.wire import encode_result
 
 METRICS = Metrics(

@@ -245,6 +245,15 @@ SUM_RED = Red("sum_249", "Reduction", "storage-overflow")
 MORE_RED = Red("sum_250", "Reduction", "underflow")
 
 
+def test_what_the_reference_refuses_when_packed_alone_is_its_own_fault() -> None:
+    plain = Trial("without packing, winograd and sgemm", True)
+    step = Step("layer", "cpu fp32", 7, "conv_1")
+    refused = died("refused", "extract y: -100", step, trials={"plain_cpu": plain})
+    assert headline(CONV, refused).endswith("(reference)")
+    assert "feed the number of dimensions that the network was made for" in evidence(CONV, refused)
+    assert not headline(CONV, died("refused", "extract y: -100", step)).endswith("(reference)")
+
+
 def test_an_output_blames_the_first_red_layer_upstream() -> None:
     result = failed([math.nan, 1.0], [2.0, 1.0])
     assert headline(OUTPUT, result, SUM_RED, MORE_RED) == (

@@ -8,8 +8,9 @@ import plans
 import pytest
 
 from pytest_ncnn_parity.engine import trust
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Death
 
 CONV = 2  # conv_1's number
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.kept import may_be_kept
 from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.steps import Death
 
 
 @pytest.mark.parametrize(

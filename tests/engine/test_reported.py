@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.reported import not_run, once_each, steps_told
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 
 LOAD = Step("load", "vulkan fp16")
 DEAD = Evidence(death=Death("crash", "killed by SIGSEGV", LOAD))

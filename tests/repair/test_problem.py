@@ -12,9 +12,9 @@ import pytest
 
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Death, Evidence, Trial
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.problem import Problem, problem_of
 

@@ -11,11 +11,11 @@ import plans
 import pytest
 from failed_cases import died, failed
 
-from pytest_ncnn_parity.engine.evidence import Death, Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.session import Session
 from pytest_ncnn_parity.spec import spec

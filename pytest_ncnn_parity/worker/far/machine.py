@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.engine import endings
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import OUT_OF_MEMORY, Model
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.workers import EMULATED_PATIENCE, Worker
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed

@@ -12,9 +12,8 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import (
     BITS,
-    READ_INTEGERS,
-    computing_readers,
     copying_integers,
+    integer_reader,
     integers,
 )
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -46,8 +45,7 @@ class HeldIntegers:
         """What is known of `blob`, an output of `layer`; None unless it is a copy of integers."""
         if layer.number not in self._copying:
             return None
-        readers = computing_readers(self._graph, blob)
-        words = next((reader for reader in readers if reader.type in READ_INTEGERS), None)
+        words = integer_reader(self._graph, blob)
         return Integers(self._held_as[blob], None if words is None else f"{words.name} ({words.type})")
 
     def in_range(

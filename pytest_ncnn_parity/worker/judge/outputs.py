@@ -20,6 +20,7 @@ from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
+from pytest_ncnn_parity.worker.judge.pictures import GreySteps
 from pytest_ncnn_parity.worker.judge.recomputed import RecomputedOutputs
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
@@ -60,6 +61,7 @@ class WholeRuns:
         self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._of)
         self._recomputed = RecomputedOutputs(sample, self.outputs, natures)
+        self._grey_steps = GreySteps(sample, self.outputs, natures)
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
         )
@@ -173,6 +175,11 @@ class WholeRuns:
             inherent = noise.explains if case.half is None else noise.is_inherent(metrics)
             if inherent and not fault:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
+        if case.comparison not in red and case.half is not None and not fault:
+            metrics = self._grey_steps.forgiving(case, outputs[blob], value.array, metrics)
+            if metrics.agrees:
+                metrics = self._with_worth(blob, metrics, value)
+                return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=None))
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
         if reference.setup == CPU_FP32 and self._sample.job.probe and not fault:

@@ -14,9 +14,8 @@ from typing import Any
 import ncnn
 
 from pytest_ncnn_parity.base.errors import guess
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 

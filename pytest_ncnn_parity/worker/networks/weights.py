@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.engine.evidence import Death
 from pytest_ncnn_parity.engine.protocol import Model
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.network.splice import HALF

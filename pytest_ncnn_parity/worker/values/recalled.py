@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Death, Underflow
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.evidence import Underflow
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats

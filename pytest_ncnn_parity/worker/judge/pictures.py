@@ -1,0 +1,96 @@
+"""Accepts outputs in 16 bits that differ by less than a grey step more or less in the picture does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pytest_ncnn_parity.compare import grey_steps
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.compare.tolerance import is_default
+from pytest_ncnn_parity.engine.inputs import ImageInput, Input, RangeInput
+from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+LEVELS = 255  # a pixel has 8 bits
+
+
+class GreySteps:
+    """The outputs of one sample whose pictures have moved, computed once an output needs them.
+
+    `outputs`: the blobs that are judged.
+    """
+
+    def __init__(self, sample: Sample, outputs: list[str], natures: Natures) -> None:
+        self._sample = sample
+        self._outputs = outputs
+        self._natures = natures
+        self._moved: list[Made] | None = None
+
+    def forgiving(self, case: CaseSpec, output: Blob, reference: Array, metrics: Metrics) -> Metrics:
+        """`metrics` of an output in 16 bits, as agreeing if a grey step does more than its error.
+
+        A custom tolerance is the user's word, and nothing else counts then.
+        """
+        name = str(case.output)
+        alone = len(metrics.failed) == 1 and metrics.mismatched > 0
+        if not alone or metrics.integers or not is_default(case.tolerance):
+            return metrics
+        if not output.floating or self._natures.is_listed(name):
+            return metrics
+        moved = [outputs[name].array for outputs in self._of_moved_pictures()]
+        shapes = {output.shape, *(one.shape for one in moved)}
+        if not moved or shapes != {reference.shape}:
+            return metrics
+        scale = self._natures.scale(name, reference, case.tolerance, whole=True)
+        why = grey_steps.explain(output.array, reference, moved, case.tolerance, scale)
+        return replace(metrics, agrees=True, used=1.0, failed=(), forgiven=why) if why else metrics
+
+    def _of_moved_pictures(self) -> list[Made]:
+        """The outputs of the moved pictures; none if no input is a picture, or if a run fails."""
+        if self._moved is None:
+            pictures = {
+                blob: move
+                for blob, given in self._sample.job.inputs.items()
+                if (move := _moving(given, self._sample.inputs[blob])) is not None
+            }
+            try:
+                draws = range(grey_steps.DRAWS if pictures else 0)
+                self._moved = [self._run(pictures, draw) for draw in draws]
+            except StepFailed:
+                self._moved = []
+        return self._moved
+
+    def _run(self, pictures: dict[str, Callable[[int], Array]], draw: int) -> Made:
+        moved = {blob: Blob.of(move(draw)) for blob, move in pictures.items()}
+        return self._sample.trajectory.run({**self._sample.inputs, **moved}, self._outputs, "changed")
+
+
+def _moving(given: Input, value: Blob) -> Callable[[int], Array] | None:
+    """Return what moves the pixels of a picture by a grey step; None if the input is no picture.
+
+    A `smooth` input stands for one: its range has as many steps as a pixel.
+    """
+    if len(value.shape) != 3 or not value.floating:
+        return None
+    if isinstance(given, ImageInput):
+        mean, norm = _of_channels(given.mean, 0.0), _of_channels(given.norm, 1.0)
+        ends = ((0.0 - mean) * norm, (LEVELS - mean) * norm)
+        low, high, step = np.minimum(*ends), np.maximum(*ends), np.abs(norm)
+    elif isinstance(given, RangeInput) and given.random == "smooth":
+        low, high = np.asarray(given.low), np.asarray(given.high)
+        step = (high - low) / LEVELS
+    else:
+        return None
+    return lambda draw: grey_steps.stepped(value.array, step, low, high, draw)
+
+
+def _of_channels(given: Sequence[float] | None, usual: float) -> Array:
+    """A number for each channel, or one for all: (c, 1, 1)."""
+    return np.reshape((usual,) if given is None else given, (-1, 1, 1)).astype(np.float64)
