@@ -155,8 +155,8 @@ CAUSES = tuple(
         ),
         (
             "shape",
-            "an input does not fit a layer, its weights or a shape hint, or is int8 where 32 bits are "
-            "read; the layer is not run, and what depends on it is skipped",
+            "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are read, "
+            "or floats where words are; the layer is not run, and what depends on it is skipped",
             "feed the size that the network was made for, or convert the network or its hints again",
         ),
         (
