@@ -155,13 +155,14 @@ CAUSES = tuple(
         ),
         (
             "shape",
-            "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are read, "
-            "or floats where words are; the layer is not run, and what depends on it is skipped",
+            "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are "
+            "read, or floats where words are; the layer is not run, and what depends on it is skipped",
             "feed the size that the network was made for, or convert the network or its hints again",
         ),
         (
             "conversion",
-            "the network in fp32 on the CPU does not give what the original framework recorded",
+            "the network in fp32 on the CPU does not give what the original framework recorded, or some "
+            "of a layer's weights are inf or nan",
             "fix the export or the preprocessing; a mask does not help",
         ),
     )
@@ -200,6 +201,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
     ("quantization", quantization.has_no_scale),
+    ("conversion", reference.has_weights_that_are_not_finite),
     ("reference", reference.makes_nan_when_packed),
     ("nan", reference.makes_nan),
     ("inf", reference.gives_out_inf),

@@ -16,6 +16,8 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
 
+HALF = 0x01306B47  # the tag of weights in fp16
+
 
 def look(folder: Path) -> Weights:
     """The weights of net.param and net.bin in `folder`, or the StepFailed they end in."""
@@ -40,7 +42,8 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
     spans = ((0, 0), (0, each), (each, 2 * each), (2 * each, 3 * each))
     layers = np.fromfile(tmp_path / "net.bin", np.float32).reshape(3, -1)[:, 1:]  # behind the flag
     largest = (0.0, *map(float, np.abs(layers).max(1)))
-    assert look(tmp_path) == Weights(spans, 3 * each, largest, int8_scales={}, given_scales={})
+    found = Weights(spans, 3 * each, largest, (0, 0, 0, 0), int8_scales={}, given_scales={})
+    assert look(tmp_path) == found
     assert look(tmp_path).unread == 0
 
 
@@ -69,13 +72,52 @@ def test_a_short_file_is_reported_by_the_layer_it_ends_in(tmp_path: Path, kept: 
 def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
     """A layer's first word gives the format of the rest: sizes follow from the file alone."""
     networks.convolution(tmp_path)
-    layer = (0x01306B47).to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
+    layer = HALF.to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
     (tmp_path / "net.bin").write_bytes(3 * layer)
     assert look(tmp_path).spans[-1] == (2 * len(layer), 3 * len(layer))
     (tmp_path / "net.bin").write_bytes((3 * layer)[:-40])
     assert f"layer c3 (Convolution, line 6 of net.param) reads {8 * 8 * 3 * 3 * 2} bytes" in problem(
         tmp_path
     )
+
+
+@pytest.mark.parametrize("tag", [0, HALF])
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_not_finite_are_counted_by_layer(
+    tmp_path: Path, tag: int, wrong: float
+) -> None:
+    networks.convolution(tmp_path)
+    weights = np.full(8 * 8 * 3 * 3, 1.0, np.float16 if tag else np.float32)
+    bias = bytes(8 * 4)
+    good = tag.to_bytes(4, "little") + weights.tobytes() + bias
+    weights[[3, 70]] = wrong
+    bad = tag.to_bytes(4, "little") + weights.tobytes() + bias
+    (tmp_path / "net.bin").write_bytes(good + bad + good)
+    assert look(tmp_path).not_finite == (0, 0, 2, 0)
+
+
+@pytest.mark.parametrize("tag", [0, HALF])
+def test_a_weight_that_is_not_finite_is_the_files_fault(
+    gate: Gate, pytester: pytest.Pytester, tag: int
+) -> None:
+    """As where a weight beyond 65504 was stored in fp16."""
+    networks.convolution(pytester.path)
+    rng = np.random.RandomState(0)
+    layers = []
+    for wrong in (False, True, False):
+        weights = rng.normal(0, 0.1, 8 * 8 * 3 * 3).astype(np.float16 if tag else np.float32)
+        weights[7] = np.inf if wrong else weights[7]
+        layers.append(tag.to_bytes(4, "little") + weights.tobytes() + bytes(8 * 4))
+    (pytester.path / "net.bin").write_bytes(b"".join(layers))
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan, fp16-range]\n")
+    run = gate()
+    red = {name.partition("::")[2]: run.cases[name] for name in run.ids("failed")}
+    assert red["cpu-vs-vulkan::c2"]["cause"] == red["fp16-range::c2"]["cause"] == "conversion"
+    said = "1 of its weights is inf or nan in the file"
+    assert said in red["cpu-vs-vulkan::c2"]["headline"]
+    assert "store the weights in fp32" in " ".join(red["cpu-vs-vulkan::c2"]["message"].split())
+    assert not any(name.endswith(("::c1", "::c3")) for name in red)
+    assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
 
 
 def test_a_size_beyond_all_memory_is_too_short(tmp_path: Path) -> None:

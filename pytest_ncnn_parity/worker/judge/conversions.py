@@ -79,6 +79,7 @@ class Conversions:
         measure: Callable[[CaseSpec], Measure],
     ) -> None:
         self._graph = graph
+        self._nets = nets
         self._blobs = blobs
         self._limits = limits
         self._underflows = underflows
@@ -113,13 +114,15 @@ class Conversions:
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
+        nan = _own_nan(layer, values[blob], self._blobs)
         evidence = Evidence(
             mask=layer.mask,
             predicted=candidate is None,
             unrepresentable=unheld,
             blob=blob,
             shape=values[blob].shape,
-            reference_nan=_own_nan(layer, values[blob], self._blobs),
+            reference_nan=nan,
+            not_finite=self._nets.not_finite(layer) if nan else 0,
         )
         if spoilt is not None:
             metrics, blob = self._measure(case)(spoilt.outputs, values)

@@ -245,6 +245,7 @@ class LayerJudge:
             evidence,
             threshold_decides=decided,
             without_scale=() if candidate.spec.other else self._sample.nets.without_scale(layer),
+            not_finite=0 if candidate.spec.other else self._sample.nets.not_finite(layer),
             distrust=distrust(case, layer, reference, outputs, expected, true),
         )
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):

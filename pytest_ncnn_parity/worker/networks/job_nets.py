@@ -102,6 +102,15 @@ class JobNets:
         """Return the outputs of `layer`, of the spec's own files, whose int8 weights have no scale."""
         return self._pool.weights.without_scale(self._job.models[0], layer)
 
+    def not_finite(self, layer: Layer) -> int:
+        """Return how many weights of `layer`, of the spec's own files, are inf or nan.
+
+        Those of a MemoryData are values, as of a mask of -inf.
+        """
+        if layer.type == "MemoryData":
+            return 0
+        return self._pool.weights.not_finite(self._job.models[0], layer)
+
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
         """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""
         return self._int8_of(case).scales.get(layer.number)

@@ -101,6 +101,10 @@ class LayerWeights:
         """Return the largest absolute value of the fp32 weights of `layer`; 0 if it has none."""
         return self._files.weights(model, self._graph(model)).largest[layer.number]
 
+    def not_finite(self, model: Model, layer: Layer) -> int:
+        """Return how many weights of `layer` are inf or nan."""
+        return self._files.weights(model, self._graph(model)).not_finite[layer.number]
+
     def gain(self, model: Model, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""
         key = (model.bin, layer.number, side)

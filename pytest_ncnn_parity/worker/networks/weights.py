@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import struct
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -26,6 +27,7 @@ from pytest_ncnn_parity.worker.networks.int8_weights import TAG
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the weights
 NOT_FLOATS = (HALF, TAG)  # the tags of fp16 and of int8
+HALF_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
@@ -37,7 +39,8 @@ class Weights(Frozen):
     """What was found in a weights file; sizes and places are in bytes.
 
     `spans`: start and end of what each layer reads. `size`: that of the file. `largest`: the largest
-    absolute value among each layer's fp32 weights, 0 if it has none. `int8_scales`: the scales of the
+    absolute value among each layer's fp32 weights, 0 if it has none. `not_finite`: how many of each
+    layer's weights in fp32 or fp16 are inf or nan. `int8_scales`: the scales of the
     inputs of layers that compute in int8, by layer number. `given_scales`: those of their outputs, for
     layers that give int8.
     """
@@ -45,6 +48,7 @@ class Weights(Frozen):
     spans: tuple[tuple[int, int], ...]
     size: int
     largest: tuple[float, ...]
+    not_finite: tuple[int, ...]
     int8_scales: Mapping[int, float]
     given_scales: Mapping[int, float]
 
@@ -152,6 +156,7 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         self.at = 0
         self.short: int | None = None  # the size of the read that failed at `at`
         self.largest = 0.0
+        self.not_finite = 0
         self._word: int | None = None  # the previous read, if it was of four bytes
         self._by_table = False
 
@@ -173,12 +178,18 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
             if self._word in TAGS:
                 return
         self._by_table = self._by_table or (word not in (None, *TAGS) and len(bytes_read) == TABLE)
+        if word == HALF and len(bytes_read) % 2 == 0:
+            exponents = bytes_read.view("<u2") & HALF_EXPONENT
+            self.not_finite += int(np.count_nonzero(exponents == HALF_EXPONENT))
         if word not in NOT_FLOATS and len(bytes_read) % WORD == 0 and not self._by_table:
             self.see(bytes_read.view("<f4"))
 
     def see(self, weights: npt.NDArray[np.float32]) -> None:
         """Look at `weights`, which lie in the memory that ncnn has allocated for them."""
-        self.largest = max(self.largest, float(weights.max()), -float(weights.min()))
+        most, least = float(weights.max()), float(weights.min())  # nan if any weight is
+        self.largest = max(self.largest, most, -least)
+        if not (math.isfinite(most) and math.isfinite(least)):
+            self.not_finite += int(np.count_nonzero(~np.isfinite(weights)))
 
 
 def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
@@ -188,9 +199,9 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
         with Path(model.bin).open("rb") as file:
             reader = Reader(file)
             bin_ = ncnn.ModelBinFromDataReader(reader)
-            spans, largest = [], []
+            spans, largest, not_finite = [], [], []
             for layer, native in zip(graph.layers, net.layers(), strict=True):
-                start, reader.largest = reader.at, 0.0
+                start, reader.largest, reader.not_finite = reader.at, 0.0, 0
                 rc = native.load_model(bin_)
                 if reader.short is not None or rc != 0:
                     where = f"line {layer.line} of {Path(model.param).name}"
@@ -199,8 +210,10 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
                     raise _fault(step, "bin", detail)
                 spans.append((start, reader.at))
                 largest.append(reader.largest)
+                not_finite.append(reader.not_finite)
             scales, given = _int8_scales(file, graph, spans)
-            return Weights(tuple(spans), reader.size, tuple(largest), scales, given)
+            found = tuple(spans), reader.size, tuple(largest), tuple(not_finite)
+            return Weights(*found, scales, given)
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
