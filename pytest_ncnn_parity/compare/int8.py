@@ -151,9 +151,15 @@ class OwnMoves(Frozen):
         )
 
 
-def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves:
-    """Compare the output `still` with `others`, from runs that should have given the same."""
-    moves = [compare(other, still, Tolerance()) for other in others if other.shape == still.shape]
+def own_moves(still: Array, others: Iterable[Array]) -> OwnMoves | None:
+    """Compare the output `still` with `others`, from runs that should have given the same.
+
+    None if one of them has another shape, as where a detection is lost: nothing is measured then.
+    """
+    runs = list(others)
+    if any(other.shape != still.shape for other in runs):
+        return None
+    moves = [compare(other, still, Tolerance()) for other in runs]
     return OwnMoves(
         max((move.scaled for move in moves), default=0.0),
         min((move.sqnr_db for move in moves), default=math.inf),

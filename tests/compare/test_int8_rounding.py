@@ -69,6 +69,7 @@ def shaken(size: float, seed: int) -> np.ndarray:
 
 def of_output(candidate: np.ndarray, moves: float = 0.02, tolerance: Tolerance = OUTPUT) -> Metrics:
     own = own_moves(STILL, [shaken(moves, 2), shaken(moves, 3)])
+    assert own is not None
     return own.forgiving(compare(candidate, STILL, tolerance), tolerance)
 
 
@@ -110,9 +111,15 @@ def test_inf_is_never_forgiven() -> None:
 
 
 def test_an_output_that_does_not_move_has_its_plain_tolerance() -> None:
-    own = own_moves(STILL, [STILL, STILL[:1]])  # of another shape nothing is learnt
+    own = own_moves(STILL, [STILL, STILL])
+    assert own is not None
     assert (own.scaled, own.sqnr_db) == (0.0, np.inf)
     assert not own.forgiving(compare(shaken(0.001, 4), STILL, OUTPUT), OUTPUT).agrees
+
+
+def test_of_an_output_whose_shape_changes_nothing_is_measured() -> None:
+    """As where one detection more or less is found: that is no 'moves by 0'."""
+    assert own_moves(STILL, [STILL, STILL[:1]]) is None
 
 
 def test_moved_inputs_are_the_same_to_int8() -> None:
