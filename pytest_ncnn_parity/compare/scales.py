@@ -32,6 +32,9 @@ ORDERS = 50.0
 # a share of the largest value: a smaller row counts as noise if the network does not show what it is
 LEAST_APART = 5e-4
 MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, not 2,100 places
+# The longer axis of a matrix: 64 + 80 in a head with distributions. In the score of 17 joints for each of
+# 256 places, a place where no joint is has no unit of its own.
+MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
 MOST_SLACK = 4.0
 DETECTED = 0.08  # a row that is off by this share is red in every precision whose tolerance allows that
@@ -107,7 +110,9 @@ def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:
     In a matrix rows may lie along either axis; otherwise they are the channels.
     """
     for axis in (0, 1)[: 2 if size.ndim == 2 else 1]:
-        if not 1 < size.shape[axis] <= MOST_ROWS or size.size // size.shape[axis] < LEAST_ROW:
+        length = size.shape[axis]
+        most = MOST_COLUMNS if size.ndim == 2 and length == max(size.shape) else MOST_ROWS
+        if not 1 < length <= most or size.size // length < LEAST_ROW:
             continue
         rows = size.max(tuple(other for other in range(size.ndim) if other != axis), keepdims=True)
         apart = rows < largest / ORDERS

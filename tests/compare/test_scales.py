@@ -152,6 +152,21 @@ def test_one_largest_value_measures_what_is_in_one_unit(reference: np.ndarray) -
     assert (scale == np.abs(reference).max()).all()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_place_where_no_joint_is_has_no_unit_of_its_own(axis: int) -> None:
+    """The scores of 17 joints for each of 256 places, as of SimCC; nearly all places are far from any."""
+    places = np.arange(256.0)
+    peaks = np.random.default_rng(0).uniform(60.0, 120.0, (17, 1))
+    scores = 3.0 * np.exp(-np.square(places - peaks) / 50.0)
+    candidate = scores.copy()
+    candidate[5, 200] += 0.1
+    if axis:
+        candidate, scores = candidate.T, scores.T
+    assert judge(candidate, scores, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
+    candidate = np.where(candidate == candidate.max(), 0.9 * candidate, candidate)
+    assert not judge(candidate, scores, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
+
+
 def test_a_layer_alone_is_measured_by_less_than_a_whole_network() -> None:
     reference = np.full((1, 8, 8), 1e-5, np.float32)
     probability = Nature(1.0)
