@@ -32,8 +32,8 @@ ORDERS = 50.0
 # a share of the largest value: a smaller row counts as noise if the network does not show what it is
 LEAST_APART = 5e-4
 MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, not 2,100 places
-# The longer axis of a matrix: 64 + 80 in a head with distributions. In the score of 17 joints for each of
-# 256 places, a place where no joint is has no unit of its own.
+# The longer axis of a matrix: 64 + 80 in a head with distributions. In the scores of 17 joints for each
+# of 256 places, a place where no joint is has no unit of its own.
 MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
 MOST_SLACK = 4.0

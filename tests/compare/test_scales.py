@@ -154,7 +154,7 @@ def test_one_largest_value_measures_what_is_in_one_unit(reference: np.ndarray) -
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_place_where_no_joint_is_has_no_unit_of_its_own(axis: int) -> None:
-    """The scores of 17 joints for each of 256 places, as of SimCC; nearly all places are far from any."""
+    """The scores of 17 joints for each of 256 places, as of SimCC: most places are far from any."""
     places = np.arange(256.0)
     peaks = np.random.default_rng(0).uniform(60.0, 120.0, (17, 1))
     scores = 3.0 * np.exp(-np.square(places - peaks) / 50.0)
