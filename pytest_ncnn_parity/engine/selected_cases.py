@@ -148,7 +148,7 @@ class SelectedCases:
 
     def _room(self, job: Judge) -> Room:
         if self._settings.threads < 2:
-            return Room(0, for_two=False)
+            return Room(0, for_two=False)  # for one core, one worker
         plan = self._plan
         return room(plan.graph, plan.spec.bin, job.inputs, self._settings.memory)
 
@@ -156,17 +156,17 @@ class SelectedCases:
         """Send the job of the sample after `sample`, so that its worker does not wait for the reports.
 
         Nothing is sent after a failure, because questions about it come before the next sample, nor
-        where that sample's results may be in a cache.
+        where that sample's results may be in a cache or another xdist worker may run it.
         """
-        names = list(self._selected)
-        following = names[names.index(sample) + 1 :][:1]
-        if self._settings.cache is not None or any(name in self._samples for name in following):
+        settings, names = self._settings, list(self._selected)
+        following = next(iter(names[names.index(sample) + 1 :]), None)
+        elsewhere = settings.cache is not None or settings.share is not None
+        if following is None or following in self._samples or elsewhere:
             return
         if any(one.outcome == "failed" or depends_on_reference(one) for one in results.known.values()):
             return
-        for name in following:
-            job = self._job(name, {case.id: None for case in self._selected[name]})
-            # if no worker takes it, the sample's first case will say so
-            with suppress(EngineError):
-                if self._lanes.begin(job, self._room(job)):
-                    self._ahead = name, job
+        job = self._job(following, dict.fromkeys(case.id for case in self._selected[following]))
+        # if no worker takes it, the sample's first case will say so
+        with suppress(EngineError):
+            if self._lanes.begin(job, self._room(job)):
+                self._ahead = following, job
