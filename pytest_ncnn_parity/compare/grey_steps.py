@@ -69,7 +69,7 @@ def explain(
     if share > 1.0:
         return ""
     if still.ndim == 3:
-        elsewhere = over & ~_near((moves > MOVED * budget).any(0))
+        elsewhere = over & ~_near(np.asarray((moves > MOVED * budget).any(0)))
     else:
         elsewhere = over & (error - budget > MOST_OWN * np.sqrt(np.square(moves).mean(0)))
     if np.count_nonzero(elsewhere) > ELSEWHERE * count:
@@ -99,5 +99,5 @@ def _near(places: Array) -> Array:
         sides = [(0, 0)] * places.ndim
         sides[axis] = (NEAR, NEAR)
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(near, sides), 2 * NEAR + 1, axis)
-        near = windows.any(-1)
+        near = np.asarray(windows.any(-1))
     return near

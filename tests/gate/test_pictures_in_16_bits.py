@@ -11,6 +11,8 @@ from conftest import Gate
 from network import Network
 from PIL import Image
 
+pytestmark = pytest.mark.once
+
 GREY = 91  # of 255; in fp16 it and the centre, which is larger by a fiftieth, are the same
 IMAGE = "{image: grey.png, color: gray, norm: [0.00392156862745098]}"
 

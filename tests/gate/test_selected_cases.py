@@ -18,6 +18,8 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec as specs
 
+pytestmark = pytest.mark.once
+
 SAMPLES = """
 compare: [cpu-vs-vulkan, fp16-range]
 inputs:
