@@ -181,7 +181,7 @@ def _agree(our: Array, their: Array, tolerance: Tolerance) -> bool:
 
 def _of_pairs(ours: Array, theirs: Array, tolerance: Tolerance) -> Metrics:
     if not len(theirs):
-        return replace(NOTHING, agrees=True)
+        return NOTHING
     scale = np.repeat(_sizes(theirs)[:, None], COLUMNS, axis=1)
     scale[:, 0], scale[:, 1] = 0.0, SCORE_SCALE
     return compare(ours, theirs, tolerance, scale)

@@ -113,8 +113,8 @@ class _Map(NamedTuple):
     def off_edges(self, distance: int) -> Array:
         """Of the elements out of tolerance, which do not lie between the reference's around them."""
         over = self.error > self.budget
-        around, values = _around(self.reference, distance)[over], self.candidate[over]
-        beyond = np.maximum(around.min((1, 2)) - values, values - around.max((1, 2)))
+        near, values = around(self.reference, distance)[over], self.candidate[over]
+        beyond = np.maximum(near.min((1, 2)) - values, values - near.max((1, 2)))
         off: Array = beyond > self.budget[over]
         return off
 
@@ -128,14 +128,14 @@ class _Map(NamedTuple):
             common, whole = np.minimum(one, other), np.maximum(one, other)  # their ratio is the IoU
             if (common.sum((1, 2)) < LEAST_IOU * whole.sum((1, 2))).any():
                 return False
-            common, whole = (_around(areas, AROUND)[over].sum((1, 2)) for areas in (common, whole))
+            common, whole = (around(areas, AROUND)[over].sum((1, 2)) for areas in (common, whole))
             beside |= common < LEAST_IOU_AROUND * whole
         far = self.error[over] > MOST_OVER * self.budget[over]
         few = int(np.count_nonzero(beside)) <= BESIDE * beside.size
         return few and not bool((beside & far).any())
 
 
-def _around(array: Array, distance: int) -> Array:
+def around(array: Array, distance: int) -> Array:
     """The square around each element of `array` (c, h, w): (c, h, w, side, side)."""
     padded = np.pad(array, ((0, 0), (distance,) * 2, (distance,) * 2), mode="edge")
     return sliding_window_view(padded, (2 * distance + 1,) * 2, axis=(1, 2))

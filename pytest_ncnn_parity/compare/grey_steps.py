@@ -14,20 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.compare.edges import around
 from pytest_ncnn_parity.compare.metrics import Scale
+from pytest_ncnn_parity.compare.noise import MOST_OWN, factor
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
 
 DRAWS = 8
-LEAST_SLICE = 16  # a channel or row with fewer elements is not judged by itself
 NEAR = 4  # pixels of a map
 MOVED = 0.5  # tolerances: an element that moves so far depends on grey steps
 # of the elements out of tolerance, the share that need not depend on them, nor lie near one that does
 ELSEWHERE = 0.05
-# For an element of an output that is no map: its error beyond the tolerance, as a multiple of its own
-# moves, of which there are few.
-MOST_OWN = 5.0
 
 
 def stepped(array: Array, step: Array, low: Array, high: Array, draw: int) -> Array:
@@ -65,39 +63,18 @@ def explain(
     count, of_moves = (int(np.count_nonzero(one)) for one in (over, max(moves > budget, key=np.sum)))
     if not count or count > of_moves or error.max() > moves.max():
         return ""
-    share = _share(error, moves, over)
+    squares = np.square(moves).mean(0)
+    share = factor(error, squares, over)
     if share > 1.0:
         return ""
     if still.ndim == 3:
-        elsewhere = over & ~_near(np.asarray((moves > MOVED * budget).any(0)))
+        depends = np.asarray((moves > MOVED * budget).any(0))
+        elsewhere = ~around(depends, NEAR)[over].any((1, 2))
     else:
-        elsewhere = over & (error - budget > MOST_OWN * np.sqrt(np.square(moves).mean(0)))
+        elsewhere = (error - budget > MOST_OWN * np.sqrt(squares))[over]
     if np.count_nonzero(elsewhere) > ELSEWHERE * count:
         return ""
     return (
         f"{count} of {error.size} elements are out of tolerance; where each pixel of the picture moves "
         f"by a grey step, up to {of_moves} are, and this error is {share:.2g} times what that does"
     )
-
-
-def _share(error: Array, moves: Array, over: Array) -> float:
-    """The root mean square of the error over that of the moves, where this is largest."""
-    squares, of_moves = np.square(error), np.square(moves).mean(0)
-    pairs = [(squares.mean(), of_moves.mean())]
-    inner = tuple(range(1, error.ndim))
-    if inner and error[0].size >= LEAST_SLICE:
-        affected = over.any(inner)
-        means = (one.mean(inner)[affected] for one in (squares, of_moves))
-        pairs += list(zip(*means, strict=True))
-    return float(max(np.sqrt(e / m) if m else np.inf for e, m in pairs))
-
-
-def _near(places: Array) -> Array:
-    """Which elements of a map (c, h, w) are near one of `places`."""
-    near = places
-    for axis in (1, 2):
-        sides = [(0, 0)] * places.ndim
-        sides[axis] = (NEAR, NEAR)
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(near, sides), 2 * NEAR + 1, axis)
-        near = np.asarray(windows.any(-1))
-    return near

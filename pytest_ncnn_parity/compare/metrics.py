@@ -201,8 +201,8 @@ def _judge(
 def _below(value: float, limit: float, digits: int = 6) -> str:
     """`value < limit` in words, with so many digits that the limit is exact and the two differ."""
     while digits < 17:  # which tell any two float64 apart
-        shown, most = f"{value:.{digits}g}", f"{limit:.{digits}g}"
-        if shown != most and float(most) == limit:
+        shown, least = f"{value:.{digits}g}", f"{limit:.{digits}g}"
+        if shown != least and float(least) == limit:
             break
         digits += 1
     return f"{value:.{digits}g} < {limit:.{digits}g}"

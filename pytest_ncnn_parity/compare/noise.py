@@ -155,13 +155,13 @@ class Moves:
         over = ~(error <= budget)
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
             return NO_EXCUSE
-        factor = _factor(error, squares, over)
+        times = factor(error, squares, over)
         excess, moves = (error - budget)[over], np.sqrt(_own_squares(squares)[over])
         with np.errstate(divide="ignore"):
             own = float((excess / moves).max(initial=0.0))
-        explains = factor <= MOST_OVERALL and own <= MOST_ELEMENT
+        explains = times <= MOST_OVERALL and own <= MOST_ELEMENT
         typical = float(np.sqrt(squares[over].mean())) if over.any() else 0.0
-        return Conditioning(explains, typical, factor, own)
+        return Conditioning(explains, typical, times, own)
 
 
 def _own_squares(squares: Array) -> Array:
@@ -172,8 +172,12 @@ def _own_squares(squares: Array) -> Array:
     return np.where(unmoved, squares[~unmoved].min(), squares)
 
 
-def _factor(error: Array, squares: Array, over: Array) -> float:
-    """The root mean square of the error over that of the moves, in the slice where this is largest."""
+def factor(error: Array, squares: Array, over: Array) -> float:
+    """The root mean square of an error over that of moves, in the whole or the slice with the most.
+
+    `squares`: the mean squares of the moves of each element. `over`: the elements out of tolerance; a
+    channel or row without one is left out.
+    """
     slices = [(np.square(error).mean(), squares.mean())]
     others = tuple(range(1, error.ndim))
     if others and error[0].size >= LEAST_SLICE:

@@ -65,6 +65,12 @@ class Failure(Frozen):
         """The setup that failed, in words."""
         return str(self.case.comparison.candidate or "fp16")
 
+    @property
+    def nan_or_seen(self) -> str:
+        """The nan that the reference itself has, or else the symptom, in words."""
+        nan = self.evidence.reference_nan
+        return f"the reference itself has {nan} nan" if nan else self.seen
+
     @cached_property
     def seen(self) -> str:
         """The symptom, in words."""

@@ -21,10 +21,9 @@ def has_no_scale(failure: Failure) -> Explanation | None:
     outputs = failure.evidence.without_scale
     if not outputs:
         return None
-    nan = failure.evidence.reference_nan
-    seen = f"the reference itself has {nan} nan" if nan else failure.seen
     return Explanation(
-        f"{seen}; the file's scale is inf for the weights of {len(outputs)} of its outputs",
+        f"{failure.nan_or_seen}; the file's scale is inf for the weights of {len(outputs)} of its "
+        "outputs",
         (
             f"outputs {_outputs(outputs)}: ncnn2table gives inf where all weights are 0, and kernels "
             "differ in what they make of 0 / inf or 0 * inf",

@@ -65,10 +65,9 @@ def has_weights_that_are_not_finite(failure: Failure) -> Explanation | None:
     count = failure.evidence.not_finite
     if not count:
         return None
-    nan = failure.evidence.reference_nan
-    seen = f"the reference itself has {nan} nan" if nan else failure.seen
     return Explanation(
-        f"{seen}; {count} of its weights {'is' if count == 1 else 'are'} inf or nan in the file",
+        f"{failure.nan_or_seen}; {count} of its weights {'is' if count == 1 else 'are'} inf or nan in "
+        "the file",
         (
             "the file is at fault: a weight beyond 65504 is inf if it is stored in fp16; store the "
             "weights in fp32, or mend the training or the conversion that made them",
