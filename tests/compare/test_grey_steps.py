@@ -73,8 +73,8 @@ def not_a_number() -> Array:
 
 @pytest.mark.parametrize(
     "candidate",
-    [off(60), off(4, by=1.5), elsewhere(), in_one_channel(), not_a_number(), still()],
-    ids=["more", "larger", "elsewhere", "in one channel", "nan", "none"],
+    [off(60), off(60, 0.1), off(4, 1.5), elsewhere(), in_one_channel(), not_a_number(), still()],
+    ids=["more", "more but small", "larger", "elsewhere", "in one channel", "nan", "none"],
 )
 def test_what_a_grey_step_does_not_do_is_not_explained(candidate: Array) -> None:
     assert explained(candidate) == ""
