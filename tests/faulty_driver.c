@@ -52,7 +52,7 @@ static void go_wrong(void)
         abort();
     } else if (strcmp(what, "flood") == 0) {
         memset(line, 'x', sizeof line - 1);
-        for (long megabytes = 0; megabytes < 256; megabytes++)
+        for (long megabytes = 0; megabytes < 96; megabytes++)
             for (int i = 0; i < 256; i++)
                 fprintf(i % 2 ? stderr : stdout, "flood %ld %s\n", megabytes, line);
         fflush(stdout);

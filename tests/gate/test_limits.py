@@ -109,7 +109,7 @@ def test_a_layer_that_wants_more_than_there_may_be(tmp_path: Path) -> None:
 def test_a_flood_on_both_outputs_neither_fills_memory_nor_tears_messages(
     tmp_path: Path, own_temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """256 MiB, in the middle of a step that goes well."""
+    """96 MiB, in the middle of a step that goes well."""
     faulty_driver.install(monkeypatch, tmp_path, f"{EXTRACTS}:flood")
     networks.convolution(tmp_path)
     asked = verdicts.plan(tmp_path)

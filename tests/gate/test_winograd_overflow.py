@@ -12,7 +12,7 @@ from network import Network
 
 RANGE, FP16 = "fp16-range", "fp16-vs-fp32-vulkan"
 BOTH = f"compare: [{RANGE}, {FP16}]\n"
-SEEDS = 4  # samples on each side, of three convolutions each
+SEEDS = 2  # samples on each side, of three convolutions each
 
 
 def verdicts(run: Run, comparison: str, sample: str) -> dict[str, tuple[str, str | None]]:

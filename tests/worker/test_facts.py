@@ -46,9 +46,16 @@ NETWORKS = [
     (str(SHARED / "nanodet-m"), "3,64,64"),
     (str(SHARED / "cunet_noise0_model"), "3,64,64"),
 ]
-real_networks = pytest.mark.parametrize(
-    ("stem", "shape"), NETWORKS, ids=[Path(stem).name for stem, _ in NETWORKS]
-)
+
+
+def on(networks: list[tuple[str, str]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("stem", "shape"), networks, ids=[Path(stem).name for stem, _ in networks]
+    )
+
+
+real_networks = on(NETWORKS)
+quick_networks = on(NETWORKS[:3])  # for what depends on the graph, and not on another kernel
 
 
 def confirm(code: str, stem: str, shape: str) -> None:
@@ -148,7 +155,7 @@ for masks, remembered, fresh in zip(tried, found[True], found[False]):
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a masked layer's upload and download round otherwise")
-@real_networks
+@quick_networks
 def test_a_trial_of_late_masks_goes_on_where_an_earlier_one_was_kept(stem: str, shape: str) -> None:
     """Of a large network the values of all steps have no room in memory."""
     code = """
@@ -176,7 +183,7 @@ assert [step.kind for step in steps].count("network") == 1, "which each trial as
     confirm(MASKED + code, stem, shape)
 
 
-@real_networks
+@quick_networks
 def test_a_trial_steps_through_the_trajectory_only_if_it_reads_what_no_trial_read(
     stem: str, shape: str
 ) -> None:
