@@ -196,21 +196,45 @@ def deep(
     name: str = "net",
     fault: Fault | None = None,
 ) -> None:
-    """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48).
-
-    Convolutions that are read by int8 alone give int8 where `requantized`. Float layers are in
-    between: every other block is added to what it read.
-    """
+    """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48)."""
     random = np.random.RandomState(seed)
     net = QuantizedNetwork(fault)
-    scale = 127.0 / 6.0
-    gives = scale if requantized else None
+    _blocks(net, random, blocks, requantized)
+    weights = random.normal(0, 0.2, (24, 16, 1, 1))
+    net.int8("Convolution", "head", "pool", weights, "1=1", SIX, outputs=["out0"])
+    net.write(folder / name)
+
+
+def detector(folder: Path, seed: int, blocks: int = 3, fault: Fault | None = None) -> None:
+    """The same blocks with a head of four anchors, which lists a dozen boxes of one class."""
+    random = np.random.RandomState(seed)
+    net = QuantizedNetwork(fault)
+    _blocks(net, random, blocks, requantized=True)
+    weights = random.normal(0, 0.15, (24, 16, 1, 1))
+    net.int8("Convolution", "head", "pool", weights, "1=1", SIX)
+    sizes = "-23304=8,32.0,32.0,48.0,24.0,24.0,48.0,64.0,64.0"
+    params = f"0=1 1=4 2=0.6 3=0.45 {sizes} -23305=4,0.0,1.0,2.0,3.0 -23306=1,4.0"
+    net.layer("Yolov3DetectionOutput", "boxes", ["head"], ["out0"], params)
+    net.write(folder / "net")
+
+
+SIX = 127.0 / 6.0  # the scale of values up to 6
+
+
+def _blocks(
+    net: QuantizedNetwork, random: np.random.RandomState, blocks: int, requantized: bool
+) -> None:
+    """From (3, 48, 48) to "pool", (16, 12, 12). Every block is added to what it read, in floats.
+
+    Convolutions that are read by int8 alone give int8 where `requantized`.
+    """
+    gives = SIX if requantized else None
 
     def conv(blob: str, name: str, shape: tuple[int, ...], params: str, gives: float | None) -> str:
         kind = "ConvolutionDepthWise" if shape[1] == 1 else "Convolution"
         # of this variance values keep theirs behind a ReLU
         weights = random.normal(0, (2.0 / np.prod(shape[1:])) ** 0.5, shape)
-        return net.int8(kind, name, blob, weights, params, scale, gives, 1 if shape[1] == 1 else 2)
+        return net.int8(kind, name, blob, weights, params, SIX, gives, 1 if shape[1] == 1 else 2)
 
     x = net.layer("Input", "in0", params="0=48 1=48 2=3")
     x = conv(x, "stem", (16, 3, 3, 3), "1=3 3=2 4=1 9=1", None)
@@ -222,16 +246,6 @@ def deep(
         x = net.layer("BinaryOp", f"add{i}", [b, y], params="0=0")
         x = net.layer("BinaryOp", f"half{i}", [x], params="0=2 1=1 2=0.7")
     net.layer("Pooling", "pool", [x], params="0=1 1=2 2=2")
-    net.int8(
-        "Convolution",
-        "head",
-        "pool",
-        random.normal(0, 0.2, (24, 16, 1, 1)),
-        "1=1",
-        scale,
-        outputs=["out0"],
-    )
-    net.write(folder / name)
 
 
 def overflow(folder: Path, name: str = "net") -> None:

@@ -45,12 +45,14 @@ class Thresholds(Frozen):
 class Detections(Frozen):
     """What a comparison of detections measured. `metrics` cover the rows that both sides have.
 
-    `missing` rows are in the reference alone, `extra` ones in the candidate alone. `decided` counts
-    those of both that slightly other thresholds would put on both sides: so close to them are their
-    scores, or their overlaps with other boxes.
+    `rms` is the root mean square of their errors, as shares of their units. `missing` rows are in the
+    reference alone, `extra` ones in the candidate alone. `decided` counts those of both that slightly
+    other thresholds would put on both sides: so close to them are their scores, or their overlaps with
+    other boxes.
     """
 
     metrics: Metrics
+    rms: float
     reference: int
     candidate: int
     missing: int
@@ -58,17 +60,26 @@ class Detections(Frozen):
     decided: int
 
     @property
+    def alone(self) -> int:
+        """The number of rows on one side alone."""
+        return self.missing + self.extra
+
+    @property
     def thresholds_decide(self) -> bool:
         """Whether only a few rows are on one side alone, and all of them are close to a threshold."""
-        alone = self.missing + self.extra
         few = max(2.0, MOST_DECIDED * max(self.reference, self.candidate))
-        return 0 < alone == self.decided and alone <= few
+        return 0 < self.alone == self.decided and self.alone <= few
+
+    @property
+    def counts(self) -> str:
+        """How many rows both sides have, in words."""
+        return f"{self.candidate} detections, the reference has {self.reference}"
 
     def __str__(self) -> str:
         if not self.reference and not self.candidate:
             return "nothing was detected on either side"
-        counts = f"{self.candidate} detections, the reference has {self.reference}"
-        if not self.missing and not self.extra:
+        counts = self.counts
+        if not self.alone:
             return counts if self.reference != self.candidate else f"{self.candidate} detections"
         alone = f"{self.missing} of the reference's missing, {self.extra} too many"
         sentence = "a threshold decides" if self.thresholds_decide else f"{self.decided} at a threshold"
@@ -81,15 +92,17 @@ def match(
     tolerance: Tolerance,
     thresholds: Thresholds,
     found: Array | None = None,
+    farthest: float = FARTHEST,
 ) -> Detections:
     """Compare arrays of shape (n, 6). An array of any other shape holds no detections.
 
     A box is off by a share of its larger side, a score by a share of 0.5; classes are equal or not.
     `found`: all boxes of the reference, including those that better ones suppress. Of boxes that
-    overlap and have the same score, either may be listed.
+    overlap and have the same score, either may be listed. Rows whose boxes differ by more than
+    `farthest`, a share of the size plus that of the score, do not belong together.
     """
     ours, theirs = (_rows(array) for array in (candidate, reference))
-    pairs = _pairs(ours, theirs, (2.0 * tolerance.scaled, FARTHEST))
+    pairs = _pairs(ours, theirs, (min(2.0 * tolerance.scaled, farthest), farthest))
     swapped = 0
     if found is not None:
         alike = {i: j for i, j in pairs.items() if _agree(ours[j], theirs[i], tolerance)}
@@ -97,7 +110,8 @@ def match(
         pairs = alike if swapped else pairs
     missing = [i for i in range(len(theirs)) if i not in pairs and not swapped]
     extra = [] if swapped else sorted(set(range(len(ours))) - set(pairs.values()))
-    metrics = _of_pairs(ours[list(pairs.values())], theirs[list(pairs)], tolerance)
+    matched = ours[list(pairs.values())], theirs[list(pairs)]
+    metrics = _of_pairs(*matched, tolerance)
     decided = sum(
         _near_threshold(row, others, among, thresholds, tolerance.scaled)
         and not _is_of_another_class(row, others[alone], tolerance.scaled)
@@ -107,7 +121,7 @@ def match(
         )
         for row in among[indices]
     )
-    seen = Detections(metrics, len(theirs), len(ours), len(missing), len(extra), decided)
+    seen = Detections(metrics, _rms(*matched), len(theirs), len(ours), len(missing), len(extra), decided)
     if missing or extra:
         metrics = replace(metrics, agrees=False, failed=(str(seen), *metrics.failed))
     elif not len(ours):
@@ -145,8 +159,13 @@ def _swapped(
     return len(extra) if right else 0
 
 
+def is_list(array: Array) -> bool:
+    """Whether `array` is a list of detections, of shape (n, 6), where n may be 0."""
+    return array.ndim == 2 and array.shape[1] == COLUMNS
+
+
 def _rows(array: Array) -> Array:
-    if array.ndim == 2 and array.shape[1] == COLUMNS:
+    if is_list(array):
         return array.astype(np.float64)
     return np.empty((0, COLUMNS))  # a YoloDetectionOutput that finds nothing hands on its input
 
@@ -182,9 +201,23 @@ def _agree(our: Array, their: Array, tolerance: Tolerance) -> bool:
 def _of_pairs(ours: Array, theirs: Array, tolerance: Tolerance) -> Metrics:
     if not len(theirs):
         return NOTHING
-    scale = np.repeat(_sizes(theirs)[:, None], COLUMNS, axis=1)
-    scale[:, 0], scale[:, 1] = 0.0, SCORE_SCALE
+    scale = _units(theirs)
+    scale[:, 0] = 0.0  # classes are equal or not
     return compare(ours, theirs, tolerance, scale)
+
+
+def _units(rows: Array) -> Array:
+    """What an error of each number is a share of; that of a class is 1."""
+    units = np.repeat(_sizes(rows)[:, None], COLUMNS, axis=1)
+    units[:, 0], units[:, 1] = 1.0, SCORE_SCALE
+    return units
+
+
+def _rms(ours: Array, theirs: Array) -> float:
+    """The root mean square of the errors of rows that belong together, as shares of their units."""
+    if not len(theirs):
+        return 0.0
+    return float(np.sqrt(np.mean(((ours - theirs) / _units(theirs)) ** 2)))
 
 
 def _near_threshold(

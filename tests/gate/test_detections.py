@@ -127,3 +127,43 @@ def test_a_detector_that_finds_nothing_keeps_no_fix_from_being_found(
     assert "internal error" not in run.output
     assert run.ids("failed") == ["x::fp16-vs-fp32-vulkan::output:out1"]
     assert run.fixes["fp16-vs-fp32-vulkan"]["verified"] is True
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_a_recorded_list_may_have_any_number_of_boxes(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Two boxes are found: recordings of these, of none, of one alone, and of something else."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=2 1=1 2=6")
+    net.layer("YoloDetectionOutput", "boxes", [x], ["out0"], "0=1 1=1 2=0.5 3=0.9 -23304=2,1.0,1.0")
+    net.write(pytester.path / "net")
+    values = np.ones((6, 1, 2), np.float32)
+    values[0, 0], values[4, 0] = [0.0, 3.0], [5.0, 3.0]
+    nothing = np.full((6, 1, 2), -5.0, np.float32)
+    np.savez(pytester.path / "in.npz", two=values, none=nothing)
+
+    def run(**expected: np.ndarray) -> dict[str, str]:
+        np.savez(pytester.path / "out.npz", **expected)
+        inputs = "".join(
+            f"  {name}:\n    in0: {{file: in.npz, key: {name.partition('_')[0]}}}\n"
+            f"    expect: {{out0: {{file: out.npz, key: {name}}}}}\n"
+            for name in expected
+        )
+        networks.spec(pytester.path, f"inputs:\n{inputs}compare: [fp16-range]\n")
+        found = gate("-k", "golden").cases
+        return {
+            name: found[f"{name}::golden::output:out0"]["outcome"]
+            + f": {found[f'{name}::golden::output:out0']['message']}"
+            for name in expected
+        }
+
+    empty = np.zeros((0, 6), np.float32)
+    first = run(two=np.zeros((1, 6), np.float32), none=empty)
+    assert first["none"] == "passed: nothing was detected on either side"
+    assert "2 detections, the reference has 1" in first["two"]
+    both = [[1, 1 / (1 + np.exp(-5.0)), -1, -1, 0, 0], [1, 0, 0, 0, 0, 0]]
+    second = run(two=empty, none=np.array(both, np.float32), two_wide=np.zeros((2, 7), np.float32))
+    assert "2 detections, the reference has 0" in second["two"]
+    assert "0 detections, the reference has 2" in second["none"]
+    assert "[two_wide] holds (2, 7), the network gives (2, 6)" in second["two_wide"]
+    assert all(text.startswith("failed: ") for text in (first["two"], *second.values()))

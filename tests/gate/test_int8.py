@@ -85,6 +85,32 @@ def test_a_fault_against_a_recording_is_red(gate: Gate, pytester: pytest.Pyteste
     assert run.cases[RECORDED]["cause"] == "conversion"
 
 
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+def test_a_list_of_detections_may_move_as_it_does_on_the_cpu(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    quantized.detector(pytester.path, seed=14)
+    lines = (f"  s{seed}: {{in0: {{random: smooth, seed: {seed}}}}}\n" for seed in range(4))
+    networks.spec(pytester.path, f"inputs:\n{''.join(lines)}compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    said = [case["message"] for name, case in run.cases.items() if name.endswith("output:out0")]
+    assert any("1 on one side alone" in text or "rows are off by" in text for text in said), said
+
+
+@pytest.mark.once
+def test_a_detector_with_a_fault_is_red_against_a_recording(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    quantized.detector(pytester.path, seed=14)
+    recorded(pytester.path, 48)
+    assert RECORDED in gate().ids("passed")
+    quantized.detector(pytester.path, seed=14, fault=quantized.Fault("input_scale", "project1", 3))
+    run = gate()
+    assert run.ids("failed") == [RECORDED]
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_masks_are_found_around_a_chain_in_int8(gate: Gate, pytester: pytest.Pytester) -> None:
     quantized.overflow(pytester.path)

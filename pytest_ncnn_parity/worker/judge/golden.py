@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.compare.detections import is_list
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import Conditioning
@@ -24,9 +25,10 @@ def judge(
     output: Blob,
     plain: Callable[[], Blob] | None,
     measure: Callable[[Array, Array], Metrics],
-    forgiving: Callable[[Metrics], Metrics],
+    forgiving: Callable[[Metrics, Array, Array], Metrics],
     noise: Callable[[Array], Conditioning],
     given_out: bool,
+    listed: bool,
 ) -> Result:
     """Judge `output` by the recording that is the reference of `case`.
 
@@ -34,18 +36,19 @@ def judge(
     recording disagree. `measure` compares two arrays. `forgiving` marks metrics as agreeing where
     rounding to int8 explains the error; `noise` tells whether the error is what rounding of cancelling
     terms gives. A recording with nan fails every case, and one with inf those of outputs that are
-    `given_out`, that is, read by no other layer.
+    `given_out`, that is, read by no other layer. `listed`: the output is a list of detections, of which
+    either side may have any number.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.shape)
     try:
-        expected = recorded(case.golden)
+        expected = recorded(case.golden, may_be_empty=listed)
     except InputError as error:
         return Result(case.id, "failed", evidence=Evidence(unreadable=str(error)))
-    if expected.shape != output.shape:
+    if not is_list(expected) if listed else expected.shape != output.shape:
         evidence = replace(evidence, recorded_shape=expected.shape)
         return Result(case.id, "failed", evidence=evidence)
-    metrics = forgiving(measure(output.array, expected))
+    metrics = forgiving(measure(output.array, expected), output.array, expected)
     if not metrics.agrees:
         rounding = noise(expected)
         if rounding.explains:

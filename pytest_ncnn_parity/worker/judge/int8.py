@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from pytest_ncnn_parity.compare.int8 import OwnMoves, moved, own_moves
+from pytest_ncnn_parity.compare.int8 import moved, own_moves
+from pytest_ncnn_parity.compare.int8_lists import own_list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
@@ -61,12 +64,20 @@ class Int8Outputs:
         self._run = run
         self._runs: list[Made] | None = None  # the usual run, and those that should equal it
 
-    def forgiving(self, case: CaseSpec, metrics: Metrics) -> Metrics:
+    def forgiving(self, case: CaseSpec, metrics: Metrics, candidate: Array, reference: Array) -> Metrics:
         """`metrics` of an output, marked as agreeing if rounding to int8 explains its error."""
         assert case.output is not None
         if metrics.agrees or not case.tolerance.moves or not self._is_behind_int8(case.output):
             return metrics
-        moves = self._moves(case.output)
+        runs = [outputs[case.output].array for outputs in self._all_runs()]
+        if not runs:
+            return metrics
+        still, *others = runs
+        kept = thresholds(self._sample.graph.producer[case.output])
+        if kept is not None:
+            listed = own_list_moves(still, others, kept)
+            return listed.forgiving(metrics, candidate, reference, case.tolerance)
+        moves = own_moves(still, others)
         return metrics if moves is None else moves.forgiving(metrics, case.tolerance)
 
     def _is_behind_int8(self, output: str) -> bool:
@@ -74,17 +85,14 @@ class Int8Outputs:
             rounds_to_int8(self._sample.graph.layers[n]) for n in self._sample.graph.ancestors([output])
         )
 
-    def _moves(self, output: str) -> OwnMoves | None:
-        """How far `output` moves; None if the run on the CPU fails, which its own case reports."""
+    def _all_runs(self) -> list[Made]:
+        """The runs on the CPU; none if one of them fails, which its own case reports."""
         if self._runs is None:
             try:
                 self._runs = list(self._tried())
             except (StepFailed, Unavailable):
                 self._runs = []
-        if not self._runs:
-            return None
-        still, *others = (outputs[output].array for outputs in self._runs)
-        return own_moves(still, others)
+        return self._runs
 
     def _tried(self) -> Iterator[Made]:
         usual = self._sample.trajectory

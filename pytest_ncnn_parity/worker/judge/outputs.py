@@ -160,7 +160,7 @@ class WholeRuns:
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, self._reference(case), candidate, red)
         if case.comparison not in red:
-            metrics = self._int8.forgiving(case, metrics)
+            metrics = self._int8.forgiving(case, metrics, outputs[blob].array, value.array)
             if reference.setup == CPU_FP32:
                 metrics = self._recomputed.forgiving(case, candidate, outputs[blob], metrics)
         if metrics.agrees and not fault:
@@ -243,7 +243,8 @@ class WholeRuns:
 
         given_out = not self._sample.graph.consumers[output]
         forgiving = partial(self._int8.forgiving, case)
-        result = golden.judge(case, value, again, measure, forgiving, noise, given_out)
+        listed = self._natures.is_listed(output)
+        result = golden.judge(case, value, again, measure, forgiving, noise, given_out, listed)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         if result.outcome == "passed" and result.metrics is not None:
             result = replace(result, metrics=self._with_worth(output, result.metrics, value))

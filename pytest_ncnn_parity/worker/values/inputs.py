@@ -118,10 +118,11 @@ def _constant(given: ConstantInput) -> Array:
     return np.full(given.shape, value, np.int64 if isinstance(value, int) else np.float32)
 
 
-def recorded(given: Recording) -> Array:
+def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     """Return the array of a .npy file, or of an .npz file under its key, in its own shape and dtype.
 
-    Raises InputError if it cannot be read, or has an unsuitable dtype or shape.
+    Raises InputError if it cannot be read, or has an unsuitable dtype or shape. `may_be_empty`: it may
+    have no elements, as a list of no detections.
     """
     path, key = given.file, given.key
     try:
@@ -138,7 +139,7 @@ def recorded(given: Recording) -> Array:
         ) from None
     if loaded.dtype.kind not in "fiub":
         raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
-    if not 1 <= loaded.ndim <= 4 or not loaded.size:
+    if not 1 <= loaded.ndim <= 4 or not (loaded.size or may_be_empty):
         raise InputError(f"{path}: shape {loaded.shape}; expected 1 to 4 dimensions, none empty")
     if too_large(loaded.shape):
         raise InputError(f"{path}: {too_large(loaded.shape)}")

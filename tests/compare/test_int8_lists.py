@@ -1,0 +1,92 @@
+"""Lists of detections in int8: what a list moves by itself is no error, and whatever is more is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pytest_ncnn_parity.compare.detections import Thresholds, match
+from pytest_ncnn_parity.compare.int8_lists import own_list_moves
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
+
+OUTPUT = DEFAULTS["fp32"].output
+KEPT = Thresholds(score=0.3, overlap=0.45)
+
+
+def boxes(scores: list[float]) -> np.ndarray:
+    """Boxes of 40 x 40 side by side, all of one class."""
+    rows = [[1.0, score, 50.0 * i, 0.0, 50.0 * i + 40.0, 40.0] for i, score in enumerate(scores)]
+    return np.array(rows, np.float32).reshape(-1, 6)
+
+
+STILL = boxes([0.95, 0.9, 0.8, 0.7, 0.6, 0.305])
+
+
+def moved(size: float, seed: int, rows: int = 6) -> np.ndarray:
+    """The first `rows` of STILL, their scores off by `size` of 0.5, their corners by `size` of 40."""
+    noise = np.random.RandomState(seed).uniform(-size, size, (rows, 6)) * [0, 0.5, 40, 40, 40, 40]
+    return (STILL[:rows] + noise).astype(np.float32)
+
+
+def judged(candidate: np.ndarray, others: list[np.ndarray], tolerance: Tolerance = OUTPUT) -> Metrics:
+    metrics = match(candidate, STILL, tolerance, KEPT).metrics
+    return own_list_moves(STILL, others, KEPT).forgiving(metrics, candidate, STILL, tolerance)
+
+
+OTHERS = [moved(0.03, 1), moved(0.03, 2, rows=5)]  # the last box is lost in the second
+
+
+def test_a_list_may_move_as_it_does_by_itself() -> None:
+    assert not match(moved(0.03, 3), STILL, OUTPUT, KEPT).metrics.agrees
+    judged_as = judged(moved(0.03, 3), OTHERS)
+    assert judged_as.agrees
+    assert "6 detections, the reference has 6" in judged_as.forgiven
+    assert "int8 moves this list by 0.0" in judged_as.forgiven
+
+
+def test_a_box_at_the_threshold_may_be_lost_where_the_cpu_loses_one() -> None:
+    assert judged(moved(0.03, 3, rows=5), OTHERS).agrees
+    assert not judged(moved(0.03, 3, rows=5), OTHERS[:1]).agrees, "where it never loses one"
+
+
+@pytest.mark.parametrize("lost", [0, 3, 4])
+def test_no_other_box_may_be_lost(lost: int) -> None:
+    assert not judged(np.delete(moved(0.03, 3), lost, axis=0), OTHERS).agrees
+
+
+def test_no_more_boxes_may_be_lost_than_the_cpu_loses() -> None:
+    still = boxes([0.95, 0.9, *[0.305] * 4])
+    loses_one = own_list_moves(still, [still[:5]], KEPT)
+    most = match(still[:2], still, OUTPUT, KEPT).metrics
+    assert not loses_one.forgiving(most, still[:2], still, OUTPUT).agrees
+    loses_most = own_list_moves(still, [still[:2]], KEPT)
+    assert not loses_most.forgiving(most, still[:2], still, OUTPUT).agrees, "nothing would be tested"
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0])
+def test_boxes_that_move_further_are_red(factor: float) -> None:
+    assert not judged(moved(0.03 * factor, 3), OTHERS).agrees
+
+
+def test_another_class_and_nan_are_red() -> None:
+    for column, value in ((0, 2.0), (1, np.nan), (2, np.inf)):
+        candidate = moved(0.03, 3)
+        candidate[1, column] = value
+        assert not judged(candidate, OTHERS).agrees, column
+
+
+def test_a_list_that_does_not_move_has_its_plain_tolerance() -> None:
+    assert not judged(moved(0.01, 3), [STILL, STILL]).agrees
+
+
+def test_a_tolerance_without_moves_is_applied_to_the_letter() -> None:
+    assert not judged(moved(0.03, 3), OTHERS, Tolerance(scaled=1e-3)).agrees
+
+
+def test_box_in_place_of_one_that_it_overlaps() -> None:
+    """The suppression keeps the other of two boxes whose scores are 0.02 apart."""
+    other = STILL.copy()
+    other[1] = [1.0, 0.89, 64.0, 0.0, 104.0, 40.0]
+    assert judged(other, [other, moved(0.03, 1)]).agrees
+    assert not judged(other, [moved(0.03, 1)]).agrees, "where the CPU keeps to its own"
