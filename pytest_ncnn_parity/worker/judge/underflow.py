@@ -1,6 +1,8 @@
 """Values that become 0 in fp16: mostly harmless, and a fault of their source if a reader breaks.
 
-This is known only once the reader has run, so results upstream are held back until then.
+A reader that is right with a 0 may hand on another: the root of 1e-8 is 1e-4, for which its scale
+takes 0 as well, and the division behind it breaks. So what becomes 0 is followed from layer to layer,
+and results upstream are held back until its last reader has run.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class Underflows:
@@ -40,6 +42,12 @@ class Underflows:
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._effects = effects
+        # by comparison, what readers that are right computed from such values, if it has zeros that
+        # the reference has not, until its last reader has run
+        self._handed_on: dict[str, Made] = {}
+        self._sources: dict[str, str] = {}  # of a blob that was handed on, the one that was tiny
+        # of the current layer, by tolerance and what was handed on to it, and what it hands on itself
+        self._turn: dict[object, tuple[Underflow | None, Made]] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
 
@@ -55,15 +63,19 @@ class Underflows:
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
-        if not self._reference.has_all_of(layer):
-            return
-        comparisons = {case.comparison: case.candidate for case in waiting}
-        for comparison, number in comparisons.items():
-            candidate = None if number is None else self._nets[number]
-            if self._arrives_in_fp16(layer, candidate):
-                effect = self._effect(comparison, layer)
-                if effect is not None:
-                    self._missed.setdefault((comparison, effect.origin), effect)
+        if self._reference.has_all_of(layer):
+            comparisons = {case.comparison: case.candidate for case in waiting}
+            for comparison, number in comparisons.items():
+                candidate = None if number is None else self._nets[number]
+                if self._arrives_in_fp16(comparison, layer, candidate):
+                    effect = self._effect(comparison, layer)
+                    if effect is not None:
+                        self._missed.setdefault((comparison, effect.origin), effect)
+        for handed_on in self._handed_on.values():
+            for blob in handed_on.keys() & set(layer.inputs):
+                if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
+                    del handed_on[blob]
+        self._turn.clear()
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all readers have run: failed if one of them breaks on values that became 0."""
@@ -82,12 +94,19 @@ class Underflows:
                 Evidence(origin=effect.origin),
             )
 
-    def _arrives_in_fp16(self, layer: Layer, candidate: Net | None) -> bool:
+    def _arrives_in_fp16(self, comparison: str, layer: Layer, candidate: Net | None) -> bool:
         """Whether tiny values are in fp16 on their way into `layer`, at their source or in between."""
+        if self._handed_on_to(comparison, layer):
+            return True
         tiny = [blob for blob in layer.inputs if blob in self._tiny]
         makers = [m for blob in tiny for m in (self._reference.graph.producer[blob], self._origin(blob))]
         stored = any(stores_fp16(maker, candidate) for maker in makers)
         return bool(tiny) and (stored or reads_fp16(layer, candidate))
+
+    def _handed_on_to(self, comparison: str, layer: Layer) -> Made:
+        """The inputs of `layer` that have zeros which values upstream became in fp16."""
+        handed_on = self._handed_on.get(comparison, {})
+        return {blob: handed_on[blob] for blob in layer.inputs if blob in handed_on}
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -102,21 +121,48 @@ class Underflows:
         """The inputs that break `layer`, even in fp32, once fp16 has made them 0; else None.
 
         The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
-        compared with its usual outputs. Small values are common and mostly harmless; these are not.
+        compared with its usual outputs. Small values are common and mostly harmless; these are not. If
+        it is right, its outputs are handed on where they are 0 in place of other values.
         """
-        culprits = [blob for blob in layer.inputs if blob in self._tiny]
-        if not culprits or layer.type in COPYING:
+        handed_on = self._handed_on_to(comparison, layer)
+        tiny = [blob for blob in layer.inputs if blob in self._tiny]
+        if not handed_on and (not tiny or layer.type in COPYING):
             return None
         tolerance = self._reference.tolerance(comparison, layer)
-        key = (layer.number, tolerance)
-        if key not in self._effects:
+        known = layer.number, tolerance
+        if not handed_on and known in self._effects:
+            return self._effects[known]
+        key = tolerance, *(id(value) for value in handed_on.values())
+        if key not in self._turn:
+            zeroed = {blob: _without_tiny(self._reference.blobs[blob]) for blob in tiny} | handed_on
             try:
-                self._effects[key] = self._measured(layer, tolerance, culprits[0])
+                self._turn[key] = self._measured(layer, tolerance, zeroed)
             except StepFailed:
                 return None  # nothing was found out
-        return self._effects[key]
+        effect, outputs = self._turn[key]
+        self._handed_on.setdefault(comparison, {}).update(outputs)
+        if not handed_on and not outputs:
+            self._effects[known] = effect
+        return effect
 
-    def _measured(self, layer: Layer, tolerance: Tolerance, blob: str) -> Underflow | None:
+    def _measured(
+        self, layer: Layer, tolerance: Tolerance, zeroed: Made
+    ) -> tuple[Underflow | None, Made]:
+        """What breaks `layer`, and if nothing does, its outputs that are 0 in place of other values.
+
+        Of several inputs that are `zeroed`, the first is to blame that breaks it by itself.
+        """
+        alone = ({blob: value} for blob, value in zeroed.items()) if len(zeroed) > 1 else ()
+        for inputs in (*alone, zeroed):
+            effect, outputs = self._tried(layer, tolerance, inputs)
+            if effect is not None:
+                return effect, {}
+        source = self._source(next(iter(zeroed)))
+        self._sources.update(dict.fromkeys(outputs, source))
+        return None, outputs
+
+    def _tried(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> tuple[Underflow | None, Made]:
+        blob = self._source(next(iter(zeroed)))
         found = Underflow(
             blob=blob,
             origin=self._origin(blob).name,
@@ -124,21 +170,29 @@ class Underflows:
             reader=layer.name,
             reader_type=layer.type,
         )
-        values = {b: self._reference.blobs[b] for b in layer.inputs}
         try:
-            without = self._reference.run(layer, {b: _without_tiny(v) for b, v in values.items()})
+            values = {blob: self._reference.blobs[blob] for blob in layer.inputs} | zeroed
+            made = self._reference.run(layer, values)
         except StepFailed as failed:
             if failed.death.kind in ("memory", "timeout"):
                 raise  # which are no matter of the values
-            return replace(found, failure=failed.death.detail)
-        for output, value in without.items():
+            return replace(found, failure=failed.death.detail), {}
+        outputs = {}
+        for output, value in made.items():
             expected = self._reference.blobs[output].array
             if value.shape != expected.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
             if not metrics.agrees:
-                return replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
-        return None
+                wrong = metrics.nan + metrics.inf
+                return replace(found, scaled=metrics.scaled, nonfinite=wrong), {}
+            if value.floating and ((value.array == 0.0) & (expected != 0.0)).any():
+                outputs[output] = value
+        return None, outputs
+
+    def _source(self, blob: str) -> str:
+        """The blob whose tiny values became the zeros of `blob`."""
+        return blob if blob in self._tiny else self._sources[blob]
 
 
 def _without_tiny(value: Blob) -> Blob:

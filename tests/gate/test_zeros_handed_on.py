@@ -1,0 +1,91 @@
+"""What becomes 0 in fp16 is followed through layers that are right with a 0, to one that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+FP16, RANGE = "fp16-vs-fp32-vulkan", "fp16-range"
+
+
+def normalized(folder: Path, behind: str, epsilon: float = 1e-8) -> None:
+    """x / sqrt(sum(x * x) + epsilon), by `behind` the root; one row of x is 0, as silence is."""
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=16 1=4"), 3)
+    x = net.layer("BinaryOp", "squares", [a, b], params="0=2")
+    x = net.layer("Reduction", "sum", [x], params="0=0 1=0 -23303=1,1 4=1 5=1")
+    x = net.layer("BinaryOp", "epsilon", [x], params=f"0=0 1=1 2={epsilon:g}")
+    x = net.layer("UnaryOp", "root", [x], params="0=5")
+    if behind == "copies":
+        x = net.layer("Reshape", "reshape", [x], params="0=1 1=4")
+        x, other = net.split(x, 2)
+        net.layer("Noop", "beside", [other], ["out1"])
+    if behind in ("reciprocal", "product"):
+        x = net.layer("UnaryOp", "reciprocal", [x], params="0=15") if behind == "reciprocal" else x
+        net.layer("BinaryOp", "last", [c, x], ["out0"], "0=2")
+    else:
+        net.layer("BinaryOp", "last", [c, x], ["out0"], "0=3")
+    net.write(folder / "net")
+    values = np.random.RandomState(0).normal(size=(4, 16)).astype(np.float32)
+    values[2] = 0.0
+    np.save(folder / "x.npy", values)
+    text = f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\ncompare: [{FP16}, {RANGE}]\n"
+    networks.spec(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("behind", "reader"), [("division", "last"), ("copies", "last"), ("reciprocal", "reciprocal")]
+)
+def test_an_epsilon_that_is_lost_breaks_a_division_behind_its_root(
+    gate: Gate, pytester: pytest.Pytester, behind: str, reader: str
+) -> None:
+    normalized(pytester.path, behind)
+    run = gate()
+    for comparison in (FP16, RANGE):
+        red = run.cases[f"s::{comparison}::epsilon"]
+        assert (red["outcome"], red["cause"]) == ("failed", "underflow")
+        assert f"values become 0 in fp16, and {reader} (" in red["message"]
+        skipped = run.cases[f"s::{comparison}::{reader}"]
+        assert skipped["outcome"] == "skipped"
+        assert "made by epsilon, which fails itself" in skipped["message"]
+        assert run.fixes[comparison]["verified"] is True
+        assert {"epsilon", "root"} <= set(run.fixes[comparison]["masks"])
+    assert run.ids("failed", RANGE) == [f"s::{RANGE}::epsilon"]
+    assert run.cases[f"s::{FP16}::output:out0"]["cause"] == "underflow"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("behind", "epsilon"), [("product", 1e-8), ("division", 1e-3)])
+def test_a_zero_that_breaks_nobody_is_no_fault(
+    gate: Gate, pytester: pytest.Pytester, behind: str, epsilon: float
+) -> None:
+    normalized(pytester.path, behind, epsilon)
+    assert gate().ids("failed") == []
+
+
+@pytest.mark.once
+def test_masks_that_keep_the_epsilon_keep_the_division_right(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    normalized(pytester.path, "division")
+    with (pytester.path / "net.parity.yaml").open("a", encoding="utf-8") as spec:
+        spec.write("masks: {epsilon: 18, root: 18}\n")
+    assert gate().ids("failed") == []
+
+
+@pytest.mark.once
+def test_of_two_inputs_with_zeros_the_one_that_breaks_the_reader_is_named(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The dividend has values that are 0 in fp16 as well, which do no harm."""
+    normalized(pytester.path, "division")
+    values = np.load(pytester.path / "x.npy")
+    values[:, 0] = [1e-9, -1e-9, 0.0, 1e-9]
+    np.save(pytester.path / "x.npy", values)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed", RANGE) == [f"s::{RANGE}::epsilon"]
