@@ -65,7 +65,7 @@ def remark(result: Result) -> str:
     """What is worth knowing about a case that passed although some elements were out of tolerance."""
     noise, metrics = result.evidence.noise, result.metrics
     inside = result.evidence.inside
-    if inside is not None and inside.bound >= FP16_OVERFLOW:
+    if inside is not None and inside.bound >= FP16_OVERFLOW and not inside.overflows:
         return (
             f"{inside.kernel}: {inside.what_is_bound} may pass {FP16_MAX:.0f} on the way: added up in "
             f"an unlucky order, its terms make {inside.bound:.6g}; 31={inside.mask} avoids it"

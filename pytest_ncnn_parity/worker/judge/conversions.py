@@ -147,6 +147,10 @@ class Conversions:
         passed = held and not at_fault
         if not passed and not at_fault:
             self._own_values.keep_ends(case, rounded, values)
+        if inside is not None and inside.overflows and not evidence.reference_nan and spoilt is None:
+            outputs = self._insides.with_sums_of_inf(layer, self._blobs)
+            if outputs is not None:
+                self._own_values.keep(case, outputs)
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:

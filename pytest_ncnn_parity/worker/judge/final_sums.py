@@ -23,25 +23,42 @@ _GOES_ON = frozenset((3, 8, 9, 10))
 _REDUCES_ON_VULKAN = "1.0.20260526"  # before, a Reduction runs on the CPU, in fp32
 
 
-def final_sum(layer: Layer, value: Array) -> float:
+def largest_final_sum(layer: Layer, value: Array) -> float:
     """The largest magnitude of a sum inside `layer` once all terms of `value` are added.
 
     It is 0 for other operators, and where the sum is far below 65504. Raises Unreadable.
     """
-    size = max(float(value.max(initial=0.0)), -float(value.min(initial=0.0)))
+    if layer.type == "Normalize" and value.ndim == 3:
+        sums = np.square(value.astype(np.float64)).sum(normalized_axes(layer, value))
+    else:
+        sums = _sums(layer, value)
+    sizes = np.abs(sums)
+    return float(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+
+
+def with_sums_of_inf(layer: Layer, value: Array, output: Array) -> Array | None:
+    """The `output` of `layer` in fp16 arithmetic: inf wherever the sum of an element overflows.
+
+    None for an operator whose sums are not those of single elements. Raises Unreadable.
+    """
+    sums = _sums(layer, value)
+    if sums.size != output.size:
+        return None
+    over = np.abs(sums) >= FP16_OVERFLOW
+    return np.where(over.reshape(output.shape), np.copysign(np.float32(np.inf), output), output)
+
+
+def _sums(layer: Layer, value: Array) -> Array:
+    """The sum behind each element that `layer` gives; empty for other operators and for small sums."""
     if layer.type == "Pooling":
         windows = pooled(layer, value)
+        size = max(float(value.max(initial=0.0)), -float(value.min(initial=0.0)))
         if windows is None or size * np.prod(windows.kernel) < FP16_OVERFLOW:
-            return 0.0
-        sums = accumulators.sums_of_windows(windows.values, None, *windows.sliding)
-        return float(np.abs(sums).max(initial=0.0))
-    if layer.type == "Normalize" and value.ndim == 3:
-        squares = np.square(value.astype(np.float64)).sum(normalized_axes(layer, value))
-        return float(squares.max(initial=0.0))
+            return np.empty(0)
+        return accumulators.sums_of_windows(windows.values, None, *windows.sliding)
     operation = number(layer, 0)
     if layer.type != "Reduction" or operation not in _GOES_ON or ncnn.__version__ < _REDUCES_ON_VULKAN:
-        return 0.0
+        return np.empty(0)
     with np.errstate(over="ignore"):
         terms = SUMMED[operation](value.astype(np.float64))
-    sums = np.abs(terms.sum(reduced_axes(layer, value)))
-    return float(sums.max(initial=0.0, where=np.isfinite(sums)))
+    return np.asarray(terms.sum(reduced_axes(layer, value)))

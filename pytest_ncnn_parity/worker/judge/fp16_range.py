@@ -8,38 +8,22 @@ then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
-from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.apart import Apart
+from pytest_ncnn_parity.worker.judge.in_fp16 import reads_fp16, stores_fp16, was_in_fp16
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # the outputs that hold inf where the reference has a value beyond fp16 of the same sign
 HandedOn = frozenset[str]
-
-
-def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
-    """Whether `layer` takes its inputs in fp16. Without a candidate, its mask alone decides."""
-    if candidate is None:
-        return not loses_fp16(layer.mask)
-    return candidate.execution(layer).feed == "fp16"
-
-
-def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
-    """Whether `layer` stores its outputs in fp16. Without a candidate, its mask alone decides."""
-    if layer.type == "Input":
-        return False  # the readers of an input decide what it is
-    if candidate is None:
-        return not loses_fp16(layer.mask)
-    return candidate.execution(layer).storage == "fp16"
 
 
 class Fp16Range:
@@ -164,14 +148,21 @@ class Fp16Range:
             self._effects[key] = None if effects is None else frozenset(effects)
             handed_on.update(effects or {})
         if self._reference.has_all_of(layer):
-            values = self._as_fp16_holds(layer, handed_on)
+            values = self._as_fp16_holds(layer, handed_on, self._in_fp16(layer, candidate))
             beyond = {b: v for b, v in values.items() if self._is_beyond(comparison, b)}
             self._apart.meet(comparison, layer, beyond)
         return self._effects[key]
 
-    def _as_fp16_holds(self, layer: Layer, handed_on: Made) -> Made:
+    def _in_fp16(self, layer: Layer, candidate: Net | None) -> frozenset[str]:
+        graph = self._reference.graph
+        return frozenset(b for b in layer.inputs if was_in_fp16(graph, b, layer, candidate))
+
+    def _as_fp16_holds(self, layer: Layer, handed_on: Made, in_fp16: Container[str]) -> Made:
         values = {blob: handed_on.get(blob, self._reference.blobs[blob]) for blob in layer.inputs}
-        return {blob: value.stored() if value.floating else value for blob, value in values.items()}
+        return {
+            blob: value.stored() if value.floating and blob in in_fp16 else value
+            for blob, value in values.items()
+        }
 
     def _at_turn(
         self, layer: Layer, comparison: str, candidate: Net | None, handed_on: Made
@@ -181,17 +172,24 @@ class Fp16Range:
             self._turn.clear()
             self._at_hand = layer.number
         tolerance = self._reference.tolerance(comparison, layer)
-        kept = stores_fp16(layer, candidate)
-        key = (tolerance, kept, *(id(value) for value in handed_on.values()))
+        kept, in_fp16 = stores_fp16(layer, candidate), self._in_fp16(layer, candidate)
+        key = (tolerance, kept, in_fp16, *(id(value) for value in handed_on.values()))
         if key not in self._turn:
-            self._turn[key] = self._made(layer, handed_on, tolerance, kept)
+            self._turn[key] = self._made(layer, handed_on, in_fp16, tolerance, kept)
         return self._turn[key]
 
-    def _made(self, layer: Layer, handed_on: Made, tolerance: Tolerance, kept: bool) -> Made | None:
+    def _made(
+        self,
+        layer: Layer,
+        handed_on: Made,
+        in_fp16: Container[str],
+        tolerance: Tolerance,
+        kept: bool,
+    ) -> Made | None:
         if not self._reference.has_all_of(layer):
             return None
         try:
-            outputs = self._reference.run(layer, self._as_fp16_holds(layer, handed_on))
+            outputs = self._reference.run(layer, self._as_fp16_holds(layer, handed_on, in_fp16))
         except StepFailed:
             return None
         values = {}

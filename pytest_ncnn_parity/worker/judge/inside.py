@@ -20,9 +20,9 @@ from pytest_ncnn_parity.network.masks import (
 from pytest_ncnn_parity.network.parameters import Unreadable, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
-from pytest_ncnn_parity.worker.judge.final_sums import final_sum
+from pytest_ncnn_parity.worker.judge.final_sums import largest_final_sum, with_sums_of_inf
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
-from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 NEAR = 4.0  # only values within this factor of fp16's largest value are looked at
 
@@ -60,6 +60,12 @@ class Insides:
         except Unreadable:
             return None
         return inside
+
+    def with_sums_of_inf(self, layer: Layer, blobs: Made) -> Made | None:
+        """The output of `layer` where sums inside it are inf in fp16; None if it is not known."""
+        (output,) = layer.outputs
+        values = with_sums_of_inf(layer, blobs[layer.inputs[0]].array, blobs[output].array)
+        return None if values is None else {output: Blob.of(values)}
 
     def _by_winograd(self, layer: Layer, value: winograd.Array, headroom: float) -> Inside | None:
         if layer.type != "Convolution" or value.ndim != 3 or len(value) != channels(layer)[0]:
@@ -107,7 +113,7 @@ class Insides:
 
 def _surely_summed(layer: Layer, value: winograd.Array) -> Inside | None:
     """A sum that overflows in whatever order its terms are added."""
-    reached = final_sum(layer, value)
+    reached = largest_final_sum(layer, value)
     if reached < FP16_OVERFLOW:
         return None
     what = "a sum inside"

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge.fp16_range import reads_fp16, stores_fp16
+from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -98,10 +98,9 @@ class Underflows:
         """Whether tiny values are in fp16 on their way into `layer`, at their source or in between."""
         if self._handed_on_to(comparison, layer):
             return True
+        graph = self._reference.graph
         tiny = [blob for blob in layer.inputs if blob in self._tiny]
-        makers = [m for blob in tiny for m in (self._reference.graph.producer[blob], self._origin(blob))]
-        stored = any(stores_fp16(maker, candidate) for maker in makers)
-        return bool(tiny) and (stored or reads_fp16(layer, candidate))
+        return any(was_in_fp16(graph, blob, layer, candidate) for blob in tiny)
 
     def _handed_on_to(self, comparison: str, layer: Layer) -> Made:
         """The inputs of `layer` that have zeros which values upstream became in fp16."""

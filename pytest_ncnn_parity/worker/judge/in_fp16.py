@@ -1,0 +1,36 @@
+"""Whether a layer's values are in fp16: where they are read, where they are stored, or on the way.
+
+A candidate says how it runs a layer; for a prediction, which has none, the layer's mask alone decides.
+"""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.worker.networks.execution import Net
+
+
+def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
+    """Whether `layer` takes its inputs in fp16."""
+    if candidate is None:
+        return not loses_fp16(layer.mask)
+    return candidate.execution(layer).feed == "fp16"
+
+
+def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
+    """Whether `layer` stores its outputs in fp16."""
+    if layer.type == "Input":
+        return False  # the readers of an input decide what it is
+    if candidate is None:
+        return not loses_fp16(layer.mask)
+    return candidate.execution(layer).storage == "fp16"
+
+
+def was_in_fp16(graph: Graph, blob: str, reader: Layer, candidate: Net | None) -> bool:
+    """Whether `blob` was in fp16 where it was made, where `reader` reads it, or where it was copied."""
+    maker = graph.producer[blob]
+    if reads_fp16(reader, candidate) or stores_fp16(maker, candidate):
+        return True
+    return maker.type in COPYING and any(
+        was_in_fp16(graph, source, maker, candidate) for source in maker.inputs
+    )

@@ -1,0 +1,93 @@
+"""A sum inside a layer that fp16 cannot hold, and a region in fp32 behind what it cannot hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from network import Network
+
+FP16, RANGE = "fp16-vs-fp32-vulkan", "fp16-range"
+BOTH = f"compare: [{FP16}, {RANGE}]\n"
+needs_sums = pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, in fp32")
+
+
+def spec(folder: Path, values: np.ndarray, text: str = "") -> None:
+    np.save(folder / "x.npy", np.asarray(values, np.float32))
+    networks.spec(folder, f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\n{BOTH}{text}")
+
+
+def root_mean_square(folder: Path, bound: float) -> None:
+    """min(sqrt(mean(x * x)), bound) of rows; the mean itself is beyond 65504 as well."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64 1=4")
+    x = net.layer("UnaryOp", "squares", [x], params="0=4")
+    x = net.layer("Reduction", "mean", [x], params="0=3 1=0 -23303=1,1 4=1 5=1")
+    x = net.layer("UnaryOp", "root", [x], params="0=5")
+    net.layer("Clip", "bounded", [x], ["out0"], f"0=0.0 1={bound:g}")
+    net.write(folder / "net")
+    spec(folder, np.random.RandomState(0).normal(0, 1000, (4, 64)))
+
+
+@needs_sums
+@pytest.mark.parametrize(("bound", "right"), [(300.0, True), (2000.0, False)])
+def test_a_mean_of_inf_is_a_fault_only_where_a_reader_is_wrong_with_it(
+    gate: Gate, pytester: pytest.Pytester, bound: float, right: bool
+) -> None:
+    root_mean_square(pytester.path, bound)
+    run = gate()
+    assert (run.ids("failed") == []) is right
+    if right:
+        message = run.cases[f"s::{RANGE}::mean"]["message"]
+        assert "a sum inside is inf in fp16, and no reader is wrong for it" in message
+    else:
+        assert f"s::{RANGE}::squares" in run.ids("failed")
+        assert f"s::{FP16}::output:out0" in run.ids("failed")
+
+
+@pytest.mark.parametrize(("factor", "right"), [(0.01, True), (1e-5, False)])
+def test_an_average_whose_sum_overflows_is_judged_by_its_readers(
+    gate: Gate, pytester: pytest.Pytester, factor: float, right: bool
+) -> None:
+    """Averages of 40,000, which fp16 holds: TanH of them * 0.01 is 1, also of inf."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8 1=8 2=4")
+    x = net.layer("Pooling", "average", [x], params="0=1 1=2 2=2")
+    x = net.layer("BinaryOp", "factor", [x], params=f"0=2 1=1 2={factor:g}")
+    net.layer("TanH", "bounded", [x], ["out0"])
+    net.write(pytester.path / "net")
+    spec(pytester.path, np.random.RandomState(0).uniform(39e3, 41e3, (4, 8, 8)))
+    run = gate("--ncnn-parity-fix=off")
+    red = [f"s::{FP16}::average", f"s::{FP16}::output:out0", f"s::{RANGE}::average"]
+    assert sorted(run.ids("failed")) == ([] if right else sorted(red))
+    if right:
+        assert "no reader is wrong for it" in run.cases[f"s::{FP16}::average"]["message"]
+
+
+def leaky(folder: Path) -> None:
+    """Large values, a leaky ReLU of them, and a Clip that is right with inf in place of 390,000."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=6 2=8")
+    x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=1e5")
+    x = net.layer("ReLU", "leaky", [x], params="0=0.01")
+    net.layer("Clip", "bounded", [x], ["out0"], "0=-10000.0 1=10000.0")
+    net.write(folder / "net")
+
+
+def test_a_region_in_fp32_hands_on_what_it_computed(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Of -390,000 the leaky ReLU makes -3,900 in fp32, and -inf only if it is fed with -inf."""
+    leaky(pytester.path)
+    values = np.random.RandomState(0).normal(0, 1, (8, 6, 16))
+    spec(pytester.path, values)
+    run = gate()
+    assert run.ids("failed", RANGE) == [f"s::{RANGE}::large"]
+    for comparison in (FP16, RANGE):
+        assert run.fixes[comparison]["masks"] == {"large": 18, "leaky": 18}
+        assert run.fixes[comparison]["verified"] is True
+    spec(pytester.path, values, "masks: {large: 18, leaky: 18}\n")
+    assert gate().ids("failed") == []
+    spec(pytester.path, values, "masks: {leaky: 18}\n")
+    assert f"s::{RANGE}::large" in gate("--ncnn-parity-fix=off").ids("failed", RANGE)
