@@ -75,6 +75,12 @@ class Detections(Frozen):
         """How many rows both sides have, in words."""
         return f"{self.candidate} detections, the reference has {self.reference}"
 
+    @property
+    def moved(self) -> str:
+        """How far rows are off, in words, and how many are on one side alone."""
+        off = f"rows are off by {self.metrics.least_scaled:.3g}"
+        return f"{self.counts}: {off}, and {self.alone} on one side alone"
+
     def __str__(self) -> str:
         if not self.reference and not self.candidate:
             return "nothing was detected on either side"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.edges import around
+from pytest_ncnn_parity.compare.list_moves import MOST, ListMoves
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.noise import MOST_OWN, factor
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -77,4 +78,15 @@ def explain(
     return (
         f"{count} of {error.size} elements are out of tolerance; where each pixel of the picture moves "
         f"by a grey step, up to {of_moves} are, and this error is {share:.2g} times what that does"
+    )
+
+
+def explain_list(candidate: Array, reference: Array, moves: ListMoves) -> str:
+    """The same of two lists of detections; `moves` are those of the lists of moved pictures."""
+    seen = moves.explain(candidate, reference, min(MOST, moves.largest), 1.0)
+    if seen is None:
+        return ""
+    return (
+        f"{seen.moved}; where each pixel of the picture moves by a grey step, rows move by up to "
+        f"{moves.largest:.3g}, and {moves.alone} are on one side alone"
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.compare.list_moves import ListMoves
 from pytest_ncnn_parity.compare.measured import CHANNELS_BELOW, Loss, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -170,3 +171,17 @@ def moved(array: Array, draw: int) -> Array:
     """`array` with each element moved by MOVED_BY of itself, up or down at random."""
     signs: Array = np.random.default_rng((2, draw)).choice([-1.0, 1.0], array.shape)
     return (array * (1.0 + MOVED_BY * signs)).astype(np.float32)
+
+
+def with_list_forgiven(
+    metrics: Metrics, own: ListMoves, candidate: Array, reference: Array, tolerance: Tolerance
+) -> Metrics:
+    """`metrics` of two lists of detections, as agreeing if they differ by no more than `own` moves."""
+    farthest = min(MOST_MOVED, MOST_ELEMENT * own.largest)
+    most_alone = own.most_alone(tolerance.moves, len(candidate) + len(reference))
+    moves = f"int8 moves this list by {own.largest:.3g} on the CPU as well, where {own.alone} are"
+    allowed = f"rows off by {farthest:.3g}, and {most_alone} on one side alone, for {moves}"
+    seen = own.explain(candidate, reference, farthest, tolerance.moves)
+    if seen is None:
+        return replace(metrics, also_allowed=allowed)
+    return replace(metrics, agrees=True, failed=(), forgiven=f"{seen.moved}, but {moves}")

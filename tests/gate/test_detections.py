@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import networks
 import numpy as np
 import pytest
 from conftest import Gate
 from network import Network
+
+from pytest_ncnn_parity.engine.inputs import RangeInput
+from pytest_ncnn_parity.worker.values.drawn import drawn
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
@@ -167,3 +172,42 @@ def test_a_recorded_list_may_have_any_number_of_boxes(gate: Gate, pytester: pyte
     assert "0 detections, the reference has 2" in second["none"]
     assert "[two_wide] holds (2, 7), the network gives (2, 6)" in second["two_wide"]
     assert all(text.startswith("failed: ") for text in (first["two"], *second.values()))
+
+
+def many_boxes(folder: Path) -> None:
+    """Four convolutions of random weights, and a head of four anchors that lists some 50 boxes."""
+    rng = np.random.RandomState(4)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=48 1=48 2=3")
+    for i, (channels, stride) in enumerate([(3, 2), (16, 1), (16, 2), (16, 1)]):
+        weights = rng.normal(0, (2 / (9 * channels)) ** 0.5, (16, channels, 3, 3))
+        params = f"0=16 1=3 3={stride} 4=1 5=1 6={weights.size} 9=1"
+        x = net.layer("Convolution", f"conv{i}", [x], params=params, weights=[weights, np.zeros(16)])
+    weights = rng.normal(0, 0.35, (24, 16, 1, 1))
+    x = net.layer("Convolution", "head", [x], None, "0=24 1=1 5=1 6=384", [weights, np.zeros(24)])
+    sizes = "-23304=8,32.0,32.0,48.0,24.0,24.0,48.0,64.0,64.0"
+    params = f"0=1 1=4 2=0.6 3=0.45 {sizes} -23305=4,0.0,1.0,2.0,3.0 -23306=1,4.0"
+    net.layer("Yolov3DetectionOutput", "boxes", [x], ["out0"], params)
+    net.write(folder / "net")
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_a_list_may_differ_by_what_a_grey_step_of_the_picture_does(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """One box of 58 is at the threshold. Nobody says of an array in a file that it is a picture."""
+    many_boxes(pytester.path)
+    compare = "compare: [fp16-vs-fp32-vulkan]\n"
+    networks.spec(pytester.path, f"inputs: {{s: {{in0: {{random: smooth, seed: 5}}}}}}\n{compare}")
+    run = gate()
+    assert run.ids("failed") == []
+    said = run.cases["s::fp16-vs-fp32-vulkan::output:out0"]["message"]
+    assert said.startswith("57 detections, the reference has 58: rows are off by 0.00")
+    assert "where each pixel of the picture moves by a grey step, rows move by up to 0.0" in said
+    picture = RangeInput(shape=(3, 48, 48), random="smooth", low=0.0, high=1.0, seed=5)
+    np.save(pytester.path / "x.npy", drawn(picture))
+    networks.spec(pytester.path, f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\n{compare}")
+    red = gate("--ncnn-parity-fix=off")
+    assert red.ids("failed") == ["s::fp16-vs-fp32-vulkan::output:out0"]
+    assert "a threshold decides" in red.cases["s::fp16-vs-fp32-vulkan::output:out0"]["message"]

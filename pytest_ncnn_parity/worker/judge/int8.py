@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from pytest_ncnn_parity.compare.int8 import moved, own_moves
-from pytest_ncnn_parity.compare.int8_lists import own_list_moves
+from pytest_ncnn_parity.compare.int8 import moved, own_moves, with_list_forgiven
+from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -75,8 +75,8 @@ class Int8Outputs:
         still, *others = runs
         kept = thresholds(self._sample.graph.producer[case.output])
         if kept is not None:
-            listed = own_list_moves(still, others, kept)
-            return listed.forgiving(metrics, candidate, reference, case.tolerance)
+            own = list_moves(still, others, kept)
+            return with_list_forgiven(metrics, own, candidate, reference, case.tolerance)
         moves = own_moves(still, others)
         return metrics if moves is None else moves.forgiving(metrics, case.tolerance)
 

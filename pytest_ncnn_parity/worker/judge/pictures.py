@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from pytest_ncnn_parity.compare import grey_steps
+from pytest_ncnn_parity.compare.detections import Thresholds
+from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.inputs import ImageInput, Input, RangeInput
 from pytest_ncnn_parity.engine.protocol import CaseSpec
+from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.sample import Sample
@@ -39,10 +42,14 @@ class GreySteps:
         A custom tolerance is the user's word, and nothing else counts then.
         """
         name = str(case.output)
-        alone = len(metrics.failed) == 1 and metrics.mismatched > 0
-        if not alone or metrics.integers or not is_default(case.tolerance):
+        kept = thresholds(self._sample.graph.producer[name])
+        if metrics.agrees or not is_default(case.tolerance):
             return metrics
-        if not output.floating or self._natures.is_listed(name):
+        if kept is not None:
+            why = self._of_list(name, output.array, reference, kept)
+            return replace(metrics, agrees=True, failed=(), forgiven=why) if why else metrics
+        alone = len(metrics.failed) == 1 and metrics.mismatched > 0
+        if not alone or metrics.integers or not output.floating:
             return metrics
         moved = [outputs[name].array for outputs in self._of_moved_pictures()]
         shapes = {output.shape, *(one.shape for one in moved)}
@@ -51,6 +58,11 @@ class GreySteps:
         scale = self._natures.scale(name, reference, case.tolerance, whole=True)
         why = grey_steps.explain(output.array, reference, moved, case.tolerance, scale)
         return replace(metrics, agrees=True, used=1.0, failed=(), forgiven=why) if why else metrics
+
+    def _of_list(self, name: str, candidate: Array, reference: Array, kept: Thresholds) -> str:
+        moved = [outputs[name].array for outputs in self._of_moved_pictures()]
+        moves = list_moves(reference, moved, kept)
+        return grey_steps.explain_list(candidate, reference, moves) if moved else ""
 
     def _of_moved_pictures(self) -> list[Made]:
         """The outputs of the moved pictures; none if no input is a picture, or if a run fails."""

@@ -1,4 +1,4 @@
-"""Lists of detections in int8: what a list moves by itself is no error, and whatever is more is one."""
+"""Lists of detections: what a list moves by itself is no error, and whatever is more is one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from pytest_ncnn_parity.compare.detections import Thresholds, match
-from pytest_ncnn_parity.compare.int8_lists import own_list_moves
+from pytest_ncnn_parity.compare.grey_steps import explain_list
+from pytest_ncnn_parity.compare.int8 import with_list_forgiven
+from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS
 
 OUTPUT = DEFAULTS["fp32"].output
 KEPT = Thresholds(score=0.3, overlap=0.45)
@@ -29,9 +31,9 @@ def moved(size: float, seed: int, rows: int = 6) -> np.ndarray:
     return (STILL[:rows] + noise).astype(np.float32)
 
 
-def judged(candidate: np.ndarray, others: list[np.ndarray], tolerance: Tolerance = OUTPUT) -> Metrics:
-    metrics = match(candidate, STILL, tolerance, KEPT).metrics
-    return own_list_moves(STILL, others, KEPT).forgiving(metrics, candidate, STILL, tolerance)
+def judged(candidate: np.ndarray, others: list[np.ndarray]) -> Metrics:
+    metrics = match(candidate, STILL, OUTPUT, KEPT).metrics
+    return with_list_forgiven(metrics, list_moves(STILL, others, KEPT), candidate, STILL, OUTPUT)
 
 
 OTHERS = [moved(0.03, 1), moved(0.03, 2, rows=5)]  # the last box is lost in the second
@@ -57,11 +59,12 @@ def test_no_other_box_may_be_lost(lost: int) -> None:
 
 def test_no_more_boxes_may_be_lost_than_the_cpu_loses() -> None:
     still = boxes([0.95, 0.9, *[0.305] * 4])
-    loses_one = own_list_moves(still, [still[:5]], KEPT)
-    most = match(still[:2], still, OUTPUT, KEPT).metrics
-    assert not loses_one.forgiving(most, still[:2], still, OUTPUT).agrees
-    loses_most = own_list_moves(still, [still[:2]], KEPT)
-    assert not loses_most.forgiving(most, still[:2], still, OUTPUT).agrees, "nothing would be tested"
+    few = still[:2]
+    metrics = match(few, still, OUTPUT, KEPT).metrics
+    loses_one = list_moves(still, [still[:5]], KEPT)
+    assert not with_list_forgiven(metrics, loses_one, few, still, OUTPUT).agrees
+    loses_most = list_moves(still, [few], KEPT)
+    assert not with_list_forgiven(metrics, loses_most, few, still, OUTPUT).agrees, "nothing is tested"
 
 
 @pytest.mark.parametrize("factor", [2.0, 4.0])
@@ -80,13 +83,19 @@ def test_a_list_that_does_not_move_has_its_plain_tolerance() -> None:
     assert not judged(moved(0.01, 3), [STILL, STILL]).agrees
 
 
-def test_a_tolerance_without_moves_is_applied_to_the_letter() -> None:
-    assert not judged(moved(0.03, 3), OTHERS, Tolerance(scaled=1e-3)).agrees
-
-
 def test_box_in_place_of_one_that_it_overlaps() -> None:
     """The suppression keeps the other of two boxes whose scores are 0.02 apart."""
     other = STILL.copy()
     other[1] = [1.0, 0.89, 64.0, 0.0, 104.0, 40.0]
     assert judged(other, [other, moved(0.03, 1)]).agrees
     assert not judged(other, [moved(0.03, 1)]).agrees, "where the CPU keeps to its own"
+
+
+def test_a_grey_step_explains_what_it_does_and_no_more() -> None:
+    of_pictures = list_moves(STILL, OTHERS, KEPT)
+    said = explain_list(moved(0.025, 3, rows=5), STILL, of_pictures)
+    assert said.startswith("5 detections, the reference has 6: rows are off by 0.02")
+    assert said.endswith("and 1 are on one side alone")
+    assert explain_list(moved(0.045, 3), STILL, of_pictures) == ""
+    assert explain_list(np.delete(STILL, 0, axis=0), STILL, of_pictures) == ""
+    assert explain_list(STILL[:5], STILL, list_moves(STILL, OTHERS[:1], KEPT)) == ""
