@@ -57,10 +57,11 @@ class Constants:
             weights = largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL
             if weights:
                 return Lost(Constant("its largest weight", largest, "storage"), parameters, True)
+            computed = self._computed(layer, blobs) if in_fp16_arithmetic else None
+            if computed is not None:
+                return computed
             if parameters:
                 return Lost(_of_parameters(layer, parameters), parameters)
-            if layer.type in fp16_arithmetic.KERNELS:
-                return self._in_arithmetic(layer, blobs) if in_fp16_arithmetic else None
             factors = self._factors(layer, blobs)
         except Unreadable:
             return None
@@ -87,10 +88,12 @@ class Constants:
         return {layer.outputs[0]: Blob.of(np.ascontiguousarray(normalized))}
 
     @staticmethod
-    def _in_arithmetic(layer: Layer, blobs: Made) -> Lost | None:
-        """Constants that the kernel computes itself, and that fp16 arithmetic does not hold."""
+    def _computed(layer: Layer, blobs: Made) -> Lost | None:
+        """What the kernel computes itself, and fp16 arithmetic does not hold."""
+        if layer.type not in fp16_arithmetic.KERNELS:
+            return None
         value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
-        seen = fp16_arithmetic.KERNELS[layer.type](layer, value, expected.shape)
+        seen = fp16_arithmetic.computed(layer, value, expected)
         return None if seen is None else Lost(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:

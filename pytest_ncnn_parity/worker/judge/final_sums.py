@@ -20,7 +20,13 @@ from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes
 
 # by op_type of a Reduction that goes on from the sum: mean, L2 norm, LogSum, LogSumExp
 _GOES_ON = frozenset((3, 8, 9, 10))
-_REDUCES_ON_VULKAN = "1.0.20260526"  # before, a Reduction runs on the CPU, in fp32
+# before these versions, which have a kernel for Vulkan, the operator runs on the CPU, in fp32
+_ON_VULKAN_SINCE = {"Reduction": "1.0.20260526", "Softplus": "1.0.20260526"}
+
+
+def runs_on_vulkan(layer: Layer) -> bool:
+    """Whether this ncnn has a kernel of the operator for Vulkan, which not all versions have."""
+    return str(ncnn.__version__) >= _ON_VULKAN_SINCE.get(layer.type, "")
 
 
 def largest_final_sum(layer: Layer, value: Array) -> float:
@@ -57,7 +63,7 @@ def _sums(layer: Layer, value: Array) -> Array:
             return np.empty(0)
         return accumulators.sums_of_windows(windows.values, None, *windows.sliding)
     operation = number(layer, 0)
-    if layer.type != "Reduction" or operation not in _GOES_ON or ncnn.__version__ < _REDUCES_ON_VULKAN:
+    if layer.type != "Reduction" or operation not in _GOES_ON or not runs_on_vulkan(layer):
         return np.empty(0)
     with np.errstate(over="ignore"):
         terms = SUMMED[operation](value.astype(np.float64))

@@ -1,6 +1,7 @@
-"""Vulkan kernels that compute a factor or a position in fp16 arithmetic, repeated here in numpy.
+"""Vulkan kernels that compute something inside in fp16 arithmetic, repeated here in numpy.
 
-What they compute is compared with the correct output: where it is the same, nothing is wrong.
+That is a factor, a position, a power or a square. The output that follows from it is compared with the
+correct one: where it is the same, nothing is wrong.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes, reduced_axes
+from pytest_ncnn_parity.worker.judge.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.values.blob import Array
 
+LARGEST_POWER = 700.0  # e to this is finite in float64
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
+SINH, ASINH, COSH = 22, 23, 24  # values of UnaryOp's op_type
+# values of Reduction's operation: sum of squares, its root, and log of the sum of powers of e
+SUM_OF_SQUARES, L2, LOG_SUM_EXP = 2, 8, 10
+CAFFE, PYTORCH = 0, 1  # values of Normalize's eps_mode; 2 is tensorflow's
 
 
 class Computed(Frozen):
@@ -28,7 +35,7 @@ class Computed(Frozen):
     made: Array
 
 
-def _lrn(layer: Layer, value: Array, _: Shape) -> Computed | None:
+def _lrn(layer: Layer, value: Array, _: Array) -> Computed | None:
     """The squares and the factor are fp16; the sums are fp32 (lrn_norm.comp)."""
     within, size = number(layer, 0), number(layer, 1, 5)
     if value.ndim != 3 or not value.size or size < 1 or not np.isfinite(value).all():
@@ -52,8 +59,9 @@ def _lrn(layer: Layer, value: Array, _: Shape) -> Computed | None:
     return None
 
 
-def _interp(layer: Layer, value: Array, shape: Shape) -> Computed | None:
+def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
     """The position in the input that each output value comes from is fp16 (interp.comp)."""
+    shape = expected.shape
     kind, aligned = number(layer, 0), number(layer, 6)
     if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
         return None
@@ -102,7 +110,98 @@ def _within(places: Array, last: int) -> Array:
     return np.clip(np.nan_to_num(places.astype(np.float64), posinf=last), 0, last).astype(np.int64)
 
 
-KERNELS: Mapping[str, Callable[[Layer, Array, Shape], Computed | None]] = {
-    "LRN": _lrn,
+def _softplus(_: Layer, value: Array, expected: Array) -> Computed | None:
+    """log(exp(x) + 1) (softplus.comp)."""
+    power = float(np.exp(min(float(value.max(initial=-np.inf)), LARGEST_POWER)))
+    if power < FP16_OVERFLOW:
+        return None
+    made = np.where(np.exp(value.astype(np.float64)) >= FP16_OVERFLOW, np.inf, expected)
+    return Computed(Constant("the power of e of its largest input", power, "arithmetic"), made)
+
+
+def _unary(layer: Layer, value: Array, expected: Array) -> Computed | None:
+    """(exp(x) - exp(-x)) / 2, (exp(x) + exp(-x)) / 2, log(x + sqrt(x * x + 1)) (unaryop.comp)."""
+    kind = number(layer, 0)
+    if kind not in (SINH, ASINH, COSH):
+        return None
+    sizes = np.abs(value.astype(np.float64))
+    if kind == ASINH:
+        inner, what = np.square(sizes), "the square of its largest input"
+    else:
+        inner, what = np.exp(np.minimum(sizes, LARGEST_POWER)), "the power of e of its largest input"
+    over = inner >= FP16_OVERFLOW
+    if not over.any():
+        return None
+    # of a large negative x, asinh is the logarithm of inf as well
+    ends = np.inf if kind == ASINH else np.copysign(np.inf, expected)
+    made = np.where(over, ends, expected)
+    return Computed(Constant(what, float(inner.max(initial=0.0)), "arithmetic"), made)
+
+
+def _reduction(layer: Layer, value: Array, expected: Array) -> Computed | None:
+    """Squares and powers that become 0 or lose digits, added up (reduction.comp).
+
+    Sums that are too large are those of `final_sums`.
+    """
+    kind = number(layer, 0)
+    if kind not in (SUM_OF_SQUARES, L2, LOG_SUM_EXP):
+        return None
+    axes = reduced_axes(layer, value)
+    with np.errstate(all="ignore"):
+        terms = SUMMED[kind](value.astype(np.float64))
+        largest = terms.max(axes)
+        if not (largest < FP16_NORMAL).any() or not np.isfinite(terms).all():
+            return None
+        sums = terms.astype(np.float16).astype(np.float64).sum(axes).astype(np.float16)
+        made = np.sqrt(sums) if kind == L2 else np.log(sums) if kind == LOG_SUM_EXP else sums
+        made = made.astype(np.float64) * decimal(layer, 2, 1.0)
+    if made.size != expected.size:
+        return None
+    what = "the power of e of its inputs" if kind == LOG_SUM_EXP else "the square of its inputs"
+    constant = Constant(what, float(largest.min()), "arithmetic")
+    return Computed(constant, made.reshape(expected.shape))
+
+
+def _normalize(layer: Layer, value: Array, expected: Array) -> Computed | None:
+    """The sum of squares is fp32, and the factor is computed from it in fp16 (normalize_coeffs.comp)."""
+    axes = normalized_axes(layer, value)
+    if value.ndim != 3 or not axes or not np.isfinite(value).all():
+        return None
+    epsilon, mode = decimal(layer, 2, 0.0001), number(layer, 9)
+    sums = np.square(value.astype(np.float64)).sum(axes, keepdims=True)
+    if float(sums.min()) >= FP16_NORMAL:
+        return None
+    with np.errstate(all="ignore"):
+        right = _factor(sums, np.asarray(epsilon), mode)
+        lost = _factor(sums.astype(np.float16), np.asarray(epsilon, np.float16), mode)
+        made = np.where(lost == right, expected, expected / right * lost.astype(np.float64))
+    constant = Constant("a sum of squares of its inputs", float(sums.min()), "arithmetic")
+    return Computed(constant, made)
+
+
+def _factor(sums: Array, epsilon: Array, mode: int) -> Array:
+    one = epsilon.dtype.type(1.0)
+    if mode == CAFFE:
+        return np.asarray(one / np.sqrt(sums + epsilon))
+    if mode == PYTORCH:
+        return np.asarray(one / np.maximum(np.sqrt(sums), epsilon))
+    return np.asarray(one / np.sqrt(np.maximum(sums, epsilon)))
+
+
+KERNELS: Mapping[str, Callable[[Layer, Array, Array], Computed | None]] = {
     "Interp": _interp,
+    "LRN": _lrn,
+    "Normalize": _normalize,
+    "Reduction": _reduction,
+    "Softplus": _softplus,
+    "UnaryOp": _unary,
 }
+
+
+def computed(layer: Layer, value: Array, expected: Array) -> Computed | None:
+    """What the kernel of `layer` computes in fp16 and cannot hold; None for other operators too.
+
+    `value` is its first input, `expected` its correct output. Raises Unreadable.
+    """
+    kernel = KERNELS.get(layer.type)
+    return None if kernel is None or not runs_on_vulkan(layer) else kernel(layer, value, expected)
