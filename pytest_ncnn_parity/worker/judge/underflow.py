@@ -1,14 +1,16 @@
 """Values that become 0 in fp16: mostly harmless, and a fault of their source if a reader breaks.
 
 A reader that is right with a 0 may hand on another: the root of 1e-8 is 1e-4, for which its scale
-takes 0 as well, and the division behind it breaks. So what becomes 0 is followed from layer to layer,
-and results upstream are held back until its last reader has run.
+takes 0 as well, and the division behind it breaks. And a reader that makes inf of a 0 may be followed
+by one that is right with that: a Clip, or the maximum of a logarithm and a number. So both are followed
+from layer to layer, and results upstream are held back until the last reader has run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,12 +44,14 @@ class Underflows:
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._effects = effects
-        # by comparison, what readers that are right computed from such values, if it has zeros that
-        # the reference has not, until its last reader has run
+        # by comparison, what readers computed from such values, if it differs by zeros that are within
+        # the tolerance, or by inf alone, until its last reader has run
         self._handed_on: dict[str, Made] = {}
+        # by comparison and blob, what is wrong if a reader of inf is, or is not run
+        self._open: dict[tuple[str, str], Underflow] = {}
         self._sources: dict[str, str] = {}  # of a blob that was handed on, the one that was tiny
         # of the current layer, by tolerance and what was handed on to it, and what it hands on itself
-        self._turn: dict[object, tuple[Underflow | None, Made]] = {}
+        self._turn: dict[object, _Effect] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
 
@@ -71,15 +75,18 @@ class Underflows:
                     effect = self._effect(comparison, layer)
                     if effect is not None:
                         self._missed.setdefault((comparison, effect.origin), effect)
-        for handed_on in self._handed_on.values():
+        for comparison, handed_on in self._handed_on.items():
             for blob in handed_on.keys() & set(layer.inputs):
                 if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
                     del handed_on[blob]
+                    self._open.pop((comparison, blob), None)
         self._turn.clear()
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all readers have run: failed if one of them breaks on values that became 0."""
-        effect = self._missed.get((case.comparison, layer.name))
+        opened = (self._open[key] for key in self._open if key[0] == case.comparison)
+        unread = {effect.origin: effect for effect in opened}.get(layer.name)
+        effect = self._missed.get((case.comparison, layer.name), unread)
         if effect is None or result.outcome != "passed":
             return result
         return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=effect))
@@ -138,29 +145,28 @@ class Underflows:
                 self._turn[key] = self._measured(layer, tolerance, zeroed)
             except StepFailed:
                 return None  # nothing was found out
-        effect, outputs = self._turn[key]
-        self._handed_on.setdefault(comparison, {}).update(outputs)
-        if not handed_on and not outputs:
-            self._effects[known] = effect
-        return effect
+        effect = self._turn[key]
+        self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
+        self._open.update(((comparison, blob), wrong) for blob, wrong in effect.inf.items())
+        if not handed_on and not effect.handed_on:
+            self._effects[known] = effect.wrong
+        return effect.wrong
 
-    def _measured(
-        self, layer: Layer, tolerance: Tolerance, zeroed: Made
-    ) -> tuple[Underflow | None, Made]:
-        """What breaks `layer`, and if nothing does, its outputs that are 0 in place of other values.
+    def _measured(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> _Effect:
+        """What breaks `layer`, or what it hands on.
 
         Of several inputs that are `zeroed`, the first is to blame that breaks it by itself.
         """
         alone = ({blob: value} for blob, value in zeroed.items()) if len(zeroed) > 1 else ()
         for inputs in (*alone, zeroed):
-            effect, outputs = self._tried(layer, tolerance, inputs)
-            if effect is not None:
-                return effect, {}
+            effect = self._tried(layer, tolerance, inputs)
+            if effect.wrong is not None:
+                return effect
         source = self._source(next(iter(zeroed)))
-        self._sources.update(dict.fromkeys(outputs, source))
-        return None, outputs
+        self._sources.update(dict.fromkeys(effect.handed_on, source))
+        return effect
 
-    def _tried(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> tuple[Underflow | None, Made]:
+    def _tried(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> _Effect:
         blob = self._source(next(iter(zeroed)))
         found = Underflow(
             blob=blob,
@@ -175,23 +181,41 @@ class Underflows:
         except StepFailed as failed:
             if failed.death.kind in ("memory", "timeout"):
                 raise  # which are no matter of the values
-            return replace(found, failure=failed.death.detail), {}
-        outputs = {}
+            return _Effect(replace(found, failure=failed.death.detail), {}, {})
+        outputs, of_inf = {}, {}
         for output, value in made.items():
-            expected = self._reference.blobs[output].array
-            if value.shape != expected.shape:
+            right = self._reference.blobs[output]
+            if value.shape != right.shape:
                 continue  # a detector may find another number of things
-            metrics = self._natures.compare(output, value.array, expected, tolerance, whole=False)
+            metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)
             if not metrics.agrees:
-                wrong = metrics.nan + metrics.inf
-                return replace(found, scaled=metrics.scaled, nonfinite=wrong), {}
-            if value.floating and ((value.array == 0.0) & (expected != 0.0)).any():
+                wrong = replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
+                read = self._reference.graph.consumers[output]
+                if not read or self._reference.differs(output, value, right, tolerance) != "inf":
+                    return _Effect(wrong, {}, {})
+                of_inf[output] = wrong
+            if not metrics.agrees or (value.floating and _has_more_zeros(value, right)):
                 outputs[output] = value
-        return None, outputs
+        return _Effect(None, outputs, of_inf)
 
     def _source(self, blob: str) -> str:
         """The blob whose tiny values became the zeros of `blob`."""
         return blob if blob in self._tiny else self._sources[blob]
+
+
+class _Effect(NamedTuple):
+    """What is `wrong` with a layer, or else its outputs that differ and are handed on.
+
+    `inf`: those of them that have inf, with what is wrong if a reader of them is not right with it.
+    """
+
+    wrong: Underflow | None
+    handed_on: Mapping[str, Blob]
+    inf: Mapping[str, Underflow]
+
+
+def _has_more_zeros(value: Blob, right: Blob) -> bool:
+    return bool(((value.array == 0.0) & (right.array != 0.0)).any())
 
 
 def _without_tiny(value: Blob) -> Blob:
