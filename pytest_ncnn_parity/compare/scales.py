@@ -36,6 +36,9 @@ MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, not 2,100 pla
 # of 256 places, a place where no joint is has no unit of its own.
 MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
+# Values that hide others, such as logits of suppressed words with -1e4 added, are near the largest.
+HIDING = 0.8
+MOST_MASSIVE = 0.1  # of the rows, how many may be massive: in a transformer one or two channels are
 MOST_SLACK = 4.0
 DETECTED = 0.08  # a row that is off by this share is red in every precision whose tolerance allows that
 
@@ -55,7 +58,8 @@ def _without_gate(reference: Array, nature: Nature, scaled: float, whole: bool) 
     if nature.parts is not None:
         return _by_part(size, largest, nature, scaled, whole)
     if whole and not nature.unit:
-        return _by_row_of_one_maker(size, largest, scaled)
+        by_row = _by_row_of_one_maker(size, largest, scaled)
+        return by_row if by_row is not None else _beside_large_values(size, largest, scaled)
     return max(largest, (OUTPUT_UNIT if whole else LAYER_UNIT) * nature.unit)
 
 
@@ -104,8 +108,8 @@ def _apart(scales: Array, axis: int) -> bool:
     return bool((scales.max(axis) > 10.0 * scales.min(axis)).any())
 
 
-def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:
-    """The scale of a single layer's rows whose sizes are orders of magnitude apart.
+def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Array | None:
+    """The scale of a single layer's rows whose sizes are orders of magnitude apart; None if none are.
 
     In a matrix rows may lie along either axis; otherwise they are the channels.
     """
@@ -114,13 +118,39 @@ def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Scale:
         most = MOST_COLUMNS if size.ndim == 2 and length == max(size.shape) else MOST_ROWS
         if not 1 < length <= most or size.size // length < LEAST_ROW:
             continue
-        rows = size.max(tuple(other for other in range(size.ndim) if other != axis), keepdims=True)
+        rows = _largest_of(size, axis)
         apart = rows < largest / ORDERS
         if apart.any():
             least = np.where(apart, LEAST_APART, 1.0 / _reach(scaled)) * largest
             by_row: Array = np.minimum(np.maximum(rows * _slack(scaled), least), largest)
             return by_row
+    return None
+
+
+def _beside_large_values(size: Array, largest: float, scaled: float) -> Scale:
+    """One scale for the values that hide others, or for few massive channels, and one for all others."""
+    hides = size >= HIDING * largest
+    others = float(size.max(initial=0.0, where=~hides))
+    if np.count_nonzero(~hides) >= LEAST_ROW and 0.0 < others < largest / ORDERS:
+        return np.where(hides, largest, others * _slack(scaled))
+    for axis in (0, 1)[: 2 if size.ndim == 2 else 1]:
+        rows = _largest_of(size, axis)
+        order = np.sort(rows, axis=None)
+        small = np.flatnonzero(order[:-1] < order[1:] / ORDERS)
+        massive = len(order) - 1 - small.max(initial=-1)
+        if not small.size or massive > MOST_MASSIVE * len(order):
+            continue
+        least = float(order[small.max()])
+        if np.count_nonzero(rows <= least) * (size.size // len(order)) >= LEAST_ROW and least > 0.0:
+            own = min(largest, max(least * _slack(scaled), LEAST_APART * largest))
+            return np.where(rows <= least, own, largest)
     return largest
+
+
+def _largest_of(size: Array, axis: int) -> Array:
+    """The largest value of each row along `axis`, which is kept."""
+    others = tuple(other for other in range(size.ndim) if other != axis)
+    return np.asarray(size.max(others, keepdims=True))
 
 
 def _slack(scaled: float) -> float:

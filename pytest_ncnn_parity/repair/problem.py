@@ -9,6 +9,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
@@ -141,7 +142,7 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
 
 
 def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
-    """The outputs that depend on a layer in which the CPU disagrees with itself.
+    """The outputs that depend on a layer in which the CPU disagrees with itself, or on broken weights.
 
     Masks could only make the device agree with that CPU.
     """
@@ -150,10 +151,14 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
         for case in cases
         if case.layer is not None
         and results[case.id].outcome == "failed"
-        and "plain_cpu" in results[case.id].evidence.trials
+        and _is_in_doubt(results[case.id].evidence)
     }
     outputs = [case for case in cases if case.output is not None]
     return {case.id for case in outputs if doubtful & plan.graph.ancestors([str(case.output)])}
+
+
+def _is_in_doubt(evidence: Evidence) -> bool:
+    return "plain_cpu" in evidence.trials or evidence.not_finite > 0
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:
@@ -165,7 +170,7 @@ def _is_beyond_masks(case: Case, result: Result) -> bool:
     evidence = result.evidence
     if evidence.death is not None and (evidence.death.of_shapes or evidence.death.of_worker):
         return True
-    at_fault = evidence.reference_nan or "plain_cpu" in evidence.trials or evidence.error is not None
+    at_fault = evidence.reference_nan or _is_in_doubt(evidence) or evidence.error is not None
     at_fault = at_fault or evidence.distrust is not None or evidence.reference_inf is not None
     death, step = evidence.death, None if evidence.death is None else evidence.death.step
     in_loading = death is not None and death.in_loading

@@ -120,6 +120,30 @@ def test_a_weight_that_is_not_finite_is_the_files_fault(
     assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
 
 
+@pytest.mark.once
+def test_a_weight_of_inf_is_red_even_where_a_bound_hides_it(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A convolution with a Clip of its own gives 6 for inf, on all sides."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16 2=3")
+    weights = np.random.RandomState(0).normal(0, 0.1, (8, 3, 3, 3))
+    weights[2, 1, 1, 1] = np.inf
+    params = "0=8 1=3 4=1 5=1 6=216 9=3 -23310=2,0.0,6.0"
+    x = net.layer("Convolution", "clipped", [x], params=params, weights=[weights, np.zeros(8)])
+    net.layer("BinaryOp", "behind", [x], ["out0"], "0=2 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    image = "inputs: {s: {in0: {random: uniform, low: 0.1, high: 1}}}\n"
+    networks.spec(pytester.path, f"{image}compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n")
+    run = gate()
+    for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan", "fp16-range"):
+        red = run.cases[f"s::{comparison}::clipped"]
+        assert (red["outcome"], red["cause"]) == ("failed", "conversion")
+        assert red["headline"] == "1 of its weights is inf or nan in the file"
+    assert [name for name in run.ids("failed") if not name.endswith("::clipped")] == []
+    assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
+
+
 def test_a_size_beyond_all_memory_is_too_short(tmp_path: Path) -> None:
     networks.convolution(tmp_path)
     text = (tmp_path / "net.param").read_text("utf-8")

@@ -67,7 +67,7 @@ class Int8Outputs:
     def forgiving(self, case: CaseSpec, metrics: Metrics, candidate: Array, reference: Array) -> Metrics:
         """`metrics` of an output, marked as agreeing if rounding to int8 explains its error."""
         assert case.output is not None
-        if metrics.agrees or not case.tolerance.moves or not self._is_behind_int8(case.output):
+        if metrics.agrees or not case.tolerance.moves or not self.is_behind_int8(case.output):
             return metrics
         runs = [outputs[case.output].array for outputs in self._all_runs()]
         if not runs:
@@ -80,7 +80,8 @@ class Int8Outputs:
         moves = own_moves(still, others)
         return metrics if moves is None else moves.forgiving(metrics, case.tolerance)
 
-    def _is_behind_int8(self, output: str) -> bool:
+    def is_behind_int8(self, output: str) -> bool:
+        """Whether layers on the way to `output` round to int8."""
         return any(
             rounds_to_int8(self._sample.graph.layers[n]) for n in self._sample.graph.ancestors([output])
         )

@@ -79,7 +79,7 @@ class Lockstep:
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
         self._own_values = OwnValues(reference)
-        self._not_finite = NotFinite()
+        self._not_finite = NotFinite(nets.not_finite)
         self._judge = LayerJudge(
             sample,
             self._chain,

@@ -6,6 +6,7 @@ in 1 / (1 + exp(100)). -inf comes from masks and from logarithms of 0, and may b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -21,9 +23,13 @@ NOTHING_FINITE = "the reference holds nothing but inf and -inf here: there is no
 
 
 class NotFinite:
-    """Which layers of the trajectory produced nan or inf from other values, and which read nan."""
+    """Which layers of the trajectory produced nan or inf from other values, and which read nan.
 
-    def __init__(self) -> None:
+    `in_weights` counts the weights of a layer that are inf or nan.
+    """
+
+    def __init__(self, in_weights: Callable[[Layer], int]) -> None:
+        self._in_weights = in_weights
         self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
         self._inf: dict[str, str] = {}
         self._fed_with_nan: dict[int, str] = {}  # by layer that reads nan: the layer that made it
@@ -63,10 +69,15 @@ class NotFinite:
         """The `result` of `layer`, except that a pass counts only as far as the reference is finite.
 
         A layer that reads nan is skipped, whether or not the layer that produced it has a case in this
-        run.
+        run. A layer with weights that are inf or nan fails, whatever it makes of them.
         """
         if result.outcome != "passed" or result.metrics is None:
             return result
+        # the scale of an int8 layer's dead channel is inf, and may do no harm
+        broken = 0 if is_quantized(layer) else self._in_weights(layer)
+        if broken:
+            evidence = replace(result.evidence, not_finite=broken)
+            return replace(result, outcome="failed", evidence=evidence)
         maker = self._fed_with_nan.get(layer.number)
         if maker is not None:
             return Result(result.id, "skipped", reason=_poisoned_by(maker), evidence=result.evidence)

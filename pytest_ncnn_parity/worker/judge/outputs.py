@@ -136,6 +136,7 @@ class WholeRuns:
             stand_in=None if itself else reference.label,
             dropped=(*candidate.dropped, *reference.dropped),
             in_int8=self._sample.nets.in_int8(candidate),
+            behind_int8=self._int8.is_behind_int8(case.output),
         )
         own = [case.output]
         expected = {case.output: self._of(reference)[case.output]}
