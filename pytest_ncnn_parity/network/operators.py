@@ -1,9 +1,9 @@
 """The names under which tolerances know what a layer computes.
 
 Mostly that is the layer's type. A type has several names if it computes in ways of different accuracy:
-in int8, by winograd in fp16 on a CPU, or, for an UnaryOp, by a function for which ncnn uses an
-approximate instruction of the processor. A name is added here, and its tolerance in
-`compare/tolerance.py`.
+in int8, by winograd in fp16 on a CPU, or by a function for which ncnn uses an approximate instruction
+of the processor, or which Vulkan leaves less accurate than others. A name is added here, and its
+tolerance in `compare/tolerance.py`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,26 @@ from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 
 RSQRT = "UnaryOp rsqrt"
-_FUNCTIONS = {"6": RSQRT}  # by op_type, from src/layer/unaryop.h
+WAVE = "UnaryOp sin or cos"
+ANGLE = "arcus"  # asin, acos, atan and atan2
+# by operator and op_type, from src/layer/unaryop.h and binaryop.h
+_FUNCTIONS = {
+    ("UnaryOp", "6"): RSQRT,
+    **dict.fromkeys([("UnaryOp", "9"), ("UnaryOp", "10")], WAVE),
+    **dict.fromkeys([("UnaryOp", "12"), ("UnaryOp", "13"), ("UnaryOp", "14")], ANGLE),
+    **dict.fromkeys([("BinaryOp", "10"), ("BinaryOp", "11")], ANGLE),
+}
 
 
 def operator(layer: Layer, setup: Setup | None = None) -> str:
     """The key of `layer`, as it runs under `setup`, in `compare.tolerance.OPERATORS`.
 
     `int8 TYPE` if it multiplies int8 by int8, `winograd TYPE` if a CPU may use winograd in fp16,
-    `UnaryOp rsqrt` for that function, and otherwise the type.
+    `UnaryOp rsqrt` and others for some functions, and otherwise the type.
     """
-    if layer.type == "UnaryOp":
-        function = layer.params.get("0", "0")
-        return _FUNCTIONS.get(function, layer.type)
+    function = _FUNCTIONS.get((layer.type, layer.params.get("0", "0")))
+    if function is not None:
+        return function
     if computes_in_int8(layer):
         return f"int8 {layer.type}"
     if setup is not None and _in_fp16_by_winograd(layer, setup):

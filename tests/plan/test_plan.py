@@ -158,17 +158,23 @@ def test_an_operator_in_int8_is_another_one() -> None:
     assert tolerance(plan, "b") == DEFAULTS["fp32"].layer
 
 
-def test_a_reciprocal_root_has_a_tolerance_that_other_functions_have_not() -> None:
+def test_functions_that_are_less_accurate_have_tolerances_that_others_have_not() -> None:
     spec = Spec(model={"param": "n.param", "bin": "n.bin"}, inputs={"s": {"x0": {"random": "normal"}}})
     lines = [
         "Input in 0 1 x0",
         "UnaryOp a 1 1 x0 x1 0=6",
         "UnaryOp b 1 1 x1 x2 0=7",
         "UnaryOp c 1 1 x2 x3",
+        "UnaryOp asin 1 1 x3 x4 0=12",
+        "UnaryOp cos 1 1 x4 x5 0=10",
+        "Split s 1 2 x5 x6 x7",
+        "BinaryOp atan2 2 1 x6 x7 x8 0=10",
     ]
-    plan = Plan(spec, param.parse("\n".join(["7767517", "4 4", *lines]), "n.param"))
+    plan = Plan(spec, param.parse("\n".join(["7767517", "8 9", *lines]), "n.param"))
     assert tolerance(plan, "a") == OPERATORS["fp32", "UnaryOp rsqrt"]
     assert tolerance(plan, "b") == tolerance(plan, "c") == DEFAULTS["fp32"].layer
+    assert tolerance(plan, "asin") == tolerance(plan, "atan2") == OPERATORS["fp32", "arcus"]
+    assert tolerance(plan, "cos") == OPERATORS["fp32", "UnaryOp sin or cos"]
 
 
 def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
