@@ -91,3 +91,29 @@ def test_a_region_in_fp32_hands_on_what_it_computed(gate: Gate, pytester: pytest
     assert gate().ids("failed") == []
     spec(pytester.path, values, "masks: {leaky: 18}\n")
     assert f"s::{RANGE}::large" in gate("--ncnn-parity-fix=off").ids("failed", RANGE)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("hidden", "reader"), [(-65504.0, "Softmax"), (-4e4, "Softmax"), (-4e4, "ReLU")]
+)
+def test_a_mask_needs_no_headroom_where_inf_in_its_place_is_right(
+    gate: Gate, pytester: pytest.Pytester, hidden: float, reader: str
+) -> None:
+    """The lowest float of fp16 hides scores as well as inf does; a leaky ReLU of it is another value."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=16")
+    mask = net.layer("Input", "mask", params="0=16 1=16")
+    x = net.layer("BinaryOp", "add", [x, mask], params="0=0")
+    net.layer(reader, "reader", [x], ["out0"], "0=1 1=1" if reader == "Softmax" else "0=0.1")
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "mask.npy", np.triu(np.full((16, 16), hidden, np.float32), 1))
+    inputs = "inputs:\n  s: {in0: {random: normal}, mask: {file: mask.npy}}\n"
+    text = f"{inputs}compare: [{RANGE}]\ntolerance: {{headroom: 2}}\n"
+    networks.spec(pytester.path, text)
+    run = gate("--ncnn-parity-fix=off")
+    red = [f"s::{RANGE}::mask", f"s::{RANGE}::add"]
+    assert sorted(run.ids("failed")) == ([] if reader == "Softmax" else sorted(red))
+    if reader == "Softmax":
+        message = run.cases[red[0]]["message"]
+        assert f"{-hidden:.6g} may be inf on another input, and no reader is wrong for it" in message

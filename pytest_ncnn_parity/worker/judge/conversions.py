@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -52,6 +54,12 @@ def _own_nan(layer: Layer, reference: Blob, blobs: Made) -> int:
     """How many nan the reference has, if it made them from finite values; 0 otherwise."""
     own = reference.nan and not any(blobs[source].nan for source in layer.inputs)
     return reference.nan if own else 0
+
+
+def _with_inf(value: Blob, limit: float) -> Blob:
+    """`value` with inf in place of what reaches `limit`, as on an input that is a little larger."""
+    far = np.abs(value.array) >= limit
+    return Blob.of(np.where(far, np.copysign(np.float32(np.inf), value.array), value.array))
 
 
 class Spoilt(NamedTuple):
@@ -131,8 +139,8 @@ class Conversions:
             evidence = self._near_the_end(evidence, layer, case.tolerance.headroom)
         inside = evidence.inside
         within = FP16_MAX / case.tolerance.headroom
-        near = evidence.near is not None or (inside is not None and inside.reaches(within))
-        at_fault = evidence.reference_nan or near or spoilt is not None
+        reaches = inside is not None and inside.reaches(within)
+        at_fault = evidence.reference_nan or evidence.near or reaches or spoilt is not None
         # if readers are right with inf, the value does no harm, and needs no headroom
         if unheld is not None:
             stored = {b: value.stored() for b, value in values.items()}
@@ -147,6 +155,8 @@ class Conversions:
         passed = held and not at_fault
         if not passed and not at_fault:
             self._own_values.keep_ends(case, rounded, values)
+        if evidence.near and not (reaches or spoilt or evidence.reference_nan):
+            self._own_values.keep(case, {b: _with_inf(v, within) for b, v in values.items()})
         if inside is not None and inside.overflows and not evidence.reference_nan and spoilt is None:
             outputs = self._insides.with_sums_of_inf(layer, self._blobs)
             if outputs is not None:
