@@ -5,7 +5,7 @@ It does not depend on pytest: the case's item reports to pytest what this module
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -157,8 +157,9 @@ def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
 
 
 def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
-    upstream = _red_upstream(subject, run)
-    diagnosis = diagnose(subject.case, result, upstream)
+    judged = list(_judged_upstream(subject, run))
+    red = _red(judged) if subject.case.golden is None else ()
+    diagnosis = diagnose(subject.case, result, red, with_layers=bool(judged))
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)
@@ -169,9 +170,7 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
         if trouble:
             diagnosis = replace(diagnosis, evidence=(*diagnosis.evidence, trouble))
         doubt = input_doubt.of_case(subject.plan, subject.sample, diagnosis.cause)
-        message = case_text.failure(
-            subject.case, result, diagnosis, fix, brief=bool(upstream), doubt=doubt
-        )
+        message = case_text.failure(subject.case, result, diagnosis, fix, brief=bool(red), doubt=doubt)
     if session.repro is None or subject.case.layer is None or subject.expected_to_fail:
         return _Account(message, diagnosis, fix)
     from pytest_ncnn_parity.report.repro import make
@@ -182,21 +181,27 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
     return _Account(message.ending(f"repro: {repro}"), diagnosis, fix, repro.path)
 
 
-def _red_upstream(subject: Subject, run: SpecRun) -> Sequence[Red]:
-    """The red layers of the same sample and comparison on which an output's case depends."""
+def _judged_upstream(subject: Subject, run: SpecRun) -> Iterator[tuple[Case, Result]]:
+    """The judged layers of the same sample and comparison on which an output's case depends."""
     case, plan = subject.case, subject.plan
-    if case.output is None or case.golden is not None:
-        return ()
+    if case.output is None:
+        return
     results = run.results(subject.sample)
     ancestors = plan.masked.fed(plan.spec.inputs[subject.sample]).ancestors([case.output])
-    red = []
     for other in plan.cases(case.comparison, subject.sample):
         result = results.get(other.id)
         if result is None or other.layer is None or other.layer.number not in ancestors:
             continue
-        if result.outcome == "failed" and result.evidence.error is None:
-            red.append(Red(other.layer.name, other.layer.type, diagnose(other, result).cause))
-    return red
+        if result.outcome != "skipped":
+            yield other, result
+
+
+def _red(judged: Iterable[tuple[Case, Result]]) -> Sequence[Red]:
+    return [
+        Red(case.layer.name, case.layer.type, diagnose(case, result).cause)
+        for case, result in judged
+        if case.layer is not None and result.outcome == "failed" and result.evidence.error is None
+    ]
 
 
 def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:

@@ -248,9 +248,14 @@ class Red(Frozen):
     cause: str
 
 
-def diagnose(case: Case, result: Result, upstream: Sequence[Red] = ()) -> Diagnosis:
-    """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output."""
-    failure = Failure(case, result)
+def diagnose(
+    case: Case, result: Result, upstream: Sequence[Red] = (), with_layers: bool = True
+) -> Diagnosis:
+    """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output.
+
+    `with_layers`: whether layers on the way to an output were judged at all.
+    """
+    failure = Failure(case, result, with_layers)
     if case.output is not None and upstream:
         return _downstream(failure, upstream)
     diagnosis = _alone(failure)

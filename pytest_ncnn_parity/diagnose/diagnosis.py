@@ -35,10 +35,14 @@ class Explanation(Frozen):
 
 
 class Failure(Frozen):
-    """A failed case and what was measured of it."""
+    """A failed case and what was measured of it.
+
+    `with_layers`: for an output, whether layers on the way to it were judged in the same run.
+    """
 
     case: Case
     result: Result
+    with_layers: bool = True
 
     @property
     def evidence(self) -> Evidence:

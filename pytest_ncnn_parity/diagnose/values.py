@@ -177,8 +177,10 @@ def makes_nan(failure: Failure) -> Explanation | None:
 def value_inside_overflows(failure: Failure) -> Explanation | None:
     if not failure.metrics.inf:
         return None
-    inside = "its inputs and true outputs fit fp16; a value inside the layer does not"
-    return with_trials(failure, failure.seen, inside)
+    where = "its inputs and true outputs fit fp16; a value inside the layer does not"
+    if failure.evidence.whole:
+        where = "the true values fit fp16; on the way one does not, or becomes 0 and is divided by"
+    return with_trials(failure, failure.seen, where)
 
 
 def out_of_tolerance(failure: Failure) -> Explanation | None:
@@ -192,6 +194,8 @@ def _of_output(failure: Failure) -> tuple[str, ...]:
     if not failure.evidence.whole:
         return ()
     lost = "no layer judged here is wrong by itself: errors of rounding to 16 bits between layers add up"
+    if not failure.with_layers:
+        lost = "no layer in front of it was judged in this run: judge them too, to see which is wrong"
     if failure.evidence.noise is None:
         return (lost,)
     cancel = (

@@ -8,6 +8,7 @@ from typing import Any
 import networks
 import pytest
 from conftest import Gate
+from network import Network
 
 SPEC = (
     "inputs:\n  zeros: {in0: {constant: -1}}\n  noise: {in0: {random: normal, seed: 3}}\n"
@@ -142,3 +143,26 @@ def test_known_failures_are_expected_and_strict(gate: Gate, pytester: pytest.Pyt
     ]
     assert [name for name in run.ids("failed") if name.startswith("zeros::fp16")] == []
     assert run.cases["noise::cpu-vs-vulkan::relu"]["message"] == "[XPASS(strict)] gone"
+
+
+@pytest.mark.once
+def test_of_an_output_alone_nobody_says_that_its_layers_are_right(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Squares of 1000 are inf in fp16, and their reciprocal roots 0."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    x = net.layer("UnaryOp", "square", [x], params="0=4")
+    net.layer("UnaryOp", "root", [x], ["out0"], "0=6")
+    net.write(pytester.path / "net")
+    text = (
+        "inputs: {s: {in0: {random: uniform, low: 900, high: 1100}}}\ncompare: [fp16-vs-fp32-vulkan]\n"
+    )
+    networks.spec(pytester.path, text)
+    name = "s::fp16-vs-fp32-vulkan::output:out0"
+    whole, alone = (gate("--ncnn-parity-fix=off", *args).cases[name] for args in ((), ("-k", "output")))
+    assert whole["cause"] == "storage-overflow"
+    assert "square (UnaryOp) upstream is red" in whole["message"]
+    said = " ".join(alone["message"].split())
+    assert "no layer in front of it was judged in this run" in said
+    assert "no layer judged here is wrong" not in said
