@@ -38,6 +38,7 @@ MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
 # Values that hide others, such as logits of suppressed words with -1e4 added, are near the largest.
 HIDING = 0.8
+LEAST_LENGTH = 4  # of such a row
 MOST_MASSIVE = 0.1  # of the rows, how many may be massive: in a transformer one or two channels are
 MOST_SLACK = 4.0
 DETECTED = 0.08  # a row that is off by this share is red in every precision whose tolerance allows that
@@ -59,7 +60,7 @@ def _without_gate(reference: Array, nature: Nature, scaled: float, whole: bool) 
         return _by_part(size, largest, nature, scaled, whole)
     if whole and not nature.unit:
         by_row = _by_row_of_one_maker(size, largest, scaled)
-        return by_row if by_row is not None else _beside_large_values(size, largest, scaled)
+        return by_row if by_row is not None else _beside_large_values(reference, size, scaled)
     return max(largest, (OUTPUT_UNIT if whole else LAYER_UNIT) * nature.unit)
 
 
@@ -127,24 +128,41 @@ def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Array | 
     return None
 
 
-def _beside_large_values(size: Array, largest: float, scaled: float) -> Scale:
-    """One scale for the values that hide others, or for few massive channels, and one for all others."""
+def _beside_large_values(reference: Array, size: Array, scaled: float) -> Scale:
+    """One scale for the values that hide others, or for few massive rows, and one for all others."""
+    largest = float(size.max(initial=0.0))
     hides = size >= HIDING * largest
     others = float(size.max(initial=0.0, where=~hides))
-    if np.count_nonzero(~hides) >= LEAST_ROW and 0.0 < others < largest / ORDERS:
+    # only values far below 0 hide others; a peak of a map is far above 0
+    below = float(reference.max(initial=-np.inf, where=hides)) < 0.0
+    if below and np.count_nonzero(~hides) >= LEAST_ROW and 0.0 < others < largest / ORDERS:
         return np.where(hides, largest, others * _slack(scaled))
     for axis in (0, 1)[: 2 if size.ndim == 2 else 1]:
-        rows = _largest_of(size, axis)
-        order = np.sort(rows, axis=None)
-        small = np.flatnonzero(order[:-1] < order[1:] / ORDERS)
-        massive = len(order) - 1 - small.max(initial=-1)
-        if not small.size or massive > MOST_MASSIVE * len(order):
-            continue
-        least = float(order[small.max()])
-        if np.count_nonzero(rows <= least) * (size.size // len(order)) >= LEAST_ROW and least > 0.0:
+        least = _below_massive_rows(size, axis)
+        if least > 0.0:
             own = min(largest, max(least * _slack(scaled), LEAST_APART * largest))
-            return np.where(rows <= least, own, largest)
+            return np.where(_largest_of(size, axis) <= least, own, largest)
     return largest
+
+
+def _below_massive_rows(size: Array, axis: int) -> float:
+    """The largest value outside the few massive rows along `axis`; 0 if there are none.
+
+    In a matrix all elements of such a row are large, as those of one channel are for each word. A peak
+    in the scores of places is one of a single element.
+    """
+    rows = _largest_of(size, axis)
+    order = np.sort(rows, axis=None)
+    gaps = np.flatnonzero(order[:-1] < order[1:] / ORDERS)
+    if not gaps.size or order.size - 1 - gaps[-1] > MOST_MASSIVE * order.size:
+        return 0.0
+    least, length = float(order[gaps[-1]]), size.size // order.size
+    few = np.count_nonzero(rows <= least) * length < LEAST_ROW
+    if few or length < LEAST_LENGTH:
+        return 0.0
+    if size.ndim == 2 and float(size.min(initial=np.inf, where=rows > least)) <= least:
+        return 0.0
+    return least
 
 
 def _largest_of(size: Array, axis: int) -> Array:

@@ -183,7 +183,8 @@ class _Repair(Frozen):
         if share <= self.problem.output_tolerance / 2 or alone:
             return
         layer = self.run.plan.masked.layers[number]
-        does = "gives it another shape" if share == inf else f"puts it off by scaled {share:.3g}"
+        lost = "gives it another shape, or inf or nan,"
+        does = lost if share == inf else f"puts it off by scaled {share:.3g}"
         yield (
             f"no mask on {layer.name} ({layer.type}) alone fixes it: rounding its inputs to 16 bits "
             f"{does} even in fp32; they must reach it unrounded"

@@ -167,6 +167,53 @@ def test_a_place_where_no_joint_is_has_no_unit_of_its_own(axis: int) -> None:
     assert not judge(candidate, scores, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
 
 
+RNG = np.random.default_rng(3)
+GOLDEN = OUTPUTS["golden"]
+
+
+@pytest.mark.parametrize("hidden", [-1000.0, -1e4, -65504.0])
+@pytest.mark.parametrize("shape", [(100,), (1, 400), (3, 16, 16)])
+def test_values_beside_some_that_hide_others_have_their_own_scale(
+    hidden: float, shape: tuple[int, ...]
+) -> None:
+    """Logits of suppressed words, to which a mask was added."""
+    reference = RNG.normal(0.0, 2.0, shape)
+    masked = RNG.random(shape) < 0.3
+    reference[masked] += hidden
+    candidate = reference + np.where(masked, 1e-3 * hidden, 0.01)
+    assert judge(candidate, reference, GOLDEN, UNKNOWN, whole=True).agrees
+    candidate[np.unravel_index(np.argmax(~masked), shape)] += 2.0
+    assert not judge(candidate, reference, GOLDEN, UNKNOWN, whole=True).agrees
+
+
+@pytest.mark.parametrize("shape", [(16, 768), (768, 6), (320, 8, 8)])
+def test_channels_beside_a_massive_one_have_their_own_scale(shape: tuple[int, ...]) -> None:
+    reference = RNG.normal(0.0, 1.0, shape)
+    at = (slice(None), 5) if shape[0] == 16 else (5,)
+    reference[at] += 1500.0
+    candidate = reference + 0.01
+    candidate[at] += 1.0
+    assert judge(candidate, reference, GOLDEN, UNKNOWN, whole=True).agrees
+    for place in ((3, 4), (3, 5)) if len(shape) == 2 else ((4, 0, 0), (5, 0, 0)):
+        wrong = candidate.copy()
+        wrong[place] += 2.0 if wrong[place] < 100.0 else 200.0
+        assert not judge(wrong, reference, GOLDEN, UNKNOWN, whole=True).agrees, place
+
+
+@pytest.mark.parametrize("shape", [(256,), (1, 256), (2, 256), (17, 256)])
+def test_a_sharp_peak_leaves_other_places_no_scale_of_their_own(shape: tuple[int, ...]) -> None:
+    reference = RNG.normal(0.0, 0.01, shape)
+    for row in np.atleast_2d(reference):
+        row[RNG.integers(256)] = 3.0
+    assert scale_of(reference, UNKNOWN, 0.08, True) == np.abs(reference).max()
+
+
+def test_a_vector_of_numbers_in_different_units_has_one_scale() -> None:
+    """As a pose of 30 degrees beside angles of nearly 0, and landmarks beside a distance."""
+    for reference in (np.array([30.0, 0.2, 0.1]), np.array([500.0, *RNG.normal(0, 1, 20)])):
+        assert scale_of(reference, UNKNOWN, 0.08, True) == np.abs(reference).max()
+
+
 def test_a_layer_alone_is_measured_by_less_than_a_whole_network() -> None:
     reference = np.full((1, 8, 8), 1e-5, np.float32)
     probability = Nature(1.0)
