@@ -148,3 +148,32 @@ def test_inf_whose_reader_is_not_selected_is_not_believed(gate: Gate, pytester: 
     assert gate("--ncnn-parity-fix=off").ids("failed") == []
     alone = gate("--ncnn-parity-fix=off", "-k", "epsilon")
     assert alone.ids("failed") == [f"s::{RANGE}::epsilon"]
+
+
+@pytest.mark.once
+def test_a_lost_square_that_is_magnified_before_a_logarithm_is_a_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """log(1 + 60000 * sqrt(a * a + b * b)), the spectrum of a voice: 1e-8 is 0, and 7 becomes 1."""
+    net = Network()
+    inputs = [net.layer("Input", name, params="0=16 1=4") for name in ("a", "b")]
+    squares = [net.layer("UnaryOp", f"square_{x}", [x], params="0=4") for x in inputs]
+    x = net.layer("BinaryOp", "sum", squares, params="0=0")
+    x = net.layer("UnaryOp", "root", [x], params="0=5")
+    x = net.layer("BinaryOp", "times", [x], params="0=2 1=1 2=60000.0")
+    x = net.layer("BinaryOp", "plus", [x], params="0=0 1=1 2=1.0")
+    net.layer("UnaryOp", "log", [x], ["out0"], "0=8")
+    net.write(pytester.path / "net")
+    for seed, name in enumerate("ab"):
+        values = np.random.RandomState(seed).uniform(0.01, 0.05, (4, 16)).astype(np.float32)
+        values[2, 5:8] = 1e-4
+        np.save(pytester.path / f"{name}.npy", values)
+    spec = "inputs: {s: {a: {file: a.npy}, b: {file: b.npy}}}\n"
+    networks.spec(pytester.path, f"{spec}compare: [{FP16}, {RANGE}]\n")
+    run = gate()
+    lost = ["square_a", "square_b", "sum"]
+    assert run.ids("failed", RANGE) == [f"s::{RANGE}::{name}" for name in lost]
+    for comparison in (FP16, RANGE):
+        assert {run.cases[f"s::{comparison}::{name}"]["cause"] for name in lost} == {"underflow"}
+        assert {"sum", "root"} < set(run.fixes[comparison]["masks"]) <= {*lost, "root"}
+        assert run.fixes[comparison]["verified"] is True

@@ -106,7 +106,7 @@ class Conversions:
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
         if not loses_fp16(layer.mask):
             self._limits.refuse_inputs(case.comparison, layer, None)
-            self._underflows.refuse_inputs(case.comparison, layer)
+            self._underflows.refuse_inputs(case.comparison, layer, None)
         return self.judge(case, layer, None)
 
     def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:

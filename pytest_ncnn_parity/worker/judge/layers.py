@@ -169,7 +169,7 @@ class LayerJudge:
         )
         if execution.feed == case.half == "fp16":
             self._limits.refuse_inputs(case.comparison, layer, candidate)
-            self._underflows.refuse_inputs(case.comparison, layer)
+            self._underflows.refuse_inputs(case.comparison, layer, candidate)
         evidence = replace(
             evidence,
             misread=misread(candidate, layer, self._sample.graph),

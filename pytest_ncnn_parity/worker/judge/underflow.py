@@ -19,13 +19,40 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
+from pytest_ncnn_parity.worker.elements import ELEMENTWISE
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+_BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
+LOST = 0.5  # the share of itself by which a value is off that was computed from a 0
+
+
+class _Lost(NamedTuple):
+    """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that."""
+
+    value: Blob
+    sources: frozenset[str]
+
+
+class _Effect(NamedTuple):
+    """What is `wrong` with a layer, because of tiny values in `sources`; or what it hands on.
+
+    `inf`: of the outputs that are handed on, those that have inf, with what is wrong if a reader is not
+    right with it.
+    """
+
+    wrong: Underflow | None
+    sources: frozenset[str]
+    handed_on: Mapping[str, _Lost]
+    inf: Mapping[str, Underflow]
+
+
+NO_EFFECT = _Effect(None, frozenset(), {}, {})
 
 
 class Underflows:
@@ -36,21 +63,22 @@ class Underflows:
         reference: Reference,
         nets: JobNets,
         natures: Natures,
-        effects: dict[tuple[int, Tolerance], Underflow | None],
+        effects: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None],
     ) -> None:
-        """`effects`: what is known of the reference, by layer and tolerance, and becomes known here."""
+        """`effects`: what is known of the reference, by layer, tolerance and the inputs that were in
+        fp16, and becomes known here.
+        """
         self._reference = reference
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._effects = effects
-        # by comparison, what readers computed from such values, if it differs by zeros that are within
-        # the tolerance, or by inf alone, until its last reader has run
-        self._handed_on: dict[str, Made] = {}
+        # by comparison, what readers computed from such values, if it differs by elements that are lost
+        # though within the tolerance, or by inf alone, until its last reader has run
+        self._handed_on: dict[str, dict[str, _Lost]] = {}
         # by comparison and blob, what is wrong if a reader of inf is, or is not run
-        self._open: dict[tuple[str, str], Underflow] = {}
-        self._sources: dict[str, str] = {}  # of a blob that was handed on, the one that was tiny
-        # of the current layer, by tolerance and what was handed on to it, and what it hands on itself
+        self._open: dict[tuple[str, str], _Effect] = {}
+        # of the current layer, by tolerance and inputs
         self._turn: dict[object, _Effect] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
@@ -71,10 +99,9 @@ class Underflows:
             comparisons = {case.comparison: case.candidate for case in waiting}
             for comparison, number in comparisons.items():
                 candidate = None if number is None else self._nets[number]
-                if self._arrives_in_fp16(comparison, layer, candidate):
-                    effect = self._effect(comparison, layer)
-                    if effect is not None:
-                        self._missed.setdefault((comparison, effect.origin), effect)
+                effect = self._effect(comparison, layer, candidate)
+                if effect.wrong is not None:
+                    self._miss(comparison, effect)
         for comparison, handed_on in self._handed_on.items():
             for blob in handed_on.keys() & set(layer.inputs):
                 if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
@@ -82,37 +109,32 @@ class Underflows:
                     self._open.pop((comparison, blob), None)
         self._turn.clear()
 
+    def _miss(self, comparison: str, effect: _Effect) -> None:
+        """Record that the makers of all sources of `effect` fail for it."""
+        assert effect.wrong is not None
+        for source in effect.sources:
+            missed = self._from(effect.wrong, source)
+            self._missed.setdefault((comparison, missed.origin), missed)
+
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all readers have run: failed if one of them breaks on values that became 0."""
-        opened = (self._open[key] for key in self._open if key[0] == case.comparison)
-        unread = {effect.origin: effect for effect in opened}.get(layer.name)
-        effect = self._missed.get((case.comparison, layer.name), unread)
-        if effect is None or result.outcome != "passed":
+        for (comparison, blob), effect in list(self._open.items()):  # of inf that nobody has read
+            del self._open[comparison, blob]
+            self._miss(comparison, effect)
+        missed = self._missed.get((case.comparison, layer.name))
+        if missed is None or result.outcome != "passed":
             return result
-        return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=effect))
+        return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=missed))
 
-    def refuse_inputs(self, comparison: str, layer: Layer) -> None:
+    def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Skip a layer that breaks on inputs that fp16 makes 0: the layer that produced them fails."""
-        effect = self._effect(comparison, layer)
-        if effect is not None:
+        wrong = self._effect(comparison, layer, candidate).wrong
+        if wrong is not None:
             raise Skip(
-                f"input not representable: values become 0 in fp16, made by {effect.origin}, which "
+                f"input not representable: values become 0 in fp16, made by {wrong.origin}, which "
                 "fails itself",
-                Evidence(origin=effect.origin),
+                Evidence(origin=wrong.origin),
             )
-
-    def _arrives_in_fp16(self, comparison: str, layer: Layer, candidate: Net | None) -> bool:
-        """Whether tiny values are in fp16 on their way into `layer`, at their source or in between."""
-        if self._handed_on_to(comparison, layer):
-            return True
-        graph = self._reference.graph
-        tiny = [blob for blob in layer.inputs if blob in self._tiny]
-        return any(was_in_fp16(graph, blob, layer, candidate) for blob in tiny)
-
-    def _handed_on_to(self, comparison: str, layer: Layer) -> Made:
-        """The inputs of `layer` that have zeros which values upstream became in fp16."""
-        handed_on = self._handed_on.get(comparison, {})
-        return {blob: handed_on[blob] for blob in layer.inputs if blob in handed_on}
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -123,66 +145,93 @@ class Underflows:
                     return self._origin(source)
         return layer
 
-    def _effect(self, comparison: str, layer: Layer) -> Underflow | None:
-        """The inputs that break `layer`, even in fp32, once fp16 has made them 0; else None.
+    def _lost(self, comparison: str, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
+        """The inputs of `layer` with values that fp16 has made 0, here or upstream."""
+        graph, lost = self._reference.graph, {}
+        handed_on = self._handed_on.get(comparison, {})
+        for blob in dict.fromkeys(layer.inputs):
+            own = blob in self._tiny and was_in_fp16(graph, blob, layer, candidate)
+            sources = frozenset([blob] if own else [])
+            if blob in handed_on:
+                lost[blob] = _Lost(handed_on[blob].value, handed_on[blob].sources | sources)
+            elif own:
+                lost[blob] = _Lost(_without_tiny(self._reference.blobs[blob]), sources)
+        return lost
+
+    def _effect(self, comparison: str, layer: Layer, candidate: Net | None) -> _Effect:
+        """What inputs with zeros do to `layer` even in fp32.
 
         The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
         compared with its usual outputs. Small values are common and mostly harmless; these are not. If
         it is right, its outputs are handed on where they are 0 in place of other values.
         """
-        handed_on = self._handed_on_to(comparison, layer)
-        tiny = [blob for blob in layer.inputs if blob in self._tiny]
-        if not handed_on and (not tiny or layer.type in COPYING):
-            return None
+        lost = self._lost(comparison, layer, candidate)
+        handed_on = self._handed_on.setdefault(comparison, {})
+        by_others = [blob for blob in lost if blob in handed_on]
+        if not by_others and (not lost or layer.type in COPYING):
+            return NO_EFFECT
         tolerance = self._reference.tolerance(comparison, layer)
-        known = layer.number, tolerance
-        if not handed_on and known in self._effects:
-            return self._effects[known]
-        key = tolerance, *(id(value) for value in handed_on.values())
+        known = layer.number, tolerance, frozenset(lost)
+        if not by_others and known in self._effects:
+            wrong = self._effects[known]
+            return (
+                NO_EFFECT
+                if wrong is None
+                else NO_EFFECT._replace(wrong=wrong, sources=frozenset([wrong.blob]))
+            )
+        key = tolerance, frozenset(lost), *(id(handed_on[blob].value) for blob in by_others)
         if key not in self._turn:
-            zeroed = {blob: _without_tiny(self._reference.blobs[blob]) for blob in tiny} | handed_on
             try:
-                self._turn[key] = self._measured(layer, tolerance, zeroed)
+                self._turn[key] = self._measured(layer, tolerance, lost)
             except StepFailed:
-                return None  # nothing was found out
+                return NO_EFFECT  # nothing was found out
         effect = self._turn[key]
-        self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
-        self._open.update(((comparison, blob), wrong) for blob, wrong in effect.inf.items())
-        if not handed_on and not effect.handed_on:
+        handed_on.update(effect.handed_on)
+        for blob, wrong in effect.inf.items():
+            sources = effect.handed_on[blob].sources
+            self._open[comparison, blob] = NO_EFFECT._replace(wrong=wrong, sources=sources)
+        if not by_others and not effect.handed_on:
             self._effects[known] = effect.wrong
-        return effect.wrong
-
-    def _measured(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> _Effect:
-        """What breaks `layer`, or what it hands on.
-
-        Of several inputs that are `zeroed`, the first is to blame that breaks it by itself.
-        """
-        alone = ({blob: value} for blob, value in zeroed.items()) if len(zeroed) > 1 else ()
-        for inputs in (*alone, zeroed):
-            effect = self._tried(layer, tolerance, inputs)
-            if effect.wrong is not None:
-                return effect
-        source = self._source(next(iter(zeroed)))
-        self._sources.update(dict.fromkeys(effect.handed_on, source))
         return effect
 
-    def _tried(self, layer: Layer, tolerance: Tolerance, zeroed: Made) -> _Effect:
-        blob = self._source(next(iter(zeroed)))
-        found = Underflow(
-            blob=blob,
-            origin=self._origin(blob).name,
-            count=self._tiny[blob],
-            reader=layer.name,
-            reader_type=layer.type,
+    def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, _Lost]) -> _Effect:
+        """What breaks `layer`, or what it hands on.
+
+        Of several inputs the first is to blame that breaks it by itself, and all of them if none does.
+        """
+        alone = [self._tried(layer, tolerance, {blob: one}) for blob, one in lost.items()]
+        for effect in alone:
+            if effect.wrong is not None:
+                return effect
+        if len(alone) == 1:
+            return alone[0]
+        together = self._tried(layer, tolerance, lost)
+        to_blame = {
+            blob: frozenset().union(
+                *(one.handed_on[blob].sources for one in alone if blob in one.handed_on)
+            )
+            for blob in together.handed_on
+        }
+        return together._replace(
+            handed_on={
+                blob: one._replace(sources=to_blame[blob] or one.sources)
+                for blob, one in together.handed_on.items()
+            }
         )
+
+    def _tried(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, _Lost]) -> _Effect:
+        sources = frozenset().union(*(one.sources for one in lost.values()))
+        found = self._from(Underflow("", "", 0, layer.name, layer.type), min(sources))
         try:
-            values = {blob: self._reference.blobs[blob] for blob in layer.inputs} | zeroed
+            values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+            values |= {blob: one.value for blob, one in lost.items()}
             made = self._reference.run(layer, values)
         except StepFailed as failed:
             if failed.death.kind in ("memory", "timeout"):
                 raise  # which are no matter of the values
-            return _Effect(replace(found, failure=failed.death.detail), {}, {})
-        outputs, of_inf = {}, {}
+            wrong = replace(found, failure=failed.death.detail)
+            return NO_EFFECT._replace(wrong=wrong, sources=sources)
+        handed_on, of_inf = {}, {}
         for output, value in made.items():
             right = self._reference.blobs[output]
             if value.shape != right.shape:
@@ -192,30 +241,29 @@ class Underflows:
                 wrong = replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
                 read = self._reference.graph.consumers[output]
                 if not read or self._reference.differs(output, value, right, tolerance) != "inf":
-                    return _Effect(wrong, {}, {})
+                    return NO_EFFECT._replace(wrong=wrong, sources=sources)
                 of_inf[output] = wrong
-            if not metrics.agrees or (value.floating and _has_more_zeros(value, right)):
-                outputs[output] = value
-        return _Effect(None, outputs, of_inf)
+            if not metrics.agrees or (value.floating and _lost_some(layer, value, right)):
+                handed_on[output] = _Lost(value, sources)
+        return _Effect(None, frozenset(), handed_on, of_inf)
 
-    def _source(self, blob: str) -> str:
-        """The blob whose tiny values became the zeros of `blob`."""
-        return blob if blob in self._tiny else self._sources[blob]
+    def _from(self, effect: Underflow, source: str) -> Underflow:
+        """`effect` as one of the tiny values in the blob `source`."""
+        origin = self._origin(source).name
+        return replace(effect, blob=source, origin=origin, count=self._tiny[source])
 
 
-class _Effect(NamedTuple):
-    """What is `wrong` with a layer, or else its outputs that differ and are handed on.
+def _lost_some(layer: Layer, value: Blob, right: Blob) -> bool:
+    """Whether elements are 0 in place of others, or, element by element, off by half of themselves.
 
-    `inf`: those of them that have inf, with what is wrong if a reader of them is not right with it.
+    1 + 100 is 1 if the 100 was computed from a value that became 0, and a logarithm of it is 0. A sum
+    of many terms may be anything where they cancel.
     """
-
-    wrong: Underflow | None
-    handed_on: Mapping[str, Blob]
-    inf: Mapping[str, Underflow]
-
-
-def _has_more_zeros(value: Blob, right: Blob) -> bool:
-    return bool(((value.array == 0.0) & (right.array != 0.0)).any())
+    ours, theirs = value.array, right.array
+    lost = (ours == 0.0) & (theirs != 0.0)
+    if layer.type in _BY_ELEMENT:
+        lost |= np.abs(ours - theirs) > LOST * np.abs(theirs)
+    return bool(lost.any())
 
 
 def _without_tiny(value: Blob) -> Blob:

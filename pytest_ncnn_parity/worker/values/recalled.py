@@ -79,7 +79,8 @@ class Trace:
 
     `facts` holds, by layer number, those of its outputs, `deaths` how it ended if it cannot be run.
     `seconds` is how long it takes from the start of the trajectory to the end of the layer.
-    `underflows` are those that break a layer, by its number and tolerance; None: there is none.
+    `underflows` are those that break a layer, by its number, its tolerance and the inputs with values
+    that become 0 in fp16; None: there is none.
     """
 
     def __init__(self, keep: Keep) -> None:
@@ -87,7 +88,7 @@ class Trace:
         self.facts: dict[int, dict[str, Facts]] = {}
         self.deaths: dict[int, tuple[Step, Death]] = {}
         self.seconds: dict[int, float] = {}
-        self.underflows: dict[tuple[int, Tolerance], Underflow | None] = {}
+        self.underflows: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None] = {}
 
 
 class RecalledTrajectory:
