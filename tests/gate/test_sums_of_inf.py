@@ -48,6 +48,29 @@ def test_a_mean_of_inf_is_a_fault_only_where_a_reader_is_wrong_with_it(
         assert f"s::{FP16}::output:out0" in run.ids("failed")
 
 
+@needs_sums
+@pytest.mark.once
+@pytest.mark.parametrize(("large", "guilty"), [(200.0, "mean"), (1000.0, "squares")])
+def test_what_is_next_to_nothing_beside_others_is_followed_too(
+    gate: Gate, pytester: pytest.Pytester, large: float, guilty: str
+) -> None:
+    """x / sqrt(mean(x * x)): of one row of four the reciprocal is 0, where it is 0.001 beside 1."""
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=64 1=4"), 3)
+    x = net.layer("BinaryOp", "squares", [a, b], params="0=2")
+    x = net.layer("Reduction", "mean", [x], params="0=3 1=0 -23303=1,1 4=1 5=1")
+    x = net.layer("UnaryOp", "rsqrt", [x], params="0=6")
+    net.layer("BinaryOp", "product", [c, x], ["out0"], "0=2")
+    net.write(pytester.path / "net")
+    values = np.random.RandomState(0).uniform(0.5, 1.0, (4, 64))
+    values[2] *= large
+    spec(pytester.path, values)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed", RANGE)[0] == f"s::{RANGE}::{guilty}"
+    assert f"s::{FP16}::{guilty}" in run.ids("failed", FP16)
+    assert f"s::{FP16}::output:out0" in run.ids("failed", FP16)
+
+
 @pytest.mark.parametrize(("factor", "right"), [(0.01, True), (1e-5, False)])
 def test_an_average_whose_sum_overflows_is_judged_by_its_readers(
     gate: Gate, pytester: pytest.Pytester, factor: float, right: bool

@@ -202,7 +202,7 @@ class Fp16Range:
             differs = self._reference.differs(blob, value, expected, tolerance)
             if differs == "wrong":
                 return None
-            if differs == "inf":
+            if differs != "none":
                 values[blob] = output
         return values
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.metrics import (
     Array,
@@ -14,9 +16,13 @@ from pytest_ncnn_parity.compare.metrics import (
     compare,
 )
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.worker.elements import ELEMENTWISE
 from pytest_ncnn_parity.worker.ieee import corrected
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+_BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
+LOST = 0.5  # the share of itself by which a value is off that is lost
 
 
 class Reference(Frozen):
@@ -38,19 +44,35 @@ class Reference(Frozen):
 
     def differs(
         self, blob: str, output: Blob | None, expected: Blob | None, tolerance: Tolerance
-    ) -> Literal["none", "inf", "wrong"]:
+    ) -> Literal["none", "lost", "inf", "wrong"]:
         """How an `output` that was computed from changed values differs from the one `expected`.
 
-        `inf`: only by inf of the right sign in place of finite values, or by values near the end of
-        fp32's range; the readers decide whether that matters.
+        `lost`: no more than is allowed, but see `loses_some`; no output of the network is. `inf`: only
+        by inf of the right sign in place of finite values, or by values near the end of fp32's range.
+        In both cases the readers decide whether that matters.
         """
         if output is None or expected is None or output.shape != expected.shape:
             return "wrong"
         arrays = output.array, expected.array
         if compare(*arrays, tolerance, self.scale(blob, expected.array, tolerance)).agrees:
-            return "none"
+            read = self.graph.consumers[blob]
+            return "lost" if read and self.loses_some(blob, output, expected) else "none"
         alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
         return "inf" if alike else "wrong"
+
+    def loses_some(self, blob: str, output: Blob, expected: Blob) -> bool:
+        """Whether elements are 0 in place of others, or, element by element, off by half of themselves.
+
+        Such an element may be next to nothing beside others, and all there is to a division or a
+        logarithm: 1 + 100 is 1 if the 100 was computed from a value that became 0, and the reciprocal
+        root of inf is 0. A sum of many terms may be anything where they cancel.
+        """
+        ours, right = output.array, expected.array
+        lost = (ours == 0.0) & (right != 0.0)
+        if self.graph.producer[blob].type in _BY_ELEMENT:
+            with np.errstate(invalid="ignore"):  # inf on both sides
+                lost |= np.abs(ours - right) > LOST * np.abs(right)
+        return bool(lost.any())
 
     def has_all_of(self, layer: Layer) -> bool:
         """Whether everything that `layer` reads and writes is still held."""

@@ -19,7 +19,6 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
-from pytest_ncnn_parity.worker.elements import ELEMENTWISE
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.natures import Natures
@@ -27,9 +26,6 @@ from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob
-
-_BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
-LOST = 0.5  # the share of itself by which a value is off that was computed from a 0
 
 
 class _Lost(NamedTuple):
@@ -243,7 +239,9 @@ class Underflows:
                 if not read or self._reference.differs(output, value, right, tolerance) != "inf":
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
                 of_inf[output] = wrong
-            if not metrics.agrees or (value.floating and _lost_some(layer, value, right)):
+            if not metrics.agrees or (
+                value.floating and self._reference.loses_some(output, value, right)
+            ):
                 handed_on[output] = _Lost(value, sources)
         return _Effect(None, frozenset(), handed_on, of_inf)
 
@@ -251,19 +249,6 @@ class Underflows:
         """`effect` as one of the tiny values in the blob `source`."""
         origin = self._origin(source).name
         return replace(effect, blob=source, origin=origin, count=self._tiny[source])
-
-
-def _lost_some(layer: Layer, value: Blob, right: Blob) -> bool:
-    """Whether elements are 0 in place of others, or, element by element, off by half of themselves.
-
-    1 + 100 is 1 if the 100 was computed from a value that became 0, and a logarithm of it is 0. A sum
-    of many terms may be anything where they cancel.
-    """
-    ours, theirs = value.array, right.array
-    lost = (ours == 0.0) & (theirs != 0.0)
-    if layer.type in _BY_ELEMENT:
-        lost |= np.abs(ours - theirs) > LOST * np.abs(theirs)
-    return bool(lost.any())
 
 
 def _without_tiny(value: Blob) -> Blob:
