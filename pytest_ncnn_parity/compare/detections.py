@@ -99,14 +99,17 @@ def match(
     thresholds: Thresholds,
     found: Array | None = None,
     farthest: float = FARTHEST,
+    near: float | None = None,
 ) -> Detections:
     """Compare arrays of shape (n, 6). An array of any other shape holds no detections.
 
     A box is off by a share of its larger side, a score by a share of 0.5; classes are equal or not.
     `found`: all boxes of the reference, including those that better ones suppress. Of boxes that
     overlap and have the same score, either may be listed. Rows whose boxes differ by more than
-    `farthest`, a share of the size plus that of the score, do not belong together.
+    `farthest`, a share of the size plus that of the score, do not belong together. A row lies at a
+    threshold if an error of `near`, by default the tolerance's `scaled`, puts it on the other side.
     """
+    near = tolerance.scaled if near is None else near
     ours, theirs = (_rows(array) for array in (candidate, reference))
     pairs = _pairs(ours, theirs, (min(2.0 * tolerance.scaled, farthest), farthest))
     swapped = 0
@@ -119,8 +122,8 @@ def match(
     matched = ours[list(pairs.values())], theirs[list(pairs)]
     metrics = _of_pairs(*matched, tolerance)
     decided = sum(
-        _near_threshold(row, others, among, thresholds, tolerance.scaled)
-        and not _is_of_another_class(row, others[alone], tolerance.scaled)
+        _near_threshold(row, others, among, thresholds, near)
+        and not _is_of_another_class(row, others[alone], near)
         for indices, among, others, alone in (
             (missing, theirs, ours, extra),
             (extra, ours, theirs, missing),

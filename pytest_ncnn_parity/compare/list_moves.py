@@ -40,9 +40,10 @@ class ListMoves(Frozen):
     ) -> Detections | None:
         """What two lists, (n, 6), differ by; None if it is more than `times` these moves.
 
-        No error exceeds `farthest`, and no row on one side alone is farther from a threshold.
+        No error exceeds `farthest`, and no row on one side alone is farther from a threshold than rows
+        moved.
         """
-        seen = _matched(candidate, reference, farthest, self.thresholds)
+        seen = _matched(candidate, reference, farthest, self.thresholds, self.largest)
         if seen.metrics.least_scaled > farthest or seen.rms > times * self.rms:
             return None
         rows = seen.candidate + seen.reference
@@ -53,7 +54,7 @@ class ListMoves(Frozen):
 
 def list_moves(still: Array, others: Iterable[Array], thresholds: Thresholds) -> ListMoves:
     """Compare the list `still` with `others`, from runs that should have given the same."""
-    moves = [_matched(other, still, 0.0, thresholds) for other in others]
+    moves = [_matched(other, still, 0.0, thresholds, 0.0) for other in others]
     return ListMoves(
         thresholds,
         max((move.metrics.least_scaled for move in moves), default=0.0),
@@ -62,6 +63,8 @@ def list_moves(still: Array, others: Iterable[Array], thresholds: Thresholds) ->
     )
 
 
-def _matched(candidate: Array, reference: Array, scaled: float, thresholds: Thresholds) -> Detections:
+def _matched(
+    candidate: Array, reference: Array, scaled: float, thresholds: Thresholds, near: float
+) -> Detections:
     """Where the suppression keeps another box of several, neither is the other one, moved."""
-    return match(candidate, reference, Tolerance(scaled=scaled), thresholds, farthest=MOST)
+    return match(candidate, reference, Tolerance(scaled=scaled), thresholds, farthest=MOST, near=near)

@@ -57,6 +57,20 @@ def test_no_other_box_may_be_lost(lost: int) -> None:
     assert not judged(np.delete(moved(0.03, 3), lost, axis=0), OTHERS).agrees
 
 
+@pytest.mark.parametrize("lost", [0, 4])
+def test_a_box_that_is_sure_may_not_be_lost_where_rows_move_far(lost: int) -> None:
+    """Neither one of 0.95 beside another that it hardly overlaps, nor one of 0.48 by itself."""
+    still = boxes([0.95, 0.8, 0.9, 0.7, 0.48, 0.305])
+    still[1, 2::2] -= 15.0
+    noise = np.random.RandomState(0).uniform(-0.07, 0.07, (6, 6)) * [0, 0.5, 40, 40, 40, 40]
+    own = list_moves(still, [still + noise, still[:5]], KEPT)
+    candidate = np.delete(still, lost, axis=0)
+    metrics = match(candidate, still, OUTPUT, KEPT).metrics
+    assert not with_list_forgiven(metrics, own, candidate, still, OUTPUT).agrees
+    at_threshold = match(still[:5], still, OUTPUT, KEPT).metrics
+    assert with_list_forgiven(at_threshold, own, still[:5], still, OUTPUT).agrees
+
+
 def test_no_more_boxes_may_be_lost_than_the_cpu_loses() -> None:
     still = boxes([0.95, 0.9, *[0.305] * 4])
     few = still[:2]
