@@ -38,6 +38,10 @@ MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
 # Values that hide others, such as logits of suppressed words with -1e4 added, are near the largest.
 HIDING = 0.8
+LEAST_HIDING = 500.0  # what is added to hide a value is 1000 or more
+# Shares of the largest value below which others are what rounding leaves where terms cancel, as in a
+# spectrum beside its mean; logits of 5 beside -65504 are 8e-5.
+LEAST_HIDDEN, LEAST_BESIDE = 5e-5, 2e-4
 LEAST_LENGTH = 4  # of such a row
 MOST_MASSIVE = 0.1  # of the rows, how many may be massive: in a transformer one or two channels are
 MOST_SLACK = 4.0
@@ -134,12 +138,13 @@ def _beside_large_values(reference: Array, size: Array, scaled: float) -> Scale:
     hides = size >= HIDING * largest
     others = float(size.max(initial=0.0, where=~hides))
     # only values far below 0 hide others; a peak of a map is far above 0
-    below = float(reference.max(initial=-np.inf, where=hides)) < 0.0
-    if below and np.count_nonzero(~hides) >= LEAST_ROW and 0.0 < others < largest / ORDERS:
+    below = largest >= LEAST_HIDING and float(reference.max(initial=-np.inf, where=hides)) < 0.0
+    apart = LEAST_HIDDEN * largest < others < largest / ORDERS
+    if below and apart and np.count_nonzero(~hides) >= LEAST_ROW:
         return np.where(hides, largest, others * _slack(scaled))
     for axis in (0, 1)[: 2 if size.ndim == 2 else 1]:
         least = _below_massive_rows(size, axis)
-        if least > 0.0:
+        if least > LEAST_BESIDE * largest:
             own = min(largest, max(least * _slack(scaled), LEAST_APART * largest))
             return np.where(_largest_of(size, axis) <= least, own, largest)
     return largest
