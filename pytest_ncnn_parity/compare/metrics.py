@@ -42,13 +42,15 @@ def compare(
 
 
 def agrees_but_for_inf(candidate: Array, reference: Array, tolerance: Tolerance) -> bool:
-    """Whether all agree, except that the candidate has inf in place of finite values of that sign.
+    """Whether all agree, except that the candidate has inf in place of some finite values of that sign.
 
     Arrays of different shapes do not agree.
     """
     if candidate.shape != reference.shape:
         return False
-    inf = np.isinf(candidate) & (np.sign(candidate) == np.sign(reference))
+    inf = np.isinf(candidate) & (np.sign(candidate) == np.sign(reference)) & np.isfinite(reference)
+    if not inf.any():
+        return False
     return compare(np.where(inf, reference, candidate), reference, tolerance).agrees
 
 

@@ -158,7 +158,9 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
 
 
 def _is_in_doubt(evidence: Evidence) -> bool:
-    return "plain_cpu" in evidence.trials or evidence.not_finite > 0
+    # an int8 layer without a finite scale is given one by masks that leave it in floats
+    broken = evidence.not_finite > 0 and not evidence.without_scale
+    return broken or ("plain_cpu" in evidence.trials and not evidence.behind_int8)
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:

@@ -61,6 +61,7 @@ LAYERS = {
     "sinh": ("UnaryOp", "0=22", (), 0.05, "accumulator-overflow"),
     "cosh": ("UnaryOp", "0=24", (), 0.05, "accumulator-overflow"),
     "asinh": ("UnaryOp", "0=23", (), 10.0, "accumulator-overflow"),
+    "asinh_negative": ("UnaryOp", "0=23", (), 5.0, "underflow"),
     "asinh_ok": ("UnaryOp", "0=23", (), 10.0, None),
     "squares": ("Reduction", f"0=2 {CHANNELS}", (), 1e-4, "underflow"),
     "l2": ("Reduction", f"0=8 {CHANNELS}", (), 1e-4, "underflow"),
@@ -73,12 +74,19 @@ LAYERS = {
     "norm_ok": ("Normalize", "0=1 1=1 2=1e-4 3=1", (np.ones(1),), 0.1, None),
 }  # fmt: skip
 SIZES = {"nearest": (2, 40_000), "bilinear": (4, 10, 400)}  # where other than SIZE
-OFFSETS = {"sinh": 11.3, "cosh": -11.3, "asinh": 300.0, "asinh_ok": 100.0, "logsumexp": -22.0}
+OFFSETS = {
+    "sinh": 11.3,
+    "cosh": -11.3,
+    "asinh": 300.0,
+    "asinh_negative": -90.0,
+    "asinh_ok": 100.0,
+    "logsumexp": -22.0,
+}
 PAIRS = ("Eltwise",)  # of inputs, the same one twice
 UNFLAGGED = ("Scale", "PReLU", "BatchNorm", "Normalize")
 # older ncnn has no kernel for them
 NEW_ON_VULKAN = ("groups", "selu", "selu_product", "shrink_ok")
-NEW_OPERATIONS = ("sinh", "cosh", "asinh", "asinh_ok")
+NEW_OPERATIONS = ("sinh", "cosh", "asinh", "asinh_negative", "asinh_ok")
 NEW_OPERATORS = ("Softplus", "Reduction")  # these run on the CPU
 
 

@@ -112,30 +112,44 @@ def _within(places: Array, last: int) -> Array:
 
 def _softplus(_: Layer, value: Array, expected: Array) -> Computed | None:
     """log(exp(x) + 1) (softplus.comp)."""
-    power = float(np.exp(min(float(value.max(initial=-np.inf)), LARGEST_POWER)))
-    if power < FP16_OVERFLOW:
+    powers = np.exp(np.minimum(value.astype(np.float64), LARGEST_POWER))
+    largest = float(powers.max())
+    if largest < FP16_OVERFLOW:
         return None
-    made = np.where(np.exp(value.astype(np.float64)) >= FP16_OVERFLOW, np.inf, expected)
-    return Computed(Constant("the power of e of its largest input", power, "arithmetic"), made)
+    made = np.where(powers >= FP16_OVERFLOW, np.inf, expected)
+    return Computed(Constant("the power of e of its largest input", largest, "arithmetic"), made)
 
 
 def _unary(layer: Layer, value: Array, expected: Array) -> Computed | None:
     """(exp(x) - exp(-x)) / 2, (exp(x) + exp(-x)) / 2, log(x + sqrt(x * x + 1)) (unaryop.comp)."""
     kind = number(layer, 0)
-    if kind not in (SINH, ASINH, COSH):
-        return None
-    sizes = np.abs(value.astype(np.float64))
     if kind == ASINH:
-        inner, what = np.square(sizes), "the square of its largest input"
-    else:
-        inner, what = np.exp(np.minimum(sizes, LARGEST_POWER)), "the power of e of its largest input"
-    over = inner >= FP16_OVERFLOW
-    if not over.any():
+        return _asinh(value, expected)
+    if kind not in (SINH, COSH):
         return None
-    # of a large negative x, asinh is the logarithm of inf as well
-    ends = np.inf if kind == ASINH else np.copysign(np.inf, expected)
-    made = np.where(over, ends, expected)
-    return Computed(Constant(what, float(inner.max(initial=0.0)), "arithmetic"), made)
+    powers = np.exp(np.minimum(np.abs(value.astype(np.float64)), LARGEST_POWER))
+    largest = float(powers.max())
+    if largest < FP16_OVERFLOW:
+        return None
+    made = np.where(powers >= FP16_OVERFLOW, np.copysign(np.inf, expected), expected)
+    return Computed(Constant("the power of e of its largest input", largest, "arithmetic"), made)
+
+
+def _asinh(value: Array, expected: Array) -> Computed | None:
+    """Squares may be inf, and of a negative x nothing may be left beside the root."""
+    with np.errstate(all="ignore"):
+        x = value.astype(np.float16)
+        within = np.log(x + np.sqrt(x * x + np.float16(1.0)))
+    lost = ~np.isfinite(within)
+    if not lost.any():
+        return None
+    made = np.where(lost, within.astype(np.float32), expected)
+    sizes = np.abs(value[lost].astype(np.float64))
+    if float(sizes.max()) ** 2 >= FP16_OVERFLOW:
+        what, inner = "the square of its largest input", float(sizes.max()) ** 2
+    else:
+        what, inner = "what is left of a negative input beside its root", 0.5 / float(sizes.min())
+    return Computed(Constant(what, inner, "arithmetic"), made)
 
 
 def _reduction(layer: Layer, value: Array, expected: Array) -> Computed | None:
@@ -204,4 +218,6 @@ def computed(layer: Layer, value: Array, expected: Array) -> Computed | None:
     `value` is its first input, `expected` its correct output. Raises Unreadable.
     """
     kernel = KERNELS.get(layer.type)
-    return None if kernel is None or not runs_on_vulkan(layer) else kernel(layer, value, expected)
+    if kernel is None or not value.size or not runs_on_vulkan(layer):
+        return None
+    return kernel(layer, value, expected)

@@ -221,8 +221,8 @@ class Fp16Range:
         """
         stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
         readers = self._reference.graph.consumers[blob]
-        if not readers:
-            return True  # the blob is an output of the network
+        if not self._reference.is_only_read(blob):
+            return True
         return any(
             self._breaks(comparison, blob, reader, candidate, stored, surely)
             for reader in readers

@@ -11,7 +11,7 @@ from functools import partial
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.engine.reported import steps_told
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
@@ -37,7 +37,14 @@ from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-FAR = 3  # a value beyond fp16's range is followed through this many layers after a selected one
+FAR = 8  # a value beyond fp16's range is followed through this many layers after a selected one
+
+
+def _given_out(job: Judge) -> frozenset[str]:
+    """The outputs of the network; a blob inside it that is only compared with a recording is none."""
+    judged = {case.output for case in job.cases if case.output is not None and case.golden is None}
+    recorded = {case.output for case in job.cases if case.golden is not None}
+    return frozenset(judged | (set(job.outputs) - recorded))
 
 
 class Lockstep:
@@ -75,6 +82,7 @@ class Lockstep:
             sample.run_reference,
             self._tolerance,
             self._natures.scale_to_the_end,
+            _given_out(job),
         )
         self._limits = Fp16Range(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
@@ -265,7 +273,7 @@ class Lockstep:
         if self._sample.nets.lost_to(case) is None:
             return False
         passed = result.outcome == "passed"
-        return self._limits.waits(case, layer) or (passed and self._underflows.waits(layer))
+        return self._limits.waits(case, layer) or (passed and self._underflows.waits(case, layer))
 
     def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
         own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)

@@ -115,9 +115,9 @@ class OwnValues:
         return Result(case.id, "passed", metrics, evidence=replace(evidence, trials={}))
 
     def _is_harmless(self, comparison: str, blob: str) -> bool:
-        """Whether `blob` has readers and all of them are right, those of its copies included."""
+        """Whether `blob` is no output and its readers are right, those of its copies included."""
         readers = self._reference.graph.consumers[blob]
-        return bool(readers) and all(
+        return self._reference.is_only_read(blob) and all(
             all(self._is_harmless(comparison, further) for further in reader.outputs)
             if (comparison, reader.number) in self._handed_on
             else (comparison, reader.number) in self._right

@@ -30,6 +30,7 @@ class Reference(Frozen):
 
     `blobs`: those of its values that still have a reader. `runs` runs one of its layers on other
     values. `tolerance` gives the tolerance of a layer in a comparison, `scale` that of a blob, if known.
+    `given_out`: outputs that are compared, which layers may read as well.
     """
 
     graph: Graph
@@ -37,6 +38,7 @@ class Reference(Frozen):
     runs: Callable[[Layer, Made], Made]
     tolerance: Callable[[str, Layer], Tolerance]
     scale: Callable[[str, Array, Tolerance], Scale | None]
+    given_out: frozenset[str]
 
     def run(self, layer: Layer, values: Made) -> Made:
         """What `layer` computes from `values`."""
@@ -55,10 +57,15 @@ class Reference(Frozen):
             return "wrong"
         arrays = output.array, expected.array
         if compare(*arrays, tolerance, self.scale(blob, expected.array, tolerance)).agrees:
-            read = self.graph.consumers[blob]
-            return "lost" if read and self.loses_some(blob, output, expected) else "none"
+            return (
+                "lost" if self.is_only_read(blob) and self.loses_some(blob, output, expected) else "none"
+            )
         alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
         return "inf" if alike else "wrong"
+
+    def is_only_read(self, blob: str) -> bool:
+        """Whether `blob` is no output of the network, so that its readers decide what it may be."""
+        return bool(self.graph.consumers[blob]) and blob not in self.given_out
 
     def loses_some(self, blob: str, output: Blob, expected: Blob) -> bool:
         """Whether elements are 0 in place of others, or, element by element, off by half of themselves.

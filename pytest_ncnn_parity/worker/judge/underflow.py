@@ -29,26 +29,25 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 
 class _Lost(NamedTuple):
-    """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that."""
+    """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that.
+
+    `of_inf`: what is wrong with the layer that made inf of it, if a reader is not right with that.
+    """
 
     value: Blob
     sources: frozenset[str]
+    of_inf: Underflow | None = None
 
 
 class _Effect(NamedTuple):
-    """What is `wrong` with a layer, because of tiny values in `sources`; or what it hands on.
-
-    `inf`: of the outputs that are handed on, those that have inf, with what is wrong if a reader is not
-    right with it.
-    """
+    """What is `wrong` with a layer, because of tiny values in `sources`; or what it hands on."""
 
     wrong: Underflow | None
     sources: frozenset[str]
     handed_on: Mapping[str, _Lost]
-    inf: Mapping[str, Underflow]
 
 
-NO_EFFECT = _Effect(None, frozenset(), {}, {})
+NO_EFFECT = _Effect(None, frozenset(), {})
 
 
 class Underflows:
@@ -72,12 +71,15 @@ class Underflows:
         # by comparison, what readers computed from such values, if it differs by elements that are lost
         # though within the tolerance, or by inf alone, until its last reader has run
         self._handed_on: dict[str, dict[str, _Lost]] = {}
-        # by comparison and blob, what is wrong if a reader of inf is, or is not run
-        self._open: dict[tuple[str, str], _Effect] = {}
+        # by comparison and blob, what made inf of such a value, until its last reader has run
+        self._open: dict[tuple[str, str], _Lost] = {}
+        self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made inf
         # of the current layer, by tolerance and inputs
         self._turn: dict[object, _Effect] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
+        # by comparison and reader that breaks on them, the layer that writes them
+        self._broken: dict[tuple[str, str], str] = {}
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
@@ -85,9 +87,10 @@ class Underflows:
             if blob.tiny:
                 self._tiny[name] = blob.tiny
 
-    def waits(self, layer: Layer) -> bool:
+    def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""
-        return any(blob in self._tiny for blob in layer.outputs)
+        makes_inf = (case.comparison, layer.name) in self._makers
+        return makes_inf or any(blob in self._tiny for blob in layer.outputs)
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
@@ -97,7 +100,7 @@ class Underflows:
                 candidate = None if number is None else self._nets[number]
                 effect = self._effect(comparison, layer, candidate)
                 if effect.wrong is not None:
-                    self._miss(comparison, effect)
+                    self._miss(comparison, effect.wrong, effect.sources)
         for comparison, handed_on in self._handed_on.items():
             for blob in handed_on.keys() & set(layer.inputs):
                 if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
@@ -105,32 +108,38 @@ class Underflows:
                     self._open.pop((comparison, blob), None)
         self._turn.clear()
 
-    def _miss(self, comparison: str, effect: _Effect) -> None:
-        """Record that the makers of all sources of `effect` fail for it."""
-        assert effect.wrong is not None
-        for source in effect.sources:
-            missed = self._from(effect.wrong, source)
+    def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
+        """Record that the makers of all `sources` fail for what is `wrong` with a reader."""
+        for source in sources:
+            missed = self._from(wrong, source)
             self._missed.setdefault((comparison, missed.origin), missed)
+        self._broken.setdefault((comparison, wrong.reader), wrong.origin)
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
-        """`result` once all readers have run: failed if one of them breaks on values that became 0."""
-        for (comparison, blob), effect in list(self._open.items()):  # of inf that nobody has read
+        """`result` once all readers have run: failed if one of them breaks on values that became 0.
+
+        A layer that made inf of them, with which a reader is wrong, has nothing to be judged by.
+        """
+        for (comparison, blob), lost in list(self._open.items()):  # inf that nobody has read
             del self._open[comparison, blob]
-            self._miss(comparison, effect)
-        missed = self._missed.get((case.comparison, layer.name))
-        if missed is None or result.outcome != "passed":
+            if lost.of_inf is not None:
+                self._miss(comparison, lost.of_inf, lost.sources)
+        if result.outcome != "passed":
             return result
-        return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=missed))
+        missed = self._missed.get((case.comparison, layer.name))
+        if missed is not None:
+            return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=missed))
+        origin = self._broken.get((case.comparison, layer.name))
+        if origin is not None and (case.comparison, layer.name) in self._makers:
+            skip = _not_representable(origin)
+            return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
+        return result
 
     def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Skip a layer that breaks on inputs that fp16 makes 0: the layer that produced them fails."""
         wrong = self._effect(comparison, layer, candidate).wrong
         if wrong is not None:
-            raise Skip(
-                f"input not representable: values become 0 in fp16, made by {wrong.origin}, which "
-                "fails itself",
-                Evidence(origin=wrong.origin),
-            )
+            raise _not_representable(wrong.origin)
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -149,7 +158,7 @@ class Underflows:
             own = blob in self._tiny and was_in_fp16(graph, blob, layer, candidate)
             sources = frozenset([blob] if own else [])
             if blob in handed_on:
-                lost[blob] = _Lost(handed_on[blob].value, handed_on[blob].sources | sources)
+                lost[blob] = handed_on[blob]._replace(sources=handed_on[blob].sources | sources)
             elif own:
                 lost[blob] = _Lost(_without_tiny(self._reference.blobs[blob]), sources)
         return lost
@@ -183,9 +192,10 @@ class Underflows:
                 return NO_EFFECT  # nothing was found out
         effect = self._turn[key]
         handed_on.update(effect.handed_on)
-        for blob, wrong in effect.inf.items():
-            sources = effect.handed_on[blob].sources
-            self._open[comparison, blob] = NO_EFFECT._replace(wrong=wrong, sources=sources)
+        for blob, one in effect.handed_on.items():
+            if one.of_inf is not None:
+                self._open[comparison, blob] = one
+                self._makers.add((comparison, one.of_inf.reader))
         if not by_others and not effect.handed_on:
             self._effects[known] = effect.wrong
         return effect
@@ -227,7 +237,8 @@ class Underflows:
                 raise  # which are no matter of the values
             wrong = replace(found, failure=failed.death.detail)
             return NO_EFFECT._replace(wrong=wrong, sources=sources)
-        handed_on, of_inf = {}, {}
+        made_inf = next((one.of_inf for one in lost.values() if one.of_inf is not None), None)
+        handed_on = {}
         for output, value in made.items():
             right = self._reference.blobs[output]
             if value.shape != right.shape:
@@ -235,20 +246,28 @@ class Underflows:
             metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)
             if not metrics.agrees:
                 wrong = replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
-                read = self._reference.graph.consumers[output]
-                if not read or self._reference.differs(output, value, right, tolerance) != "inf":
-                    return NO_EFFECT._replace(wrong=wrong, sources=sources)
-                of_inf[output] = wrong
+                of_inf_alone = self._reference.differs(output, value, right, tolerance) == "inf"
+                if not (of_inf_alone and self._reference.is_only_read(output)):
+                    return NO_EFFECT._replace(wrong=made_inf or wrong, sources=sources)
+                made_inf = made_inf or wrong
             if not metrics.agrees or (
                 value.floating and self._reference.loses_some(output, value, right)
             ):
-                handed_on[output] = _Lost(value, sources)
-        return _Effect(None, frozenset(), handed_on, of_inf)
+                of_inf = made_inf if np.isinf(value.array).any() else None
+                handed_on[output] = _Lost(value, sources, of_inf)
+        return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
         """`effect` as one of the tiny values in the blob `source`."""
         origin = self._origin(source).name
         return replace(effect, blob=source, origin=origin, count=self._tiny[source])
+
+
+def _not_representable(origin: str) -> Skip:
+    return Skip(
+        f"input not representable: values become 0 in fp16, made by {origin}, which fails itself",
+        Evidence(origin=origin),
+    )
 
 
 def _without_tiny(value: Blob) -> Blob:
