@@ -149,8 +149,10 @@ class Conversions:
             self._limits.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
             )
-        if spoilt is not None:
-            self._own_values.keep(case, spoilt.outputs)
+            if spoilt is not None:
+                self._own_values.keep(case, spoilt.outputs)
+        elif spoilt is not None:
+            self._own_values.keep_ends(case, spoilt.outputs, values)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         if not passed and not at_fault:

@@ -94,7 +94,8 @@ class Underflows:
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
-        if self._reference.has_all_of(layer):
+        can_run = self._reference.has_all_of(layer)
+        if can_run:
             comparisons = {case.comparison: case.candidate for case in waiting}
             for comparison, number in comparisons.items():
                 candidate = None if number is None else self._nets[number]
@@ -105,7 +106,8 @@ class Underflows:
             for blob in handed_on.keys() & set(layer.inputs):
                 if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
                     del handed_on[blob]
-                    self._open.pop((comparison, blob), None)
+                    if can_run:
+                        self._open.pop((comparison, blob), None)
         self._turn.clear()
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
