@@ -10,6 +10,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 FP16, RANGE = "fp16-vs-fp32-vulkan", "fp16-range"
 BOTH = f"compare: [{FP16}, {RANGE}]\n"
 needs_sums = pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, in fp32")
@@ -49,7 +51,6 @@ def test_a_mean_of_inf_is_a_fault_only_where_a_reader_is_wrong_with_it(
 
 
 @needs_sums
-@pytest.mark.once
 @pytest.mark.parametrize(("large", "guilty"), [(200.0, "mean"), (1000.0, "squares")])
 def test_what_is_next_to_nothing_beside_others_is_followed_too(
     gate: Gate, pytester: pytest.Pytester, large: float, guilty: str
@@ -116,7 +117,6 @@ def test_a_region_in_fp32_hands_on_what_it_computed(gate: Gate, pytester: pytest
     assert f"s::{RANGE}::large" in gate("--ncnn-parity-fix=off").ids("failed", RANGE)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("hidden", "reader"), [(-65504.0, "Softmax"), (-4e4, "Softmax"), (-4e4, "ReLU")]
 )

@@ -31,11 +31,13 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 class _Lost(NamedTuple):
     """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that.
 
-    `of_inf`: what is wrong with the layer that made inf of it, if a reader is not right with that.
+    `is_own`: it is the reference's, rounded, and was not computed from zeros upstream. `of_inf`: what is
+    wrong with the layer that made inf of it, if a reader is not right with that.
     """
 
     value: Blob
     sources: frozenset[str]
+    is_own: bool = True
     of_inf: Underflow | None = None
 
 
@@ -99,7 +101,7 @@ class Underflows:
             comparisons = {case.comparison: case.candidate for case in waiting}
             for comparison, number in comparisons.items():
                 candidate = None if number is None else self._nets[number]
-                effect = self._effect(comparison, layer, candidate)
+                effect = self._effect(comparison, layer, self._lost(comparison, layer, candidate))
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
         for comparison, handed_on in self._handed_on.items():
@@ -138,10 +140,15 @@ class Underflows:
         return result
 
     def refuse_inputs(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
-        """Skip a layer that breaks on inputs that fp16 makes 0: the layer that produced them fails."""
-        wrong = self._effect(comparison, layer, candidate).wrong
-        if wrong is not None:
-            raise _not_representable(wrong.origin)
+        """Skip a layer that breaks on inputs that fp16 makes 0: the layer that produced them fails.
+
+        Zeros that were handed on are no inputs of a layer that is judged alone.
+        """
+        effect = self._effect(comparison, layer, self._own(layer, candidate))
+        if effect.wrong is not None:
+            raise _not_representable(effect.wrong.origin)
+        if any(one.of_inf is not None for one in effect.handed_on.values()):
+            self._makers.add((comparison, layer.name))
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -152,53 +159,58 @@ class Underflows:
                     return self._origin(source)
         return layer
 
-    def _lost(self, comparison: str, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
-        """The inputs of `layer` with values that fp16 has made 0, here or upstream."""
-        graph, lost = self._reference.graph, {}
-        handed_on = self._handed_on.get(comparison, {})
-        for blob in dict.fromkeys(layer.inputs):
-            own = blob in self._tiny and was_in_fp16(graph, blob, layer, candidate)
-            sources = frozenset([blob] if own else [])
-            if blob in handed_on:
-                lost[blob] = handed_on[blob]._replace(sources=handed_on[blob].sources | sources)
-            elif own:
-                lost[blob] = _Lost(_without_tiny(self._reference.blobs[blob]), sources)
-        return lost
+    def _own(self, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
+        """The inputs of `layer` with values of the reference that fp16 makes 0."""
+        graph = self._reference.graph
+        return {
+            blob: _Lost(_without_tiny(self._reference.blobs[blob]), frozenset([blob]))
+            for blob in layer.inputs
+            if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate)
+        }
 
-    def _effect(self, comparison: str, layer: Layer, candidate: Net | None) -> _Effect:
-        """What inputs with zeros do to `layer` even in fp32.
+    def _lost(self, comparison: str, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
+        """The same, and those with values that became 0 upstream."""
+        own, handed_on = self._own(layer, candidate), self._handed_on.get(comparison, {})
+        by_others = {
+            blob: handed_on[blob]._replace(
+                sources=handed_on[blob].sources | (own[blob].sources if blob in own else frozenset())
+            )
+            for blob in layer.inputs
+            if blob in handed_on
+        }
+        return own | by_others
+
+    def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, _Lost]) -> _Effect:
+        """What the inputs with zeros, `lost`, do to `layer` even in fp32.
 
         The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
         compared with its usual outputs. Small values are common and mostly harmless; these are not. If
         it is right, its outputs are handed on where they are 0 in place of other values.
         """
-        lost = self._lost(comparison, layer, candidate)
-        handed_on = self._handed_on.setdefault(comparison, {})
-        by_others = [blob for blob in lost if blob in handed_on]
-        if not by_others and (not lost or layer.type in COPYING):
+        of_reference = all(one.is_own for one in lost.values())
+        if not lost or (of_reference and layer.type in COPYING):
             return NO_EFFECT
         tolerance = self._reference.tolerance(comparison, layer)
         known = layer.number, tolerance, frozenset(lost)
-        if not by_others and known in self._effects:
+        if of_reference and known in self._effects:
             wrong = self._effects[known]
-            return (
-                NO_EFFECT
-                if wrong is None
-                else NO_EFFECT._replace(wrong=wrong, sources=frozenset([wrong.blob]))
-            )
-        key = tolerance, frozenset(lost), *(id(handed_on[blob].value) for blob in by_others)
+            if wrong is None:
+                return NO_EFFECT
+            return NO_EFFECT._replace(wrong=wrong, sources=frozenset([wrong.blob]))
+        # what is handed on is kept, so that its id is its own
+        values = (None if one.is_own else id(one.value) for one in lost.values())
+        key = tolerance, *zip(lost, values, strict=True)
         if key not in self._turn:
             try:
                 self._turn[key] = self._measured(layer, tolerance, lost)
             except StepFailed:
                 return NO_EFFECT  # nothing was found out
         effect = self._turn[key]
-        handed_on.update(effect.handed_on)
+        self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
         for blob, one in effect.handed_on.items():
             if one.of_inf is not None:
                 self._open[comparison, blob] = one
-                self._makers.add((comparison, one.of_inf.reader))
-        if not by_others and not effect.handed_on:
+        if of_reference and not effect.handed_on:
             self._effects[known] = effect.wrong
         return effect
 
@@ -256,7 +268,7 @@ class Underflows:
                 value.floating and self._reference.loses_some(output, value, right)
             ):
                 of_inf = made_inf if np.isinf(value.array).any() else None
-                handed_on[output] = _Lost(value, sources, of_inf)
+                handed_on[output] = _Lost(value, sources, False, of_inf)
         return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
