@@ -204,3 +204,28 @@ def test_inf_that_is_taken_out_is_a_fault_whatever_its_readers_make_of_it(
     assert gate().ids("failed") == []
     networks.spec(pytester.path, f"{text}outputs: [log, out0]\n")
     assert gate("--ncnn-parity-fix=off").ids("failed") == [f"s::{RANGE}::epsilon"]
+
+
+@pytest.mark.parametrize(("floor", "right"), [(8.0, True), (60.0, False)])
+def test_another_logarithm_that_a_maximum_replaces_is_no_fault(
+    gate: Gate, pytester: pytest.Pytester, floor: float, right: bool
+) -> None:
+    """log10(max(x, 1e-10)), and nothing more than `floor` below its largest: the spectrum of a voice."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    x = net.layer("Clip", "clamp", [x], params="0=1e-10 1=1e10")
+    a, b = net.split(net.layer("UnaryOp", "log", [x], params="0=17"), 2)
+    a = net.layer("Reduction", "largest", [a], params="0=4 1=1 4=0 5=1")
+    a = net.layer("BinaryOp", "floor", [a], params=f"0=1 1=1 2={floor}")
+    net.layer("BinaryOp", "maximum", [b, a], ["out0"], "0=4")
+    net.write(pytester.path / "net")
+    values = np.random.RandomState(0).uniform(0.5, 2.0, (4, 16)).astype(np.float32)
+    values[1, :8] = 10.0 ** np.linspace(-12.0, -8.5, 8)
+    values[0, 0] = 100.0
+    np.save(pytester.path / "x.npy", values)
+    inputs = "inputs: {s: {in0: {file: x.npy}}}\n"
+    networks.spec(pytester.path, f"{inputs}compare: [{FP16}, {RANGE}]\n")
+    run = gate("--ncnn-parity-fix=off")
+    assert (run.ids("failed") == []) is right
+    if not right:
+        assert run.cases[f"s::{RANGE}::clamp"]["cause"] == "underflow"

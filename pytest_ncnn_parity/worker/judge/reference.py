@@ -21,7 +21,7 @@ from pytest_ncnn_parity.worker.elements import ELEMENTWISE
 from pytest_ncnn_parity.worker.ieee import corrected
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-_BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
+BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
 LOST = 0.5  # the share of itself by which a value is off that is lost
 
 
@@ -76,7 +76,7 @@ class Reference(Frozen):
         """
         ours, right = output.array, expected.array
         lost = (ours == 0.0) & (right != 0.0)
-        if self.graph.producer[blob].type in _BY_ELEMENT:
+        if self.graph.producer[blob].type in BY_ELEMENT:
             with np.errstate(invalid="ignore"):  # inf on both sides
                 lost |= np.abs(ours - right) > LOST * np.abs(right)
         return bool(lost.any())

@@ -1,9 +1,10 @@
 """Values that become 0 in fp16: mostly harmless, and a fault of their source if a reader breaks.
 
 A reader that is right with a 0 may hand on another: the root of 1e-8 is 1e-4, for which its scale
-takes 0 as well, and the division behind it breaks. And a reader that makes inf of a 0 may be followed
-by one that is right with that: a Clip, or the maximum of a logarithm and a number. So both are followed
-from layer to layer, and results upstream are held back until the last reader has run.
+takes 0 as well, and the division behind it breaks. And a reader that makes inf of a 0, or computes
+another value from one that was handed on, may be followed by one that is right with that: a Clip, or
+the maximum of a logarithm and a number. So all are followed from layer to layer, and results upstream
+are held back until the last reader has run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -31,14 +32,16 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 class _Lost(NamedTuple):
     """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that.
 
-    `is_own`: it is the reference's, rounded, and was not computed from zeros upstream. `of_inf`: what is
-    wrong with the layer that made inf of it, if a reader is not right with that.
+    `is_own`: it is the reference's, rounded, and was not computed from zeros upstream. `wrong`: what is
+    wrong with the first layer on the way that gave another value, unless all readers are right with it;
+    it `is_open` while the value itself is out of tolerance.
     """
 
     value: Blob
     sources: frozenset[str]
     is_own: bool = True
-    of_inf: Underflow | None = None
+    wrong: Underflow | None = None
+    is_open: bool = False
 
 
 class _Effect(NamedTuple):
@@ -70,12 +73,12 @@ class Underflows:
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._effects = effects
-        # by comparison, what readers computed from such values, if it differs by elements that are lost
-        # though within the tolerance, or by inf alone, until its last reader has run
+        # by comparison, what readers computed from such values, if elements are lost though within the
+        # tolerance, or out of it and the readers decide, until its last reader has run
         self._handed_on: dict[str, dict[str, _Lost]] = {}
-        # by comparison and blob, what made inf of such a value, until its last reader has run
+        # by comparison and blob, such values that are out of tolerance, until the last reader has run
         self._open: dict[tuple[str, str], _Lost] = {}
-        self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made inf
+        self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made them
         # of the current layer, by tolerance and inputs
         self._turn: dict[object, _Effect] = {}
         # by comparison and the name of the layer that writes the values
@@ -91,8 +94,8 @@ class Underflows:
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""
-        makes_inf = (case.comparison, layer.name) in self._makers
-        return makes_inf or any(blob in self._tiny for blob in layer.outputs)
+        is_open = (case.comparison, layer.name) in self._makers
+        return is_open or any(blob in self._tiny for blob in layer.outputs)
 
     def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
@@ -124,10 +127,10 @@ class Underflows:
 
         A layer that made inf of them, with which a reader is wrong, has nothing to be judged by.
         """
-        for (comparison, blob), lost in list(self._open.items()):  # inf that nobody has read
+        for (comparison, blob), lost in list(self._open.items()):  # which nobody has read
             del self._open[comparison, blob]
-            if lost.of_inf is not None:
-                self._miss(comparison, lost.of_inf, lost.sources)
+            if lost.wrong is not None:
+                self._miss(comparison, lost.wrong, lost.sources)
         if result.outcome != "passed":
             return result
         missed = self._missed.get((case.comparison, layer.name))
@@ -147,7 +150,7 @@ class Underflows:
         effect = self._effect(comparison, layer, self._own(layer, candidate))
         if effect.wrong is not None:
             raise _not_representable(effect.wrong.origin)
-        if any(one.of_inf is not None for one in effect.handed_on.values()):
+        if any(one.is_open for one in effect.handed_on.values()):
             self._makers.add((comparison, layer.name))
 
     def _origin(self, blob: str) -> Layer:
@@ -207,9 +210,8 @@ class Underflows:
                 return NO_EFFECT  # nothing was found out
         effect = self._turn[key]
         self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
-        for blob, one in effect.handed_on.items():
-            if one.of_inf is not None:
-                self._open[comparison, blob] = one
+        opened = {blob: one for blob, one in effect.handed_on.items() if one.is_open}
+        self._open.update(((comparison, blob), one) for blob, one in opened.items())
         if of_reference and not effect.handed_on:
             self._effects[known] = effect.wrong
         return effect
@@ -251,7 +253,8 @@ class Underflows:
                 raise  # which are no matter of the values
             wrong = replace(found, failure=failed.death.detail)
             return NO_EFFECT._replace(wrong=wrong, sources=sources)
-        made_inf = next((one.of_inf for one in lost.values() if one.of_inf is not None), None)
+        first = next((one.wrong for one in lost.values() if one.wrong is not None), None)
+        followed = layer.type in BY_ELEMENT and not all(one.is_own for one in lost.values())
         handed_on = {}
         for output, value in made.items():
             right = self._reference.blobs[output]
@@ -259,16 +262,15 @@ class Underflows:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)
             if not metrics.agrees:
-                wrong = replace(found, scaled=metrics.scaled, nonfinite=metrics.nan + metrics.inf)
-                of_inf_alone = self._reference.differs(output, value, right, tolerance) == "inf"
-                if not (of_inf_alone and self._reference.is_only_read(output)):
-                    return NO_EFFECT._replace(wrong=made_inf or wrong, sources=sources)
-                made_inf = made_inf or wrong
-            if not metrics.agrees or (
-                value.floating and self._reference.loses_some(output, value, right)
-            ):
-                of_inf = made_inf if np.isinf(value.array).any() else None
-                handed_on[output] = _Lost(value, sources, False, of_inf)
+                nonfinite = metrics.nan + metrics.inf
+                wrong = first or replace(found, scaled=metrics.scaled, nonfinite=nonfinite)
+                follows = followed and not value.nan
+                of_inf = self._reference.differs(output, value, right, tolerance) == "inf"
+                if not (self._reference.is_only_read(output) and (follows or of_inf)):
+                    return NO_EFFECT._replace(wrong=wrong, sources=sources)
+                handed_on[output] = _Lost(value, sources, False, wrong, is_open=True)
+            elif value.floating and self._reference.loses_some(output, value, right):
+                handed_on[output] = _Lost(value, sources, False, first)
         return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
