@@ -102,8 +102,6 @@ class OwnValues:
             return result
         if evidence.unrepresentable is not None or evidence.misread or evidence.reference_nan:
             return result
-        if evidence.distrust is not None:
-            return result
         if not all(self._is_harmless(case.comparison, blob) for blob in layer.outputs):
             return result
         if metrics.mismatched:

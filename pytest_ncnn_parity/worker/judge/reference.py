@@ -57,9 +57,8 @@ class Reference(Frozen):
             return "wrong"
         arrays = output.array, expected.array
         if compare(*arrays, tolerance, self.scale(blob, expected.array, tolerance)).agrees:
-            return (
-                "lost" if self.is_only_read(blob) and self.loses_some(blob, output, expected) else "none"
-            )
+            is_lost = self.is_only_read(blob) and self.loses_some(blob, output, expected)
+            return "lost" if is_lost else "none"
         alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
         return "inf" if alike else "wrong"
 
