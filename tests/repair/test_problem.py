@@ -121,6 +121,16 @@ def test_no_mask_is_to_make_an_output_what_a_doubtful_reference_gives(tmp_path: 
     assert problem(plan, {"output:out0": behind["output:out0"]}).red
 
 
+def test_masks_are_to_help_an_output_in_int8_that_the_cpu_rounds_otherwise(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    output = cases(plan)["output:out0"]
+    trials = {"plain_cpu": Trial("plainly", False, 0.5)}
+    for behind_int8 in (False, True):
+        red = failed(output, trials=trials, behind_int8=behind_int8)
+        seen = problem(plan, {"output:out0": red})
+        assert seen.beyond == ([] if behind_int8 else ["output:out0"])
+
+
 def test_of_an_output_the_worst_sample_counts(tmp_path: Path) -> None:
     plan = plans.loaded(tmp_path)
     out0 = cases(plan)["output:out0"]
