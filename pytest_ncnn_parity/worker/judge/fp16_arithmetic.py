@@ -183,13 +183,15 @@ def _normalize(layer: Layer, value: Array, expected: Array) -> Computed | None:
         return None
     epsilon, mode = decimal(layer, 2, 0.0001), number(layer, 9)
     sums = np.square(value.astype(np.float64)).sum(axes, keepdims=True)
-    if float(sums.min()) >= FP16_NORMAL:
+    small = sums[(sums > 0.0) & (sums < FP16_NORMAL)]  # of nothing but zeros, the epsilon decides
+    if not small.size:
         return None
     with np.errstate(all="ignore"):
         right = _factor(sums, np.asarray(epsilon), mode)
         lost = _factor(sums.astype(np.float16), np.asarray(epsilon, np.float16), mode)
         made = np.where(lost == right, expected, expected / right * lost.astype(np.float64))
-    constant = Constant("a sum of squares of its inputs", float(sums.min()), "arithmetic")
+    lost_in = "storage" if right.max() >= FP16_OVERFLOW else "arithmetic"
+    constant = Constant("a sum of squares of its inputs", float(small.min()), lost_in)
     return Computed(constant, made)
 
 
