@@ -180,6 +180,20 @@ def spec(folder: Path, text: str, name: str = "net") -> Path:
     return path
 
 
+def fed(folder: Path, text: str, **values: np.ndarray) -> Path:
+    """The spec of net.param with a sample s that feeds these `values`, by input, from files."""
+    files = []
+    for name, array in values.items():
+        np.save(folder / f"{name}.npy", np.asarray(array, np.float32))
+        files.append(f"{name}: {{file: {name}.npy}}")
+    return spec(folder, f"inputs: {{s: {{{', '.join(files)}}}}}\n{text}")
+
+
+# the head of a detector of four anchors and one class, which reads (24, h, w)
+FOUR_ANCHORS = (
+    "0=1 1=4 2=0.6 3=0.45 -23304=8,32.0,32.0,48.0,24.0,24.0,48.0,64.0,64.0 "
+    "-23305=4,0.0,1.0,2.0,3.0 -23306=1,4.0"
+)
 NOISE = "inputs:\n  noise: {in0: {random: normal}}\n"
 
 # a layer's name in a .param: no blanks, anything else

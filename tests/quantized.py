@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from network import Network
+from networks import FOUR_ANCHORS
 
 INT8_WEIGHTS = np.array([0x000D4B38], np.uint32)  # the flag in front of int8 weights (src/modelbin.cpp)
 IN, INNER, LAST = 40.0, 60.0, 50.0  # scales of the values between layers: 127 is 3.2, 2.1 and 2.5
@@ -212,9 +213,7 @@ def detector(folder: Path, seed: int, blocks: int = 3, fault: Fault | None = Non
     _blocks(net, random, blocks, requantized=True)
     weights = random.normal(0, 0.15, (24, 16, 1, 1))
     net.int8("Convolution", "head", "pool", weights, "1=1", SIX)
-    sizes = "-23304=8,32.0,32.0,48.0,24.0,24.0,48.0,64.0,64.0"
-    params = f"0=1 1=4 2=0.6 3=0.45 {sizes} -23305=4,0.0,1.0,2.0,3.0 -23306=1,4.0"
-    net.layer("Yolov3DetectionOutput", "boxes", ["head"], ["out0"], params)
+    net.layer("Yolov3DetectionOutput", "boxes", ["head"], ["out0"], FOUR_ANCHORS)
     net.write(folder / "net")
 
 

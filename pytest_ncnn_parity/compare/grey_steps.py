@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.edges import around
-from pytest_ncnn_parity.compare.list_moves import MOST, ListMoves
+from pytest_ncnn_parity.compare.list_moves import ListMoves
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.noise import MOST_OWN, factor
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -83,7 +83,7 @@ def explain(
 
 def explain_list(candidate: Array, reference: Array, moves: ListMoves) -> str:
     """The same of two lists of detections; `moves` are those of the lists of moved pictures."""
-    seen = moves.explain(candidate, reference, min(MOST, moves.largest), 1.0)
+    seen = moves.explain(candidate, reference)
     if seen is None:
         return ""
     return (

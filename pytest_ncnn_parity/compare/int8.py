@@ -177,11 +177,11 @@ def with_list_forgiven(
     metrics: Metrics, own: ListMoves, candidate: Array, reference: Array, tolerance: Tolerance
 ) -> Metrics:
     """`metrics` of two lists of detections, as agreeing if they differ by no more than `own` moves."""
-    farthest = min(MOST_MOVED, MOST_ELEMENT * own.largest)
+    farthest = own.farthest(MOST_ELEMENT)
     most_alone = own.most_alone(tolerance.moves, len(candidate) + len(reference))
     moves = f"int8 moves this list by {own.largest:.3g} on the CPU as well, where {own.alone} are"
     allowed = f"rows off by {farthest:.3g}, and {most_alone} on one side alone, for {moves}"
-    seen = own.explain(candidate, reference, farthest, tolerance.moves)
+    seen = own.explain(candidate, reference, tolerance.moves, MOST_ELEMENT)
     if seen is None:
         return replace(metrics, also_allowed=allowed)
     return replace(metrics, agrees=True, failed=(), forgiven=f"{seen.moved}, but {moves}")

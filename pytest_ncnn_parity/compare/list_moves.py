@@ -31,18 +31,23 @@ class ListMoves(Frozen):
     rms: float
     alone: int
 
+    def farthest(self, times: float) -> float:
+        """How far a matched row may be off."""
+        return min(MOST, times * self.largest)
+
     def most_alone(self, times: float, rows: int) -> int:
         """How many of the rows of both sides may be on one side alone."""
         return min(math.floor(max(2.0, MOST * rows)), math.ceil(times * self.alone))
 
     def explain(
-        self, candidate: Array, reference: Array, farthest: float, times: float
+        self, candidate: Array, reference: Array, times: float = 1.0, of_one: float = 1.0
     ) -> Detections | None:
         """What two lists, (n, 6), differ by; None if it is more than `times` these moves.
 
-        No error exceeds `farthest`, and no row on one side alone is farther from a threshold than rows
-        moved.
+        A single number may be off by `of_one` times the largest. No row on one side alone is farther
+        from a threshold than rows moved.
         """
+        farthest = self.farthest(of_one)
         seen = _matched(candidate, reference, farthest, self.thresholds, self.largest)
         if seen.metrics.least_scaled > farthest or seen.rms > times * self.rms:
             return None

@@ -185,9 +185,7 @@ def many_boxes(folder: Path) -> None:
         x = net.layer("Convolution", f"conv{i}", [x], params=params, weights=[weights, np.zeros(16)])
     weights = rng.normal(0, 0.35, (24, 16, 1, 1))
     x = net.layer("Convolution", "head", [x], None, "0=24 1=1 5=1 6=384", [weights, np.zeros(24)])
-    sizes = "-23304=8,32.0,32.0,48.0,24.0,24.0,48.0,64.0,64.0"
-    params = f"0=1 1=4 2=0.6 3=0.45 {sizes} -23305=4,0.0,1.0,2.0,3.0 -23306=1,4.0"
-    net.layer("Yolov3DetectionOutput", "boxes", [x], ["out0"], params)
+    net.layer("Yolov3DetectionOutput", "boxes", [x], ["out0"], networks.FOUR_ANCHORS)
     net.write(folder / "net")
 
 

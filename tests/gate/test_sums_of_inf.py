@@ -17,11 +17,6 @@ BOTH = f"compare: [{FP16}, {RANGE}]\n"
 needs_sums = pytest.mark.since_ncnn("1.0.20260526", "a Reduction runs on the CPU, in fp32")
 
 
-def spec(folder: Path, values: np.ndarray, text: str = "") -> None:
-    np.save(folder / "x.npy", np.asarray(values, np.float32))
-    networks.spec(folder, f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\n{BOTH}{text}")
-
-
 def root_mean_square(folder: Path, bound: float) -> None:
     """min(sqrt(mean(x * x)), bound) of rows; the mean itself is beyond 65504 as well."""
     net = Network()
@@ -31,7 +26,7 @@ def root_mean_square(folder: Path, bound: float) -> None:
     x = net.layer("UnaryOp", "root", [x], params="0=5")
     net.layer("Clip", "bounded", [x], ["out0"], f"0=0.0 1={bound:g}")
     net.write(folder / "net")
-    spec(folder, np.random.RandomState(0).normal(0, 1000, (4, 64)))
+    networks.fed(folder, BOTH, in0=np.random.RandomState(0).normal(0, 1000, (4, 64)))
 
 
 @needs_sums
@@ -65,7 +60,7 @@ def test_what_is_next_to_nothing_beside_others_is_followed_too(
     net.write(pytester.path / "net")
     values = np.random.RandomState(0).uniform(0.5, 1.0, (4, 64))
     values[2] *= large
-    spec(pytester.path, values)
+    networks.fed(pytester.path, BOTH, in0=values)
     run = gate("--ncnn-parity-fix=off")
     assert run.ids("failed", RANGE)[0] == f"s::{RANGE}::{guilty}"
     assert f"s::{FP16}::{guilty}" in run.ids("failed", FP16)
@@ -83,7 +78,7 @@ def test_an_average_whose_sum_overflows_is_judged_by_its_readers(
     x = net.layer("BinaryOp", "factor", [x], params=f"0=2 1=1 2={factor:g}")
     net.layer("TanH", "bounded", [x], ["out0"])
     net.write(pytester.path / "net")
-    spec(pytester.path, np.random.RandomState(0).uniform(39e3, 41e3, (4, 8, 8)))
+    networks.fed(pytester.path, BOTH, in0=np.random.RandomState(0).uniform(39e3, 41e3, (4, 8, 8)))
     run = gate("--ncnn-parity-fix=off")
     red = [f"s::{FP16}::average", f"s::{FP16}::output:out0", f"s::{RANGE}::average"]
     assert sorted(run.ids("failed")) == ([] if right else sorted(red))
@@ -105,15 +100,15 @@ def test_a_region_in_fp32_hands_on_what_it_computed(gate: Gate, pytester: pytest
     """Of -390,000 the leaky ReLU makes -3,900 in fp32, and -inf only if it is fed with -inf."""
     leaky(pytester.path)
     values = np.random.RandomState(0).normal(0, 1, (8, 6, 16))
-    spec(pytester.path, values)
+    networks.fed(pytester.path, BOTH, in0=values)
     run = gate()
     assert run.ids("failed", RANGE) == [f"s::{RANGE}::large"]
     for comparison in (FP16, RANGE):
         assert run.fixes[comparison]["masks"] == {"large": 18, "leaky": 18}
         assert run.fixes[comparison]["verified"] is True
-    spec(pytester.path, values, "masks: {large: 18, leaky: 18}\n")
+    networks.fed(pytester.path, BOTH + "masks: {large: 18, leaky: 18}\n", in0=values)
     assert gate().ids("failed") == []
-    spec(pytester.path, values, "masks: {leaky: 18}\n")
+    networks.fed(pytester.path, BOTH + "masks: {leaky: 18}\n", in0=values)
     assert f"s::{RANGE}::large" in gate("--ncnn-parity-fix=off").ids("failed", RANGE)
 
 

@@ -13,6 +13,7 @@ from network import Network
 pytestmark = pytest.mark.once
 
 FP16, RANGE = "fp16-vs-fp32-vulkan", "fp16-range"
+BOTH = f"compare: [{FP16}, {RANGE}]\n"
 
 
 def normalized(folder: Path, behind: str, epsilon: float = 1e-8) -> None:
@@ -33,11 +34,9 @@ def normalized(folder: Path, behind: str, epsilon: float = 1e-8) -> None:
     else:
         net.layer("BinaryOp", "last", [c, x], ["out0"], "0=3")
     net.write(folder / "net")
-    values = np.random.RandomState(0).normal(size=(4, 16)).astype(np.float32)
+    values = np.random.RandomState(0).normal(size=(4, 16))
     values[2] = 0.0
-    np.save(folder / "x.npy", values)
-    text = f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\ncompare: [{FP16}, {RANGE}]\n"
-    networks.spec(folder, text)
+    networks.fed(folder, BOTH, in0=values)
 
 
 DIVIDES = "last (BinaryOp) makes 16 inf or nan"
@@ -92,9 +91,9 @@ def test_of_two_inputs_with_zeros_the_one_that_breaks_the_reader_is_named(
 ) -> None:
     """The dividend has values that are 0 in fp16 as well, which do no harm."""
     normalized(pytester.path, "division")
-    values = np.load(pytester.path / "x.npy")
+    values = np.load(pytester.path / "in0.npy")
     values[:, 0] = [1e-9, -1e-9, 0.0, 1e-9]
-    np.save(pytester.path / "x.npy", values)
+    networks.fed(pytester.path, BOTH, in0=values)
     run = gate("--ncnn-parity-fix=off")
     assert run.ids("failed", RANGE) == [f"s::{RANGE}::epsilon"]
 
@@ -128,12 +127,9 @@ def test_inf_that_a_zero_becomes_is_judged_by_its_readers(
         outputs = ["out0"] if number == len(readers) else None
         x = net.layer(kind, f"reader{number}", [x], outputs, params)
     net.write(pytester.path / "net")
-    values = np.random.RandomState(0).uniform(0.1, 1.0, (4, 16)).astype(np.float32)
+    values = np.random.RandomState(0).uniform(0.1, 1.0, (4, 16))
     values[2, 5] = 0.0
-    np.save(pytester.path / "x.npy", values)
-    networks.spec(
-        pytester.path, f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\ncompare: [{FP16}, {RANGE}]\n"
-    )
+    networks.fed(pytester.path, BOTH, in0=values)
     run = gate("--ncnn-parity-fix=off")
     if right:
         assert run.ids("failed") == []
@@ -172,12 +168,9 @@ def test_a_lost_square_that_is_magnified_before_a_logarithm_is_a_fault(
     x = net.layer("BinaryOp", "plus", [x], params="0=0 1=1 2=1.0")
     net.layer("UnaryOp", "log", [x], ["out0"], "0=8")
     net.write(pytester.path / "net")
-    for seed, name in enumerate("ab"):
-        values = np.random.RandomState(seed).uniform(0.01, 0.05, (4, 16)).astype(np.float32)
-        values[2, 5:8] = 1e-4
-        np.save(pytester.path / f"{name}.npy", values)
-    spec = "inputs: {s: {a: {file: a.npy}, b: {file: b.npy}}}\n"
-    networks.spec(pytester.path, f"{spec}compare: [{FP16}, {RANGE}]\n")
+    values = np.random.RandomState(0).uniform(0.01, 0.05, (2, 4, 16))
+    values[:, 2, 5:8] = 1e-4
+    networks.fed(pytester.path, BOTH, a=values[0], b=values[1])
     run = gate()
     lost = ["square_a", "square_b", "sum"]
     assert run.ids("failed", RANGE) == [f"s::{RANGE}::{name}" for name in lost]
@@ -196,13 +189,11 @@ def test_inf_that_is_taken_out_is_a_fault_whatever_its_readers_make_of_it(
     x = net.layer("UnaryOp", "log", [x], params="0=8")
     net.layer("Clip", "clip", [x], ["out0"], "0=-5.0 1=5.0")
     net.write(pytester.path / "net")
-    values = np.random.RandomState(0).uniform(0.1, 1.0, 16).astype(np.float32)
+    values = np.random.RandomState(0).uniform(0.1, 1.0, 16)
     values[3] = 0.0
-    np.save(pytester.path / "x.npy", values)
-    text = f"inputs: {{s: {{in0: {{file: x.npy}}}}}}\ncompare: [{RANGE}]\n"
-    networks.spec(pytester.path, text)
+    networks.fed(pytester.path, f"compare: [{RANGE}]\n", in0=values)
     assert gate().ids("failed") == []
-    networks.spec(pytester.path, f"{text}outputs: [log, out0]\n")
+    networks.fed(pytester.path, f"compare: [{RANGE}]\noutputs: [log, out0]\n", in0=values)
     assert gate("--ncnn-parity-fix=off").ids("failed") == [f"s::{RANGE}::epsilon"]
 
 
@@ -219,12 +210,10 @@ def test_another_logarithm_that_a_maximum_replaces_is_no_fault(
     a = net.layer("BinaryOp", "floor", [a], params=f"0=1 1=1 2={floor}")
     net.layer("BinaryOp", "maximum", [b, a], ["out0"], "0=4")
     net.write(pytester.path / "net")
-    values = np.random.RandomState(0).uniform(0.5, 2.0, (4, 16)).astype(np.float32)
+    values = np.random.RandomState(0).uniform(0.5, 2.0, (4, 16))
     values[1, :8] = 10.0 ** np.linspace(-12.0, -8.5, 8)
     values[0, 0] = 100.0
-    np.save(pytester.path / "x.npy", values)
-    inputs = "inputs: {s: {in0: {file: x.npy}}}\n"
-    networks.spec(pytester.path, f"{inputs}compare: [{FP16}, {RANGE}]\n")
+    networks.fed(pytester.path, BOTH, in0=values)
     run = gate("--ncnn-parity-fix=off")
     assert (run.ids("failed") == []) is right
     if not right:

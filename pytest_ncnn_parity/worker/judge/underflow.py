@@ -107,6 +107,10 @@ class Underflows:
                 effect = self._effect(comparison, layer, self._lost(comparison, layer, candidate))
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
+                self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
+                for blob, one in effect.handed_on.items():
+                    if one.is_open:
+                        self._open[comparison, blob] = one
         for comparison, handed_on in self._handed_on.items():
             for blob in handed_on.keys() & set(layer.inputs):
                 if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
@@ -209,9 +213,6 @@ class Underflows:
             except StepFailed:
                 return NO_EFFECT  # nothing was found out
         effect = self._turn[key]
-        self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
-        opened = {blob: one for blob, one in effect.handed_on.items() if one.is_open}
-        self._open.update(((comparison, blob), one) for blob, one in opened.items())
         if of_reference and not effect.handed_on:
             self._effects[known] = effect.wrong
         return effect
