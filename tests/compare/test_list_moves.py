@@ -86,6 +86,13 @@ def test_boxes_that_move_further_are_red(factor: float) -> None:
     assert not judged(moved(0.03 * factor, 3), OTHERS).agrees
 
 
+@pytest.mark.parametrize(("off", "agrees"), [(0.07, True), (0.12, False)])
+def test_a_single_corner_may_be_off_by_three_times_the_largest_move(off: float, agrees: bool) -> None:
+    candidate = STILL.copy()
+    candidate[1, 2] += 40.0 * off
+    assert judged(candidate, OTHERS).agrees is agrees
+
+
 def test_another_class_and_nan_are_red() -> None:
     for column, value in ((0, 2.0), (1, np.nan), (2, np.inf)):
         candidate = moved(0.03, 3)
