@@ -105,16 +105,6 @@ class Graph(Frozen):
                 waiting.extend(layer.inputs)
         return needed
 
-    def downstream(self, blob: str) -> set[str]:
-        """The blobs that are computed from `blob`."""
-        found: set[str] = set()
-        waiting = [blob]
-        while waiting:
-            outputs = {made for layer in self.consumers[waiting.pop()] for made in layer.outputs}
-            waiting.extend(outputs - found)
-            found |= outputs
-        return found
-
     def running(self, blobs: Iterable[str]) -> list[Layer]:
         """The layers that must run to compute `blobs`, in running order."""
         needed = self.ancestors(blobs)

@@ -9,23 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.reference import Reference
-from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 Meeting = tuple[str, int]  # a comparison, and a layer that reads such values
+Begun = tuple[Meeting, str]  # a meeting, and the blob that is inf there
 
 
 class Apart:
-    """Follows such values one by one, for one sample."""
+    """Follows such values one by one, for one sample.
+
+    What follows from a blob may be what another layer reads as such a value itself. From there on only
+    that one is followed: in a row of such layers each would be followed through all others otherwise.
+    """
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._met: set[Meeting] = set()
+        self._met: dict[Meeting, Made] = {}  # with its values, until the layer has been looked at
         self._seen: set[Meeting] = set()  # the layers that have been judged, by comparison
-        self._followed: dict[tuple[Meeting, str], Made] = {}  # the values that follow if one blob is inf
+        self._followed: dict[Begun, Made] = {}  # the values that follow if one blob is inf
+        self._joined: dict[Begun, set[Begun]] = {}  # where each is followed on
+        self._joined_by: dict[Begun, set[Begun]] = {}
+        self._closed: set[Begun] = set()  # those of which nothing is left to follow
         self._harmful: dict[Meeting, set[str]] = {}
 
     def meet(self, comparison: str, layer: Layer, beyond: Made) -> None:
@@ -33,20 +43,50 @@ class Apart:
         meeting = comparison, layer.number
         if meeting in self._met:
             return
-        self._met.add(meeting)
+        self._met[meeting] = beyond
         for blob, value in beyond.items():
             self._followed[meeting, blob] = {blob: value}
-            self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+            self._step((meeting, blob), layer)
         self._let_go(comparison, layer)
 
     def look(self, comparison: str, layer: Layer) -> None:
-        """Follow the effects of such values into `layer`, while its inputs are still held."""
-        self._seen.add((comparison, layer.number))
-        for meeting, blob in list(self._followed):
-            after = layer.number > meeting[1] and comparison == meeting[0]
-            if after and self._followed[meeting, blob].keys() & set(layer.inputs):
-                self._step(meeting, blob, layer, self._reference.tolerance(comparison, layer))
+        """Follow the effects of such values into `layer`, while its inputs are still held.
+
+        To be called after `layer` has met its own.
+        """
+        here = comparison, layer.number
+        self._seen.add(here)
+        met = self._met.get(here, {})
+        for begun, values in list(self._followed.items()):
+            (of, number), _ = begun
+            read = values.keys() & set(layer.inputs)
+            if of != comparison or number >= layer.number or not read:
+                continue
+            (blob, *more) = read
+            if not more and blob in met and _infinite_alike(values[blob], met[blob]):
+                self._join(begun, (here, blob))
+            else:
+                self._step(begun, layer)
+        if met:
+            self._met[here] = {}
         self._let_go(comparison, layer)
+
+    def _join(self, begun: Begun, other: Begun) -> None:
+        """From here on, what follows from `begun` is what follows from `other`."""
+        self._joined.setdefault(begun, set()).add(other)
+        self._joined_by.setdefault(other, set()).add(begun)
+        if other not in self._followed:
+            self._does_harm(begun)
+
+    def _does_harm(self, begun: Begun) -> None:
+        """Record that `begun` does harm, and so all that was joined to it."""
+        found = [begun]
+        while found:
+            one = found.pop()
+            if self._followed.pop(one, None) is not None:
+                meeting, blob = one
+                self._harmful.setdefault(meeting, set()).add(blob)
+                found += self._joined_by.get(one, ())
 
     def _let_go(self, comparison: str, layer: Layer) -> None:
         """Drop every value whose last reader was `layer`; a network may be full of such values."""
@@ -61,12 +101,11 @@ class Apart:
         readers = self._reference.graph.consumers[blob]
         return all((comparison, reader.number) in self._seen for reader in readers)
 
-    def _step(self, meeting: Meeting, blob: str, layer: Layer, tolerance: Tolerance) -> None:
-        values = self._followed[meeting, blob]
-        wrong = not self._reference.has_all_of(layer) or not self._passes_on(values, layer, tolerance)
-        if wrong:
-            self._harmful.setdefault(meeting, set()).add(blob)
-            del self._followed[meeting, blob]
+    def _step(self, begun: Begun, layer: Layer) -> None:
+        tolerance = self._reference.tolerance(begun[0][0], layer)
+        values = self._followed[begun]
+        if not self._reference.has_all_of(layer) or not self._passes_on(values, layer, tolerance):
+            self._does_harm(begun)
 
     def _passes_on(self, values: Made, layer: Layer, tolerance: Tolerance) -> bool:
         """Whether `layer`, given `values`, is right, or differs only by inf of the right sign.
@@ -100,15 +139,34 @@ class Apart:
         is wrong, and no value does harm alone, all of them are to blame.
         """
         meeting, harmful = (comparison, layer.number), self.guilty(comparison, layer)
-        if meeting not in self._met or blob in harmful or self._is_open(meeting, blob):
+        if meeting not in self._met or blob in harmful or self._is_open((meeting, blob)):
             return False
         return right or bool(harmful)
 
-    def _is_open(self, meeting: Meeting, blob: str) -> bool:
-        """Whether an effect of `blob` has a reader that was not run, as in a run of few cases."""
-        later = (name for name in self._followed[meeting, blob] if name != blob)
-        return not all(self._is_read(meeting[0], name) for name in later)
+    def _is_open(self, begun: Begun) -> bool:
+        """Whether an effect of `begun` has a reader that was not run, as in a run of few cases."""
+        found, visited = [begun], set()
+        while found:
+            one = found.pop()
+            if one in visited or one in self._closed:
+                continue
+            visited.add(one)
+            (comparison, _), blob = one
+            later = (name for name in self._followed[one] if name != blob)
+            if not all(self._is_read(comparison, name) for name in later):
+                return True
+            found += self._joined.get(one, ())
+        self._closed |= visited
+        return False
 
     def guilty(self, comparison: str, layer: Layer) -> Collection[str]:
         """Those of the values that met in `layer` which are known so far to do harm on their own."""
         return self._harmful.get((comparison, layer.number), set())
+
+
+def _infinite_alike(one: Blob, other: Blob) -> bool:
+    """Whether both are inf in the same places, with the same signs."""
+    if one.shape != other.shape or not (one.floating and other.floating):
+        return False
+    infinite, too = (np.where(np.isinf(value), value, 0.0) for value in (one.array, other.array))
+    return bool(np.array_equal(infinite, too))

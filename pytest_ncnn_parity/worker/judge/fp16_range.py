@@ -9,6 +9,7 @@ then.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from functools import partial
 
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
@@ -18,12 +19,14 @@ from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.apart import Apart
 from pytest_ncnn_parity.worker.judge.in_fp16 import reads_fp16, stores_fp16, was_in_fp16
+from pytest_ncnn_parity.worker.judge.reach import Reach
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # the outputs that hold inf where the reference has a value beyond fp16 of the same sign
 HandedOn = frozenset[str]
+PassedOn = tuple[str, bool]  # a blob, and whether it was computed from a value that was in fp16
 
 
 class Fp16Range:
@@ -42,6 +45,8 @@ class Fp16Range:
         # the outputs of the current layer when it is given these values
         self._turn: dict[object, Made | None] = {}
         self._at_hand = -1
+        # by comparison, and whether all that was run counts
+        self._harm: dict[tuple[str, bool], Reach[PassedOn]] = {}
         self._held: dict[str, Result] = {}  # by case, its result if the values do no harm
 
     def observe(self, values: Mapping[str, Blob]) -> None:
@@ -106,20 +111,20 @@ class Fp16Range:
 
     def _origin(self, blob: str, candidate: Net | None) -> Layer:
         """The first layer upstream whose own inputs fit fp16, or which takes them in fp32."""
-        layer = self._reference.graph.producer[blob]
-        if layer.type != "Input" and reads_fp16(layer, candidate):
-            for source in layer.inputs:
-                if source in self._absmax:
-                    return self._origin(source, candidate)
-        return layer
+        while True:
+            layer = self._reference.graph.producer[blob]
+            beyond = [source for source in layer.inputs if source in self._absmax]
+            if not beyond or not reads_fp16(layer, candidate):
+                return layer
+            blob = beyond[0]
 
     # -- whether it matters ----------------------------------------------------------------------
 
     def look(self, comparison: str, layer: Layer, candidate: Net | None) -> None:
         """Find out, while its inputs are still held, whether `layer` is right with them in fp16."""
-        self._apart.look(comparison, layer)
         if any(self._is_beyond(comparison, blob) for blob in layer.inputs):
             self._effect(comparison, layer, candidate)
+        self._apart.look(comparison, layer)
         handed_on = self._handed_on.get(comparison, {})
         for blob in handed_on.keys() & set(layer.inputs):
             if all(reader.number <= layer.number for reader in self._reference.graph.consumers[blob]):
@@ -207,51 +212,44 @@ class Fp16Range:
         return values
 
     def _does_harm(
-        self,
-        comparison: str,
-        blob: str,
-        candidate: Net | None,
-        was_stored: bool = False,
-        surely: bool = False,
+        self, comparison: str, blob: str, candidate: Net | None, surely: bool = False
     ) -> bool:
         """Whether any reader of `blob`, direct or further on, is wrong with it as fp16 stores it.
 
-        `was_stored`: it was computed from a value that was in fp16, whatever its own format is.
         `surely`: a reader that could not run because its inputs do not fit does not count.
         """
-        stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
-        readers = self._reference.graph.consumers[blob]
-        if not self._reference.is_only_read(blob):
-            return True
-        return any(
-            self._breaks(comparison, blob, reader, candidate, stored, surely)
-            for reader in readers
-            if stored or reads_fp16(reader, candidate)
-        )
+        key = comparison, surely
+        if key not in self._harm:
+            self._harm[key] = Reach(partial(self._behind, comparison, candidate, surely))
+        return self._harm[key].finds((blob, False))
 
-    def _breaks(
-        self,
-        comparison: str,
-        blob: str,
-        reader: Layer,
-        candidate: Net | None,
-        stored: bool,
-        surely: bool,
-    ) -> bool:
-        copies = reader.type in COPYING
-        seen = self._effects.get((comparison, reader.number))
-        if copies and (comparison, reader.number) not in self._effects:
-            seen = None if self._was_handed_on(comparison, blob) else frozenset()
-        if not copies and self._apart.clears(comparison, reader, blob, seen is not None):
-            return False
-        if seen is None:
-            return not (surely and any(map(self._is_lost, reader.outputs)))
-        was_stored = copies and (stored or reads_fp16(reader, candidate))
-        return any(
-            self._does_harm(comparison, output, candidate, was_stored or output in seen, surely)
-            for output in reader.outputs
-            if output in self._absmax or output in seen
-        )
+    def _behind(
+        self, comparison: str, candidate: Net | None, surely: bool, passed_on: PassedOn
+    ) -> list[PassedOn] | None:
+        """What the readers of a blob pass on; None if it is an output or one of them is wrong."""
+        blob, was_stored = passed_on
+        if not self._reference.is_only_read(blob):
+            return None
+        stored = was_stored or stores_fp16(self._reference.graph.producer[blob], candidate)
+        behind: list[PassedOn] = []
+        for reader in self._reference.graph.consumers[blob]:
+            if not (stored or reads_fp16(reader, candidate)):
+                continue
+            copies = reader.type in COPYING
+            seen = self._effects.get((comparison, reader.number))
+            if copies and (comparison, reader.number) not in self._effects:
+                seen = None if self._was_handed_on(comparison, blob) else frozenset()
+            if not copies and self._apart.clears(comparison, reader, blob, seen is not None):
+                continue
+            if seen is not None:
+                behind += [
+                    (output, copies or output in seen)
+                    for output in reader.outputs
+                    if output in self._absmax or output in seen
+                ]
+            elif not (surely and any(map(self._is_lost, reader.outputs))):
+                return None
+        return behind
 
     def _was_handed_on(self, comparison: str, blob: str) -> bool:
         maker = self._reference.graph.producer[blob]

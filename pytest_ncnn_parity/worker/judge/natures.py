@@ -138,14 +138,20 @@ class Natures:
 
         A probability that becomes 0 is no error, unless its logarithm is taken.
         """
-        read = self._graph.downstream(blob)
-        if not all(made in self._natural for made in (blob, *read)):
+        if blob not in self._natural_to_the_end:
             return None
         return self.scale(blob, reference, tolerance, whole=False)
 
     @cached_property
-    def _natural(self) -> Container[str]:
-        return natural_scales(self._graph)
+    def _natural_to_the_end(self) -> Container[str]:
+        """The blobs that have a natural scale, as has all that is computed from them."""
+        natural, found = natural_scales(self._graph), set[str]()
+        for layer in reversed(self._graph.layers):
+            for blob in layer.outputs:
+                made = (made for reader in self._graph.consumers[blob] for made in reader.outputs)
+                if blob in natural and all(one in found for one in made):
+                    found.add(blob)
+        return found
 
     def _gate(self, blob: str, reference: Array, whole: bool) -> Array | None:
         """The unit of each element of a gated value; None unless `reference` has its shape."""

@@ -16,6 +16,7 @@ from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_f
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.reach import Reach
 from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -31,6 +32,7 @@ class OwnValues:
         self._seen: set[int] = set()  # the layers that have been judged
         self._right: set[tuple[str, int]] = set()  # readers that are right, by comparison and number
         self._handed_on: set[tuple[str, int]] = set()  # layers whose outputs differ by inf only
+        self._harm = Reach(self._readers_of)
 
     def keep(self, case: CaseSpec, outputs: Made) -> None:
         """Take note of what the candidate computed in `case`, whose result waits for the readers."""
@@ -102,7 +104,7 @@ class OwnValues:
             return result
         if evidence.unrepresentable is not None or evidence.misread or evidence.reference_nan:
             return result
-        if not all(self._is_harmless(case.comparison, blob) for blob in layer.outputs):
+        if any(self._harm.finds((case.comparison, blob)) for blob in layer.outputs):
             return result
         if metrics.mismatched:
             off = f"{metrics.mismatched} of {metrics.total} elements are off"
@@ -114,12 +116,18 @@ class OwnValues:
         metrics = replace(metrics, agrees=True, used=1.0, failed=(), forgiven=forgiven)
         return Result(case.id, "passed", metrics, evidence=replace(evidence, trials={}))
 
-    def _is_harmless(self, comparison: str, blob: str) -> bool:
-        """Whether `blob` is no output and its readers are right, those of its copies included."""
-        readers = self._reference.graph.consumers[blob]
-        return self._reference.is_only_read(blob) and all(
-            all(self._is_harmless(comparison, further) for further in reader.outputs)
-            if (comparison, reader.number) in self._handed_on
-            else (comparison, reader.number) in self._right
-            for reader in readers
-        )
+    def _readers_of(self, state: tuple[str, str]) -> Iterable[tuple[str, str]] | None:
+        """For a comparison and a blob: the blobs on which its readers hand the values on.
+
+        None if it is an output or a reader is wrong.
+        """
+        comparison, blob = state
+        if not self._reference.is_only_read(blob):
+            return None
+        further = []
+        for reader in self._reference.graph.consumers[blob]:
+            if (comparison, reader.number) in self._handed_on:
+                further += [(comparison, output) for output in reader.outputs]
+            elif (comparison, reader.number) not in self._right:
+                return None
+        return further
