@@ -17,10 +17,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import pytest_ncnn_parity
 from pytest_ncnn_parity.report import document
+
+# It looks for itself in sys.modules, from which pytester takes what a run in this process has imported.
+KEPT_IMPORTED = [psutil]
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(pytest_ncnn_parity.__file__).parent  # as it is tested: here, or installed

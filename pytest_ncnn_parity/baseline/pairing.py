@@ -51,9 +51,14 @@ class ModelPair(Frozen):
         return Counterpart(number, name, was, matched_by)
 
     def _output(self, blob: str) -> Counterpart | None:
-        """Match an output by the layer that makes it, or else by its name."""
+        """Match an output by the layer that makes it, or else by its name.
+
+        By its name if both networks have outputs of the same names, as a program extracts them.
+        """
         origin = self.old.network.origin(blob)
         outputs = self.new.network.outputs
+        if blob in outputs and set(outputs) == set(self.old.network.outputs):
+            return Counterpart(blob, blob, blob, NAME)
         if origin is not None and origin[0] in self.layers:
             number, slot = self.layers[origin[0]][0], origin[1]
             blobs = self.new.network.layers[number]["outputs"]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.match import Output, Reader
+from pytest_ncnn_parity.network.matchable import Output, Reader
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
@@ -66,6 +66,12 @@ class ReportedNetwork(Frozen):
         """The blobs that nothing reads."""
         read = {blob for layer in self.layers for blob in layer["inputs"]}
         return [blob for layer in self.layers for blob in layer["outputs"] if blob not in read]
+
+    @cached_property
+    def extracted(self) -> list[list[str]]:
+        """For each layer: the network's outputs that it gives."""
+        ends = set(self.outputs)
+        return [[blob for blob in layer["outputs"] if blob in ends] for layer in self.layers]
 
     def origin(self, blob: str) -> Output | None:
         """Where `blob` comes from."""

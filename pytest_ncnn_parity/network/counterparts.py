@@ -64,8 +64,8 @@ class Counterparts(Frozen):
 
     here: Graph
     there: Graph
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
     blobs: Mapping[str, str]
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
@@ -78,7 +78,8 @@ class Counterparts(Frozen):
 
     def blob(self, here: str) -> str | None:
         """The blob there that has the value of the blob `here`."""
-        return self.inputs.get(here) or self.blobs.get(self._own.sources[here])
+        ends = self.inputs | self.outputs
+        return ends.get(here) or self.blobs.get(self._own.sources[here])
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -161,6 +162,16 @@ class Counterparts(Frozen):
         return [one for one in _computing(self.here, self._own) if one.number not in known]
 
     @cached_property
+    def moved(self) -> list[str]:
+        """The outputs here that a layer makes there which corresponds to another one here."""
+        sources = {blob: self.blobs.get(self._own.sources[blob]) for blob in self.outputs}
+        return [
+            blob
+            for blob, source in sources.items()
+            if source is not None and source != self._other.sources[self.outputs[blob]]
+        ]
+
+    @cached_property
     def only_there(self) -> list[Layer]:
         """The layers that compute something there to which nothing here corresponds."""
         used = {one.number for counterpart in self.of.values() for one in counterpart.layers}
@@ -196,17 +207,12 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     blobs: dict[str, str] = {}
     for unit, (counterpart, _) in pairs.items():
         blobs |= _equivalent(own, other, unit, counterpart)
-    inputs = _paired("input", file, here.inputs, there.inputs, {})
+    known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
+    inputs = _paired("input", file, here.inputs, there.inputs, known)
+    outputs = _paired("output", file, here.outputs, there.outputs, known)
     blobs |= inputs
-    outputs = _paired(
-        "output",
-        file,
-        here.outputs,
-        there.outputs,
-        {blob: blobs[own.sources[blob]] for blob in here.outputs if own.sources[blob] in blobs},
-    )
     for blob, counter in outputs.items():
-        blobs[own.sources[blob]] = other.sources[counter]
+        blobs.setdefault(own.sources[blob], other.sources[counter])
     return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
 
 
@@ -237,7 +243,12 @@ def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
 def _paired(
     what: str, file: str, ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """The inputs or outputs of both networks paired: by `known`, by name, and a last one left."""
+    """The inputs or outputs of both networks paired: by `known`, by name, and a last one left.
+
+    By name alone if both networks have the same names: by these a program feeds and extracts them.
+    """
+    if set(ours) == set(theirs):
+        return {blob: blob for blob in ours}
     pairs = {blob: known[blob] for blob in ours if known.get(blob) in theirs}
     pairs |= {
         blob: blob

@@ -8,8 +8,12 @@ pairing that keeps more parameters and edges is used. If both keep as many, it i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Final, Literal, Protocol
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final, Literal
+
+from pytest_ncnn_parity.network.cones import Numbering, cones_above, cones_below, views_of
+from pytest_ncnn_parity.network.matchable import Matchable
 
 MatchedBy = Literal["name", "structure", "place"]
 
@@ -19,41 +23,6 @@ PLACE: Final = "place"
 
 # old layer -> new layer, and what they were matched by; layers are numbered from 0
 Match = dict[int, tuple[int, MatchedBy]]
-
-Output = tuple[int, int]  # a layer, and the number of its output
-# a layer, the number of its input, and the number of the other layer's output that it reads
-Reader = tuple[int, int, int]
-
-
-class Matchable(Protocol):
-    """What `match` needs of a network: sequences with one element per layer, in running order."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-
-    @property
-    def types(self) -> Sequence[str]: ...
-
-    @property
-    def operators(self) -> Sequence[Hashable]:
-        """What each layer is by itself: its type, and those of its parameters that count."""
-        ...
-
-    @property
-    def producers(self) -> Sequence[Sequence[Output]]:
-        """For each layer, where its inputs come from."""
-        ...
-
-    @property
-    def consumers(self) -> Sequence[Sequence[Reader]]:
-        """For each layer, which layers read its outputs."""
-        ...
-
-
-_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "ExpandDims"})
-
-# One number for each kind of cone, the same in both networks
-_Numbering = dict[tuple[Hashable, ...], int]
 
 
 def match(old: Matchable, new: Matchable) -> Match:
@@ -70,11 +39,17 @@ def match(old: Matchable, new: Matchable) -> Match:
 
 
 class _Pairing:
-    """The pairs found so far, from old layer to new layer. Each step only adds pairs."""
+    """The pairs found so far, from old layer to new layer. Each step only adds pairs.
+
+    Outputs of the network tell layers apart if both networks name theirs alike: a program knows them by
+    these names.
+    """
 
     def __init__(self, old: Matchable, new: Matchable) -> None:
         self.old = old
         self.new = new
+        names = [sorted(name for some in network.extracted for name in some) for network in (old, new)]
+        self._outputs_count = names[0] == names[1]
         self.pairs: dict[int, int] = {}
         self._back: dict[int, int] = {}  # the same matches, new layer -> old layer
 
@@ -121,12 +96,12 @@ class _Pairing:
 
     def _pair_equal_cones(self, alone: bool, through: bool) -> None:
         """`alone`: only cones that one layer in each network has. `through`: views are seen through."""
-        numbering: _Numbering = {}
+        numbering: Numbering = {}
         sides = ((self.old, self._known_old()), (self.new, self._back))
-        views = [_views(network) - known.keys() if through else set() for network, known in sides]
+        views = [views_of(network) - known.keys() if through else set() for network, known in sides]
         above, below = (
             [cones(*side, numbering, own) for side, own in zip(sides, views, strict=True)]
-            for cones in (_cones_above, _cones_below)
+            for cones in (cones_above, partial(cones_below, self._outputs_count))
         )
         both = [list(zip(up, down, strict=True)) for up, down in zip(above, below, strict=True)]
         kinds: tuple[Sequence[Sequence[Hashable]], ...] = (both, above, below)
@@ -228,61 +203,3 @@ def _unpaired(keys: Sequence[Hashable], paired: Mapping[int, int]) -> dict[Hasha
         if number not in paired:
             by_key.setdefault(key, []).append(number)
     return by_key
-
-
-def _number(numbering: _Numbering, key: tuple[Hashable, ...]) -> int:
-    return numbering.setdefault(key, len(numbering))
-
-
-def _views(network: Matchable) -> set[int]:
-    """The layers that give their input another shape and keep its values in their order."""
-    return {
-        number
-        for number, (type_, inputs) in enumerate(zip(network.types, network.producers, strict=True))
-        if type_ in _VIEWS and len(inputs) == 1
-    }
-
-
-def _cones_above(
-    network: Matchable, known: Mapping[int, int], numbering: _Numbering, views: Collection[int]
-) -> list[int]:
-    """For each layer a number that stands for it and everything above it, up to paired layers.
-
-    What reads one of `views` has in its place what that reads.
-    """
-    cones: list[int] = []
-    behind: dict[int, tuple[Hashable, int]] = {}
-    for number, inputs in enumerate(network.producers):
-        above = tuple(
-            behind[maker]
-            if maker in behind
-            else (("pair", known[maker]) if maker in known else ("cone", cones[maker]), slot)
-            for maker, slot in inputs
-        )
-        if number in views:
-            behind[number] = above[0]
-        cones.append(_number(numbering, ("up", network.operators[number], above)))
-    return cones
-
-
-def _cones_below(
-    network: Matchable, known: Mapping[int, int], numbering: _Numbering, views: Collection[int]
-) -> list[int]:
-    """For each layer a number that stands for it and everything below it, down to paired layers.
-
-    What one of `views` reads has in its place all that read that.
-    """
-    cones = [0] * len(network.names)
-    readers: dict[int, list[tuple[int, int, str, int]]] = {}
-    for number in reversed(range(len(network.names))):
-        below: list[tuple[int, int, str, int]] = []
-        for reader, position, slot in network.consumers[number]:
-            if reader in views:
-                below += [(slot, at, kind, one) for _, at, kind, one in readers[reader]]
-            elif reader in known:
-                below.append((slot, position, "pair", known[reader]))
-            else:
-                below.append((slot, position, "cone", cones[reader]))
-        readers[number] = sorted(below)
-        cones[number] = _number(numbering, ("down", network.operators[number], tuple(readers[number])))
-    return cones

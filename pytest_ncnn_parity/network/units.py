@@ -13,7 +13,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import DYNAMIC
-from pytest_ncnn_parity.network.match import Output, Reader
+from pytest_ncnn_parity.network.matchable import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import differs
 
@@ -92,7 +92,7 @@ class Unit(Frozen):
 
 
 class Units:
-    """The units of `graph` in running order, numbered from 0, as `Matchable` for `match`."""
+    """The units of `graph` in running order, numbered from 0, as a `Matchable`."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -188,6 +188,15 @@ class Units:
         own = {blob for layer in unit.layers for blob in layer.outputs}
         for layer in unit.layers:
             yield from (self.sources[b] for b in layer.inputs if self.sources[b] not in own)
+
+    @cached_property
+    def extracted(self) -> list[list[str]]:
+        extracted: list[list[str]] = [[] for _ in self.units]
+        for blob in self._graph.outputs:
+            source = self.sources[blob]
+            if source in self._makers:
+                extracted[self._makers[source][0]].append(blob)
+        return extracted
 
     @cached_property
     def consumers(self) -> list[list[Reader]]:

@@ -116,6 +116,8 @@ def notes(plan: Plan, comparison: Comparison) -> Iterator[str]:
     for layers, where in ((other.only_here, "no counterpart there"), (other.only_there, "none here")):
         if layers:
             yield f"{comparison.name}: {where}: {_listed([layer.name for layer in layers])}"
+    if other.moved:
+        yield f"{comparison.name}: made by other layers there: {_listed(other.moved)}"
 
 
 def notices(plan: Plan) -> list[str]:

@@ -106,3 +106,64 @@ def test_what_goes_without_saying_is_no_difference() -> None:
     for other in (short.replace("4=1", "4=1 14=2"), short.replace("4=1", "4=1 3=2")):
         with pytest.raises(Unlike, match="neither by name nor by structure"):
             counterparts(network(INPUT, full), network(INPUT, other))
+
+
+TRUNK = (INPUT, CONVOLUTION, "Split s 1 2 a a0 a1")
+HEAD = "0=4 1=1 5=1 6=32"
+SCORES = (f"Convolution c1 1 1 a0 s0 {HEAD}", "Sigmoid s1 1 1 s0 scores")
+BOXES = (f"Convolution c2 1 1 a1 b0 {HEAD}", "Sigmoid s2 1 1 b0 boxes")
+
+
+def renamed(*lines: str, **names: str) -> tuple[str, ...]:
+    return tuple(" ".join(names.get(word, word) for word in line.split()) for line in lines)
+
+
+@pytest.mark.parametrize("flattened", [False, True])
+def test_heads_that_are_alike_are_told_apart_by_the_names_of_their_outputs(flattened: bool) -> None:
+    """The layers are named and numbered afresh, and one file may flatten what it gives."""
+    names = {"c1": "x2", "s1": "y2", "c2": "x1", "s2": "y1", "s0": "n1", "b0": "n0"}
+    last = ("Flatten f 1 1 raw scores",) if flattened else ()
+    scores = renamed(*SCORES, scores="raw") if flattened else SCORES
+    here = network(*TRUNK, *scores, *last, *BOXES)
+    there = network(*TRUNK, *renamed(*BOXES, *SCORES, **names))
+    matched = counterparts(here, there)
+    heads = {here: there[-1:] for here, (there, *_) in named(matched).items()}
+    assert heads == {"conv": ["conv"], "c1": ["x2"], "s1": ["y2"], "c2": ["x1"], "s2": ["y1"]}
+    assert (matched.blob("scores"), matched.blob("boxes")) == ("scores", "boxes")
+    assert matched.moved == []
+
+
+def test_an_output_is_what_has_its_name_whatever_makes_it_now() -> None:
+    """Names of other outputs are no names to go by: a new export may have numbered them afresh."""
+    here = network(*TRUNK, *SCORES, *renamed(*BOXES, Sigmoid="TanH"))
+    swapped = renamed(*SCORES, *renamed(*BOXES, Sigmoid="TanH"), scores="boxes", boxes="scores")
+    matched = counterparts(here, network(*TRUNK, *swapped))
+    assert matched.outputs == {"scores": "scores", "boxes": "boxes"}
+    heads = named(matched)
+    assert (heads["s1"][0], heads["s2"][0]) == (["s1"], ["s2"])
+    assert matched.moved == ["scores", "boxes"]
+    moved = renamed(*SCORES, *renamed(*BOXES, Sigmoid="TanH"), scores="boxes", boxes="17")
+    assert counterparts(here, network(*TRUNK, *moved)).outputs == {"scores": "boxes", "boxes": "17"}
+
+
+@pytest.mark.parametrize("last", ["Flatten f 1 1 b1 out0", "ReLU r 1 1 b1 out0"])
+def test_an_output_is_found_where_its_last_layer_is_gone(last: str) -> None:
+    lines = (INPUT, CONVOLUTION, "Sigmoid s 1 1 a b1")
+    here, there = network(*lines, last), network(*renamed(*lines, b1="out0"))
+    assert counterparts(here, there).blob("out0") == "out0"
+    assert counterparts(there, here).blob("out0") == "out0"
+
+
+def test_inputs_of_other_names_are_known_by_their_readers() -> None:
+    lines = (
+        "Input image 0 1 image",
+        "Input mask 0 1 mask",
+        "Convolution c 1 1 image x 0=8 1=3 5=1 6=216",
+        "Convolution m 1 1 mask y 0=8 1=3 5=1 6=72",
+        "BinaryOp add 2 1 x y out0",
+    )
+    first, second, *rest = renamed(*lines, image="in1", mask="in0", c="1", m="2")
+    matched = counterparts(network(*lines), network(second, first, *rest))
+    assert matched.inputs == {"image": "in1", "mask": "in0"}
+    crossed = network(*renamed(*lines, image="mask", mask="image"))
+    assert counterparts(network(*lines), crossed).inputs == {"image": "image", "mask": "mask"}

@@ -1,0 +1,40 @@
+"""What a network must tell of itself to be matched with another one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+Output = tuple[int, int]  # a layer, and the number of its output
+# a layer, the number of its input, and the number of the other layer's output that it reads
+Reader = tuple[int, int, int]
+
+
+class Matchable(Protocol):
+    """Sequences with one element per layer, in running order."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def types(self) -> Sequence[str]: ...
+
+    @property
+    def operators(self) -> Sequence[Hashable]:
+        """What each layer is by itself: its type, and those of its parameters that count."""
+        ...
+
+    @property
+    def producers(self) -> Sequence[Sequence[Output]]:
+        """For each layer, where its inputs come from."""
+        ...
+
+    @property
+    def consumers(self) -> Sequence[Sequence[Reader]]:
+        """For each layer, which layers read its outputs."""
+        ...
+
+    @property
+    def extracted(self) -> Sequence[Sequence[str]]:
+        """For each layer, the outputs of the network that it gives, by name."""
+        ...
