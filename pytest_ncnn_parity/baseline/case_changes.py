@@ -36,12 +36,12 @@ def case_changes(
         then = "not in the baseline" if outcome is None else f"{outcome} in the baseline"
         yield CaseChange("red", outcome, "failed", f"red, {then}: {headline}")
         return
-    if before is None:
-        return
+    if before is None or (after["known"] and not before["known"]):
+        return  # which is declared in the spec
     if _left_gpu(before, after):
         what = f"left the GPU: {before['execution']} -> {after['execution']}"
         yield CaseChange("moved", before["execution"], after["execution"], what)
-    elif outcome != "skipped" and after["outcome"] == "skipped" and not after["known"]:
+    elif outcome != "skipped" and after["outcome"] == "skipped":
         yield CaseChange("skipped", outcome, "skipped", f"no longer compared: {after['message']}")
     if before["metrics"] is None or after["metrics"] is None:
         return

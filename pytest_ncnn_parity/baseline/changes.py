@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.baseline.case_changes import CaseChange, case_changes
 from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.pairing import CasePair, Counterpart, ModelPair, model_pairs
-from pytest_ncnn_parity.baseline.reported import ReportedModel, Target
+from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
 from pytest_ncnn_parity.network.match import NAME
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.regression import (
@@ -96,18 +96,23 @@ def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
             yield _vanished(spec, layer["name"], what)
         else:
             what = f"output {target}: the network has no such output any more"
+            if target not in pair.old.network.outputs:
+                what = f"blob {target}: the network has no such blob any more"
             yield _vanished(spec, target, what)
     for layer_now in pair.unselected():
         what = f"{_titled(pair.new, layer_now)}: the spec's 'layers' no longer selects it"
         yield _vanished(spec, layer_now.name, what)
+    for key, blob_now in pair.not_compared():
+        what = f"{_titled(pair.new, blob_now)}: the spec no longer compares it"
+        yield _vanished(spec, blob_now.name, what, key)
 
 
-def _vanished(spec: str, name: str, message: str) -> RegressionRecord:
+def _vanished(spec: str, name: str, message: str, key: CaseKey | None = None) -> RegressionRecord:
     return {
         "kind": "vanished",
         "spec": spec,
-        "sample": None,
-        "comparison": None,
+        "sample": None if key is None else key.sample,
+        "comparison": None if key is None else key.comparison,
         "name": name,
         "was": None,
         "before": None,
@@ -134,9 +139,10 @@ def _regression(model: ReportedModel, case: CasePair, change: CaseChange) -> Reg
 
 
 def _titled(model: ReportedModel, who: Counterpart) -> str:
-    """A layer with its operator, or an output, with the name it had where that was another."""
+    """A layer with its operator, or a blob, with the name it had where that was another."""
     was = "" if who.name == who.was else f" (was {who.was})"
     if isinstance(who.now, int):
         return f"{who.name}{was} ({model.network.layers[who.now]['type']})"
-    prefix = "output " if who.now in model.network.outputs else ""
+    network = model.network
+    prefix = "output " if who.now in network.outputs else "blob " if who.now in network.origins else ""
     return f"{prefix}{who.name}{was}"

@@ -73,7 +73,18 @@ def _files(before: ModelRecord, after: ModelRecord) -> Iterator[str]:
     if before["spec"] != after["spec"]:
         yield f"{after['spec']} was {before['spec']}"
     changed = [what for key, what in FILES if before.get(key) != after.get(key)]
+    for then, now in zip(_digests(before), _digests(after), strict=True):
+        changed += [name for name in sorted(then.keys() & now.keys()) if then[name] != now[name]]
     if changed:
         *first, last = changed
         what = f"{', '.join(first)} and {last}" if first else last
         yield f"{after['spec']}: {what} changed"
+
+
+def _digests(model: ModelRecord) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """The digests of the other models' files, by comparison, and of what samples read, by file."""
+    others = {
+        f"files of {one['name']}": (one.get("param_sha256"), one.get("bin_sha256"))
+        for one in model.get("comparisons", ())
+    }
+    return others, model.get("arrays_sha256", {})

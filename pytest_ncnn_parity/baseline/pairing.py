@@ -7,13 +7,14 @@ from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
+from pytest_ncnn_parity.compare.comparisons import Golden
 from pytest_ncnn_parity.network.match import NAME, STRUCTURE, Match, MatchedBy, match
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 
 
 class Counterpart(Frozen):
-    """What a layer or an output of the saved report is in this run."""
+    """What a layer or a blob of the saved report is in this run."""
 
     now: Target
     name: str
@@ -41,31 +42,33 @@ class ModelPair(Frozen):
         return match(self.old.network, self.new.network)
 
     def counterpart(self, target: Target) -> Counterpart | None:
-        """What a layer or output of the saved report is in this run; None if it has vanished."""
+        """What a layer or blob of the saved report is in this run; None if it has vanished."""
         if isinstance(target, str):
-            return self._output(target)
+            return self._blob(target)
         if target not in self.layers:
             return None
         number, matched_by = self.layers[target]
         name, was = self.new.network.layers[number]["name"], self.old.network.layers[target]["name"]
         return Counterpart(number, name, was, matched_by)
 
-    def _output(self, blob: str) -> Counterpart | None:
-        """Match an output by the layer that makes it, or else by its name.
+    def _blob(self, blob: str) -> Counterpart | None:
+        """Match a blob by the layer that makes it, or else by its name.
 
-        By its name if both networks have outputs of the same names, as a program extracts them.
+        Outputs by name if both networks have outputs of the same names, as a program extracts them. What
+        was an output has to be one.
         """
-        origin = self.old.network.origin(blob)
-        outputs = self.new.network.outputs
-        if blob in outputs and set(outputs) == set(self.old.network.outputs):
-            return Counterpart(blob, blob, blob, NAME)
-        if origin is not None and origin[0] in self.layers:
-            number, slot = self.layers[origin[0]][0], origin[1]
-            blobs = self.new.network.layers[number]["outputs"]
-            if slot < len(blobs) and blobs[slot] in outputs:
-                now = blobs[slot]
-                return Counterpart(now, now, blob, NAME if now == blob else STRUCTURE)
-        return Counterpart(blob, blob, blob, NAME) if blob in outputs else None
+        then, now = self.old.network, self.new.network
+        named = Counterpart(blob, blob, blob, NAME)
+        may_be = now.outputs if blob in then.outputs else now.origins
+        if blob in then.outputs and set(then.outputs) == set(now.outputs):
+            return named
+        if blob in then.origins and then.origins[blob][0] in self.layers:
+            maker, slot = then.origins[blob]
+            blobs = now.layers[self.layers[maker][0]]["outputs"]
+            if slot < len(blobs) and blobs[slot] in may_be:
+                counter = blobs[slot]
+                return Counterpart(counter, counter, blob, NAME if counter == blob else STRUCTURE)
+        return named if blob in may_be else None
 
     def cases(self) -> Iterator[CasePair]:
         """This run's cases, each with the saved one if there is one."""
@@ -89,7 +92,7 @@ class ModelPair(Frozen):
         return {target: self.counterpart(target) for target in judged}
 
     def vanished(self) -> Iterator[Target]:
-        """Layers and outputs that the saved report judged and the network no longer has."""
+        """Layers and blobs that the saved report judged and the network no longer has."""
         if self.new.network.layers:  # a run that could not read its network has no layers
             yield from (target for target, now in self._counterparts.items() if now is None)
 
@@ -99,6 +102,25 @@ class ModelPair(Frozen):
         for counterpart in filter(None, self._counterparts.values()):
             if isinstance(counterpart.now, int) and not layers[counterpart.now]["selected"]:
                 yield counterpart
+
+    def not_compared(self) -> Iterator[tuple[CaseKey, Counterpart]]:
+        """Outputs and recordings that the saved report judged, and the spec no longer compares.
+
+        The spec still has their samples and comparisons.
+        """
+        now = self.new.record
+        outputs, recorded = now.get("outputs", []), now.get("recorded", {})
+        of_recordings = {
+            one["name"]: one["reference"] == Golden.reference_name for one in now.get("comparisons", ())
+        }
+        for key in self.old.cases:
+            counterpart = self._counterparts[key.target]
+            if counterpart is None or not isinstance(counterpart.now, str):
+                continue
+            if key.sample in recorded and key.comparison in of_recordings:
+                judged = recorded[key.sample] if of_recordings[key.comparison] else outputs
+                if not {counterpart.now, key.target} & set(judged):
+                    yield key, counterpart
 
     def added(self) -> list[str]:
         """Names of the layers that the saved report's network did not have."""

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 
-Target = int | str  # what a case is about: a layer, by its number from 0, or an output, by its blob
+Target = int | str  # what a case is about: a layer, by its number from 0, or a blob, by its name
 
 
 class CaseKey(NamedTuple):
@@ -73,12 +73,14 @@ class ReportedNetwork(Frozen):
         ends = set(self.outputs)
         return [[blob for blob in layer["outputs"] if blob in ends] for layer in self.layers]
 
-    def origin(self, blob: str) -> Output | None:
-        """Where `blob` comes from."""
-        for number, layer in enumerate(self.layers):
-            if blob in layer["outputs"]:
-                return number, layer["outputs"].index(blob)
-        return None
+    @cached_property
+    def origins(self) -> dict[str, Output]:
+        """Where each blob comes from."""
+        return {
+            blob: (number, slot)
+            for number, layer in enumerate(self.layers)
+            for slot, blob in enumerate(layer["outputs"])
+        }
 
 
 def _parameters(text: str) -> tuple[str, ...]:
@@ -116,7 +118,7 @@ class ReportedModel(Frozen):
 
     @cached_property
     def _targets(self) -> set[Target]:
-        return {*range(len(self.network.layers)), *self.network.outputs}
+        return {*range(len(self.network.layers)), *self.network.origins}
 
     @cached_property
     def _number_by_name(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.base import digests
 from pytest_ncnn_parity.cache import code_files, machine, setup_code
 from pytest_ncnn_parity.cache.store import Store
 from pytest_ncnn_parity.plan.cases import Plan
-from pytest_ncnn_parity.spec.sources import FileSource, ImageSource
+from pytest_ncnn_parity.spec.sources import Source, file_of
 
 
 class Cache:
@@ -100,13 +100,10 @@ def parts(plan: Plan, sample: str) -> dict[str, str]:
     }
 
 
-def _source(plan: Plan, source: object) -> str:
+def _source(plan: Plan, source: Source) -> str:
     """The digest of the file that `source` names; all else of a source is in the spec's text."""
-    if isinstance(source, FileSource):
-        return digests.of_file(plan.spec.path.parent / source.file)
-    if isinstance(source, ImageSource):
-        return digests.of_file(plan.spec.path.parent / source.image)
-    return ""
+    file = file_of(source)
+    return "" if file is None else digests.of_file(plan.spec.path.parent / file)
 
 
 def _setup(plan: Plan) -> str:

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.plan.check_words import no_integers
-from pytest_ncnn_parity.spec.sources import FileSource, ImageSource, Source
+from pytest_ncnn_parity.spec.sources import FileSource, ImageSource, Source, file_of
 from pytest_ncnn_parity.spec.spec import Problem, Spec
 
 
@@ -23,8 +23,8 @@ def files(spec: Spec, root: Path | None) -> Iterator[Problem]:
             *(((blob,), source) for blob, source in sample.blobs.items()),
             *((("expect", blob), source) for blob, source in sample.expect.items()),
         ):
-            if isinstance(source, FileSource | ImageSource):
-                named = source.file if isinstance(source, FileSource) else source.image
+            named = file_of(source)
+            if named is not None:
                 file = spec.path.parent / named
                 problem = read_files.problem(file, root)
                 if problem:

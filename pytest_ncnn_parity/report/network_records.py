@@ -14,6 +14,7 @@ from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report import input_doubt
 from pytest_ncnn_parity.report.document import DeclaredWorkerRecord, DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
+from pytest_ncnn_parity.spec.sources import file_of
 
 
 def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, list[str]]:
@@ -24,13 +25,23 @@ def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, li
     files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
     for other in plan.others:
         files |= zip(plan.spec.beside(other), (other.param, other.bin), strict=True)
+    arrays = {plan.spec.path.parent / name: name for name in _arrays(plan)}
     hashes, notes = {}, []
-    for path, shown in files.items():
+    for path, shown in (files | arrays).items():
         try:
             hashes[path] = digests.of_file(path)
         except OSError as error:
             notes.append(f"{shown}: {error.strerror}, so the report has no hash of it")
-    return _network(plan, spec, param, hashes), notes
+    record = _network(plan, spec, param, hashes)
+    record["arrays_sha256"] = {name: hashes[path] for path, name in arrays.items() if path in hashes}
+    return record, notes
+
+
+def _arrays(plan: Plan) -> list[str]:
+    """Return the files that samples read, inputs and recordings, as the spec names them."""
+    samples = plan.spec.samples.values()
+    sources = (source for one in samples for source in (*one.blobs.values(), *one.expect.values()))
+    return sorted({name for name in map(file_of, sources) if name is not None})
 
 
 def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> NetworkRecord:
@@ -48,6 +59,8 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
             _with_hashes(plan, comparison, hashes)
             for comparison in [*plan.spec.comparisons, *plan.recordings()]
         ],
+        "outputs": list(plan.outputs),
+        "recorded": {sample: list(plan.recorded(sample)) for sample in plan.spec.samples},
         "noise": input_doubt.noise(plan),
         "smooth": input_doubt.smooth(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],

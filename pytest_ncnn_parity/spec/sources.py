@@ -151,6 +151,13 @@ Source = Annotated[
 ]
 
 
+def file_of(source: Source) -> str | None:
+    """The file that `source` reads, as the spec names it."""
+    if isinstance(source, FileSource):
+        return source.file
+    return source.image if isinstance(source, ImageSource) else None
+
+
 class Sample(Keys):
     """What is fed to the network, by blob, and what was recorded of its blobs elsewhere.
 

@@ -274,3 +274,12 @@ def test_every_regression_is_what_the_reports_schema_says(old: Any, new: Any) ->
     assert {r["kind"] for r in regressions} == {"red", "error", "vanished"}
     assert document.problem({**new, "regressions": regressions}) is None
     assert math.isinf(float(regressions[1]["after"]))
+
+
+def test_what_an_entry_of_known_has_come_to_declare_is_no_news(old: Any, new: Any) -> None:
+    for name in ("conv", "relu"):
+        case(new, name).update(outcome="skipped", known=True, message="known: a new driver")
+        set_error(case(new, name), "inf")
+    case(old, "relu").update(outcome="skipped", known=True, message="known: a new driver")
+    regressions = compared(old, new, 2.0).regressions
+    assert [(r["kind"], r["name"]) for r in regressions] == [("error", "relu")], "it was known before"

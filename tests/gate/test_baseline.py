@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
 
@@ -116,6 +117,30 @@ def test_what_k_leaves_out_has_not_vanished_and_what_the_spec_lost_has(
     run = gate(AGAINST, "-k", "fp16-range and l1")
     assert kinds(run.report) == [("vanished", "two"), ("vanished", "l4")]
     assert list(run.cases) == ["one::fp16-range::l1"]
+
+
+def test_a_recording_that_the_spec_lost_has_vanished_and_files_that_changed_are_named(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.chain(pytester.path)
+    graph = param.read(str(pytester.path / "net.param"))
+    (last,), (first,) = graph.outputs, graph.layers[1].outputs
+    text = (
+        "inputs:\n  one: {{in0: {{file: in0.npy}}, expect: {{{}: {{file: {}.npy}}}}}}\n"
+        "compare: [fp16-range]\n"
+    )
+    for name, value in (("in0", 0.5), (first, 0.75), (last, 1.5)):
+        np.save(pytester.path / f"{name}.npy", np.full(8, value, np.float32))
+    networks.spec(pytester.path, text.format(last, last))
+    save(gate, pytester.path)
+    assert gate(AGAINST).report["regressions"] == []
+
+    np.save(pytester.path / "in0.npy", np.full(8, 0.25, np.float32))
+    networks.spec(pytester.path, text.format(first, first))
+    run = gate(AGAINST)
+    assert ("vanished", last) in kinds(run.report)
+    assert f"output {last}: the spec no longer compares it" in run.output
+    assert "net.parity.yaml: spec and in0.npy changed" in run.output
 
 
 WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "baseline": None}

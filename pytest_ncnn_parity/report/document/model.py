@@ -56,6 +56,19 @@ class NetworkRecord(TypedDict):
     comparisons: NotRequired[
         Annotated[list[ComparisonRecord], Field(description="all of the spec, run or not")]
     ]
+    outputs: NotRequired[
+        Annotated[list[str], Field(description="the blobs that all samples compare, run or not")]
+    ]
+    recorded: NotRequired[
+        Annotated[
+            dict[str, list[str]], Field(description="by sample, the blobs that it has recordings of")
+        ]
+    ]
+    arrays_sha256: NotRequired[
+        Annotated[
+            dict[str, str], Field(description="of the files that samples read, as the spec names them")
+        ]
+    ]
     noise: NotRequired[
         Annotated[
             dict[str, dict[str, list[int]]],
