@@ -27,7 +27,12 @@ def space(
     output_tolerance: float,
 ) -> Space:
     """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values."""
-    free = [n.number for n in graph.layers if n.type != "Input" and n.number not in profile.fp32]
+    strong = strong_mask(candidate)
+    free = [
+        layer.number
+        for layer in graph.layers
+        if layer.type != "Input" and layer.number not in profile.fp32 and layer.mask & strong != strong
+    ]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
     light = {number: _light(graph.layers[number], profile, candidate) for number in free}
     if candidate is None:
@@ -38,7 +43,7 @@ def space(
         layers=free,
         seed={number: mask for number, mask in sorted(seed.items()) if number in free},
         required=_required(faults, candidate),
-        strong=strong_mask(candidate),
+        strong=strong,
         light=light,
         starts=list(_starts(light, candidate)),
         price=lambda masks: _price(graph, masks),
@@ -173,15 +178,23 @@ def _sensitive(
 
 def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
     """The layers that read `maker`'s values, through copies, down to all that compute or `reader`."""
-    for blob in maker.outputs:
-        for layer in graph.consumers[blob]:
-            if layer.type in COPYING:
-                behind = list(_down_to(graph, layer, reader))
-                if behind:
-                    yield layer
-                    yield from behind
-            elif reader is None or layer.name == reader:
-                yield layer
+    reached: dict[int, Layer] = {}
+    waiting = [maker]
+    while waiting:
+        layer = waiting.pop()
+        further = {n.number: n for blob in layer.outputs for n in graph.consumers[blob]}
+        waiting += [n for n in further.values() if n.type in COPYING and n.number not in reached]
+        reached |= further
+    lead_there: set[int] = set()
+    for number, layer in sorted(reached.items(), reverse=True):
+        if layer.type in COPYING:
+            readers = (n.number for blob in layer.outputs for n in graph.consumers[blob])
+            leads = not lead_there.isdisjoint(readers)
+        else:
+            leads = reader is None or layer.name == reader
+        if leads:
+            lead_there.add(number)
+            yield layer
 
 
 def _price(graph: Graph, masks: Mapping[int, int]) -> float:

@@ -28,9 +28,13 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
 
 def was_in_fp16(graph: Graph, blob: str, reader: Layer, candidate: Net | None) -> bool:
     """Whether `blob` was in fp16 where it was made, where `reader` reads it, or where it was copied."""
-    maker = graph.producer[blob]
-    if reads_fp16(reader, candidate) or stores_fp16(maker, candidate):
-        return True
-    return maker.type in COPYING and any(
-        was_in_fp16(graph, source, maker, candidate) for source in maker.inputs
-    )
+    on_the_way, seen = [(blob, reader)], {reader.number}
+    while on_the_way:
+        blob, reader = on_the_way.pop()
+        maker = graph.producer[blob]
+        if reads_fp16(reader, candidate) or stores_fp16(maker, candidate):
+            return True
+        if maker.type in COPYING and maker.number not in seen:
+            seen.add(maker.number)
+            on_the_way += [(source, maker) for source in maker.inputs]
+    return False

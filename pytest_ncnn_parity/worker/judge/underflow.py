@@ -159,12 +159,12 @@ class Underflows:
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
-        layer = self._reference.graph.producer[blob]
-        if layer.type in COPYING:
-            for source in layer.inputs:
-                if source in self._tiny:
-                    return self._origin(source)
-        return layer
+        while True:
+            layer = self._reference.graph.producer[blob]
+            copied = [b for b in layer.inputs if b in self._tiny] if layer.type in COPYING else []
+            if not copied:
+                return layer
+            blob = copied[0]
 
     def _own(self, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
         """The inputs of `layer` with values of the reference that fp16 makes 0."""
