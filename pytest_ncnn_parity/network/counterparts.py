@@ -6,7 +6,7 @@ model has layers of its own: one in each, or one folded layer in place of severa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cached_property
 
 from pytest_ncnn_parity.base.errors import quoted
@@ -208,8 +208,13 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     for unit, (counterpart, _) in pairs.items():
         blobs |= _equivalent(own, other, unit, counterpart)
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
-    inputs = _paired("input", file, here.inputs, there.inputs, known)
-    outputs = _paired("output", file, here.outputs, there.outputs, known)
+    inputs = _paired(here.inputs, there.inputs, known)
+    outputs = _paired(here.outputs, there.outputs, known)
+    left, more = _left(here.inputs, inputs), _left(there.inputs, inputs.values())
+    if len(left) != len(more):
+        theirs, ours = _listed(there.inputs), _listed(here.inputs)
+        raise Unlike(f"{file} has other inputs: {theirs}, where this model has {ours}")
+    inputs |= zip(left, more, strict=True)  # in their order
     blobs |= inputs
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
@@ -240,9 +245,7 @@ def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
     return {here: there for there, here in taken.items()}
 
 
-def _paired(
-    what: str, file: str, ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]
-) -> dict[str, str]:
+def _paired(ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]) -> dict[str, str]:
     """The inputs or outputs of both networks paired: by `known`, by name, and a last one left.
 
     By name alone if both networks have the same names: by these a program feeds and extracts them.
@@ -255,15 +258,12 @@ def _paired(
         for blob in ours
         if blob not in pairs and blob in theirs and blob not in pairs.values()
     }
-    left = [blob for blob in ours if blob not in pairs]
-    there = [blob for blob in theirs if blob not in pairs.values()]
-    if len(left) == len(there) == 1 or (what == "input" and len(left) == len(there)):
-        return {**pairs, **dict(zip(left, there, strict=True))}
-    if left or there:
-        raise Unlike(
-            f"{file} has other {what}s: {_listed(theirs)}, where this model has {_listed(ours)}"
-        )
-    return pairs
+    left, there = _left(ours, pairs), _left(theirs, pairs.values())
+    return pairs | dict(zip(left, there, strict=True)) if len(left) == len(there) == 1 else pairs
+
+
+def _left(blobs: tuple[str, ...], paired: Container[str]) -> list[str]:
+    return [blob for blob in blobs if blob not in paired]
 
 
 def _listed(blobs: tuple[str, ...]) -> str:

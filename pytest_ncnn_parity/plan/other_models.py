@@ -95,6 +95,8 @@ def blobs(plan: Plan) -> Iterator[Problem]:
         for blob, what in wanted.items():
             if blob in plan.graph.producer and other.blob(blob) is None:
                 problem = f"{quoted(blob)} {what}, and {setup.model.param} has no counterpart of it"
+                if blob not in fed and plan.spec.outputs is None:
+                    problem += "; 'outputs:' in the spec names those that are compared"
                 yield _where(plan.spec, number, "param"), problem
 
 

@@ -15,6 +15,8 @@ import optimized
 import pytest
 from conftest import Gate
 
+from pytest_ncnn_parity.network import param
+
 COMPARED = """\
 compare:
   - name: opt
@@ -150,6 +152,47 @@ def test_the_other_model_is_held_against_recordings_as_well(
 
 
 @pytest.mark.once
+def test_a_blob_that_the_other_model_has_folded_away_is_compared_with_its_recording_here_alone(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    folded(pytester.path)
+    inner = param.read(str(pytester.path / "net.param")).names["c1"].outputs[0]
+    np.save(pytester.path / "inner.npy", np.zeros((8, 10, 10), np.float32))
+    np.save(pytester.path / "out0.npy", np.zeros(4, np.float32))
+    recorded = f"expect: {{{inner}: {{file: inner.npy}}, out0: {{file: out0.npy}}}}"
+    text = networks.NOISE.replace("normal}}", f"normal}}, {recorded}}}")
+    networks.spec(pytester.path, text + COMPARED.replace("DEVICE", "cpu").replace("PRECISION", "fp32"))
+    run = gate()
+    assert run.ids("passed", "opt") == [*FOLDED, OUTPUT]
+    assert run.ids("failed", "golden") == [f"noise::golden::output:{b}" for b in (inner, "out0")]
+    assert run.ids("failed", "golden-opt") == ["noise::golden-opt::output:out0"]
+    assert run.ids("skipped") == []
+
+
+@pytest.mark.once
+def test_an_output_that_one_of_them_lacks_is_an_error_only_where_it_is_compared(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    folded(pytester.path)
+    (pytester.path / "net.param").replace(pytester.path / "one.param")
+    text = (pytester.path / "one.param").read_text("utf-8")
+    two = re.sub(r"\n(\d+) (\d+)\n", lambda n: f"\n{int(n[1]) + 2} {int(n[2]) + 3}\n", text, count=1)
+    two = (
+        two.replace(" out0", " both").rstrip() + "\nSplit s 1 2 both out0 x\nSigmoid head 1 1 x scores\n"
+    )
+    (pytester.path / "net.param").write_text(two, "utf-8")
+    lacking = (
+        "'scores' is compared, and opt.param has no counterpart of it; 'outputs:' in the spec names"
+    )
+    assert lacking in gate().output
+    chosen = (pytester.path / "net.parity.yaml").read_text("utf-8") + "outputs: [out0]\n"
+    (pytester.path / "net.parity.yaml").write_text(chosen, "utf-8")
+    run = gate()
+    assert run.ids("failed") == []
+    assert OUTPUT in run.ids("passed")
+
+
+@pytest.mark.once
 def test_masks_for_the_other_model_stand_in_its_own_file(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.two_branches(pytester.path)
     net, opt = pytester.path / "net.param", pytester.path / "opt.param"
@@ -196,9 +239,9 @@ def test_files_that_cannot_be_compared_are_reported_in_words(
     other = (pytester.path / "opt.param").read_text("utf-8")
     (pytester.path / "opt.param").write_text(other.replace("in0", "data"), "utf-8")
     assert gate().ids("failed") == []  # the one input, whatever it is called
-    more = other.replace("\n7 8\n", "\n8 9\n").rstrip() + "\nReLU more 1 1 sum more\n"
+    more = other.replace("\n7 8\n", "\n8 9\n").rstrip() + "\nInput more 0 1 more\n"
     (pytester.path / "opt.param").write_text(more, "utf-8")
-    assert "opt.param has other outputs" in gate().output
+    assert "opt.param has other inputs: 'in0', 'more', where this model has 'in0'" in gate().output
 
 
 def test_weights_of_another_size_fail_where_the_spec_names_them(

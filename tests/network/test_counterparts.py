@@ -74,8 +74,10 @@ def test_what_only_one_of_them_has_is_listed_where_it_counts() -> None:
     matched = counterparts(network(*EXPORT), network(*there))
     assert named(matched)["relu"] == (["pad", "r"], ["relu"], {"b": "b"})
     beside = network(*EXPORT[:3], "Split s 1 2 b b0 b1", "ReLU relu 1 1 b0 out0", "Sigmoid z 1 1 b1 x")
-    with pytest.raises(Unlike, match="has other outputs: 'out0', where this model has 'out0', 'x'"):
-        counterparts(beside, network(*EXPORT))
+    assert counterparts(beside, network(*EXPORT)).outputs == {"out0": "out0"}
+    assert counterparts(network(*EXPORT), beside).outputs == {"out0": "out0"}
+    with pytest.raises(Unlike, match="has other inputs: 'x', 'in0', where this model has 'in0'"):
+        counterparts(network(*EXPORT), network("Input x 0 1 x", *EXPORT))
 
 
 def test_networks_without_a_layer_in_common_are_distinguished() -> None:

@@ -81,8 +81,12 @@ class OtherNet:
         return self._int8.taken_by(there) if there in self._int8.blobs else None
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
-        """Run the whole network as users do, with the spec's names. Raises StepFailed."""
-        named = {here: self._blob(here) for here in outputs}
+        """Run the whole network as users do, with the spec's names. Raises StepFailed.
+
+        Of the `outputs`, recorded blobs without a counterpart are left out.
+        """
+        counters = {here: self._counterparts.blob(here) for here in outputs}
+        named = {here: there for here, there in counters.items() if there is not None}
         blobs = self._net.run(
             {self._blob(here): value for here, value in inputs.items()}, named.values(), on
         )
