@@ -209,7 +209,13 @@ class NodeHooks:
         """Attach the verdict on a case to its report, for the process that writes our reports."""
         outcome = yield
         if call.when == "call" and isinstance(item, CaseItem) and item.verdict is not None:
-            item.carry(outcome.get_result(), item.verdict)
+            report = outcome.get_result()
+            number = item.subject.plan.known_entry(item.subject.sample, item.subject.case)
+            if number is not None and report.failed and isinstance(report.longrepr, str):
+                spec = item.subject.plan.spec  # pytest's own text, "[XPASS(strict)] reason"
+                at = f"{item.subject.spec}:{spec.line('known', number)}"
+                report.longrepr += f"\nThe case passes: remove its entry of 'known', {at}."
+            item.carry(report, item.verdict)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> Any:

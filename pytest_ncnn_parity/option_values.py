@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.base.errors import ParityErrors
 from pytest_ncnn_parity.base.printable import bytes_shown, printable
+from pytest_ncnn_parity.base.write_files import may_be_written
 from pytest_ncnn_parity.engine import workers
 from pytest_ncnn_parity.options import TABLE, Option, Options, Source
 from pytest_ncnn_parity.report.formats import FORMATS
@@ -45,6 +46,8 @@ def read(source: Source) -> Options:
         allow_outside=reader.flag("allow-outside"),
     )
     reader.lacking(options.reports)
+    if options.baseline is None:
+        reader.needs_baseline()
     if reader.problems:
         raise OptionsError(reader.problems)
     return options
@@ -101,7 +104,21 @@ class _Reader:
 
     def reports(self) -> dict[str, Path]:
         """Return the path of each requested format whose report can be written."""
-        return {name: path for name in FORMATS if (path := self.output(name)) is not None}
+        reports = {name: path for name in FORMATS if (path := self.output(name)) is not None}
+        by_file: dict[Path, str] = {}
+        for name, path in reports.items():
+            first = by_file.setdefault(path.resolve(), name)
+            if first != name:
+                expected = f"expected another file than that of {TABLE[first].flag}"
+                self._refuse(TABLE[name], path, expected)
+        return reports
+
+    def needs_baseline(self) -> None:
+        """Refuse what the command line says of a comparison with a baseline where there is none."""
+        for option in (TABLE["baseline-factor"], TABLE["baseline-fail"]):
+            is_wrong = any(problem.startswith(option.flag) for problem in self.problems)
+            if self._source.typed(option.ini) and not is_wrong:
+                self.problems.append(f"{option.flag} needs {TABLE['baseline'].flag}=FILE")
 
     def lacking(self, asked: Iterable[str]) -> None:
         """Refuse the formats that need packages which are not installed."""
@@ -125,7 +142,7 @@ class _Reader:
     def _try(self, option: Option, path: Path, folder: Path) -> None:
         """Write in `folder`, or where it will be created: a run may take an hour before it writes."""
         try:
-            if path != folder and path.exists() and not path.is_file():
+            if path != folder and not may_be_written(path):
                 self._refuse(option, path, "expected a file, and found something else under that name")
                 return
             there = next(p for p in (folder, *folder.parents) if p.exists())

@@ -13,6 +13,9 @@ OUTSIDE = (
     "--ncnn-parity-allow-outside (ini: ncnn_parity_allow_outside) allows it"
 )
 
+_POINTER = b"version https://git-lfs.github.com/spec/"  # its specification, docs/spec.md in git-lfs
+_MOST_OF_POINTER = 1024  # bytes
+
 MOST_SHOWN = 300  # characters of a path in a message
 
 
@@ -33,20 +36,24 @@ def shown(path: Path) -> str:
 def problem(path: Path, root: Path | None) -> str:
     """Why the file at `path` cannot or must not be read; "" where it can be.
 
-    Where there is a `root`, the file must lie below it once all links are followed. Nothing is opened:
-    opening a pipe would wait for its other end.
+    Where there is a `root`, the file must lie below it once all links are followed. Only a regular file
+    is opened: opening a pipe would wait for its other end.
     """
     try:
         if root is not None and not _inside(path, root):
             return OUTSIDE.format(root=root)
-        mode = path.stat().st_mode
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return f"does not exist{_beside(path)}"
     except (OSError, ValueError) as error:  # the name is too long, is a loop of links, or contains a NUL
         return f"cannot be read: {_reason(error)}"
-    if not stat.S_ISREG(mode):
-        return f"is not a file{' but a folder' if stat.S_ISDIR(mode) else ''}"
-    return "" if os.access(path, os.R_OK) else "cannot be read: permission denied"
+    if not stat.S_ISREG(status.st_mode):
+        return f"is not a file{' but a folder' if stat.S_ISDIR(status.st_mode) else ''}"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied"
+    if status.st_size <= _MOST_OF_POINTER and _starts(path, _POINTER):
+        return "is only a pointer of Git LFS: 'git lfs pull' fetches the file itself"
+    return ""
 
 
 def text(path: Path, root: Path | None, most: int, expected: str) -> str:
@@ -74,6 +81,14 @@ def text(path: Path, root: Path | None, most: int, expected: str) -> str:
         advice = "it looks like UTF-16: save it as UTF-8" if wide else expected
         what = f"not UTF-8 text (byte {raw[error.start]:#04x}); {advice}"
         raise Unreadable(name, what, Place(line, column)) from None
+
+
+def _starts(path: Path, with_: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(with_)) == with_
+    except OSError:
+        return False  # whoever reads the file will say why
 
 
 def _inside(path: Path, root: Path) -> bool:

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+_MOST_LINKS = 40  # as many as Linux follows
+
 
 def write(text: str, path: Path, errors: str = "strict") -> None:
     """Write `text` to `path` as UTF-8, creating its folder. Raises OSError where that fails.
@@ -14,9 +16,9 @@ def write(text: str, path: Path, errors: str = "strict") -> None:
     to write a lone surrogate, which UTF-8 cannot hold: `backslashreplace` writes it as `\\udcff`,
     which in a JSON string is its escape and elsewhere can be read.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
+    if not may_be_written(path):
         raise OSError("it exists and is not a regular file")
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new")
     try:
@@ -27,6 +29,24 @@ def write(text: str, path: Path, errors: str = "strict") -> None:
     except BaseException:
         Path(fresh).unlink(missing_ok=True)
         raise
+
+
+def may_be_written(path: Path) -> bool:
+    """Whether nothing but a regular file is at `path`, also behind links.
+
+    Links that pass /proc, such as /dev/stdout, lead to what this process has open: that must not be
+    replaced.
+    """
+    if path.exists() and not path.is_file():
+        return False
+    for _ in range(_MOST_LINKS):
+        path = path.parent.resolve() / path.name
+        if path.is_relative_to("/proc"):
+            return False
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return True
 
 
 def _umask() -> int:

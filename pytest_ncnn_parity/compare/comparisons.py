@@ -10,6 +10,16 @@ from typing import ClassVar
 
 from pytest_ncnn_parity.base.frozen import Frozen
 
+# Those of ncnn.Option from 1.0.20240410 to 1.0.20261020 that a spec may set. Another version may have
+# others, so that only a name like one of these is taken for a mistake.
+NCNN_OPTIONS = frozenset(
+    "kvcache_max_seqlen_hint lightmode num_threads openmp_blocktime use_bf16_packed use_bf16_storage"
+    " use_fp16_arithmetic use_fp16_packed use_fp16_storage use_image_storage use_int8_arithmetic"
+    " use_int8_inference use_int8_packed use_int8_storage use_packing_layout use_sgemm_convolution"
+    " use_shader_pack8 use_subgroup_ballot use_subgroup_basic use_subgroup_ops use_subgroup_shuffle"
+    " use_subgroup_vote use_tensor_storage use_vulkan_compute use_winograd23_convolution"
+    " use_winograd43_convolution use_winograd63_convolution use_winograd_convolution".split()
+)
 MOST_THREADS = 1024  # of one network
 
 # What each precision switches on; every other flag of this table is switched off. The flags and

@@ -21,7 +21,10 @@ _STEPS = re.compile(rb"\x1e([^\n]*)\n")
 _DEVICE = re.compile(rb"^\[(\d+) (.+?)\]\s+fp16-p[a-z/]*=([\d/]+)", re.MULTILINE)
 _SHADER = re.compile(rb"(?:compile.?spir.?v.?module|create_shader_module) failed")
 # VK_ERROR_OUT_OF_HOST_MEMORY is -1, VK_ERROR_OUT_OF_DEVICE_MEMORY is -2
-_NO_MEMORY = re.compile(rb"std::bad_alloc|[Oo]ut of memory|vk(?:Allocate|Create)\w+ failed -[12]\b")
+_NO_MEMORY = re.compile(
+    rb"std::bad_alloc|[Oo]ut of memory|vk(?:Allocate|Create)\w+ failed -[12]\b"
+    rb"|OpenBLAS error: Memory allocation still failed"
+)
 # a quick test: most lines of a flood contain none of these
 _SIGNS = (b"fp16-p", b" failed", b"bad_alloc", b"ut of memory")
 

@@ -229,8 +229,7 @@ class Plan(Frozen):
     @cached_property
     def _blob_names(self) -> dict[str, str]:
         """The names of the cases that compare blobs."""
-        names = self._names[len(self.masked.layers) :]
-        return dict(zip(self.compared, names, strict=True))
+        return dict(zip(self.compared, self._names[len(self.masked.layers) :], strict=True))
 
     def precision(self, comparison: Comparison) -> str:
         """The precision whose tolerance applies."""
@@ -255,8 +254,7 @@ class Plan(Frozen):
     def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
         key = (self.precision(comparison), default)
         if key not in self._bases:
-            stated = self.spec.tolerance.of_precision(key[0]).given()
-            self._bases[key] = default.updated(stated)
+            self._bases[key] = default.updated(self.spec.tolerance.of_precision(key[0]).given())
         return self._bases[key]
 
     @cached_property
@@ -287,13 +285,16 @@ class Plan(Frozen):
 
     def known(self, sample: str, case: Case) -> str | None:
         """The reason why this case is expected to fail, if it is."""
-        for entry in self.spec.known:
-            if entry.comparison not in (None, case.comparison.name):
-                continue
-            if entry.sample not in (None, sample):
-                continue
-            if case.layer is not None and entry.layer and matches(entry.layer, case.layer):
-                return entry.reason
-            if case.output is not None and entry.output and matches_blob(entry.output, case.output):
-                return entry.reason
+        number = self.known_entry(sample, case)
+        return None if number is None else self.spec.known[number].reason
+
+    def known_entry(self, sample: str, case: Case) -> int | None:
+        """The number of the entry of `known` that expects this case to fail."""
+        layer, output = case.layer, case.output
+        for number, entry in enumerate(self.spec.known):
+            if entry.comparison in (None, case.comparison.name) and entry.sample in (None, sample):
+                if layer is not None and entry.layer and matches(entry.layer, layer):
+                    return number
+                if output is not None and entry.output and matches_blob(entry.output, output):
+                    return number
         return None

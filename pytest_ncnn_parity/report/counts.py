@@ -85,8 +85,8 @@ def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> s
     """
     if any(compared(case) for model in document["models"] for case in model["cases"]):
         return ""
-    if document["errors"] or document["judged"] < document["selected"]:
-        return ""  # the error is reported elsewhere, and has its own exit status
+    if document["errors"] or document["stopped"] or document["judged"] < document["selected"]:
+        return ""  # the reason is reported elsewhere, and has its own exit status
     if document["selected"]:
         return f"nothing was compared: every case was skipped, {document['selected']} of them"
     if wanted:

@@ -53,9 +53,9 @@ class RunState:
         """Note that no further case will be judged."""
         self.ended = True
         left = self.selected - len(self._judged)
-        if not left:
+        if self.selected and not left:
             self.stopped = None  # the run was stopped when no case was left
-        elif self.stopped is None:
+        elif left and self.stopped is None:
             self.stopped = f"{left} of the selected cases did not run"
 
     @property

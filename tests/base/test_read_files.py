@@ -7,6 +7,15 @@ import pytest
 from pytest_ncnn_parity.base import read_files
 
 
+def test_a_pointer_of_git_lfs_is_told_from_the_file(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c9\nsize 12345\n"
+    for name in ("net.param", "net.bin", "in0.npy", "in0.png"):
+        (tmp_path / name).write_text(pointer, "utf-8")
+        assert "'git lfs pull' fetches the file itself" in read_files.problem(tmp_path / name, None)
+    (tmp_path / "net.bin").write_text(pointer.replace("version", "Version"), "utf-8")
+    assert read_files.problem(tmp_path / "net.bin", None) == ""
+
+
 @pytest.mark.parametrize(
     ("asked", "there", "meant"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import zipfile
@@ -143,6 +144,15 @@ def test_a_shape_that_the_network_does_not_take(
     assert said in problem(Recording(str(tmp_path / "x.npy")), line)
 
 
+def test_a_key_goes_with_an_archive_that_has_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(4, np.float32))
+    np.savez(tmp_path / "none.npz")
+    assert "a single array, which has no key; leave 'key: a' out" in problem(
+        Recording(str(tmp_path / "x.npy"), "a")
+    )
+    assert "holds no array" in problem(Recording(str(tmp_path / "none.npz")))
+
+
 def test_another_height_and_width_are_no_error(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((3, 5, 7), np.float32))
     source = Recording(str(tmp_path / "x.npy"))
@@ -152,13 +162,13 @@ def test_another_height_and_width_are_no_error(tmp_path: Path) -> None:
 # -- images --------------------------------------------------------------------------------------
 
 
-def png(width: int, height: int) -> bytes:
+def png(width: int, height: int, depth: int = 8) -> bytes:
     """A PNG that claims a size, without the pixels for it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
@@ -174,9 +184,26 @@ def test_a_file_that_is_no_image(raw: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_deep_pixels_would_be_clipped(mode: str, tmp_path: Path) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "x.tiff")
-    assert f"pixels of mode {mode}; expected 8 bits. Save it as .npy" in problem(
-        ImageInput(str(tmp_path / "x.tiff"))
-    )
+    said = problem(ImageInput(str(tmp_path / "x.tiff")))
+    assert "pixels of more than 8 bits. Save it as .npy, or with 8 bits" in said
+
+
+def test_so_would_those_of_which_pillow_keeps_8_bits(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(4, 4, depth=16))
+    with Image.open(tmp_path / "x.png") as opened:
+        assert opened.mode == "RGB", "as of 8 bits"
+    assert "pixels of more than 8 bits" in problem(ImageInput(str(tmp_path / "x.png")))
+
+
+def test_no_image_starts_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow has Ghostscript draw an EPS."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n")
+    assert "cannot be read as an image" in problem(ImageInput(str(tmp_path / "x.eps")))
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])

@@ -135,6 +135,9 @@ def test_of_what_is_said_the_beginning_and_the_end_are_kept() -> None:
     assert stderr.text().endswith("create_shader_module failed\nstd::bad_alloc\nlast")
     assert stderr.shader_failures == {"step one": "create_shader_module failed"}
     assert stderr.no_memory == "std::bad_alloc"
+    said = b"OpenBLAS error: Memory allocation still failed after 10 retries, giving up."
+    stderr.feed(b"\n\x1estep three\n" + said + b"\n")
+    assert stderr.no_memory == said.decode()
     stderr.feed(b"\x1estep three\n")
     assert stderr.no_memory is None, "that was another step"
 

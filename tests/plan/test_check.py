@@ -181,6 +181,13 @@ def test_every_error_is_reported_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_known_failure_of_a_layer_without_cases_is_an_error(tmp_path: Path) -> None:
+    """It would never be noticed that it passes."""
+    text = SPEC + "layers: {exclude: [conv_1]}\nknown: [{layer: conv_1, reason: x}]\n"
+    (line,) = errors(tmp_path, text)
+    assert "known: 'conv_1' matches no layer that has cases" in line
+
+
 @pytest.mark.parametrize("name", ["[0]conv", "conv[a-b]"])
 def test_a_name_with_brackets_is_taken_literally(name: str, tmp_path: Path) -> None:
     network = NETWORK.replace("conv_1", name).replace("out0", name)

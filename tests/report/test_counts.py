@@ -14,7 +14,8 @@ KNOWN = {"outcome": "skipped", "known": True, "message": "see issue 7"}
 
 
 def document(*cases: dict[str, Any], **more: Any) -> Any:
-    whole = {"models": [], "errors": [], "selected": len(cases), "judged": len(cases), **more}
+    ended = {"errors": [], "stopped": None, "selected": len(cases), "judged": len(cases)}
+    whole = {"models": [], **ended, **more}
     return {**whole, "models": [{"spec": "a", "cases": list(cases)}] if cases else []}
 
 

@@ -10,7 +10,7 @@ import reports
 from reports import assert_valid
 
 from pytest_ncnn_parity.engine.facts import Facts
-from pytest_ncnn_parity.report import case_records, network_records, run_report
+from pytest_ncnn_parity.report import case_records, counts, network_records, run_report
 from pytest_ncnn_parity.report.run_report import RunReport
 
 SPEC = "net.parity.yaml"
@@ -97,3 +97,11 @@ def test_a_run_that_goes_on_says_so(report: RunReport) -> None:
     assert "killed" in str(running["stopped"])
     report.state.end()
     assert report.document()["stopped"] == "1 of the selected cases did not run"
+
+
+def test_a_run_that_was_stopped_before_its_cases_were_known_is_not_complete(report: RunReport) -> None:
+    report.state.stop("interrupted")
+    report.state.end()
+    ended = report.document()
+    assert (ended["complete"], ended["stopped"], ended["selected"]) == (False, "interrupted", 0)
+    assert counts.nothing_compared(ended, True, ["."]) == ""

@@ -49,6 +49,34 @@ def test_every_wrong_value_is_named_with_what_was_expected(memory: str, tmp_path
     assert "--ncnn-parity-fix=perhaps: expected off, suggest or write (ini: ncnn_parity_fix)" in lines
 
 
+def test_each_report_has_a_file_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(OptionsError, match=r"-html=.*expected another file than that of --ncnn-"):
+        options(tmp_path, json="report", html="./report")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there are no links to open files")
+def test_what_this_process_has_open_is_no_file_for_a_report(tmp_path: Path) -> None:
+    """`/dev/stdout > log`: the report would replace the log that it is written to."""
+    with (tmp_path / "log").open("w") as log:
+        descriptor = Path(f"/dev/fd/{log.fileno()}")
+        (tmp_path / "link").symlink_to(descriptor)
+        for place in (descriptor, tmp_path / "link", Path(f"/proc/self/fd/{log.fileno()}")):
+            with pytest.raises(OptionsError, match="expected a file, and found something else"):
+                options(tmp_path, json=str(place))
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    assert options(tmp_path, json=str(tmp_path / "link")).reports.keys() == {"json"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("baseline_fail", True), ("baseline_factor", "3")])
+def test_what_is_asked_of_a_baseline_on_the_command_line_needs_one(
+    name: str, value: object, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionsError, match=f"--ncnn-parity-{name.replace('_', '-')} needs --ncnn-p"):
+        options(tmp_path, **{name: value})
+    assert option_values.read(source(tmp_path, {}, {name: value})).baseline is None
+
+
 def test_workers_of_the_ini_and_of_the_command_line(tmp_path: Path) -> None:
     ini = {"workers": ["old: python=old/python", "arm: command=arm emulated"]}
     typed = {"workers": ["old: python=new/python"], "require_workers": True}

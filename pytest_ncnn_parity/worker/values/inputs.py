@@ -129,6 +129,8 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
         with Path(path).open("rb") as file:
             packed = file.read(2) == b"PK"
             file.seek(0)
+            if key is not None and not packed:
+                raise InputError(f"{path}: is a single array, which has no key; leave 'key: {key}' out")
             # memory-mapped, because the header may claim more than the file or memory holds
             loaded = _member(file, path, key) if packed else np.lib.format.open_memmap(path, mode="r")
     except InputError:
@@ -152,6 +154,8 @@ def _member(file: IO[bytes], path: str, key: str | None) -> Array:
     if key is None and len(archive.files) == 1:
         key = archive.files[0]
     if key not in archive.files:
+        if not archive.files:
+            raise InputError(f"{path}: holds no array; numpy.savez writes an archive of arrays")
         raise InputError(
             f"{path}: holds the arrays {cut(', '.join(archive.files), 200)}; name one with 'key:'"
             + (f" (not {key!r})" if key is not None else "")
@@ -166,6 +170,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+def _is_deep(path: str) -> bool:
+    """Whether a PNG has 16 bits in each value, of which Pillow keeps 8 where there are colours."""
+    with Path(path).open("rb") as file:
+        head = file.read(_PNG_DEPTH + 1)
+    return head.startswith(_PNG) and head[_PNG_DEPTH] == 16
+
+
+_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where its IHDR has the bit depth
+# Pillow's reader of EPS would start Ghostscript
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "TGA")
 # modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
 _DEEP = ("I", "F")
 
@@ -183,10 +197,10 @@ def _image(given: ImageInput) -> Array:
             "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
         ) from None
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             mode, size = opened.mode, (3, opened.height, opened.width)
-            if mode.startswith(_DEEP):
-                raise InputError(f"{path}: pixels of mode {mode}; expected 8 bits. Save it as .npy")
+            if mode.startswith(_DEEP) or _is_deep(path):
+                raise InputError(f"{path}: pixels of more than 8 bits. Save it as .npy, or with 8 bits")
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
             image = opened.convert("L" if given.color == "gray" else "RGB")
