@@ -288,4 +288,5 @@ def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[Mask
 
 def _unread(subject: Subject, count: int) -> str:
     model = subject.plan.spec.model
-    return f"no layer reads the last {count} bytes of {model.bin}: is it the one of {model.param}?"
+    last = "byte" if count == 1 else f"{count} bytes"
+    return f"no layer reads the last {last} of {model.bin}: is it the one of {model.param}?"

@@ -56,6 +56,11 @@ def guess(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {quoted(near[0])}" if near else ""
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 value`, or `2 values`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def quoted(value: object) -> str:
     """`value` as Python writes it, which is printable; a long one loses its middle."""
     return _repr.repr(value)

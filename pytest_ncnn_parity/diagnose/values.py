@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
@@ -52,15 +53,16 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
     if missed is None:
         return None
     reader = f"{missed.reader} ({missed.reader_type})"
+    zeros = f"{counted(missed.count, 'value')} {'becomes' if missed.count == 1 else 'become'} 0"
     if missed.failure:
         return Explanation(
-            f"{missed.count} values become 0 in fp16, and {reader} cannot be run on that",
+            f"{zeros} in fp16, and {reader} cannot be run on that",
             (f"run in fp32 on small inputs as fp16 has them, {reader} fails: {missed.failure}",),
         )
     error = f"an error of scaled {missed.scaled:.3g}"
     effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
     return Explanation(
-        f"{missed.count} values become 0 in fp16, and {reader} makes {effect} of that",
+        f"{zeros} in fp16, and {reader} makes {effect} of that",
         (f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already",),
     )
 

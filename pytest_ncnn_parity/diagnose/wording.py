@@ -23,7 +23,7 @@ def seen(metrics: Metrics, where: str) -> str:
         )
     if metrics.failed:
         return f"{'; '.join(metrics.failed)} on {where}"
-    return f"no other than the reference on {where}"
+    return f"equal to the reference on {where}"
 
 
 def trials(evidence: Evidence) -> Iterator[str]:

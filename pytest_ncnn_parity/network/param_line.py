@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_ncnn_parity.base.errors import cut, quoted
+from pytest_ncnn_parity.base.errors import counted, cut, quoted
 
 MASK_ID = "31"
 SHAPE_HINT_ID = "-23330"
@@ -88,8 +88,8 @@ def layer(line: str, problems: list[str]) -> Fields | None:
     end = 4 + n_inputs + n_outputs
     if len(fields) < end:
         problems.append(
-            f"{named} announces {n_inputs} inputs and {n_outputs} outputs, but names "
-            f"{len(fields) - 4} blobs; is the line cut off?"
+            f"{named} announces {counted(n_inputs, 'input')} and {counted(n_outputs, 'output')}, but "
+            f"names {counted(len(fields) - 4, 'blob')}; is the line cut off?"
         )
         return None
     given = pairs(line, end)

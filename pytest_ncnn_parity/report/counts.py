@@ -88,7 +88,8 @@ def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> s
     if document["errors"] or document["stopped"] or document["judged"] < document["selected"]:
         return ""  # the reason is reported elsewhere, and has its own exit status
     if document["selected"]:
-        return f"nothing was compared: every case was skipped, {document['selected']} of them"
+        why = commonest_reason([case for model in document["models"] for case in model["cases"]])
+        return f"nothing was compared: every case was skipped ({document['selected']}): {why}"
     if wanted:
         return (
             f"nothing was compared: no case was selected; looked for *{SUFFIX} in "

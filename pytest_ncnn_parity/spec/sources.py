@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network import shapes
 from pytest_ncnn_parity.spec.keys import INT32, Keys, Name
 
@@ -121,8 +122,8 @@ class ImageSource(Keys):
         for name, values in (("mean", self.mean), ("norm", self.norm)):
             if values is not None and len(values) != channels:
                 raise ValueError(
-                    f"{name} has {len(values)} values, a {self.color} image {channels} channel"
-                    f"{'s' * (channels > 1)}"
+                    f"{name} has {counted(len(values), 'value')}, and a {self.color} image "
+                    f"{counted(channels, 'channel')}"
                 )
         if self.size is not None:
             _feasible([channels, *reversed(self.size)])

@@ -73,7 +73,7 @@ def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:
 def test_a_fault_that_both_sides_share_is_no_empty_symptom() -> None:
     result = failed([math.nan, 2.0], [math.nan, 2.0], fp32_on_device=WRONG)
     assert headline(OUTPUT, result).startswith(
-        "output out0: no other than the reference on vulkan fp16; fp32 on the same device is wrong"
+        "output out0: equal to the reference on vulkan fp16; fp32 on the same device is wrong"
     )
 
 

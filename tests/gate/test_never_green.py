@@ -30,7 +30,7 @@ def test_every_case_skipped(
     driver(monkeypatch, NO_DRIVER)
     run = gate("-n", dist)
     assert run.result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    assert "nothing was compared: every case was skipped, 5 of them" in run.output
+    assert "nothing was compared: every case was skipped (5): " in run.output
     run = gate("-n", dist, "--ncnn-parity-require-vulkan")
     assert run.result.ret == pytest.ExitCode.TESTS_FAILED
     assert len(run.ids("failed")) == 5

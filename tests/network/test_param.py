@@ -209,7 +209,7 @@ HEAD = "7767517\n2 2\nInput in0 0 1 in0\n"
         ("7767517\n1 0\nInput in0 0 1 in0\n", 2, "0 blobs announced, 1 found"),
         (HEAD + "ReLU relu 1\n", 4, "expected 'Type name n_inputs .*found 'ReLU relu 1'"),
         (HEAD + "ReLU relu one 1 in0 x\n", 4, "expected 'Type name n_inputs"),
-        (HEAD + "ReLU relu 1 1 in0\n", 4, "announces 1 inputs and 1 outputs, .*1 blobs; .*cut off"),
+        (HEAD + "ReLU relu 1 1 in0\n", 4, "announces 1 input and 1 output, .*1 blob; .*cut off"),
         (HEAD + "ReLU relu 1 1 in0 out0 31=18.0\n", 4, "31=18.0 is not a whole.*Write 31=18$"),
         (HEAD + "ReLU relu 1 1 in0 out0 31=no\n", 4, "31=no is not a whole number"),
         (HEAD + "ReLU relu 1 1 inO out0\n", 4, r"reads blob 'inO', which no layer above .*'in0'$"),

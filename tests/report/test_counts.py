@@ -27,7 +27,9 @@ def test_known_failures_are_counted_by_themselves() -> None:
 
 def test_every_case_skipped() -> None:
     empty = document(SKIPPED, {**SKIPPED, "message": "other"}, SKIPPED)
-    assert "every case was skipped, 3 of them" in counts.nothing_compared(empty, False, ["."])
+    assert "every case was skipped (3): no device (2 of 3 cases)" in counts.nothing_compared(
+        empty, False, ["."]
+    )
     assert list(counts.uncompared(empty)) == [("a", "no device (2 of 3 cases)")]
 
 

@@ -94,7 +94,7 @@ def test_what_is_no_verdict_on_a_case_of_ours_is_left_alone(tmp_path: Path) -> N
 
 def test_nothing_compared_is_said(tmp_path: Path) -> None:
     run = Reported(tmp_path, carrying(Phase("skipped"), "skipped", "no device"))
-    assert run.end.nothing == "nothing was compared: every case was skipped, 1 of them"
+    assert run.end.nothing == "nothing was compared: every case was skipped (1): no device"
     lines = list(run.controller.remarks({}))
     assert lines == [(f"WARNING: {run.end.nothing}", "yellow")]
 

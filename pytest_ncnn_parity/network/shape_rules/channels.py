@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 
 def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import Unreadable, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, counted
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
 
 REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted, listed
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, listed
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

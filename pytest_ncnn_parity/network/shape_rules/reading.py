@@ -33,10 +33,6 @@ def cdhw(shape: Shape) -> tuple[int, int, int, int]:
     return c, d, h, w
 
 
-def counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
 def listed(shapes: Sequence[Shape]) -> str:
     """`[8, 24, 24] and [3, 26, 26]`."""
     *first, last = [str(list(shape)) for shape in shapes]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import (
     UNSET,
@@ -19,7 +20,7 @@ from pytest_ncnn_parity.network.parameters import (
     numbers,
     refuse_expressions,
 )
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, counted, listed, times
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, times
 
 REFLECTED = 2  # the type of Padding that mirrors its input
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, counted
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
 # of a Deconvolution, for w and h: the ids of output_pad and of the output's size

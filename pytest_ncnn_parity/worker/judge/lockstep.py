@@ -227,6 +227,7 @@ class Lockstep:
     def _step_through(self) -> Iterator[Result]:
         fp16 = any(case.half == "fp16" for case in self._sample.job.cases)
         held: list[tuple[CaseSpec, Layer, Result]] = []
+        in_fp16: dict[str, int | None] = {}  # of those, the comparisons with fp16 and their candidates
         for layer, outputs in self._chain.steps():
             if fp16:
                 self._limits.observe(self._integers.others(outputs))
@@ -246,13 +247,13 @@ class Lockstep:
                     self._red.add((case.comparison, layer.number))
                 if self._waits(case, layer, result):
                     held.append((case, layer, result))
+                    in_fp16 |= {case.comparison: case.candidate} if case.half == "fp16" else {}
                 else:
                     yield self._not_finite.compared(layer, result)
-            waiting = [case for case, _, _ in held if case.half == "fp16"]
-            for comparison, number in {case.comparison: case.candidate for case in waiting}.items():
+            for comparison, number in in_fp16.items():
                 candidate = None if number is None else self._sample.nets[number]
                 self._limits.look(comparison, layer, candidate)
-            self._underflows.look(layer, waiting)
+            self._underflows.look(layer, in_fp16)
             self._own_values.look(layer)
             self._runs.clear()
         for case, layer, result in held:

@@ -97,12 +97,14 @@ class Underflows:
         is_open = (case.comparison, layer.name) in self._makers
         return is_open or any(blob in self._tiny for blob in layer.outputs)
 
-    def look(self, layer: Layer, waiting: Iterable[CaseSpec]) -> None:
-        """Record for cases upstream whether `layer` is wrong with their values as fp16 has them."""
+    def look(self, layer: Layer, waiting: Mapping[str, int | None]) -> None:
+        """Record for cases upstream whether `layer` is wrong with their values as fp16 has them.
+
+        `waiting`: the comparisons of these cases, with their candidates.
+        """
         can_run = self._reference.has_all_of(layer)
         if can_run:
-            comparisons = {case.comparison: case.candidate for case in waiting}
-            for comparison, number in comparisons.items():
+            for comparison, number in waiting.items():
                 candidate = None if number is None else self._nets[number]
                 effect = self._effect(comparison, layer, self._lost(comparison, layer, candidate))
                 if effect.wrong is not None:
