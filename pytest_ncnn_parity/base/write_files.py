@@ -37,7 +37,9 @@ def may_be_written(path: Path) -> bool:
     Links that pass /proc, such as /dev/stdout, lead to what this process has open: that must not be
     replaced.
     """
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        return True
+    if not path.is_file():
         return False
     for _ in range(_MOST_LINKS):
         path = path.parent.resolve() / path.name

@@ -78,6 +78,11 @@ def idle(document: Report) -> Iterator[tuple[str, list[str], int]]:
         yield reason, names, sum(len(by_name[name]) for name in names)
 
 
+def cut_short(document: Report) -> bool:
+    """Return whether the run was cut short, and not only by errors in specs, which are reported."""
+    return not document["complete"] and bool(document["selected"] or not document["errors"])
+
+
 def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> str:
     """Return the message for a run that compared nothing; empty if it did, or it is not `wanted`.
 

@@ -27,7 +27,7 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
     """
     if environ.get("GITHUB_ACTIONS") != "true":
         return
-    if not document["complete"]:
+    if counts.cut_short(document):
         yield _line("error", str(document["stopped"]), title="ncnn parity: cut short")
     warnings = [*_doubts(document), *_uncompared(document)]
     for place, message in warnings[:MOST_ANNOTATIONS]:
@@ -35,7 +35,7 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
     errors = [_error(error) for error in document["errors"]]
     if not by_plugin:
         errors += _red(document)
-    most = MOST_ANNOTATIONS - (not document["complete"])
+    most = MOST_ANNOTATIONS - counts.cut_short(document)
     shown = errors if len(errors) <= most else errors[: most - 1]
     for place, message in shown:
         yield _line("error", message, **{**place, "file": _file(place["file"], environ, root)})

@@ -47,7 +47,7 @@ def summary(document: Report, most: int) -> str:
 def _parts(document: Report) -> Iterator[str]:
     cases = [case for model in document["models"] for case in model["cases"]]
     yield f"## ncnn parity: {text(_counts(cases))}\n"
-    if not document["complete"]:
+    if counts.cut_short(document):
         judged = f"{document['judged']} of {document['selected']} selected cases have a verdict"
         yield f"**Cut short**: {text(_first(document['stopped']))}; {judged}\n"
     for error in document["errors"]:

@@ -57,7 +57,7 @@ def _in_one_line(document: Report) -> Line:
     if fixes:
         parts.append(f"{fixes} verified fix{'es' if fixes != 1 else ''}")
     parts += [f"NOTHING COMPARED in {spec}" for spec, _ in counts.uncompared(document)]
-    if not document["complete"]:
+    if counts.cut_short(document):
         parts.append(f"CUT SHORT: {_stopped(document)}")
     return "; ".join(parts), _style(cases)
 
@@ -77,7 +77,7 @@ def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
 
 def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Line]:
     yield from _environment(document)
-    if not document["complete"]:
+    if counts.cut_short(document):
         yield (
             f"CUT SHORT: {_stopped(document)}; {document['judged']} of "
             f"{document['selected']} selected cases have a verdict",
