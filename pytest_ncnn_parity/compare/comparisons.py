@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from pytest_ncnn_parity.base.frozen import Frozen
 
-# Those of ncnn.Option from 1.0.20240410 to 1.0.20261020 that a spec may set. Another version may have
-# others, so that only a name like one of these is taken for a mistake.
+# those of ncnn.Option from 1.0.20240410 to 1.0.20261020 that a spec may set
 NCNN_OPTIONS = frozenset(
     "kvcache_max_seqlen_hint lightmode num_threads openmp_blocktime use_bf16_packed use_bf16_storage"
     " use_fp16_arithmetic use_fp16_packed use_fp16_storage use_image_storage use_int8_arithmetic"

@@ -115,10 +115,7 @@ def _known(spec: Spec, plan: Plan) -> Iterator[Problem]:
         if entry.layer and not any(matches(entry.layer, layer) for layer in plan.graph.layers):
             yield _matches_nothing(where, "known", entry.layer, plan.graph)
         elif entry.layer and not any(matches(entry.layer, layer) for layer in plan.layers):
-            yield (
-                where,
-                f"known: {quoted(entry.layer)} matches no layer that has cases",
-            )
+            yield where, f"known: {quoted(entry.layer)} matches no layer that has cases"
         if entry.output and not any(matches_blob(entry.output, b) for b in plan.compared):
             near = guess(entry.output, plan.compared)
             yield where, f"known: no output {quoted(entry.output)}{near}"

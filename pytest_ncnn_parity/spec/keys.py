@@ -23,7 +23,6 @@ from pytest_ncnn_parity.compare.comparisons import (
     BUILT_IN,
     GOLDEN,
     MOST_THREADS,
-    NCNN_OPTIONS,
     PRECISIONS,
     WORKER_NAME,
     OtherFiles,
@@ -110,8 +109,6 @@ class SetupKeys(Keys):
         for name in options:
             if name in taken:
                 raise ValueError(f"{name} is set by the key '{taken[name]}'")
-            if name not in NCNN_OPTIONS and (near := guess(name, NCNN_OPTIONS)):
-                raise ValueError(f"ncnn has no option {name}{near}")
         if not 1 <= options.get("num_threads", 1) <= MOST_THREADS:
             raise ValueError(f"num_threads: expected 1 to {MOST_THREADS}")
         return options

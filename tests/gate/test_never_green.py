@@ -188,3 +188,23 @@ def test_outputs_that_say_little_have_a_note(gate: Gate, pytester: pytest.Pytest
     ]
     for place in (run.output, (pytester.path / "page.html").read_text("utf-8")):
         assert all(note in place for note in notes)
+
+
+def test_an_option_that_no_version_of_ncnn_has_is_red_and_one_of_another_version_is_not(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.chain(pytester.path)
+    own = "{{name: {}, candidate: {{device: cpu, options: {{{}: true}}}}}}"
+    compared = ", ".join(
+        own.format(name, option)
+        for name, option in (
+            ("typo", "use_fp61_storage"),
+            ("former", "use_shader_pack8"),
+            ("newer", "use_int8_packed_dot"),
+        )
+    )
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [{compared}]\n")
+    run = gate()
+    assert run.ids("failed") == [f"noise::{name}::l1" for name in ("typo", "newer")]
+    message = run.cases["noise::typo::l1"]["message"]
+    assert "has no option use_fp61_storage; did you mean 'use_fp16_storage'" in message

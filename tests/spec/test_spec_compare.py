@@ -52,10 +52,6 @@ def test_equal_sides_are_refused(sides: str, tmp_path: Path) -> None:
             "use_vulkan_compute is set by the key 'device'",
         ),
         ("{name: own, candidate: {options: {x: 1.5}}}", "options.x: .*found 1.5"),
-        (
-            "{name: own, candidate: {options: {use_fp61_storage: true}}}",
-            "ncnn has no option use_fp61_storage; did you mean 'use_fp16_storage'",
-        ),
         ("3", "compare.0: .*found 3"),
     ],
 )

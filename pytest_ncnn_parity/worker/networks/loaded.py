@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import ncnn
 
-from pytest_ncnn_parity.base.errors import quoted
-from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS
+from pytest_ncnn_parity.base.errors import guess, quoted
+from pytest_ncnn_parity.compare.comparisons import NCNN_OPTIONS, PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
@@ -88,7 +88,10 @@ class LoadedNet:
         return Step("load", self.label, patched=self.spec.patched)
 
     def _options(self, threads: int) -> dict[str, bool | int]:
-        """Return the options for loading. Raises Unavailable if this ncnn lacks one of them."""
+        """Return the options for loading.
+
+        Raises Unavailable if this ncnn lacks one of them, and StepFailed if all versions do.
+        """
         options: dict[str, bool | int] = {
             "num_threads": self._machine.threads(threads),
             "openmp_blocktime": 0,  # idle OpenMP threads that spin take cores from those that work
@@ -100,6 +103,10 @@ class LoadedNet:
                 options[flag] = wanted
         options.update(self.spec.options)
         lacking = [name for name in options if not self._machine.has_option(name)]
+        for name in lacking:
+            if name not in NCNN_OPTIONS:
+                problem = f"ncnn {self._machine.version} has no option {name}{guess(name, NCNN_OPTIONS)}"
+                raise failed(self._load_step, "refused", problem)
         if lacking:
             raise Unavailable(f"ncnn {self._machine.version} has no option {lacking[0]}", lasting=True)
         return options

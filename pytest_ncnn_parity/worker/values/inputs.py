@@ -170,16 +170,21 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _is_deep(path: str) -> bool:
-    """Whether a PNG has 16 bits in each value, of which Pillow keeps 8 where there are colours."""
+_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where its IHDR has the bit depth
+_EPS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+
+
+def _refuse_by_head(path: str) -> None:
+    """Refuse a PNG of 16 bits, of which Pillow keeps 8, and an EPS, which it has Ghostscript draw."""
     with Path(path).open("rb") as file:
         head = file.read(_PNG_DEPTH + 1)
-    return head.startswith(_PNG) and head[_PNG_DEPTH] == 16
+    if head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10":
+        raise InputError(f"{path}: {_TOO_DEEP}")
+    if head.startswith(_EPS):
+        raise InputError(f"{path}: cannot be read as an image: an EPS is a program that draws one")
 
 
-_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where its IHDR has the bit depth
-# Pillow's reader of EPS would start Ghostscript
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "TGA")
+_TOO_DEEP = "pixels of more than 8 bits. Save it as .npy, or with 8 bits"
 # modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
 _DEEP = ("I", "F")
 
@@ -197,10 +202,11 @@ def _image(given: ImageInput) -> Array:
             "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
         ) from None
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
+        _refuse_by_head(path)
+        with Image.open(path) as opened:
             mode, size = opened.mode, (3, opened.height, opened.width)
-            if mode.startswith(_DEEP) or _is_deep(path):
-                raise InputError(f"{path}: pixels of more than 8 bits. Save it as .npy, or with 8 bits")
+            if mode.startswith(_DEEP):
+                raise InputError(f"{path}: {_TOO_DEEP}")
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
             image = opened.convert("L" if given.color == "gray" else "RGB")
