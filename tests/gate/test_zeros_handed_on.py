@@ -58,7 +58,7 @@ def test_an_epsilon_that_is_lost_breaks_a_division_behind_its_root(
     for comparison in (FP16, RANGE):
         red = run.cases[f"s::{comparison}::epsilon"]
         assert (red["outcome"], red["cause"]) == ("failed", "underflow")
-        assert f"values become 0 in fp16, and {said}" in red["message"]
+        assert f" 0 in fp16, and {said}" in red["message"]
         # each is right with what the reference gives it
         assert {run.cases[f"s::{comparison}::{name}"]["outcome"] for name in ("root", "last")} == {
             "passed"
