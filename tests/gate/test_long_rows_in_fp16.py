@@ -50,8 +50,15 @@ def residual(folder: Path, blocks: int, last: tuple[str, str]) -> None:
     ended(folder, net, x, last)
 
 
-@pytest.mark.parametrize("make", [partial(row, layers=DEEP), partial(residual, blocks=60)])
-@pytest.mark.parametrize("last", [HARMLESS, HARMFUL], ids=["harmless", "harmful"])
+@pytest.mark.parametrize(
+    ("make", "last"),
+    [
+        (partial(row, layers=DEEP), HARMLESS),
+        (partial(residual, blocks=60), HARMFUL),
+        (partial(residual, blocks=60), HARMLESS),
+    ],
+    ids=["harmless row", "harmful branches", "harmless branches"],
+)
 def test_they_are_followed_to_the_layer_that_decides(
     gate: Gate, pytester: pytest.Pytester, make: Callable[..., None], last: tuple[str, str]
 ) -> None:

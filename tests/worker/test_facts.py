@@ -134,7 +134,7 @@ def reloaded(masks):
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a masked layer's upload and download round otherwise")
-@real_networks
+@quick_networks
 def test_choosing_the_net_by_layer_is_bitwise_the_masked_network(stem: str, shape: str) -> None:
     """With the memo of a search, which is open from one set of masks to the next, and without."""
     code = """
