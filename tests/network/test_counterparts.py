@@ -124,13 +124,15 @@ def renamed(*lines: str, **names: str) -> tuple[str, ...]:
 def test_heads_that_are_alike_are_told_apart_by_the_names_of_their_outputs(flattened: bool) -> None:
     """The layers are named and numbered afresh, and one file may flatten what it gives."""
     names = {"c1": "x2", "s1": "y2", "c2": "x1", "s2": "y1", "s0": "n1", "b0": "n0"}
-    last = ("Flatten f 1 1 raw scores",) if flattened else ()
-    scores = renamed(*SCORES, scores="raw") if flattened else SCORES
-    here = network(*TRUNK, *scores, *last, *BOXES)
+    heads = (*SCORES, *BOXES)
+    if flattened:
+        last = ("Flatten f 1 1 r1 scores", "Flatten g 1 1 r2 boxes")
+        heads = (*renamed(*heads, scores="r1", boxes="r2"), *last)
+    here = network(*TRUNK, *heads)
     there = network(*TRUNK, *renamed(*BOXES, *SCORES, **names))
     matched = counterparts(here, there)
-    heads = {here: there[-1:] for here, (there, *_) in named(matched).items()}
-    assert heads == {"conv": ["conv"], "c1": ["x2"], "s1": ["y2"], "c2": ["x1"], "s2": ["y1"]}
+    pairs = {here: there[-1:] for here, (there, *_) in named(matched).items()}
+    assert pairs == {"conv": ["conv"], "c1": ["x2"], "s1": ["y2"], "c2": ["x1"], "s2": ["y1"]}
     assert (matched.blob("scores"), matched.blob("boxes")) == ("scores", "boxes")
     assert matched.moved == []
 
