@@ -64,8 +64,8 @@ class Counterparts(Frozen):
 
     here: Graph
     there: Graph
-    inputs: dict[str, str]
-    outputs: dict[str, str]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
     blobs: Mapping[str, str]
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
@@ -78,8 +78,8 @@ class Counterparts(Frozen):
 
     def blob(self, here: str) -> str | None:
         """The blob there that has the value of the blob `here`."""
-        ends = self.inputs | self.outputs
-        return ends.get(here) or self.blobs.get(self._own.sources[here])
+        end = self.inputs.get(here) or self.outputs.get(here)
+        return end or self.blobs.get(self._own.sources[here])
 
     @property
     def sources(self) -> Mapping[str, str]:

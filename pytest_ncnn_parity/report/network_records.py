@@ -25,23 +25,22 @@ def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, li
     files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
     for other in plan.others:
         files |= zip(plan.spec.beside(other), (other.param, other.bin), strict=True)
-    arrays = {plan.spec.path.parent / name: name for name in _arrays(plan)}
+    files |= {path: name for name, path in _arrays(plan).items()}
     hashes, notes = {}, []
-    for path, shown in (files | arrays).items():
+    for path, shown in files.items():
         try:
             hashes[path] = digests.of_file(path)
         except OSError as error:
             notes.append(f"{shown}: {error.strerror}, so the report has no hash of it")
-    record = _network(plan, spec, param, hashes)
-    record["arrays_sha256"] = {name: hashes[path] for path, name in arrays.items() if path in hashes}
-    return record, notes
+    return _network(plan, spec, param, hashes), notes
 
 
-def _arrays(plan: Plan) -> list[str]:
-    """Return the files that samples read, inputs and recordings, as the spec names them."""
+def _arrays(plan: Plan) -> dict[str, Path]:
+    """Return the files that samples read, inputs and recordings, by the names that the spec gives."""
     samples = plan.spec.samples.values()
     sources = (source for one in samples for source in (*one.blobs.values(), *one.expect.values()))
-    return sorted({name for name in map(file_of, sources) if name is not None})
+    names = sorted({name for name in map(file_of, sources) if name is not None})
+    return {name: plan.spec.path.parent / name for name in names}
 
 
 def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> NetworkRecord:
@@ -61,6 +60,7 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
         ],
         "outputs": list(plan.outputs),
         "recorded": {sample: list(plan.recorded(sample)) for sample in plan.spec.samples},
+        "arrays_sha256": {n: hashes[path] for n, path in _arrays(plan).items() if path in hashes},
         "noise": input_doubt.noise(plan),
         "smooth": input_doubt.smooth(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],

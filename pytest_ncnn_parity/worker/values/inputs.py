@@ -170,6 +170,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+# modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
+_DEEP = ("I", "F")
+_TOO_DEEP = "pixels of more than 8 bits. Save it as .npy, or with 8 bits"
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where its IHDR has the bit depth
 _EPS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
@@ -182,11 +185,6 @@ def _refuse_by_head(path: str) -> None:
         raise InputError(f"{path}: {_TOO_DEEP}")
     if head.startswith(_EPS):
         raise InputError(f"{path}: cannot be read as an image: an EPS is a program that draws one")
-
-
-_TOO_DEEP = "pixels of more than 8 bits. Save it as .npy, or with 8 bits"
-# modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
-_DEEP = ("I", "F")
 
 
 def _image(given: ImageInput) -> Array:
