@@ -27,7 +27,9 @@ def where(document: Report) -> list[str]:
     environment = document["environment"]
     workers = environment.get("workers", {})
     on_vulkan = devices(document) or any(worker["devices"] for worker in workers.values())
-    ran = [f"ncnn {environment['ncnn']}{'' if on_vulkan else ', no case ran on Vulkan'}"]
+    ran = ["ncnn did not run here"]
+    if environment["ncnn"] is not None:
+        ran = [f"ncnn {environment['ncnn']}{'' if on_vulkan else ', no case ran on Vulkan'}"]
     for name, worker in workers.items():
         on = ", ".join(filter(None, (worker["machine"], worker["devices"])))
         ran.append(f"worker {name}: ncnn {worker['ncnn']} on {on}")
