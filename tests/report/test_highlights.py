@@ -78,3 +78,8 @@ def test_headroom_has_the_number_that_the_range_of_the_layer_has() -> None:
     other_sample: Any = {**on_device, "sample": "other"}
     assert "a reaches 70000," in highlights.headroom([on_device, in_range])
     assert "a reaches 70001," in highlights.headroom([on_device, in_range, other_sample])
+
+
+def test_where_no_worker_ran_no_version_is_named() -> None:
+    nothing: Any = {"models": [], "environment": {"ncnn": None, "devices": []}}
+    assert highlights.where(nothing) == ["ncnn did not run here"]
