@@ -16,6 +16,8 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import ALL_BITS
 
 MAGIC = "7767517"
+BYTE_ORDER_MARK = "\ufeff"
+PNNX_INPUT = "pnnx.Input"  # begins the graph that pnnx writes for itself, with the same magic number
 MOST_BYTES = 16 << 20  # the size of a .param file with a million layers
 MOST_UNUSED = 1_000_000  # blobs that are announced but do not exist; they take 100 MiB
 
@@ -44,12 +46,19 @@ def parse(text: str, source: str) -> Graph:
     lines = param_line.lines(text)
     filled = [n for n, line in enumerate(lines, 1) if line.strip(param_line.SPACE)]
     magic = param_line.words(lines[filled[0] - 1]) if filled else ["an empty file"]
+    if magic == [BYTE_ORDER_MARK + MAGIC]:
+        what = "begins with a byte order mark, which ncnn refuses: save the file as UTF-8 without it"
+        raise _error(source, [(1, what)])
     if magic != [MAGIC]:
         what = (
             f"expected the magic number {MAGIC}, found {quoted(' '.join(magic))}; "
             "is this an ncnn .param file, written by a current converter?"
         )
         raise _error(source, [(1, what)])
+    first = lines[filled[2] - 1] if len(filled) > 2 else ""
+    if param_line.words(first)[:1] == [PNNX_INPUT]:
+        what = "is the graph that pnnx wrote for itself: name the .ncnn.param that it wrote beside it"
+        raise _error(source, [(filled[2], what)])
     layers, problems = _layers(lines, filled[2:])
     if "\0" in text:
         problems.insert(0, (text.count("\n", 0, text.index("\0")) + 1, "a NUL byte in the text"))

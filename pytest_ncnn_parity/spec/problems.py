@@ -84,6 +84,8 @@ def _message(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     kind, value = problem["type"], problem["input"]
     if kind == "extra_forbidden":
         allowed = _fields_at(loc[:-1], top)
+        if loc[-1] == "<<":
+            return "the key '<<': YAML 1.2 merges no mappings; write its keys here"
         if loc[-1] in allowed:
             return f"the key {loc[-1]!r} cannot be combined with the others here"
         near = guess(str(loc[-1]), allowed) or f"; there are {', '.join(allowed)}"

@@ -72,8 +72,7 @@ def load(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-        problem = " ".join(part for part in (error.problem, error.context) if part)
-        raise YamlError([(place, f"not valid YAML: {problem}")]) from None
+        raise YamlError([(place, f"not valid YAML: {_problem(error, text)}")]) from None
     except (yaml.YAMLError, UnicodeError) as error:
         raise YamlError([(Place(1, 1), f"not valid YAML: {error}")]) from None
     if root is None:
@@ -97,6 +96,14 @@ def key(text: str) -> str:
     """`text` as a mapping's key with the colon behind it; a long key needs a `?` before it as well."""
     written = quoted(text)
     return f"{written}:" if len(written) < _LONGEST_KEY else f"? {written}\n:"
+
+
+def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What PyYAML finds wrong with `text`; a tab, which an editor shows as spaces, is named."""
+    mark = error.problem_mark
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        return "a tab, where only spaces can indent"
+    return " ".join(part for part in (error.problem, error.context) if part)
 
 
 def _refuse_control(text: str) -> None:

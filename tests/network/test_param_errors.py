@@ -24,6 +24,24 @@ def errors(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"\ufeff{HEAD}ReLU relu 1 1 in0 out0\n",
+            "1: begins with a byte order mark, which ncnn refuses",
+        ),
+        (
+            "7767517\n2 1\npnnx.Input pnnx_input_0 0 1 0 #0=(1,3,8,8)f32\nnn.ReLU relu 1 1 0 1\n",
+            "3: is the graph that pnnx wrote for itself: name the .ncnn.param",
+        ),
+    ],
+)
+def test_a_file_that_needs_another_form(text: str, said: str) -> None:
+    (error,) = errors(text)
+    assert error.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("params", "said"),
     [
         ("0=1 what", "expected id=value, found 'what'; does a count of blobs not fit?"),

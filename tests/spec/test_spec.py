@@ -103,6 +103,7 @@ def test_places_are_found_by_path(tmp_path: Path) -> None:
         ("tolerence: {}", "3:1: unknown key 'tolerence'; did you mean 'tolerance'"),
         ("layers: {exlude: []}", "3:10: unknown key 'exlude'; did you mean 'exclude'"),
         ("tolerance: {fp61: {}}", "3:13: unknown key 'fp61'; did you mean 'fp16'"),
+        ("tolerance: {<<: {}}", "3:13: the key '<<': YAML 1.2 merges no mappings; write its keys"),
         ("tolerance: {bf16: {scald: 1}}", "3:20: unknown key 'scald'; did you mean 'scaled'"),
         ("tolerance: {layers: {a: {atl: 1}}}", "3:26: unknown key 'atl'; did you mean 'atol'"),
         ("known: [{laier: x, output: y, reason: z}]", "3:10: .*; did you mean 'layer'"),

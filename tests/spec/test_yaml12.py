@@ -142,7 +142,8 @@ def test_every_problem_is_reported_at_once() -> None:
     [
         ("a: ]", "1:4", "not valid YAML"),
         ("a: b: c", "1:5", "not valid YAML: mapping values are not allowed"),
-        ("a: 1\n\tb: 2", "2:1", "not valid YAML"),
+        ("a: 1\n\tb: 2", "2:1", "not valid YAML: a tab, where only spaces can indent"),
+        ("é: 1\n\tb: 2", "2:1", "not valid YAML: a tab, where only spaces can indent"),
         ("a: *b", "1:4", "not valid YAML: found undefined alias"),
         ("a: 1\n---\nb: 2", "2:1", "not valid YAML: but found another document"),
         ("a: 1\nb: \x07", "2:4", "not valid YAML: the control character U+0007"),
