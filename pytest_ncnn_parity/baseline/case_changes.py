@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.report.document.case import CaseRecord, MetricsRecord, Number, ToleranceRecord
 from pytest_ncnn_parity.report.document.regression import Kind
 

@@ -19,6 +19,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.list_moves import ListMoves
 from pytest_ncnn_parity.compare.measured import CHANNELS_BELOW, Loss, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Array = npt.NDArray[Any]
@@ -29,7 +30,6 @@ MOST_MOVED = 0.2
 # A tolerance's `moves` bounds the root mean square of an error, which sums over many elements; the
 # largest single error is bounded less tightly. The largest seen is 1.7.
 MOST_ELEMENT = 3.0
-LARGEST = 127
 MANY = 16  # a channel with fewer elements is not judged by itself
 # the rounding of a whole output to int8 may exceed that of the reference's values by this factor
 SLACK = 1.25
@@ -57,7 +57,7 @@ def with_steps_forgiven(
 def rounded_to_int8(array: Array, scale: float) -> Array:
     """`array`, fp32, as ncnn rounds it to int8 and converts it back (src/layer/quantize.cpp)."""
     scaled = array * np.float32(scale)
-    steps = np.clip(np.trunc(scaled + np.copysign(np.float32(0.5), scaled)), -LARGEST, LARGEST)
+    steps = np.clip(np.trunc(scaled + np.copysign(np.float32(0.5), scaled)), -INT8_MAX, INT8_MAX)
     return np.ascontiguousarray(steps / np.float32(scale), np.float32)
 
 

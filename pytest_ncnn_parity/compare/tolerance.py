@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_TINIEST
+from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 
 
 class Tolerance(Frozen):

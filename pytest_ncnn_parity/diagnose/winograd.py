@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.network.masks import NO_WINOGRAD

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 

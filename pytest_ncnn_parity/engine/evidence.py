@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.steps import Death
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how

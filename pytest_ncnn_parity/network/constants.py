@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, decimals, number
 

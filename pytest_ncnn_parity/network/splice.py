@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (

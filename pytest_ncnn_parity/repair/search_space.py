@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,

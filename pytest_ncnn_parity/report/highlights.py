@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.report.document import DeviceRecord, Report
 from pytest_ncnn_parity.report.document.case import (
     CaseRecord,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import NetworkRecord

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.report.document.case import CaseRecord
 
-STEPS = 127
-FEW = STEPS / 3.0
+FEW = INT8_MAX / 3.0
 MOST_NAMED = 3
 
 
@@ -34,6 +34,6 @@ def _line(comparison: str, few: Collection[tuple[float, str]]) -> str:
     named = [f"{steps:.0f} in {layer}" for steps, layer in few][:MOST_NAMED]
     more = f" and few in {len(few) - MOST_NAMED} more layers" if len(few) > MOST_NAMED else ""
     return (
-        f"{comparison}: the largest input is {', '.join(named)} of int8's {STEPS} steps{more}, in all "
-        "samples: if the model was calibrated with such values, these scales are too small"
+        f"{comparison}: the largest input is {', '.join(named)} of int8's {INT8_MAX} steps{more}, in "
+        "all samples: if the model was calibrated with such values, these scales are too small"
     )

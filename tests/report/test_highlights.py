@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from documents import case, metrics
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.report import highlights
 
 ATOL = {"atol": 1.0, "rtol": 0.0, "scaled": 0.0, "cosine": None, "sqnr_db": None}

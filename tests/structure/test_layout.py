@@ -37,7 +37,7 @@ CROSSING = {
 }
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {
-    "compare.fp16": "the limits of a format, which rooms need that know of no tolerance",
+    "compare.number_formats": "the limits of the formats, which rooms need that know of no tolerance",
 }
 UNTYPED = {  # where JSON or YAML is parsed or written
     "engine.wire": "jobs and results",

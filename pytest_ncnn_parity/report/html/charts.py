@@ -16,7 +16,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_NORMAL
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_NORMAL
 
 POINTS = "x y size shape fill line name what".split()
 

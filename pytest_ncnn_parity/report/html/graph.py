@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbour, Neighbours
 from pytest_ncnn_parity.report.text.line_width import cut, cut_middle
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_parameters
 from pytest_ncnn_parity.network.graph import Layer

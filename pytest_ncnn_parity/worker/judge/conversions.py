@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.compare.accumulators import Array
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes, pooled, reduced_axes

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
 from pytest_ncnn_parity.network.graph import Layer

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result

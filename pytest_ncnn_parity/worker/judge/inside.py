@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytest_ncnn_parity.compare import winograd
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Inside
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (

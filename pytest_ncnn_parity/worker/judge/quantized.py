@@ -13,8 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.int8 import LARGEST, judged_by_loss, loss, rounded_to_int8
+from pytest_ncnn_parity.compare.int8 import judged_by_loss, loss, rounded_to_int8
 from pytest_ncnn_parity.compare.measured import Loss, Metrics
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
@@ -134,7 +135,7 @@ class QuantizedLayers:
         largest = float(np.abs(value).max())
         if not math.isfinite(largest) or largest == 0.0:
             return None
-        best = LARGEST / largest
+        best = INT8_MAX / largest
         try:
             own, by_largest = (
                 self._with_input(reference, there, fed[0], one, expected, output)
@@ -142,7 +143,7 @@ class QuantizedLayers:
             )
         except (StepFailed, KeyError):
             return None
-        clipped = float(np.count_nonzero(np.abs(value) > LARGEST / scale) / value.size)
+        clipped = float(np.count_nonzero(np.abs(value) > INT8_MAX / scale) / value.size)
         return Quantization(
             layer.name,
             scale,
@@ -175,5 +176,5 @@ class QuantizedLayers:
 
 
 def _clipped(value: Blob, scale: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    end = np.float32(LARGEST / scale)
+    end = np.float32(INT8_MAX / scale)
     return np.ascontiguousarray(np.clip(value.array, -end, end), np.float32)

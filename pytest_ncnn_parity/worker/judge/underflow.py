@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.fp16 import FP16_NORMAL
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result

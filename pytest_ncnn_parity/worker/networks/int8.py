@@ -13,12 +13,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, INT8_MAX
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import quantizing_readers
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-LARGEST = 127
 
 OnVulkan = Callable[[Layer], bool]
 
@@ -73,7 +71,7 @@ class Int8Values(Frozen):
     def _exact_scale(self, layer: Layer) -> float | None:
         """Return the scale by which `layer` quantizes floats, if these fit into fp16 too; else None."""
         scale = self.scales.get(layer.number, 0.0)
-        return scale if scale > LARGEST / FP16_MAX else None
+        return scale if scale > INT8_MAX / FP16_MAX else None
 
     def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
         """Return `value` as floats that `layer` quantizes to the same int8; None if int8 must be fed."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
@@ -18,7 +19,6 @@ from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
 
 Array = npt.NDArray[Any]
 
-LARGEST = 127
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
 # ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
 SIX_BITS = 31
@@ -49,7 +49,7 @@ class Int8Weights(Frozen):
         steps = self.integers.astype(np.float64)
         scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
         wanted = floats.astype(np.float64) * scales[:, None]
-        inside = np.abs(self.integers.astype(np.int16)) < LARGEST
+        inside = np.abs(self.integers.astype(np.int16)) < INT8_MAX
         squares = (wanted**2 * inside).sum(1)
         factors = (wanted * steps * inside).sum(1) / np.where(squares > 0.0, squares, 1.0)
         wanted = wanted * (factors if folded is None else folded)[:, None]
@@ -100,7 +100,7 @@ def full_scale(layer: Layer) -> int:
     kernel, stride, dilation = (words.get(key, "1") for key in ("1", "3", "2"))
     sides = (words.get("11", kernel), words.get("13", stride), words.get("12", dilation))
     plain = (kernel, stride, dilation) == sides == ("3", "1", "1")
-    return SIX_BITS if layer.type == "Convolution" and plain else LARGEST
+    return SIX_BITS if layer.type == "Convolution" and plain else INT8_MAX
 
 
 def least_spare(weights: Iterable[tuple[Layer, Int8Weights | None]]) -> float:

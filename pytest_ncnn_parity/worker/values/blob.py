@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.blocks import each, scratch
-from pytest_ncnn_parity.compare.fp16 import FP16_OVERFLOW, FP16_TINIEST
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
 
 Array = npt.NDArray[Any]
 _ONE_THREAD = ncnn.Option()  # starting threads would take longer than a cast

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.fp16 import FP16_MAX, FP16_NORMAL, FP16_OVERFLOW, FP16_TINIEST
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_NORMAL, FP16_OVERFLOW, FP16_TINIEST
 
 
 def test_from_where_on_fp16_has_inf_and_below_what_it_has_0() -> None:
