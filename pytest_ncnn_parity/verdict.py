@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose import deaths, wording
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
@@ -209,9 +209,15 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
     death = result.evidence.death
     path = ("model", "bin") if death is None or not death.key else death.key
     where = subject.plan.spec.at(*path)
-    other = subject.plan.other(subject.case.comparison)
+    other, graph = subject.plan.other(subject.case.comparison), subject.plan.graph
     if other is not None and death is not None and death.step is not None and death.step.of_files:
         where = other_models.where(subject.plan.spec, subject.case.comparison, path[-1])
+        graph = other.there
+    refused = deaths.refused_layer(death)
+    if refused is not None:
+        layer = graph.layers[refused]
+        what = f"{diagnosis.what}: the parameters of {layer.name} ({layer.type}, line {layer.line})"
+        diagnosis = replace(diagnosis, what=what)
     return case_text.of_files(diagnosis, where)
 
 

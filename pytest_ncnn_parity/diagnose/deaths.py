@@ -23,6 +23,8 @@ WORDS_REMEDY = (
     "must be integers as well: convert it again so that between them and this layer others only copy or "
     "limit them"
 )
+# the layer whose parameters ncnn refuses, counted from 0 (src/net.cpp: load_param)
+_REFUSED_LAYER = re.compile(r"^(?:ParamDict|layer) load_param (\d+) .*failed$", re.MULTILINE)
 STDERR_LINES = 4  # the last lines of what native code wrote
 
 
@@ -33,6 +35,12 @@ def files_at_fault(failure: Failure) -> Explanation | None:
         return None
     said = _said(death) if death.kind == "files" else ()
     return Explanation(death.detail, (*death.lines, *said))
+
+
+def refused_layer(death: Death | None) -> int | None:
+    """The number of the layer for whose parameters ncnn refused the .param file; None if of none."""
+    found = None if death is None or death.kind != "files" else _REFUSED_LAYER.search(death.stderr)
+    return None if found is None else int(found[1])
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:

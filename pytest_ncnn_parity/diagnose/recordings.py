@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 
 CONVERSION = (
     "the conversion, the input or its preprocessing differs from what was recorded; no mask can fix it"
+)
+RECORD_MORE = (
+    "nothing before it was recorded: with blobs on the way to it under `expect` as well, the first that "
+    "differs is named"
 )
 
 
@@ -39,7 +41,7 @@ def recorded_inf(failure: Failure) -> Explanation | None:
 
 
 def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
-    if failure.case.golden is None or not count:
+    if failure.case.golden is None or not count or not failure.metrics.agrees:
         return None
     return Explanation(
         f"{failure.case.golden} itself holds {count} {kind}, where the network gives {kind} as well",
@@ -53,17 +55,27 @@ def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
 def not_what_was_recorded(failure: Failure) -> Explanation | None:
     if failure.case.golden is None or failure.case.comparison.other_files is not None:
         return None  # `other_model` explains comparisons with other files
-    evidence = (*_before(failure), CONVERSION, *wording.trials(failure.evidence))
+    nan = failure.evidence.reference_nan
+    if nan:
+        return Explanation(
+            f"{failure.case.golden} itself holds {nan} nan where the network has none",
+            (
+                *_before(failure),
+                "the recorded model or its input is at fault: record it again",
+            ),
+        )
+    evidence = (*(_before(failure) or (RECORD_MORE,)), CONVERSION, *wording.trials(failure.evidence))
     return Explanation(_unlike_golden(failure), evidence)
 
 
-def _before(failure: Failure) -> Iterator[str]:
+def _before(failure: Failure) -> tuple[str, ...]:
     """Where the recordings of earlier blobs begin to differ, if there are any."""
     unlike, alike = failure.evidence.unlike_before, failure.evidence.alike_before
     if unlike is not None:
-        yield f"{unlike} is the first that differs from its recording: look there"
-    elif alike is not None:
-        yield f"the first that differs: {alike} before it is as recorded, so look between them"
+        return (f"{unlike} is the first that differs from its recording: look there",)
+    if alike is not None:
+        return (f"the first that differs: {alike} before it is as recorded, so look between them",)
+    return ()
 
 
 def _unlike_golden(failure: Failure) -> str:

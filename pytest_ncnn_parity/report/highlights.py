@@ -41,6 +41,14 @@ def name(case: CaseRecord) -> str:
     return str(case["layer"]) if case["output"] is None else f"output {case['output']}"
 
 
+def fault(case: CaseRecord) -> tuple[str, str]:
+    """Return what tells red cases apart that are alike but for their sample: the name and the cause.
+
+    What no cause explains, such as an input that cannot be read, differs by its first line.
+    """
+    return name(case), case["cause"] or case["message"].partition("\n")[0]
+
+
 def share(case: CaseRecord) -> str:
     """Return the error and the tolerance of a case, or an empty string if it was not compared."""
     metrics, tolerance = case["metrics"], case["tolerance"]

@@ -231,7 +231,9 @@ def test_all_inputs_of_a_sample_are_reported_at_once(tmp_path: Path) -> None:
     assert all(problem.isprintable() for problem in caught.value.problems.values())
 
 
-def test_a_sample_with_bad_inputs_is_one_red_case(gate: Gate, pytester: pytest.Pytester) -> None:
+def test_a_sample_with_bad_inputs_is_one_red_case(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = pytester.path
     text = "7767517\n3 3\nInput a 0 1 a 0=8\nInput b 0 1 b 0=8\nBinaryOp add 2 1 a b out0 0=0\n"
     (folder / "net.param").write_text(text)
@@ -246,8 +248,13 @@ def test_a_sample_with_bad_inputs_is_one_red_case(gate: Gate, pytester: pytest.P
         "  good: {a: {constant: 1}, b: {constant: 2}}\n"
         "compare: [fp16-range, cpu-vs-vulkan]\n",
     )
-    run = gate()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    run = gate("--tb=no")
     assert run.ids("failed") == ["bad::fp16-range::a", "half::fp16-range::a"]
+    summary = run.output.replace("\n      ", " ")
+    for sample, place in (("bad", "3:10"), ("half", "4:28")):
+        assert f"net.parity.yaml:{place}: inputs.{sample}." in summary
+        assert f",line={place.partition(':')[0]},title=a%3A failed (fp16-range)::" in run.output
     first, second = run.cases["bad::fp16-range::a"]["message"].split("\n")
     assert first.startswith(
         f"{folder}/net.parity.yaml:3:10: inputs.bad.a: {folder}/nan.npy: 8 of 8 values"

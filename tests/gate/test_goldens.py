@@ -80,6 +80,7 @@ def test_a_wrong_conversion_is_red_where_all_else_is_green(
     case = run.cases["image1::golden::output:out0"]
     assert case["cause"] == "conversion"
     assert "no mask can fix it" in case["message"]
+    assert "with blobs on the way to it under `expect` as well" in case["message"]
     assert "compared: recorded.npz[image1.out0] -> cpu fp32" in case["message"]
     assert run.fixes == {}, "no search was started"
     assert len(run.ids("passed")) == 10 + 11 + 10
@@ -100,6 +101,8 @@ def test_nan_must_stand_where_it_was_recorded(gate: Gate, chain: Callable[..., N
     case = gate().cases[CASE]
     assert (case["outcome"], case["cause"]) == ("failed", "conversion")
     assert case["metrics"]["mismatched"] == 1
+    assert "out.npy itself holds 1 nan where the network has none" in case["message"]
+    assert "at fault: record it again" in case["message"]
 
 
 def test_what_is_not_finite_on_both_sides_is_no_agreement(gate: Gate, pytester: pytest.Pytester) -> None:

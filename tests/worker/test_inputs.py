@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import Gate, fresh_python
 from network import Network
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.inputs import ConstantInput, Input, RangeInput, Recording
@@ -170,6 +170,19 @@ def test_images_are_what_ncnn_makes_of_them(tmp_path: Path, color: str) -> None:
 def test_an_image_is_resized_to_width_and_height(tmp_path: Path) -> None:
     Image.new("RGB", (10, 20), (255, 0, 0)).save(tmp_path / "x.png")
     assert array_of(tmp_path, "{image: x.png, size: [4, 6]}").shape == (3, 6, 4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_image_is_turned_upright_as_cv2_does(suffix: str, tmp_path: Path) -> None:
+    lying = Image.new("RGB", (32, 16), (0, 0, 255))
+    lying.paste((255, 0, 0), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # is shown turned by 90 degrees, clockwise
+    lying.save(tmp_path / f"x.{suffix}", exif=exif)
+    red, _, blue = array_of(tmp_path, f"{{image: x.{suffix}}}")
+    assert red.shape == (32, 16)
+    assert (red[:12] > blue[:12] + 100).all()
+    assert (blue[20:] > red[20:] + 100).all()
 
 
 def test_a_bad_input_is_one_error_with_its_place(gate: Gate, pytester: pytest.Pytester) -> None:

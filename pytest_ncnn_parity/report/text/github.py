@@ -80,20 +80,24 @@ def write_summary(document: Report, environ: Environ) -> str:
 
 
 def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:
-    """Yield one annotation for each red layer, then for each red output; the models take turns."""
+    """Yield one annotation for each red layer, then for each red output; the models take turns.
+
+    What concerns a sample and not the layer, such as an input that cannot be read, has its own.
+    """
     turns: list[list[tuple[dict[str, str], str]]] = []
     for model in document["models"]:
-        red: dict[str, CaseRecord] = {}
+        red: dict[tuple[str, str], CaseRecord] = {}
         for case in model["cases"]:
             if case["outcome"] == "failed":
-                red.setdefault(highlights.name(case), case)
-        layers_first = sorted(red.items(), key=lambda pair: pair[1]["output"] is not None)
-        turns.append([_case(model["spec"], name, case) for name, case in layers_first])
+                name, fault = highlights.fault(case)
+                red.setdefault((name, fault if case["cause"] is None else ""), case)
+        layers_first = sorted(red.values(), key=lambda case: case["output"] is not None)
+        turns.append([_case(model["spec"], case) for case in layers_first])
     yield from filter(None, chain.from_iterable(zip_longest(*turns)))
 
 
-def _case(spec: str, name: str, case: CaseRecord) -> tuple[dict[str, str], str]:
-    title = f"{name}: {case['cause'] or 'failed'} ({case['comparison']})"
+def _case(spec: str, case: CaseRecord) -> tuple[dict[str, str], str]:
+    title = f"{highlights.name(case)}: {case['cause'] or 'failed'} ({case['comparison']})"
     return {"file": spec, "line": str(case["line"] or 1), "title": title}, case["message"]
 
 

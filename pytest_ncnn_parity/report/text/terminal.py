@@ -142,10 +142,10 @@ def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterato
 
 def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Iterator[Line]:
     yield f"  {name}: {_counts(cases)}", _style(cases)
-    red: dict[str, list[CaseRecord]] = {}
+    red: dict[tuple[str, str], list[CaseRecord]] = {}
     for case in cases:
         if case["outcome"] == "failed":
-            red.setdefault(highlights.name(case), []).append(case)
+            red.setdefault(highlights.fault(case), []).append(case)
     shown = SHOWN.get(verbosity, len(red))
     for same in list(red.values())[:shown]:
         yield from _red(same)
@@ -161,7 +161,7 @@ def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Itera
 
 
 def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
-    """Yield the lines about one red layer or output, given its cases in all samples."""
+    """Yield the lines about one red layer or output, given its cases with the same fault."""
     more = "" if len(same) == 1 else f", in {len(same)} samples"
     yield f"    {_first(same[0]['message'])}{more}", "red"
     if same[0]["metrics"]:

@@ -61,6 +61,9 @@ def judge(
         recorded_inf = Infinite(inf) if inf else None
         evidence = replace(evidence, reference_nan=nan, reference_inf=recorded_inf)
         return Result(case.id, "failed", metrics, evidence=evidence)
+    nan = 0 if listed else int(np.count_nonzero(np.isnan(expected) & ~np.isnan(output.array)))
+    if nan:
+        return Result(case.id, "failed", metrics, evidence=replace(evidence, reference_nan=nan))
     if plain is not None:
         try:
             trial = tried(WITHOUT_PLAIN, measure(plain().array, expected))

@@ -194,7 +194,7 @@ def _image(given: ImageInput) -> Array:
     """
     path = given.image
     try:
-        from PIL import Image  # noqa: PLC0415 - an extra
+        from PIL import Image, ImageOps  # noqa: PLC0415 - an extra
     except ImportError:
         raise InputError(
             "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
@@ -207,7 +207,8 @@ def _image(given: ImageInput) -> Array:
                 raise InputError(f"{path}: {_TOO_DEEP}")
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
-            image = opened.convert("L" if given.color == "gray" else "RGB")
+            upright = ImageOps.exif_transpose(opened)
+            image = upright.convert("L" if given.color == "gray" else "RGB")
         if given.size is not None:
             image = image.resize(given.size, Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.float32)
