@@ -196,13 +196,20 @@ def deep(
     requantized: bool = True,
     name: str = "net",
     fault: Fault | None = None,
+    second_head: bool = False,
 ) -> None:
-    """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48)."""
+    """Inverted residual blocks in int8, as a mobile network has them, from (3, 48, 48).
+
+    `second_head`: a TanH in floats, "out1", reads what the head reads.
+    """
     random = np.random.RandomState(seed)
     net = QuantizedNetwork(fault)
     _blocks(net, random, blocks, requantized)
     weights = random.normal(0, 0.2, (24, 16, 1, 1))
-    net.int8("Convolution", "head", "pool", weights, "1=1", SIX, outputs=["out0"])
+    pool, other = net.split("pool", 2) if second_head else ("pool", "")
+    net.int8("Convolution", "head", pool, weights, "1=1", SIX, outputs=["out0"])
+    if second_head:
+        net.layer("TanH", "bounded", [other], ["out1"])
     net.write(folder / name)
 
 

@@ -74,6 +74,23 @@ def test_a_deep_networks_output_may_move_as_it_does_on_the_cpu(
 
 
 @pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+@pytest.mark.parametrize("known", ["", "known: [{layer: head, reason: too strict}]\n"])
+def test_a_red_layer_says_nothing_of_an_output_that_does_not_read_it(
+    gate: Gate, pytester: pytest.Pytester, known: str
+) -> None:
+    """Behind the red head nothing is excused, but the other output may move as in a green network."""
+    quantized.deep(pytester.path, seed=0, second_head=True)
+    strict = "tolerance: {layers: {head: {atol: 1.0e-30}}}\n"
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n{strict}{known}")
+    run = gate()
+    head, other = (run.cases[f"noise::cpu-vs-vulkan::{name}"] for name in ("head", "output:out1"))
+    assert run.ids("failed") == ([] if known else ["noise::cpu-vs-vulkan::head"]) + [OUTPUT]
+    assert (head["known"], head["metrics"]["mismatched"] > 0) == (bool(known), True)
+    assert other["metrics"]["scaled"] > 10 * other["tolerance"]["scaled"]
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("fault", quantized.FAULTS)
 def test_a_fault_against_a_recording_is_red(gate: Gate, pytester: pytest.Pytester, fault: str) -> None:
     quantized.chain(pytester.path)

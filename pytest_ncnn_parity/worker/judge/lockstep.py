@@ -116,12 +116,12 @@ class Lockstep:
                 yield self._guarded(case, self._nothing_loaded)
             return
         waiting = {case.id: case for case in self._waiting}
-        red = set()
+        red: set[tuple[str, int]] = set()
         try:
             for result in self._step_through():
                 case = waiting.pop(result.id)
-                if result.outcome == "failed":
-                    red.add(case.comparison)
+                if result.outcome == "failed" and case.layer is not None:
+                    red.add((case.comparison, case.layer))
                 yield result
         except StepFailed as failed:  # beside the cases, as where values of the reference are looked at
             for case in waiting.values():
@@ -280,8 +280,8 @@ class Lockstep:
         own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
         return next(own, self._sample.job.defaults[comparison])
 
-    def _outputs(self, red: Container[str]) -> Iterator[Result]:
-        """Judge the output cases. `red`: the comparisons in which a layer has failed."""
+    def _outputs(self, red: Container[tuple[str, int]]) -> Iterator[Result]:
+        """Judge the output cases. `red`: the layers that have failed, by comparison and number."""
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]

@@ -104,10 +104,11 @@ class WholeRuns:
             Evidence(alike=True, lasting=True),
         )
 
-    def judge(self, case: CaseSpec, red: Container[str] = ()) -> Result:
-        """Return the result of an output case. `red`: the comparisons in which a layer has failed.
+    def judge(self, case: CaseSpec, red: Container[tuple[str, int]] = ()) -> Result:
+        """Return the result of an output case. `red`: failed layers, by comparison and number.
 
-        Raises Skip, Unavailable or StepFailed if it cannot be judged.
+        Behind a red layer no error is taken for rounding, because what the layer spoilt may look like
+        it. Raises Skip, Unavailable or StepFailed if the case cannot be judged.
         """
         assert case.output is not None
         assert case.candidate is not None
@@ -117,12 +118,14 @@ class WholeRuns:
         if case.kind == "golden":
             self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
             return self._golden(case, candidate)
-        return self._pair(case, reference, candidate, red)
+        above = self._sample.graph.ancestors([case.output])
+        behind_red = any((case.comparison, number) in red for number in above)
+        return self._pair(case, reference, candidate, behind_red)
 
     def _reference(self, case: CaseSpec) -> Net:
         return self._sample.nets.needed(case.reference)
 
-    def _pair(self, case: CaseSpec, reference: Net, candidate: Net, red: Container[str]) -> Result:
+    def _pair(self, case: CaseSpec, reference: Net, candidate: Net, behind_red: bool) -> Result:
         """Judge a pair of setups. If a stand-in for the reference disagrees, the reference decides."""
         assert case.output is not None
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
@@ -145,7 +148,7 @@ class WholeRuns:
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
         except StepFailed as problem:
             if evidence.stand_in:
-                return self._pair(case, self._reference(case), candidate, red)
+                return self._pair(case, self._reference(case), candidate, behind_red)
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
@@ -159,8 +162,8 @@ class WholeRuns:
         )
         fault = value.nan or value.inf
         if evidence.stand_in and (fault or not metrics.agrees):
-            return self._pair(case, self._reference(case), candidate, red)
-        if case.comparison not in red:
+            return self._pair(case, self._reference(case), candidate, behind_red)
+        if not behind_red:
             metrics = self._int8.forgiving(case, metrics, outputs[blob].array, value.array)
             if reference.setup == CPU_FP32:
                 metrics = self._recomputed.forgiving(case, candidate, outputs[blob], metrics)
@@ -170,13 +173,13 @@ class WholeRuns:
         # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
         coarse = case.half is not None or evidence.in_int8
         asked = self._sample.job.probe or not coarse or is_nearly_right(metrics)
-        if case.comparison not in red and asked and not metrics.integers:
+        if not behind_red and asked and not metrics.integers:
             noise = self._rounding.of(case, blob, outputs[blob], value.array)
             evidence = replace(evidence, noise=noise.factor if noise.explains else None)
             inherent = noise.explains if case.half is None else noise.is_inherent(metrics)
             if inherent and not fault:
                 return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
-        if case.comparison not in red and case.half is not None and not fault:
+        if not behind_red and case.half is not None and not fault:
             metrics = self._grey_steps.forgiving(case, outputs[blob], value.array, metrics)
             if metrics.agrees:
                 metrics = self._with_worth(blob, metrics, value)
@@ -194,7 +197,7 @@ class WholeRuns:
                 lambda net: {blob: self._of(net)[blob] for blob in own},
                 lambda net: net.run(self._sample.inputs, own),
                 lambda outputs, expected: self._measured(case, outputs, expected),
-                case.comparison not in red and self._may_use_winograd(case.output),
+                not behind_red and self._may_use_winograd(case.output),
                 lambda outputs, expected: self._measured_in_fp32(case, outputs, expected),
             )
             evidence = probe.evidence(evidence, expected)
