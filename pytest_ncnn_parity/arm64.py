@@ -105,7 +105,9 @@ def _make(folder: Path, ncnn: str) -> None:
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")  # on newer Debian, base-files contains this link
     pythons = [one.name for one in (root / "usr" / "bin").glob("python3.*")]
-    python = next(name for name in pythons if re.fullmatch(r"python3\.\d+", name))
+    python = next((name for name in pythons if re.fullmatch(r"python3\.\d+", name)), None)
+    if python is None:
+        raise NotMade("the packages that were unpacked hold no python3.N")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
     pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={python[6:]}"]
     pip += [f"--platform={one}" for one in PLATFORMS]

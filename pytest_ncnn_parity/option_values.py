@@ -32,12 +32,13 @@ def read(source: Source) -> Options:
         baseline_factor=reader.factor("baseline-factor"),
         baseline_fail=reader.flag("baseline-fail"),
         fix=reader.choice("fix"),
-        dir=reader.folder("dir", used=source.value(TABLE["fix"].ini) == "write") or source.rootdir,
-        fix_runs=math.ceil(reader.above_zero("fix-runs")),
-        fix_seconds=reader.above_zero("fix-seconds"),
+        dir=reader.folder("dir", used=source.value(TABLE["fix"].ini) == "write")
+        or source.rootdir / str(TABLE["dir"].default),
+        fix_runs=reader.whole("fix-runs"),
+        fix_seconds=reader.seconds("fix-seconds"),
         repro=reader.folder("repro", used=True),
         cache=reader.folder("cache", used=True),
-        timeout=reader.above_zero("timeout"),
+        timeout=reader.seconds("timeout"),
         memory=reader.size("memory"),
         accumulated=reader.flag("accumulated"),
         require_vulkan=reader.flag("require-vulkan"),
@@ -160,11 +161,15 @@ class _Reader:
         *rest, last = option.metavar.split("|")
         return self._valid(option, lambda text: text in {*rest, last}, f"{', '.join(rest)} or {last}")
 
-    def above_zero(self, name: str) -> float:
-        option = TABLE[name]
-        what = "a number of seconds above 0" if option.metavar == "SECONDS" else "a number above 0"
-        text = self._valid(option, lambda text: 0.0 < _number(text) < 1e6, what)
-        return _number(text)
+    def seconds(self, name: str) -> float:
+        what = "a number of seconds above 0"
+        return _number(self._valid(TABLE[name], lambda text: 0.0 < _number(text) < 1e6, what))
+
+    def whole(self, name: str) -> int:
+        def is_whole(text: str) -> bool:
+            return text.isdecimal() and 0.0 < _number(text) < 1e6
+
+        return int(self._valid(TABLE[name], is_whole, "a whole number above 0"))
 
     def size(self, name: str) -> int:
         expected = f"{bytes_shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"

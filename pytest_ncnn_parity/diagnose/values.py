@@ -125,7 +125,7 @@ def takes_16_bits_for_fp32(failure: Failure) -> Explanation | None:
     """Finite values of a layer stored in fp16 that fp16 does not have."""
     metrics, execution = failure.metrics, str(failure.evidence.execution)
     in_fp16 = failure.case.comparison.half == "fp16" and "fp16 storage" in execution
-    too_large = metrics.candidate_absmax > FP16_OVERFLOW and metrics.reference_absmax <= FP16_MAX
+    too_large = metrics.candidate_absmax >= FP16_OVERFLOW > metrics.reference_absmax
     if not in_fp16 or not too_large or failure.case.layer is None:
         return None
     if not failure.evidence.right("fp32_on_device"):

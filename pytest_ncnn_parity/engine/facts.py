@@ -32,7 +32,8 @@ class Facts:
     def take(self, message: Mapping[str, Any]) -> bool:
         """Take a message in which a worker reports such facts; return False for any other message."""
         if "worker" in message:
-            self.workers[message["worker"].pop("name")] = message["worker"]
+            facts = dict(message["worker"])
+            self.workers[facts.pop("name")] = facts
         elif "gpus" in message:
             self._drivers = message["gpus"]
         else:

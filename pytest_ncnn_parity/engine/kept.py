@@ -78,9 +78,13 @@ class KeptResults:
         kept: dict[str, Result] = {}
         for name in comparisons:
             kept.update(self._of(sample, name))
-        self.holds_result = True
-        yield from (kept[case_id] for case_id in waiting if case_id in kept)
-        self.holds_result = False
+        ready = [kept[case_id] for case_id in waiting if case_id in kept]
+        try:
+            for number, result in enumerate(ready, 1):
+                self.holds_result = number < len(ready)
+                yield result
+        finally:  # whoever takes the results may be interrupted
+            self.holds_result = False
         left = [case_id for case_id in waiting if case_id not in kept]
         if not left:
             return

@@ -49,19 +49,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for option in options.TABLE.values():
         if option.metavar is None:
             text = f"{option.help} (ini: {option.ini})"
-            group.addoption(option.flag, action="store_true", default=None, help=text)
+            group.addoption(option.flag, action="store_true", default=None, help=_plain(text))
             parser.addini(option.ini, option.help, type="bool", default=False)
         elif option.many:
             text = f"{option.help}; may be given several times (ini: {option.ini}, one a line)"
             many: Any = {"action": "append", "dest": option.ini, "metavar": option.metavar}
-            group.addoption(option.flag, default=None, help=text, **many)
+            group.addoption(option.flag, default=None, help=_plain(text), **many)
             parser.addini(option.ini, option.help, type="linelist", default=[])
         else:
             text = f"{option.help} (ini: {option.ini}, default: {option.default or 'none'})"
-            text = text.replace("%", "%%")
-            group.addoption(option.flag, default=None, metavar=option.metavar, help=text)
+            group.addoption(option.flag, default=None, metavar=option.metavar, help=_plain(text))
             kind: Any = TEXT_OR_NUMBER if option.takes_number else "string"
             parser.addini(option.ini, option.help, type=kind, default=option.default)
+
+
+def _plain(text: str) -> str:
+    """Return `text` as argparse must have it: it would take a % for the beginning of a format."""
+    return text.replace("%", "%%")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from pytest_ncnn_parity.compare.number_formats import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.report.document import DeviceRecord, Report
 from pytest_ncnn_parity.report.document.case import (
     CaseRecord,
@@ -100,9 +100,9 @@ def headroom(cases: Sequence[CaseRecord]) -> str:
     if not reached:
         return ""
     value, reaches = max(reached, key=lambda pair: pair[0])
-    if value > FP16_MAX:
+    if value >= FP16_OVERFLOW:
         return f"none: {reaches}, and fp16 ends at {FP16_MAX:.0f}"
-    left = FP16_MAX / value if value else math.inf
+    left = max(1.0, FP16_MAX / value) if value else math.inf  # what is rounded to the end is held
     return f"{left:.0f}x" if left > 100 else f"{left:.3g}x: {reaches} of {FP16_MAX:.0f}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.compare.number_formats import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import NetworkRecord
@@ -112,4 +112,4 @@ def _blown_up(red: Collection[CaseRecord]) -> str:
     """Return a remark on the largest value that random inputs led to, if it is beyond fp16's range."""
     measured = [case["metrics"] for case in red if case["metrics"] is not None]
     largest = max((float(metrics["reference_absmax"]) for metrics in measured), default=0.0)
-    return f" (values reach {largest:.3g})" if largest > FP16_MAX else ""
+    return f" (values reach {largest:.3g})" if largest >= FP16_OVERFLOW else ""

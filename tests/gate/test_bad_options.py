@@ -41,6 +41,11 @@ def test_every_wrong_option_is_reported_at_once(pytester: pytest.Pytester) -> No
         assert all(": expected " in line and "(ini: ncnn_parity_" in line for line in reported)
 
 
+def test_runs_are_counted_in_whole_numbers(pytester: pytest.Pytester) -> None:
+    (error,) = refused(pytester, "--ncnn-parity-fix-runs=0.5")
+    assert error.startswith("--ncnn-parity-fix-runs=0.5: expected a whole number above 0")
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [

@@ -77,6 +77,12 @@ def test_an_installed_driver_that_lacks_a_library_is_named(tmp_path: Path) -> No
     assert message.endswith("the installed drivers have no device here")
 
 
+def test_a_file_that_is_no_manifest_is_named(tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"ICD": {}}', '{"ICD": {"library_path": 5}}'):
+        (tmp_path / "some.json").write_text(text, "utf-8")
+        assert "which is not a driver's manifest" in why_none({}, tmp_path)
+
+
 def test_a_variable_that_leaves_no_driver_is_named() -> None:
     message = why_none({"VK_LOADER_DRIVERS_DISABLE": "*"})
     assert message == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"

@@ -50,9 +50,7 @@ def test_the_ten_annotations_that_say_most() -> None:
     titles = [str(re.search(r"title=([\w ]+)", line)) for line in lines]
     assert "l1" in titles[0], "layers before outputs"
     assert "l50" in titles[1], "every model has its turn"
-    assert lines[-1] == (
-        "::error title=ncnn parity::22 more layers and outputs are red: see the log or the reports"
-    )
+    assert lines[-1] == ("::error title=ncnn parity::22 more errors: see the log or the reports")
     assert len(annotated(document([case(n) for n in range(10)]))) == 10
 
 
@@ -86,6 +84,8 @@ def test_annotations_are_escaped() -> None:
         "::/x/a,b:c%25.parity.yaml:7:1: wrong%0Aand"
     )
     assert second.endswith("::l1: 100 %25 off, quite%0Afurther: more")
+    (at_the_file,) = annotated(document([{**case(1), "place": {"line": 1, "column": 30}}]))
+    assert ",line=1,title=l1" in at_the_file
 
 
 def test_a_run_cut_short_and_one_that_compared_nothing() -> None:

@@ -57,6 +57,8 @@ def test_what_passed_out_of_tolerance_says_why() -> None:
     [
         (0.5, "131008x"),
         (6550.4, "10x: a reaches 6550.4 of 65504"),
+        (65510.0, "1x: a reaches 65510 of 65504"),  # which rounds to 65504
+        (65520.0, "none: a reaches 65520, and fp16 ends at 65504"),
         (70000.0, "none: a reaches 70000, and fp16 ends at 65504"),
     ],
 )

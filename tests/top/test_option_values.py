@@ -20,6 +20,11 @@ def test_nothing_given(tmp_path: Path) -> None:
     assert flags == (False,) * 4
 
 
+def test_an_empty_folder_in_the_ini_is_the_default(tmp_path: Path) -> None:
+    given = option_values.read(source(tmp_path, {"fix": "write"}, {"dir": ""}))
+    assert given.dir == tmp_path / ".ncnn-parity"
+
+
 def test_the_command_line_goes_before_the_ini(tmp_path: Path) -> None:
     ini = {"fix": "off", "timeout": "5", "json": "ini.json", "accumulated": True, "memory": "2GiB"}
     given = option_values.read(source(tmp_path, {"fix": "suggest", "timeout": "9"}, ini))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.number_formats import FP16_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbour, Neighbours
 from pytest_ncnn_parity.report.text.line_width import cut, cut_middle
 
@@ -103,7 +103,7 @@ def _edge(start: Box, end: Box, one: Neighbour, y: float, anchor: str) -> Edge:
         anchor=anchor,
         blob=cut_middle(one.blob, BLOB),
         largest=one.largest,
-        beyond=bool(one.largest) and abs(float(one.largest)) > FP16_MAX,
+        beyond=bool(one.largest) and abs(float(one.largest)) >= FP16_OVERFLOW,
     )
 
 

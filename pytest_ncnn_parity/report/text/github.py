@@ -40,7 +40,7 @@ def annotated(document: Report, environ: Environ, root: Path, by_plugin: bool = 
     for place, message in shown:
         yield _line("error", message, **{**place, "file": _file(place["file"], environ, root)})
     if len(errors) > len(shown):
-        more = f"{len(errors) - len(shown)} more layers and outputs are red: see the log or the reports"
+        more = f"{len(errors) - len(shown)} more errors: see the log or the reports"
         yield _line("error", more, title="ncnn parity")
 
 
@@ -98,7 +98,9 @@ def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:
 
 def _case(spec: str, case: CaseRecord) -> tuple[dict[str, str], str]:
     title = f"{highlights.name(case)}: {case['cause'] or 'failed'} ({case['comparison']})"
-    return {"file": spec, "line": str(case["line"] or 1), "title": title}, case["message"]
+    place = case.get("place")
+    line = place["line"] if place else case["line"] or 1
+    return {"file": spec, "line": str(line), "title": title}, case["message"]
 
 
 def _error(error: CollectionError) -> tuple[dict[str, str], str]:

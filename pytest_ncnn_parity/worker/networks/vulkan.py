@@ -103,12 +103,13 @@ def _problem(path: str) -> str | None:
         return f"{path}, which does not exist"
     try:
         library = json.loads(Path(path).read_bytes())["ICD"]["library_path"]
+        relative = "/" in library  # a TypeError if it is no text
     except OSError as error:
         return f"{path}, which cannot be read: {error.strerror}"
     except (ValueError, KeyError, TypeError):
         return f"{path}, which is not a driver's manifest (JSON with ICD: library_path)"
     # a path is relative to the manifest's folder; a bare name is searched for like any library
-    if "/" in library:
+    if relative:
         library = str(Path(path).parent / library)
     try:
         ctypes.CDLL(library)  # as the Vulkan loader does
