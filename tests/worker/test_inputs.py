@@ -167,9 +167,35 @@ def test_images_are_what_ncnn_makes_of_them(tmp_path: Path, color: str) -> None:
     assert np.allclose(ours, np.load(tmp_path / "theirs.npy"), rtol=1e-6, atol=1e-6)
 
 
-def test_an_image_is_resized_to_width_and_height(tmp_path: Path) -> None:
-    Image.new("RGB", (10, 20), (255, 0, 0)).save(tmp_path / "x.png")
-    assert array_of(tmp_path, "{image: x.png, size: [4, 6]}").shape == (3, 6, 4)
+@pytest.mark.parametrize(("width", "height"), [(10, 20), (1, 7), (7, 1), (1, 1)])
+@pytest.mark.parametrize("color", ["rgb", "bgr", "gray"])
+def test_an_image_is_resized_as_ncnn_does(tmp_path: Path, color: str, width: int, height: int) -> None:
+    """ncnn needs two rows and columns: one is as good as two of them."""
+    pixels = np.random.RandomState(0).randint(0, 256, (height, width, 3), np.uint8)
+    if color == "gray":
+        pixels = pixels[..., 0]
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    code = (
+        "import sys, os, ncnn, numpy as np\n"
+        "from pytest_ncnn_parity.engine.inputs import ImageInput\n"
+        "from pytest_ncnn_parity.network.param import parse\n"
+        "from pytest_ncnn_parity.worker.values.inputs import arrays\n"
+        "path, color = sys.argv[1:3]\n"
+        "graph = parse('7767517\\n1 1\\nInput in0 0 1 in0\\n', 'net.param')\n"
+        "ours = arrays({'in0': ImageInput(path + '/x.png', color, (4, 6))}, graph)['in0']\n"
+        "p = np.load(path + '/pixels.npy')\n"
+        "kind = {'rgb': 'PIXEL_RGB', 'bgr': 'PIXEL_RGB2BGR', 'gray': 'PIXEL_GRAY'}[color]\n"
+        "kind = getattr(ncnn.Mat.PixelType, kind)\n"
+        "theirs = ncnn.Mat.from_pixels_resize(p, kind, p.shape[1], p.shape[0], 4, 6)\n"
+        "assert np.array_equal(ours, np.array(theirs)), (ours, np.array(theirs))\n"
+        "print(ours.shape, ours.dtype)\n"
+        "sys.stdout.flush()\n"
+        "os._exit(0)\n"
+    )
+    doubled = pixels.repeat(2 if height == 1 else 1, 0).repeat(2 if width == 1 else 1, 1)
+    np.save(tmp_path / "pixels.npy", doubled)
+    done = fresh_python(code, str(tmp_path), color)
+    assert done.stdout.split() == f"({1 if color == 'gray' else 3}, 6, 4) float32".split(), done.stderr
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

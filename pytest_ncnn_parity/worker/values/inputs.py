@@ -170,6 +170,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+def _resized(pixels: Array, width: int, height: int) -> Array:
+    """Resize 8-bit `pixels`, (h, w) or (h, w, 3), to float32 of shape (channels, height, width).
+
+    This is bilinear without averaging, in integers: what programs get that call ncnn to resize.
+    """
+    import ncnn  # noqa: PLC0415 - in the process of the tests there is none
+
+    kind = ncnn.Mat.PixelType.PIXEL_GRAY if pixels.ndim == 2 else ncnn.Mat.PixelType.PIXEL_RGB
+    for axis in (0, 1):
+        if pixels.shape[axis] == 1:  # ncnn reads two neighbours, of which one would not exist
+            pixels = pixels.repeat(2, axis)
+    h, w = pixels.shape[:2]
+    resized = ncnn.Mat.from_pixels_resize(np.ascontiguousarray(pixels), kind, w, h, width, height)
+    return np.array(resized)
+
+
 # modes of 16-bit and 32-bit pixels, which a conversion to 8 bits would clip
 _DEEP = ("I", "F")
 _TOO_DEEP = "pixels of more than 8 bits. Save it as .npy, or with 8 bits"
@@ -190,6 +206,7 @@ def _refuse_by_head(path: str) -> None:
 def _image(given: ImageInput) -> Array:
     """Return (pixels - mean) * norm, as ncnn's Mat::from_pixels and substract_mean_normalize compute it.
 
+    The image is turned upright, as cv2.imread does, and resized as ncnn's Mat::from_pixels_resize does.
     The result is float32 of shape (channels, height, width).
     """
     path = given.image
@@ -208,15 +225,15 @@ def _image(given: ImageInput) -> Array:
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
             upright = ImageOps.exif_transpose(opened)
-            image = upright.convert("L" if given.color == "gray" else "RGB")
-        if given.size is not None:
-            image = image.resize(given.size, Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, np.float32)
+            pixels = np.asarray(upright.convert("L" if given.color == "gray" else "RGB"))
     except InputError:
         raise
     except Exception as error:  # Pillow and its decoders raise many kinds of errors for a damaged image
         raise InputError(f"{path}: cannot be read as an image: {_one_line(error)}") from None
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if given.size is None or given.size == pixels.shape[1::-1]:
+        planes = (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)).astype(np.float32)
+    else:
+        planes = _resized(pixels, *given.size)
     if given.color == "bgr":
         planes = planes[::-1]
     mean = np.array(given.mean or [0.0] * len(planes), np.float32).reshape(-1, 1, 1)
