@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import ParityError, Place, cut, guess
 
 OUTSIDE = (
-    "lies outside of the rootdir {root}, so it is not read; "
+    "{lies} outside of the rootdir {root}, so it is not read; "
     "--ncnn-parity-allow-outside (ini: ncnn_parity_allow_outside) allows it"
 )
 
@@ -41,7 +41,9 @@ def problem(path: Path, root: Path | None) -> str:
     """
     try:
         if root is not None and not _inside(path, root):
-            return OUTSIDE.format(root=root)
+            named = Path(os.path.normpath(path.absolute()))
+            link = f"is a link to {shown(Path(os.path.realpath(path)))},"
+            return OUTSIDE.format(root=root, lies=link if named.is_relative_to(root) else "lies")
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return f"does not exist{_beside(path)}"

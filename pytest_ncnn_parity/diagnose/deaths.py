@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
@@ -56,7 +57,11 @@ def worker_failed(failure: Failure) -> Explanation | None:
 
 
 def out_of_time(failure: Failure) -> Explanation | None:
-    return _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.side(death)}")
+    explanation = _of_kind(failure, "timeout", lambda death: f"{death.detail} on {failure.side(death)}")
+    if explanation is None:
+        return None
+    more = "if the step is only slow here, --ncnn-parity-timeout=SECONDS gives it more time"
+    return replace(explanation, evidence=(*explanation.evidence, more))
 
 
 def out_of_memory(failure: Failure) -> Explanation | None:

@@ -70,6 +70,7 @@ def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
     run = gate("--ncnn-parity-timeout=0.7")
     slow = run.cases["noise::fp16-range::slow"]
     assert (slow["outcome"], slow["cause"]) == ("failed", "timeout")
+    assert "--ncnn-parity-timeout=SECONDS gives it more time" in slow["message"]
     assert "no answer for 0.7 s" in slow["message"]
     assert run.cases["noise::fp16-range::quick"]["outcome"] == "passed"
 
