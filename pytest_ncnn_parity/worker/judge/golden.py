@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.detections import is_list
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
@@ -15,15 +16,23 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.not_finite import with_remark
-from pytest_ncnn_parity.worker.judge.probes import WITHOUT_PLAIN, tried, untried
+from pytest_ncnn_parity.worker.judge.probes import tried, untried
 from pytest_ncnn_parity.worker.values.blob import Blob
 from pytest_ncnn_parity.worker.values.inputs import InputError, recorded
+
+
+class Again(Frozen):
+    """Another network that computes the output once more; `name` and `how` are those of the trial."""
+
+    name: str
+    how: str
+    run: Callable[[], Blob]
 
 
 def judge(
     case: CaseSpec,
     output: Blob,
-    plain: Callable[[], Blob] | None,
+    again: Again | None,
     measure: Callable[[Array, Array], Metrics],
     forgiving: Callable[[Metrics, Array, Array], Metrics],
     noise: Callable[[Array], Conditioning],
@@ -32,12 +41,11 @@ def judge(
 ) -> Result:
     """Judge `output` by the recording that is the reference of `case`.
 
-    `plain` computes the output once more, as plainly as the CPU can; it is called where output and
-    recording disagree. `measure` compares two arrays. `forgiving` marks metrics as agreeing where
-    rounding to int8 explains the error; `noise` tells whether the error is what rounding of cancelling
-    terms gives. A recording with nan fails every case, and one with inf those of outputs that are
-    `given_out`, that is, read by no other layer. `listed`: the output is a list of detections, of which
-    either side may have any number.
+    `again` is run where output and recording disagree, to see with which of them it agrees. `measure`
+    compares two arrays. `forgiving` marks metrics as agreeing where rounding to int8 explains the
+    error; `noise` tells whether the error is what rounding of cancelling terms gives. A recording with
+    nan fails every case, and one with inf those of outputs that are `given_out`, that is, read by no
+    other layer. `listed`: the output is a list of detections, of which either side may have any number.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.shape)
@@ -64,10 +72,10 @@ def judge(
     nan = 0 if listed else int(np.count_nonzero(np.isnan(expected) & ~np.isnan(output.array)))
     if nan:
         return Result(case.id, "failed", metrics, evidence=replace(evidence, reference_nan=nan))
-    if plain is not None:
+    if again is not None:
         try:
-            trial = tried(WITHOUT_PLAIN, measure(plain().array, expected))
+            trial = tried(again.how, measure(again.run().array, expected))
         except (StepFailed, Unavailable) as problem:
-            trial = untried(WITHOUT_PLAIN, problem)
-        evidence = replace(evidence, trials={"plain_cpu": trial})
+            trial = untried(again.how, problem)
+        evidence = replace(evidence, trials={again.name: trial})
     return Result(case.id, "failed", metrics, evidence=evidence)

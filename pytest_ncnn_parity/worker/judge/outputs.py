@@ -228,17 +228,12 @@ class WholeRuns:
     def _golden(self, case: CaseSpec, net: Net) -> Result:
         output = str(case.output)
 
-        def plain() -> Blob:
-            return self._sample.nets.other(probes.plain_cpu(self._sample.job)).run(
-                self._sample.inputs, [output]
-            )[output]
-
         def measure(candidate: Array, expected: Array) -> Metrics:
             return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
 
         value = self._of(net)[output]
         other = net.spec.other
-        again = plain if self._sample.job.probe and not other else None
+        again = self._again(net, output) if self._sample.job.probe else None
 
         def noise(expected: Array) -> Conditioning:
             if case.half or other:
@@ -258,6 +253,20 @@ class WholeRuns:
         if result.outcome == "failed":
             ran = self._with_recordings_before(output, ran)
         return replace(result, evidence=ran)
+
+    def _again(self, net: Net, output: str) -> golden.Again | None:
+        """What else computes `output`: the plainest kernels of the CPU, or other files in fp32 on it."""
+        name, how, spec = "plain_cpu", probes.WITHOUT_PLAIN, probes.plain_cpu(self._sample.job)
+        if net.spec.other:
+            spec = probes.in_fp32_on_cpu(net.spec)
+            name, how = probes.OTHER_FILES, probes.OTHER_FILES_ON_CPU
+        if spec == net.spec:
+            return None
+
+        def run() -> Blob:
+            return self._sample.nets.other(spec).run(self._sample.inputs, [output])[output]
+
+        return golden.Again(name, how, run)
 
     def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
         """Return `evidence` with the recorded blobs upstream between which something goes wrong."""
