@@ -164,7 +164,7 @@ class Options(Frozen):
 
     @property
     def judging(self) -> dict[str, str]:
-        """The values, by ini name, that may change a verdict or what is measured beside it.
+        """The values, by key, that may change a verdict or what is measured beside it.
 
         The memory is rounded to two digits, because a share of the machine's differs slightly after each
         start.
@@ -174,7 +174,7 @@ class Options(Frozen):
         return {name: str(value) for name, value in values.items()}
 
     def shown(self, root: Path) -> dict[str, str | float | bool | None]:
-        """The values as a report holds them: plain, by ini name, paths within `root` relative to it."""
+        """The values as a report holds them: plain, by key, paths within `root` relative to it."""
         values = {**{name: self.reports.get(name) for name in FORMATS}, **vars(self)}
         del values["reports"]
         values["workers"] = "; ".join(f"{w.name}: {w}" for w in self.workers.values()) or None

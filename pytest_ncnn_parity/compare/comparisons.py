@@ -71,7 +71,7 @@ class Setup(Frozen):
     @property
     def half(self) -> str | None:
         """The 16-bit format this setup may store values in: `fp16`, `bf16` or None."""
-        return None if self.precision == "fp32" else self.precision[:4]
+        return None if self.precision == "fp32" else self.precision.partition("-")[0]
 
     def __str__(self) -> str:
         extra = "".join(f" {name}={value}" for name, value in self.options.items())
