@@ -20,7 +20,7 @@ from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.case import PlaceRecord
 from pytest_ncnn_parity.report.text import github, red_models, terminal
 from pytest_ncnn_parity.report.text.terminal import Line
-from pytest_ncnn_parity.spec import SUFFIX
+from pytest_ncnn_parity.spec import MISNAMED, SUFFIX
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
@@ -95,7 +95,7 @@ class Controller:
     def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
         """Record a part of a spec that could not be collected; `place` is that of its first error."""
         spec, _, _ = nodeid.partition("::")
-        if spec.endswith(SUFFIX):
+        if spec.endswith((SUFFIX, MISNAMED)):
             self._report.error(spec, message, place)
 
     def select(self, nodeids: Iterable[str]) -> None:

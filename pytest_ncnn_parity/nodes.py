@@ -20,7 +20,7 @@ from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.report.text.line_width import fitted
 from pytest_ncnn_parity.session import Session
-from pytest_ncnn_parity.spec import spec
+from pytest_ncnn_parity.spec import MISNAMED, SUFFIX, spec
 from pytest_ncnn_parity.verdict import Subject, Verdict, judge
 
 SESSION = pytest.StashKey[Session]()
@@ -33,6 +33,8 @@ class SpecFile(pytest.File):
 
     def collect(self) -> Iterator[Sample]:
         self.add_marker(MARKER)  # every case below this node has the marker as well
+        if self.path.name.endswith(MISNAMED):
+            raise self.CollectError(f"{self.path}: the name of a spec ends with {SUFFIX}: rename it")
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.plugin.case_protocol import CaseProtocol
 from pytest_ncnn_parity.report.text import progress
 from pytest_ncnn_parity.report.text.progress import Progress
 from pytest_ncnn_parity.session import session
-from pytest_ncnn_parity.spec import SUFFIX
+from pytest_ncnn_parity.spec import MISNAMED, SUFFIX
 
 
 class RunningHooks:
@@ -40,7 +40,7 @@ class RunningHooks:
         self._progress = _progress(self._config)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-        if not file_path.name.endswith(SUFFIX):
+        if not file_path.name.endswith((SUFFIX, MISNAMED)):
             return None
         return SpecFile.from_parent(parent, path=file_path)
 

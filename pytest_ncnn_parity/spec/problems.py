@@ -117,6 +117,8 @@ def _expected(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
         return f"at least {least} of them" if least is not None else f"at most {most} of them"
     if kind == "string_pattern_mismatch":
         return IN_WORDS[context["pattern"]]
+    if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"text: put quotes around it, '{value}'"
     if kind in EXPECTED:
         short = {key: f"{v:g}" if isinstance(v, float) else v for key, v in context.items()}
         return EXPECTED[kind].format(**short)

@@ -268,7 +268,11 @@ def planned(folder: Path, expect: str, more: str = "", blob: str = "l2") -> Any:
     [
         ("{fil: out.npy}", "", "3:41: unknown key 'fil'; did you mean 'file'"),
         ("{random: normal}", "", "3:41: unknown key 'random'"),
-        ("{file: 3}", "", "3:47: inputs.s.expect.l2.file: expected text; found 3"),
+        (
+            "{file: 3}",
+            "",
+            "3:47: .*expected text: put quotes around it, '3'; found 3",
+        ),
         ("{file: oot.npy}", "", "3:36: inputs.s.expect.l2: .*oot.npy does not exist; .*'out.npy'"),
         ("out.npy", "", "3:40: inputs.s.expect.l2: "),
         (

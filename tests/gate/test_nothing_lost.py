@@ -185,3 +185,14 @@ def test_a_spec_that_cannot_be_collected_is_in_the_report(gate: Gate, pytester: 
     report = gate().report
     assert (report["complete"], report["judged"]) == (False, 0)
     assert "1 error during collection" in report["stopped"]
+
+
+def test_a_spec_with_another_suffix_is_not_overlooked(gate: Gate, pytester: pytest.Pytester) -> None:
+    specs(pytester.path, "a")
+    (pytester.path / "b.parity.yml").write_bytes((pytester.path / "a.parity.yaml").read_bytes())
+    run = gate("--continue-on-collection-errors")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    (error,) = run.report["errors"]
+    assert error["spec"] == "b.parity.yml"
+    assert error["message"].endswith("the name of a spec ends with .parity.yaml: rename it")
+    assert judged(run.report) == {"a.parity.yaml": 5}
