@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.engine.protocol import Outcome
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.report import case_records, counts, origin, run_report, run_state, writer
@@ -24,6 +25,8 @@ from pytest_ncnn_parity.spec import MISNAMED, SUFFIX
 
 if TYPE_CHECKING:
     from pytest_ncnn_parity.baseline import Baseline
+
+OUTCOMES: Mapping[str, Outcome] = {word: word for word in get_args(Outcome)}  # by pytest's word
 
 
 class PhaseReport(Protocol):
@@ -108,12 +111,12 @@ class Controller:
         carried: Carried = vars(report).pop("ncnn_parity", {})
         if not carried and (report.outcome == "passed" or run_state.spec_of(report.nodeid) is None):
             return  # this is a setup or a teardown, or not a case of ours
-        if report.outcome not in case_records.OUTCOMES:
+        if report.outcome not in OUTCOMES:
             # an outcome of another plugin, such as "rerun": the verdict will follow
             if carried:
                 self._report.learn(report.nodeid, carried)
             return
-        outcome = case_records.OUTCOMES[report.outcome]
+        outcome = OUTCOMES[report.outcome]
         case = carried.get("case")
         if case is None:
             if outcome == "passed":

@@ -13,14 +13,13 @@ from pytest_ncnn_parity.diagnose import deaths, wording
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
-from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.engine.protocol import Outcome, Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import other_models
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
-from pytest_ncnn_parity.report.document.case import Outcome
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
 from pytest_ncnn_parity.report.text import case_text

@@ -9,7 +9,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose import wording
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence, TrialName
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.masks import unsafe_on_vulkan
@@ -111,14 +111,14 @@ def with_trials(failure: Failure, what: str, *lines: str) -> Explanation:
     return Explanation(what, (*lines, *wording.trials(failure.evidence)))
 
 
-def when_right(trial: str, what: str) -> Rule:
+def when_right(trial: TrialName, what: str) -> Rule:
     """A rule that applies if the trial of this name was right; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.right(trial) else None
     )
 
 
-def when_wrong(trial: str, what: str) -> Rule:
+def when_wrong(trial: TrialName, what: str) -> Rule:
     """A rule that applies if the trial of this name was wrong; `what` says what that shows."""
     return lambda failure: (
         with_trials(failure, f"{failure.seen}; {what}") if failure.evidence.wrong(trial) else None

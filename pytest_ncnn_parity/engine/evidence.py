@@ -15,6 +15,18 @@ from pytest_ncnn_parity.engine.steps import Death
 # it rounds after each of many summands ("sums").
 KernelFault = Literal["", "uneven", "nan", "sums"]
 
+# What is run again without one suspect, see `Trial`: the plainest kernels of the CPU, the candidate as
+# it is, in fp32 on its device, or without one of its options, or the other model in fp32 on the CPU.
+TrialName = Literal[
+    "plain_cpu",
+    "repeated",
+    "fp32_on_device",
+    "without_arithmetic",
+    "without_packing",
+    "without_winograd",
+    "other_files",
+]
+
 
 class Trial(Frozen):
     """The failed step, repeated with one suspect removed; `how` describes which.
@@ -240,7 +252,7 @@ class Evidence:
     reference_inf: Infinite | None = None
 
     distrust: Distrust | None = None
-    trials: Mapping[str, Trial] = field(default_factory=dict)
+    trials: Mapping[TrialName, Trial] = field(default_factory=dict)
     rounding: float | None = None
     noise: float | None = None
 
@@ -259,10 +271,10 @@ class Evidence:
     growth: Growth | None = None
     threshold_decides: bool = False
 
-    def right(self, trial: str) -> bool:
+    def right(self, trial: TrialName) -> bool:
         """Whether the trial of this name was run and agreed."""
         return trial in self.trials and bool(self.trials[trial].agrees)
 
-    def wrong(self, trial: str) -> bool:
+    def wrong(self, trial: TrialName) -> bool:
         """Whether the trial of this name was run and disagreed."""
         return trial in self.trials and self.trials[trial].agrees is False

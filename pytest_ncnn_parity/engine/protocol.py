@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Setup
@@ -29,6 +29,8 @@ from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.inputs import Input, Recording
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.engine.workers import Worker
+
+Outcome = Literal["passed", "failed", "skipped"]
 
 OUT_OF_MEMORY = 71  # a worker's exit status if Python could not allocate memory
 
@@ -240,7 +242,7 @@ class Result:
     """
 
     id: str
-    outcome: str
+    outcome: Outcome
     metrics: Metrics | None = None
     reason: str | None = None
     evidence: Evidence = field(default_factory=Evidence)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import get_args
-
 from typing_extensions import TypedDict
 
 from pytest_ncnn_parity.base.errors import Place
@@ -21,14 +18,11 @@ from pytest_ncnn_parity.report.document.case import (
     InsideRecord,
     Measured,
     MetricsRecord,
-    Outcome,
     PlaceRecord,
 )
 from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import NetworkRecord
 from pytest_ncnn_parity.report.text.case_text import Message
-
-OUTCOMES: Mapping[str, Outcome] = {word: word for word in get_args(Outcome)}
 
 
 class Carried(TypedDict, total=False):
@@ -69,7 +63,7 @@ def case_record(
         "number": None if layer is None else layer.number,
         "output": case.output,
         "type": None if layer is None else layer.type,
-        "outcome": OUTCOMES[result.outcome],
+        "outcome": result.outcome,
         "known": False,
         "cause": None if diagnosis is None else diagnosis.cause,
         "message": printable(message.text, lines=True),

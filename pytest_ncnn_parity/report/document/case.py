@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
+from pytest_ncnn_parity.engine.protocol import Outcome
+
 Special = Literal["inf", "-inf", "nan"]
 Number = Annotated[
     float | Special, Field(description="strict JSON has no such numbers: they are strings")
 ]
-Outcome = Literal["passed", "failed", "skipped"]
 
 
 class Measured(TypedDict):

@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
@@ -145,7 +145,7 @@ class Conversions:
         if unheld is not None:
             stored = {b: value.stored() for b, value in values.items()}
             kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
-            outcome = "failed" if at_fault or not kept.agrees else "passed"
+            outcome: Outcome = "failed" if at_fault or not kept.agrees else "passed"
             self._limits.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
             )

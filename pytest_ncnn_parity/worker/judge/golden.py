@@ -12,7 +12,7 @@ from pytest_ncnn_parity.compare.detections import is_list
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import Conditioning
-from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
+from pytest_ncnn_parity.engine.evidence import Evidence, Infinite, TrialName
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.not_finite import with_remark
@@ -24,7 +24,7 @@ from pytest_ncnn_parity.worker.values.inputs import InputError, recorded
 class Again(Frozen):
     """Another network that computes the output once more; `name` and `how` are those of the trial."""
 
-    name: str
+    name: TrialName
     how: str
     run: Callable[[], Blob]
 

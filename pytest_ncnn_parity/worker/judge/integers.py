@@ -72,8 +72,7 @@ class HeldIntegers:
             shape=expected[blob].shape,
             integers=self.of(layer, blob),
         )
-        outcome = "passed" if metrics.agrees else "failed"
-        return Result(case.id, outcome, metrics, None, evidence)
+        return Result(case.id, "passed" if metrics.agrees else "failed", metrics, None, evidence)
 
     def _stored(self, blob: str, value: Blob, half: str) -> Blob:
         return value.stored_as_floats(half) if self._held_as[blob] == BITS else value.rounded(half)

@@ -256,17 +256,17 @@ class WholeRuns:
 
     def _again(self, net: Net, output: str) -> golden.Again | None:
         """What else computes `output`: the plainest kernels of the CPU, or other files in fp32 on it."""
-        name, how, spec = "plain_cpu", probes.WITHOUT_PLAIN, probes.plain_cpu(self._sample.job)
-        if net.spec.other:
-            spec = probes.in_fp32_on_cpu(net.spec)
-            name, how = probes.OTHER_FILES, probes.OTHER_FILES_ON_CPU
-        if spec == net.spec:
+        other = net.spec.other
+        plain = probes.in_fp32_on_cpu(net.spec) if other else probes.plain_cpu(self._sample.job)
+        if plain == net.spec:
             return None
 
         def run() -> Blob:
-            return self._sample.nets.other(spec).run(self._sample.inputs, [output])[output]
+            return self._sample.nets.other(plain).run(self._sample.inputs, [output])[output]
 
-        return golden.Again(name, how, run)
+        if other:
+            return golden.Again("other_files", probes.OTHER_FILES_ON_CPU, run)
+        return golden.Again("plain_cpu", probes.WITHOUT_PLAIN, run)
 
     def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
         """Return `evidence` with the recorded blobs upstream between which something goes wrong."""

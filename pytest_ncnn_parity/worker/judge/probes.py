@@ -9,7 +9,7 @@ from dataclasses import replace
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.engine.evidence import Evidence, Trial
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial, TrialName
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, NetSpec
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -25,7 +25,7 @@ PLAIN = {
     "use_sgemm_convolution": False,
 }
 WITHOUT_PLAIN = "without packing, winograd and sgemm"
-OTHER_FILES, OTHER_FILES_ON_CPU = "other_files", "the other model in fp32 on the CPU"
+OTHER_FILES_ON_CPU = "the other model in fp32 on the CPU"
 
 
 Measure = Callable[[Made, Made], tuple[Metrics, str]]
@@ -92,7 +92,7 @@ class Probe:
             return untried(how, problem)
         return tried(how, metrics)
 
-    def _repeated(self) -> dict[str, Trial]:
+    def _repeated(self) -> dict[TrialName, Trial]:
         """Whether the candidate gives other bits when it runs again; empty if it does not."""
         assert self._case.candidate is not None
         how = "the same once more, which gave other bits"
@@ -108,7 +108,7 @@ class Probe:
                 return {"repeated": tried(how, metrics)}
         return {}
 
-    def _plain(self) -> dict[str, Trial]:
+    def _plain(self) -> dict[TrialName, Trial]:
         """Whether the CPU disagrees with itself when it uses its plainest kernels."""
         try:
             usual = self._run(self._nets[self._job.trajectory])
@@ -121,7 +121,7 @@ class Probe:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
         return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
 
-    def _reference_on_device(self, expected: Made) -> dict[str, Trial]:
+    def _reference_on_device(self, expected: Made) -> dict[TrialName, Trial]:
         """Whether a reference that runs in fp32 on a device agrees with the CPU's fp32."""
         reference = self._job.nets[self._case.reference]
         if reference.precision != "fp32":
@@ -136,7 +136,7 @@ class Probe:
             return {"fp32_on_device": untried(how, problem)}
         return {"fp32_on_device": tried(how, metrics)}
 
-    def _relaxed(self) -> Iterator[tuple[str, str, NetSpec]]:
+    def _relaxed(self) -> Iterator[tuple[TrialName, str, NetSpec]]:
         """Name, wording and network of each relaxation of the candidate."""
         assert self._case.candidate is not None
         spec, reference = (self._job.nets[n] for n in (self._case.candidate, self._case.reference))
@@ -144,22 +144,22 @@ class Probe:
             storage = replace(spec, precision="fp16-storage", mixed=False)
             yield "without_arithmetic", "without fp16 arithmetic", storage
         if spec.precision != "fp32" or (spec.device == "cpu" and spec.worker is not None):
-            for name, how, option, asked in (
-                ("without_packing", "without packing", "use_packing_layout", spec.device == "cpu"),
-                ("without_winograd", "without winograd", "use_winograd_convolution", self._winograd),
-            ):
-                if asked:
-                    options = {**spec.options, option: False}
-                    yield name, how, replace(spec, options=options, mixed=False)
+            plainer = replace(spec, mixed=False)
+            if spec.device == "cpu":
+                options = {**spec.options, "use_packing_layout": False}
+                yield "without_packing", "without packing", replace(plainer, options=options)
+            if self._winograd:
+                options = {**spec.options, "use_winograd_convolution": False}
+                yield "without_winograd", "without winograd", replace(plainer, options=options)
         fp32 = replace(spec, precision="fp32", mixed=False)
         plain = in_fp32_on_cpu(spec)
         if spec.other and plain != spec:
-            yield OTHER_FILES, OTHER_FILES_ON_CPU, plain
+            yield "other_files", OTHER_FILES_ON_CPU, plain
         if spec.precision != "fp32" and fp32 != reference:
             yield "fp32_on_device", "in fp32 on the same device", fp32
 
 
-def runs_plainly(job: Job, run: Callable[[NetSpec], Made]) -> dict[str, Trial]:
+def runs_plainly(job: Job, run: Callable[[NetSpec], Made]) -> dict[TrialName, Trial]:
     """Whether the CPU, with its plainest kernels, runs what it refuses otherwise."""
     try:
         run(plain_cpu(job))

@@ -16,7 +16,7 @@ import numpy as np
 from pytest_ncnn_parity.compare.int8 import judged_by_loss, loss, rounded_to_int8
 from pytest_ncnn_parity.compare.measured import Loss, Metrics
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
-from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial
+from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial, TrialName
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
@@ -24,7 +24,6 @@ from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.probes import (
-    OTHER_FILES,
     OTHER_FILES_ON_CPU,
     in_fp32_on_cpu,
     tried,
@@ -85,7 +84,7 @@ class QuantizedLayers:
 
     def _on_cpu(
         self, case: CaseSpec, layer: Layer, there: Counterpart, candidate: Net, expected: Made
-    ) -> dict[str, Trial]:
+    ) -> dict[TrialName, Trial]:
         """Whether the same files are right on the CPU, where the candidate runs them elsewhere."""
         plain = in_fp32_on_cpu(candidate.spec)
         if plain == candidate.spec:
@@ -94,8 +93,8 @@ class QuantizedLayers:
             outputs = self._run(self._sample.nets.other(plain), layer, None)
             metrics, _ = self._measured(case, there, outputs, expected)
         except (StepFailed, Unavailable) as problem:
-            return {OTHER_FILES: untried(OTHER_FILES_ON_CPU, problem)}
-        return {OTHER_FILES: tried(OTHER_FILES_ON_CPU, metrics)}
+            return {"other_files": untried(OTHER_FILES_ON_CPU, problem)}
+        return {"other_files": tried(OTHER_FILES_ON_CPU, metrics)}
 
     def _measured(
         self, case: CaseSpec, there: Counterpart, outputs: Made, expected: Made
