@@ -1,7 +1,7 @@
 """The table of causes, each with its name, meaning and remedy, and the rules that recognise them.
 
-To add a cause, add a row to `CAUSES`, and one to `RULES` that reads the evidence of the worker's
-probes.
+To add a cause, add its name to `cause_names`, a row to `CAUSES`, and one to `RULES` that reads the
+evidence of the worker's probes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pytest_ncnn_parity.diagnose import (
     values,
     winograd,
 )
+from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule, when_right, when_wrong
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
@@ -31,146 +32,142 @@ from pytest_ncnn_parity.plan.cases import Case
 class Cause(Frozen):
     """`meaning` and `remedy` are the texts of docs/causes.md."""
 
-    name: str
+    name: CauseName
     meaning: str
     remedy: str
 
 
-CAUSES = tuple(
-    Cause(*row)
-    for row in (
-        (
-            "storage-overflow",
-            "a value that fp16 must hold, a weight too, is beyond 65504",
-            "mask the region, or scale the weights",
-        ),
-        (
-            "accumulator-overflow",
-            "inputs and results fit fp16, but a sum inside or a parameter does not; right without fp16 "
-            "arithmetic",
-            "`31=1` on that layer",
-        ),
-        (
-            "winograd-overflow",
-            "inputs and results fit fp16, but what winograd's transforms make of them does not; right "
-            "without winograd",
-            "`31=64` on that layer, which stays on the GPU",
-        ),
-        (
-            "headroom",
-            "fp16 holds the values, but with less room below 65504 than the spec's `headroom` asks for",
-            "mask the region, scale the weights, or ask for less",
-        ),
-        (
-            "underflow",
-            "values become 0 in fp16 and break a layer that reads them; or a constant becomes 0",
-            "mask the region, or use a larger epsilon",
-        ),
-        (
-            "reference",
-            "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
-            "element otherwise among others than alone, gives NaN where its function has a value, "
-            "rounds the sums of a norm too often, or gives other results without packing, winograd and "
-            "sgemm",
-            "report the kernel upstream, or fix the model; a mask does not help",
-        ),
-        (
-            "nondeterministic",
-            "the candidate gives another result when it runs again on the same inputs",
-            "report it upstream",
-        ),
-        (
-            "nan",
-            "NaN where the reference has none, or NaN that the reference itself produces or a recording "
-            "has",
-            "mask the layer, or fix the model",
-        ),
-        (
-            "inf",
-            "an output is inf in the reference itself, or in the recording as well, so nothing is "
-            "tested there; -inf, with which masks hide values, passes",
-            "fix the model or its input; if inf is intended, list the output under `known`",
-        ),
-        (
-            "precision",
-            "finite, out of tolerance; the evidence says whether rounding, fp16 arithmetic or "
-            "winograd explains it",
-            "mask the layer, or allow the error by a tolerance",
-        ),
-        (
-            "device",
-            "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
-            "CPU takes: a fault of kernel or driver",
-            "report it upstream",
-        ),
-        (
-            "model",
-            "the other model that the candidate runs gives other results, in fp32 on the CPU too",
-            "compare what the evidence names: weights and parameters of both layers; convert it again",
-        ),
-        (
-            "quantization",
-            "a layer in int8 loses more than rounding may: a scale or its weights are wrong, or no "
-            "scale fits all of its values; or the scale of weights that are all 0 is inf",
-            "do what the evidence says; or leave in floats the layers that the fix names",
-        ),
-        (
-            "unsafe-mask",
-            "a mask makes the layer read fp16 as fp32",
-            "add 16 on Vulkan; on an ARM CPU, enter the region in fp32",
-        ),
-        (
-            "crash",
-            "the step killed the worker, or a layer of your own raised an exception; everything else "
-            "was run",
-            "report it upstream, or mend your layer; the message has the step, and the signal or the "
-            "exception",
-        ),
-        (
-            "timeout",
-            "the step exceeded the time limit and was killed; everything else was run",
-            "raise `--ncnn-parity-timeout`, or use a smaller input",
-        ),
-        (
-            "worker",
-            "a declared worker could not be started or reached, its link was cut, or its answers made "
-            "no sense; everything else was run",
-            "do what the message says; see that its command runs by hand",
-        ),
-        (
-            "shader",
-            "a shader did not compile",
-            "update the driver or ncnn",
-        ),
-        (
-            "memory",
-            "the step needed more memory than the worker may hold",
-            "raise `--ncnn-parity-memory`, or use a smaller input",
-        ),
-        (
-            "load",
-            "the network cannot be loaded: the weights are too short, ncnn does not know an operator, "
-            "or `setup:` failed; all cases that need them are skipped",
-            "fix the files, or register the operator with `setup:`",
-        ),
-        (
-            "shape",
-            "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are "
-            "read, or floats where words are; the layer is not run, and what depends on it is skipped",
-            "feed the size that the network was made for, or convert the network or its hints again",
-        ),
-        (
-            "conversion",
-            "the network in fp32 on the CPU does not give what the original framework recorded, or some "
-            "of a layer's weights are inf or nan",
-            "fix the export or the preprocessing; a mask does not help",
-        ),
-    )
+CAUSES = (
+    Cause(
+        "storage-overflow",
+        "a value that fp16 must hold, a weight too, is beyond 65504",
+        "mask the region, or scale the weights",
+    ),
+    Cause(
+        "accumulator-overflow",
+        "inputs and results fit fp16, but a sum inside or a parameter does not; right without fp16 "
+        "arithmetic",
+        "`31=1` on that layer",
+    ),
+    Cause(
+        "winograd-overflow",
+        "inputs and results fit fp16, but what winograd's transforms make of them does not; right "
+        "without winograd",
+        "`31=64` on that layer, which stays on the GPU",
+    ),
+    Cause(
+        "headroom",
+        "fp16 holds the values, but with less room below 65504 than the spec's `headroom` asks for",
+        "mask the region, scale the weights, or ask for less",
+    ),
+    Cause(
+        "underflow",
+        "values become 0 in fp16 and break a layer that reads them; or a constant becomes 0",
+        "mask the region, or use a larger epsilon",
+    ),
+    Cause(
+        "reference",
+        "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
+        "element otherwise among others than alone, gives NaN where its function has a value, "
+        "rounds the sums of a norm too often, or gives other results without packing, winograd and "
+        "sgemm",
+        "report the kernel upstream, or fix the model; a mask does not help",
+    ),
+    Cause(
+        "nondeterministic",
+        "the candidate gives another result when it runs again on the same inputs",
+        "report it upstream",
+    ),
+    Cause(
+        "nan",
+        "NaN where the reference has none, or NaN that the reference itself produces or a recording has",
+        "mask the layer, or fix the model",
+    ),
+    Cause(
+        "inf",
+        "an output is inf in the reference itself, or in the recording as well, so nothing is "
+        "tested there; -inf, with which masks hide values, passes",
+        "fix the model or its input; if inf is intended, list the output under `known`",
+    ),
+    Cause(
+        "precision",
+        "finite, out of tolerance; the evidence says whether rounding, fp16 arithmetic or "
+        "winograd explains it",
+        "mask the layer, or allow the error by a tolerance",
+    ),
+    Cause(
+        "device",
+        "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
+        "CPU takes: a fault of kernel or driver",
+        "report it upstream",
+    ),
+    Cause(
+        "model",
+        "the other model that the candidate runs gives other results, in fp32 on the CPU too",
+        "compare what the evidence names: weights and parameters of both layers; convert it again",
+    ),
+    Cause(
+        "quantization",
+        "a layer in int8 loses more than rounding may: a scale or its weights are wrong, or no "
+        "scale fits all of its values; or the scale of weights that are all 0 is inf",
+        "do what the evidence says; or leave in floats the layers that the fix names",
+    ),
+    Cause(
+        "unsafe-mask",
+        "a mask makes the layer read fp16 as fp32",
+        "add 16 on Vulkan; on an ARM CPU, enter the region in fp32",
+    ),
+    Cause(
+        "crash",
+        "the step killed the worker, or a layer of your own raised an exception; everything else "
+        "was run",
+        "report it upstream, or mend your layer; the message has the step, and the signal or the "
+        "exception",
+    ),
+    Cause(
+        "timeout",
+        "the step exceeded the time limit and was killed; everything else was run",
+        "raise `--ncnn-parity-timeout`, or use a smaller input",
+    ),
+    Cause(
+        "worker",
+        "a declared worker could not be started or reached, its link was cut, or its answers made "
+        "no sense; everything else was run",
+        "do what the message says; see that its command runs by hand",
+    ),
+    Cause(
+        "shader",
+        "a shader did not compile",
+        "update the driver or ncnn",
+    ),
+    Cause(
+        "memory",
+        "the step needed more memory than the worker may hold",
+        "raise `--ncnn-parity-memory`, or use a smaller input",
+    ),
+    Cause(
+        "load",
+        "the network cannot be loaded: the weights are too short, ncnn does not know an operator, "
+        "or `setup:` failed; all cases that need them are skipped",
+        "fix the files, or register the operator with `setup:`",
+    ),
+    Cause(
+        "shape",
+        "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are "
+        "read, or floats where words are; the layer is not run, and what depends on it is skipped",
+        "feed the size that the network was made for, or convert the network or its hints again",
+    ),
+    Cause(
+        "conversion",
+        "the network in fp32 on the CPU does not give what the original framework recorded, or some "
+        "of a layer's weights are inf or nan",
+        "fix the export or the preprocessing; a mask does not help",
+    ),
 )
 
 # Which cause it is: the first rule that applies. What a step died of comes before what its values show,
 # and what is the model's or the reference's own comes before what is blamed on a device.
-RULES: tuple[tuple[str, Rule], ...] = (
+RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("load", deaths.files_at_fault),
     ("crash", deaths.project_code_raised),
     ("worker", deaths.worker_failed),
@@ -245,7 +242,7 @@ class Red(Frozen):
 
     name: str
     type: str
-    cause: str
+    cause: CauseName
 
 
 def diagnose(

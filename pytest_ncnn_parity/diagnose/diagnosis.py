@@ -9,6 +9,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose import wording
+from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.engine.evidence import Evidence, TrialName
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death
@@ -22,7 +23,7 @@ COLLAPSED = 0.5
 class Diagnosis(Frozen):
     """`cause` is one of the documented names; `what` states it in one line; `evidence` supports it."""
 
-    cause: str
+    cause: CauseName
     what: str
     evidence: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
+from pytest_ncnn_parity.diagnose.cause_names import OF_THE_FILES
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import strong_mask
@@ -24,9 +25,6 @@ from pytest_ncnn_parity.repair.fix import Fix, FixSettings
 from pytest_ncnn_parity.repair.patch import make_patch, with_readers
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
 from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
-
-QUANTIZATION = "quantization"
-OF_THE_FILES = frozenset({"model", QUANTIZATION})  # the causes of what is wrong on the CPU as well
 
 
 def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
@@ -97,7 +95,7 @@ def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix:
 
 def _about_int8(problem: Problem) -> Iterator[str]:
     """What else is red, and how its fix is found."""
-    lossy = [fault.layer.name for fault in problem.faults if fault.cause == QUANTIZATION]
+    lossy = [fault.layer.name for fault in problem.faults if fault.cause == "quantization"]
     if lossy:
         yield (
             f"no mask fixes what {', '.join(lossy)} {'lose' if len(lossy) > 1 else 'loses'} in int8: "

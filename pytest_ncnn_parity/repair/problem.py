@@ -8,6 +8,7 @@ from dataclasses import field
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX
+from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
@@ -29,7 +30,7 @@ class Fault(Frozen):
     """
 
     layer: Layer
-    cause: str
+    cause: CauseName
     died: bool = False
     without_arithmetic: bool = False
     without_winograd: bool = False

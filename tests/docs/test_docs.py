@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import PACKAGE, ROOT
@@ -11,6 +12,7 @@ from constructs.table import markdown
 
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.compare import comparisons
+from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.diagnose.causes import CAUSES, RULES
 from pytest_ncnn_parity.spec import spec
 
@@ -54,7 +56,7 @@ def test_the_readme_is_short_and_has_both_commands() -> None:
 
 
 def test_every_rule_has_its_cause_in_the_table() -> None:
-    assert {name for name, _ in RULES} == {cause.name for cause in CAUSES}
+    assert {name for name, _ in RULES} == {cause.name for cause in CAUSES} == {*get_args(CauseName)}
 
 
 def test_the_page_of_constructs_has_the_table_that_is_tested() -> None:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.diagnose.cause_names import OF_THE_FILES
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -21,7 +22,6 @@ from pytest_ncnn_parity.report.repro.script import FailedLayer
 from pytest_ncnn_parity.spec import SUFFIX
 
 NAME_KEPT = 60  # how many characters of a name a path keeps
-OF_THE_FILES = ("model", "quantization")  # causes that a device has no part in
 
 
 class Repro(Frozen):

@@ -9,6 +9,7 @@ from string import Template
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import PRECISION_FLAGS, PRECISIONS, Setup
 from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.engine.protocol import Isolated, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.integers import BITS
@@ -25,7 +26,7 @@ class FailedLayer(Frozen):
     sample: str
     case: Case
     result: Result
-    cause: str
+    cause: CauseName
     text: str
 
     @property
