@@ -61,7 +61,7 @@ class OutputRounding:
     ) -> None:
         self._graph = graph
         self._inputs = inputs
-        self._outputs = outputs
+        self._outputs = [name for name in outputs if not natures.is_listed(name)]
         self._run = run
         self._natures = natures
         self._moves: dict[str | None, Mapping[str, Moves]] = {}  # by the candidate's 16-bit format
@@ -80,28 +80,36 @@ class OutputRounding:
         return moves.against(output.array, reference, case.tolerance, scale)
 
     def _gathered(self, half: str | None) -> Mapping[str, Moves]:
-        try:
-            moves = {name: Moves(array) for name, array in self._answers(half, None).items()}
-            for draw in range(DRAWS):
-                answers = self._answers(half, draw)
-                for name, one in moves.items():
-                    one.add(answers[name])
-            again = self._answers(half, None)
-        # the network cannot be stepped, or its shapes depend on the values
-        except (StepFailed, ValueError):
-            return {}
-        return {name: one for name, one in moves.items() if one.repeats(again[name])}
+        """How the outputs move. Left out are those that cannot be computed, or change their shape."""
+        moves = {name: Moves(array) for name, array in self._answers(half, None).items()}
+        for draw in range(DRAWS):
+            answers = self._answers(half, draw)
+            for name in list(moves):
+                try:
+                    moves[name].add(answers[name])
+                except (KeyError, ValueError):
+                    del moves[name]
+        again = self._answers(half, None)
+        return {name: one for name, one in moves.items() if name in again and one.repeats(again[name])}
 
     def _answers(self, half: str | None, draw: int | None) -> Mapping[str, Array]:
-        """The outputs of one run, whose values are moved if there is a `draw`."""
+        """The outputs of one run, whose values are moved if there is a `draw`.
+
+        Layers that cannot be run, and those behind them, say nothing of outputs on other branches.
+        """
         blobs: Made = {}
         for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
-            outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
+            if not blobs.keys() >= set(layer.inputs):
+                continue
+            try:
+                outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
+            except StepFailed:
+                continue
             if draw is not None and layer.type not in COPYING:
                 units = _units(layer, half, blobs, outputs)
                 outputs = {b: _moved(b, value, half, draw, units) for b, value in outputs.items()}
             blobs.update(outputs)
-        return {name: blobs[name].array for name in self._outputs}
+        return {name: blobs[name].array for name in self._outputs if name in blobs}
 
 
 def _moved(name: str, value: Blob, half: str | None, draw: int, units: float = 1.0) -> Blob:
