@@ -170,9 +170,10 @@ class Engine:
         left = dataclasses.replace(job, dead=tuple(dead.values()), workers=self._named(job))
         if not isinstance(left, Judge):
             return left
-        found = (result for result in done.values() if result is not None)
+        found = [result for result in done.values() if result is not None]
         steps = (*left.told, *steps_told(found, known_of(left.cases)))
-        return dataclasses.replace(left, done=tuple(done), told=steps)
+        red = (*left.red, *(result.id for result in found if result.outcome == "failed"))
+        return dataclasses.replace(left, done=tuple(done), red=red, told=steps)
 
     def _named(self, job: Job) -> tuple[Worker, ...]:
         """The declared workers that the networks of `job` name."""

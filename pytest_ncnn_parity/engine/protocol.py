@@ -131,9 +131,10 @@ class Judge(Job):
     the first case that fails. `repeats`: how often a whole network runs for an output; the worst run
     counts. `remember`: the next job will be similar, so keep networks, and what a step computed from the
     same values. `keeps_trajectory`: the next job steps through the same trajectory, so keep its values.
-    `accumulated`: also follow each candidate's own run. `done`: the cases that need no result any more.
-    `told`: the native steps whose failure another case has reported: what needs them is skipped. `last`:
-    if all is well, no other job follows, so networks that these cases do not use are dropped.
+    `accumulated`: also follow each candidate's own run. `done`: the cases that need no result any more;
+    `red`: those of them that failed. `told`: the native steps whose failure another case has reported:
+    what needs them is skipped. `last`: if all is well, no other job follows, so networks that these
+    cases do not use are dropped.
     """
 
     kind = "judge"
@@ -148,6 +149,7 @@ class Judge(Job):
     keeps_trajectory: bool = False
     accumulated: bool = False
     done: tuple[str, ...] = ()
+    red: tuple[str, ...] = ()
     told: tuple[Step, ...] = ()
     last: bool = False
 

@@ -74,6 +74,19 @@ class SelectedCases:
                 self._send_next(sample, results)
         return results.known.get(case_id)
 
+    def red_layers(self, sample: str, beside: Case) -> list[Case]:
+        """Return the layers known to be red in the comparison of `beside`, except for that case."""
+        known = self._samples[sample].known if sample in self._samples else {}
+        return [
+            case
+            for case in self._selected.get(sample, ())
+            if case.layer is not None
+            and case.comparison == beside.comparison
+            and case.id != beside.id
+            and case.id in known
+            and known[case.id].outcome == "failed"
+        ]
+
     def run_if_free(self, sample: str) -> bool:
         """Run `sample` to its end unless another xdist worker does or did; return whether it ran."""
         return self._results_of(sample).run_if_free()
@@ -129,10 +142,12 @@ class SelectedCases:
         """The job that judges the cases of `sample` whose ids are `left`."""
         cases = self._selected.get(sample, ())
         *_, last = self._selected
+        known = self._samples[sample].known if sample in self._samples else {}
         return replace(
             jobs.judge(self._plan, sample, cases, self._settings.threads),
             accumulated=self._settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
+            red=tuple(one for one, result in known.items() if result.outcome == "failed"),
             told=tuple(
                 step
                 for name, one in self._samples.items()

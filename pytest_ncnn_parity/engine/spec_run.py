@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -82,9 +82,12 @@ class SpecRun:
         return selected >= {case.id for one in comparisons for case in self.plan.cases(one, sample)}
 
     def result_of_rerun(self, sample: str, case: Case) -> Result:
-        """Run `case` once more by itself and return its result."""
-        (result,) = self.judge(sample, [case])
-        return result
+        """Run `case` once more by itself and return its result; layers that were red still count."""
+        red = self._cases.red_layers(sample, case)
+        ids = tuple(one.id for one in red)
+        job = jobs.judge(self.plan, sample, [*red, case], self.settings.threads)
+        (result,) = self._judged(replace(job, done=ids, red=ids))
+        return self._weighed(sample, case, result)
 
     def result(self, sample: str, case: Case) -> Result:
         """Return the result of `case`; the sample is run up to it if that has not been done yet."""

@@ -54,7 +54,7 @@ def decode_job(line: str) -> Job:
     if kind is Judge:
         raw["cases"] = tuple(_case(case, tolerances) for case in raw["cases"])
         raw["defaults"] = {name: tolerances[number] for name, number in raw["defaults"].items()}
-        raw["done"] = tuple(raw["done"])
+        raw["done"], raw["red"] = tuple(raw["done"]), tuple(raw["red"])
         raw["told"] = tuple(Step(**step) for step in raw["told"])
         raw["masks"] = None if raw["masks"] is None else tuple(raw["masks"])
     elif kind is Isolate:

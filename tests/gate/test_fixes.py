@@ -156,11 +156,13 @@ def test_a_search_that_reaches_its_limit_at_once_says_so(
 
 @pytest.mark.once
 @pytest.mark.parametrize("value", ["0", "many"])
-@pytest.mark.parametrize("name", ["fix-runs", "fix-seconds"])
-def test_a_limit_of_a_search_must_be_a_number_above_0(gate: Gate, name: str, value: str) -> None:
+@pytest.mark.parametrize(("name", "what"), [("fix-runs", "whole number"), ("fix-seconds", "number")])
+def test_a_limit_of_a_search_must_be_a_number_above_0(
+    gate: Gate, name: str, what: str, value: str
+) -> None:
     run = gate(f"--ncnn-parity-{name}={value}")
     assert run.result.ret == pytest.ExitCode.USAGE_ERROR
-    assert f"--ncnn-parity-{name}={value}: expected a number" in run.result.stderr.str()
+    assert f"--ncnn-parity-{name}={value}: expected a {what}" in run.result.stderr.str()
 
 
 def test_a_wrong_kernel_is_gone_around(gate: Gate, pytester: pytest.Pytester) -> None:

@@ -11,6 +11,11 @@ import pytest
 from conftest import Gate
 from network import Network
 
+from pytest_ncnn_parity.engine.settings import Settings
+from pytest_ncnn_parity.engine.spec_run import SpecRun
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.spec import spec
+
 CHANNELS, PLACES, OUTPUTS = 64, 36, 6
 SEEDS = range(2)
 LARGE = 3e4  # times what the terms add up to
@@ -154,16 +159,21 @@ def test_a_mean_that_is_subtracted_is_rounded_by_as_much_as_its_terms_are_many(
     assert "device" not in {case["cause"] for case in run.cases.values()}
 
 
-@pytest.mark.once
-def test_a_list_on_another_branch_does_not_withdraw_it(gate: Gate, pytester: pytest.Pytester) -> None:
-    """A list has another number of rows when values move, so nothing is known of how it moves."""
-    net = Network()
+def sharp(net: Network) -> None:
+    """A step of a sigmoid at the rounding of a sum: "out0" from 4,000 random numbers."""
     x = net.layer("Input", "in0", params="0=4000")
-    picture = net.layer("Input", "in1", params="0=24 1=24 2=16")
     x = net.layer("BinaryOp", "plus", [x], params="0=0 1=1 2=1.0")
     x = net.layer("BinaryOp", "minus", [x], params="0=1 1=1 2=1.0")
     x = net.layer("BinaryOp", "times", [x], params="0=2 1=1 2=1100.0")
     net.layer("Sigmoid", "sharp", [x], ["out0"])
+
+
+@pytest.mark.once
+def test_a_list_on_another_branch_does_not_withdraw_it(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A list has another number of rows when values move, so nothing is known of how it moves."""
+    net = Network()
+    sharp(net)
+    picture = net.layer("Input", "in1", params="0=24 1=24 2=16")
     anchors = np.random.RandomState(3).normal(0, 0.3, (24, 16))
     head = net.layer(
         "Convolution",
@@ -185,3 +195,49 @@ def test_a_list_on_another_branch_does_not_withdraw_it(gate: Gate, pytester: pyt
     excused = [name for name, case in run.cases.items() if case["metrics"]["mismatched"]]
     assert excused
     assert [name for name in gate().ids("failed") if name.endswith("output:out0")] == []
+
+
+STRICT = """\
+inputs: {s: {in0: {random: normal, seed: 3}INPUT}}
+compare: [{name: storage, candidate: {device: vulkan, precision: fp16-storage}}OTHERS]
+tolerance: {layers: {plus: {scaled: 1.0e-9}}}
+"""
+
+
+@pytest.mark.once
+def test_an_output_behind_a_red_layer_stays_red_when_it_runs_again(tmp_path: Path) -> None:
+    net = Network()
+    sharp(net)
+    net.write(tmp_path / "net")
+    path = networks.spec(tmp_path, STRICT.replace("INPUT", "").replace("OTHERS", ""))
+    plan = check.plan(spec.load(path))
+    cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
+    run = SpecRun(plan, Settings(120.0, 1), {"s": cases})
+    try:
+        (output,) = (case for case in cases if case.output is not None)
+        assert run.result("s", output).outcome == "failed"
+        assert run.result_of_rerun("s", output).outcome == "failed"
+    finally:
+        run.close()
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "a mask of 2 kills the worker")
+@pytest.mark.parametrize("mask", ["", " 31=2"], ids=["all is well", "a worker dies"])
+def test_behind_a_red_layer_it_is_withdrawn_whichever_worker_judged_it(
+    gate: Gate, pytester: pytest.Pytester, mask: str
+) -> None:
+    """The layer on another branch kills the worker once `plus` was found to be red."""
+    net = Network()
+    sharp(net)
+    x = net.layer("Input", "in1", params="0=16 1=16 2=8")
+    x = net.layer("BinaryOp", "before", [x], params="0=2 1=1 2=3.0")
+    net.layer("BinaryOp", "fatal", [x], ["out1"], f"0=2 1=1 2=2.0{mask}")
+    net.write(pytester.path / "net")
+    second = STRICT.replace("INPUT", ", in1: {random: normal}").replace("OTHERS", ", shipped")
+    networks.spec(pytester.path, second)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed", "storage")[:1] == ["s::storage::plus"]
+    assert "s::storage::output:out0" in run.ids("failed", "storage")
+    died = [name for name, case in run.cases.items() if "killed by" in case["message"]]
+    assert bool(died) == bool(mask)

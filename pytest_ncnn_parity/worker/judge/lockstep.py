@@ -53,8 +53,12 @@ class Lockstep:
     def __init__(self, sample: Sample) -> None:
         job, graph, nets = sample.job, sample.graph, sample.nets
         self._sample = sample
-        self._red: set[tuple[str, int]] = set()  # layers that failed: comparison and number
-        self._waiting = [case for case in job.cases if case.id not in job.done]
+        done, failed = frozenset(job.done), frozenset(job.red)
+        judged = (case for case in job.cases if case.id in failed)  # by an earlier worker
+        # layers that failed, by comparison and number
+        self._red = {(case.comparison, case.layer) for case in judged if case.layer is not None}
+        self._tolerances = {(case.comparison, case.layer): case.tolerance for case in job.cases}
+        self._waiting = [case for case in job.cases if case.id not in done]
         self._cases: dict[int, list[CaseSpec]] = {}
         for case in self._waiting:
             if case.layer is not None:
@@ -69,9 +73,7 @@ class Lockstep:
         chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
         self._chain = chain(self._run_trajectory)
         trace = nets.trace(sample.inputs) if job.remember else None
-        recalled = None
-        if trace is not None:
-            recalled = RecalledTrajectory(trace, lambda: chain(self._compute))
+        recalled = RecalledTrajectory(trace, lambda: chain(self._compute)) if trace else None
         self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
@@ -116,7 +118,7 @@ class Lockstep:
                 yield self._guarded(case, self._nothing_loaded)
             return
         waiting = {case.id: case for case in self._waiting}
-        red: set[tuple[str, int]] = set()
+        red = set(self._red)
         try:
             for result in self._step_through():
                 case = waiting.pop(result.id)
@@ -277,8 +279,8 @@ class Lockstep:
         return self._limits.waits(case, layer) or (passed and self._underflows.waits(case, layer))
 
     def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
-        own = (c.tolerance for c in self._cases.get(layer.number, ()) if c.comparison == comparison)
-        return next(own, self._sample.job.defaults[comparison])
+        own = self._tolerances.get((comparison, layer.number))
+        return own or self._sample.job.defaults[comparison]
 
     def _outputs(self, red: Container[tuple[str, int]]) -> Iterator[Result]:
         """Judge the output cases. `red`: the layers that have failed, by comparison and number."""
