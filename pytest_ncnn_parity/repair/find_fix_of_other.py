@@ -55,11 +55,12 @@ def _masks(run: SpecRun, comparison: Comparison, problem: Problem, settings: Fix
         other.close()
     if fix is None:
         return None
-    first = _of_these_files(run, comparison, problem, fix)
-    wider = first if first.verified else with_masks_on_readers(plan, fix, settings.root)
-    if wider is not first and wider is not fix:
-        wider = _of_these_files(run, comparison, problem, wider)
-    return (wider if wider.verified else first).written(plan, settings)
+    proven = _of_these_files(run, comparison, problem, fix)
+    wider = with_masks_on_readers(plan, fix, settings.root)
+    if not proven.verified and wider is not fix:
+        more = _of_these_files(run, comparison, problem, wider)
+        proven = more if more.verified else proven
+    return proven.written(plan, settings)
 
 
 def with_masks_on_readers(plan: Plan, fix: Fix, root: Path) -> Fix:
@@ -89,8 +90,9 @@ def _of_these_files(run: SpecRun, comparison: Comparison, problem: Problem, fix:
     ran = f"beside {run.plan.spec.model.param}"
     how = f"{ran}, it is wrong still: {proof.how}" if not proof.holds else f"{ran}: {proof.how}"
     how = f"{fix.how}; {how}" if fix.verified else how
-    minimal = fix.minimal and proof.holds
-    return replace(fix, verified=proof.holds, minimal=minimal, how=how, outputs_after=proof.outputs)
+    fix = replace(fix, verified=proof.holds, how=how, outputs_after=proof.outputs)
+    # of what is not right beside the reference, nothing that was found without it holds
+    return fix if proof.holds else replace(fix, minimal=False, alternatives=())
 
 
 def _about_int8(problem: Problem) -> Iterator[str]:

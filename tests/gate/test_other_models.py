@@ -224,6 +224,26 @@ def test_masks_for_the_other_model_stand_in_its_own_file(gate: Gate, pytester: p
     assert gate("--ncnn-parity-fix=off").ids("failed") == []
 
 
+@pytest.mark.once
+def test_masks_that_make_it_agree_with_itself_alone_are_not_verified(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The layer that overflows is 30 % too large as well, which no mask mends."""
+    networks.two_branches(pytester.path)
+    net, opt = pytester.path / "net.param", pytester.path / "opt.param"
+    opt.write_text(net.read_text("utf-8").replace("2=30000.0", "2=39000.0"), "utf-8")
+    shutil.copy(net.with_suffix(".bin"), opt.with_suffix(".bin"))
+    text = COMPARED.replace("DEVICE", "vulkan").replace("PRECISION", "fp16")
+    networks.spec(pytester.path, f"inputs:\n  s: {{in0: {{constant: 5.0, shape: [16]}}}}\n{text}")
+    run = gate()
+    assert run.cases["s::opt::huge"]["cause"] == "storage-overflow"
+    fix = run.fixes["opt"]
+    assert (fix["verified"], fix["minimal"], fix["param"]) == (False, False, "opt.param")
+    assert "beside net.param, it is wrong still" in fix["how"]
+    assert "masks: {" not in run.output
+    assert "instead:" not in run.output
+
+
 def _names(path: Path) -> list[str]:
     return [line.split()[1] for line in path.read_text("utf-8").splitlines()[2:]]
 

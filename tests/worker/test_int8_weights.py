@@ -22,6 +22,15 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
 ONE = np.ones(1)  # nothing is folded
 
 
+def test_outputs_of_a_group_share_its_scale() -> None:
+    """The smaller output wastes steps that no other scale of its group could save."""
+    integers = np.array([[127, 3, 9, 8], [30, -20, 9, 5], [64, 9, 1, 2], [10, 3, 3, 1]], np.int8)
+    grouped = Int8Weights(integers, np.array([5.0, 5.0, 9.0, 9.0], np.float32))
+    assert np.allclose(grouped.spare(127), [1.0, 1.0, 127 / 64, 127 / 64])
+    of_their_own = Int8Weights(integers, np.array([5.0, 6.0, 9.0, 8.0], np.float32))
+    assert np.allclose(of_their_own.spare(127), [1.0, 127 / 30, 127 / 64, 12.7])
+
+
 @pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])
 @pytest.mark.parametrize("requantized", [True, False])
 def test_they_are_read_from_the_file_and_are_rounded(
