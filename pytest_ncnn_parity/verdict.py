@@ -209,7 +209,7 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
     path = ("model", "bin") if death is None or not death.key else death.key
     where = subject.plan.spec.at(*path)
     other, graph = subject.plan.other(subject.case.comparison), subject.plan.graph
-    if other is not None and death is not None and death.step is not None and death.step.of_files:
+    if other is not None and deaths.of_other_files(death, subject.case.comparison):
         where = other_models.where(subject.plan.spec, subject.case.comparison, path[-1])
         graph = other.there
     refused = deaths.refused_layer(death)

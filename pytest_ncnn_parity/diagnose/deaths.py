@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -36,6 +37,16 @@ def files_at_fault(failure: Failure) -> Explanation | None:
         return None
     said = _said(death) if death.kind == "files" else ()
     return Explanation(death.detail, (*death.lines, *said))
+
+
+def of_other_files(death: Death | None, comparison: Comparison) -> bool:
+    """Whether what did not load are the files that the candidate of `comparison` names."""
+    files, step = comparison.other_files, None if death is None else death.step
+    if files is None or step is None:
+        return False
+    if not step.of_files:
+        return step.label == str(comparison.candidate)
+    return step.label.startswith(files.param) and step.label.endswith(f"with {Path(files.bin).name}")
 
 
 def refused_layer(death: Death | None) -> int | None:

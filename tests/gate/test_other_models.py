@@ -281,3 +281,10 @@ def test_weights_of_another_size_fail_where_the_spec_names_them(
     assert run.cases[red]["cause"] == "load"
     assert run.cases[red]["place"]["line"] == 7
     assert "opt.bin: too short" in run.cases[red]["message"]
+    (pytester.path / "opt.bin").write_bytes(whole)
+    own = (pytester.path / "net.bin").read_bytes()
+    (pytester.path / "net.bin").write_bytes(own[:-400])
+    run = gate()
+    (red,) = run.ids("failed")
+    assert run.cases[red]["place"]["line"] == 1
+    assert "net.bin: too short" in run.cases[red]["message"]
