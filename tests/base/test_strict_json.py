@@ -50,7 +50,7 @@ def test_floats_that_strict_json_does_not_have_are_strings() -> None:
 
 
 def test_a_result_is_read_as_it_was_written() -> None:
-    trials = MappingProxyType({"fp32": Trial("in fp32", False, scaled=math.inf, nonfinite=3)})
+    trials = MappingProxyType({"fp32_on_device": Trial("in fp32", False, scaled=math.inf, nonfinite=3)})
     death = Death("crash", "SIGSEGV", Step("layer", "cpu fp32", 3, "conv"), lines=("a", "b"))
     evidence = Evidence(setup="cpu fp32", shape=(2, 4), noise=0.5, trials=trials, death=death)
     result = Result("c::conv", "failed", METRICS, None, evidence, accumulated=METRICS)
