@@ -53,17 +53,15 @@ def _not_finite(failure: Failure, count: int, kind: str) -> Explanation | None:
 
 
 def not_what_was_recorded(failure: Failure) -> Explanation | None:
-    if failure.case.golden is None or failure.case.comparison.other_files is not None:
-        return None  # `other_model` explains comparisons with other files
+    if failure.case.golden is None:
+        return None
     nan = failure.evidence.reference_nan
     if nan:
-        return Explanation(
-            f"{failure.case.golden} itself holds {nan} nan where the network has none",
-            (
-                *_before(failure),
-                "the recorded model or its input is at fault: record it again",
-            ),
-        )
+        remedy = "the recorded model or its input is at fault: record it again"
+        what = f"{failure.case.golden} itself holds {nan} nan where the network has none"
+        return Explanation(what, (*_before(failure), remedy))
+    if failure.case.comparison.other_files is not None:
+        return None  # `other_model` explains comparisons with other files
     evidence = (*(_before(failure) or (RECORD_MORE,)), CONVERSION, *wording.trials(failure.evidence))
     return Explanation(_unlike_golden(failure), evidence)
 

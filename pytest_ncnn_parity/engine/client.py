@@ -94,10 +94,10 @@ class Engine:
     def ask(self, job: Job, answer: type[T]) -> T:
         """Run a job that judges nothing; return its answer, of type `answer`. Raises EngineError."""
         # read to the end, because a worker that is left in the middle of a job cannot take another
-        message = deque(self._messages(job), maxlen=1)
-        if not message or not isinstance(message[0], Mapping) or "answer" not in message[0]:
-            raise EngineError("the worker ended the job without an answer")
-        return _decoded(TypeAdapter(answer), message[0]["answer"])
+        for message in deque(self._messages(job), maxlen=1):
+            if isinstance(message, Mapping) and "answer" in message:
+                return _decoded(TypeAdapter(answer), message["answer"])
+        raise EngineError("the worker ended the job without an answer")
 
     def _messages(self, job: Job) -> Iterator[Result | Mapping[str, Any]]:
         """Yield the messages that workers send about the job; a result may come twice.

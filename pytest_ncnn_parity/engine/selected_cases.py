@@ -76,7 +76,7 @@ class SelectedCases:
 
     def red_layers(self, sample: str, beside: Case) -> list[Case]:
         """Return the layers known to be red in the comparison of `beside`, except for that case."""
-        known = self._samples[sample].known if sample in self._samples else {}
+        known = self._so_far(sample)
         return [
             case
             for case in self._selected.get(sample, ())
@@ -98,6 +98,10 @@ class SelectedCases:
         if self._ahead is not None and self._ahead[0] != but:
             self._running = self._results_of(self._ahead[0])
             self._running.finish()
+
+    def _so_far(self, sample: str) -> Mapping[str, Result]:
+        """Return the results of `sample` that have arrived, by case id; nothing is run for them."""
+        return self._samples[sample].known if sample in self._samples else {}
 
     def _holds_result(self) -> bool:
         return self._kept.holds_result or self._lanes.holds_result()
@@ -142,12 +146,11 @@ class SelectedCases:
         """The job that judges the cases of `sample` whose ids are `left`."""
         cases = self._selected.get(sample, ())
         *_, last = self._selected
-        known = self._samples[sample].known if sample in self._samples else {}
         return replace(
             jobs.judge(self._plan, sample, cases, self._settings.threads),
             accumulated=self._settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
-            red=tuple(one for one, result in known.items() if result.outcome == "failed"),
+            red=tuple(one for one, found in self._so_far(sample).items() if found.outcome == "failed"),
             told=tuple(
                 step
                 for name, one in self._samples.items()

@@ -227,3 +227,19 @@ def test_a_recording_of_another_shape_is_reported_though_the_reference_is_not_tr
     assert "holds (1, 2, 5), the network gives (2, 5)" in why.what
     plain = diagnose(of, Result("any", "failed", evidence=replace(recorded, distrust=None)))
     assert plain.cause == "conversion"
+
+
+@pytest.mark.parametrize("files", [None, comparisons.OtherFiles("opt.param", "opt.bin")])
+def test_nan_in_a_recording_is_the_recordings_fault_whichever_files_run(
+    files: comparisons.OtherFiles | None,
+) -> None:
+    of = Case(
+        "output:out0",
+        comparisons.Golden("golden", comparisons.Setup(model=files)),
+        Tolerance(scaled=0.04),
+        output="out0",
+        golden=Golden("out.npz", "out0"),
+    )
+    why = diagnose(of, failed([1.0, 1.0], [math.nan, 1.0], reference_nan=1))
+    assert why.cause == "conversion"
+    assert why.what == "out.npz[out0] itself holds 1 nan where the network has none"
