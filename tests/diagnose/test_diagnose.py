@@ -235,7 +235,7 @@ def test_nan_in_a_recording_is_the_recordings_fault_whichever_files_run(
 ) -> None:
     of = Case(
         "output:out0",
-        comparisons.Golden("golden", comparisons.Setup(model=files)),
+        comparisons.Golden("golden", comparisons.CPU_FP32, comparisons.Setup(model=files)),
         Tolerance(scaled=0.04),
         output="out0",
         golden=Golden("out.npz", "out0"),
