@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forked import Forked
 
 import pytest_ncnn_parity
 from pytest_ncnn_parity.report import document
@@ -85,16 +86,22 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """What runs pytest in a process of its own without importing it again."""
+    runner = Forked()
+    yield runner
+    runner.close()
+
+
 @pytest.fixture
-def gate(pytester: pytest.Pytester) -> Gate:
+def gate(pytester: pytest.Pytester, forked: Forked) -> Gate:
     """Run `pytest --ncnn-parity ARGS` in the test's folder, in a process of its own."""
 
     def run(*args: str) -> Run:
         report = pytester.path / "report.json"
         report.unlink(missing_ok=True)
-        result = pytester.run(
-            sys.executable, "-m", "pytest", "--ncnn-parity", f"--ncnn-parity-json={report}", *args
-        )
+        result = forked.run(pytester, "--ncnn-parity", f"--ncnn-parity-json={report}", *args)
         assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
         assert "Traceback" not in result.stdout.str() + result.stderr.str()
         if not report.exists():
