@@ -134,7 +134,8 @@ def _judging(
         inputs=_inputs(plan, sample),
         threads=threads,
         cases=tuple(specs),
-        defaults={name: plan.tolerance(one, None) for name, one in comparisons.items()},
+        defaults={name: plan.tolerances(one).common for name, one in comparisons.items()},
+        uncommon={name: plan.uncommon(one) for name, one in comparisons.items()},
         outputs=plan.wanted(sample),
     )
 

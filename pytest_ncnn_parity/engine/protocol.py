@@ -126,11 +126,12 @@ class Job(Frozen):
 class Judge(Job):
     """Judge `cases` and send a `Result` for each.
 
-    `defaults`: each comparison's tolerance for layers that are not judged themselves. `masks`: by layer,
-    those that replace the file's. `probe`: find out why a case fails. `until_failed`: end the job with
-    the first case that fails. `repeats`: how often a whole network runs for an output; the worst run
-    counts. `remember`: the next job will be similar, so keep networks, and what a step computed from the
-    same values. `keeps_trajectory`: the next job steps through the same trajectory, so keep its values.
+    `defaults`: each comparison's tolerance for layers that are not judged themselves, except for those
+    with one of their own in `uncommon`, by layer. `masks`: by layer, those that replace the file's.
+    `probe`: find out why a case fails. `until_failed`: end the job with the first case that fails.
+    `repeats`: how often a whole network runs for an output; the worst run counts. `remember`: the next
+    job will be similar, so keep networks, and what a step computed from the same values.
+    `keeps_trajectory`: the next job steps through the same trajectory, so keep its values.
     `accumulated`: also follow each candidate's own run. `done`: the cases that need no result any more;
     `red`: those of them that failed. `told`: the native steps whose failure another case has reported:
     what needs them is skipped. `last`: if all is well, no other job follows, so networks that these
@@ -141,6 +142,7 @@ class Judge(Job):
 
     cases: tuple[CaseSpec, ...] = ()
     defaults: Mapping[str, Tolerance] = field(default_factory=dict)
+    uncommon: Mapping[str, Mapping[int, Tolerance]] = field(default_factory=dict)
     masks: tuple[int, ...] | None = None
     probe: bool = True
     until_failed: bool = False

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, OtherFiles
 from pytest_ncnn_parity.compare.comparisons import Golden as Recordings
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, INT8, OPERATORS, QUANTIZED, Tolerance
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.network.shape_search import Overruled, overruled
 from pytest_ncnn_parity.plan.names import matches, matches_blob, node_names
+from pytest_ncnn_parity.plan.tolerances import Tolerances
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec
 
@@ -190,14 +190,16 @@ class Plan(Frozen):
         return {}
 
     def _cases_of(self, comparison: Comparison) -> list[Case]:
+        tolerances = self.tolerances(comparison)
         cases = [
-            Case(self._names[layer.number], comparison, self.tolerance(comparison, layer), layer)
+            Case(self._names[layer.number], comparison, tolerances.of_layer(layer), layer)
             for layer in self._judged(comparison)
         ]
         if comparison.judges_outputs:
-            names, tolerance = self._blob_names, self._output_tolerance
+            names = self._blob_names
             cases += [
-                Case(names[b], comparison, tolerance(comparison, b), output=b) for b in self.outputs
+                Case(names[blob], comparison, tolerances.of_output(blob), output=blob)
+                for blob in self.outputs
             ]
         return cases
 
@@ -214,11 +216,12 @@ class Plan(Frozen):
         For another model they are those of the blobs with a counterpart in it.
         """
         expected, other = self.spec.samples[sample].expect, self.other(comparison)
+        tolerances = self.tolerances(comparison)
         return [
             Case(
                 self._blob_names[blob],
                 comparison,
-                self._output_tolerance(comparison, blob),
+                tolerances.of_output(blob),
                 output=blob,
                 golden=Golden(str(self.spec.path.parent / expected[blob].file), expected[blob].key),
             )
@@ -231,57 +234,26 @@ class Plan(Frozen):
         """The names of the cases that compare blobs."""
         return dict(zip(self.compared, self._names[len(self.masked.layers) :], strict=True))
 
-    def precision(self, comparison: Comparison) -> str:
-        """The precision whose tolerance applies."""
-        other = self.other(comparison)
-        return INT8 if other is not None and other.in_int8 else comparison.precision
-
-    def _default(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
-        precision = self.precision(comparison)
-        default = DEFAULTS[precision].layer
-        if layer is None:
-            return default
-        if precision == INT8:
+    def tolerances(self, comparison: Comparison) -> Tolerances:
+        """What `comparison` allows."""
+        if comparison not in self._tolerances:
             other = self.other(comparison)
-            there = None if other is None else other.of.get(layer.number)
-            if there is not None and there.quantized:
-                return QUANTIZED
-            if comparison.half is None:
-                return default
-            precision, default = comparison.precision, DEFAULTS[comparison.precision].layer
-        return OPERATORS.get((precision, operator(layer, comparison.candidate)), default)
-
-    def _base(self, comparison: Comparison, default: Tolerance) -> Tolerance:
-        key = (self.precision(comparison), default)
-        if key not in self._bases:
-            self._bases[key] = default.updated(self.spec.tolerance.of_precision(key[0]).given())
-        return self._bases[key]
+            self._tolerances[comparison] = Tolerances(self.spec.tolerance, comparison, other)
+        return self._tolerances[comparison]
 
     @cached_property
-    def _bases(self) -> dict[tuple[str | None, Tolerance], Tolerance]:
-        """By precision, the defaults with the spec's changes; each is needed for many layers."""
+    def _tolerances(self) -> dict[Comparison, Tolerances]:
         return {}
 
-    def tolerance(self, comparison: Comparison, layer: Layer | None) -> Tolerance:
-        """The tolerance of `layer`, or of a layer that the spec does not name."""
-        tolerance = self._base(comparison, self._default(comparison, layer))
-        headroom = self.spec.tolerance.headroom
-        if comparison.judges_headroom and headroom is not None:
-            tolerance = replace(tolerance, headroom=headroom)
-        if layer is not None:
-            for pattern, budget in self.spec.tolerance.layers.items():
-                if matches(pattern, layer):
-                    tolerance = tolerance.updated(budget.given())
-        if tolerance.headroom == 1.0 or comparison.judges_headroom:
-            return tolerance
-        return replace(tolerance, headroom=1.0)
+    def uncommon(self, comparison: Comparison) -> Mapping[int, Tolerance]:
+        """By number, the tolerances of the layers that have one of their own, judged or not."""
+        if comparison not in self._uncommon:
+            self._uncommon[comparison] = self.tolerances(comparison).uncommon(self.masked.layers)
+        return self._uncommon[comparison]
 
-    def _output_tolerance(self, comparison: Comparison, blob: str) -> Tolerance:
-        tolerance = self._base(comparison, DEFAULTS[self.precision(comparison)].output)
-        for pattern, budget in self.spec.tolerance.outputs.items():
-            if matches_blob(pattern, blob):
-                tolerance = tolerance.updated(budget.given())
-        return tolerance
+    @cached_property
+    def _uncommon(self) -> dict[Comparison, Mapping[int, Tolerance]]:
+        return {}
 
     def known(self, sample: str, case: Case) -> str | None:
         """The reason why this case is expected to fail, if it is."""

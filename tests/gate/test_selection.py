@@ -60,6 +60,27 @@ def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
         assert alone["metrics"] == whole[name]["metrics"]
 
 
+@pytest.mark.parametrize("exclude", [False, True], ids=["", "excluded"])
+def test_what_a_reader_is_allowed_counts_also_where_it_is_not_selected(
+    gate: Gate, pytester: pytest.Pytester, *, exclude: bool
+) -> None:
+    """90000 is inf in fp16; its reader gives 0 for 1/90000, which the spec allows it."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    x = net.layer("BinaryOp", "large", [x], params="0=2 1=1 2=300.0")
+    net.layer("UnaryOp", "reciprocal", [x], ["out0"], "0=15")
+    net.write(pytester.path / "net")
+    allowed = "tolerance: {layers: {reciprocal: {scaled: 2}}, outputs: {out0: {scaled: 2}}}\n"
+    excluded = "layers: {exclude: [reciprocal]}\n" if exclude else ""
+    text = "inputs: {s: {in0: {constant: 300.0}}}\ncompare: [fp16-vs-fp32-vulkan]\n"
+    networks.spec(pytester.path, text + allowed + excluded)
+    selected = ("--ncnn-parity-fix=off", "-k", "large")
+    assert gate("--ncnn-parity-fix=off").ids("failed") == gate(*selected).ids("failed") == []
+    path = pytester.path / "net.parity.yaml"
+    path.write_text(path.read_text("utf-8").replace(allowed, ""), "utf-8")
+    assert gate(*selected).ids("failed") == ["s::fp16-vs-fp32-vulkan::large"]
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     "modes",

@@ -191,12 +191,13 @@ def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
     on_cpu = BUILT_IN["fp16-vs-fp32-cpu"][0]
     assert on_cpu.candidate is not None
     allowed = OPERATORS["fp16", "winograd Convolution"]
-    assert plan.tolerance(on_cpu, layer) == plan.tolerance(on_cpu.on("arm"), layer) == allowed
+    assert plan.tolerances(on_cpu).of_layer(layer) == allowed
+    assert plan.tolerances(on_cpu.on("arm")).of_layer(layer) == allowed
     usual = DEFAULTS["fp16"].layer
-    assert {plan.tolerance(on_cpu, other) for other in others} == {usual}
-    assert plan.tolerance(SHIPPED, layer) == usual
+    assert {plan.tolerances(on_cpu).of_layer(other) for other in others} == {usual}
+    assert plan.tolerances(SHIPPED).of_layer(layer) == usual
     direct = replace(on_cpu.candidate, options={"use_winograd_convolution": False})
-    assert plan.tolerance(replace(on_cpu, candidate=direct), layer) == usual
+    assert plan.tolerances(replace(on_cpu, candidate=direct)).of_layer(layer) == usual
 
 
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:

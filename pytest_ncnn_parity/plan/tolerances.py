@@ -1,0 +1,79 @@
+"""What each comparison of a spec allows: the defaults, with what the spec changes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+from pytest_ncnn_parity.compare.comparisons import Comparison
+from pytest_ncnn_parity.compare.tolerance import DEFAULTS, INT8, OPERATORS, QUANTIZED, Tolerance
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operators import operator
+from pytest_ncnn_parity.plan.names import matches, matches_blob
+from pytest_ncnn_parity.spec.keys import ToleranceKeys
+
+
+class Tolerances:
+    """Those of `comparison`. `given`: what the spec says; `other`: the model that it runs besides."""
+
+    def __init__(self, given: ToleranceKeys, comparison: Comparison, other: Counterparts | None) -> None:
+        self._given = given
+        self._comparison = comparison
+        self._other = other
+        self._precision = INT8 if other is not None and other.in_int8 else comparison.precision
+        # the defaults with the spec's changes: each is needed for many layers
+        self._changed: dict[Tolerance, Tolerance] = {}
+
+    @cached_property
+    def common(self) -> Tolerance:
+        """The tolerance of layers that the spec does not name and that need no more than others."""
+        return self._of_layers(DEFAULTS[self._precision].layer)
+
+    def of_layer(self, layer: Layer) -> Tolerance:
+        """The tolerance of `layer`."""
+        tolerance = self._of_layers(self._default(layer))
+        for pattern, budget in self._given.layers.items():
+            if matches(pattern, layer):
+                tolerance = tolerance.updated(budget.given())
+        if tolerance.headroom == 1.0 or self._comparison.judges_headroom:
+            return tolerance
+        return replace(tolerance, headroom=1.0)
+
+    def of_output(self, blob: str) -> Tolerance:
+        """The tolerance of `blob`, as a run of the whole network gives it."""
+        tolerance = self._of_precision(DEFAULTS[self._precision].output)
+        for pattern, budget in self._given.outputs.items():
+            if matches_blob(pattern, blob):
+                tolerance = tolerance.updated(budget.given())
+        return tolerance
+
+    def uncommon(self, layers: Iterable[Layer]) -> Mapping[int, Tolerance]:
+        """By number, the tolerances of those of `layers` for which it is not the common one."""
+        each = ((layer.number, self.of_layer(layer)) for layer in layers)
+        return {number: tolerance for number, tolerance in each if tolerance != self.common}
+
+    def _default(self, layer: Layer) -> Tolerance:
+        comparison, precision = self._comparison, self._precision
+        if precision == INT8:
+            there = None if self._other is None else self._other.of.get(layer.number)
+            if there is not None and there.quantized:
+                return QUANTIZED
+            if comparison.half is None:
+                return DEFAULTS[INT8].layer
+            precision = comparison.precision
+        return OPERATORS.get(
+            (precision, operator(layer, comparison.candidate)), DEFAULTS[precision].layer
+        )
+
+    def _of_layers(self, default: Tolerance) -> Tolerance:
+        if default not in self._changed:
+            tolerance, headroom = self._of_precision(default), self._given.headroom
+            if self._comparison.judges_headroom and headroom is not None:
+                tolerance = replace(tolerance, headroom=headroom)
+            self._changed[default] = tolerance
+        return self._changed[default]
+
+    def _of_precision(self, default: Tolerance) -> Tolerance:
+        return default.updated(self._given.of_precision(self._precision).given())
