@@ -98,7 +98,7 @@ CAUSES = (
     Cause(
         "device",
         "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
-        "CPU takes: a fault of kernel or driver",
+        "CPU takes, or confuses formats: a fault of kernel or driver",
         "report it upstream",
     ),
     Cause(
@@ -114,7 +114,7 @@ CAUSES = (
     ),
     Cause(
         "unsafe-mask",
-        "a mask makes the layer read fp16 as fp32",
+        "a mask makes the layer read 16-bit values as fp32",
         "add 16 on Vulkan; on an ARM CPU, enter the region in fp32",
     ),
     Cause(
@@ -197,6 +197,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
+    ("device", values.layers_inside_read_16_bits),
     ("quantization", quantization.has_no_scale),
     ("conversion", reference.has_weights_that_are_not_finite),
     ("reference", reference.makes_nan_when_packed),

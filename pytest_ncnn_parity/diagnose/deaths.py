@@ -122,9 +122,9 @@ def died_of_its_mask(failure: Failure) -> Explanation | None:
     death = failure.death
     if death is None or not failure.unsafe_mask:
         return None
-    mask = failure.evidence.mask
+    mask, half = failure.evidence.mask, failure.case.comparison.half
     return Explanation(
-        f"{failure.seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
+        f"{failure.seen}; 31={mask} takes {half} storage from a layer that stays on Vulkan",
         (*_shown(death), f"write 31={mask | NO_VULKAN}, which moves the layer to the CPU"),
     )
 

@@ -99,9 +99,9 @@ class Failure(Frozen):
 
     @property
     def unsafe_mask(self) -> bool:
-        """Whether the layer's mask takes fp16 storage from it although it stays on Vulkan."""
-        on_vulkan = str(self.evidence.execution).startswith("vulkan")
-        return on_vulkan and unsafe_on_vulkan(self.evidence.mask)
+        """Whether the layer's mask takes 16-bit storage from it although it stays on Vulkan."""
+        on_vulkan, half = str(self.evidence.execution).startswith("vulkan"), self.case.comparison.half
+        return on_vulkan and half is not None and unsafe_on_vulkan(self.evidence.mask, half)
 
 
 Rule = Callable[[Failure], Explanation | None]

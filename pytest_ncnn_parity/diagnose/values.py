@@ -21,12 +21,22 @@ def misreads_16_bits(failure: Failure) -> Explanation | None:
 
 
 def wrong_for_its_mask(failure: Failure) -> Explanation | None:
-    if not failure.unsafe_mask or failure.case.comparison.half != "fp16":
+    if not failure.unsafe_mask:
         return None
-    mask = failure.evidence.mask
+    mask, half = failure.evidence.mask, failure.case.comparison.half
     return Explanation(
-        f"{failure.seen}; 31={mask} takes fp16 storage from a layer that stays on Vulkan",
-        (f"31={mask} without 16: the shader reads fp16 bytes as fp32. Write {mask | NO_VULKAN}",),
+        f"{failure.seen}; 31={mask} takes {half} storage from a layer that stays on Vulkan",
+        (f"31={mask} without 16: the shader reads {half} bytes as fp32. Write {mask | NO_VULKAN}",),
+    )
+
+
+def layers_inside_read_16_bits(failure: Failure) -> Explanation | None:
+    half = failure.evidence.holds
+    if half is None:
+        return None
+    return Explanation(
+        f"{failure.seen}; its kernel hands fp32 to layers inside it that read {half}",
+        (f"the kernel is at fault; masks must take {half} from the layers in front as well",),
     )
 
 

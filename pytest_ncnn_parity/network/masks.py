@@ -18,9 +18,9 @@ ALL_BITS = 255  # ncnn ignores higher bits
 NO_STORAGE = {"fp16": NO_FP16_STORAGE, "bf16": NO_BF16_STORAGE}
 
 
-def unsafe_on_vulkan(mask: int) -> bool:
-    """Whether `mask` takes fp16 storage but not Vulkan: the shader then reads fp16 as fp32."""
-    return bool(mask & NO_FP16_STORAGE) and not mask & NO_VULKAN
+def unsafe_on_vulkan(mask: int, half: str) -> bool:
+    """Whether `mask` takes storage in `half` but not Vulkan: the shader then reads it as fp32."""
+    return bool(mask & NO_STORAGE[half]) and not mask & NO_VULKAN
 
 
 def loses_fp16(mask: int) -> bool:

@@ -37,15 +37,16 @@ class Notice(Frozen):
 
 def lint(plan: Plan) -> Iterator[Notice]:
     """What the file and the spec show on their own, without a device."""
-    vulkan = [c.name for c in plan.spec.comparisons if c.candidate and c.candidate.on_vulkan and c.half]
+    compared = plan.spec.comparisons
+    halves = {c.half for c in compared if c.candidate and c.candidate.on_vulkan and c.half}
     for layer in plan.masked.layers:
-        if vulkan and unsafe_on_vulkan(layer.mask):
+        for half in sorted(half for half in halves if unsafe_on_vulkan(layer.mask, half)):
             yield Notice(
                 layer.name,
                 layer.mask,
                 "unsafe",
-                "takes fp16 storage from a layer that may stay on Vulkan: its shader then reads fp16 as "
-                f"fp32. Write 31={layer.mask | NO_VULKAN}",
+                f"takes {half} storage from a layer that may stay on Vulkan: its shader then reads "
+                f"{half} as fp32. Write 31={layer.mask | NO_VULKAN}",
             )
 
 

@@ -77,6 +77,20 @@ def test_an_unsafe_mask_is_reported_without_a_device(gate: Gate, pytester: pytes
     assert "Write 31=19" in run.output
 
 
+@pytest.mark.since_ncnn("1.0.20260526", "there is no bf16 on Vulkan")
+def test_a_mask_on_bf16_storage_is_as_unsafe_there_as_one_on_fp16(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
+    networks.convolution(pytester.path, "31=4")
+    networks.spec(pytester.path, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {bf16}]\n")
+    run = gate("--ncnn-parity-fix=off")
+    (notice,) = run.report["models"][0]["masks"]
+    assert notice["what"].startswith("takes bf16 storage from a layer that may stay on Vulkan")
+    assert run.cases["noise::bf16::c2"]["cause"] == "unsafe-mask"
+    assert run.ids("failed", "fp16-vs-fp32-vulkan") == []
+
+
 @pytest.mark.usefixtures("no_driver")
 def test_without_a_device_no_mask_is_called_redundant(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=18")

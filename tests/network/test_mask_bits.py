@@ -7,8 +7,9 @@ from pytest_ncnn_parity.network.masks import loses_fp16, strong_mask, unsafe_on_
 
 
 @pytest.mark.parametrize("mask", range(32))
-def test_a_mask_is_unsafe_where_fp16_storage_goes_and_vulkan_stays(mask: int) -> None:
-    assert unsafe_on_vulkan(mask) == (mask in (2, 3, 6, 7, 10, 11, 14, 15))
+def test_a_mask_is_unsafe_where_storage_goes_and_vulkan_stays(mask: int) -> None:
+    assert unsafe_on_vulkan(mask, "fp16") == (mask in (2, 3, 6, 7, 10, 11, 14, 15))
+    assert unsafe_on_vulkan(mask, "bf16") == (mask in (*range(4, 8), *range(12, 16)))
     assert loses_fp16(mask) == (mask // 2 % 2 == 1)
 
 

@@ -256,10 +256,10 @@ def test_where_nothing_is_pointed_at_arithmetic_goes_first_and_then_winograd() -
 def test_an_unsafe_mask_moves_its_layer_to_the_cpu(own: int) -> None:
     graph = network(*RESIDUAL, conv=own)
     fault = Fault(graph.names["conv"], "unsafe-mask", died=own == 2)
-    assert unsafe_on_vulkan(graph.names["conv"].mask)
+    assert unsafe_on_vulkan(graph.names["conv"].mask, "fp16")
     assert required(graph, fault) == {"conv": 16}
     assert seed(graph, fault) == {}
-    assert not unsafe_on_vulkan(graph.names["conv"].mask | 16)
+    assert not unsafe_on_vulkan(graph.names["conv"].mask | 16, "fp16")
 
 
 @pytest.mark.parametrize("setup", [VULKAN, Setup("vulkan"), Setup("vulkan", "bf16")], ids=str)

@@ -173,6 +173,7 @@ class LayerJudge:
         evidence = replace(
             evidence,
             misread=misread(candidate, layer, self._sample.graph),
+            holds=execution.inside,
             unrepresentable=self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None,
         )
         alike = execution.where == "cpu" and execution == reference.execution(layer)
@@ -216,8 +217,7 @@ class LayerJudge:
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, layer, self._reference(case), candidate)
         evidence = replace(evidence, integers=self._integers.of(layer, blob))
-        in_fp16 = case.half == "fp16" and execution.where == "vulkan"
-        wrong_in_fp16 = in_fp16 and not metrics.agrees
+        wrong_in_fp16 = case.half == "fp16" and execution.where == "vulkan" and not metrics.agrees
         evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(case, evidence, outputs, expected, probe)

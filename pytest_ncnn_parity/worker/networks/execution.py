@@ -18,6 +18,10 @@ from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.native import Machine, Readback
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
+# x86 kernels without 16 bits of their own that hold layers made with the network's options, which may
+# have them (src/layer/x86/convolutiondepthwise_x86.cpp, deformableconv2d_x86.cpp)
+HOLD_LAYERS = frozenset({"ConvolutionDepthWise", "DeconvolutionDepthWise", "DeformableConv2D"})
+
 
 def is_x86(architecture: str) -> bool:
     """Return whether `architecture`, from `platform.machine`, is an x86 processor."""
@@ -32,7 +36,8 @@ def is_arm(architecture: str) -> bool:
 class Execution(Frozen):
     """Where and how one layer runs in a loaded network, as read back, not as requested.
 
-    `worker`: the name of the declared worker that it runs on, or None.
+    `worker`: the name of the declared worker that it runs on, or None. `inside`: the format in which
+    layers that it holds may store values, if that is another.
     """
 
     where: str  # "cpu" or "vulkan"
@@ -42,8 +47,11 @@ class Execution(Frozen):
     options: tuple[tuple[str, Any], ...]
     model: int = 0  # index in the job; other files are a different computation wherever they run
     worker: str | None = None
+    inside: str | None = None
 
     def __str__(self) -> str:
+        if self.inside is not None:
+            return f"{self.where} fp32, {self.inside} storage inside"
         if self.storage == "fp32" and self.arithmetic == "fp32":
             return f"{self.where} fp32"
         return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
@@ -117,8 +125,8 @@ class Executions:
         self._masks = masks
         self._known: dict[int, Execution] = {}
         layers = read.layers
-        x86, arm = is_x86(machine.architecture), is_arm(machine.architecture)
-        able = not x86 and (machine.has_half_kernels or not arm)
+        self._x86, arm = is_x86(machine.architecture), is_arm(machine.architecture)
+        able = not self._x86 and (machine.has_half_kernels or not arm)
         self._on_vulkan = [read.on("use_vulkan_compute") and one.on_vulkan for one in layers]
         self._cpu_fp16 = [one.fp16_storage and able for one in layers]
         self._cpu_bf16 = [one.bf16_storage for one in layers]
@@ -166,7 +174,14 @@ class Executions:
             None if arrives == "fp32" else arrives,
             tuple(sorted(self._setup.options.items())),
             worker=self._machine.name,
+            inside=None if vulkan or storage != "fp32" else self._inside(layer),
         )
+
+    def _inside(self, layer: Layer) -> str | None:
+        """Return the 16-bit format of layers that `layer`, which knows none, may hold on the CPU."""
+        mask, storage = self._masks[layer.number], self._net_storage(False)
+        holds = self._x86 and layer.type in HOLD_LAYERS
+        return "bf16" if holds and storage == "bf16" and not mask & masks.NO_BF16_STORAGE else None
 
     def _net_storage(self, vulkan: bool) -> str:
         """Return the format in which a layer stores its values by the network's options alone."""
