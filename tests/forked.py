@@ -79,8 +79,8 @@ def _pytest(args: list[str], folder: str, environment: dict[str, str]) -> int:
         with Path(name).open(mode) as file:
             os.dup2(file.fileno(), number)
     sys.path[0] = folder
-    sys.argv = [pytest.__file__, *args]
-    return pytest.console_main()
+    sys.argv = ["pytest", *args]
+    return int(pytest.main(args))
 
 
 if __name__ == "__main__":

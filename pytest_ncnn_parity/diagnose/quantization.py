@@ -77,6 +77,8 @@ def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: F
         wrong.append("its weights are clipped")
     elif weights is not None and weights.wasting:
         wrong.append("the scales of its weights are too small")
+    if not wrong and failure.case.layer is not None and failure.case.layer.type == "Embed":
+        return "no scale fits all of its rows"
     return " and ".join(wrong) or "its weights and its input lose too much together"
 
 
@@ -93,19 +95,23 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
         yield f"{100.0 * weights.clipped:.3g} % of its weights are clipped: their scales are too large"
     if weights is not None and weights.wasting:
         yield (
-            f"the scales of {len(weights.wasting)} of {weights.total} outputs' weights "
-            f"({_outputs(weights.wasting)}) could be {weights.spare:.3g} times as large: most of int8's "
-            "steps are not used"
+            f"the scales of {_named(weights, weights.wasting)} could be {weights.spare:.3g} times as "
+            "large: most of int8's steps are not used"
         )
     if weights is None or not weights.outputs:
         return
-    outputs = _outputs(weights.outputs)
     yield (
-        f"weights of {len(weights.outputs)} of {weights.total} outputs ({outputs}) are off by up to "
-        f"{weights.largest:.3g} steps of their quantization, where rounding leaves 0.5"
+        f"{_named(weights, weights.outputs)} are off by up to {weights.largest:.3g} steps of their "
+        "quantization, where rounding leaves 0.5"
     )
     if max(weights.factor, 1.0 / weights.factor) >= WRONG_SCALE:
         yield f"they would agree if their scales were divided by {weights.factor:.3g}"
+
+
+def _named(weights: WeightSteps, wrong: Sequence[int]) -> str:
+    """The weights of the outputs `wrong`, or those rows of a matrix."""
+    rows = f"rows of {weights.matrix}" if weights.matrix else "outputs"
+    return f"weights of {len(wrong)} of {weights.total} {rows} ({_outputs(wrong)})"
 
 
 def _outputs(numbers: Sequence[int]) -> str:

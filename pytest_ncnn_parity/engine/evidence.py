@@ -104,7 +104,8 @@ class WeightSteps(Frozen):
     `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
     explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
     range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be.
+    how many times larger those could be. `matrix`: which one this is, of a layer that has several; its
+    rows count as outputs.
     """
 
     layer: str
@@ -115,6 +116,7 @@ class WeightSteps(Frozen):
     clipped: float
     wasting: tuple[int, ...] = ()
     spare: float = 1.0
+    matrix: str = ""
 
 
 class Quantization(Frozen):

@@ -14,10 +14,10 @@ from pytest_ncnn_parity.network.parameters import Unreadable, differs, number
 # parameter that switches this on (src/layer/convolution.cpp, convolutiondepthwise.cpp,
 # innerproduct.cpp).
 _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
-# Operators that quantize their input by a scale that they compute from it at run time, and the id of
-# the parameter that switches this on.
+# Operators that quantize their input by a scale that they compute from it at run time, or only look up
+# weights in int8, as Embed does, and the id of the parameter that switches this on.
 DYNAMIC = {
-    **dict.fromkeys(("Gemm", "MultiHeadAttention", "SDPA"), "18"),
+    **dict.fromkeys(("Embed", "Gemm", "MultiHeadAttention", "SDPA"), "18"),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
 }
 # Operators whose CPU kernels read four bytes per element whatever they are given, with or without

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, weight_count
+from pytest_ncnn_parity.network.int8_tensors import Tensor, tensors
 from pytest_ncnn_parity.network.units import ACTIVATIONS
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
@@ -24,7 +25,9 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     is_static,
     least_spare,
 )
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_floats
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_tensors
+
+UNFOLDED = np.ones(1)  # the factors of what is folded into weights, if nothing is
 
 
 class LayerWeights:
@@ -47,15 +50,52 @@ class LayerWeights:
 
     def first(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
         """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
-        return read_floats(model.bin, self.span(model, layer)[0], *counts)
+        sizes = [(count, n % 2 == 0) for n, count in enumerate(counts)]
+        read, _ = read_tensors(model.bin, self.span(model, layer)[0], sizes)
+        return [tensor.astype(np.float32) for tensor in read]
 
     def steps(self, own: Model, model: Model, there: Counterpart) -> WeightSteps | None:
-        """Return how far the int8 weights of `there`, in `model`, are from the floats of `own`."""
-        layer = next(filter(is_static, there.quantized), None)
+        """Return how far the int8 weights of `there`, in `model`, are from the floats of `own`.
+
+        Of a layer with several matrices, the worst is told.
+        """
+        layer = next((one for one in there.quantized if is_static(one) or tensors(one)), None)
         core = next((one for one in there.replaced if layer and one.type == layer.type), None)
-        if layer is None or core is None or not is_static(core):
+        if layer is None or core is None:
             return None
-        if weight_count(layer) != weight_count(core):
+        if is_static(layer):
+            return self._of_static(own, core, model, layer, there)
+        found = (
+            replace(self._judged(weights, floats, UNFOLDED, model, layer), matrix=name)
+            for name, weights, floats in self._matrices(own, core, model, layer)
+        )
+        return max(found, key=lambda one: (bool(one.outputs or one.wasting), one.largest), default=None)
+
+    def _matrices(
+        self, own: Model, core: Layer, model: Model, layer: Layer
+    ) -> Iterator[tuple[str, Int8Weights, winograd.Array]]:
+        """Yield the matrices that are int8 in `layer`, each with its name and its floats in `core`."""
+        found, scaled = tensors(layer), [one for one in tensors(layer) if one.name]
+        in_floats = self._all(own, core, map(_size, tensors(core)))
+        in_int8 = self._all(model, layer, [*map(_size, found), *((one.scales, False) for one in scaled)])
+        floats, values = _by_rows(tensors(core), in_floats), _by_rows(found, in_int8)
+        for one, scales in zip(scaled, in_int8[len(found) :], strict=False):
+            integers, wanted = values[one.name], floats.get(one.name)
+            if integers.dtype == np.int8 and wanted is not None and wanted.shape == integers.shape:
+                yield one.name, Int8Weights(integers, np.resize(scales, one.rows)), wanted
+
+    def _all(
+        self, model: Model, layer: Layer, sizes: Iterable[tuple[int, bool]]
+    ) -> Sequence[winograd.Array]:
+        """Return all that `layer` reads; nothing if it is laid out otherwise, as by another version."""
+        start, end = self.span(model, layer)
+        read, at = read_tensors(model.bin, start, sizes)
+        return read if at == end else ()
+
+    def _of_static(
+        self, own: Model, core: Layer, model: Model, layer: Layer, there: Counterpart
+    ) -> WeightSteps | None:
+        if not is_static(core) or weight_count(layer) != weight_count(core):
             return None
         weights = self._int8_weights(model, layer)
         if weights is None:
@@ -65,7 +105,17 @@ class LayerWeights:
         folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
         if folded is not None and folded.size not in (1, len(weights.integers)):
             return None
-        steps = weights.against(floats.reshape(weights.integers.shape), folded)
+        return self._judged(weights, floats.reshape(weights.integers.shape), folded, model, layer)
+
+    def _judged(
+        self,
+        weights: Int8Weights,
+        floats: winograd.Array,
+        folded: winograd.Array | None,
+        model: Model,
+        layer: Layer,
+    ) -> WeightSteps:
+        steps = weights.against(floats, folded)
         spare = weights.spare(full_scale(layer))
         wasting = spare > MOST_SPARE * self._least_spare(model)
         return replace(
@@ -111,3 +161,16 @@ class LayerWeights:
         if key not in self._gains:
             self._gains[key] = winograd.gain(self.of_convolution(model, layer), side)
         return self._gains[key]
+
+
+def _by_rows(tensors: Sequence[Tensor], values: Sequence[winograd.Array]) -> dict[str, winograd.Array]:
+    """The matrices among `tensors` by name, (rows, columns)."""
+    return {
+        one.name: read.reshape(-1, one.rows).T if one.turned else read.reshape(one.rows, -1)
+        for one, read in zip(tensors, values, strict=False)
+        if one.name
+    }
+
+
+def _size(tensor: Tensor) -> tuple[int, bool]:
+    return tensor.count, tensor.tagged

@@ -6,9 +6,9 @@ import ctypes
 import math
 import os
 import struct
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import ncnn
 import numpy as np
@@ -153,7 +153,7 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         super().__init__()
         self._file = file
         self.size = os.fstat(file.fileno()).st_size
-        self.at = 0
+        self.at = file.tell()
         self.short: int | None = None  # the size of the read that failed at `at`
         self.largest = 0.0
         self.not_finite = 0
@@ -218,16 +218,19 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
 
-def read_floats(path: str, start: int, *counts: int) -> list[npt.NDArray[np.float32]]:
-    """Return the first tensors that a layer reads, from byte `start` on, as flat fp32 arrays.
+def read_tensors(
+    path: str, start: int, sizes: Iterable[tuple[int, bool]]
+) -> tuple[list[npt.NDArray[Any]], int]:
+    """Return the first tensors that a layer reads, from byte `start` on, and the byte behind them.
 
-    `counts` are the sizes of the tensors: of weights in any format and of plain floats in turn.
+    They are flat arrays of fp32, or of int8 where the file has that. `sizes`: how many numbers each has,
+    and whether it is tagged, as weights are, so that it may have any format.
     """
     with Path(path).open("rb") as file:
         file.seek(start)
         reader = Reader(file)  # keeps the reader alive, because ncnn holds no reference to it
         bin_ = ncnn.ModelBinFromDataReader(reader)
-        return [np.array(bin_.load(count, i % 2), np.float32) for i, count in enumerate(counts)]
+        return [np.array(bin_.load(count, 0 if tagged else 1)) for count, tagged in sizes], reader.at
 
 
 def _int8_scales(

@@ -1,0 +1,141 @@
+"""Operators with weights in int8 whose input has no scale of its own: wrong ones are told by matrix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from conftest import Gate
+from quantized import INT8_WEIGHTS, to_int8
+
+pytestmark = pytest.mark.since_ncnn("1.0.20261020", "these operators have no int8")
+
+WORDS, WIDTH, HIDDEN, OUTPUTS = 50, 16, 20, 8
+SPEC = """\
+inputs: {text: {in0: {file: words.npy}}}
+compare: [{name: int8, candidate: {device: cpu, model: {param: int8.param, bin: int8.bin}}}]
+"""
+
+
+@dataclass
+class Layer:
+    """`matrices` by name, (rows, columns), those in `by_one_scale` with one for all rows; what else lies
+    behind each of them; `term`: the parameter that says int8, and what int8 changes of the others.
+    """
+
+    line: str
+    matrices: dict[str, np.ndarray]
+    behind: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    by_one_scale: tuple[str, ...] = ()
+    tagged: bool = True
+    term: str = "8=2"
+    turned: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.line.split()[1]
+
+
+def layers() -> Iterator[Layer]:
+    rng = np.random.RandomState(1)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    embed = f"Embed embed 1 1 in0 a 0={WIDTH} 1={WORDS} 3={WORDS * WIDTH}"
+    yield Layer(embed, {"weight": drawn(WORDS, WIDTH)}, by_one_scale=("weight",), term="18=2")
+    rows = 4 * HIDDEN
+    yield Layer(
+        f"LSTM lstm 1 1 a b 0={WIDTH} 1={rows * WIDTH} 3={HIDDEN}",
+        {"weight_xc": drawn(rows, WIDTH), "weight_hc": drawn(rows, WIDTH)},
+        {"weight_xc": [drawn(rows)], "weight_hc": [drawn(WIDTH, HIDDEN)]},
+    )
+    rows = 2 * 3 * WIDTH
+    yield Layer(
+        f"GRU gru 1 1 b c 0={WIDTH} 1={rows * WIDTH} 2=2",
+        {"weight_xc": drawn(rows, WIDTH), "weight_hc": drawn(rows, WIDTH)},
+        {"weight_xc": [drawn(2 * 4 * WIDTH)]},
+    )
+    yield Layer(
+        f"RNN rnn 1 1 c d 0={WIDTH} 1={2 * WIDTH * WIDTH}",
+        {"weight_xc": drawn(WIDTH, 2 * WIDTH), "weight_hc": drawn(WIDTH, WIDTH)},
+        {"weight_xc": [drawn(WIDTH)]},
+    )
+    names = ("q_weight", "k_weight", "v_weight", "out_weight")
+    yield Layer(
+        f"MultiHeadAttention attention 1 1 d e 0={WIDTH} 1=2 2={WIDTH * WIDTH}",
+        {name: drawn(WIDTH, WIDTH) for name in names},
+        {name: [drawn(WIDTH)] for name in names},
+        ("out_weight",),
+        tagged=False,
+        term="18=2",
+    )
+    yield Layer(
+        f"Gemm gemm 1 1 e out0 2=0 3=0 4=0 5=1 6=1 7=0 8={OUTPUTS} 9={WIDTH} 10=4",
+        {"B": drawn(OUTPUTS, WIDTH)},
+        {"B": [drawn(OUTPUTS)]},
+        ("B",),
+        term="18=2 3=1",
+        turned=True,
+    )
+
+
+def write(folder: Path, fault: tuple[str, str] = ("", ""), factor: float = 4.0) -> None:
+    """The model in floats and in int8. `fault`: in this matrix of this layer, the scale of the last row,
+    or of all, is stored `factor` times too large.
+    """
+    floats, int8 = bytearray(), bytearray()
+    lines, in_int8 = ["Input input 0 1 in0"], ["Input input 0 1 in0"]
+    for layer in layers():
+        scales = {}
+        for name, matrix in layer.matrices.items():
+            floats += bytes(4) + (matrix.T if layer.turned else matrix).tobytes()
+            largest = np.abs(matrix).max(None if name in layer.by_one_scale else 1)
+            scale = np.atleast_1d(np.float32(127.0) / largest).astype(np.float32)
+            rounded = to_int8(matrix, scale[:, None]).tobytes()
+            int8 += INT8_WEIGHTS.tobytes() + rounded + bytes(-len(rounded) % 4)
+            if fault == (layer.name, name):
+                scale[-1] *= factor
+            scales[name] = scale
+            for further in layer.behind.get(name, []):
+                both = bytes(4) + further.tobytes() if layer.tagged else further.tobytes()
+                floats += both
+                int8 += both
+        int8 += b"".join(scale.tobytes() for scale in scales.values())
+        lines.append(layer.line)
+        in_int8.append(f"{layer.line} {layer.term}")
+    for stem, content, text in (("net", floats, lines), ("int8", int8, in_int8)):
+        head = ["7767517", f"{len(text)} {len(text)}"]
+        (folder / f"{stem}.param").write_text("\n".join([*head, *text, ""]), "utf-8")
+        (folder / f"{stem}.bin").write_bytes(content)
+    np.save(folder / "words.npy", np.random.RandomState(2).randint(0, WORDS, 12).astype(np.int32))
+    networks.spec(folder, SPEC)
+
+
+def test_weights_that_are_rounded_are_green(gate: Gate, pytester: pytest.Pytester) -> None:
+    write(pytester.path)
+    run = gate()
+    assert run.ids("failed") == run.ids("skipped") == []
+    assert len(run.ids("passed")) == 6 + 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "matrix"),
+    [(layer.name, name) for layer in layers() for name in layer.matrices],
+)
+def test_a_wrong_scale_is_red_and_its_matrix_is_named(
+    gate: Gate, pytester: pytest.Pytester, layer: str, matrix: str
+) -> None:
+    write(pytester.path, (layer, matrix))
+    run = gate("--ncnn-parity-fix=off")
+    case = run.cases[f"text::int8::{layer}"]
+    assert (case["outcome"], case["cause"]) == ("failed", "quantization")
+    (rows,) = {one.matrices[matrix].shape[0] for one in layers() if one.name == layer}
+    wrong = rows if matrix in ("weight", "out_weight", "B") else 1
+    assert f"weights of {wrong} of {rows} rows of {matrix} (" in run.output
+    assert re.search(r"their scales were divided by (4|3\.9\d)\b", run.output)
