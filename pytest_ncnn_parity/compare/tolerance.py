@@ -56,6 +56,8 @@ class Defaults(Frozen):
     output: Tolerance
 
 
+# a comparison in fp32 of a model with weights in fp16 and one with weights in fp32
+ROUNDED_WEIGHTS = "fp16-weights"
 INT8 = "int8"  # the precision of a comparison whose candidate's files compute in int8
 # the share of a text detector's pixels; 0.0048 was seen
 EDGES = 5e-3
@@ -96,6 +98,11 @@ DEFAULTS: Mapping[str, Defaults] = MappingProxyType(
         "bf16": Defaults(
             Tolerance(scaled=8e-2, steps=STEPS),
             Tolerance(scaled=4e-1, moves=MOVES),
+        ),
+        # Weights in fp16 are off by up to 4.9e-4 of themselves. Other layers have the tolerance of fp32.
+        ROUNDED_WEIGHTS: Defaults(
+            Tolerance(atol=1e-7, scaled=1e-2, steps=STEPS),
+            Tolerance(atol=1e-7, scaled=1e-2, moves=MOVES),
         ),
         # For a model in int8 against one in floats. Its layers in floats may have weights in fp16, as
         # ncnn2int8 writes them; those in int8 have QUANTIZED. Worst output of healthy networks: 15.4 dB

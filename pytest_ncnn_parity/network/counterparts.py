@@ -59,7 +59,8 @@ class Counterparts(Frozen):
 
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
-    and how it was matched.
+    and how it was matched. `rounded`: weights are in fp16 in the file of one of them, in fp32 in the
+    other's.
     """
 
     here: Graph
@@ -70,6 +71,7 @@ class Counterparts(Frozen):
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
     _other: Units
+    rounded: bool = False
 
     @cached_property
     def in_int8(self) -> bool:

@@ -24,6 +24,19 @@ _FUNCTIONS = {
     **dict.fromkeys([("BinaryOp", "10"), ("BinaryOp", "11")], ANGLE),
 }
 
+# operators whose weights may have any format in the file (the load_model functions in src/layer)
+_ANY_FORMAT = frozenset(
+    "Convolution Convolution1D Convolution3D ConvolutionDepthWise ConvolutionDepthWise1D "
+    "ConvolutionDepthWise3D Deconvolution Deconvolution1D Deconvolution3D DeconvolutionDepthWise "
+    "DeconvolutionDepthWise1D DeconvolutionDepthWise3D DeformableConv2D Embed GRU Gemm InnerProduct "
+    "LSTM MultiHeadAttention RNN".split()
+)
+
+
+def stores_half(layer: Layer) -> bool:
+    """Whether the weights of `layer` are in fp16 in a file that has all weights in fp16 that may be."""
+    return layer.type in _ANY_FORMAT
+
 
 def operator(layer: Layer, setup: Setup | None = None) -> str:
     """The key of `layer`, as it runs under `setup`, in `compare.tolerance.OPERATORS`.

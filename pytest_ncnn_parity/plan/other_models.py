@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
@@ -13,11 +15,13 @@ from pytest_ncnn_parity.network.counterparts import Counterparts, Unlike, counte
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import NAME
+from pytest_ncnn_parity.network.splice import HALF
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
 
 MOST_NAMED = 8  # how many layers one line names
+SEARCHED = 1 << 24  # bytes of a weights file in which the first weights in fp16 are looked for
 
 
 def read(
@@ -41,12 +45,24 @@ def read(
             there = param.read(str(path), root)
             problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
-            others[files] = counterparts(graph, there)
+            rounded = _has_half_weights(spec.beside(files)[1]) != _has_half_weights(spec.bin)
+            others[files] = replace(counterparts(graph, there), rounded=rounded)
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:
             problems.append((_where(spec, number, "param"), str(unlike)))
     return others, problems
+
+
+def _has_half_weights(path: Path) -> bool:
+    """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be."""
+    with path.open("rb") as file:
+        start = file.read(SEARCHED)
+    tag = struct.pack("<I", HALF)
+    at = start.find(tag)
+    while at > 0 and at % 4:  # words are aligned
+        at = start.find(tag, at + 1)
+    return at >= 0
 
 
 def _refuse_int8(here: Graph) -> None:

@@ -7,10 +7,17 @@ from dataclasses import replace
 from functools import cached_property
 
 from pytest_ncnn_parity.compare.comparisons import Comparison
-from pytest_ncnn_parity.compare.tolerance import DEFAULTS, INT8, OPERATORS, QUANTIZED, Tolerance
+from pytest_ncnn_parity.compare.tolerance import (
+    DEFAULTS,
+    INT8,
+    OPERATORS,
+    QUANTIZED,
+    ROUNDED_WEIGHTS,
+    Tolerance,
+)
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operators import operator
+from pytest_ncnn_parity.network.operators import operator, stores_half
 from pytest_ncnn_parity.plan.names import matches, matches_blob
 from pytest_ncnn_parity.spec.keys import ToleranceKeys
 
@@ -23,6 +30,8 @@ class Tolerances:
         self._comparison = comparison
         self._other = other
         self._precision = INT8 if other is not None and other.in_int8 else comparison.precision
+        rounded = other is not None and other.rounded and self._precision == "fp32"
+        self._whole = ROUNDED_WEIGHTS if rounded else self._precision  # whose default outputs have
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
 
@@ -43,7 +52,7 @@ class Tolerances:
 
     def of_output(self, blob: str) -> Tolerance:
         """The tolerance of `blob`, as a run of the whole network gives it."""
-        tolerance = self._of_precision(DEFAULTS[self._precision].output)
+        tolerance = self._of_precision(DEFAULTS[self._whole].output)
         for pattern, budget in self._given.outputs.items():
             if matches_blob(pattern, blob):
                 tolerance = tolerance.updated(budget.given())
@@ -56,13 +65,15 @@ class Tolerances:
 
     def _default(self, layer: Layer) -> Tolerance:
         comparison, precision = self._comparison, self._precision
+        there = None if self._other is None else self._other.of.get(layer.number)
         if precision == INT8:
-            there = None if self._other is None else self._other.of.get(layer.number)
             if there is not None and there.quantized:
                 return QUANTIZED
             if comparison.half is None:
                 return DEFAULTS[INT8].layer
             precision = comparison.precision
+        if self._whole == ROUNDED_WEIGHTS and there is not None and any(map(stores_half, there.layers)):
+            return DEFAULTS[ROUNDED_WEIGHTS].layer
         return OPERATORS.get(
             (precision, operator(layer, comparison.candidate)), DEFAULTS[precision].layer
         )

@@ -13,8 +13,10 @@ from plans import NETWORK, loaded
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.counterparts import counterparts
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.plan.names import matches
+from pytest_ncnn_parity.plan.tolerances import Tolerances
 from pytest_ncnn_parity.spec.spec import Spec
 
 RANGE = BUILT_IN["fp16-range"][0]
@@ -198,6 +200,19 @@ def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
     assert plan.tolerances(SHIPPED).of_layer(layer) == usual
     direct = replace(on_cpu.candidate, options={"use_winograd_convolution": False})
     assert plan.tolerances(replace(on_cpu, candidate=direct)).of_layer(layer) == usual
+
+
+def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load) -> None:
+    plan = load("tolerance: {fp32: {rtol: 0.5}}")
+    other = replace(counterparts(plan.graph, plan.graph), rounded=True)
+    names = plan.graph.names
+    tolerances = Tolerances(load().spec.tolerance, FP32, other)
+    assert tolerances.of_layer(names["conv_1"]) == DEFAULTS["fp16-weights"].layer
+    assert tolerances.of_layer(names["gelu_1"]) == OPERATORS["fp32", "GELU"]
+    assert tolerances.of_output("out1") == DEFAULTS["fp16-weights"].output
+    of_spec = Tolerances(plan.spec.tolerance, FP32, other)
+    assert of_spec.of_layer(names["conv_1"]) == of_spec.of_output("out1") == Tolerance(rtol=0.5)
+    assert Tolerances(load().spec.tolerance, SHIPPED, other).of_output("out1") == DEFAULTS["fp16"].output
 
 
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:

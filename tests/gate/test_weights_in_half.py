@@ -1,0 +1,57 @@
+"""Another model with weights in fp16, as ncnnoptimize and pnnx write them, against one in fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networks
+import numpy as np
+import pytest
+from calibrated import HALF
+from conftest import Gate
+
+COMPARED = (
+    "compare: [{name: half, candidate: {device: cpu, model: {param: half.param, bin: half.bin}}}]\n"
+)
+OUTPUTS, WEIGHTS = 8, 576
+
+
+def with_half(folder: Path, factor: float = 1.0) -> None:
+    """`networks.convolution`, and it with weights in fp16, those of c2's last output times `factor`."""
+    networks.convolution(folder)
+    (folder / "half.param").write_bytes((folder / "net.param").read_bytes())
+    layers = np.fromfile(folder / "net.bin", np.float32).reshape(3, 1 + WEIGHTS + OUTPUTS)
+    content = b""
+    for number, (weights, biases) in enumerate(
+        zip(layers[:, 1:-OUTPUTS], layers[:, -OUTPUTS:], strict=True)
+    ):
+        own = weights.reshape(OUTPUTS, -1).copy()
+        own[-1] *= factor if number == 1 else 1.0
+        content += HALF.tobytes() + own.astype(np.float16).tobytes() + biases.tobytes()
+    (folder / "half.bin").write_bytes(content)
+    networks.spec(folder, networks.NOISE + COMPARED)
+
+
+def test_their_rounding_is_no_fault(gate: Gate, pytester: pytest.Pytester) -> None:
+    with_half(pytester.path)
+    run = gate()
+    assert len(run.ids("passed")) == 3 + 1
+    assert run.cases["noise::half::c2"]["metrics"]["scaled"] > 1e-4  # they are rounded
+
+
+def test_a_weight_that_is_wrong_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
+    with_half(pytester.path, factor=1.03)
+    assert gate("--ncnn-parity-fix=off").ids("failed")[0] == "noise::half::c2"
+
+
+def test_between_two_such_files_nothing_is_allowed(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A bias is off by 0.2 % of what its layer gives."""
+    with_half(pytester.path)
+    content = bytearray((pytester.path / "half.bin").read_bytes())
+    (pytester.path / "net.bin").write_bytes(content)
+    biases = np.frombuffer(content, np.float32, OUTPUTS, len(content) - 4 * OUTPUTS)
+    content[-4 * OUTPUTS :] = (biases + np.float32(0.005)).tobytes()
+    (pytester.path / "half.bin").write_bytes(content)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ["noise::half::c3", "noise::half::output:c3"]
+    assert run.cases["noise::half::c3"]["metrics"]["scaled"] < 0.01
