@@ -60,9 +60,12 @@ class Forked:
 
 
 def _serve() -> None:
-    """Fork for each line that is read; what is left of the child is its status, in a line."""
+    """Fork for each line that is read; what is left of the child is its status, in a line.
+
+    xdist is left to each child, because it keeps the path for modules as it is when it is imported.
+    """
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        pytest.main(["--ncnn-parity", "--collect-only", "-c", os.devnull, EXAMPLE])
+        pytest.main(["-p", "no:xdist", "--ncnn-parity", "--collect-only", "-c", os.devnull, EXAMPLE])
     for line in sys.stdin:
         child = os.fork()
         if not child:
