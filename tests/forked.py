@@ -64,8 +64,10 @@ def _serve() -> None:
 
     xdist is left to each child, because it keeps the path for modules as it is when it is imported.
     """
+    without = ["-p", "no:xdist", "-p", "no:xdist.looponfail"]
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        pytest.main(["-p", "no:xdist", "--ncnn-parity", "--collect-only", "-c", os.devnull, EXAMPLE])
+        pytest.main([*without, "--ncnn-parity", "--collect-only", "-c", os.devnull, EXAMPLE])
+    assert "xdist" not in sys.modules
     for line in sys.stdin:
         child = os.fork()
         if not child:
