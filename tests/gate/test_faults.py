@@ -29,6 +29,26 @@ def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.
     assert (fix["masks"], fix["verified"]) == ({"c2": 18}, True)
 
 
+@pytest.mark.parametrize("selected", ["", "output"])
+def test_a_crash_on_one_branch_costs_the_outputs_of_that_branch(
+    gate: Gate, pytester: pytest.Pytester, selected: str
+) -> None:
+    """Two convolutions of one input each give an output; the mask of the second kills the worker."""
+    rng = np.random.RandomState(0)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=24 1=24 2=8")
+    for number, blob in enumerate(net.split(x, 2)):
+        weights = [rng.normal(0, 0.1, (8, 8, 3, 3)), rng.normal(0, 0.1, 8)]
+        params = "0=8 1=3 4=1 5=1 6=576" + (" 31=2" if number else "")
+        net.layer("Convolution", f"c{number}", [blob], [f"out{number}"], params, weights)
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [fp16-vs-fp32-vulkan]\n")
+    run = gate("--ncnn-parity-fix=off", "-k", selected)
+    failed = {"noise::fp16-vs-fp32-vulkan::c1", "noise::fp16-vs-fp32-vulkan::output:out1"}
+    assert set(run.ids("failed")) == {name for name in failed if selected in name}
+    assert run.cases["noise::fp16-vs-fp32-vulkan::output:out0"]["outcome"] == "passed"
+
+
 def test_a_shader_that_does_not_compile_is_named(gate: Gate, pytester: pytest.Pytester) -> None:
     """With the layers not selected, the only evidence is what stderr said while loading."""
     networks.convolution(pytester.path, "31=2")

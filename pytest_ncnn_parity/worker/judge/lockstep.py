@@ -25,7 +25,7 @@ from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
-from pytest_ncnn_parity.worker.judge.outputs import WholeRuns
+from pytest_ncnn_parity.worker.judge.outputs import OutputJudge
 from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
@@ -288,7 +288,7 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = WholeRuns(self._sample, run, faults, self._natures, self._not_finite)
+        whole = OutputJudge(self._sample, run, faults, self._natures, self._not_finite)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise the same values as one run, as a test checks

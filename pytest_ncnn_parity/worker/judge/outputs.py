@@ -12,10 +12,8 @@ from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
 from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
-from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import golden, probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
@@ -26,20 +24,13 @@ from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import Sample
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
-from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.judge.whole_runs import WholeRuns
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
-def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
-    """Raise StepFailed if `layer` would read 16-bit data as fp32, which may corrupt memory."""
-    blob = misread(net, layer, graph)
-    if blob is not None:
-        detail = f"31={layer.mask} makes it read the 16-bit values of {blob} as fp32"
-        raise failed(Step("layer", net.label, layer.number, layer.name), "misread", detail)
-
-
-class WholeRuns:
-    """Runs each network once for all outputs to be judged, and judges the output cases."""
+class OutputJudge:
+    """Judges the output cases of one sample, whose networks run for all of them at once."""
 
     def __init__(
         self,
@@ -56,10 +47,10 @@ class WholeRuns:
         asked = {case.output for case in cases if case.output is not None}
         # in running order, because lightmode drops an earlier blob once a later one was computed
         self.outputs = [blob for blob in sample.graph.producer if blob in asked]
-        self._runs: dict[tuple[NetSpec, int], Made | StepFailed] = {}
+        self._runs = WholeRuns(sample, self.outputs)
         # in running order, the blobs compared with recordings, and whether they agree
         self._as_recorded: dict[str, bool] = {}
-        self._int8 = Int8Outputs(sample, self._of)
+        self._int8 = Int8Outputs(sample, self._runs.of)
         self._recomputed = RecomputedOutputs(sample, self.outputs, natures)
         self._grey_steps = GreySteps(sample, self.outputs, natures)
         self._rounding = OutputRounding(
@@ -68,23 +59,7 @@ class WholeRuns:
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Use `blobs`, which must have all outputs, instead of a run of `spec`."""
-        self._runs[spec, 0] = {blob: blobs[blob] for blob in self.outputs}
-
-    def _of(self, net: Net, turn: int = 0) -> Made:
-        """Return the outputs of run number `turn` of `net`. Raises StepFailed."""
-        if (net.spec, turn) not in self._runs:
-            try:
-                # the masks of a patched file are unknown here, and were tried before
-                if not net.spec.model:
-                    for layer in self._sample.graph.layers:
-                        refuse_misread(net, layer, self._sample.graph)
-                self._runs[net.spec, turn] = net.run(self._sample.inputs, self.outputs)
-            except StepFailed as problem:
-                self._runs[net.spec, turn] = problem
-        outputs = self._runs[net.spec, turn]
-        if isinstance(outputs, StepFailed):
-            raise outputs.with_traceback(None)
-        return outputs
+        self._runs.know(spec, blobs)
 
     def _refuse_same(self, output: str, reference: Net, candidate: Net) -> None:
         """Raise Skip if no layer on the way to `output` runs differently in the candidate.
@@ -142,9 +117,11 @@ class WholeRuns:
             behind_int8=self._int8.is_behind_int8(case.output),
         )
         own = [case.output]
-        expected = {case.output: self._of(reference)[case.output]}
+        runs = self._runs
+        of = runs.of if behind_red else partial(runs.without_others, output=case.output)
+        expected = {case.output: of(reference)[case.output]}
         try:
-            turns = [self._of(candidate, turn) for turn in range(self._sample.job.repeats)]
+            turns = [of(candidate, turn=turn) for turn in range(self._sample.job.repeats)]
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
         except StepFailed as problem:
             if evidence.stand_in:
@@ -194,7 +171,7 @@ class WholeRuns:
                 self._sample.job,
                 self._sample.nets,
                 case,
-                lambda net: {blob: self._of(net)[blob] for blob in own},
+                lambda net: {blob: runs.of(net)[blob] for blob in own},
                 lambda net: net.run(self._sample.inputs, own),
                 lambda outputs, expected: self._measured(case, outputs, expected),
                 not behind_red and self._may_use_winograd(case.output),
@@ -235,7 +212,7 @@ class WholeRuns:
         def measure(candidate: Array, expected: Array) -> Metrics:
             return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
 
-        value = self._of(net)[output]
+        value = self._runs.without_others(net, output)[output]
         other = net.spec.other
         again = self._again(net, output) if self._sample.job.probe else None
 
