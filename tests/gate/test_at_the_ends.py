@@ -8,6 +8,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 COMPARE = "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
 
 

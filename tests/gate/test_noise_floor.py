@@ -16,6 +16,8 @@ from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec
 
+pytestmark = pytest.mark.once
+
 CHANNELS, PLACES, OUTPUTS = 64, 36, 6
 SEEDS = range(2)
 LARGE = 3e4  # times what the terms add up to
@@ -108,7 +110,6 @@ def test_rounding_of_terms_that_cancel_is_green_and_a_wrong_weight_is_red(
         assert len(excused) >= len(SEEDS)
 
 
-@pytest.mark.once
 def test_what_was_excused_is_not_run_again_by_a_cache(
     gate: Gate, started: Callable[[], int], pytester: pytest.Pytester
 ) -> None:
@@ -168,7 +169,6 @@ def sharp(net: Network) -> None:
     net.layer("Sigmoid", "sharp", [x], ["out0"])
 
 
-@pytest.mark.once
 def test_a_list_on_another_branch_does_not_withdraw_it(gate: Gate, pytester: pytest.Pytester) -> None:
     """A list has another number of rows when values move, so nothing is known of how it moves."""
     net = Network()
@@ -204,7 +204,6 @@ tolerance: {layers: {plus: {scaled: 1.0e-9}}}
 """
 
 
-@pytest.mark.once
 def test_an_output_behind_a_red_layer_stays_red_when_it_runs_again(tmp_path: Path) -> None:
     net = Network()
     sharp(net)
@@ -221,7 +220,6 @@ def test_an_output_behind_a_red_layer_stays_red_when_it_runs_again(tmp_path: Pat
         run.close()
 
 
-@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a mask of 2 kills the worker")
 @pytest.mark.parametrize("mask", ["", " 31=2"], ids=["all is well", "a worker dies"])
 def test_behind_a_red_layer_it_is_withdrawn_whichever_worker_judged_it(

@@ -11,6 +11,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 COMPARE = "compare: [fp16-vs-fp32-vulkan, shipped, fp16-range]\n"
 LOWEST = float(np.finfo(np.float32).min)
 

@@ -16,6 +16,8 @@ from own_layers import OPS, affine, project
 from pytest_ncnn_parity.engine.settings import Settings, threads
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 
+pytestmark = pytest.mark.once
+
 MADE = "made = np.array(bottom)"
 FAULTS = {
     "raises": "if (np.array(bottom) == 0).any(): raise ValueError('no zeros')\n            ",
