@@ -11,6 +11,8 @@ import networks
 import pytest
 from conftest import Gate, fresh_python
 
+pytestmark = pytest.mark.once
+
 INIT = (sys.executable, "-m", "pytest", "--ncnn-parity-init")
 
 

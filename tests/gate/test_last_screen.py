@@ -11,6 +11,8 @@ from conftest import EXAMPLES, Gate, Run
 
 from pytest_ncnn_parity.report.text.line_width import PASTED
 
+pytestmark = pytest.mark.once
+
 # a layer that is red, its cause, and a word of the fix; with what is in the spec's name
 ACCUMULATE = ("accumulate", "average", "accumulator-overflow", "31=1 on average")
 DECODER = ("style_decoder", "sum_15", "storage-overflow", "31=18 on sum_15, eps_15, rsqrt_15")
@@ -83,7 +85,6 @@ def test_each_red_model_has_its_layer_cause_and_fix(
     assert any("2882793.25" in line for line in failures), "what differs is shown for each sample"
 
 
-@pytest.mark.once
 @pytest.mark.usefixtures("on_80_columns")
 def test_two_specs_of_one_name_and_what_other_plugins_read(
     gate: Gate, pytester: pytest.Pytester

@@ -10,6 +10,8 @@ import pytest
 from conftest import Gate, Run
 from network import Network
 
+pytestmark = pytest.mark.once
+
 RNG = np.random.RandomState(0)
 CONVOLUTION = "0=4 1=3 4=1 5=1 6=108"
 COMPARISONS = ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan", "fp16-vs-fp32-cpu", "fp16-range")

@@ -8,6 +8,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 SHIPPED = "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan, fp16-range]\n"
 
 
@@ -69,7 +71,6 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
     assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
 
 
-@pytest.mark.once
 def test_a_kernel_that_computes_an_element_otherwise_among_others_is_the_references_fault(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -104,7 +105,6 @@ def test_a_kernel_that_computes_an_element_otherwise_among_others_is_the_referen
     assert power_case["headline"].endswith("the CPU's kernel computes some elements wrongly")
 
 
-@pytest.mark.once
 def test_no_mask_makes_the_device_give_what_cannot_be_trusted(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from conftest import Gate
 from network import Network
 
+pytestmark = pytest.mark.once
+
 
 def attention(folder: Path) -> None:
     """Two heads of 12 steps; the mask is added to their scores."""
