@@ -45,7 +45,7 @@ def read(
             there = param.read(str(path), root)
             problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
-            rounded = _has_half_weights(spec.beside(files)[1]) != _has_half_weights(spec.bin)
+            rounded = _has_half_weights(spec.beside(files)[1], root) != _has_half_weights(spec.bin, root)
             others[files] = replace(counterparts(graph, there), rounded=rounded)
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
@@ -54,8 +54,13 @@ def read(
     return others, problems
 
 
-def _has_half_weights(path: Path) -> bool:
-    """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be."""
+def _has_half_weights(path: Path, root: Path | None) -> bool:
+    """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
+
+    Not in a file that cannot be read, which is an error of its own.
+    """
+    if read_files.problem(path, root):
+        return False
     with path.open("rb") as file:
         start = file.read(SEARCHED)
     tag = struct.pack("<I", HALF)

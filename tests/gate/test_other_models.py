@@ -268,6 +268,9 @@ def test_files_that_cannot_be_compared_are_reported_in_words(
     more = other.replace("\n7 8\n", "\n8 9\n").rstrip() + "\nInput more 0 1 more\n"
     (pytester.path / "opt.param").write_text(more, "utf-8")
     assert "opt.param has other inputs: 'in0', 'more', where this model has 'in0'" in gate().output
+    (pytester.path / "opt.param").write_text(other, "utf-8")
+    (pytester.path / "net.bin").unlink()
+    assert re.search(r"net.parity.yaml:1:\d+: weights file \S*net.bin does not exist", gate().output)
 
 
 def test_weights_of_another_size_fail_where_the_spec_names_them(
