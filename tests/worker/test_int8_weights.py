@@ -70,6 +70,23 @@ def test_another_weight_and_another_scale_are_seen() -> None:
     assert steps.clipped > 0.3
 
 
+def test_what_a_file_in_fp16_lost_of_the_floats_is_no_fault() -> None:
+    """The second output is subnormal in fp16, and 0 in ncnn's files."""
+    floats = np.array([[0.3, -0.7, 0.11, 0.05], [3e-5, -2e-5, 1e-5, 2e-5]], np.float32)
+    scales = (127.0 / np.abs(floats).max(1)).astype(np.float32)
+    integers = np.rint(floats * scales[:, None]).astype(np.int8)
+    weights = Int8Weights(integers, scales)
+    halves = floats.astype(np.float16).astype(np.float32)
+    halves[1] = 0.0
+    assert weights.against(halves, ONE).outputs == ()
+    halves[0, 1] = np.float16(-0.6)
+    assert weights.against(halves, ONE).outputs == ()  # that of -127 may be clipped
+    halves[0, 0] = np.float16(0.32)
+    assert weights.against(halves, ONE).outputs == (0,)
+    floats[1] = 0.0
+    assert weights.against(floats, ONE).outputs == (1,)
+
+
 def test_an_output_of_zeros_has_no_scale_and_no_fault() -> None:
     floats = np.array([[0.0, 0.0], [1.0, -0.5]], np.float32)
     integers = np.array([[0, 0], [127, -64]], np.int8)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.number_formats import INT8_MAX
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
@@ -52,10 +52,12 @@ class Int8Weights(Frozen):
         inside = np.abs(self.integers.astype(np.int16)) < INT8_MAX
         squares = (wanted**2 * inside).sum(1)
         factors = (wanted * steps * inside).sum(1) / np.where(squares > 0.0, squares, 1.0)
-        wanted = wanted * (factors if folded is None else folded)[:, None]
+        folded_in = factors if folded is None else folded
+        wanted = wanted * folded_in[:, None]
         if folded is not None:
             factors = factors / np.where(folded == 0.0, 1.0, folded)
-        off = (np.abs(steps - wanted) * inside).max(1)
+        lost = _lost_in_half(floats) * np.abs(scales * folded_in)[:, None]
+        off = (np.maximum(np.abs(steps - wanted) - lost, 0.0) * inside).max(1)
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
         factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
@@ -89,6 +91,16 @@ class Int8Weights(Frozen):
         if (largest[known] == end).all() and end & (end + 1) == 0:
             full = min(full, end)
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
+
+
+def _lost_in_half(floats: Array) -> Array:
+    """Return how far `floats` may be from those that were quantized, if a file has them in fp16.
+
+    ncnn's tools round to nearest, and what is subnormal in fp16 becomes 0 (float32_to_float16, mat.cpp).
+    """
+    with np.errstate(over="ignore"):
+        rounded = bool((floats.astype(np.float16) == floats).all())
+    return np.maximum(np.abs(floats) * 2.0**-11, FP16_NORMAL) if rounded else np.zeros(1)
 
 
 def is_static(layer: Layer) -> bool:
