@@ -34,6 +34,7 @@ class Tolerances:
         self._whole = ROUNDED_WEIGHTS if rounded else self._precision  # whose default outputs have
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
+        self._known: dict[int, Tolerance] = {}  # by the number of a layer
 
     @cached_property
     def common(self) -> Tolerance:
@@ -42,6 +43,11 @@ class Tolerances:
 
     def of_layer(self, layer: Layer) -> Tolerance:
         """The tolerance of `layer`."""
+        if layer.number not in self._known:
+            self._known[layer.number] = self._of_layer(layer)
+        return self._known[layer.number]
+
+    def _of_layer(self, layer: Layer) -> Tolerance:
         tolerance = self._of_layers(self._default(layer))
         for pattern, budget in self._given.layers.items():
             if matches(pattern, layer):
@@ -60,8 +66,9 @@ class Tolerances:
 
     def uncommon(self, layers: Iterable[Layer]) -> Mapping[int, Tolerance]:
         """By number, the tolerances of those of `layers` for which it is not the common one."""
+        common = self.common
         each = ((layer.number, self.of_layer(layer)) for layer in layers)
-        return {number: tolerance for number, tolerance in each if tolerance != self.common}
+        return {n: one for n, one in each if one is not common and one != common}
 
     def _default(self, layer: Layer) -> Tolerance:
         comparison, precision = self._comparison, self._precision

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
     read,
 )
+from pytest_ncnn_parity.worker.networks.weights import read_tensors
 
 ONE = np.ones(1)  # nothing is folded
 
@@ -68,6 +69,16 @@ def test_another_weight_and_another_scale_are_seen() -> None:
     steps = Int8Weights(integers.reshape(floats.shape), scales).against(floats, ONE)
     assert steps.outputs == ()  # those that are not clipped are right
     assert steps.clipped > 0.3
+
+
+def test_tensors_beyond_the_end_of_a_file_are_empty(tmp_path: Path) -> None:
+    """As where another version of ncnn lays out the last layer's weights otherwise."""
+    path = tmp_path / "net.bin"
+    path.write_bytes(bytes(4) + np.arange(6, dtype=np.float32).tobytes())
+    (tagged, plain), at = read_tensors(str(path), 0, [(4, True), (2, False)])
+    assert (tagged.tolist(), plain.tolist(), at) == ([0, 1, 2, 3], [4, 5], 28)
+    (tagged, plain), at = read_tensors(str(path), 0, [(4, True), (3, False)])
+    assert (tagged.tolist(), plain.tolist(), at) == ([0, 1, 2, 3], [], 20)
 
 
 def test_what_a_file_in_fp16_lost_of_the_floats_is_no_fault() -> None:

@@ -223,14 +223,17 @@ def read_tensors(
 ) -> tuple[list[npt.NDArray[Any]], int]:
     """Return the first tensors that a layer reads, from byte `start` on, and the byte behind them.
 
-    They are flat arrays of fp32, or of int8 where the file has that. `sizes`: how many numbers each has,
-    and whether it is tagged, as weights are, so that it may have any format.
+    They are flat arrays of fp32, or of int8 where the file has that, and empty where it ends before.
+    `sizes`: how many numbers each has, and whether it is tagged, as weights are, so that it may have any
+    format.
     """
     with Path(path).open("rb") as file:
         file.seek(start)
         reader = Reader(file)  # keeps the reader alive, because ncnn holds no reference to it
         bin_ = ncnn.ModelBinFromDataReader(reader)
-        return [np.array(bin_.load(count, 0 if tagged else 1)) for count, tagged in sizes], reader.at
+        loaded = [bin_.load(count, 0 if tagged else 1) for count, tagged in sizes]
+        # ncnn's binding ends the process if it is asked for the array of an empty Mat
+        return [np.zeros(0) if mat.empty() else np.array(mat) for mat in loaded], reader.at
 
 
 def _int8_scales(
