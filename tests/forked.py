@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,7 +23,8 @@ EXAMPLE = str(Path(__file__).parents[1] / "example_models" / "accumulate")
 
 def _early() -> dict[str, str]:
     """The variables that count only while a process starts."""
-    return {name: value for name, value in os.environ.items() if name.startswith(("PYTHON", "LD_"))}
+    early = ("PYTHON", "LD_", "LANG", "LC_", "TZ")
+    return {name: value for name, value in os.environ.items() if name.startswith(early)}
 
 
 class Forked:
@@ -34,7 +36,7 @@ class Forked:
 
     def run(self, pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
         """`python -m pytest ARGS` in the folder of `pytester`, as `Pytester.run` runs it."""
-        if _early() != self._early or not hasattr(os, "fork"):
+        if _early() != self._early or sys.platform != "linux":
             return pytester.run(sys.executable, "-m", "pytest", *args)
         print("running:", *args, "\n     in:", Path.cwd())
         began = time.perf_counter()
@@ -46,7 +48,7 @@ class Forked:
     def _ask(self, args: tuple[str, ...]) -> int:
         if self._process is None:
             self._process = subprocess.Popen(
-                PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=EXAMPLE
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -64,9 +66,9 @@ def _serve() -> None:
 
     xdist is left to each child, because it keeps the path for modules as it is when it is imported.
     """
-    without = ["-p", "no:xdist", "-p", "no:xdist.looponfail"]
+    without = ["-p", "no:xdist", "-p", "no:xdist.looponfail", "-p", "no:cacheprovider"]
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        pytest.main([*without, "--ncnn-parity", "--collect-only", "-c", os.devnull, EXAMPLE])
+        pytest.main([*without, "--ncnn-parity", "--collect-only", "--rootdir=.", "-c", os.devnull])
     assert "xdist" not in sys.modules
     for line in sys.stdin:
         child = os.fork()
@@ -76,6 +78,7 @@ def _serve() -> None:
 
 
 def _pytest(args: list[str], folder: str, environment: dict[str, str]) -> int:
+    tempfile.tempdir = None  # TMPDIR is looked at again
     os.environ.clear()
     os.environ.update(environment)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, environment.get("PYTHONPATH")]))

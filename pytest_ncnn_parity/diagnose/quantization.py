@@ -77,7 +77,8 @@ def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: F
         wrong.append("its weights are clipped")
     elif weights is not None and weights.wasting:
         wrong.append("the scales of its weights are too small")
-    if not wrong and failure.case.layer is not None and failure.case.layer.type == "Embed":
+    looked_up = failure.case.layer is not None and failure.case.layer.type == "Embed"
+    if looked_up and weights is not None and not wrong:
         return "no scale fits all of its rows"
     return " and ".join(wrong) or "its weights and its input lose too much together"
 

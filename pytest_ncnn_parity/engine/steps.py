@@ -39,9 +39,10 @@ class Step(Frozen):
     `label` says which network runs it: the setup it is loaded in; for kind `files` the files; for
     `setup` the project's function; for `worker`, and for `vulkan` on a worker, the worker's name.
     `layer` is the layer's number; `name` is its name or, for kind `compare`, the blob's, and for kind
-    `network` the names of the blobs that are taken out. `feed`: the 16-bit format to which the layer's
-    inputs are rounded. `on`: what the inputs are, because a death on some values proves nothing for
-    others. `patched`: the network is a patched copy, so that many networks share this step's text.
+    `network` the only output that is taken out, where a run takes one of several. `feed`: the 16-bit
+    format to which the layer's inputs are rounded. `on`: what the inputs are, because a death on some
+    values proves nothing for others. `patched`: the network is a patched copy, so that many networks
+    share this step's text.
     """
 
     kind: Kind

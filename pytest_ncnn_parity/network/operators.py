@@ -35,7 +35,9 @@ _ANY_FORMAT = frozenset(
 
 def stores_half(layer: Layer) -> bool:
     """Whether the weights of `layer` are in fp16 in a file that has all weights in fp16 that may be."""
-    return layer.type in _ANY_FORMAT
+    if layer.type == "Gemm":
+        return any(layer.params.get(key, "0") != "0" for key in ("4", "5"))  # a constant A or B
+    return layer.type in _ANY_FORMAT and layer.params.get("19", "0") == "0"  # no weights from an input
 
 
 def operator(layer: Layer, setup: Setup | None = None) -> str:

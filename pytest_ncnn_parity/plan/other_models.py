@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,17 +58,14 @@ def read(
 def _has_half_weights(path: Path, root: Path | None) -> bool:
     """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
 
-    Not in a file that cannot be read, which is an error of its own.
+    Not in a file that cannot be read, which is an error of its own; and only the first 16 MiB count.
     """
     if read_files.problem(path, root):
         return False
     with path.open("rb") as file:
         start = file.read(SEARCHED)
-    tag = struct.pack("<I", HALF)
-    at = start.find(tag)
-    while at > 0 and at % 4:  # words are aligned
-        at = start.find(tag, at + 1)
-    return at >= 0
+    tag = re.escape(struct.pack("<I", HALF))
+    return any(found.start() % 4 == 0 for found in re.finditer(tag, start))  # words are aligned
 
 
 def _refuse_int8(here: Graph) -> None:

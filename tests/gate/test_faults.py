@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import networks
 import numpy as np
 import pytest
 from conftest import Gate
 from network import Network
+
+OUTPUT = "noise::fp16-vs-fp32-vulkan::output:out{}"
 
 
 def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -31,22 +35,29 @@ def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.
 
 @pytest.mark.parametrize("selected", ["", "output"])
 def test_a_crash_on_one_branch_costs_the_outputs_of_that_branch(
-    gate: Gate, pytester: pytest.Pytester, selected: str
+    gate: Gate, pytester: pytest.Pytester, started: Callable[[], int], selected: str
 ) -> None:
-    """Two convolutions of one input each give an output; the mask of the second kills the worker."""
+    """Four convolutions of one input each give an output; the masks of three kill the worker."""
     rng = np.random.RandomState(0)
     net = Network()
     x = net.layer("Input", "in0", params="0=24 1=24 2=8")
-    for number, blob in enumerate(net.split(x, 2)):
+    for number, blob in enumerate(net.split(x, 4)):
         weights = [rng.normal(0, 0.1, (8, 8, 3, 3)), rng.normal(0, 0.1, 8)]
         params = "0=8 1=3 4=1 5=1 6=576" + (" 31=2" if number else "")
         net.layer("Convolution", f"c{number}", [blob], [f"out{number}"], params, weights)
     net.write(pytester.path / "net")
-    networks.spec(pytester.path, f"{networks.NOISE}compare: [fp16-vs-fp32-vulkan]\n")
+    text = f"{networks.NOISE}compare: [fp16-vs-fp32-vulkan]\n"
+    networks.spec(pytester.path, text)
     run = gate("--ncnn-parity-fix=off", "-k", selected)
-    failed = {"noise::fp16-vs-fp32-vulkan::c1", "noise::fp16-vs-fp32-vulkan::output:out1"}
-    assert set(run.ids("failed")) == {name for name in failed if selected in name}
-    assert run.cases["noise::fp16-vs-fp32-vulkan::output:out0"]["outcome"] == "passed"
+    failed = {f"c{n}" for n in (1, 2, 3)} | {f"output:out{n}" for n in (1, 2, 3)}
+    assert {name.split("::")[2] for name in run.ids("failed")} == {n for n in failed if selected in n}
+    assert run.cases[OUTPUT.format(0)]["outcome"] == "passed"
+    assert started() <= 7  # a death for each layer or output, not for each time that all might run
+    networks.spec(pytester.path, f"{text}tolerance: {{outputs: {{out0: {{atol: 0, scaled: 1e-5}}}}}}\n")
+    wrong = gate("--ncnn-parity-fix=off", "-k", selected).cases[OUTPUT.format(0)]
+    assert wrong["outcome"] == "failed"
+    assert wrong["metrics"]["scaled"] > 1e-5
+    assert "SIGSEGV" not in wrong["message"]  # it is judged by its own values
 
 
 def test_a_shader_that_does_not_compile_is_named(gate: Gate, pytester: pytest.Pytester) -> None:

@@ -116,7 +116,7 @@ class OutputJudge:
             in_int8=self._sample.nets.in_int8(candidate),
             behind_int8=self._int8.is_behind_int8(case.output),
         )
-        own = [case.output]
+        output = case.output
         runs = self._runs
         of = runs.of if behind_red else partial(runs.without_others, output=case.output)
         expected = {case.output: of(reference)[case.output]}
@@ -171,8 +171,8 @@ class OutputJudge:
                 self._sample.job,
                 self._sample.nets,
                 case,
-                lambda net: {blob: runs.of(net)[blob] for blob in own},
-                lambda net: net.run(self._sample.inputs, own),
+                lambda net: {output: of(net)[output]},
+                lambda net: runs.again(net, output),
                 lambda outputs, expected: self._measured(case, outputs, expected),
                 not behind_red and self._may_use_winograd(case.output),
                 lambda outputs, expected: self._measured_in_fp32(case, outputs, expected),

@@ -32,38 +32,51 @@ class WholeRuns:
 
     def __init__(self, sample: Sample, outputs: Sequence[str]) -> None:
         self._sample = sample
+        every = {case.output for case in sample.job.cases if case.output is not None}
+        self._several = len(every) > 1  # though an earlier worker may have had all but one
         self._outputs = tuple(outputs)
-        self._known: dict[tuple[NetSpec, int, tuple[str, ...]], Made | StepFailed] = {}
+        self._known: dict[tuple[NetSpec, int, str], Made | StepFailed] = {}
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Use `blobs`, which must have all outputs, instead of a run of `spec`."""
-        self._known[spec, 0, self._outputs] = {blob: blobs[blob] for blob in self._outputs}
+        self._known[spec, 0, ""] = {blob: blobs[blob] for blob in self._outputs}
 
     def of(self, net: Net, turn: int = 0) -> Made:
         """Return all outputs of run number `turn` of `net`. Raises StepFailed."""
-        return self._taken(net, turn, self._outputs)
+        return self._once(net, turn)
 
     def without_others(self, net: Net, output: str, turn: int = 0) -> Made:
         """Like `of`, but `output` runs alone where a layer on another branch may have ended the run."""
         try:
             return self.of(net, turn)
         except StepFailed as problem:
-            if len(self._outputs) == 1 or problem.death.kind not in OF_ONE_LAYER:
+            if not self._several or problem.death.kind not in OF_ONE_LAYER:
                 raise
-        return self._taken(net, turn, (output,))
+        return self._once(net, turn, output)
 
-    def _taken(self, net: Net, turn: int, blobs: tuple[str, ...]) -> Made:
-        key = (net.spec, turn, blobs)
+    def again(self, net: Net, output: str) -> Made:
+        """Return what `net` makes of `output` in one more run."""
+        if self._several:
+            return net.run_one(self._sample.inputs, output)
+        return net.run(self._sample.inputs, [output])
+
+    def _once(self, net: Net, turn: int, only: str = "") -> Made:
+        """Return what this run gave or gives: all outputs, or `only` this one."""
+        key = (net.spec, turn, only)
         if key not in self._known:
             try:
-                # the masks of a patched file are unknown here, and were tried before
-                if not net.spec.model:
-                    for number in sorted(self._sample.graph.ancestors(blobs)):
-                        refuse_misread(net, self._sample.graph.layers[number], self._sample.graph)
-                self._known[key] = net.run(self._sample.inputs, blobs)
+                self._refuse_misread(net, [only] if only else self._outputs)
+                run = net.run(self._sample.inputs, self._outputs) if not only else self.again(net, only)
+                self._known[key] = run
             except StepFailed as problem:
                 self._known[key] = problem
         outputs = self._known[key]
         if isinstance(outputs, StepFailed):
             raise outputs.with_traceback(None)
         return outputs
+
+    def _refuse_misread(self, net: Net, outputs: Sequence[str]) -> None:
+        if net.spec.model:
+            return  # the masks of a patched file are unknown here, and were tried before
+        for number in sorted(self._sample.graph.ancestors(outputs)):
+            refuse_misread(net, self._sample.graph.layers[number], self._sample.graph)

@@ -13,6 +13,7 @@ from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network import masks
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.parameters import Unreadable, number
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.native import Machine, Readback
@@ -20,7 +21,19 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x86 kernels without 16 bits of their own that hold layers made with the network's options, which may
 # have them (src/layer/x86/convolutiondepthwise_x86.cpp, deformableconv2d_x86.cpp)
-HOLD_LAYERS = frozenset({"ConvolutionDepthWise", "DeconvolutionDepthWise", "DeformableConv2D"})
+GROUPED = frozenset({"ConvolutionDepthWise", "DeconvolutionDepthWise"})
+
+
+def holds_layers(layer: Layer) -> bool:
+    """Return whether the x86 kernel of `layer` makes layers of its own: not where it is depthwise."""
+    if layer.type not in GROUPED:
+        return layer.type == "DeformableConv2D"
+    try:
+        outputs, width = number(layer, 0), number(layer, 1)
+        weights_of_depthwise = outputs * width * number(layer, 11, width)
+        return number(layer, 7, 1) != outputs or number(layer, 6) != weights_of_depthwise
+    except Unreadable:
+        return True
 
 
 def is_x86(architecture: str) -> bool:
@@ -79,6 +92,8 @@ class Net(Protocol):
     ) -> Made: ...
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made: ...
+
+    def run_one(self, inputs: Mapping[str, Blob], output: str) -> Made: ...
 
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float: ...
 
@@ -180,7 +195,7 @@ class Executions:
     def _inside(self, layer: Layer) -> str | None:
         """Return the 16-bit format of layers that `layer`, which knows none, may hold on the CPU."""
         mask, storage = self._masks[layer.number], self._net_storage(False)
-        holds = self._x86 and layer.type in HOLD_LAYERS
+        holds = self._x86 and holds_layers(layer)
         return "bf16" if holds and storage == "bf16" and not mask & masks.NO_BF16_STORAGE else None
 
     def _net_storage(self, vulkan: bool) -> str:

@@ -195,11 +195,11 @@ class LoadedNet:
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
-        wanted = tuple(outputs)
-        return self._run(self._network(wanted, on), inputs, wanted)
+        return self._run(Step("network", self.label, on=on), inputs, outputs)
 
-    def _network(self, outputs: Sequence[str], on: RunOn = "") -> Step:
-        return Step("network", self.label, name=" ".join(outputs), on=on)
+    def run_one(self, inputs: Mapping[str, Blob], output: str) -> Made:
+        """Like `run` for one of several outputs: a step of its own, which may end otherwise."""
+        return self._run(Step("network", self.label, name=output), inputs, [output])
 
     def _run(self, step: Step, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> Made:
         wanted = tuple(outputs)
@@ -238,8 +238,9 @@ class LoadedNet:
 
         Raises StepFailed, or Unavailable if they would mean nothing.
         """
-        wanted = tuple(outputs)
-        return self.native.time(self._network(wanted), self._fed(inputs), self._wanted(wanted))
+        return self.native.time(
+            Step("network", self.label), self._fed(inputs), self._wanted(tuple(outputs))
+        )
 
     def _fed(self, inputs: Mapping[str, Blob]) -> list[Fed]:
         return [Fed(blob, self._index[blob], value) for blob, value in inputs.items()]

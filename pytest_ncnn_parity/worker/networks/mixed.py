@@ -88,6 +88,9 @@ class MixedNet:
             blobs.update(self.run_layer(layer, blobs, on=on))
         return {blob: blobs[blob] for blob in wanted}
 
+    def run_one(self, inputs: Mapping[str, Blob], output: str) -> Made:
+        return self.run(inputs, [output])
+
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
         before = time.perf_counter()
         self.run(inputs, outputs)

@@ -92,6 +92,13 @@ class OtherNet:
         )
         return {here: blobs[there] for here, there in named.items()}
 
+    def run_one(self, inputs: Mapping[str, Blob], output: str) -> Made:
+        there = self._counterparts.blob(output)
+        if there is None:
+            return {}
+        made = self._net.run_one({self._blob(here): value for here, value in inputs.items()}, there)
+        return {output: made[there]}
+
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float:
         named = {self._blob(here): value for here, value in inputs.items()}
         return self._net.time(named, map(self._blob, outputs))
