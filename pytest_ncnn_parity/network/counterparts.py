@@ -15,13 +15,19 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
-from pytest_ncnn_parity.network.units import Units
+from pytest_ncnn_parity.network.operators import stores_half
+from pytest_ncnn_parity.network.units import ACTIVATIONS, Units, is_copy
 
 MOST_NAMED = 8  # how many blobs one message names
 
 
 class Unlike(Exception):
     """The other model is not another version of the same network; the text says why."""
+
+
+def _changes(layer: Layer) -> bool:
+    """Whether folding `layer` changes weights, as a BatchNorm does and an activation does not."""
+    return not (stores_half(layer) or is_copy(layer) or layer.type in ACTIVATIONS)
 
 
 class Counterpart(Frozen):
@@ -59,8 +65,8 @@ class Counterparts(Frozen):
 
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
-    and how it was matched. `rounded`: weights are in fp16 in the file of one of them, in fp32 in the
-    other's.
+    and how it was matched. `halves`: whether weights are in fp16 in the file of this model, and of the
+    other.
     """
 
     here: Graph
@@ -71,12 +77,27 @@ class Counterparts(Frozen):
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
     _other: Units
-    rounded: bool = False
+    halves: tuple[bool, bool] = (False, False)
 
     @cached_property
     def in_int8(self) -> bool:
         """Whether the other model computes in int8 anywhere."""
         return any(rounds_to_int8(layer) for layer in self.there.layers)
+
+    @cached_property
+    def rounded(self) -> frozenset[int]:
+        """The layers here whose weights may be those of their counterparts but for a rounding to fp16.
+
+        Where both files have weights in fp16, they are the same, unless others were folded into them.
+        """
+        one_has = self.halves[0] != self.halves[1]
+        if not any(self.halves):
+            return frozenset()
+        return frozenset(
+            number
+            for number, there in self.of.items()
+            if any(map(stores_half, there.layers)) and (one_has or any(map(_changes, there.replaced)))
+        )
 
     def blob(self, here: str) -> str | None:
         """The blob there that has the value of the blob `here`."""

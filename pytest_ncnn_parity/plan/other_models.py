@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
@@ -22,7 +23,6 @@ from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
 
 MOST_NAMED = 8  # how many layers one line names
-SEARCHED = 1 << 24  # bytes of a weights file in which the first weights in fp16 are looked for
 
 
 def read(
@@ -46,8 +46,9 @@ def read(
             there = param.read(str(path), root)
             problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
-            rounded = _has_half_weights(spec.beside(files)[1], root) != _has_half_weights(spec.bin, root)
-            others[files] = replace(counterparts(graph, there), rounded=rounded)
+            weights = (spec.bin, spec.beside(files)[1])
+            here, other = (_has_half_weights(path, root) for path in weights)
+            others[files] = replace(counterparts(graph, there), halves=(here, other))
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:
@@ -58,14 +59,13 @@ def read(
 def _has_half_weights(path: Path, root: Path | None) -> bool:
     """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
 
-    Not in a file that cannot be read, which is an error of its own; and only the first 16 MiB count.
+    Not in a file that cannot be read, which is an error of its own.
     """
-    if read_files.problem(path, root):
+    if read_files.problem(path, root) or not path.stat().st_size:
         return False
-    with path.open("rb") as file:
-        start = file.read(SEARCHED)
     tag = re.escape(struct.pack("<I", HALF))
-    return any(found.start() % 4 == 0 for found in re.finditer(tag, start))  # words are aligned
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return any(found.start() % 4 == 0 for found in re.finditer(tag, content))  # words are aligned
 
 
 def _refuse_int8(here: Graph) -> None:

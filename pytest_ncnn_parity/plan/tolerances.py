@@ -17,7 +17,7 @@ from pytest_ncnn_parity.compare.tolerance import (
 )
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operators import operator, stores_half
+from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.plan.names import matches, matches_blob
 from pytest_ncnn_parity.spec.keys import ToleranceKeys
 
@@ -30,8 +30,8 @@ class Tolerances:
         self._comparison = comparison
         self._other = other
         self._precision = INT8 if other is not None and other.in_int8 else comparison.precision
-        rounded = other is not None and other.rounded and self._precision == "fp32"
-        self._whole = ROUNDED_WEIGHTS if rounded else self._precision  # whose default outputs have
+        in_fp32 = self._precision == "fp32"
+        self._rounded = other.rounded if other is not None and in_fp32 else frozenset()
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
         self._known: dict[int, Tolerance] = {}  # by the number of a layer
@@ -58,7 +58,8 @@ class Tolerances:
 
     def of_output(self, blob: str) -> Tolerance:
         """The tolerance of `blob`, as a run of the whole network gives it."""
-        tolerance = self._of_precision(DEFAULTS[self._whole].output)
+        precision = ROUNDED_WEIGHTS if self._rounded else self._precision
+        tolerance = self._of_precision(DEFAULTS[precision].output)
         for pattern, budget in self._given.outputs.items():
             if matches_blob(pattern, blob):
                 tolerance = tolerance.updated(budget.given())
@@ -79,7 +80,7 @@ class Tolerances:
             if comparison.half is None:
                 return DEFAULTS[INT8].layer
             precision = comparison.precision
-        if self._whole == ROUNDED_WEIGHTS and there is not None and any(map(stores_half, there.layers)):
+        if layer.number in self._rounded:
             return DEFAULTS[ROUNDED_WEIGHTS].layer
         return OPERATORS.get(
             (precision, operator(layer, comparison.candidate)), DEFAULTS[precision].layer

@@ -55,3 +55,29 @@ def test_between_two_such_files_nothing_is_allowed(gate: Gate, pytester: pytest.
     run = gate("--ncnn-parity-fix=off")
     assert run.ids("failed") == ["noise::half::c3", "noise::half::output:c3"]
     assert run.cases["noise::half::c3"]["metrics"]["scaled"] < 0.01
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.03])
+def test_weights_that_were_folded_are_rounded_again(
+    gate: Gate, pytester: pytest.Pytester, factor: float
+) -> None:
+    """Both files have weights in fp16; in one a BatchNorm is folded into them, and this factor."""
+    rng = np.random.RandomState(2)
+    weights = rng.normal(0, 0.1, (OUTPUTS, WEIGHTS // OUTPUTS)).astype(np.float16)
+    biases = rng.normal(0, 0.1, OUTPUTS).astype(np.float32)
+    norm = np.float32([rng.uniform(0.5, 1.5, OUTPUTS) for _ in range(4)])  # slope, mean, variance, bias
+    scale = norm[0] / np.sqrt(norm[2] + 1e-5)
+    lines = ["Input in0 0 1 in0 0=24 1=24 2=8", "Convolution c 1 1 in0 x 0=8 1=3 4=1 5=1 6=576"]
+    own = HALF.tobytes() + weights.tobytes() + biases.tobytes() + norm.tobytes()
+    folded = (weights * scale[:, None] * factor).astype(np.float16)
+    other = HALF.tobytes() + folded.tobytes() + (scale * (biases - norm[1]) + norm[3]).tobytes()
+    for name, content, text in (
+        ("net", own, [*lines, "BatchNorm b 1 1 x out0 0=8 1=1e-5"]),
+        ("half", other, [lines[0], lines[1].replace(" x ", " out0 ")]),
+    ):
+        head = ["7767517", f"{len(text)} {len(text)}"]
+        (pytester.path / f"{name}.param").write_text("\n".join([*head, *text, ""]), "utf-8")
+        (pytester.path / f"{name}.bin").write_bytes(content)
+    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    red = ["noise::half::b", "noise::half::output:out0"]
+    assert gate("--ncnn-parity-fix=off").ids("failed") == ([] if factor == 1.0 else red)

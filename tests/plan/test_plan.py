@@ -204,7 +204,7 @@ def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
 
 def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load) -> None:
     plan = load("tolerance: {fp32: {rtol: 0.5}}")
-    other = replace(counterparts(plan.graph, plan.graph), rounded=True)
+    other = replace(counterparts(plan.graph, plan.graph), halves=(False, True))
     names = plan.graph.names
     tolerances = Tolerances(load().spec.tolerance, FP32, other)
     assert tolerances.of_layer(names["conv_1"]) == DEFAULTS["fp16-weights"].layer
@@ -213,6 +213,9 @@ def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load)
     of_spec = Tolerances(plan.spec.tolerance, FP32, other)
     assert of_spec.of_layer(names["conv_1"]) == of_spec.of_output("out1") == Tolerance(rtol=0.5)
     assert Tolerances(load().spec.tolerance, SHIPPED, other).of_output("out1") == DEFAULTS["fp16"].output
+    both = Tolerances(load().spec.tolerance, FP32, replace(other, halves=(True, True)))
+    assert both.of_layer(names["conv_1"]) == DEFAULTS["fp32"].layer
+    assert both.of_output("out1") == DEFAULTS["fp32"].output
 
 
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:

@@ -69,7 +69,7 @@ class LayerWeights:
             replace(self._judged(weights, floats, UNFOLDED, model, layer), matrix=name)
             for name, weights, floats in self._matrices(own, core, model, layer)
         )
-        return max(found, key=lambda one: (bool(one.outputs or one.wasting), one.largest), default=None)
+        return max(found, key=_badness, default=None)
 
     def _matrices(
         self, own: Model, core: Layer, model: Model, layer: Layer
@@ -161,6 +161,10 @@ class LayerWeights:
         if key not in self._gains:
             self._gains[key] = winograd.gain(self.of_convolution(model, layer), side)
         return self._gains[key]
+
+
+def _badness(steps: WeightSteps) -> tuple[bool, float, float]:
+    return bool(steps.outputs or steps.wasting), steps.clipped, steps.largest
 
 
 def _by_rows(tensors: Sequence[Tensor], values: Sequence[winograd.Array]) -> dict[str, winograd.Array]:
