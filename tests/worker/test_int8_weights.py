@@ -71,6 +71,14 @@ def test_another_weight_and_another_scale_are_seen() -> None:
     assert steps.clipped > 0.3
 
 
+@pytest.mark.parametrize("end", [7, 8, 15, 31])
+def test_one_scale_for_all_is_not_kept_to_fewer_bits_on_purpose(end: int) -> None:
+    """All outputs end at the same number where they have the same scale, whichever it is."""
+    integers = np.array([[end, 3, 1, 2], [5, -end, 3, 2], [1, 2, 3, -4]], np.int8)
+    one = Int8Weights(integers, np.full(3, 0.5, np.float32))
+    assert np.allclose(one.spare(127), 127 / end)
+
+
 def test_tensors_beyond_the_end_of_a_file_are_empty(tmp_path: Path) -> None:
     """As where another version of ncnn lays out the last layer's weights otherwise."""
     path = tmp_path / "net.bin"

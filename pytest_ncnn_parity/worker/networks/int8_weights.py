@@ -83,12 +83,12 @@ class Int8Weights(Frozen):
             return np.ones(len(largest))
         sizes = np.where(known, largest, 0.0) / np.where(known, self.scales, 1.0)
         known &= sizes >= ALIVE * sizes.max()
-        _, which = np.unique(self.scales, return_inverse=True)  # a layer may have one for each group
+        groups, which = np.unique(self.scales, return_inverse=True)  # a layer may have one for each
         shared = np.zeros(len(largest))
         np.maximum.at(shared, which, largest)
         largest = shared[which]
         end = int(largest[known].max())
-        if (largest[known] == end).all() and end & (end + 1) == 0:
+        if len(groups) > 1 and (largest[known] == end).all() and end & (end + 1) == 0:
             full = min(full, end)
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
 
