@@ -63,11 +63,12 @@ def test_weights_that_were_folded_are_rounded_again(
 ) -> None:
     """Both files have weights in fp16; in one a BatchNorm is folded into them, and this factor."""
     rng = np.random.RandomState(2)
-    weights = rng.normal(0, 0.1, (OUTPUTS, WEIGHTS // OUTPUTS)).astype(np.float16)
+    weights = rng.normal(0, 0.1, (OUTPUTS, 2)).astype(np.float16)
     biases = rng.normal(0, 0.1, OUTPUTS).astype(np.float32)
     norm = np.float32([rng.uniform(0.5, 1.5, OUTPUTS) for _ in range(4)])  # slope, mean, variance, bias
+    norm[1] = biases + 4.5 * weights.sum(1)  # which leaves a tenth of what the weights make of 4 to 5
     scale = norm[0] / np.sqrt(norm[2] + 1e-5)
-    lines = ["Input in0 0 1 in0 0=24 1=24 2=8", "Convolution c 1 1 in0 x 0=8 1=3 4=1 5=1 6=576"]
+    lines = ["Input in0 0 1 in0 0=24 1=24 2=2", "Convolution c 1 1 in0 x 0=8 1=1 5=1 6=16"]
     own = HALF.tobytes() + weights.tobytes() + biases.tobytes() + norm.tobytes()
     folded = (weights * scale[:, None] * factor).astype(np.float16)
     other = HALF.tobytes() + folded.tobytes() + (scale * (biases - norm[1]) + norm[3]).tobytes()
@@ -78,6 +79,7 @@ def test_weights_that_were_folded_are_rounded_again(
         head = ["7767517", f"{len(text)} {len(text)}"]
         (pytester.path / f"{name}.param").write_text("\n".join([*head, *text, ""]), "utf-8")
         (pytester.path / f"{name}.bin").write_bytes(content)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    fed = "inputs: {noise: {in0: {random: uniform, low: 4, high: 5}}}\n"
+    networks.spec(pytester.path, fed + COMPARED)
     red = ["noise::half::b", "noise::half::output:out0"]
     assert gate("--ncnn-parity-fix=off").ids("failed") == ([] if factor == 1.0 else red)
