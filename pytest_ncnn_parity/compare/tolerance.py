@@ -56,7 +56,7 @@ class Defaults(Frozen):
     output: Tolerance
 
 
-# a comparison in fp32 of a model with weights in fp16 and one with weights in fp32
+# a comparison in fp32 with a model whose weights may be rounded to fp16, or rounded once more
 ROUNDED_WEIGHTS = "fp16-weights"
 INT8 = "int8"  # the precision of a comparison whose candidate's files compute in int8
 # the share of a text detector's pixels; 0.0048 was seen

@@ -42,16 +42,15 @@ def tensors(layer: Layer) -> tuple[Tensor, ...]:
     return found if all(one.count > 0 and one.rows > 0 for one in found) else ()
 
 
-def _matrix(name: str, rows: int, columns: int, turned: bool = False) -> Tensor:
-    return Tensor(rows * columns, True, name, rows, rows, turned)
-
-
-def _by_one_scale(name: str, rows: int, columns: int, turned: bool = False) -> Tensor:
-    return Tensor(rows * columns, True, name, rows, 1, turned)
+def _matrix(
+    name: str, rows: int, columns: int, scales: int | None = None, turned: bool = False
+) -> Tensor:
+    """A matrix with a scale for each row, or with as many as `scales`."""
+    return Tensor(rows * columns, True, name, rows, rows if scales is None else scales, turned)
 
 
 def _recurrent(layer: Layer, gates: int, biases: int, hidden: int) -> tuple[Tensor, ...]:
-    """Weights of the input, biases, weights of the last output; and a projection where it is smaller."""
+    """Weights of the input, biases, recurrent weights; and a projection where the output is smaller."""
     directions = 2 if number(layer, 2) == 2 else 1
     outputs, rows = number(layer, 0), directions * gates * hidden
     projection = (Tensor(directions * hidden * outputs),) if outputs != hidden else ()
@@ -78,7 +77,7 @@ def _rnn(layer: Layer) -> tuple[Tensor, ...]:
 def _gemm(layer: Layer) -> tuple[Tensor, ...]:
     m, n, k = (number(layer, key) for key in (7, 8, 9))
     a = _matrix("A", m, k, turned=number(layer, 2) != 0)
-    b = _by_one_scale("B", n, k, turned=number(layer, 3) == 0)
+    b = _matrix("B", n, k, scales=1, turned=number(layer, 3) == 0)
     sizes = {0: 1, 1: m, 2: m, 3: m * n, 4: n}  # of C, by how it is broadcast
     c = sizes.get(number(layer, 10)) if number(layer, 6) else None
     return (
@@ -98,14 +97,14 @@ def _attention(layer: Layer) -> tuple[Tensor, ...]:
         ("v_weight", number(layer, 4, embedded)),
     ):
         found += [_matrix(name, embedded, columns), Tensor(embedded, tagged=False)]
-    last = _by_one_scale("out_weight", queries, embedded)
+    last = _matrix("out_weight", queries, embedded, scales=1)
     return (*found, last, Tensor(queries, tagged=False))
 
 
 def _embed(layer: Layer) -> tuple[Tensor, ...]:
     outputs, words = number(layer, 0), number(layer, 1)
     bias = (Tensor(outputs, tagged=False),) if number(layer, 2) else ()
-    return (_by_one_scale("weight", words, outputs), *bias)
+    return (_matrix("weight", words, outputs, scales=1), *bias)
 
 
 _LAYOUTS: Mapping[str, Callable[[Layer], tuple[Tensor, ...]]] = {

@@ -116,10 +116,9 @@ class OutputJudge:
             in_int8=self._sample.nets.in_int8(candidate),
             behind_int8=self._int8.is_behind_int8(case.output),
         )
-        output = case.output
-        runs = self._runs
-        of = runs.of if behind_red else partial(runs.without_others, output=case.output)
-        expected = {case.output: of(reference)[case.output]}
+        output, runs = case.output, self._runs
+        of = runs.of if behind_red else partial(runs.without_others, output=output)
+        expected = {output: of(reference)[output]}
         try:
             turns = [of(candidate, turn=turn) for turn in range(self._sample.job.repeats)]
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
