@@ -98,7 +98,7 @@ CAUSES = (
     Cause(
         "device",
         "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
-        "CPU takes, or confuses formats: a fault of kernel or driver",
+        "CPU takes, or reads 16-bit values as fp32 or the reverse: a fault of kernel or driver",
         "report it upstream",
     ),
     Cause(

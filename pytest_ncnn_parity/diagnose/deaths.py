@@ -120,13 +120,10 @@ def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:
 
 def died_of_its_mask(failure: Failure) -> Explanation | None:
     death = failure.death
-    if death is None or not failure.unsafe_mask:
+    if death is None or failure.unsafe_mask is None:
         return None
-    mask, half = failure.evidence.mask, failure.case.comparison.half
-    return Explanation(
-        f"{failure.seen}; 31={mask} takes {half} storage from a layer that stays on Vulkan",
-        (*_shown(death), f"write 31={mask | NO_VULKAN}, which moves the layer to the CPU"),
-    )
+    mend = f"write 31={failure.evidence.mask | NO_VULKAN}, which moves the layer to the CPU"
+    return Explanation(f"{failure.seen}; {failure.unsafe_mask}", (*_shown(death), mend))
 
 
 def died_of_a_shader(failure: Failure) -> Explanation | None:

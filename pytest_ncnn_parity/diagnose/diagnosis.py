@@ -98,10 +98,13 @@ class Failure(Frozen):
         return f"{label}, whose values feed every layer" if label == str(CPU_FP32) else label
 
     @property
-    def unsafe_mask(self) -> bool:
-        """Whether the layer's mask takes 16-bit storage from it although it stays on Vulkan."""
-        on_vulkan, half = str(self.evidence.execution).startswith("vulkan"), self.case.comparison.half
-        return on_vulkan and half is not None and unsafe_on_vulkan(self.evidence.mask, half)
+    def unsafe_mask(self) -> str | None:
+        """What the layer's mask does, if it takes 16-bit storage from a layer that stays on Vulkan."""
+        half, mask = self.case.comparison.half, self.evidence.mask
+        on_vulkan = str(self.evidence.execution).startswith("vulkan")
+        if not on_vulkan or half is None or not unsafe_on_vulkan(mask, half):
+            return None
+        return f"31={mask} takes {half} storage from a layer that stays on Vulkan"
 
 
 Rule = Callable[[Failure], Explanation | None]

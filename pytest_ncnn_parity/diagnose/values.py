@@ -21,17 +21,17 @@ def misreads_16_bits(failure: Failure) -> Explanation | None:
 
 
 def wrong_for_its_mask(failure: Failure) -> Explanation | None:
-    if not failure.unsafe_mask:
+    if failure.unsafe_mask is None:
         return None
     mask, half = failure.evidence.mask, failure.case.comparison.half
     return Explanation(
-        f"{failure.seen}; 31={mask} takes {half} storage from a layer that stays on Vulkan",
+        f"{failure.seen}; {failure.unsafe_mask}",
         (f"31={mask} without 16: the shader reads {half} bytes as fp32. Write {mask | NO_VULKAN}",),
     )
 
 
 def layers_inside_read_16_bits(failure: Failure) -> Explanation | None:
-    half = failure.evidence.holds
+    half = failure.evidence.format_inside
     if half is None:
         return None
     return Explanation(

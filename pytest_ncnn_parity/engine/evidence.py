@@ -201,9 +201,9 @@ class Evidence:
     whether on the candidate's `own_inputs`, in a `whole` network's run, or only `predicted`.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs upstream, the last that is `alike_before` it and the first that is `unlike_before` it.
-    What is wrong with its values: the input blob it `misread`; the 16-bit format of the layers that it
-    `holds`, which its kernel does not know of; what is `unrepresentable`, or `near` to
-    that within the requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
+    What is wrong with its values: the input blob it `misread`; the 16-bit `format_inside`, that of
+    layers which its kernel makes and hands fp32; what is `unrepresentable`, or `near` to that within the
+    requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
     For a candidate that computes `in_int8`: the `weights`, and the `quantization` of the layer's input.
@@ -238,7 +238,7 @@ class Evidence:
     unlike_before: str | None = None
 
     misread: str | None = None
-    holds: str | None = None
+    format_inside: str | None = None
     unrepresentable: Unrepresentable | None = None
     inside: Inside | None = None
     near: Unrepresentable | None = None

@@ -135,7 +135,7 @@ def _judging(
         threads=threads,
         cases=tuple(specs),
         defaults={name: plan.tolerances(one).common for name, one in comparisons.items()},
-        uncommon={name: plan.uncommon(one) for name, one in comparisons.items()},
+        layer_tolerances={name: plan.layer_tolerances(one) for name, one in comparisons.items()},
         outputs=plan.wanted(sample),
     )
 

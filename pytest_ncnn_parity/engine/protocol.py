@@ -127,7 +127,8 @@ class Judge(Job):
     """Judge `cases` and send a `Result` for each.
 
     `defaults`: each comparison's tolerance for layers that are not judged themselves, except for those
-    with one of their own in `uncommon`, by layer. `masks`: by layer, those that replace the file's.
+    with one of their own in `layer_tolerances`, by layer. `masks`: by layer, those that replace the
+    file's.
     `probe`: find out why a case fails. `until_failed`: end the job with the first case that fails.
     `repeats`: how often a whole network runs for an output; the worst run counts. `remember`: the next
     job will be similar, so keep networks, and what a step computed from the same values.
@@ -142,7 +143,7 @@ class Judge(Job):
 
     cases: tuple[CaseSpec, ...] = ()
     defaults: Mapping[str, Tolerance] = field(default_factory=dict)
-    uncommon: Mapping[str, Mapping[int, Tolerance]] = field(default_factory=dict)
+    layer_tolerances: Mapping[str, Mapping[int, Tolerance]] = field(default_factory=dict)
     masks: tuple[int, ...] | None = None
     probe: bool = True
     until_failed: bool = False

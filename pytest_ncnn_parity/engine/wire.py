@@ -54,9 +54,9 @@ def decode_job(line: str) -> Job:
     if kind is Judge:
         raw["cases"] = tuple(_case(case, tolerances) for case in raw["cases"])
         raw["defaults"] = {name: tolerances[number] for name, number in raw["defaults"].items()}
-        raw["uncommon"] = {
+        raw["layer_tolerances"] = {
             name: {int(layer): tolerances[number] for layer, number in by_layer.items()}
-            for name, by_layer in raw["uncommon"].items()
+            for name, by_layer in raw["layer_tolerances"].items()
         }
         raw["done"], raw["red"] = tuple(raw["done"]), tuple(raw["red"])
         raw["told"] = tuple(Step(**step) for step in raw["told"])

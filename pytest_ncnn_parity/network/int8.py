@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.parameters import Unreadable, differs, number
 _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
 # Operators that quantize their input by a scale that they compute from it at run time, or only look up
 # weights in int8, as Embed does, and the id of the parameter that switches this on.
-DYNAMIC = {
+INT8_TERM = {
     **dict.fromkeys(("Embed", "Gemm", "MultiHeadAttention", "SDPA"), "18"),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
 }
@@ -67,7 +67,7 @@ def rounds_to_int8(layer: Layer) -> bool:
 
 def is_quantized(layer: Layer) -> bool:
     """Whether `layer` multiplies in int8, by a scale of the file or by one that it computes."""
-    return computes_in_int8(layer) or layer.params.get(DYNAMIC.get(layer.type, ""), "0") != "0"
+    return computes_in_int8(layer) or layer.params.get(INT8_TERM.get(layer.type, ""), "0") != "0"
 
 
 def gives_int8(layer: Layer) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.int8 import DYNAMIC
+from pytest_ncnn_parity.network.int8 import INT8_TERM
 from pytest_ncnn_parity.network.parameters import Unreadable, number
 
 IN_BLOCKS = 400  # from this term on, weights are packed in blocks of fewer bits
@@ -20,7 +20,7 @@ class Tensor(Frozen):
     """`count` numbers of a weights file. `tagged`: a word in front says what they are.
 
     Those that int8 replaces are `name`, a matrix of `rows`, with one scale for each row or one for all;
-    `turned`: in this file its columns lie one after the other.
+    `transposed`: in this file its columns lie one after the other.
     """
 
     count: int
@@ -28,13 +28,13 @@ class Tensor(Frozen):
     name: str = ""
     rows: int = 1
     scales: int = 0
-    turned: bool = False
+    transposed: bool = False
 
 
 def tensors(layer: Layer) -> tuple[Tensor, ...]:
     """The tensors of `layer` in the order of the file, without scales; none if they are not known."""
     try:
-        if layer.type not in _LAYOUTS or number(layer, int(DYNAMIC[layer.type])) >= IN_BLOCKS:
+        if layer.type not in _LAYOUTS or number(layer, int(INT8_TERM[layer.type])) >= IN_BLOCKS:
             return ()
         found = _LAYOUTS[layer.type](layer)
     except (Unreadable, ZeroDivisionError):
@@ -43,10 +43,10 @@ def tensors(layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _matrix(
-    name: str, rows: int, columns: int, scales: int | None = None, turned: bool = False
+    name: str, rows: int, columns: int, scales: int | None = None, transposed: bool = False
 ) -> Tensor:
     """A matrix with a scale for each row, or with as many as `scales`."""
-    return Tensor(rows * columns, True, name, rows, rows if scales is None else scales, turned)
+    return Tensor(rows * columns, True, name, rows, rows if scales is None else scales, transposed)
 
 
 def _recurrent(layer: Layer, gates: int, biases: int, hidden: int) -> tuple[Tensor, ...]:
@@ -76,8 +76,8 @@ def _rnn(layer: Layer) -> tuple[Tensor, ...]:
 
 def _gemm(layer: Layer) -> tuple[Tensor, ...]:
     m, n, k = (number(layer, key) for key in (7, 8, 9))
-    a = _matrix("A", m, k, turned=number(layer, 2) != 0)
-    b = _matrix("B", n, k, scales=1, turned=number(layer, 3) == 0)
+    a = _matrix("A", m, k, transposed=number(layer, 2) != 0)
+    b = _matrix("B", n, k, scales=1, transposed=number(layer, 3) == 0)
     sizes = {0: 1, 1: m, 2: m, 3: m * n, 4: n}  # of C, by how it is broadcast
     c = sizes.get(number(layer, 10)) if number(layer, 6) else None
     return (

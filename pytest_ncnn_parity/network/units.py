@@ -12,7 +12,7 @@ from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import DYNAMIC
+from pytest_ncnn_parity.network.int8 import INT8_TERM
 from pytest_ncnn_parity.network.matchable import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import differs
@@ -214,7 +214,7 @@ def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
     not all defaults are 0, and so does a height that is the width.
     """
     changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
-    changed |= {DYNAMIC[layer.type]} if layer.type in DYNAMIC else set()
+    changed |= {INT8_TERM[layer.type]} if layer.type in INT8_TERM else set()
     plain = {key: ",".join(map(_plain, value.split(","))) for key, value in layer.params.items()}
     return tuple(
         (key, value)

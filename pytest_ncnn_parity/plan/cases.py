@@ -245,14 +245,14 @@ class Plan(Frozen):
     def _tolerances(self) -> dict[Comparison, Tolerances]:
         return {}
 
-    def uncommon(self, comparison: Comparison) -> Mapping[int, Tolerance]:
+    def layer_tolerances(self, comparison: Comparison) -> Mapping[int, Tolerance]:
         """By number, the tolerances of the layers that have one of their own, judged or not."""
-        if comparison not in self._uncommon:
-            self._uncommon[comparison] = self.tolerances(comparison).uncommon(self.masked.layers)
-        return self._uncommon[comparison]
+        if comparison not in self._layer_tolerances:
+            self._layer_tolerances[comparison] = self.tolerances(comparison).own_of(self.masked.layers)
+        return self._layer_tolerances[comparison]
 
     @cached_property
-    def _uncommon(self) -> dict[Comparison, Mapping[int, Tolerance]]:
+    def _layer_tolerances(self) -> dict[Comparison, Mapping[int, Tolerance]]:
         return {}
 
     def known(self, sample: str, case: Case) -> str | None:

@@ -65,8 +65,8 @@ class Tolerances:
                 tolerance = tolerance.updated(budget.given())
         return tolerance
 
-    def uncommon(self, layers: Iterable[Layer]) -> Mapping[int, Tolerance]:
-        """By number, the tolerances of those of `layers` for which it is not the common one."""
+    def own_of(self, layers: Iterable[Layer]) -> Mapping[int, Tolerance]:
+        """By number, the tolerances of those of `layers` that have one of their own."""
         common = self.common
         each = ((layer.number, self.of_layer(layer)) for layer in layers)
         return {n: one for n, one in each if one is not common and one != common}

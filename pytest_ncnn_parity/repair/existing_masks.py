@@ -40,13 +40,14 @@ def lint(plan: Plan) -> Iterator[Notice]:
     compared = plan.spec.comparisons
     halves = {c.half for c in compared if c.candidate and c.candidate.on_vulkan and c.half}
     for layer in plan.masked.layers:
-        for half in sorted(half for half in halves if unsafe_on_vulkan(layer.mask, half)):
+        taken = " and ".join(sorted(half for half in halves if unsafe_on_vulkan(layer.mask, half)))
+        if taken:
             yield Notice(
                 layer.name,
                 layer.mask,
                 "unsafe",
-                f"takes {half} storage from a layer that may stay on Vulkan: its shader then reads "
-                f"{half} as fp32. Write 31={layer.mask | NO_VULKAN}",
+                f"takes {taken} storage from a layer that may stay on Vulkan: its shader then reads "
+                f"{taken} as fp32. Write 31={layer.mask | NO_VULKAN}",
             )
 
 

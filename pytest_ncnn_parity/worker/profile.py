@@ -39,7 +39,7 @@ def profile(job: MeasureProfile, graph: Graph, inputs: Made, nets: JobNets) -> S
         if number != job.trajectory:
             with suppress(StepFailed, Unavailable):  # the cases of this network report it
                 executions = [nets[number].execution(layer) for layer in graph.layers]
-                runs.append(tuple((run.where, run.inside or run.storage) for run in executions))
+                runs.append(tuple((run.where, run.format_inside or run.storage) for run in executions))
     return SampleProfile(absmax, sensitivity, tuple(runs))
 
 

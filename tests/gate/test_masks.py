@@ -92,6 +92,18 @@ def test_a_mask_on_bf16_storage_is_as_unsafe_there_as_one_on_fp16(
 
 
 @pytest.mark.usefixtures("no_driver")
+def test_a_mask_that_is_unsafe_in_both_formats_gets_one_notice(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
+    networks.convolution(pytester.path, "31=6")
+    networks.spec(pytester.path, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {bf16}]\n")
+    (notice,) = gate().report["models"][0]["masks"]
+    assert "takes bf16 and fp16 storage" in notice["what"]
+    assert "Write 31=22" in notice["what"]
+
+
+@pytest.mark.usefixtures("no_driver")
 def test_without_a_device_no_mask_is_called_redundant(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=18")
     networks.spec(pytester.path, networks.NOISE)

@@ -210,7 +210,7 @@ for layer in steps_through[-3:]:
 def judged(masks, remember, candidate):
     steps.clear()
     job = Judge((model,), (nets[0], candidate), 0, {}, 2, cases=tuple(last), probe=False, masks=masks,
-                defaults={"some": tolerance}, uncommon={"some": {}}, remember=remember)
+                defaults={"some": tolerance}, layer_tolerances={"some": {}}, remember=remember)
     pool.prepare(job)
     sample = Sample(job, graph if masks is None else graph.remasked(masks), inputs, JobNets(pool, job))
     lockstep = Lockstep(sample)
@@ -256,7 +256,7 @@ pool._fresh = full
 allowed = Tolerance()
 cases = tuple(CaseSpec(f"some::{n}", "some", "range", 0, None, "fp16", allowed, layer=n) for n in (1, 2))
 job = Judge((model,), (NetSpec(0, "cpu", "fp32"),), 0, {}, 1, cases=cases, defaults={"some": allowed},
-            uncommon={"some": {}})
+            layer_tolerances={"some": {}})
 found = list(Lockstep(Sample(job, graph, inputs, JobNets(pool, job))).results())
 assert [(one.outcome, one.reason) for one in found] == 2 * [("skipped", "the table is full")], found
 """

@@ -173,7 +173,7 @@ class LayerJudge:
         evidence = replace(
             evidence,
             misread=misread(candidate, layer, self._sample.graph),
-            holds=execution.inside,
+            format_inside=execution.format_inside,
             unrepresentable=self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None,
         )
         alike = execution.where == "cpu" and execution == reference.execution(layer)

@@ -281,7 +281,7 @@ class Lockstep:
     def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
         job = self._sample.job
         own = self._tolerances.get((comparison, layer.number))
-        return own or job.uncommon[comparison].get(layer.number, job.defaults[comparison])
+        return own or job.layer_tolerances[comparison].get(layer.number, job.defaults[comparison])
 
     def _outputs(self, red: Container[tuple[str, int]]) -> Iterator[Result]:
         """Judge the output cases. `red`: the layers that have failed, by comparison and number."""

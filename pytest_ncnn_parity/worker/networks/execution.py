@@ -49,8 +49,8 @@ def is_arm(architecture: str) -> bool:
 class Execution(Frozen):
     """Where and how one layer runs in a loaded network, as read back, not as requested.
 
-    `worker`: the name of the declared worker that it runs on, or None. `inside`: the format in which
-    layers that it holds may store values, if that is another.
+    `worker`: the name of the declared worker that it runs on, or None. `format_inside`:
+    the format in which layers that its kernel makes may store values, if that is another.
     """
 
     where: str  # "cpu" or "vulkan"
@@ -60,11 +60,11 @@ class Execution(Frozen):
     options: tuple[tuple[str, Any], ...]
     model: int = 0  # index in the job; other files are a different computation wherever they run
     worker: str | None = None
-    inside: str | None = None
+    format_inside: str | None = None
 
     def __str__(self) -> str:
-        if self.inside is not None:
-            return f"{self.where} fp32, {self.inside} storage inside"
+        if self.format_inside is not None:
+            return f"{self.where} fp32, {self.format_inside} storage inside"
         if self.storage == "fp32" and self.arithmetic == "fp32":
             return f"{self.where} fp32"
         return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
@@ -189,10 +189,10 @@ class Executions:
             None if arrives == "fp32" else arrives,
             tuple(sorted(self._setup.options.items())),
             worker=self._machine.name,
-            inside=None if vulkan or storage != "fp32" else self._inside(layer),
+            format_inside=None if vulkan or storage != "fp32" else self._format_inside(layer),
         )
 
-    def _inside(self, layer: Layer) -> str | None:
+    def _format_inside(self, layer: Layer) -> str | None:
         """Return the 16-bit format of layers that `layer`, which knows none, may hold on the CPU."""
         mask, storage = self._masks[layer.number], self._net_storage(False)
         holds = self._x86 and holds_layers(layer)

@@ -170,7 +170,7 @@ def _badness(steps: WeightSteps) -> tuple[bool, float, float]:
 def _by_rows(tensors: Sequence[Tensor], values: Sequence[winograd.Array]) -> dict[str, winograd.Array]:
     """The matrices among `tensors` by name, (rows, columns)."""
     return {
-        one.name: read.reshape(-1, one.rows).T if one.turned else read.reshape(one.rows, -1)
+        one.name: read.reshape(-1, one.rows).T if one.transposed else read.reshape(one.rows, -1)
         for one, read in zip(tensors, values, strict=False)
         if one.name
     }
