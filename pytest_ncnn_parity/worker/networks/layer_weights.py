@@ -76,15 +76,18 @@ class LayerWeights:
     ) -> Iterator[tuple[str, Int8Weights, winograd.Array]]:
         """Yield the matrices that are int8 in `layer`, each with its name and its floats in `core`."""
         found, scaled = tensors(layer), [one for one in tensors(layer) if one.name]
-        in_floats = self._all(own, core, map(_size, tensors(core)))
-        in_int8 = self._all(model, layer, [*map(_size, found), *((one.scales, False) for one in scaled)])
-        floats, values = _by_rows(tensors(core), in_floats), _by_rows(found, in_int8)
-        for one, scales in zip(scaled, in_int8[len(found) :], strict=False):
+        in_floats = self._all_of(own, core, map(_size, tensors(core)))
+        sizes = [*map(_size, found), *((one.scales, False) for one in scaled)]
+        in_int8 = self._all_of(model, layer, sizes)
+        if not in_floats or not in_int8:
+            return
+        floats, values = _by_rows(tensors(core), in_floats), _by_rows(found, in_int8[: len(found)])
+        for one, scales in zip(scaled, in_int8[len(found) :], strict=True):
             integers, wanted = values[one.name], floats.get(one.name)
             if integers.dtype == np.int8 and wanted is not None and wanted.shape == integers.shape:
                 yield one.name, Int8Weights(integers, np.resize(scales, one.rows)), wanted
 
-    def _all(
+    def _all_of(
         self, model: Model, layer: Layer, sizes: Iterable[tuple[int, bool]]
     ) -> Sequence[winograd.Array]:
         """Return all that `layer` reads; nothing if it is laid out otherwise, as by another version."""
@@ -171,7 +174,7 @@ def _by_rows(tensors: Sequence[Tensor], values: Sequence[winograd.Array]) -> dic
     """The matrices among `tensors` by name, (rows, columns)."""
     return {
         one.name: read.reshape(-1, one.rows).T if one.transposed else read.reshape(one.rows, -1)
-        for one, read in zip(tensors, values, strict=False)
+        for one, read in zip(tensors, values, strict=True)
         if one.name
     }
 
