@@ -168,7 +168,8 @@ class Controller:
         if self._end is None:
             return
         document = self._report.document()
-        yield "ncnn parity", list(terminal.summary(document, verbosity, width, errors_above))
+        summary = terminal.summary(document, verbosity, width, errors_above, self._rootdir)
+        yield "ncnn parity", list(summary)
         yield "ncnn parity baseline", list(terminal.since_baseline(document, verbosity, width))
 
     def document(self) -> Report:

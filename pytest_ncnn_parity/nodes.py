@@ -18,6 +18,7 @@ from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Case, Plan
+from pytest_ncnn_parity.report.case_records import PROPERTY_PREFIX
 from pytest_ncnn_parity.report.text.line_width import fitted
 from pytest_ncnn_parity.session import Session
 from pytest_ncnn_parity.spec import MISNAMED, SUFFIX, spec
@@ -145,7 +146,8 @@ class CaseItem(pytest.Item):
             if session.interrupt(self.subject.plan, self.subject.sample):
                 raise pytest.fail.Exception(f"{limit}\n{INTERRUPTED}", pytrace=False) from None
             self.verdict = judge(self.subject, session, again)  # each limit is reached only once
-        self.user_properties += self.verdict.properties
+        others = [one for one in self.user_properties if not one[0].startswith(PROPERTY_PREFIX)]
+        self.user_properties[:] = [*others, *self.verdict.properties]  # a case may be run again
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)
         if self.verdict.outcome == "failed":

@@ -20,7 +20,7 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair import existing_masks
 from pytest_ncnn_parity.repair.fix import Fix
 from pytest_ncnn_parity.report import case_records, input_doubt, network_records
-from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
+from pytest_ncnn_parity.report.document.fix import FixRecord
 from pytest_ncnn_parity.report.fix_records import fix_record, mask_notice
 from pytest_ncnn_parity.report.text import case_text
 from pytest_ncnn_parity.session import Session
@@ -257,38 +257,30 @@ def _carried(
     """What the report on this case carries besides the case: news about its spec or the run."""
     carried: case_records.Carried = {}
     spec = subject.spec
-    if fix is not None and session.news((spec, fix["comparison"])):
+    if fix is not None and session.news(("fix", spec, fix["comparison"])):
         carried["fixes"] = [fix]
-    if session.news((spec, "masks")) and (notices := _mask_notices(subject, session, run)):
-        carried["masks"] = notices
     notes = []
+    if session.news(("masks", spec)):
+        notices, unsearched = existing_masks.notices(run, with_search=session.fix is not None)
+        if notices:
+            carried["masks"] = [mask_notice(notice) for notice in notices]
+        notes += unsearched
     unread = result.evidence.unread
-    if unread and session.news((spec, "unread")):
+    if unread and session.news(("unread", spec)):
         notes.append(_unread(subject, unread))
     cache = session.settings.cache
     if cache is not None and cache.problem and session.news("cache"):
         notes.append(cache.problem)
-    if session.news((spec, "model")):
+    if session.news(("network", spec)):
         carried["network"], unhashed = network_records.network_record(subject.plan, spec, subject.param)
         notes += unhashed
         notes += [str(one) for one in subject.plan.overruled.values()]
         notes += other_models.notices(subject.plan)
     if notes:
         carried["notes"] = notes
-    if session.news((spec, run.facts.size)):
+    if session.news(("environment", spec, run.facts.size)):
         carried["environment"] = network_records.worker_environment(run.facts)
     return carried
-
-
-def _mask_notices(subject: Subject, session: Session, run: SpecRun) -> list[MaskNotice]:
-    """Return the notices on masks that the model or the spec already has."""
-    notices = list(existing_masks.lint(subject.plan))
-    if session.fix is not None and existing_masks.masked(subject.plan):
-        try:
-            notices += existing_masks.redundant(run)
-        except EngineError as error:
-            notices.append(existing_masks.Notice("*", 0, "unjudged", str(error)))
-    return [mask_notice(notice) for notice in notices]
 
 
 def _unread(subject: Subject, count: int) -> str:

@@ -53,6 +53,11 @@ def document(*models: dict[str, Any], **more: Any) -> Any:
 
 
 def model(cases: list[dict[str, Any]], layers: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A model's part; cases that name one of `layers` and have no number get that of the layer."""
+    numbers = {layer["name"]: number for number, layer in enumerate(layers)}
+    cases = [
+        {**one, "number": numbers.get(one["layer"])} if one["number"] is None else one for one in cases
+    ]
     return {
         "spec": "net.parity.yaml",
         "param": "net.param",

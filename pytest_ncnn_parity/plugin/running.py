@@ -42,7 +42,10 @@ class RunningHooks:
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
         if not file_path.name.endswith((SUFFIX, MISNAMED)):
             return None
-        return SpecFile.from_parent(parent, path=file_path)
+        if file_path.is_relative_to(self._config.rootpath):
+            return SpecFile.from_parent(parent, path=file_path)
+        # pytest's own ids have no path where a file lies outside, so those of two files would be alike
+        return SpecFile.from_parent(parent, path=file_path, nodeid=file_path.as_posix())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self) -> None:

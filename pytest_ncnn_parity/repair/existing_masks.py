@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import (
@@ -27,12 +28,26 @@ PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
 
 
 class Notice(Frozen):
-    """A notice about a layer's mask, which is no verdict: `unsafe`, `redundant` or `unjudged`."""
+    """A notice about a layer's mask, which is no verdict: `unsafe` or `redundant`."""
 
     layer: str
     mask: int
     kind: str
     what: str
+
+
+def notices(run: SpecRun, with_search: bool) -> tuple[list[Notice], list[str]]:
+    """The notices on the masks of the spec and its model, and why some of them are not known.
+
+    `with_search`: also find the redundant ones.
+    """
+    found = list(lint(run.plan))
+    if not with_search or not masked(run.plan):
+        return found, []
+    try:
+        return found + redundant(run), []
+    except EngineError as error:
+        return found, [f"no search for redundant masks: {error}"]
 
 
 def lint(plan: Plan) -> Iterator[Notice]:

@@ -32,11 +32,17 @@ def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix
         problem = find_anew(run, comparison)
     if problem.red:
         return _Repair(run, comparison, settings, problem).fix()
-    if not problem.beyond:
+    reasons = []
+    if problem.beyond:
+        names = ", ".join(problem.beyond)
+        reasons.append(
+            f"no mask can fix this: the fault of {names} lies in the reference or in the files"
+        )
+    if problem.unjudged:
+        reasons.append(f"{', '.join(problem.unjudged)} could not be run to the end")
+    if not reasons:
         return None
-    names = ", ".join(problem.beyond)
-    why = f"the fault of {names} lies in the reference or in the files: see its own failure"
-    return _no_masks(comparison, problem, f"no mask can fix this: {why}")
+    return _no_masks(comparison, problem, f"{'; '.join(reasons)}: see its own failure")
 
 
 def _no_masks(
@@ -158,6 +164,8 @@ class _Repair(Frozen):
     def _about_what_is_left_out(self) -> Iterator[str]:
         if self.problem.beyond:
             yield f"left out, because no mask can fix it: {', '.join(self.problem.beyond)}"
+        if self.problem.unjudged:
+            yield f"left out, because not run to the end: {', '.join(self.problem.unjudged)}"
 
     def _about_fp32(self) -> Iterator[str]:
         """A note if the candidate is wrong in fp32 too, because then its precision is not at fault."""

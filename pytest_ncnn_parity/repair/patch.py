@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,21 +74,23 @@ def make_patch(plan: Plan, masks: Masks, root: Path) -> Patch:
 
 
 def _path_for_git(param: Path, root: Path) -> str:
-    """The path by which `git apply` knows the file: from its repository's top, else `root`."""
+    """The path by which `git apply` knows the file: from its repository's top, else `root`.
+
+    A file outside of both is known by its name, to be patched in its own folder.
+    """
     file = param.resolve()
     repositories = (folder for folder in file.parents if (folder / ".git").exists())
     top = next(repositories, root.resolve())
-    try:
-        return os.path.relpath(file, top).replace(os.sep, "/")
-    except ValueError:  # on Windows, between two drives: then it applies in the file's own folder
-        return file.name
+    return file.relative_to(top).as_posix() if file.is_relative_to(top) else file.name
 
 
 def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path:
-    """The common start of the paths of a fix's files: in `folder`, by the spec's path from `root`."""
+    """The common start of the paths of a fix's files: in `folder`, by the spec's path from `root`.
+
+    For a spec outside of `root`, by its whole path.
+    """
     spec = plan.spec.path
-    if root in spec.parents:
-        folder /= spec.parent.relative_to(root)
+    folder /= spec.parent.relative_to(root if spec.is_relative_to(root) else spec.anchor)
     return folder / f"{spec.name.removesuffix(SUFFIX)}.{comparison}"
 
 

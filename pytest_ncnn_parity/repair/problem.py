@@ -45,15 +45,17 @@ class Problem(Frozen):
 
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. It leaves out known failures and the
-    cases named in `beyond`, which failed for a reason that no mask changes. `red`: whether any of
-    `cases` failed. `output_tolerance`: the largest error that an output may have, as a share of its
-    largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference runs on the
-    device, and is wrong or dies there in fp32 as well.
+    cases named in `beyond`, which failed for a reason that no mask changes, and in `unjudged`, which ran
+    out of time or memory, or whose worker failed. `red`: whether any of `cases` failed.
+    `output_tolerance`: the largest error that an output may have, as a share of its largest value;
+    `outputs`: the errors that they have. `reference_is_wrong`: the reference runs on the device, and is
+    wrong or dies there in fp32 as well.
     """
 
     faults: Sequence[Fault]
     cases: Mapping[str, Sequence[Case]]
     beyond: Sequence[str]
+    unjudged: Sequence[str]
     red: bool
     reference_is_wrong: bool
     output_tolerance: float
@@ -104,12 +106,13 @@ def problem_of(
         | _outputs_of_doubt(plan, some, results[sample])
         for sample, some in run.items()
     }
-    beyond = [
-        case
-        for sample, some in run.items()
-        for case in some
-        if results[sample][case.id].outcome == "failed" and case.id in hopeless[sample]
-    ]
+    beyond: dict[str, None] = {}
+    unjudged: dict[str, None] = {}
+    for sample, some in run.items():
+        for case in some:
+            result = results[sample][case.id]
+            if result.outcome == "failed" and case.id in hopeless[sample]:
+                (unjudged if _is_unjudged(result) else beyond)[case.name] = None
     fixable = {
         sample: [
             case for case in some if case.id not in hopeless[sample] and not plan.known(sample, case)
@@ -125,7 +128,8 @@ def problem_of(
     return Problem(
         faults=_faults(failed),
         cases={name: [case for case in some if case.id in concerned] for name, some in fixable.items()},
-        beyond=list(dict.fromkeys(case.name for case in beyond)),
+        beyond=list(beyond),
+        unjudged=list(unjudged),
         red=bool(failed),
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
         output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
@@ -156,6 +160,11 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
     }
     outputs = [case for case in cases if case.output is not None]
     return {case.id for case in outputs if doubtful & plan.graph.ancestors([str(case.output)])}
+
+
+def _is_unjudged(result: Result) -> bool:
+    death = result.evidence.death
+    return death is not None and (death.of_worker or death.kind in ("timeout", "memory"))
 
 
 def _is_in_doubt(evidence: Evidence) -> bool:

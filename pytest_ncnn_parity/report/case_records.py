@@ -24,6 +24,8 @@ from pytest_ncnn_parity.report.document.fix import FixRecord, MaskNotice
 from pytest_ncnn_parity.report.document.model import NetworkRecord
 from pytest_ncnn_parity.report.text.case_text import Message
 
+PROPERTY_PREFIX = "ncnn_parity_"  # of the names of a case's properties in JUnit
+
 
 class Carried(TypedDict, total=False):
     """What the report of one case carries to the process that writes the reports.
@@ -201,4 +203,4 @@ def properties(case: CaseRecord) -> list[tuple[str, str | float]]:
             "reference_absmax": metrics["reference_absmax"],
             "allowed_scaled": tolerance["scaled"],
         }
-    return [(f"ncnn_parity_{key}", value) for key, value in values.items()]
+    return [(f"{PROPERTY_PREFIX}{key}", value) for key, value in values.items()]

@@ -15,6 +15,8 @@ from pytest_ncnn_parity.report.document.case import (
 
 RANGE = "fp16-range"
 
+Target = tuple[str, int | None]
+
 
 def devices(document: Report) -> list[DeviceRecord]:
     """Return the Vulkan devices that cases ran on, out of all that ncnn lists."""
@@ -41,12 +43,17 @@ def name(case: CaseRecord) -> str:
     return str(case["layer"]) if case["output"] is None else f"output {case['output']}"
 
 
-def fault(case: CaseRecord) -> tuple[str, str]:
-    """Return what tells red cases apart that are alike but for their sample: the name and the cause.
+def target(case: CaseRecord) -> Target:
+    """Return what the case is about, as a key: layers of one name are told apart by their numbers."""
+    return name(case), case.get("number")
+
+
+def fault(case: CaseRecord) -> tuple[Target, str]:
+    """Return what tells red cases apart that are alike but for their sample: the target and the cause.
 
     What no cause explains, such as an input that cannot be read, differs by its first line.
     """
-    return name(case), case["cause"] or case["message"].partition("\n")[0]
+    return target(case), case["cause"] or case["message"].partition("\n")[0]
 
 
 def share(case: CaseRecord) -> str:
@@ -90,11 +97,11 @@ def headroom(cases: Sequence[CaseRecord]) -> str:
         if case["metrics"] and case["layer"] and _in_fp16(case) and case["cause"] != "reference"
     ]
     # in another setup the same value has other last digits; one number for a layer is enough
-    by_range = {(one["sample"], one["layer"]) for one in held if one["comparison"] == RANGE}
+    by_range = {(one["sample"], target(one)) for one in held if one["comparison"] == RANGE}
     reached = [
         reached
         for case in held
-        if case["comparison"] == RANGE or (case["sample"], case["layer"]) not in by_range
+        if case["comparison"] == RANGE or (case["sample"], target(case)) not in by_range
         for reached in _reached(case)
     ]
     if not reached:

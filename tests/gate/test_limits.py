@@ -73,6 +73,8 @@ def test_a_step_beyond_the_time_limit_is_killed_and_the_rest_goes_on(
     assert "--ncnn-parity-timeout=SECONDS gives it more time" in slow["message"]
     assert "no answer for 0.7 s" in slow["message"]
     assert run.cases["noise::fp16-range::quick"]["outcome"] == "passed"
+    (fix,) = run.report["models"][0]["fixes"]
+    assert fix["how"].startswith("slow could not be run to the end")
 
 
 def test_a_worker_that_fills_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,8 @@ def pytest_runtest_protocol(item, nextitem):
             report.outcome = "rerun"
             item.ihook.pytest_runtest_logreport(report=report)
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    names = [name for name, _ in item.user_properties]
+    print("told twice:", len(names) - len(set(names)))
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     return True
@@ -97,6 +99,7 @@ def test_a_case_that_is_run_again_is_judged_again(gate: Gate, pytester: pytest.P
     judged = [line.partition("judged: ")[2] for line in run.result.outlines if "judged: " in line]
     assert judged[0] == "in0,l1,l2"
     assert judged.count("in0") == 1
+    assert run.output.count("told twice: 0") == 3
     assert run.ids("failed") == ["s::fp16-range::in0"]
     assert run.ids("skipped") == ["s::fp16-range::l1", "s::fp16-range::l2"]
     # what came with the first verdict, which another plugin kept from being one, is not lost

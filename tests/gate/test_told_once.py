@@ -138,3 +138,21 @@ def test_a_sample_that_cannot_be_run_is_told_by_a_case_that_is_not_expected_to_f
     run = gate("--ncnn-parity-fix=off")
     assert run.ids("failed") == ["s::fp16-range::c2"]
     assert "nan" in run.cases["s::fp16-range::c2"]["message"]
+
+
+@pytest.mark.parametrize("name", ["model", "masks", "unread", "fix", "network"])
+def test_a_comparison_may_be_called_as_what_else_is_told_once(
+    name: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.overflow_beside(pytester.path, "ReLU", "")
+    candidate = "{device: vulkan, precision: fp16}"
+    networks.spec(
+        pytester.path,
+        "inputs: {some: {in0: {constant: 4.0}}}\n"
+        f"compare: [{{name: {name}, reference: {{device: cpu}}, candidate: {candidate}}}]\n",
+    )
+    run = gate()
+    (model,) = run.report["models"]
+    assert [layer["name"] for layer in model["layers"]][-1] == "other"
+    assert model["param"] == "net.param"
+    assert [fix["comparison"] for fix in model["fixes"]] == [name]

@@ -97,6 +97,24 @@ def test_the_option_and_its_ini_allow_it(gate: Gate, pytester: pytest.Pytester) 
     assert len(gate("repo").ids("passed")) == 5
 
 
+def test_specs_of_one_name_outside_of_the_rootdir_are_two(gate: Gate, pytester: pytest.Pytester) -> None:
+    folders = [pytester.mkdir(name) for name in ("repo", "one", "two")]
+    for folder in folders[1:]:
+        networks.overflow_beside(folder, "ReLU", "")
+        networks.spec(folder, "inputs: {some: {in0: {constant: 4.0}}}\ncompare: [fp16-range]\n")
+    run = gate(
+        "--rootdir=repo", "--ncnn-parity-allow-outside", "--ncnn-parity-fix=write", *map(str, folders)
+    )
+    models = run.report["models"]
+    paths = [folder / "net.parity.yaml" for folder in folders[1:]]
+    assert [model["spec"] for model in models] == [path.as_posix() for path in paths]
+    assert sum(len(model["cases"]) for model in models) == run.report["selected"]
+    written = [path for model in models for fix in model["fixes"] for path in fix["written"]]
+    assert len(set(written)) == 4
+    diffs = [Path(path).read_text() for path in written if path.endswith(".patch")]
+    assert all(diff.startswith("--- a/net.param\n") for diff in diffs)
+
+
 @pytest.mark.parametrize(
     "value",
     [

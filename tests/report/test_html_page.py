@@ -95,6 +95,37 @@ def test_the_verdict_the_cause_and_the_patch_stand_there_without_a_script() -> N
     assert "25.6 -> 26.1 ms" in text(repair)
 
 
+def test_layers_of_one_name_have_a_card_and_a_row_each() -> None:
+    graph = [
+        documents.layer("input", "Input"),
+        documents.layer("a", "BinaryOp", ("input",), ("x",)),
+        documents.layer("a", "UnaryOp", ("x",), ("y",)),
+    ]
+    cases = [
+        documents.red("a", number=1, type="BinaryOp"),
+        documents.red("a", number=2, type="UnaryOp", cause="precision"),
+    ]
+    model = documents.model(cases, graph)
+    root = parsed(render(documents.document(model)))
+    cards = [e for e in elements(root, "details") if "red" in (e.get("class") or "")]
+    assert [text(elements(card, "summary")[0]).split()[:3] for card in cards] == [
+        ["a", "BinaryOp", "storage-overflow"],
+        ["a", "UnaryOp", "precision"],
+    ]
+    rows = [[text(row) for row in elements(card, "tr")] for card in cards]
+    assert any(row.startswith("reads input Input") for row in rows[0])
+    assert any(row.startswith("reads a BinaryOp x") for row in rows[1])
+    assert columns(documents.document(model))["models"][0]["cases"]["layer"] == [1, 2]
+
+
+def test_a_patch_is_to_be_applied_once_whatever_comparisons_it_mends() -> None:
+    both = ("fp16-vs-fp32-vulkan", "shipped")
+    fixes = [documents.fix("l0", one, written=[f"/p/{one}.patch"]) for one in both]
+    model = documents.model([documents.red("l0")], [documents.layer("l0")], fixes=fixes)
+    (card,) = elements(parsed(render(documents.document(model))), "article")
+    assert text(card).count("git apply") == 1
+
+
 def test_where_a_spec_is_at_fault_its_place_precedes_the_headline() -> None:
     place = {"line": 4, "column": 9}
     refused = documents.red("l1", "load", headline="ncnn reads no weights", details=[], place=place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +113,20 @@ def test_colours_are_names_of_pytests_markup(document: dict[str, Any]) -> None:
     styles = {style for _, style in terminal.summary(document, 2)}
     assert styles <= {"", "red", "green", "yellow", "bold"}
     assert "red" in styles
+
+
+def test_the_command_that_writes_a_fix_holds_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
+) -> None:
+    model = document["models"][0]
+    model["fixes"] = [fix("l1", "cpu-vs-vulkan")]
+    (tmp_path / "below").mkdir()
+
+    def written() -> str:
+        lines = [line for line, _ in terminal.summary(document, 0, 1000, root=tmp_path)]
+        return next(line.rpartition(" ")[2] for line in lines if "fix=write" in line)
+
+    monkeypatch.chdir(tmp_path)
+    assert written() == model["spec"]
+    monkeypatch.chdir(tmp_path / "below")
+    assert written() == str(tmp_path / model["spec"])

@@ -9,7 +9,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from pytest_ncnn_parity.report.document.case import Number
 
-NoticeKind = Literal["unsafe", "redundant", "unjudged"]
+NoticeKind = Literal["unsafe", "redundant"]
 
 
 class CostRecord(TypedDict):

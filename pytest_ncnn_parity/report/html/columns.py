@@ -67,7 +67,7 @@ def _model(model: ModelRecord, strings: _Strings, messages: _Messages) -> dict[s
     outputs = list(dict.fromkeys(case["output"] for case in cases if case["output"] is not None))
     tolerances: dict[tuple[Any, ...], int] = {}
     of_cases: dict[str, list[Any]] = {
-        "layer": [order.get(case["layer"] or "", -1) for case in cases],
+        "layer": [_row(case, len(model["layers"]), order) for case in cases],
         "output": [-1 if case["output"] is None else outputs.index(case["output"]) for case in cases],
         "verdict": [strings.place(_verdict(case)) for case in cases],
         "message": [messages.lines(case) for case in cases],
@@ -95,6 +95,14 @@ def _model(model: ModelRecord, strings: _Strings, messages: _Messages) -> dict[s
         "tolerances": [list(values) for values in tolerances],
         "cases": of_cases,
     }
+
+
+def _row(case: CaseRecord, known: int, by_name: Mapping[str, int]) -> int:
+    """The place of the case's layer among the rows of the page, `known` of which are the network's."""
+    number = case.get("number")
+    if number is not None and number < known:
+        return number
+    return by_name.get(case["layer"] or "", -1)
 
 
 class _Messages:

@@ -31,11 +31,8 @@ class FixCard(Frozen):
 
 
 def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
-    """The fixes, those of the same masks as one: the one of which most is known."""
-    alike: dict[str, list[FixRecord]] = {}
-    for fix in fixes:
-        alike.setdefault(fix["patch"] or fix["how"], []).append(fix)
-    for same in alike.values():
+    """The fixes, those that are alike as one: the one of which most is known."""
+    for same in fix_text.alike(fixes):
         fix = max(same, key=lambda fix: (fix["verified"], fix["cost"] is not None))
         yield FixCard(
             comparisons=tuple(fix["comparison"] for fix in same),
@@ -45,7 +42,7 @@ def fix_cards(fixes: Sequence[FixRecord]) -> Iterator[FixCard]:
             diff=tuple(_diff(fix["patch"])),
             spec=fix_text.in_spec(fix),
             facts=tuple(_facts(fix)),
-            apply=tuple(path for fix in same for path in fix["written"] if path.endswith(".patch")),
+            apply=tuple(path for path in fix["written"] if path.endswith(".patch")),
             in_floats=fix_text.in_floats(fix),
         )
 

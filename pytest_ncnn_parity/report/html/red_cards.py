@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.report import highlights
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.html.graph import Drawing, drawn
@@ -41,33 +42,29 @@ class RedCards(Frozen):
 
 def red_cards(model: ModelRecord) -> RedCards:
     failed = [case for case in model["cases"] if case["outcome"] == "failed"]
-    layers = list(_by_name((case["layer"], case) for case in failed).items())
-    outputs = _by_name((case["output"], case) for case in failed)
+    layers = _by_target(case for case in failed if case["layer"] is not None)
+    outputs = _by_target(case for case in failed if case["output"] is not None)
     neighbourhood = Neighbourhood(model)
     return RedCards(
         layers=tuple(
-            _card(model["spec"], name, cases, neighbourhood.of(cases[0]), number < MOST_DRAWN)
-            for number, (name, cases) in enumerate(layers[:MOST_CARDS])
+            _card(model["spec"], cases, neighbourhood.of(cases[0]), number < MOST_DRAWN)
+            for number, cases in enumerate(layers[:MOST_CARDS])
         ),
         more=max(0, len(layers) - MOST_CARDS),
-        outputs=tuple(
-            _card(model["spec"], name, cases, Neighbours(), False) for name, cases in outputs.items()
-        ),
+        outputs=tuple(_card(model["spec"], cases, Neighbours(), False) for cases in outputs),
     )
 
 
-def _by_name(named: Iterable[tuple[str | None, CaseRecord]]) -> dict[str, list[CaseRecord]]:
-    cases: dict[str, list[CaseRecord]] = {}
-    for name, case in named:
-        if name is not None:
-            cases.setdefault(name, []).append(case)
-    return cases
+def _by_target(failed: Iterable[CaseRecord]) -> list[list[CaseRecord]]:
+    cases: dict[highlights.Target, list[CaseRecord]] = {}
+    for case in failed:
+        cases.setdefault(highlights.target(case), []).append(case)
+    return list(cases.values())
 
 
-def _card(
-    spec: str, name: str, cases: Sequence[CaseRecord], neighbours: Neighbours, with_drawing: bool
-) -> RedCard:
+def _card(spec: str, cases: Sequence[CaseRecord], neighbours: Neighbours, with_drawing: bool) -> RedCard:
     first = cases[0]
+    name = str(first["layer"] if first["output"] is None else first["output"])
     where: dict[str, list[str]] = {}
     for case in cases:
         where.setdefault(case["comparison"], []).append(case["sample"])

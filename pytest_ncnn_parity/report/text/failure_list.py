@@ -143,6 +143,6 @@ def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, st
     return entries
 
 
-def name(case: CaseRecord) -> tuple[str, str]:
+def name(case: CaseRecord) -> tuple[str, highlights.Target]:
     """Return the spec and the layer or output: a failure of the same two is shown in full only once."""
-    return _spec(case), highlights.name(case)
+    return _spec(case), highlights.target(case)

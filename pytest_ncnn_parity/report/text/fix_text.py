@@ -78,7 +78,9 @@ def path_from_here(path: str) -> str:
 
 
 def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecord]]:
-    """Group verified fixes that change the same lines. All others are alone; with `apart`, each is.
+    """Group verified fixes that change the same lines, and the same reasons why there is none.
+
+    All others are alone; with `apart`, each is.
 
     What fp16-range predicts has no candidate of its own to be verified on. So where a verified fix of
     another comparison has all of its masks as well, it belongs to that one.
@@ -89,11 +91,17 @@ def alike(fixes: Sequence[FixRecord], apart: bool = False) -> list[list[FixRecor
         if not apart and any(_has_all_of(other, fix) for other in fixes):
             within.append(fix)
             continue
-        same = fix["verified"] and not apart
-        groups.setdefault(tuple(fix["lines"]) if same else fix["comparison"], []).append(fix)
+        groups.setdefault(fix["comparison"] if apart else _changes(fix), []).append(fix)
     for fix in within:
         next(group for group in groups.values() if _has_all_of(group[0], fix)).append(fix)
     return list(groups.values())
+
+
+def _changes(fix: FixRecord) -> object:
+    """What a verified fix changes, as a key; without a fix, the reason; otherwise its comparison."""
+    if fix["verified"]:
+        return tuple(fix["lines"]), *fix.get("in_float", [])
+    return fix["comparison"] if fix["lines"] else fix["how"]
 
 
 def _has_all_of(other: FixRecord, fix: FixRecord) -> bool:

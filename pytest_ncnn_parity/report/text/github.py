@@ -86,11 +86,11 @@ def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:
     """
     turns: list[list[tuple[dict[str, str], str]]] = []
     for model in document["models"]:
-        red: dict[tuple[str, str], CaseRecord] = {}
+        red: dict[tuple[highlights.Target, str], CaseRecord] = {}
         for case in model["cases"]:
             if case["outcome"] == "failed":
-                name, fault = highlights.fault(case)
-                red.setdefault((name, fault if case["cause"] is None else ""), case)
+                target, fault = highlights.fault(case)
+                red.setdefault((target, fault if case["cause"] is None else ""), case)
         layers_first = sorted(red.values(), key=lambda case: case["output"] is not None)
         turns.append([_case(model["spec"], case) for case in layers_first])
     yield from filter(None, chain.from_iterable(zip_longest(*turns)))

@@ -70,7 +70,7 @@ def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
     if cause == "load":  # concerns the files, whichever layer's case reports it
         yield cause
         return
-    number = len({highlights.name(one) for one in model["cases"] if _failed(one) and one["layer"]})
+    number = len({highlights.target(one) for one in model["cases"] if _failed(one) and one["layer"]})
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
     doubtful = cause in BY_VALUES and model.get("input_doubt")
     doubt = " on random input" if doubtful else ""

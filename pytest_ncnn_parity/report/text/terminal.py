@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report import counts, highlights
@@ -21,16 +22,21 @@ SHOWN = {0: 3, 1: 10}  # red layers shown of a comparison, by verbosity; from 2 
 
 
 def summary(
-    document: Report, verbosity: int, width: int = 80, errors_above: bool = True
+    document: Report,
+    verbosity: int,
+    width: int = 80,
+    errors_above: bool = True,
+    root: Path = Path(),
 ) -> Iterator[Line]:
     """Yield what ran where, how it ended, and which masks fix it; `verbosity` sets how much of it.
 
-    `errors_above`: the errors of specs that were not collected are printed further up.
+    `errors_above`: the errors of specs that were not collected are printed further up. `root`: the
+    folder to which the paths in `document` are relative.
     """
     if not document["models"] and not document["errors"] and document["complete"]:
         return
     whole = verbosity >= 0
-    lines = _whole(document, verbosity, errors_above) if whole else _brief(document, errors_above)
+    lines = _whole(document, verbosity, errors_above, root) if whole else _brief(document, errors_above)
     for text, style in lines:
         for line in fitted(printable(text), width):
             yield line, style
@@ -75,7 +81,7 @@ def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
             yield from ((f"  {line}", "red") for line in error["message"].splitlines())
 
 
-def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Line]:
+def _whole(document: Report, verbosity: int, errors_above: bool, root: Path) -> Iterator[Line]:
     yield from _environment(document)
     if counts.cut_short(document):
         yield (
@@ -94,7 +100,7 @@ def _whole(document: Report, verbosity: int, errors_above: bool) -> Iterator[Lin
     reported = {name for _, comparisons, _ in idle for name in comparisons}
     for model in document["models"]:
         yield "", ""
-        yield from _model(model, verbosity, reported)
+        yield from _model(model, verbosity, reported, root)
 
 
 def _environment(document: Report) -> Iterator[Line]:
@@ -114,7 +120,7 @@ def _environment(document: Report) -> Iterator[Line]:
         yield f"  on {device['name']}: {', '.join(known)}", ""
 
 
-def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterator[Line]:
+def _model(model: ModelRecord, verbosity: int, idle: Collection[str], root: Path) -> Iterator[Line]:
     """Yield the lines about a model, except for `idle`: comparisons reported as not run anywhere."""
     cases = model["cases"]
     yield f"{model['spec']}: {_counts(cases)}", _style(cases)
@@ -137,12 +143,12 @@ def _model(model: ModelRecord, verbosity: int, idle: Collection[str]) -> Iterato
         mask = f"31={notice['mask']} on {notice['layer']}"
         yield f"  {notice['kind']} mask: {mask}: {notice['what']}", "yellow"
     for fixes in fix_text.alike(model["fixes"], apart=verbosity > 0):
-        yield from _fix(fixes, model["spec"], verbosity)
+        yield from _fix(fixes, root / model["spec"], verbosity)
 
 
 def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Iterator[Line]:
     yield f"  {name}: {_counts(cases)}", _style(cases)
-    red: dict[tuple[str, str], list[CaseRecord]] = {}
+    red: dict[tuple[highlights.Target, str], list[CaseRecord]] = {}
     for case in cases:
         if case["outcome"] == "failed":
             red.setdefault(highlights.fault(case), []).append(case)
@@ -168,7 +174,7 @@ def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
         yield f"      {highlights.share(same[0])}", ""
 
 
-def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line]:
+def _fix(fixes: Sequence[FixRecord], spec: Path, verbosity: int) -> Iterator[Line]:
     """Yield the lines about a fix that is the same for one or more comparisons."""
     fix = fixes[0]
     first, *rest = fix_text.lines(fix, brief=verbosity < 1)
@@ -181,7 +187,8 @@ def _fix(fixes: Sequence[FixRecord], spec: str, verbosity: int) -> Iterator[Line
     if fix["verified"] and not fix["written"]:
         what = "the fixed files" if fix_text.in_floats(fix) else "a patch for git apply"
         yield f"    or write {what}:", ""
-        yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {shlex.quote(spec)}", "bold"
+        path = shlex.quote(fix_text.path_from_here(str(spec)))
+        yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {path}", "bold"
 
 
 def _counts(cases: Sequence[CaseRecord]) -> str:
