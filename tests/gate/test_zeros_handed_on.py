@@ -218,3 +218,67 @@ def test_another_logarithm_that_a_maximum_replaces_is_no_fault(
     assert (run.ids("failed") == []) is right
     if not right:
         assert run.cases[f"s::{RANGE}::clamp"]["cause"] == "underflow"
+
+
+def entropy(folder: Path, keeps_off_zero: tuple[str, str], weighted: bool, rest: float = -25.0) -> None:
+    """The sum of log(p + 1e-8), or with another operator that keeps p off 0; most of p is tiny.
+
+    `weighted`: each logarithm is multiplied by its p. `rest`: the logits of what is tiny.
+    """
+    operator, params = keeps_off_zero
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    x = net.layer("Softmax", "p", [x], params="0=1 1=1")
+    a, x = net.split(x, 2) if weighted else (None, x)
+    x = net.layer(operator, "epsilon", [x], params=params)
+    x = net.layer("UnaryOp", "log", [x], params="0=8")
+    if a is not None:
+        x = net.layer("BinaryOp", "terms", [a, x], params="0=2")
+    net.layer("Reduction", "sum", [x], ["out0"], "0=0 1=0 -23303=1,1 4=1 5=1")
+    net.write(folder / "net")
+    logits = np.full((4, 16), rest)
+    logits[:, 3], logits[:, 7] = 1.0, 0.5
+    logits[:, 5] = max(rest, -16.6)  # of the size of the epsilon
+    networks.fed(folder, BOTH, in0=logits)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["sum", "entropy"])
+@pytest.mark.parametrize(
+    "keeps_off_zero",
+    [("BinaryOp", "0=0 1=1 2=1e-8"), ("BinaryOp", "0=4 1=1 2=1e-8"), ("Clip", "0=1e-8 1=1")],
+    ids=["added", "maximum", "clip"],
+)
+def test_an_epsilon_that_is_lost_behind_a_value_that_is_lost_is_the_fault(
+    gate: Gate, pytester: pytest.Pytester, keeps_off_zero: tuple[str, str], weighted: bool
+) -> None:
+    """The sum of 0 and 1e-8 is 0 in fp16 as well; a probability that is 0 breaks nobody by itself."""
+    entropy(pytester.path, keeps_off_zero, weighted)
+    run = gate()
+    for comparison in (FP16, RANGE):
+        layers = [name for name in run.ids("failed", comparison) if "output" not in name]
+        assert layers == [f"s::{comparison}::epsilon"]
+        red = run.cases[layers[0]]
+        assert (red["cause"], red["outcome"]) == ("underflow", "failed")
+        assert "log (UnaryOp) makes 56 inf or nan" in red["message"]
+        assert run.fixes[comparison]["verified"] is True
+    assert run.cases[f"s::{FP16}::output:out0"]["cause"] == "underflow"
+
+
+def test_what_is_computed_from_zeros_is_held_in_fp16_as_well(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """fp16 holds p + 1e-8, which is 3.5e-8, but not what is left of it where p is 0."""
+    entropy(pytester.path, ("BinaryOp", "0=0 1=1 2=1e-8"), weighted=False, rest=-16.03)
+    run = gate()
+    for comparison in (FP16, RANGE):
+        red = run.cases[f"s::{comparison}::p"]
+        assert (red["outcome"], red["cause"]) == ("failed", "underflow")
+        assert "log (UnaryOp) makes 56 inf or nan" in red["message"]
+
+
+@pytest.mark.parametrize("epsilon", ["1e-3", "1e-5"])
+def test_an_epsilon_that_fp16_holds_is_no_fault_behind_a_value_that_is_lost(
+    gate: Gate, pytester: pytest.Pytester, epsilon: str
+) -> None:
+    entropy(pytester.path, ("BinaryOp", f"0=0 1=1 2={epsilon}"), weighted=True)
+    assert gate().ids("failed") == []

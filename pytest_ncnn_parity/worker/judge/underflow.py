@@ -11,48 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
-import numpy as np
-
-from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
+from pytest_ncnn_parity.worker.judge.lost_values import NO_EFFECT, Effect, Lost
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob
-
-
-class _Lost(NamedTuple):
-    """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that.
-
-    `is_own`: it is the reference's, rounded, and was not computed from zeros upstream. `wrong`: what is
-    wrong with the first layer on the way that gave another value, unless all readers are right with it;
-    it `is_open` while the value itself is out of tolerance.
-    """
-
-    value: Blob
-    sources: frozenset[str]
-    is_own: bool = True
-    wrong: Underflow | None = None
-    is_open: bool = False
-
-
-class _Effect(NamedTuple):
-    """What is `wrong` with a layer, because of tiny values in `sources`; or what it hands on."""
-
-    wrong: Underflow | None
-    sources: frozenset[str]
-    handed_on: Mapping[str, _Lost]
-
-
-NO_EFFECT = _Effect(None, frozenset(), {})
 
 
 class Underflows:
@@ -75,12 +46,12 @@ class Underflows:
         self._effects = effects
         # by comparison, what readers computed from such values, if elements are lost though within the
         # tolerance, or out of it and the readers decide, until its last reader has run
-        self._handed_on: dict[str, dict[str, _Lost]] = {}
+        self._handed_on: dict[str, dict[str, Lost]] = {}
         # by comparison and blob, such values that are out of tolerance, until the last reader has run
-        self._open: dict[tuple[str, str], _Lost] = {}
+        self._open: dict[tuple[str, str], Lost] = {}
         self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made them
         # of the current layer, by tolerance and inputs
-        self._turn: dict[object, _Effect] = {}
+        self._turn: dict[object, Effect] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
         # by comparison and reader that breaks on them, the layer that writes them
@@ -106,7 +77,11 @@ class Underflows:
         if can_run:
             for comparison, number in waiting.items():
                 candidate = None if number is None else self._nets[number]
-                effect = self._effect(comparison, layer, self._lost(comparison, layer, candidate))
+                own = self._own(layer, candidate)
+                effect = self._effect(comparison, layer, own)
+                if not effect.breaks:  # otherwise zeros upstream are not needed to break it
+                    lost = self._lost(comparison, layer, own, candidate)
+                    effect = self._effect(comparison, layer, lost)
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
                 self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
@@ -156,7 +131,7 @@ class Underflows:
         effect = self._effect(comparison, layer, self._own(layer, candidate))
         if effect.wrong is not None:
             raise _not_representable(effect.wrong.origin)
-        if any(one.is_open for one in effect.handed_on.values()):
+        if effect.breaks:
             self._makers.add((comparison, layer.name))
 
     def _origin(self, blob: str) -> Layer:
@@ -168,28 +143,29 @@ class Underflows:
                 return layer
             blob = copied[0]
 
-    def _own(self, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
+    def _own(self, layer: Layer, candidate: Net | None) -> dict[str, Lost]:
         """The inputs of `layer` with values of the reference that fp16 makes 0."""
-        graph = self._reference.graph
-        return {
-            blob: _Lost(_without_tiny(self._reference.blobs[blob]), frozenset([blob]))
-            for blob in layer.inputs
-            if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate)
-        }
+        graph, lost = self._reference.graph, {}
+        for blob in layer.inputs:
+            if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate):
+                stored = self._reference.blobs[blob].with_tiny_stored()
+                lost[blob] = Lost(stored, stored, frozenset([blob]))
+        return lost
 
-    def _lost(self, comparison: str, layer: Layer, candidate: Net | None) -> dict[str, _Lost]:
-        """The same, and those with values that became 0 upstream."""
-        own, handed_on = self._own(layer, candidate), self._handed_on.get(comparison, {})
-        by_others = {
-            blob: handed_on[blob]._replace(
-                sources=handed_on[blob].sources | (own[blob].sources if blob in own else frozenset())
-            )
-            for blob in layer.inputs
-            if blob in handed_on
-        }
-        return own | by_others
+    def _lost(
+        self, comparison: str, layer: Layer, own: Mapping[str, Lost], candidate: Net | None
+    ) -> dict[str, Lost]:
+        """`own`, and the inputs of `layer` with values that became 0 upstream."""
+        graph, handed_on = self._reference.graph, self._handed_on.get(comparison, {})
+        lost = dict(own)
+        for blob in filter(handed_on.__contains__, layer.inputs):
+            one = handed_on[blob]
+            value = one.stored if was_in_fp16(graph, blob, layer, candidate) else one.value
+            sources = one.sources | (own[blob].sources if blob in own else frozenset())
+            lost[blob] = one._replace(value=value, sources=sources)
+        return lost
 
-    def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, _Lost]) -> _Effect:
+    def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, Lost]) -> Effect:
         """What the inputs with zeros, `lost`, do to `layer` even in fp32.
 
         The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
@@ -219,33 +195,35 @@ class Underflows:
             self._effects[known] = effect.wrong
         return effect
 
-    def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, _Lost]) -> _Effect:
+    def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, Lost]) -> Effect:
         """What breaks `layer`, or what it hands on.
 
-        Of several inputs the first is to blame that breaks it by itself, and all of them if none does.
+        Of several inputs those are to blame that break it by themselves, and all of them if none does.
         """
-        alone = [self._tried(layer, tolerance, {blob: one}) for blob, one in lost.items()]
-        for effect in alone:
-            if effect.wrong is not None:
-                return effect
-        if len(alone) == 1:
-            return alone[0]
-        together = self._tried(layer, tolerance, lost)
-        to_blame = {
-            blob: frozenset().union(
-                *(one.handed_on[blob].sources for one in alone if blob in one.handed_on)
-            )
-            for blob in together.handed_on
+        alone = {
+            blob: self._tried(layer, tolerance, {blob: one}, one.sources) for blob, one in lost.items()
         }
-        return together._replace(
-            handed_on={
-                blob: one._replace(sources=to_blame[blob] or one.sources)
-                for blob, one in together.handed_on.items()
-            }
-        )
+        first, *more = alone.values()
+        for effect in (first, *more):
+            if effect.wrong is not None or not more:
+                return effect
+        culprits = [blob for blob in lost if alone[blob].breaks] or list(lost)
+        sources = _union(lost[blob].sources for blob in culprits)
+        together = self._tried(layer, tolerance, lost, sources)
+        handed_on = {}
+        for output, one in together.handed_on.items():
+            makers = [alone[blob].handed_on.get(output) for blob in culprits]
+            to_blame = _union(maker.sources for maker in makers if maker is not None)
+            handed_on[output] = one._replace(sources=to_blame or one.sources)
+        return together._replace(handed_on=handed_on)
 
-    def _tried(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, _Lost]) -> _Effect:
-        sources = frozenset().union(*(one.sources for one in lost.values()))
+    def _tried(
+        self,
+        layer: Layer,
+        tolerance: Tolerance,
+        lost: Mapping[str, Lost],
+        sources: frozenset[str],
+    ) -> Effect:
         found = self._from(Underflow("", "", 0, layer.name, layer.type), min(sources))
         try:
             values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
@@ -271,9 +249,10 @@ class Underflows:
                 of_inf = self._reference.differs(output, value, right, tolerance) == "inf"
                 if not (self._reference.is_only_read(output) and (follows or of_inf)):
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
-                handed_on[output] = _Lost(value, sources, False, wrong, is_open=True)
+                stored = value.with_tiny_stored()
+                handed_on[output] = Lost(value, stored, sources, False, wrong, is_open=True)
             elif value.floating and self._reference.loses_some(output, value, right):
-                handed_on[output] = _Lost(value, sources, False, first)
+                handed_on[output] = Lost(value, value.with_tiny_stored(), sources, False, first)
         return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
@@ -282,19 +261,12 @@ class Underflows:
         return replace(effect, blob=source, origin=origin, count=self._tiny[source])
 
 
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)
+
+
 def _not_representable(origin: str) -> Skip:
     return Skip(
         f"input not representable: values become 0 in fp16, made by {origin}, which fails itself",
         Evidence(origin=origin),
     )
-
-
-def _without_tiny(value: Blob) -> Blob:
-    """`value` with what is too small for fp16 as fp16 stores it: 0, or with few digits.
-
-    All else is kept: what its rounding does is no underflow.
-    """
-    if not value.tiny:
-        return value
-    small = np.abs(value.array) < FP16_NORMAL
-    return Blob.of(np.where(small, value.stored().array, value.array))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.compare.blocks import each, scratch
-from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW, FP16_TINIEST
 
 Array = npt.NDArray[Any]
 _ONE_THREAD = ncnn.Option()  # starting threads would take longer than a cast
@@ -190,6 +190,16 @@ class Blob:
             return self
         with np.errstate(over="ignore"):
             return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
+
+    def with_tiny_stored(self) -> Blob:
+        """Return this value with what is subnormal in fp16 as a kernel stores it: 0, or with few digits.
+
+        All else is kept: what its rounding does is no underflow.
+        """
+        if not self.tiny:
+            return self
+        small = np.abs(self.array) < FP16_NORMAL
+        return Blob.of(np.where(small, self.stored().array, self.array))
 
     def stored_as_floats(self, half: str) -> Blob:
         """Return these integers with their bits rounded to `half` as if they were floats."""
