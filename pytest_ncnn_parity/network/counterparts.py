@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
 from pytest_ncnn_parity.network.operators import stores_half
-from pytest_ncnn_parity.network.units import ACTIVATIONS, Units, is_copy
+from pytest_ncnn_parity.network.units import Units, equivalent, is_activation, is_copy
 
 MOST_NAMED = 8  # how many blobs one message names
 
@@ -27,7 +27,7 @@ class Unlike(Exception):
 
 def _changes(layer: Layer) -> bool:
     """Whether folding `layer` changes weights, as a BatchNorm does and an activation does not."""
-    return not (stores_half(layer) or is_copy(layer) or layer.type in ACTIVATIONS)
+    return not (stores_half(layer) or is_copy(layer) or is_activation(layer))
 
 
 class Counterpart(Frozen):
@@ -229,7 +229,7 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
         raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
     blobs: dict[str, str] = {}
     for unit, (counterpart, _) in pairs.items():
-        blobs |= _equivalent(own, other, unit, counterpart)
+        blobs |= equivalent(own, other, unit, counterpart)
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
     inputs = _paired(here.inputs, there.inputs, known)
     outputs = _paired(here.outputs, there.outputs, known)
@@ -242,22 +242,6 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
     return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
-
-
-def _equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:
-    """The equivalent blobs of two matched units: their outputs, if they have as many."""
-    ours, theirs = own.units[unit], other.units[counterpart]
-    pairs = [(ours.layers[-1], theirs.layers[-1])]
-    if ours.types == theirs.types:
-        pairs = list(zip(ours.layers, theirs.layers, strict=True))
-    elif ours.linear is not None and theirs.linear is not None:
-        pairs = [*(pairs if ours.activates == theirs.activates else []), (ours.linear, theirs.linear)]
-    return {
-        blob: there
-        for mine, its in pairs
-        if len(mine.outputs) == len(its.outputs)
-        for blob, there in zip(mine.outputs, its.outputs, strict=True)
-    }
 
 
 def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from pytest_ncnn_parity.network.int8 import (
     weight_count,
 )
 from pytest_ncnn_parity.network.param import MAGIC
-from pytest_ncnn_parity.network.units import ACTIVATIONS, is_copy
+from pytest_ncnn_parity.network.units import is_activation, is_copy
 
 # fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
 HALF = 0x01306B47
@@ -85,7 +85,7 @@ def quantized_layer(counterpart: Counterpart) -> Layer | None:
     own = [layer for layer in counterpart.layers if not is_copy(layer)]
     quantized = [layer for layer in own if is_quantized(layer)]
     others = [layer for layer in own if not is_quantized(layer)]
-    if len(quantized) != 1 or any(layer.type not in ACTIVATIONS for layer in others):
+    if len(quantized) != 1 or not all(map(is_activation, others)):
         return None
     (layer,) = quantized
     (first, *more) = counterpart.replaced

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import INT8_TERM
 from pytest_ncnn_parity.network.matchable import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
-from pytest_ncnn_parity.network.parameters import differs
+from pytest_ncnn_parity.network.parameters import Unreadable, decimals, differs
 
 # Operators with weights into which a following layer can be folded: the ids of the parameters that this
 # changes, for the bias and the activation, and those of the weights' size and of int8.
@@ -36,9 +36,14 @@ _WINDOWED = _CHANGED.keys() - {"InnerProduct"}
 _REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
 _ONES = {"2": "1", "3": "1"}
 _ACTIVATION_ID = "9"
-ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
-_FACTORS = frozenset("BatchNorm Scale".split())
+_ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+_FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
 _WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies or divides
+
+
+def is_activation(layer: Layer) -> bool:
+    """Whether a layer with weights may compute `layer` as well; a PReLU of one slope is a leaky ReLU."""
+    return layer.type in _ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
 
 
 def is_copy(layer: Layer) -> bool:
@@ -75,13 +80,19 @@ class Unit(Frozen):
         return [layer.type for layer in self.layers]
 
     @property
+    def without_factor(self) -> Unit:
+        """The unit without the factor at its end, if there is one."""
+        one = self.layers[-1].type == "BinaryOp" and len(self.layers[-1].inputs) == 1
+        return Unit(self.layers[:-1]) if one and len(self.layers) > 1 else self
+
+    @property
     def _inside(self) -> bool:
         """Whether the activation is one of the first layer's parameters."""
         return self.core.type in _CHANGED and self.core.params.get(_ACTIVATION_ID, "0") != "0"
 
     @property
     def activates(self) -> bool:
-        return self._inside or (len(self.layers) > 1 and self.layers[-1].type in ACTIVATIONS)
+        return self._inside or (len(self.layers) > 1 and is_activation(self.layers[-1]))
 
     @property
     def linear(self) -> Layer | None:
@@ -129,7 +140,7 @@ class Units:
             layer = self._folded_next(layer, core)
             if layer is not None:
                 yield layer
-                if layer.type in ACTIVATIONS:
+                if is_activation(layer):
                     return
 
     def _folded_next(self, layer: Layer, core: Layer) -> Layer | None:
@@ -142,8 +153,7 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        activates = reader.type in ACTIVATIONS
-        return reader if activates or self._is_factor(reader) else None
+        return reader if is_activation(reader) or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
         if layer.type in _FACTORS:
@@ -152,6 +162,18 @@ class Units:
             return False
         others = [blob for blob in layer.inputs if blob in self._constants]
         return len(layer.inputs) - len(others) == 1
+
+    def is_weighted(self, unit: Unit) -> bool:
+        """Whether an Eltwise, the only reader of the output of `unit`, has a coefficient for it."""
+        readers = [] if len(unit.outputs) != 1 else self._readers[unit.outputs[0]]
+        if len(readers) != 1 or readers[0].type != "Eltwise":
+            return False
+        try:
+            factors = decimals(readers[0], 1)
+        except Unreadable:
+            return False
+        weighted = zip(readers[0].inputs, factors, strict=False)  # no coefficients: all are 1
+        return any(factor != 1.0 and self.sources[blob] == unit.outputs[0] for blob, factor in weighted)
 
     # -- as what is matched ----------------------------------------------------------------------
 
@@ -205,6 +227,25 @@ class Units:
             for position, (maker, slot) in enumerate(inputs):
                 consumers[maker].append((reader, position, slot))
         return consumers
+
+
+def equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:
+    """The equivalent blobs of two matched units: their outputs, if they have as many."""
+    ours, theirs = own.units[unit], other.units[counterpart]
+    weighted = own.is_weighted(ours), other.is_weighted(theirs)
+    if weighted[0] != weighted[1]:  # a factor in front of a sum is a coefficient of the sum there
+        ours, theirs = (ours, theirs.without_factor) if weighted[0] else (ours.without_factor, theirs)
+    pairs = [(ours.layers[-1], theirs.layers[-1])]
+    if ours.types == theirs.types:
+        pairs = list(zip(ours.layers, theirs.layers, strict=True))
+    elif ours.linear is not None and theirs.linear is not None:
+        pairs = [*(pairs if ours.activates == theirs.activates else []), (ours.linear, theirs.linear)]
+    return {
+        blob: there
+        for mine, its in pairs
+        if len(mine.outputs) == len(its.outputs)
+        for blob, there in zip(mine.outputs, its.outputs, strict=True)
+    }
 
 
 def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:

@@ -55,6 +55,47 @@ def test_the_other_way_round_several_layers_stand_for_one() -> None:
     assert named(matched) == {"conv": (["conv", "norm", "relu"], ["conv"], {"in0": "in0"})}
 
 
+@pytest.mark.parametrize(
+    ("slopes", "found"),
+    [("1", {"prelu": (["conv"], ["conv", "prelu"])}), ("8", {"conv": (["conv"], ["conv"])})],
+)
+def test_a_prelu_of_one_slope_may_be_folded_and_of_several_not(
+    slopes: str, found: dict[str, tuple[list[str], list[str]]]
+) -> None:
+    """ncnnoptimize makes a leaky ReLU of it first."""
+    folded = network(INPUT, "Convolution conv 1 1 in0 out0 0=8 1=3 5=1 6=72 9=2 -23310=1,0.25")
+    matched = counterparts(network(INPUT, CONVOLUTION, f"PReLU prelu 1 1 a out0 0={slopes}"), folded)
+    assert {name: one[:2] for name, one in named(matched).items()} == found
+
+
+RESIDUAL = (
+    INPUT,
+    "Split s 1 2 in0 x y",
+    "Convolution conv 1 1 x a 0=8 1=3 5=1 6=72",
+    "BinaryOp factor 1 1 a b 0=2 1=1 2=0.2",
+    "BinaryOp sum 2 1 b y c 0=0",
+    "ReLU relu 1 1 c out0",
+)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_factor_may_become_a_coefficient_of_a_sum(swapped: bool) -> None:
+    """The convolutions are the same then, and the factor is a part of the sum."""
+    weighted = "Eltwise sum 2 1 a y c 0=1 -23301=2,0.2,1.0"
+    models = [network(*RESIDUAL), network(*RESIDUAL[:3], weighted, RESIDUAL[-1])]
+    matched = counterparts(*reversed(models)) if swapped else counterparts(*models)
+    assert named(matched)["conv"][:2] == (["conv"], ["conv"])
+    assert matched.blobs["a"] == "a"
+    assert "factor" not in named(matched)
+
+
+def test_a_factor_in_front_of_a_sum_may_be_folded_into_weights() -> None:
+    folded = network(*RESIDUAL[:3], "BinaryOp sum 2 1 a y c 0=0", RESIDUAL[-1])
+    matched = counterparts(network(*RESIDUAL), folded)
+    assert named(matched)["factor"][:2] == (["conv"], ["conv", "factor"])
+    assert matched.blobs["b"] == "a"
+
+
 def test_a_layer_whose_value_another_one_reads_as_well_is_not_folded() -> None:
     branch = ("Split s 1 2 a a0 a1", "BatchNorm norm 1 1 a0 b 0=8", "Sigmoid aside 1 1 a1 out1")
     lines = (INPUT, CONVOLUTION, *branch, "ReLU relu 1 1 b out0")

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, weight_count
 from pytest_ncnn_parity.network.int8_tensors import Tensor, tensors
-from pytest_ncnn_parity.network.units import ACTIVATIONS
+from pytest_ncnn_parity.network.units import is_activation
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
 from pytest_ncnn_parity.worker.networks.int8_weights import (
@@ -104,7 +104,7 @@ class LayerWeights:
         if weights is None:
             return None
         (floats,) = self.first(own, core, weight_count(core))
-        behind = [one for one in there.replaced if one is not core and one.type not in ACTIVATIONS]
+        behind = [one for one in there.replaced if one is not core and not is_activation(one)]
         folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
         if folded is not None and folded.size not in (1, len(weights.integers)):
             return None
