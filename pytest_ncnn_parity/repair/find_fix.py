@@ -14,7 +14,7 @@ from pytest_ncnn_parity.repair import search_space
 from pytest_ncnn_parity.repair.alternatives import Alternative, measure_cost, try_alternatives
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
-from pytest_ncnn_parity.repair.outputs import changes, helps
+from pytest_ncnn_parity.repair.outputs import changes, helps, still_wrong
 from pytest_ncnn_parity.repair.patch import make_patch, patched
 from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
 from pytest_ncnn_parity.repair.search import Masks, search
@@ -82,7 +82,8 @@ class _Repair(Frozen):
         space = search_space.space(
             network, problem.faults, profile, comparison.candidate, problem.output_tolerance
         )
-        trials = Trials(run, problem.cases, SearchBudget(self.settings.runs, self.settings.seconds))
+        budget = SearchBudget(self.settings.runs, self.settings.seconds)
+        trials = Trials(run, problem.cases, budget, problem.outputs)
         result = search(space, trials)
         effort = Effort(trials.budget.used, trials.budget.took, result.start)
         notes += self._about_sensitivity(profile, result.masks)
@@ -130,6 +131,7 @@ class _Repair(Frozen):
                 *notes,
                 "no layer is left on the GPU: it is better to fix the model than to mask it",
             ]
+        notes = [*notes, *still_wrong(self.problem.outputs, verification.outputs)]
         network = patched(plan.masked, masks)
         return Fix(
             comparison=self.comparison.name,

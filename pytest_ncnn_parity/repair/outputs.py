@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Result
@@ -23,13 +23,15 @@ class OutputError(Frozen):
 
     `scaled`: as a share of the output's largest value. `used`: as a share of an element's tolerance.
     `failed`: the output was out of tolerance in at least one sample. `sqnr_db`: the smallest ratio of
-    signal to error in any sample, in dB.
+    signal to error in any sample, in dB. `forgiven`: in at least one sample it passed out of tolerance,
+    because something other than its layers explains the error.
     """
 
     scaled: float
     used: float
     failed: bool
     sqnr_db: float = math.inf
+    forgiven: bool = False
 
     def joined(self, other: OutputError) -> OutputError:
         return OutputError(
@@ -37,6 +39,7 @@ class OutputError(Frozen):
             max(self.used, other.used),
             self.failed or other.failed,
             min(self.sqnr_db, other.sqnr_db),
+            self.forgiven or other.forgiven,
         )
 
 
@@ -51,13 +54,18 @@ def output_errors(judged: Iterable[tuple[Case, Result]]) -> dict[str, OutputErro
     for case, result in judged:
         if case.output is None or result.outcome == "skipped":
             continue
-        metrics = result.metrics
-        error = DIED
-        if metrics is not None:
-            red = result.outcome == "failed"
-            error = OutputError(metrics.scaled, metrics.used, red, metrics.sqnr_db)
+        error = _error(result)
         errors[case.output] = errors.get(case.output, error).joined(error)
     return errors
+
+
+def _error(result: Result) -> OutputError:
+    metrics = result.metrics
+    if metrics is None:
+        return DIED
+    red = result.outcome == "failed"
+    forgiven = not red and metrics.mismatched > 0
+    return OutputError(metrics.scaled, metrics.used, red, metrics.sqnr_db, forgiven)
 
 
 def worst(errors: OutputErrors) -> float | None:
@@ -67,11 +75,40 @@ def worst(errors: OutputErrors) -> float | None:
 
 def better(before: OutputError, after: OutputError) -> bool:
     """Whether an output has improved by more than rounding does at random."""
-    if before.failed or after.failed:
-        return before.failed and not after.failed
+    if after.failed:
+        return False
+    if before.failed:
+        return not after.forgiven or _is_halved(before, after)
     if after.used <= before.used / 2 and before.used - after.used > BEYOND_NOISE:
         return True
     return before.sqnr_db < ROUNDING_DB and after.sqnr_db >= before.sqnr_db + HALVED_DB
+
+
+def _is_halved(before: OutputError, after: OutputError) -> bool:
+    return after.scaled <= before.scaled / 2 or after.sqnr_db >= before.sqnr_db + HALVED_DB
+
+
+def not_mended(
+    before: OutputErrors, judged: Iterable[tuple[Case, Result]]
+) -> Iterator[tuple[str, OutputError]]:
+    """The outputs among the `judged` cases that failed before and are hardly better, with their errors.
+
+    They pass by what forgives their errors, which masks can bring about without any use.
+    """
+    for output, after in output_errors(judged).items():
+        if output in before and before[output].failed and not better(before[output], after):
+            yield output, after
+
+
+def still_wrong(before: OutputErrors, after: OutputErrors) -> Iterator[str]:
+    """A line about each output that a fix makes better, but not right by its tolerance."""
+    for output, error in after.items():
+        if error.forgiven and output in before and before[output].failed:
+            was = before[output].sqnr_db
+            yield (
+                f"output {output} is out of tolerance with this fix too, which is forgiven: its sqnr is "
+                f"{error.sqnr_db:.1f} dB, before {was:.1f} dB"
+            )
 
 
 def helps(before: OutputErrors, after: OutputErrors) -> bool:

@@ -10,6 +10,7 @@ from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Case
+from pytest_ncnn_parity.repair.outputs import OutputErrors, not_mended
 from pytest_ncnn_parity.repair.search import Masks, Spent
 
 
@@ -37,12 +38,14 @@ class SearchBudget:
 class Trials:
     """The oracle of a search: masks hold if all of `cases`, by sample, agree.
 
-    `last` says why the last masks that did not hold failed.
+    An output whose error is only forgiven must be better than it was `before`. `last` says why the last
+    masks that did not hold failed.
     """
 
     run: SpecRun
     cases: Mapping[str, Sequence[Case]]
     budget: SearchBudget
+    before: OutputErrors = field(default_factory=dict)
     last: str = ""
 
     def __post_init__(self) -> None:
@@ -75,5 +78,8 @@ class Trials:
         failed = [result for result in results if result.outcome == "failed"]
         if failed:
             return f"{failed[0].id.split('::')[1]} {symptom(failed[0])}"
+        cases = {case.id: case for case in self.cases[sample]}
+        for output, still in not_mended(self.before, ((cases[one.id], one) for one in results)):
+            return f"output:{output} is as wrong as before, scaled {still.scaled:.3g}"
         lacking = (r for r in results if r.evidence.no_worker or r.evidence.no_vulkan)
         return next((f"{r.id.split('::')[1]} cannot be run: {r.reason}" for r in lacking), "")

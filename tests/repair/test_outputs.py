@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from pytest_ncnn_parity.repair.outputs import OutputError, changes, helps, worst
+from pytest_ncnn_parity.repair.outputs import OutputError, changes, helps, still_wrong, worst
 
 pytestmark = pytest.mark.once
 
@@ -56,6 +56,23 @@ def test_one_whose_error_halves_as_a_whole_is_better_whatever_its_largest_error_
         {"out": OutputError(0.07, used, False, db)} for used, db in ((0.88, before), (0.95, after))
     ]
     assert helps(*outputs) is better
+
+
+@pytest.mark.parametrize(
+    ("after", "better"),
+    [
+        (OutputError(0.9, 1.0, False, 12.0, forgiven=True), False),
+        (OutputError(0.45, 1.0, False, 12.0, forgiven=True), True),  # its largest error is halved
+        (OutputError(0.9, 1.0, False, 17.0, forgiven=True), True),  # or that of most elements
+        (OutputError(0.9, 1.0, False, 12.0), True),  # right by its tolerance
+    ],
+)
+def test_one_whose_error_is_forgiven_must_be_better_than_it_was(
+    after: OutputError, better: bool
+) -> None:
+    before = {"out": OutputError(1.0, 12.0, True, 10.0)}
+    assert helps(before, {"out": after}) is better
+    assert len(list(still_wrong(before, {"out": after}))) == after.forgiven
 
 
 def test_one_better_output_is_enough() -> None:
