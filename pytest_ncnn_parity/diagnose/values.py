@@ -169,7 +169,9 @@ def sum_inside_overflows(failure: Failure) -> Explanation | None:
     if not failure.collapsed or not failure.evidence.right("without_arithmetic"):
         return None
     finite = not metrics.nan + metrics.inf
-    if finite and layer is not None and layer.type in _WITHOUT_SUMS:
+    # a sum that overflows in front of an output shows in the layer that adds it up
+    elsewhere = failure.with_layers if layer is None else layer.type in _WITHOUT_SUMS
+    if finite and elsewhere:
         return None
     fits = f"the true values reach {wording.number(metrics.reference_absmax)} and fit"
     return with_trials(failure, f"{failure.seen}; right without fp16 arithmetic", fits)

@@ -147,16 +147,16 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
 
 
 def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
-    """The outputs that depend on a layer in which the CPU disagrees with itself, or on broken weights.
+    """The outputs behind a layer in which the CPU disagrees with itself or makes nan, or broken weights.
 
-    Masks could only make the device agree with that CPU.
+    Masks could only make the device agree with that CPU, which may turn a nan into a number further on.
     """
     doubtful = {
         case.layer.number
         for case in cases
         if case.layer is not None
         and results[case.id].outcome == "failed"
-        and _is_in_doubt(results[case.id].evidence)
+        and (_is_in_doubt(results[case.id].evidence) or results[case.id].evidence.reference_nan)
     }
     outputs = [case for case in cases if case.output is not None]
     return {case.id for case in outputs if doubtful & plan.graph.ancestors([str(case.output)])}

@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from failed_cases import BF16, CONV, RANGE, RIGHT, UNTRIED, WRONG, case, evidence, failed, headline
+from failed_cases import (
+    BF16,
+    CONV,
+    OUTPUT,
+    RANGE,
+    RIGHT,
+    UNTRIED,
+    WRONG,
+    case,
+    evidence,
+    failed,
+    headline,
+)
 
 from pytest_ncnn_parity.compare import comparisons
 from pytest_ncnn_parity.compare.metrics import compare
@@ -133,6 +145,22 @@ def test_a_finite_collapse_is_an_accumulators_and_a_small_error_is_not(
     """Softmax over 4096 values stays finite in fp16, and is almost wholly wrong."""
     result = failed([candidate, 0.1], [1.0, 0.1], without_arithmetic=RIGHT)
     assert diagnose(CONV, result).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("candidate", "with_layers", "cause"),
+    [
+        (0.0, True, "precision"),  # in front of it, all sums are right
+        (0.0, False, "accumulator-overflow"),
+        (math.inf, True, "accumulator-overflow"),
+    ],
+)
+def test_a_finite_collapse_of_an_output_alone_is_no_accumulators(
+    candidate: float, with_layers: bool, cause: str
+) -> None:
+    """A Softmax that is nearly one-hot turns a rounding of two scores into another choice."""
+    result = failed([candidate, 0.1], [1.0, 0.1], without_arithmetic=RIGHT)
+    assert diagnose(OUTPUT, result, with_layers=with_layers).cause == cause
 
 
 def test_underflow_names_the_reader_that_breaks() -> None:

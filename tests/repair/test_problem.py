@@ -111,10 +111,17 @@ def test_what_no_mask_changes_is_named_and_left_out(evidence: dict[str, Any], tm
     assert "conv_1" not in names(seen)
 
 
-def test_no_mask_is_to_make_an_output_what_a_doubtful_reference_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "evidence",
+    [{"trials": {"plain_cpu": Trial("plainly", None, problem="shape (4,)")}}, {"reference_nan": 3}],
+    ids=["doubtful", "nan"],
+)
+def test_no_mask_is_to_make_an_output_what_a_wrong_reference_gives(
+    evidence: dict[str, Any], tmp_path: Path
+) -> None:
     plan = plans.loaded(tmp_path)
     every = cases(plan)
-    doubted = failed(every["conv_1"], trials={"plain_cpu": Trial("plainly", None, problem="shape (4,)")})
+    doubted = failed(every["conv_1"], **evidence)
     behind = {"conv_1": doubted, "output:out0": failed(every["output:out0"], 0.7)}
     seen = problem(plan, behind)
     assert (seen.red, seen.beyond) == (False, ["conv_1", "output:out0"])
