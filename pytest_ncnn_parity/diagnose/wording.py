@@ -62,7 +62,7 @@ def symptom(result: Result) -> str:
 
 
 def remark(result: Result) -> str:
-    """What is worth knowing about a case that passed although some elements were out of tolerance."""
+    """What is worth knowing about a case that passed: a near overflow, or why an error is forgiven."""
     noise, metrics = result.evidence.noise, result.metrics
     inside = result.evidence.inside
     if inside is not None and inside.bound >= FP16_OVERFLOW and not inside.overflows:

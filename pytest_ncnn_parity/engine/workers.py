@@ -83,7 +83,9 @@ def _parsed(line: str, folder: Path) -> Worker:
     for word in words:
         key, equals, value = word.partition("=")
         if key not in (*_KINDS, "threads", "emulated"):
-            raise ValueError(f"unknown word {quoted(key)}{guess(key, (*_KINDS, 'threads', 'emulated'))}")
+            known = ", ".join(f"{kind}=" for kind in (*_KINDS, "threads"))
+            guessed = guess(key, (*_KINDS, "threads", "emulated"))
+            raise ValueError(f"unknown word {quoted(key)}{guessed}; expected {known} or emulated")
         if (key == "emulated") == bool(equals) or (equals and not value):
             expected = "no value" if key == "emulated" else "a value, as in " + key + "=VALUE"
             raise ValueError(f"{key}: expected {expected}")

@@ -144,7 +144,7 @@ class _Proof(Frozen):
             return replace(proof, holds=False, how=f"{', '.join(died)} could not be run")
         wrong, right = self._layers(setup)
         if wrong or not right:
-            how = f"{', '.join(wrong) or 'no layer'} is {'wrong' if wrong else 'left to be proven'}"
+            how = f"wrong as well: {', '.join(wrong)}" if wrong else "no layer is left to be proven"
             return replace(proof, holds=False, how=how)
         told = [proof.how, f"right by itself: {', '.join(right)}"]
         told.append(f"wrong on the CPU as well: {', '.join(sorted(lost))}")

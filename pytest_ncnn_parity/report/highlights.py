@@ -61,6 +61,8 @@ def share(case: CaseRecord) -> str:
     metrics, tolerance = case["metrics"], case["tolerance"]
     if metrics is None or tolerance is None:
         return ""
+    if case["outcome"] == "failed" and not metrics["mismatched"] and not _as_a_whole(tolerance):
+        return ""  # it is red for another value than those that were compared
     if metrics.get("integers"):
         return f"off by {float(metrics['max_abs']):.0f}; integers are right or wrong"
     error = f"max_abs {_g(metrics['max_abs'])}, scaled {_g(metrics['scaled'])}"
@@ -70,6 +72,11 @@ def share(case: CaseRecord) -> str:
     if case["outcome"] == "passed" and metrics["mismatched"] and case["message"]:
         return f"{allowed}; {case['message']}"
     return allowed
+
+
+def _as_a_whole(tolerance: ToleranceRecord) -> bool:
+    """Whether more than single elements must agree."""
+    return tolerance.get("cosine") is not None or tolerance.get("sqnr_db") is not None
 
 
 def _allowed(tolerance: ToleranceRecord) -> str:

@@ -155,7 +155,7 @@ class CaseRecord(TypedDict):
     ]
     repro: NotRequired[Annotated[str | None, Field(description="the folder of its repro")]]
     inside: NotRequired[
-        Annotated[InsideRecord | None, Field(description="fp16-range, where it is near to 65504")]
+        Annotated[InsideRecord | None, Field(description="a value inside the layer, near to 65504")]
     ]
     cached: NotRequired[
         Annotated[

@@ -110,6 +110,10 @@ def _details(case: Case, result: Result) -> Iterator[str]:
 
 
 def _metrics(m: Metrics, evidence: Evidence, tolerance: Tolerance) -> Iterator[str]:
+    if m.agrees:  # another value is at fault, which the evidence names
+        allowed = _allowed(tolerance)
+        yield f"values:   equal to the reference within scaled {_g(m.scaled)}; {allowed} allowed"
+        return
     where = f"{evidence.blob}{list(m.index)}"
     if m.integers:
         yield f"worst:    {where}: {whole(m.candidate)}, reference {whole(m.reference)}"
