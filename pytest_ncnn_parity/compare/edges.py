@@ -66,7 +66,7 @@ def with_edges_forgiven(
         f"{metrics.mismatched} of {metrics.total} elements are out of tolerance, "
         f"by up to {metrics.used:.2g} times: {where}"
     )
-    return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
+    return metrics.forgiven_by(forgiven)
 
 
 def _in_words(tolerance: Tolerance, is_map: bool) -> str:

@@ -51,7 +51,7 @@ def with_steps_forgiven(
     if off > max(1.0, tolerance.steps * metrics.total):
         return metrics
     forgiven = f"{off} of {metrics.total} int8 values are off by one step"
-    return replace(metrics, agrees=True, failed=(), used=1.0, forgiven=forgiven)
+    return metrics.forgiven_by(forgiven)
 
 
 def rounded_to_int8(array: Array, scale: float) -> Array:
@@ -140,7 +140,7 @@ class OwnMoves(Frozen):
             f"{metrics.mismatched} of {metrics.total} elements are out of tolerance, but int8 rounds "
             f"so: computed otherwise on the CPU, this output moves by {self.scaled:.3g} (scaled) as well"
         )
-        return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
+        return metrics.forgiven_by(forgiven)
 
     def _in_words(self, tolerance: Tolerance) -> str:
         """What `forgiving` accepts, in words."""
@@ -184,4 +184,4 @@ def with_list_forgiven(
     seen = own.explain(candidate, reference, tolerance.moves, MOST_ELEMENT)
     if seen is None:
         return replace(metrics, also_allowed=allowed)
-    return replace(metrics, agrees=True, failed=(), forgiven=f"{seen.moved}, but {moves}")
+    return metrics.forgiven_by(f"{seen.moved}, but {moves}")

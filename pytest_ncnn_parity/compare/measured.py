@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
 
@@ -23,7 +23,8 @@ class Metrics:
     side. `least_scaled` is the smallest `scaled` with which every element passes, given the atol and
     rtol. `used` is the largest error of an element as a share of its tolerance: 1 is all of it, and inf
     means that no share allows it. The conditions on the whole array do not enter into it. For an int8
-    layer it is instead the root mean square of the layer's loss as a share of the loss that is allowed.
+    layer it is instead the root mean square of the layer's loss as a share of the loss that is allowed,
+    and for an error that is forgiven its share of what is forgiven, or 1.
     """
 
     agrees: bool
@@ -51,6 +52,10 @@ class Metrics:
     digest: str = ""  # for such an output that depends on the inputs: equal for equal bits
     also_allowed: str = ""  # the rule by which something might have exceeded the tolerance, in words
     input_steps: float | None = None  # of an int8 layer: how many steps its largest input is, of 127
+
+    def forgiven_by(self, why: str, used: float = 1.0) -> Metrics:
+        """Return these metrics as of an error that is accepted though it exceeds the tolerance."""
+        return replace(self, agrees=True, failed=(), forgiven=why, used=used)
 
 
 class Loss(Frozen):

@@ -9,7 +9,6 @@ by a factor of 55 in a Softmax over 6,625 classes whose sum is kept in fp16, and
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,7 +81,7 @@ class Conditioning(Frozen):
 
     def excused(self, metrics: Metrics) -> Metrics:
         """`metrics` of an error that is explained: `used` becomes its share of the bound."""
-        return replace(metrics, agrees=True, used=self.factor / MOST_OVERALL, failed=())
+        return metrics.forgiven_by(metrics.forgiven, self.factor / MOST_OVERALL)
 
 
 def is_nearly_right(metrics: Metrics) -> bool:

@@ -61,7 +61,7 @@ def with_scattered_forgiven(
         f"{metrics.mismatched} of {metrics.total} elements are out of tolerance, by up to "
         f"{metrics.used:.2g} times: scattered, in channels of sqnr {least:g} dB or more"
     )
-    return replace(metrics, agrees=True, failed=(), forgiven=forgiven)
+    return metrics.forgiven_by(forgiven)
 
 
 def _decides(nature: Nature) -> Array:

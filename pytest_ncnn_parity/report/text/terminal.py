@@ -170,8 +170,8 @@ def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
     """Yield the lines about one red layer or output, given its cases with the same fault."""
     more = "" if len(same) == 1 else f", in {len(same)} samples"
     yield f"    {_first(same[0]['message'])}{more}", "red"
-    if same[0]["metrics"]:
-        yield f"      {highlights.share(same[0])}", ""
+    if share := highlights.share(same[0]):
+        yield f"      {share}", ""
 
 
 def _fix(fixes: Sequence[FixRecord], spec: Path, verbosity: int) -> Iterator[Line]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class GreySteps:
             return metrics
         if kept is not None:
             why = self._of_list(name, output.array, reference, kept)
-            return replace(metrics, agrees=True, failed=(), forgiven=why) if why else metrics
+            return metrics.forgiven_by(why) if why else metrics
         alone = len(metrics.failed) == 1 and metrics.mismatched > 0
         if not alone or metrics.integers or not output.floating:
             return metrics
@@ -57,7 +56,7 @@ class GreySteps:
             return metrics
         scale = self._natures.scale(name, reference, case.tolerance, whole=True)
         why = grey_steps.explain(output.array, reference, moved, case.tolerance, scale)
-        return replace(metrics, agrees=True, used=1.0, failed=(), forgiven=why) if why else metrics
+        return metrics.forgiven_by(why) if why else metrics
 
     def _of_list(self, name: str, candidate: Array, reference: Array, kept: Thresholds) -> str:
         moved = [outputs[name].array for outputs in self._of_moved_pictures()]
