@@ -102,7 +102,7 @@ class Peak(Frozen):
         return Peak(size, what) if size > self.size else self
 
 
-class Inside(Frozen):
+class Peaks(Frozen):
     """The largest magnitudes inside a convolution by winograd.
 
     `stored`: the largest value that is stored on the way, for any order of additions. `bound`: no
@@ -133,7 +133,7 @@ def gain(weights: Array, side: int) -> float:
 
 def look_inside(
     values: Array, weights: Array, side: int, limit: float, arithmetic: bool = True
-) -> Inside:
+) -> Peaks:
     """The magnitudes inside the convolution of padded `values` (c, h, w) by `weights` (o, c, 3, 3).
 
     `side`: the side of a tile, in outputs. Whatever stays below `limit` need not be exact.
@@ -166,7 +166,7 @@ def look_inside(
                 outputs = np.abs(tiles.of_outputs @ flat)
                 ends = np.repeat(block.kept[:, None], sums.shape[1], 1).reshape(len(outputs), -1)
                 bound = bound.or_larger(OUTPUTS, _in_any_order(tiles.of_outputs, flat, outputs, ends))
-    return Inside(stored, bound if bound.size > stored.size else stored)
+    return Peaks(stored, bound if bound.size > stored.size else stored)
 
 
 def _in_any_order(matrix: Array, terms: Array, sums: Array, used: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pytest_ncnn_parity.compare.detections import Thresholds
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 
 
 class _Ids(NamedTuple):
@@ -54,5 +54,5 @@ def thresholds(layer: Layer) -> Thresholds | None:
     try:
         score, overlap = decimal(layer, *ids.score), decimal(layer, *ids.overlap)
         return Thresholds(score, overlap, None if ids.most is None else number(layer, *ids.most))
-    except Unreadable:
+    except NotANumber:
         return None

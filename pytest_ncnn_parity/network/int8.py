@@ -8,7 +8,7 @@ be.
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, differs, number
+from pytest_ncnn_parity.network.parameters import NotANumber, differs, number
 
 # Operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
 # parameter that switches this on (src/layer/convolution.cpp, convolutiondepthwise.cpp,
@@ -51,7 +51,7 @@ def weight_count(layer: Layer) -> int:
         return 0
     try:
         return number(layer, WEIGHTS[layer.type][0])
-    except Unreadable:
+    except NotANumber:
         return 0
 
 

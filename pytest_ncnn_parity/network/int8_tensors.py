@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import INT8_TERM
-from pytest_ncnn_parity.network.parameters import Unreadable, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 
 IN_BLOCKS = 400  # from this term on, weights are packed in blocks of fewer bits
 
@@ -37,7 +37,7 @@ def tensors(layer: Layer) -> tuple[Tensor, ...]:
         if layer.type not in _LAYOUTS or number(layer, int(INT8_TERM[layer.type])) >= IN_BLOCKS:
             return ()
         found = _LAYOUTS[layer.type](layer)
-    except (Unreadable, ZeroDivisionError):
+    except (NotANumber, ZeroDivisionError):
         return ()
     return found if all(one.count > 0 and one.rows > 0 for one in found) else ()
 

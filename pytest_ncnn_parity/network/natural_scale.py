@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal, decimals, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
 # which does not change values within its bounds, so that a small wrong value is as wrong as before.
@@ -79,7 +79,7 @@ def softmax_axis(layer: Layer, dimensions: int) -> int | None:
     """
     try:
         axis = 0 if dimensions == 1 else number(layer, 0)
-    except Unreadable:
+    except NotANumber:
         return None
     axis += dimensions if axis < 0 else 0
     return axis if 0 <= axis < dimensions else None
@@ -186,7 +186,7 @@ def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
         return None
     try:
         weights = decimals(layer, 1) or (1.0,) * len(known)
-    except Unreadable:
+    except NotANumber:
         return None
     if len(weights) != len(known):
         return None
@@ -197,5 +197,5 @@ def _constant(layer: Layer, key: int, default: float = 0.0) -> float:
     """The number written as `key=`; infinite if it cannot be read, so that no scale follows from it."""
     try:
         return decimal(layer, key, default)
-    except Unreadable:
+    except NotANumber:
         return math.inf

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.param_line import ARRAY_IDS, WHOLE
 UNSET = -233  # in a .param: "not given", and in a Slice or Crop "up to the end"
 
 
-class Unreadable(Exception):
+class NotANumber(Exception):
     """A parameter that is not a number, or one that only the kernel can evaluate."""
 
 
@@ -21,7 +21,7 @@ def number(layer: Layer, key: int, default: int = 0) -> int:
     if text is None:
         return default
     if not WHOLE.fullmatch(text):
-        raise Unreadable(f"{key}={text}")
+        raise NotANumber(f"{key}={text}")
     return int(text)
 
 
@@ -31,24 +31,24 @@ def decimal(layer: Layer, key: int, default: float) -> float:
     try:
         return default if text is None else float(text)
     except ValueError:
-        raise Unreadable(f"{key}={text}") from None
+        raise NotANumber(f"{key}={text}") from None
 
 
 def differs(layer: Layer, key: int, usual: float) -> bool:
     """Whether a number is written as `key=`, and is another one than the `usual`."""
     try:
         return decimal(layer, key, usual) != usual
-    except Unreadable:
+    except NotANumber:
         return False
 
 
 def numbers(layer: Layer, key: int) -> tuple[int, ...]:
     """The array of whole numbers written as `-233NN=`, without its length."""
     if str(key) in layer.params:
-        raise Unreadable(f"{key}= where an array is expected")
+        raise NotANumber(f"{key}= where an array is expected")
     written = layer.params.get(str(-ARRAY_IDS - key), "0").split(",")[1:]
     if not all(map(WHOLE.fullmatch, written)):
-        raise Unreadable(f"array {key}")
+        raise NotANumber(f"array {key}")
     return tuple(map(int, written))
 
 
@@ -58,11 +58,11 @@ def decimals(layer: Layer, key: int) -> tuple[float, ...]:
     try:
         return tuple(map(float, written))
     except ValueError:
-        raise Unreadable(f"array {key}") from None
+        raise NotANumber(f"array {key}") from None
 
 
 def refuse_expressions(layer: Layer, *keys: int) -> None:
-    """Raise Unreadable if a parameter is an expression that is evaluated from shapes at run time."""
+    """Raise NotANumber if a parameter is an expression that is evaluated from shapes at run time."""
     for key in keys:
         if str(key) in layer.params:
-            raise Unreadable(f"{key}={layer.params[str(key)]}")
+            raise NotANumber(f"{key}={layer.params[str(key)]}")

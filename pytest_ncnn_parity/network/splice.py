@@ -36,7 +36,7 @@ SCALE_BYTES = 4
 Spans = Sequence[tuple[int, int]]
 
 
-class Weights(Frozen):
+class LayerBytes(Frozen):
     """The bytes of a weights file, and by layer number the range that each layer reads."""
 
     content: bytes
@@ -95,7 +95,7 @@ def quantized_layer(counterpart: Counterpart) -> Layer | None:
 
 
 def spliced(
-    models: Counterparts, weights: Weights, floats: Weights, in_float: Collection[int]
+    models: Counterparts, weights: LayerBytes, floats: LayerBytes, in_float: Collection[int]
 ) -> tuple[str, bytes]:
     """The .param and weights of the int8 model, with the layers `in_float` as in the float model.
 

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import INT8_TERM
 from pytest_ncnn_parity.network.matchable import Output, Reader
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
-from pytest_ncnn_parity.network.parameters import Unreadable, decimals, differs
+from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
 
 # Operators with weights into which a following layer can be folded: the ids of the parameters that this
 # changes, for the bias and the activation, and those of the weights' size and of int8.
@@ -170,7 +170,7 @@ class Units:
             return False
         try:
             factors = decimals(readers[0], 1)
-        except Unreadable:
+        except NotANumber:
             return False
         weighted = zip(readers[0].inputs, factors, strict=False)  # no coefficients: all are 1
         return any(factor != 1.0 and self.sources[blob] == unit.outputs[0] for blob, factor in weighted)

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
-from pytest_ncnn_parity.network.splice import Weights, quantized_layer, spliced
+from pytest_ncnn_parity.network.splice import LayerBytes, quantized_layer, spliced
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.repair.outputs import OutputError, OutputErrors, output_errors
 from pytest_ncnn_parity.repair.problem import Problem
@@ -210,13 +210,13 @@ class FloatTrials:
         return self._files[1]
 
     @cached_property
-    def _weights(self) -> tuple[Weights, Weights]:
+    def _weights(self) -> tuple[LayerBytes, LayerBytes]:
         """The weights of the model in floats, and those of the int8 model."""
         spec, other = self.run.plan.spec, self.comparison.other_files
         assert other is not None
         spans = self.run.weights(next(iter(self.cases)), self.comparison)
         floats, int8 = zip((spec.bin, spec.beside(other)[1]), spans, strict=True)
-        return Weights(floats[0].read_bytes(), floats[1]), Weights(int8[0].read_bytes(), int8[1])
+        return LayerBytes(floats[0].read_bytes(), floats[1]), LayerBytes(int8[0].read_bytes(), int8[1])
 
 
 def hold(errors: OutputErrors) -> bool:

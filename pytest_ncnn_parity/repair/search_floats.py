@@ -20,7 +20,7 @@ FOR_GROUPS = 0.25  # of the runs that there are, at most
 FOR_RANKING = 0.5  # of the budget, at most
 
 
-class Oracle(Protocol):
+class FloatsOracle(Protocol):
     def holds(self, in_float: Collection[int]) -> bool:
         """Whether all outputs are right with these layers in floats. Raises Spent."""
         ...
@@ -59,7 +59,7 @@ class FloatsSearch:
 
     layers: Sequence[int]
     red: Sequence[int]
-    oracle: Oracle
+    oracle: FloatsOracle
     runs: int
     chosen: list[int] | None = None
     minimal: bool = False

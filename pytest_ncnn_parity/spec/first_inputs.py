@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_search import (
     PICTURE,
@@ -172,7 +172,7 @@ def _scales_bytes(layer: Layer) -> bool:
         return False
     try:
         constant = abs(decimal(layer, 2, 0.0))
-    except Unreadable:
+    except NotANumber:
         return False
     operation = layer.params.get("0", "0")
     if operation == "2":  # multiplication

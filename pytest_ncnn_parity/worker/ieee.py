@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 Array = npt.NDArray[Any]
@@ -94,7 +94,7 @@ def _divided(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     if layer.params.get("1", "0") == "1":
         try:
             second: Array = np.full_like(first, decimal(layer, 2, 0.0))
-        except Unreadable:
+        except NotANumber:
             return None
     else:
         second = values[layer.inputs[1]].array

@@ -44,7 +44,7 @@ from pytest_ncnn_parity.worker.far.machines import Listener
 from pytest_ncnn_parity.worker.fingerprint import fingerprint
 from pytest_ncnn_parity.worker.isolate import isolate
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -154,7 +154,7 @@ class Server:
     def _judge(self, job: Judge, graph: Graph, inputs: Made, nets: JobNets) -> None:
         if job.masks is not None:
             graph = graph.remasked(job.masks)
-        for result in Lockstep(Sample(job, graph, inputs, nets)).results():
+        for result in Lockstep(SampleRun(job, graph, inputs, nets)).results():
             if self._vulkan and not self._drivers_sent:
                 self._drivers_sent = True
                 self.send(gpus=vulkan.versions())

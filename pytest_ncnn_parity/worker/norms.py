@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.blocks import Array
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made
 
 NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels
@@ -24,7 +24,7 @@ def factors_of(layer: Layer, values: Made, weights: Weights) -> tuple[Array, Arr
     """What an InstanceNorm or GroupNorm multiplies each channel by, and what it adds.
 
     `values` has its input. None for other layers, and for what is not (c, h, w) or not finite. Raises
-    Unreadable.
+    NotANumber.
     """
     first = NORMS.get(layer.type)
     if first is None:
@@ -53,7 +53,7 @@ def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
     """What an InstanceNorm or GroupNorm gives in float64; None as in `factors_of`."""
     try:
         known = factors_of(layer, values, weights)
-    except Unreadable:
+    except NotANumber:
         return None
     if known is None:
         return None

@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network import detectors, int8, units
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import natural_scales, softmax_axis
 from pytest_ncnn_parity.network.parameters import (
-    Unreadable,
+    NotANumber,
     decimal,
     decimals,
     differs,
@@ -47,7 +47,7 @@ def test_what_is_no_number_is_refused() -> None:
         lambda: numbers(odd, 3),
         lambda: refuse_expressions(odd, 2, 3),
     ):
-        with pytest.raises(Unreadable):
+        with pytest.raises(NotANumber):
             read()
     assert differs(odd, 1, 1.0) is False
     refuse_expressions(odd, 2)

@@ -13,7 +13,7 @@ from calibrated import Model
 
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
-from pytest_ncnn_parity.network.splice import HALF, Weights, quantized_layer, spliced
+from pytest_ncnn_parity.network.splice import HALF, LayerBytes, quantized_layer, spliced
 
 
 def same(text: str) -> list[list[str]]:
@@ -35,8 +35,8 @@ def test_it_is_the_file_of_a_table_without_these_layers(
     models = counterparts(
         param.read(str(tmp_path / "net.param")), param.read(str(tmp_path / "int8.param"))
     )
-    weights = Weights((tmp_path / "int8.bin").read_bytes(), int8)
-    own = Weights((tmp_path / "net.bin").read_bytes(), floats)
+    weights = LayerBytes((tmp_path / "int8.bin").read_bytes(), int8)
+    own = LayerBytes((tmp_path / "net.bin").read_bytes(), floats)
     at = {q.name: n for n, one in models.of.items() if (q := quantized_layer(one)) is not None}
     assert at.keys() == {layer.name for layer in model.quantizable}
     names = list(at)
@@ -74,7 +74,7 @@ def test_int8_that_cannot_be_handed_on_is_not_given(left: str, terms: dict[str, 
     models = counterparts(param.parse(FLOATS, "net.param"), param.parse(INT8, "int8.param"))
     content = bytes(range(6 * 12))
     spans = [(12 * n, 12 * n + 12) for n in range(6)]
-    weights = Weights(content, spans)
+    weights = LayerBytes(content, spans)
     text, written = spliced(models, weights, weights, [number(models, left)])
     layers = {layer.name: layer for layer in param.parse(text, "new.param").layers}
     assert {name: layers[name].params.get("8") for name in terms} == terms
@@ -87,8 +87,8 @@ def test_what_reads_several_values_keeps_each_in_its_place() -> None:
     floats = f"7767517\n3 5\n{lines}\n"
     int8 = floats.replace("2=64", "2=64 18=2").replace("q k v", "a b c").replace(" m ", " other ")
     models = counterparts(param.parse(floats, "net.param"), param.parse(int8, "int8.param"))
-    weights = Weights(bytes(12), [(0, 0), (0, 0), (0, 12)])
-    own = Weights(bytes(40), [(0, 0), (0, 0), (0, 40)])
+    weights = LayerBytes(bytes(12), [(0, 0), (0, 0), (0, 12)])
+    own = LayerBytes(bytes(40), [(0, 0), (0, 0), (0, 40)])
     text, content = spliced(models, weights, own, [number(models, "m")])
     assert same(text)[-1] == "MultiHeadAttention m 3 1 a b c out0 0=8 1=2 2=64".split()
     assert len(content) == 40
@@ -105,7 +105,7 @@ def test_weights_in_floats_are_stored_in_fp16(count: int) -> None:
     def stored(tag: int, weights: np.ndarray) -> bytes:
         content = struct.pack("<I", tag) + weights.tobytes()
         content += bytes(-len(content) % 4) + bias
-        return Weights(content, [(0, 0), (0, len(content))]).in_half(model.layers[1])
+        return LayerBytes(content, [(0, 0), (0, len(content))]).in_half(model.layers[1])
 
     wanted = struct.pack("<I", HALF) + calibrated.in_half(values).tobytes()
     wanted += bytes(-len(wanted) % 4) + bias

@@ -193,7 +193,7 @@ def test_a_trial_steps_through_the_trajectory_only_if_it_reads_what_no_trial_rea
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 import weakref
@@ -212,7 +212,8 @@ def judged(masks, remember, candidate):
     job = Judge((model,), (nets[0], candidate), 0, {}, 2, cases=tuple(last), probe=False, masks=masks,
                 defaults={"some": tolerance}, layer_tolerances={"some": {}}, remember=remember)
     pool.prepare(job)
-    sample = Sample(job, graph if masks is None else graph.remasked(masks), inputs, JobNets(pool, job))
+    whole = graph if masks is None else graph.remasked(masks)
+    sample = SampleRun(job, whole, inputs, JobNets(pool, job))
     lockstep = Lockstep(sample)
     trials.append(weakref.ref(lockstep))
     results = list(lockstep.results())
@@ -246,7 +247,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.judge.lockstep import Lockstep
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 
 def full(load, graph):
@@ -257,7 +258,7 @@ allowed = Tolerance()
 cases = tuple(CaseSpec(f"some::{n}", "some", "range", 0, None, "fp16", allowed, layer=n) for n in (1, 2))
 job = Judge((model,), (NetSpec(0, "cpu", "fp32"),), 0, {}, 1, cases=cases, defaults={"some": allowed},
             layer_tolerances={"some": {}})
-found = list(Lockstep(Sample(job, graph, inputs, JobNets(pool, job))).results())
+found = list(Lockstep(SampleRun(job, graph, inputs, JobNets(pool, job))).results())
 assert [(one.outcome, one.reason) for one in found] == 2 * [("skipped", "the table is full")], found
 """
     confirm(MASKED + code, str(tmp_path / "net"), "8,24,24")

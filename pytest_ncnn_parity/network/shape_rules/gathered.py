@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
 
@@ -88,7 +88,7 @@ def spectrogram(layer: Layer, shapes: Sequence[Shape]) -> str:
     """At least one frame must fit into the padded signal."""
     shape, frame = shapes[0], number(layer, 0)
     if frame < 1:
-        raise Unreadable("a frame of size 0")
+        raise NotANumber("a frame of size 0")
     samples, padding = shape[-1], frame // 2 if number(layer, 5, 1) == 1 else 0
     if padding and number(layer, 6, REFLECTED) == REFLECTED and samples <= padding:
         return (

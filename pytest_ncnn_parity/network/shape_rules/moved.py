@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import (
-    Unreadable,
+    NotANumber,
     decimal,
     number,
     numbers,
@@ -55,7 +55,7 @@ def _expand_dims(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     shape = shapes[0]
     written = numbers(layer, 3)
     if not written:
-        raise Unreadable("axes given one by one")
+        raise NotANumber("axes given one by one")
     dims = len(shape) + len(written)
     new = {axis % dims for axis in written}
     left = iter(shape)
@@ -96,7 +96,7 @@ def _padding(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     shape = shapes[0]
     pads = [number(layer, keys[0]) + number(layer, keys[1]) for keys in ((2, 3), (0, 1), (7, 8))]
     if min(number(layer, key) for key in (0, 1, 2, 3, 7, 8)) < 0:
-        raise Unreadable("pads that the kernel works out")
+        raise NotANumber("pads that the kernel works out")
     added = [*pads, 0][: len(shape)]
     return [tuple(size + more for size, more in zip(shape, reversed(added), strict=True))]
 
@@ -115,7 +115,7 @@ def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """Resizing to a size, by a factor, or to the size of a second input."""
     refuse_expressions(layer, 9)
     if number(layer, 5) or len(shapes) > 1 or len(shapes[0]) != 3:
-        raise Unreadable("a size that an input decides")
+        raise NotANumber("a size that an input decides")
     c, *sizes = shapes[0]
     wanted = [number(layer, 3), number(layer, 4)]
     factors = [decimal(layer, 1, 1.0), decimal(layer, 2, 1.0)]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.moved import MOVED
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.network.shape_rules.products import matrix
@@ -35,7 +35,7 @@ def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     try:
         results = tuple(map(tuple, rule(layer, shapes)))
     # the parameters have values that no real network has
-    except (Unreadable, ZeroDivisionError, IndexError, ValueError):
+    except (NotANumber, ZeroDivisionError, IndexError, ValueError):
         return ()
     fit = len(results) == len(layer.outputs) and all(size > 0 for shape in results for size in shape)
     return results if fit else ()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_float
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import Unreadable
+from pytest_ncnn_parity.network.parameters import NotANumber
 
 Shape = tuple[int, ...]
 DIMENSIONS = ("1D", "", "3D")  # the ends of the names of operators that slide along 1, 2 or 3 axes
@@ -21,7 +21,7 @@ def times(size: int, factor: float) -> int:
     """`size` times `factor` as ncnn computes it, in float32, without what follows the point."""
     product = c_float(size * c_float(factor).value).value
     if not math.isfinite(product):
-        raise Unreadable(f"a factor of {factor:g}")
+        raise NotANumber(f"a factor of {factor:g}")
     return int(product)
 
 

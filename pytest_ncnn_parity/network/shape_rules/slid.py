@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
+from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Shape
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
@@ -47,7 +47,7 @@ def _pads_to_the_same(windows: Sequence[Window]) -> bool:
         return False
     if any(all(pad == same for pad in pads) for same in SAME):
         return True
-    raise Unreadable("pads of several kinds")
+    raise NotANumber("pads of several kinds")
 
 
 def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
@@ -58,11 +58,11 @@ def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
 def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     windows, lengths = windows_of(layer, CONVOLVED), []
     if len(windows) > len(OUTPUT_SIZE):
-        raise Unreadable("sizes of three axes")
+        raise NotANumber("sizes of three axes")
     sizes = sizes_along(shapes[0], windows)
     for size, window, (extra, asked) in zip(sizes, windows, OUTPUT_SIZE, strict=False):
         if min(window.before, window.after) < 0 or number(layer, asked):
-            raise Unreadable("a size that is asked for")
+            raise NotANumber("a size that is asked for")
         whole = (size - 1) * window.stride + window.extent + number(layer, extra)
         lengths.append(whole - window.before - window.after)
     return [(number(layer, 0), *reversed(lengths))]

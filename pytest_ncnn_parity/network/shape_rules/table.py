@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import Unreadable
+from pytest_ncnn_parity.network.parameters import NotANumber
 from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
 from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Rule, Shape
 
@@ -86,5 +86,5 @@ def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
         return ""
     try:
         return rule(layer, shapes)
-    except Unreadable:  # the kernel works it out, or refuses the file
+    except NotANumber:  # the kernel works it out, or refuses the file
         return ""

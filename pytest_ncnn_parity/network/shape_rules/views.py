@@ -14,7 +14,7 @@ from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import (
     UNSET,
-    Unreadable,
+    NotANumber,
     decimal,
     number,
     numbers,
@@ -98,7 +98,7 @@ def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
     starts = _by_axis(layer, (2, 13, 1, 0), len(shape))
     if len(shapes) > 1:
         if number(layer, 0) == UNSET:
-            raise Unreadable("offsets that are an input")
+            raise NotANumber("offsets that are an input")
         like = cdhw(shapes[1])
         kept = cdhw(shape)
         channels = like[0] if len(shapes[1]) == len(shape) else kept[0]
@@ -138,7 +138,7 @@ def part_sizes(layer: Layer, size: int) -> list[int]:
     count = len(layer.outputs)
     ends, lengths = numbers(layer, 2), numbers(layer, 0)
     if len(ends or lengths) < count - bool(ends):
-        raise Unreadable("fewer parts than outputs")
+        raise NotANumber("fewer parts than outputs")
     parts: list[int] = []
     for i in range(count):
         left = size - sum(parts)
@@ -187,7 +187,7 @@ def _starts(layer: Layer, shape: Shape) -> list[int]:
         return _axes([number(layer, key) for key in (2, 13, 1, 0)], dims)
     axes = numbers(layer, 11) or tuple(range(dims))
     if len(starts) < len(axes) or not all(-dims <= axis < dims for axis in axes):
-        raise Unreadable("starts without axes")
+        raise NotANumber("starts without axes")
     at = [0] * dims
     for axis, start in zip(axes, starts, strict=False):
         if start != UNSET:

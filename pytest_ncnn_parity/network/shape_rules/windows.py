@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import UNSET, Unreadable, number
+from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
@@ -147,7 +147,7 @@ def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
         )
         w = windows[0]
     if any(min(window.kernel, window.dilation, window.stride) < 1 for window in windows):
-        raise Unreadable("a window of size 0")
+        raise NotANumber("a window of size 0")
     return windows
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pytest_ncnn_parity.worker.far.store import Refused, Said, Weights, cores, limit_memory
+from pytest_ncnn_parity.worker.far.store import Refused, Said, SentWeights, cores, limit_memory
 
 MAGIC = "ncnn-parity-worker"
 OUT_OF_MEMORY = 71  # the exit status if Python runs out of memory
@@ -70,7 +70,7 @@ class Server:
         self._values: dict[str, Any] = {}
         self._nets: dict[int, Any] = {}
         self._abandoned: list[Any] = []
-        self._weights = Weights()
+        self._weights = SentWeights()
 
     def serve(self, first: Message) -> None:
         try:

@@ -36,7 +36,7 @@ class Said:
         return text.decode("utf-8", "replace")
 
 
-class Weights:
+class SentWeights:
     """Weights files, named by their SHA-256 digests, in a folder of limited size (CACHE_BYTES)."""
 
     def __init__(self) -> None:

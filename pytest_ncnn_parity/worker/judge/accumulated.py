@@ -17,7 +17,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.whole_runs import refuse_misread
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -46,7 +46,7 @@ class Accumulated:
 
     def __init__(
         self,
-        sample: Sample,
+        sample: SampleRun,
         cases: Iterable[CaseSpec],
         refuse: Callable[[Net, Layer], None],
         natures: Natures,

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, loses_fp16
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.judge import fp16_arithmetic
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
@@ -63,7 +63,7 @@ class Constants:
             if parameters:
                 return Lost(_of_parameters(layer, parameters), parameters)
             factors = self._factors(layer, blobs)
-        except Unreadable:
+        except NotANumber:
             return None
         if factors is None or not factors[0].size:
             return None

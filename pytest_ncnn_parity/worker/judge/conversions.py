@@ -14,8 +14,8 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.constants import Constants
-from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.inside import Insides
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
@@ -80,7 +80,7 @@ class Conversions:
         graph: Graph,
         nets: JobNets,
         blobs: Made,
-        limits: Fp16Range,
+        limits: BeyondFp16,
         underflows: Underflows,
         own_values: OwnValues,
         integers: HeldIntegers,

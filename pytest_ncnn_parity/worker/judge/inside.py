@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.masks import (
     NO_WINOGRAD,
     loses_fp16,
 )
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
 from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
 from pytest_ncnn_parity.worker.judge.final_sums import largest_final_sum, with_sums_of_inf
@@ -57,7 +57,7 @@ class Insides:
                 inside = self._summed(layer, values, headroom)
             if arithmetic and len(values) == 1:
                 inside = _surely_summed(layer, values[0]) or inside
-        except Unreadable:
+        except NotANumber:
             return None
         return inside
 

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -59,7 +59,7 @@ class Int8Outputs:
     `run` gives the outputs of a network for the sample.
     """
 
-    def __init__(self, sample: Sample, run: Callable[[Net], Made]) -> None:
+    def __init__(self, sample: SampleRun, run: Callable[[Net], Made]) -> None:
         self._sample = sample
         self._run = run
         self._runs: list[Made] | None = None  # the usual run, and those that should equal it

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.ieee import corrected
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
@@ -20,7 +20,7 @@ from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
 class LayerRuns:
     """The outputs of the current layer in each network, or how it failed there."""
 
-    def __init__(self, sample: Sample, recalled: RecalledTrajectory | None) -> None:
+    def __init__(self, sample: SampleRun, recalled: RecalledTrajectory | None) -> None:
         """`recalled` gives the values of the trajectory in a trial of a search."""
         self._sample = sample
         self._recalled = recalled

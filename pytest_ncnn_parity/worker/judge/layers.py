@@ -11,9 +11,9 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
-from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -37,11 +37,11 @@ class LayerJudge:
 
     def __init__(
         self,
-        sample: Sample,
+        sample: SampleRun,
         chain: Chain,
         runs: LayerRuns,
         shape_faults: ShapeFaults,
-        limits: Fp16Range,
+        limits: BeyondFp16,
         underflows: Underflows,
         own_values: OwnValues,
         natures: Natures,

@@ -18,8 +18,8 @@ from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
+from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.conversions import readers
-from pytest_ncnn_parity.worker.judge.fp16_range import Fp16Range
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge
@@ -29,7 +29,7 @@ from pytest_ncnn_parity.worker.judge.outputs import OutputJudge
 from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -50,7 +50,7 @@ def _given_out(job: Judge) -> frozenset[str]:
 class Lockstep:
     """Judges the cases of one job, and yields each result as soon as it is final."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: SampleRun) -> None:
         job, graph, nets = sample.job, sample.graph, sample.nets
         self._sample = sample
         done, failed = frozenset(job.done), frozenset(job.red)
@@ -67,7 +67,7 @@ class Lockstep:
         followed = [case for case in probed if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
         self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes)
-        self._own = Accumulated(sample, followed, self._refuse_hint, self._natures)
+        self._accumulated = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers = self._steps()
         chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
@@ -86,7 +86,7 @@ class Lockstep:
             self._natures.scale_to_the_end,
             _given_out(job),
         )
-        self._limits = Fp16Range(reference, self._shape_faults.is_lost)
+        self._limits = BeyondFp16(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
         self._own_values = OwnValues(reference)
         self._not_finite = NotFinite(nets.not_finite)
@@ -141,7 +141,7 @@ class Lockstep:
 
     def _guarded(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         """Return the result of `judge`; an exception that ends the case becomes its result."""
-        return self._own.added(case, self._judged(case, judge))
+        return self._accumulated.added(case, self._judged(case, judge))
 
     def _judged(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         result = self._tried(case, judge)
@@ -182,7 +182,7 @@ class Lockstep:
         wanted.update(self._read_downstream(in_fp16))
         for number in self._natures.layers:  # for outputs whose parts are judged separately
             wanted.update(self._sample.graph.layers[number].outputs)
-        needed = self._sample.graph.ancestors(wanted) | self._own.layers
+        needed = self._sample.graph.ancestors(wanted) | self._accumulated.layers
         return [layer for layer in self._sample.graph.layers if layer.number in needed]
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
@@ -238,7 +238,7 @@ class Lockstep:
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)
             del outputs  # the chain keeps the values until their last reader has run
-            self._own.advance(layer, self._chain)
+            self._accumulated.advance(layer, self._chain)
             self._own_runs.follow(layer, self._chain.blobs)
             cases = self._cases.get(layer.number, [])
             for i, case in enumerate(cases):
@@ -263,7 +263,7 @@ class Lockstep:
             settled = self._limits.settled(case, layer, result, candidate)
             settled = self._own_values.settled(case, layer, settled)
             settled = self._underflows.settled(case, layer, settled)
-            yield self._own.added(case, self._not_finite.compared(layer, settled))
+            yield self._accumulated.added(case, self._not_finite.compared(layer, settled))
 
     def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
         """Return whether `result` must wait for what readers do with the layer's values."""

@@ -21,7 +21,7 @@ from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
 from pytest_ncnn_parity.worker.judge.pictures import GreySteps
 from pytest_ncnn_parity.worker.judge.recomputed import RecomputedOutputs
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
 from pytest_ncnn_parity.worker.judge.whole_runs import WholeRuns
@@ -34,7 +34,7 @@ class OutputJudge:
 
     def __init__(
         self,
-        sample: Sample,
+        sample: SampleRun,
         cases: Sequence[CaseSpec],
         shape_faults: ShapeFaults,
         natures: Natures,

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
@@ -75,7 +75,7 @@ class OwnRuns:
 
     def __init__(
         self,
-        sample: Sample,
+        sample: SampleRun,
         cases: Iterable[CaseSpec],
         stepped: Iterable[Layer],
         refuse: Callable[[Net, Layer], None],

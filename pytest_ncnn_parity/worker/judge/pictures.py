@@ -17,7 +17,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 LEVELS = 255  # a pixel has 8 bits
@@ -29,7 +29,7 @@ class GreySteps:
     `outputs`: the blobs that are judged.
     """
 
-    def __init__(self, sample: Sample, outputs: list[str], natures: Natures) -> None:
+    def __init__(self, sample: SampleRun, outputs: list[str], natures: Natures) -> None:
         self._sample = sample
         self._outputs = outputs
         self._natures = natures

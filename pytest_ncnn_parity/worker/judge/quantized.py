@@ -29,7 +29,7 @@ from pytest_ncnn_parity.worker.judge.probes import (
     tried,
     untried,
 )
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -44,7 +44,7 @@ class QuantizedLayers:
     """
 
     def __init__(
-        self, sample: Sample, blobs: Made, run: Run, expected: Callable[..., Made], natures: Natures
+        self, sample: SampleRun, blobs: Made, run: Run, expected: Callable[..., Made], natures: Natures
     ) -> None:
         self._sample = sample
         self._blobs = blobs

@@ -21,7 +21,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.judge.exact import SHARE, in_float64
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.norms import NORMS
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -34,7 +34,7 @@ LEAST_OFF = DEFAULTS["fp32"].layer.scaled  # of a norm that is blamed
 class RecomputedOutputs:
     """Compares the `wanted` outputs of one sample with what the reference gives in these other ways."""
 
-    def __init__(self, sample: Sample, wanted: Sequence[str], natures: Natures) -> None:
+    def __init__(self, sample: SampleRun, wanted: Sequence[str], natures: Natures) -> None:
         self._sample = sample
         self._natures = natures
         self._by_tanh = _Recomputed(sample, wanted, _by_tanh)
@@ -88,7 +88,7 @@ class _Recomputed:
     """
 
     def __init__(
-        self, sample: Sample, wanted: Sequence[str], other: Callable[[Layer, Made], Made | None]
+        self, sample: SampleRun, wanted: Sequence[str], other: Callable[[Layer, Made], Made | None]
     ) -> None:
         self._sample = sample
         self._wanted = wanted

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.worker.networks.unsuppressed import unsuppressed
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
-class Sample(Frozen):
+class SampleRun(Frozen):
     """The job, the network with the masks it is judged under, its inputs, the loaded networks."""
 
     job: Judge

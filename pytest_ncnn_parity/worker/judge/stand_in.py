@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.protocol import CaseSpec
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.execution import Net
 
 
-def stand_in(sample: Sample, case: CaseSpec, candidate: Net) -> Net | None:
+def stand_in(sample: SampleRun, case: CaseSpec, candidate: Net) -> Net | None:
     """Return the trajectory if it may stand in for the reference of `case`, or None.
 
     A Vulkan device that is the CPU itself (llvmpipe) computes fp32 many times more slowly than ncnn's

@@ -8,7 +8,7 @@ from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
-from pytest_ncnn_parity.worker.judge.sample import Sample
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -30,7 +30,7 @@ class WholeRuns:
     The order matters, because lightmode drops an earlier blob once a later one was computed.
     """
 
-    def __init__(self, sample: Sample, outputs: Sequence[str]) -> None:
+    def __init__(self, sample: SampleRun, outputs: Sequence[str]) -> None:
         self._sample = sample
         every = {case.output for case in sample.job.cases if case.output is not None}
         self._several = len(every) > 1  # though an earlier worker may have had all but one

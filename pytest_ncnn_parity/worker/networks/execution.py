@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network import masks
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.parameters import Unreadable, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.native import Machine, Readback
@@ -32,7 +32,7 @@ def holds_layers(layer: Layer) -> bool:
         outputs, width = number(layer, 0), number(layer, 1)
         weights_of_depthwise = outputs * width * number(layer, 11, width)
         return number(layer, 7, 1) != outputs or number(layer, 6) != weights_of_depthwise
-    except Unreadable:
+    except NotANumber:
         return True
 
 

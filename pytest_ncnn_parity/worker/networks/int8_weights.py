@@ -15,7 +15,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
-from pytest_ncnn_parity.network.parameters import Unreadable, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 
 Array = npt.NDArray[Any]
 
@@ -141,7 +141,7 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     try:
         outputs, weights = number(layer, 0), weight_count(layer)
         biased = number(layer, WEIGHTS[layer.type][1]) != 0
-    except Unreadable:
+    except NotANumber:
         return None
     if outputs <= 0 or weights % outputs:
         return None
@@ -173,6 +173,6 @@ def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[L
                 factors = factors * floats[: number(layer, 0)]
             else:
                 return None
-        except Unreadable:
+        except NotANumber:
             return None
     return factors

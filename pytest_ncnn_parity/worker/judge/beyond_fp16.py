@@ -29,7 +29,7 @@ HandedOn = frozenset[str]
 PassedOn = tuple[str, bool]  # a blob, and whether it was computed from a value that was in fp16
 
 
-class Fp16Range:
+class BeyondFp16:
     """Follows the reference's values that fp16 cannot hold from layer to layer, for one sample."""
 
     def __init__(self, reference: Reference, is_lost: Callable[[str], bool]) -> None:
