@@ -140,7 +140,7 @@ FAULTS = {
     "no function": ("register = 3\n", "setup: 'register' in nets.ops is not a function but int", ""),
     "it registers nothing": (
         "def register(net): pass\n",
-        "does not know an operator, nor does nets.ops:register register it",
+        "does not have the operator Affine, nor does nets.ops:register register it",
         "net.param:5: Affine (layer own)",
     ),
 }

@@ -158,6 +158,15 @@ def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
     assert problem(tmp_path) == "net.bin: cannot be read: Is a directory"
 
 
+def test_an_operator_that_the_wheel_was_built_without_is_unknown_as_well(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("ArgMax", "best", [net.layer("Input", "in0", params="0=8")], params="1=1")
+    net.write(tmp_path / "net")
+    first, second = problem(tmp_path).splitlines()
+    assert "does not have the operator ArgMax; update ncnn" in first
+    assert second == "net.param:4: ArgMax (layer best)"
+
+
 def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     net = Network()
     x = net.layer("Input", "in0", params="0=8")
@@ -165,7 +174,7 @@ def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
         x = net.layer(kind, name, [x])
     net.write(tmp_path / "net")
     message = problem(tmp_path).splitlines()
-    assert "does not know 2 operators" in message[0]
+    assert "does not have 2 operators" in message[0]
     assert "the spec's key 'setup'" in message[0]
     assert message[1:] == [
         "net.param:4: Foo (layer a and 1 more)",

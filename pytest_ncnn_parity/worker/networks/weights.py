@@ -116,9 +116,12 @@ class CheckedFiles:
 
 def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Container[str]) -> None:
     """Raise StepFailed that names all operators which ncnn lacks and no setup function registered."""
+    types = dict.fromkeys(layer.type for layer in graph.layers if layer.type not in registered)
+    # ncnn knows the names of operators, too, that it was built without, as the wheel is without ArgMax
+    lacking = {name for name in types if ncnn.create_layer(name) is None}
     users: dict[str, list[Layer]] = {}
     for layer in graph.layers:
-        if layer.type not in registered and ncnn.layer_to_index(layer.type) == -1:
+        if layer.type in lacking:
             users.setdefault(layer.type, []).append(layer)
     if not users:
         return
@@ -133,10 +136,10 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
         lines.append(
             "a name with a dot is a layer of the app's own, or an operator that was not converted"
         )
-    what = "an operator" if len(users) == 1 else f"{len(users)} operators"
+    what = f"the operator {next(iter(users))}" if len(users) == 1 else f"{len(users)} operators"
     neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
     detail = (
-        f"{name}: ncnn {ncnn.__version__} does not know {what}{neither if model.setup else ''}; update "
+        f"{name}: ncnn {ncnn.__version__} does not have {what}{neither if model.setup else ''}; update "
         "ncnn, or register what is missing with the spec's key 'setup'"
     )
     raise _fault(step, "param", detail, lines)
