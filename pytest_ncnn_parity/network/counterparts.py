@@ -12,6 +12,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
@@ -227,9 +228,15 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     file = printable(there.source.rpartition("/")[2])
     if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
         raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
+    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
+    back = {counterpart: unit for unit, counterpart in partner.items()}
+    makers, makers_there = _makers(own), _makers(other)
     blobs: dict[str, str] = {}
-    for unit, (counterpart, _) in pairs.items():
-        blobs |= equivalent(own, other, unit, counterpart)
+    for unit, counterpart in partner.items():
+        # a converter may move a Reshape behind the layer that it was in front of
+        mine, its = makers[unit], makers_there[counterpart]
+        if partner.get(mine, its) == its and back.get(its, mine) == mine:
+            blobs |= equivalent(own, other, unit, counterpart)
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
     inputs = _paired(here.inputs, there.inputs, known)
     outputs = _paired(here.outputs, there.outputs, known)
@@ -242,6 +249,14 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
     return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+
+
+def _makers(units: Units) -> list[int]:
+    """For each unit the one that computes its values: itself, or for a Reshape the one before it."""
+    makers = list(range(len(units.units)))
+    for view in sorted(views_of(units)):
+        makers[view] = makers[units.producers[view][0][0]]
+    return makers
 
 
 def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:

@@ -89,6 +89,21 @@ def test_a_factor_may_become_a_coefficient_of_a_sum(swapped: bool) -> None:
     assert "factor" not in named(matched)
 
 
+def test_a_reshape_that_was_moved_behind_a_layer_shows_other_values() -> None:
+    """ncnnoptimize makes an InnerProduct of a Convolution of a pooled blob, in front of its Reshape."""
+    ends = (INPUT, "Pooling pool 1 1 in0 a 0=1 4=1"), ("Sigmoid gate 1 1 c out0",)
+    reshape = "Reshape {} 1 1 {} {} 0=1 1=1 2=16"
+    models = (
+        (reshape.format("shape", "a", "b"), "Convolution fc 1 1 b c 0=16 1=1 5=1 6=256"),
+        ("InnerProduct fc 1 1 a b 0=16 1=1 2=256", reshape.format("shaped", "b", "c")),
+    )
+    here, there = (network(*ends[0], *layers, *ends[1]) for layers in models)
+    for matched in (counterparts(here, there), counterparts(there, here)):
+        assert not {"shape", "shaped"} & named(matched).keys()
+        assert "gate" in named(matched)
+        assert "pool" in named(matched)
+
+
 def test_a_factor_in_front_of_a_sum_may_be_folded_into_weights() -> None:
     folded = network(*RESIDUAL[:3], "BinaryOp sum 2 1 a y c 0=0", RESIDUAL[-1])
     matched = counterparts(network(*RESIDUAL), folded)
