@@ -84,7 +84,7 @@ def _on_edges(
     candidate: Array, reference: Array, tolerance: Tolerance, scale: Scale, little: bool
 ) -> bool:
     """Whether the elements out of tolerance lie on edges. `little`: none of them is far off."""
-    limits = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
+    limits = tolerance.allowed(reference, scale)
     budget = np.broadcast_to(limits, reference.shape)
     over = np.abs(candidate - reference) > budget
     channels = over.any((1, 2))  # the others, which may be hundreds, are not copied

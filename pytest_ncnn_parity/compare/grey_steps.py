@@ -57,9 +57,7 @@ def explain(
     moves = np.stack([np.abs(one - still) for one in moved])
     if not (np.isfinite(error).all() and np.isfinite(moves).all()):
         return ""
-    budget = np.broadcast_to(
-        tolerance.atol + tolerance.rtol * np.abs(still) + tolerance.scaled * scale, still.shape
-    )
+    budget = np.broadcast_to(tolerance.allowed(still, scale), still.shape)
     over = error > budget
     count, of_moves = (int(np.count_nonzero(one)) for one in (over, max(moves > budget, key=np.sum)))
     if not count or count > of_moves or error.max() > moves.max():

@@ -150,7 +150,7 @@ class Moves:
             error = np.abs(candidate.astype(np.float64) - reference)
         units = WINOGRAD_UNITS if tolerance == WINOGRAD else 1.0
         squares = self._squares / self._draws * units**2
-        budget = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
+        budget = tolerance.allowed(reference, scale)
         over = ~(error <= budget)
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():
             return NO_EXCUSE

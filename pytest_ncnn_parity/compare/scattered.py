@@ -47,7 +47,7 @@ def with_scattered_forgiven(
         return metrics
     if metrics.mismatched > tolerance.scattered * metrics.total or metrics.used > MOST_OVER:
         return metrics
-    budget = tolerance.atol + tolerance.rtol * np.abs(reference) + tolerance.scaled * scale
+    budget = tolerance.allowed(reference, scale)
     error = np.abs(candidate.astype(np.float64) - reference)
     over = error > budget
     if over[np.broadcast_to(_decides(nature), over.shape)].any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
@@ -33,6 +34,13 @@ class Tolerance(Frozen):
     steps: float = 0.0
     moves: float = 0.0
     headroom: float = 1.0
+
+    def allowed(self, reference: Any, scale: Any) -> Any:
+        """Return the error that is allowed at each element of `reference`, in its shape and unit.
+
+        `scale`: max|r|, in a shape that goes together with that of `reference`.
+        """
+        return self.atol + self.rtol * abs(reference) + self.scaled * scale
 
     def updated(self, given: Mapping[str, float]) -> Tolerance:
         """This tolerance with the values of `given` in place of its own.

@@ -34,7 +34,7 @@ def distrust(
     if not right.shape == outputs[blob].shape == expected[blob].shape:
         return None
     own, theirs = (np.abs(side[blob].array - right).max((1, 2)) for side in (outputs, expected))
-    allowed = case.tolerance.atol + case.tolerance.scaled * float(np.abs(right).max())
+    allowed = case.tolerance.allowed(right, float(np.abs(right).max())).max((1, 2))
     is_right = bool((own <= np.maximum(allowed, SHARE * theirs)).all())
     wrong = bool((theirs > allowed).any())
     return Distrust(layer.name, layer.type, "sums") if is_right and wrong else None
