@@ -115,7 +115,7 @@ class ParityFailure(AssertionError):
     """A case's verdict is "failed"; the text is for the user."""
 
 
-class DeviceDenied(AssertionError):
+class SetupDenied(AssertionError):
     """A device or a declared worker did not run what was requested; the text is for the user."""
 
 
@@ -151,12 +151,12 @@ class CaseItem(pytest.Item):
         if self.verdict.outcome == "skipped":
             pytest.skip(self.verdict.text)
         if self.verdict.outcome == "failed":
-            failure = DeviceDenied if self.verdict.device_denied else ParityFailure
+            failure = SetupDenied if self.verdict.setup_denied else ParityFailure
             raise failure(self.verdict.text)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Show our own failures as their text, without a traceback; its first line is the summary."""
-        if not isinstance(excinfo.value, ParityFailure | DeviceDenied | EngineError | param.ParamError):
+        if not isinstance(excinfo.value, ParityFailure | SetupDenied | EngineError | param.ParamError):
             return super().repr_failure(excinfo, style)
         shown = excinfo.getrepr(style="value")
         there = self.config.pluginmanager.has_plugin("terminalreporter")

@@ -53,7 +53,7 @@ class Subject(Frozen):
 class Verdict(Frozen):
     """How a case ended, and the text for the user: why it failed or was skipped.
 
-    `carried` is for the process that writes reports. `device_denied`: the case failed because no device
+    `carried` is for the process that writes reports. `setup_denied`: the case failed because no device
     or declared worker runs what was requested, which no spec can know beforehand.
     """
 
@@ -61,7 +61,7 @@ class Verdict(Frozen):
     text: str
     carried: case_records.Carried
     properties: Sequence[tuple[str, str | float]]
-    device_denied: bool = False
+    setup_denied: bool = False
 
 
 class _Account(Frozen):

@@ -12,7 +12,7 @@ import pytest
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.options import MARKER
-from pytest_ncnn_parity.plugin.printing import Lists
+from pytest_ncnn_parity.plugin.terminal_lists import Lists
 from pytest_ncnn_parity.spec import SUFFIX
 
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)

@@ -68,20 +68,20 @@ class _Finding:
         faults = {fault.layer.number for fault in self.problem.faults} | self.trials.broken
         red = [number for number in names if number in faults]
         if not self.trials.cases:
-            return self._none("not run: every output is a known failure, or wrong in the reference")
+            return self._report("not run: every output is a known failure, or wrong in the reference")
         search = FloatsSearch(list(names), red, self.trials, self.trials.budget.runs)
         try:
             search.run()
             if search.chosen == []:
                 why = "no layer in floats can fix this: what is red is none that can be put back"
-                return None if self.trials.on_vulkan else self._none(why, search)
+                return None if self.trials.on_vulkan else self._report(why, search)
             with suppress(Spent):
                 self._leave_alone(search)
             if search.chosen is None:
-                return self._none(self._why_none(search), search)
+                return self._report(self._why_none(search), search)
             chosen, errors = self._proven(search, search.chosen)
         except (EngineError, OSError) as error:
-            return self._none(f"the model with layers in floats could not be run: {error}")
+            return self._report(f"the model with layers in floats could not be run: {error}")
         return self._described(search, chosen, errors)
 
     def _proven(self, search: FloatsSearch, chosen: list[int]) -> tuple[list[int], OutputErrors]:
@@ -140,7 +140,7 @@ class _Finding:
         names = [self.trials.names[n] for n in chosen if self.trials.in_table(n)]
         keys = [(f"{name}_param_0", name) for name in names]
         return replace(
-            self._none(ran, search),
+            self._report(ran, search),
             verified=holds,
             minimal=holds and search.minimal and chosen == search.chosen,
             outputs_after=errors,
@@ -151,7 +151,7 @@ class _Finding:
             ),
         )
 
-    def _none(self, how: str, search: FloatsSearch | None = None) -> Fix:
+    def _report(self, how: str, search: FloatsSearch | None = None) -> Fix:
         budget = self.trials.budget
         return Fix(
             comparison=self.trials.comparison.name,

@@ -110,7 +110,7 @@ def test_a_case_that_is_run_again_is_judged_again(gate: Gate, pytester: pytest.P
 def test_a_red_verdict_is_an_assertion_that_failed() -> None:
     """Allure calls any other exception "broken", which is for what could not be tested."""
     assert issubclass(nodes.ParityFailure, AssertionError)
-    assert issubclass(nodes.DeviceDenied, AssertionError)
+    assert issubclass(nodes.SetupDenied, AssertionError)
 
 
 SPEC = """\

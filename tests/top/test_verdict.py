@@ -86,7 +86,7 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_a_right_case_has_nothing_to_say(plan: Plan) -> None:
     verdict = Judged(plan)["conv_1"]
-    assert (verdict.outcome, verdict.text, verdict.device_denied) == ("passed", "", False)
+    assert (verdict.outcome, verdict.text, verdict.setup_denied) == ("passed", "", False)
     case = verdict.carried["case"]
     assert (case["nodeid"], case["line"]) == ("a/b.yaml::noise::shipped::conv_1", 2)
     assert ("ncnn_parity_type", "Convolution") in verdict.properties
@@ -133,12 +133,12 @@ def test_what_a_device_does_not_run_fails_where_one_is_required(
     plan: Plan, result: Result, said: str
 ) -> None:
     required = Judged(plan, require_vulkan=True, conv_1=result)
-    assert (required["conv_1"].outcome, required["conv_1"].device_denied) == ("failed", True)
+    assert (required["conv_1"].outcome, required["conv_1"].setup_denied) == ("failed", True)
     assert required["conv_1"].text.startswith(said)
     assert required["conv_1"].carried["case"]["cause"] is None
-    assert (required["gelu_1"].outcome, required["gelu_1"].device_denied) == ("passed", False)
+    assert (required["gelu_1"].outcome, required["gelu_1"].setup_denied) == ("passed", False)
     usual = Judged(plan, conv_1=result)["conv_1"]
-    assert (usual.outcome, usual.device_denied) == (result.outcome, False)
+    assert (usual.outcome, usual.setup_denied) == (result.outcome, False)
 
 
 def test_a_worker_that_nobody_declared_fails_where_workers_are_required(plan: Plan) -> None:

@@ -28,21 +28,21 @@ LOST = 0.5  # the share of itself by which a value is off that is lost
 class Reference(Frozen):
     """The values of the trajectory while it steps, and a way to run its layers on other values.
 
-    `blobs`: those of its values that still have a reader. `runs` runs one of its layers on other
+    `blobs`: those of its values that still have a reader. `run_by_ncnn` runs one of its layers on other
     values. `tolerance` gives the tolerance of a layer in a comparison, `scale` that of a blob, if known.
     `given_out`: outputs that are compared, which layers may read as well.
     """
 
     graph: Graph
     blobs: Made
-    runs: Callable[[Layer, Made], Made]
+    run_by_ncnn: Callable[[Layer, Made], Made]
     tolerance: Callable[[str, Layer], Tolerance]
     scale: Callable[[str, Array, Tolerance], Scale | None]
     given_out: frozenset[str]
 
     def run(self, layer: Layer, values: Made) -> Made:
-        """What `layer` computes from `values`."""
-        return corrected(layer, values, self.runs(layer, values), self.runs)
+        """What `layer` computes from `values`, by IEEE 754 where ncnn's kernels do not."""
+        return corrected(layer, values, self.run_by_ncnn(layer, values), self.run_by_ncnn)
 
     def differs(
         self, blob: str, output: Blob | None, expected: Blob | None, tolerance: Tolerance
