@@ -32,6 +32,8 @@ _CHANGED = {
     "InnerProduct": frozenset({"1", "8", "9", "-23310"}),
 }
 _WINDOWED = _CHANGED.keys() - {"InnerProduct"}
+# Norms, and the id that says whether they have factors and offsets, which else are layers behind them.
+_NORMS = {"LayerNorm": "2", "RMSNorm": "2", "GroupNorm": "3", "InstanceNorm": "2"}
 # by parameter of a convolution the one that it repeats by default, and those that are 1 by default
 _REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
 _ONES = {"2": "1", "3": "1"}
@@ -133,7 +135,7 @@ class Units:
     def _chain(self, core: Layer) -> Iterator[Layer]:
         yield core
         layer: Layer | None = core
-        folds = core.type in _CHANGED or core.type == "BatchNorm"
+        folds = core.type in (*_CHANGED, *_NORMS, "BatchNorm")
         if not folds or core.params.get(_ACTIVATION_ID, "0") != "0":
             return
         while layer is not None:
@@ -153,7 +155,8 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        return reader if is_activation(reader) or self._is_factor(reader) else None
+        activates = is_activation(reader) and core.type not in _NORMS
+        return reader if activates or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
         if layer.type in _FACTORS:
@@ -255,7 +258,7 @@ def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
     not all defaults are 0, and so does a height that is the width.
     """
     changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
-    changed |= {INT8_TERM[layer.type]} if layer.type in INT8_TERM else set()
+    changed |= {ids[layer.type] for ids in (INT8_TERM, _NORMS) if layer.type in ids}
     plain = {key: ",".join(map(_plain, value.split(","))) for key, value in layer.params.items()}
     return tuple(
         (key, value)

@@ -271,6 +271,7 @@ def test_on_a_cpu_with_16_bits_a_region_reaches_back_to_where_values_are_fp32(
     assert "GPU" not in run.output
 
 
+@pytest.mark.once
 def test_a_fix_makes_outputs_better_and_not_just_forgiven(gate: Gate, pytester: pytest.Pytester) -> None:
     """Angles up to 2,000 lose up to 0.5 rad in fp16; the error of either function alone is forgiven."""
     net = Network()
