@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.matchable import Output, Reader
+from pytest_ncnn_parity.network.matchable import Output, Reader, commutes
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
@@ -41,6 +41,11 @@ class ReportedNetwork(Frozen):
     def operators(self) -> list[Hashable]:
         """What each layer is by itself: its operator and parameters, but no mask and no shape hint."""
         return [(layer["type"], _parameters(layer["params"])) for layer in self.layers]
+
+    @cached_property
+    def commuting(self) -> frozenset[int]:
+        """The layers whose inputs may come in any order."""
+        return frozenset(n for n, layer in enumerate(self.layers) if _commutes(layer))
 
     @cached_property
     def producers(self) -> list[list[Output]]:
@@ -81,6 +86,11 @@ class ReportedNetwork(Frozen):
             for number, layer in enumerate(self.layers)
             for slot, blob in enumerate(layer["outputs"])
         }
+
+
+def _commutes(layer: LayerRecord) -> bool:
+    stated = (text.partition("=") for text in _parameters(layer["params"]))
+    return commutes(layer["type"], {key: value for key, _, value in stated})
 
 
 def _parameters(text: str) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ def cones_above(
         )
         if number in views:
             behind[number] = above[0]
+        if number in network.commuting:
+            above = tuple(sorted(above))
         cones.append(_number(numbering, ("up", network.operators[number], above)))
     return cones
 
@@ -65,7 +67,8 @@ def cones_below(
     for number in reversed(range(len(network.names))):
         below: list[tuple[int, int, str, int]] = []
         outputs = list(network.extracted[number]) if outputs_count else []
-        for reader, position, slot in network.consumers[number]:
+        for reader, place, slot in network.consumers[number]:
+            position = 0 if reader in network.commuting else place
             if reader in views:
                 below += [(slot, at, kind, one) for _, at, kind, one in readers[reader]]
                 outputs += extracted[reader]

@@ -8,6 +8,7 @@ pairing that keeps more parameters and edges is used. If both keep as many, it i
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -184,8 +185,12 @@ class _Pairing:
         kept = sum(self.old.operators[o] == self.new.operators[n] for o, n in self.pairs.items())
         edges = 0
         for o, n in self.pairs.items():
-            inputs = zip(self.old.producers[o], self.new.producers[n], strict=False)
-            edges += sum((self.pairs.get(maker), slot) == other for (maker, slot), other in inputs)
+            inputs = [(self.pairs.get(maker), slot) for maker, slot in self.old.producers[o]]
+            theirs = self.new.producers[n]
+            if o in self.old.commuting:
+                edges += (Counter(inputs) & Counter(theirs)).total()
+            else:
+                edges += sum(one == other for one, other in zip(inputs, theirs, strict=False))
             # an output of one network is an output of the other
             edges += not self.old.consumers[o] and not self.new.consumers[n]
         return kept + edges

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol
 
 Output = tuple[int, int]  # a layer, and the number of its output
 # a layer, the number of its input, and the number of the other layer's output that it reads
 Reader = tuple[int, int, int]
+
+
+_COMMUTING = frozenset("0245")  # op_type of a BinaryOp: sum, product, maximum and minimum
+_COEFFICIENTS = "-23301"  # of an Eltwise
+
+
+def commutes(operator: str, params: Mapping[str, str]) -> bool:
+    """Whether a layer computes the same whatever the order of its inputs is."""
+    if operator == "Eltwise":
+        return _COEFFICIENTS not in params
+    return operator == "BinaryOp" and params.get("0", "0") in _COMMUTING
 
 
 class Matchable(Protocol):
@@ -27,6 +38,11 @@ class Matchable(Protocol):
     @property
     def producers(self) -> Sequence[Sequence[Output]]:
         """For each layer, where its inputs come from."""
+        ...
+
+    @property
+    def commuting(self) -> Collection[int]:
+        """The layers that `commutes` holds for."""
         ...
 
     @property

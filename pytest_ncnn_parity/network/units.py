@@ -13,7 +13,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import INT8_TERM
-from pytest_ncnn_parity.network.matchable import Output, Reader
+from pytest_ncnn_parity.network.matchable import Output, Reader, commutes
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
 
@@ -208,6 +208,11 @@ class Units:
             [self._makers[source] for source in self._read(unit) if source in self._makers]
             for unit in self.units
         ]
+
+    @cached_property
+    def commuting(self) -> frozenset[int]:
+        cores = (unit.core for unit in self.units)
+        return frozenset(n for n, core in enumerate(cores) if commutes(core.type, core.params))
 
     def _read(self, unit: Unit) -> Iterator[str]:
         own = {blob for layer in unit.layers for blob in layer.outputs}

@@ -104,6 +104,42 @@ def test_a_reshape_that_was_moved_behind_a_layer_shows_other_values() -> None:
         assert "pool" in named(matched)
 
 
+@pytest.mark.parametrize("operator", ["BinaryOp join 2 1 {} c 0=2", "Eltwise join 2 1 {} c 0=1"])
+def test_operands_of_a_sum_or_a_product_may_change_places(operator: str) -> None:
+    branches = (
+        INPUT,
+        "Split s 1 2 in0 x y",
+        "Convolution left 1 1 x a 0=8 1=3 5=1 6=72",
+        "Convolution right 1 1 y b 0=8 1=3 5=1 6=72",
+    )
+    models = [
+        network(*branches, operator.format(order), "ReLU relu 1 1 c out0") for order in ("a b", "b a")
+    ]
+    found = named(counterparts(*models))
+    assert {name: there for name, (there, _, _) in found.items()} == {
+        name: [name] for name in ("left", "right", "join", "relu")
+    }
+
+
+@pytest.mark.parametrize(
+    "norm", ["LayerNorm {} 0=8 2={}", "RMSNorm {} 0=8 2={}", "GroupNorm {} 0=2 1=8 3={}"]
+)
+def test_factors_of_a_norm_may_be_layers_behind_it(norm: str) -> None:
+    plain = norm.format("norm 1 1 in0 a", 0)
+    behind = (
+        "MemoryData gamma 0 1 g 0=8",
+        "BinaryOp scaled 2 1 a g b 0=2",
+        "MemoryData beta 0 1 h 0=8",
+        "BinaryOp shifted 2 1 b h c 0=0",
+    )
+    last = "InnerProduct last 1 1 c out0 0=4 1=1 2=32"
+    whole = network(INPUT, norm.format("norm 1 1 in0 c", 1), last)
+    found = named(counterparts(network(INPUT, plain, *behind, last), whole))
+    assert found["shifted"][0] == ["norm"]
+    assert "norm" not in found
+    assert found["last"][0] == ["last"]
+
+
 def test_a_factor_in_front_of_a_sum_may_be_folded_into_weights() -> None:
     folded = network(*RESIDUAL[:3], "BinaryOp sum 2 1 a y c 0=0", RESIDUAL[-1])
     matched = counterparts(network(*RESIDUAL), folded)
