@@ -13,11 +13,12 @@ from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.cones import views_of
+from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
 from pytest_ncnn_parity.network.operators import stores_half
-from pytest_ncnn_parity.network.units import Units, equivalent, is_activation, is_copy
+from pytest_ncnn_parity.network.units import Units, equivalent, is_copy
 
 MOST_NAMED = 8  # how many blobs one message names
 

@@ -15,6 +15,7 @@ from dataclasses import field
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
+from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (
     REQUANTIZES,
@@ -25,7 +26,7 @@ from pytest_ncnn_parity.network.int8 import (
     weight_count,
 )
 from pytest_ncnn_parity.network.param import MAGIC
-from pytest_ncnn_parity.network.units import is_activation, is_copy
+from pytest_ncnn_parity.network.units import is_copy
 
 # fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
 HALF = 0x01306B47

@@ -11,41 +11,19 @@ from collections.abc import Hashable, Iterator, Mapping
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.network.folding import (
+    ACTIVATION_ID,
+    CHANGED_BY_FOLDING,
+    WITH_OFFSETS,
+    is_activation,
+    lasting,
+)
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import INT8_TERM
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes
-from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
 
-# Operators with weights into which a following layer can be folded: the ids of the parameters that this
-# changes, for the bias and the activation, and those of the weights' size and of int8.
-_CHANGED = {
-    **dict.fromkeys(
-        (
-            f"{kind}{depthwise}{dimensions}"
-            for kind in ("Convolution", "Deconvolution")
-            for depthwise in ("", "DepthWise")
-            for dimensions in ("", "1D", "3D")
-        ),
-        frozenset({"5", "8", "9", "-23310"}),
-    ),
-    "InnerProduct": frozenset({"1", "8", "9", "-23310"}),
-}
-_WINDOWED = _CHANGED.keys() - {"InnerProduct"}
-# Norms, and the id that says whether they have factors and offsets, which else are layers behind them.
-_NORMS = {"LayerNorm": "2", "RMSNorm": "2", "GroupNorm": "3", "InstanceNorm": "2"}
-# by parameter of a convolution the one that it repeats by default, and those that are 1 by default
-_REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
-_ONES = {"2": "1", "3": "1"}
-_ACTIVATION_ID = "9"
-_ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
 _WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies or divides
-
-
-def is_activation(layer: Layer) -> bool:
-    """Whether a layer with weights may compute `layer` as well; a PReLU of one slope is a leaky ReLU."""
-    return layer.type in _ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
 
 
 def is_copy(layer: Layer) -> bool:
@@ -62,6 +40,11 @@ def sources(graph: Graph) -> dict[str, str]:
         copy = is_copy(layer)
         known.update({blob: known[layer.inputs[0]] if copy else blob for blob in layer.outputs})
     return known
+
+
+def _is_scalar(layer: Layer) -> bool:
+    """Whether `layer` computes with a number of its line."""
+    return layer.type == "BinaryOp" and len(layer.inputs) == 1
 
 
 class Unit(Frozen):
@@ -84,13 +67,12 @@ class Unit(Frozen):
     @property
     def without_factor(self) -> Unit:
         """The unit without the factor at its end, if there is one."""
-        one = self.layers[-1].type == "BinaryOp" and len(self.layers[-1].inputs) == 1
-        return Unit(self.layers[:-1]) if one and len(self.layers) > 1 else self
+        return Unit(self.layers[:-1]) if _is_scalar(self.layers[-1]) and len(self.layers) > 1 else self
 
     @property
     def _inside(self) -> bool:
         """Whether the activation is one of the first layer's parameters."""
-        return self.core.type in _CHANGED and self.core.params.get(_ACTIVATION_ID, "0") != "0"
+        return self.core.type in CHANGED_BY_FOLDING and self.core.params.get(ACTIVATION_ID, "0") != "0"
 
     @property
     def activates(self) -> bool:
@@ -102,6 +84,16 @@ class Unit(Frozen):
         if self._inside:
             return None
         return self.layers[-2] if self.activates else self.layers[-1]
+
+    @property
+    def before_scalars(self) -> Layer | None:
+        """Like `linear`, without what is added or multiplied there, which may begin an activation."""
+        if self.linear is None:
+            return None
+        layers = list(self.layers[: self.layers.index(self.linear) + 1])
+        while len(layers) > 1 and _is_scalar(layers[-1]):
+            layers.pop()
+        return layers[-1]
 
 
 class Units:
@@ -135,8 +127,8 @@ class Units:
     def _chain(self, core: Layer) -> Iterator[Layer]:
         yield core
         layer: Layer | None = core
-        folds = core.type in (*_CHANGED, *_NORMS, "BatchNorm")
-        if not folds or core.params.get(_ACTIVATION_ID, "0") != "0":
+        folds = core.type in (*CHANGED_BY_FOLDING, *WITH_OFFSETS, "BatchNorm")
+        if not folds or Unit((core,)).activates:
             return
         while layer is not None:
             layer = self._folded_next(layer, core)
@@ -155,7 +147,7 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        activates = is_activation(reader) and core.type not in _NORMS
+        activates = is_activation(reader) and core.type not in WITH_OFFSETS
         return reader if activates or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
@@ -190,7 +182,7 @@ class Units:
 
     @cached_property
     def operators(self) -> list[Hashable]:
-        return [(unit.core.type, _lasting(unit.core)) for unit in self.units]
+        return [(unit.core.type, lasting(unit.core)) for unit in self.units]
 
     @cached_property
     def _makers(self) -> Mapping[str, Output]:
@@ -246,42 +238,14 @@ def equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[st
     pairs = [(ours.layers[-1], theirs.layers[-1])]
     if ours.types == theirs.types:
         pairs = list(zip(ours.layers, theirs.layers, strict=True))
-    elif ours.linear is not None and theirs.linear is not None:
-        pairs = [*(pairs if ours.activates == theirs.activates else []), (ours.linear, theirs.linear)]
+    elif (mine := ours.linear) is not None and (its := theirs.linear) is not None:
+        pairs.append((mine, its))
+        if ours.activates != theirs.activates:  # one of them may be several layers, or another unit
+            mine, its = ours.before_scalars, theirs.before_scalars
+            pairs = [(mine, its)] if mine is not None and its is not None else []
     return {
         blob: there
         for mine, its in pairs
         if len(mine.outputs) == len(its.outputs)
         for blob, there in zip(mine.outputs, its.outputs, strict=True)
     }
-
-
-def _lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
-    """The parameters of `layer` that folding and quantizing keep, numbers in one notation.
-
-    Writers differ in whether they state what goes without saying. So a 0 counts as not stated, though
-    not all defaults are 0, and so does a height that is the width.
-    """
-    changed = {MASK_ID, SHAPE_HINT_ID, *_CHANGED.get(layer.type, ())}
-    changed |= {ids[layer.type] for ids in (INT8_TERM, _NORMS) if layer.type in ids}
-    plain = {key: ",".join(map(_plain, value.split(","))) for key, value in layer.params.items()}
-    return tuple(
-        (key, value)
-        for key, value in sorted(plain.items())
-        if key not in changed and value != "0" and not _goes_without_saying(layer, key, plain)
-    )
-
-
-def _goes_without_saying(layer: Layer, key: str, params: Mapping[str, str]) -> bool:
-    """Whether a convolution that does not state this parameter has it."""
-    if layer.type not in _WINDOWED:
-        return False
-    repeated = _REPEATED.get(key, "")
-    return params[key] == (params.get(repeated) or _ONES.get(repeated or key, "0"))
-
-
-def _plain(number: str) -> str:
-    try:
-        return f"{float(number):.6g}"
-    except ValueError:
-        return number

@@ -32,6 +32,9 @@ class Tolerances:
         self._precision = INT8 if other is not None and other.in_int8 else comparison.precision
         in_fp32 = self._precision == "fp32"
         self._rounded = other.rounded if other is not None and in_fp32 else frozenset()
+        # where both files have fp16, a tool that writes one again makes 0 of subnormal weights, which no
+        # layer shows, and an output may
+        self._halves = other is not None and in_fp32 and any(other.halves)
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
         self._known: dict[int, Tolerance] = {}  # by the number of a layer
@@ -58,7 +61,7 @@ class Tolerances:
 
     def of_output(self, blob: str) -> Tolerance:
         """The tolerance of `blob`, as a run of the whole network gives it."""
-        precision = ROUNDED_WEIGHTS if self._rounded else self._precision
+        precision = ROUNDED_WEIGHTS if self._halves else self._precision
         tolerance = self._of_precision(DEFAULTS[precision].output)
         for pattern, budget in self._given.outputs.items():
             if matches_blob(pattern, blob):

@@ -44,8 +44,10 @@ def test_a_weight_that_is_wrong_is_red(gate: Gate, pytester: pytest.Pytester) ->
     assert gate("--ncnn-parity-fix=off").ids("failed")[0] == "noise::half::c2"
 
 
-def test_between_two_such_files_nothing_is_allowed(gate: Gate, pytester: pytest.Pytester) -> None:
-    """A bias is off by 0.2 % of what its layer gives."""
+def test_between_two_such_files_layers_are_allowed_nothing(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A bias is off by 0.2 % of what its layer gives. An output may be: subnormal weights became 0."""
     with_half(pytester.path)
     content = bytearray((pytester.path / "half.bin").read_bytes())
     (pytester.path / "net.bin").write_bytes(content)
@@ -53,7 +55,7 @@ def test_between_two_such_files_nothing_is_allowed(gate: Gate, pytester: pytest.
     content[-4 * OUTPUTS :] = (biases + np.float32(0.005)).tobytes()
     (pytester.path / "half.bin").write_bytes(content)
     run = gate("--ncnn-parity-fix=off")
-    assert run.ids("failed") == ["noise::half::c3", "noise::half::output:c3"]
+    assert run.ids("failed") == ["noise::half::c3"]
     assert run.cases["noise::half::c3"]["metrics"]["scaled"] < 0.01
 
 

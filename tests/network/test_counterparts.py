@@ -104,6 +104,27 @@ def test_a_reshape_that_was_moved_behind_a_layer_shows_other_values() -> None:
         assert "pool" in named(matched)
 
 
+def test_the_bias_of_a_product_may_be_a_layer_behind_it() -> None:
+    bias = ("MemoryData bias 0 1 g 0=8", "BinaryOp add 2 1 a g b 0=0", "ReLU relu 1 1 b out0")
+    here = network(INPUT, "Gemm fc 1 1 in0 a 3=1 5=1 8=8 9=32 10=-1", *bias)
+    there = network(INPUT, "Gemm fc 1 1 in0 b 3=1 5=1 6=1 8=8 9=32 10=4", bias[-1])
+    for matched, at in ((counterparts(here, there), "add"), (counterparts(there, here), "fc")):
+        assert named(matched).keys() == {at, "relu"}
+
+
+def test_what_begins_an_activation_is_not_folded_into_weights() -> None:
+    """A HardSigmoid of several layers: the sum in front of its Clip is no bias of the convolution."""
+    several = (
+        "BinaryOp plus 1 1 a b 0=0 1=1 2=3",
+        "Clip clip 1 1 b c 0=0 1=6",
+        "BinaryOp sixth 1 1 c out0 0=3 1=1 2=6",
+    )
+    one = network(INPUT, CONVOLUTION, "HardSigmoid gate 1 1 a out0")
+    matched = counterparts(network(INPUT, CONVOLUTION, *several), one)
+    assert named(matched)["conv"][:2] == (["conv"], ["conv"])
+    assert not {"plus", "clip"} & named(matched).keys()
+
+
 @pytest.mark.parametrize("operator", ["BinaryOp join 2 1 {} c 0=2", "Eltwise join 2 1 {} c 0=1"])
 def test_operands_of_a_sum_or_a_product_may_change_places(operator: str) -> None:
     branches = (

@@ -215,7 +215,7 @@ def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load)
     assert Tolerances(load().spec.tolerance, SHIPPED, other).of_output("out1") == DEFAULTS["fp16"].output
     both = Tolerances(load().spec.tolerance, FP32, replace(other, halves=(True, True)))
     assert both.of_layer(names["conv_1"]) == DEFAULTS["fp32"].layer
-    assert both.of_output("out1") == DEFAULTS["fp32"].output
+    assert both.of_output("out1") == DEFAULTS["fp16-weights"].output
 
 
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:

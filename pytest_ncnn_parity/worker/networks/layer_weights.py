@@ -11,10 +11,10 @@ from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
+from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, weight_count
 from pytest_ncnn_parity.network.int8_tensors import Tensor, tensors
-from pytest_ncnn_parity.network.units import is_activation
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
 from pytest_ncnn_parity.worker.networks.int8_weights import (
