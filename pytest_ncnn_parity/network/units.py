@@ -147,8 +147,9 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        activates = is_activation(reader) and core.type not in WITH_OFFSETS
-        return reader if activates or self._is_factor(reader) else None
+        if core.type in WITH_OFFSETS:
+            return reader if self._is_factor(reader) and not _is_scalar(reader) else None
+        return reader if is_activation(reader) or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
         if layer.type in _FACTORS:

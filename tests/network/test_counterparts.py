@@ -112,6 +112,14 @@ def test_the_bias_of_a_product_may_be_a_layer_behind_it() -> None:
         assert named(matched).keys() == {at, "relu"}
 
 
+def test_a_scalar_behind_a_product_is_not_folded_into_it() -> None:
+    """No tool does that, and 1/sqrt(d) may stand behind other layers in another export."""
+    product = "Gemm fc 1 1 in0 a 3=1 5=1 6=1 8=8 9=32 10=4"
+    here = network(INPUT, product, "BinaryOp scale 1 1 a b 0=2 1=1 2=0.25", "ReLU relu 1 1 b out0")
+    there = network(INPUT, product, "ReLU relu 1 1 a out0")
+    assert named(counterparts(here, there))["fc"][:2] == (["fc"], ["fc"])
+
+
 def test_what_begins_an_activation_is_not_folded_into_weights() -> None:
     """A HardSigmoid of several layers: the sum in front of its Clip is no bias of the convolution."""
     several = (
