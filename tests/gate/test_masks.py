@@ -77,13 +77,18 @@ def test_an_unsafe_mask_is_reported_without_a_device(gate: Gate, pytester: pytes
     assert "Write 31=19" in run.output
 
 
+def masked_in_both_formats(folder: Path, mask: str) -> None:
+    """A network with a mask, which is compared in fp16 and in bf16 on Vulkan."""
+    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
+    networks.convolution(folder, mask)
+    networks.spec(folder, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {bf16}]\n")
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "there is no bf16 on Vulkan")
 def test_a_mask_on_bf16_storage_is_as_unsafe_there_as_one_on_fp16(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
-    networks.convolution(pytester.path, "31=4")
-    networks.spec(pytester.path, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {bf16}]\n")
+    masked_in_both_formats(pytester.path, "31=4")
     run = gate("--ncnn-parity-fix=off")
     (notice,) = run.report["models"][0]["masks"]
     assert notice["what"].startswith("takes bf16 storage from a layer that may stay on Vulkan")
@@ -95,9 +100,7 @@ def test_a_mask_on_bf16_storage_is_as_unsafe_there_as_one_on_fp16(
 def test_a_mask_that_is_unsafe_in_both_formats_gets_one_notice(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    bf16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
-    networks.convolution(pytester.path, "31=6")
-    networks.spec(pytester.path, networks.NOISE + f"compare: [fp16-vs-fp32-vulkan, {bf16}]\n")
+    masked_in_both_formats(pytester.path, "31=6")
     (notice,) = gate().report["models"][0]["masks"]
     assert "takes bf16 and fp16 storage" in notice["what"]
     assert "Write 31=22" in notice["what"]
