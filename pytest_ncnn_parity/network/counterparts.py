@@ -1,4 +1,4 @@
-"""Finds the layers of another model that compute what a layer of this model computes. Pure.
+"""The layers of another model that compute what a layer of this model computes. Pure.
 
 Two blobs are equivalent if the layers that produce them are matched. Between equivalent blobs each
 model has layers of its own: one in each, or one folded layer in place of several, or any other numbers.
@@ -6,25 +6,17 @@ model has layers of its own: one in each, or one folded layer in place of severa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
-from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.match import PLACE, MatchedBy, match
+from pytest_ncnn_parity.network.match import MatchedBy
 from pytest_ncnn_parity.network.operators import stores_half
-from pytest_ncnn_parity.network.units import Units, equivalent, is_copy
-
-MOST_NAMED = 8  # how many blobs one message names
-
-
-class Unlike(Exception):
-    """The other model is not another version of the same network; the text says why."""
+from pytest_ncnn_parity.network.units import Units, is_copy
 
 
 def _changes(layer: Layer) -> bool:
@@ -187,6 +179,29 @@ class Counterparts(Frozen):
         return [one for one in _computing(self.here, self._own) if one.number not in known]
 
     @cached_property
+    def restructured(self) -> frozenset[int]:
+        """The layers here in place of which, or next to which, the other model has other operators.
+
+        Values of such a layer and of its counterpart may differ though the networks compute the same.
+        """
+        own, other = self._own, self._other
+        partner = {unit: there for unit, (there, _) in self.units.items()}
+
+        def is_kept(unit: int) -> bool:
+            there = partner.get(unit)
+            if there is None or own.units[unit].computed != other.units[there].computed:
+                return False
+            made = [(partner.get(maker), slot) for maker, slot in own.producers[unit]]
+            read = {(partner.get(reader), slot) for reader, _, slot in own.consumers[unit]}
+            if read != {(reader, slot) for reader, _, slot in other.consumers[there]}:
+                return False
+            makers = other.producers[there]
+            return Counter(made) == Counter(makers) if unit in own.commuting else made == makers
+
+        changed = [unit for n, unit in enumerate(own.units) if not is_kept(n)]
+        return frozenset(layer.number for unit in changed for layer in unit.layers)
+
+    @cached_property
     def moved(self) -> list[str]:
         """The outputs here that a layer makes there which corresponds to another one here."""
         sources = {blob: self.blobs.get(self._own.sources[blob]) for blob in self.outputs}
@@ -220,75 +235,3 @@ def _behind(graph: Graph, blobs: Iterable[str], stops_at: Callable[[str], bool])
             needed.add(layer.number)
             waiting += [graph.producer[blob] for blob in layer.inputs if not stops_at(blob)]
     return [graph.layers[number] for number in sorted(needed)]
-
-
-def counterparts(here: Graph, there: Graph) -> Counterparts:
-    """Match the layers of `there` with those of `here`. Unlike if they are not the same network."""
-    own, other = Units(here), Units(there)
-    pairs = match(own, other)
-    file = printable(there.source.rpartition("/")[2])
-    if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
-        raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
-    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
-    back = {counterpart: unit for unit, counterpart in partner.items()}
-    makers, makers_there = _makers(own), _makers(other)
-    blobs: dict[str, str] = {}
-    for unit, counterpart in partner.items():
-        # a converter may move a Reshape behind the layer that it was in front of
-        mine, its = makers[unit], makers_there[counterpart]
-        if partner.get(mine, its) == its and back.get(its, mine) == mine:
-            blobs |= equivalent(own, other, unit, counterpart)
-    known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
-    inputs = _paired(here.inputs, there.inputs, known)
-    outputs = _paired(here.outputs, there.outputs, known)
-    left, more = _left(here.inputs, inputs), _left(there.inputs, inputs.values())
-    if len(left) != len(more):
-        theirs, ours = _listed(there.inputs), _listed(here.inputs)
-        raise Unlike(f"{file} has other inputs: {theirs}, where this model has {ours}")
-    inputs |= zip(left, more, strict=True)  # in their order
-    blobs |= inputs
-    for blob, counter in outputs.items():
-        blobs.setdefault(own.sources[blob], other.sources[counter])
-    return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
-
-
-def _makers(units: Units) -> list[int]:
-    """For each unit the one that computes its values: itself, or for a Reshape the one before it."""
-    makers = list(range(len(units.units)))
-    for view in sorted(views_of(units)):
-        makers[view] = makers[units.producers[view][0][0]]
-    return makers
-
-
-def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
-    """For each of `blobs` there with a blob here, only one blob here: the first in running order."""
-    taken: dict[str, str] = {}
-    for here, there in blobs.items():
-        taken.setdefault(there, here)
-    return {here: there for there, here in taken.items()}
-
-
-def _paired(ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]) -> dict[str, str]:
-    """The inputs or outputs of both networks paired: by `known`, by name, and a last one left.
-
-    By name alone if both networks have the same names: by these a program feeds and extracts them.
-    """
-    if set(ours) == set(theirs):
-        return {blob: blob for blob in ours}
-    pairs = {blob: known[blob] for blob in ours if known.get(blob) in theirs}
-    pairs |= {
-        blob: blob
-        for blob in ours
-        if blob not in pairs and blob in theirs and blob not in pairs.values()
-    }
-    left, there = _left(ours, pairs), _left(theirs, pairs.values())
-    return pairs | dict(zip(left, there, strict=True)) if len(left) == len(there) == 1 else pairs
-
-
-def _left(blobs: tuple[str, ...], paired: Container[str]) -> list[str]:
-    return [blob for blob in blobs if blob not in paired]
-
-
-def _listed(blobs: tuple[str, ...]) -> str:
-    shown = ", ".join(quoted(blob) for blob in blobs[:MOST_NAMED])
-    return f"{shown} and {len(blobs) - MOST_NAMED} more" if len(blobs) > MOST_NAMED else shown

@@ -65,6 +65,12 @@ class Unit(Frozen):
         return [layer.type for layer in self.layers]
 
     @property
+    def computed(self) -> tuple[list[str], bool]:
+        """The operators without those that change weights alone, and whether it is an activation too."""
+        others = [layer.type for layer in self.layers[1:] if layer.type == "BinaryOp"]
+        return [self.core.type, *others], self.activates
+
+    @property
     def without_factor(self) -> Unit:
         """The unit without the factor at its end, if there is one."""
         return Unit(self.layers[:-1]) if _is_scalar(self.layers[-1]) and len(self.layers) > 1 else self

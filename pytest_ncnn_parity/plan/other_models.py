@@ -13,7 +13,8 @@ from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts, Unlike, counterparts
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import NAME

@@ -9,7 +9,8 @@ import pytest
 from conftest import EXAMPLES
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts, Unlike, counterparts
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 
 INPUT = "Input in0 0 1 in0"
@@ -292,3 +293,24 @@ def test_inputs_of_other_names_are_known_by_their_readers() -> None:
     assert matched.inputs == {"image": "in1", "mask": "in0"}
     crossed = network(*renamed(*lines, image="mask", mask="image"))
     assert counterparts(network(*lines), crossed).inputs == {"image": "image", "mask": "mask"}
+
+
+def restructured(here: Graph, there: Graph) -> list[str]:
+    matched = counterparts(here, there)
+    return [here.layers[number].name for number in sorted(matched.restructured)]
+
+
+def test_layers_are_restructured_next_to_other_operators_and_not_where_others_are_folded() -> None:
+    changed = ("ReLU relu 1 1 a b", "Pooling pool 1 1 b c 1=2 2=2", "Softmax end 1 1 c out0")
+    other = ("Pooling pool 1 1 a b 1=2 2=2", "ReLU relu 1 1 b c", "Softmax end 1 1 c out0")
+    here = network(INPUT, CONVOLUTION, *changed)
+    assert restructured(here, network(INPUT, CONVOLUTION, *other)) == ["conv", "relu", "pool", "end"]
+    assert restructured(here, here) == []
+    wrong = [line.replace("1=2", "1=3") for line in changed]
+    assert restructured(here, network(INPUT, CONVOLUTION, *wrong)) == []
+    folded = network(INPUT, CONVOLUTION.replace("a 0=8", "b 0=8 9=1"), *changed[1:])
+    assert restructured(here, folded) == []
+    assert (
+        restructured(network(*EXPORT), network(INPUT, CONVOLUTION.replace(" a ", " out0 ") + " 9=1"))
+        == []
+    )

@@ -12,7 +12,8 @@ import pytest
 from calibrated import Model
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.splice import HALF, LayerBytes, quantized_layer, spliced
 
 

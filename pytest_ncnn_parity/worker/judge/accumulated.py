@@ -6,7 +6,7 @@ in a run of the whole network. Each network is stepped once, however many compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.whole_runs import refuse_misread
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -30,14 +31,15 @@ STEPS = 3  # how many of the layers at which the error grows most are reported
 class _Pair:
     """One comparison: the numbers of its networks, the layers it covers, and what was measured.
 
-    `errors` holds the metrics by blob. `ended` is the reason why further blobs could not be measured.
+    `errors` holds the metrics by blob, None if the shapes differ. `ended` is the reason why further
+    blobs could not be measured.
     """
 
     reference: int
     candidate: int
     tolerance: Tolerance
     layers: set[int] = field(default_factory=set)
-    errors: dict[str, Metrics] = field(default_factory=dict)
+    errors: dict[str, Metrics | None] = field(default_factory=dict)
     ended: str = ""
 
 
@@ -62,6 +64,8 @@ class Accumulated:
                 pair = _Pair(case.reference, case.candidate, tolerance)
                 pair = self._pairs.setdefault(case.comparison, pair)
                 pair.layers |= sample.graph.ancestors(self._blobs(case))
+                if sample.nets.restructured(case.candidate):  # see `Rewritten`
+                    pair.layers |= sample.graph.ancestors(sample.job.outputs)
 
     @property
     def layers(self) -> set[int]:
@@ -92,10 +96,12 @@ class Accumulated:
         return {number: self._chain(loaded[number], layers) for number, layers in wanted.items()}
 
     def _chain(self, net: Net, layers: set[int]) -> Chain:
+        other = net.own_run(self._sample.inputs) if isinstance(net, OtherNet) else None
+
         def run(layer: Layer, blobs: Made) -> Made:
             refuse_misread(net, layer, self._sample.graph)
             self._refuse(net, layer)
-            return net.run_layer(layer, blobs, on="own")
+            return other(layer) if other is not None else net.run_layer(layer, blobs, on="own")
 
         own = [layer for layer in self._sample.graph.layers if layer.number in layers]
         return Chain(own, self._sample.inputs, run, reads=self._sample.nets.reads)
@@ -125,18 +131,30 @@ class Accumulated:
             return  # the candidate is another model, which does not have this blob
         try:
             expected, values = ({blob: _value(chain, blob)} for chain in (reference, candidate))
-            metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
         except StepFailed as failed:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
+            return
+        try:
+            metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
+        except StepFailed:  # another shape
+            pair.errors[blob] = None
         else:
             pair.errors[blob] = metrics
+
+    def errors(self, comparison: str) -> Mapping[str, Metrics | None]:
+        """Return, by blob, what the candidate's own run gives; None for a value of another shape.
+
+        Blobs that the candidate's model does not have are left out. Empty if its run did not end.
+        """
+        pair = self._pairs.get(comparison)
+        return {} if pair is None or pair.ended else pair.errors
 
     def added(self, case: CaseSpec, result: Result) -> Result:
         """Return `result` with what the networks' own runs show about the values it judges."""
         pair = self._pairs.get(case.comparison)
         if pair is None or case.kind != "pair":
             return result
-        known = [pair.errors[blob] for blob in self._blobs(case) if blob in pair.errors]
+        known = [error for error in map(pair.errors.get, self._blobs(case)) if error is not None]
         worst = max(known, key=lambda error: error.scaled, default=None)
         evidence = result.evidence
         if worst is None and pair.ended not in ("", result.reason):
@@ -153,7 +171,7 @@ class Accumulated:
         for number in sorted(self._sample.graph.ancestors([output])):
             layer = self._sample.graph.layers[number]
             before, after = (
-                max((pair.errors[b].scaled for b in blobs if b in pair.errors), default=0.0)
+                max((e.scaled for e in map(pair.errors.get, blobs) if e is not None), default=0.0)
                 for blobs in (layer.inputs, layer.outputs)
             )
             if after > before:

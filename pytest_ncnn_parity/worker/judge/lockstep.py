@@ -20,6 +20,7 @@ from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.conversions import readers
+from pytest_ncnn_parity.worker.judge.held import HeldResults
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge
@@ -29,6 +30,7 @@ from pytest_ncnn_parity.worker.judge.outputs import OutputJudge
 from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
 from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.rewritten import Rewritten
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.underflow import Underflows
@@ -88,8 +90,10 @@ class Lockstep:
         )
         self._limits = BeyondFp16(reference, self._shape_faults.is_lost)
         self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
-        self._own_values = OwnValues(reference)
+        own_values = OwnValues(reference)
         self._not_finite = NotFinite(nets.not_finite)
+        rewritten = Rewritten(sample, self._accumulated)
+        self._held = HeldResults(nets, self._limits, self._underflows, own_values, rewritten)
         self._judge = LayerJudge(
             sample,
             self._chain,
@@ -97,7 +101,7 @@ class Lockstep:
             self._shape_faults,
             self._limits,
             self._underflows,
-            self._own_values,
+            own_values,
             self._natures,
             self._integers,
             self._not_finite,
@@ -228,8 +232,6 @@ class Lockstep:
 
     def _step_through(self) -> Iterator[Result]:
         fp16 = any(case.half == "fp16" for case in self._sample.job.cases)
-        held: list[tuple[CaseSpec, Layer, Result]] = []
-        in_fp16: dict[str, int | None] = {}  # of those, the comparisons with fp16 and their candidates
         for layer, outputs in self._chain.steps():
             if fp16:
                 self._limits.observe(self._integers.others(outputs))
@@ -247,36 +249,12 @@ class Lockstep:
                 self._own_runs.learn(case, layer, result)
                 if result.outcome == "failed":
                     self._red.add((case.comparison, layer.number))
-                if self._waits(case, layer, result):
-                    held.append((case, layer, result))
-                    in_fp16 |= {case.comparison: case.candidate} if case.half == "fp16" else {}
-                else:
+                if not self._held.holds(case, layer, result):
                     yield self._not_finite.compared(layer, result)
-            for comparison, number in in_fp16.items():
-                candidate = None if number is None else self._sample.nets[number]
-                self._limits.look(comparison, layer, candidate)
-            self._underflows.look(layer, in_fp16)
-            self._own_values.look(layer)
+            self._held.look(layer)
             self._runs.clear()
-        for case, layer, result in held:
-            candidate = None if case.candidate is None else self._sample.nets[case.candidate]
-            settled = self._limits.settled(case, layer, result, candidate)
-            settled = self._own_values.settled(case, layer, settled)
-            settled = self._underflows.settled(case, layer, settled)
-            yield self._accumulated.added(case, self._not_finite.compared(layer, settled))
-
-    def _waits(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
-        """Return whether `result` must wait for what readers do with the layer's values."""
-        if result.outcome == "skipped" or result.evidence.death is not None:
-            return False
-        if self._own_values.waits(case, layer):
-            return True
-        if case.half != "fp16":
-            return False
-        if self._sample.nets.lost_to(case) is None:
-            return False
-        passed = result.outcome == "passed"
-        return self._limits.waits(case, layer) or (passed and self._underflows.waits(case, layer))
+        for case, layer, result in self._held.settled():
+            yield self._accumulated.added(case, self._not_finite.compared(layer, result))
 
     def _tolerance(self, comparison: str, layer: Layer) -> Tolerance:
         job = self._sample.job

@@ -195,7 +195,7 @@ class OwnRuns:
         Running out of memory does not count: several runs that are followed at the same time need more
         of it than users do.
         """
-        if self._sample.job.accumulated:
+        if self._sample.job.accumulated or net.spec.other:
             return  # there, steps of the same name belong to other runs
         for death in self._sample.job.dead:
             step = death.step

@@ -92,6 +92,14 @@ class JobNets:
             return False
         return self._pool.counterparts(self._job, net.spec.model).in_int8
 
+    def restructured(self, number: int) -> frozenset[int]:
+        """Return `Counterparts.restructured` of the model in floats that a network runs, or nothing."""
+        spec = self._job.nets[number]
+        if not spec.other:
+            return frozenset()
+        counterparts = self._pool.counterparts(self._job, spec.model)
+        return frozenset() if counterparts.in_int8 else counterparts.restructured
+
     def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
         """Return how far the int8 weights of `there` are from the floats; None if incomparable."""
         assert case.candidate is not None

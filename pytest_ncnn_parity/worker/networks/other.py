@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
@@ -14,6 +16,7 @@ from pytest_ncnn_parity.worker.networks.execution import Execution
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
 class OtherNet:
@@ -70,6 +73,42 @@ class OtherNet:
         fed = {there: inputs[here] for there, here in at.feeds.items()}
         blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
         return {here: self._in_floats(there, blobs[there]) for here, there in at.outputs.items()}
+
+    def own_run(self, inputs: Mapping[str, Blob]) -> Callable[[Layer], Made]:
+        """Begin a run of the whole network, layer by layer, on the values that it computes itself.
+
+        Returns a function that gives the values equivalent to the outputs of a layer of the spec's
+        model, by the spec's names; it raises StepFailed if one could not be computed.
+        """
+        there = self._counterparts
+        equal = {blob: value for blob in there.sources if (value := there.blob(blob)) is not None}
+        waiting = Counter(equal.values())
+        needed = there.there.ancestors(waiting)
+        chain = Chain(
+            [layer for layer in there.there.layers if layer.number in needed],
+            {equal[blob]: value for blob, value in inputs.items()},
+            partial(self._net.run_layer, on="own"),
+            kept=(kept := set(waiting)),
+            reads=self._int8.reads,
+        )
+        steps = chain.steps()
+
+        def values(layer: Layer) -> Made:
+            made: Made = {}
+            for here in layer.outputs:
+                if (blob := equal.get(here)) is None:
+                    continue
+                while blob not in chain.blobs and blob not in chain.lost:
+                    next(steps)
+                if blob in chain.lost:
+                    raise chain.lost[blob].with_traceback(None)
+                made[here] = self._in_floats(blob, chain.blobs[blob])
+                waiting[blob] -= 1
+                if not waiting[blob]:
+                    kept.discard(blob)
+            return made
+
+        return values
 
     def _in_floats(self, there: str, value: Blob) -> Blob:
         """Return `value` as the floats that its readers take it for, or as it is if it is not int8."""

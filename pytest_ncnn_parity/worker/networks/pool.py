@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts, counterparts
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker import limits

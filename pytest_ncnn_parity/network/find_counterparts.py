@@ -1,0 +1,91 @@
+"""Matches the layers of another model with those of this model, as `Counterparts`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.cones import views_of
+from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.match import PLACE, match
+from pytest_ncnn_parity.network.units import Units, equivalent
+
+MOST_NAMED = 8  # how many blobs one message names
+
+
+class Unlike(Exception):
+    """The other model is not another version of the same network; the text says why."""
+
+
+def counterparts(here: Graph, there: Graph) -> Counterparts:
+    """Match the layers of `there` with those of `here`. Unlike if they are not the same network."""
+    own, other = Units(here), Units(there)
+    pairs = match(own, other)
+    file = printable(there.source.rpartition("/")[2])
+    if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
+        raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
+    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
+    back = {counterpart: unit for unit, counterpart in partner.items()}
+    makers, makers_there = _makers(own), _makers(other)
+    blobs: dict[str, str] = {}
+    for unit, counterpart in partner.items():
+        # a converter may move a Reshape behind the layer that it was in front of
+        mine, its = makers[unit], makers_there[counterpart]
+        if partner.get(mine, its) == its and back.get(its, mine) == mine:
+            blobs |= equivalent(own, other, unit, counterpart)
+    known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
+    inputs = _paired(here.inputs, there.inputs, known)
+    outputs = _paired(here.outputs, there.outputs, known)
+    left, more = _left(here.inputs, inputs), _left(there.inputs, inputs.values())
+    if len(left) != len(more):
+        theirs, ours = _listed(there.inputs), _listed(here.inputs)
+        raise Unlike(f"{file} has other inputs: {theirs}, where this model has {ours}")
+    inputs |= zip(left, more, strict=True)  # in their order
+    blobs |= inputs
+    for blob, counter in outputs.items():
+        blobs.setdefault(own.sources[blob], other.sources[counter])
+    return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+
+
+def _makers(units: Units) -> list[int]:
+    """For each unit the one that computes its values: itself, or for a Reshape the one before it."""
+    makers = list(range(len(units.units)))
+    for view in sorted(views_of(units)):
+        makers[view] = makers[units.producers[view][0][0]]
+    return makers
+
+
+def _one_to_one(blobs: Mapping[str, str]) -> dict[str, str]:
+    """For each of `blobs` there with a blob here, only one blob here: the first in running order."""
+    taken: dict[str, str] = {}
+    for here, there in blobs.items():
+        taken.setdefault(there, here)
+    return {here: there for there, here in taken.items()}
+
+
+def _paired(ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, str]) -> dict[str, str]:
+    """The inputs or outputs of both networks paired: by `known`, by name, and a last one left.
+
+    By name alone if both networks have the same names: by these a program feeds and extracts them.
+    """
+    if set(ours) == set(theirs):
+        return {blob: blob for blob in ours}
+    pairs = {blob: known[blob] for blob in ours if known.get(blob) in theirs}
+    pairs |= {
+        blob: blob
+        for blob in ours
+        if blob not in pairs and blob in theirs and blob not in pairs.values()
+    }
+    left, there = _left(ours, pairs), _left(theirs, pairs.values())
+    return pairs | dict(zip(left, there, strict=True)) if len(left) == len(there) == 1 else pairs
+
+
+def _left(blobs: tuple[str, ...], paired: Container[str]) -> list[str]:
+    return [blob for blob in blobs if blob not in paired]
+
+
+def _listed(blobs: tuple[str, ...]) -> str:
+    shown = ", ".join(quoted(blob) for blob in blobs[:MOST_NAMED])
+    return f"{shown} and {len(blobs) - MOST_NAMED} more" if len(blobs) > MOST_NAMED else shown

@@ -1,0 +1,157 @@
+"""Layers in whose place another model computes something else, of which nothing is left behind them.
+
+Converters may write a part of a network with other operators: queries are divided by sqrt(d), or the
+scores are; one product gives queries, keys and values, or three do. Layers that are named or built alike
+there may hold other values. That is no fault where the values behind them agree in the own run of the
+other model. A wrong weight is one wherever it is: both models have the same operators around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
+from pytest_ncnn_parity.worker.judge.sample import SampleRun
+
+# What reads a part that is written otherwise has at most this share of the error that it reads, both in
+# absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
+# with larger values keeps the absolute error, and a small factor the relative one.
+LEFT = 0.01
+
+Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
+
+
+class _Part(Frozen):
+    """Connected layers whose values differ in the other model, and the layers that read them."""
+
+    layers: frozenset[int]
+    readers: tuple[Layer, ...]
+
+
+class Rewritten:
+    """Settles the failures of one sample's layers that another model computes otherwise."""
+
+    def __init__(self, sample: SampleRun, accumulated: Accumulated) -> None:
+        self._sample = sample
+        self._accumulated = accumulated
+        self._parts: dict[str, list[_Part]] = {}
+
+    def waits(self, case: CaseSpec, result: Result) -> bool:
+        """Whether `result` depends on what the other model's own run gives further down."""
+        return (
+            result.outcome == "failed"
+            and case.candidate is not None
+            and _is_otherwise(result)
+            and bool(self._sample.nets.restructured(case.candidate))
+        )
+
+    def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
+        """`result` once all layers have run: skipped inside of such a part, judged anew behind it."""
+        if not self.waits(case, result):
+            return result
+        if case.comparison not in self._parts:
+            self._parts[case.comparison] = list(self._found(case))
+        for part in self._parts[case.comparison]:
+            if layer.number in part.layers:
+                names = ", ".join(reader.name for reader in part.readers)
+                why = f"the other model computes this otherwise; the values agree again at {names}"
+                return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
+            if any(reader.number == layer.number for reader in part.readers):
+                return self._in_own_run(case, layer, result)
+        return result
+
+    def _in_own_run(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
+        """`result`, or passed if its values in the other model's own run are far better."""
+        errors = self._accumulated.errors(case.comparison)
+        known = [error for error in map(errors.get, layer.outputs) if error is not None]
+        worst = max(known, key=lambda error: error.scaled)
+        if result.metrics is not None and worst.scaled > LEFT * result.metrics.scaled:
+            return result
+        seen = result.evidence
+        evidence = Evidence(
+            setup=seen.setup,
+            execution=seen.execution,
+            device=seen.device,
+            counterpart=seen.counterpart,
+            own_inputs=True,
+        )
+        return replace(result, outcome="passed", metrics=worst, evidence=evidence)
+
+    def _found(self, case: CaseSpec) -> Iterator[_Part]:
+        """The parts of the network that are written otherwise and have no effect behind them."""
+        assert case.candidate is not None
+        graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
+        restructured = self._sample.nets.restructured(case.candidate)
+        ends = {*self._sample.job.outputs, *graph.outputs}
+        differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
+        for part in _connected(graph, differing):
+            layers = [graph.layers[number] for number in sorted(part)]
+            begins = [one for one in layers if not any(n in part for n in _makers(graph, one))]
+            behind = {reader.number for one in layers for reader in _readers(graph, one)} - part
+            readers = [graph.layers[number] for number in sorted(behind)]
+            if (
+                readers
+                and not any(ends.intersection(one.outputs) for one in layers)
+                and all(one.number in restructured for one in begins if one.type != "MemoryData")
+                and all(_nothing_is_left(one, errors) for one in readers)
+            ):
+                yield _Part(frozenset(part), tuple(readers))
+
+
+def _is_otherwise(result: Result) -> bool:
+    """Whether values or shapes differ, not for what fp16 does to them."""
+    evidence, metrics = result.evidence, result.metrics
+    if evidence.death is not None:
+        return evidence.death.kind in ("shape", "misfit")
+    return metrics is not None and not metrics.agrees and evidence.unrepresentable is None
+
+
+def _differs(layer: Layer, errors: Errors) -> bool:
+    """Whether a value that `layer` gives is not known to agree in the other model's own run."""
+    known = [errors.get(blob) for blob in layer.outputs]
+    return layer.type != "Input" and any(error is None or not error.agrees for error in known)
+
+
+def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
+    """Whether the values of `reader`, which agree, do so in spite of errors of what it reads.
+
+    Those of another shape, and those that the other model does not have, cannot be measured.
+    """
+    read, given = (
+        [error for error in map(errors.get, blobs) if error is not None]
+        for blobs in (reader.inputs, reader.outputs)
+    )
+    wrong = [error for error in read if not error.agrees]
+    return not wrong or all(
+        after.scaled <= LEFT * max(before.scaled for before in wrong)
+        and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
+        for after in given
+    )
+
+
+def _makers(graph: Graph, layer: Layer) -> Iterator[int]:
+    return (graph.producer[blob].number for blob in layer.inputs)
+
+
+def _readers(graph: Graph, layer: Layer) -> Iterator[Layer]:
+    return (reader for blob in layer.outputs for reader in graph.consumers[blob])
+
+
+def _connected(graph: Graph, numbers: Iterable[int]) -> Iterator[set[int]]:
+    """The layers of `numbers` in groups whose layers are connected through layers of the group."""
+    left = set(numbers)
+    while left:
+        group, reached = set(), {left.pop()}
+        while reached:
+            layer = graph.layers[reached.pop()]
+            group.add(layer.number)
+            beside = {*_makers(graph, layer), *(one.number for one in _readers(graph, layer))}
+            reached |= beside & left
+            left -= beside
+        yield group
