@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from pathlib import Path
 
 _MOST_LINKS = 40  # as many as Linux follows
@@ -20,14 +19,13 @@ def write(text: str, path: Path, errors: str = "strict") -> None:
         raise OSError("it exists and is not a regular file")
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new")
+    fresh = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors=errors, newline="") as file:
+        with fresh.open("x", encoding="utf-8", errors=errors, newline="") as file:
             file.write(text)
-        Path(fresh).chmod(0o666 & ~_umask())
-        Path(fresh).replace(path)
+        fresh.replace(path)
     except BaseException:
-        Path(fresh).unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         raise
 
 
@@ -49,9 +47,3 @@ def may_be_written(path: Path) -> bool:
             break
         path = path.parent / path.readlink()
     return True
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -72,7 +72,7 @@ def is_lost(value: float) -> bool:
 
 
 def lost_parameters(layer: Layer) -> Iterator[Parameter]:
-    """The parameters that fp16 arithmetic turns into inf or 0. Raises Unreadable."""
+    """The parameters that fp16 arithmetic turns into inf or 0. Raises NotANumber."""
     return (parameter for parameter in _cast(layer) if parameter.lost is not None)
 
 
@@ -108,7 +108,7 @@ def _in_fp16(value: float) -> float:
 
 
 def keeps_weights(layer: Layer) -> bool:
-    """Whether the weights of `layer` are kept in fp16 as the file has them. Raises Unreadable."""
+    """Whether the weights of `layer` are kept in fp16 as the file has them. Raises NotANumber."""
     return layer.type in WEIGHTED and not (
         layer.type.startswith(("Conv", "Inner")) and number(layer, INT8)
     )

@@ -89,7 +89,7 @@ def measure_cost(
     setups = [(comparison.candidate, 0), (comparison.candidate, 1), *((a.setup, 0) for a in right)]
     runs = (name for name, some in cases.items() if any(case.output is not None for case in some))
     sample = next(runs, next(iter(run.plan.spec.inputs)))
-    with on_disk(network) as path:
+    with on_disk(network.text) as path:
         try:
             before, after, *others = run.time(sample, setups, [path])
         except EngineError:

@@ -42,7 +42,7 @@ def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix
         reasons.append(f"{', '.join(problem.unjudged)} could not be run to the end")
     if not reasons:
         return None
-    return _no_masks(comparison, problem, f"{'; '.join(reasons)}: see its own failure")
+    return _no_masks(comparison, problem, f"{'; '.join(reasons)}: see its own message")
 
 
 def _no_masks(

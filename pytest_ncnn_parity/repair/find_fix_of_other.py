@@ -6,7 +6,6 @@ of its own would; the result is then run against the reference of the comparison
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from pytest_ncnn_parity.repair.find_floats import find_floats
 from pytest_ncnn_parity.repair.fix import Fix, FixSettings
 from pytest_ncnn_parity.repair.patch import make_patch, with_readers
 from pytest_ncnn_parity.repair.problem import Problem, find_problem
-from pytest_ncnn_parity.repair.verify import REPEATS, Verification, verify_setup
+from pytest_ncnn_parity.repair.verify import REPEATS, Verification, on_disk, verify_setup
 
 
 def find_fix_of_other(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
@@ -120,9 +119,7 @@ class _Proof(Frozen):
         assert files is not None
         _, weights = self.run.plan.spec.beside(files)
         lost = self._wrong_on_the_cpu(replace(candidate, device="cpu", precision="fp32", options={}))
-        with tempfile.TemporaryDirectory(prefix="ncnn-parity-") as folder:
-            param = Path(folder) / Path(files.param).name
-            param.write_text(self.fix.patch.patched, "utf-8")
+        with on_disk(self.fix.patch.patched, Path(files.param).name) as param:
             setup = replace(candidate, model=OtherFiles(str(param), str(weights)))
             for _ in range(REPEATS):
                 proof = self._once(setup, lost)

@@ -136,7 +136,7 @@ class _Finding:
         samples = len(self.trials.cases)
         ran = f"the model with {len(layers)} of {len(self.trials.names)} layers in floats ran "
         ran += f"{samples} sample{'s' if samples > 1 else ''} {REPEATS} times: {_in_words(errors)}, "
-        ran += f"before {_least(self.problem.outputs):.3g}"
+        ran += f"before {_least(self.problem.outputs):.3g}" if self.problem.outputs else "none before"
         names = [self.trials.names[n] for n in chosen if self.trials.in_table(n)]
         keys = [(f"{name}_param_0", name) for name in names]
         return replace(
@@ -182,7 +182,8 @@ class _Finding:
 
     def _about_tolerance(self, search: FloatsSearch) -> Iterator[str]:
         """If the outputs are right all the same, how to allow what the red layers lose."""
-        if not search.red or any(error.failed for error in self.problem.outputs.values()):
+        judged = self.problem.outputs
+        if not search.red or not judged or any(error.failed for error in judged.values()):
             return
         clipped = self.trials.clipped
         red = {one.layer.number: one.layer.name for one in self.problem.faults}

@@ -57,7 +57,7 @@ class FloatTrials:
     @property
     def broken(self) -> set[int]:
         """The layers that gave no value to compare, or a value of another shape, in any sample."""
-        results = {sample: self.run.results(sample) for sample in self.run.plan.spec.inputs}
+        results = self.problem.results
         return {
             case.layer.number
             for sample, known in results.items()
@@ -85,7 +85,7 @@ class FloatTrials:
         """By number of a layer, its own smallest signal to noise in any sample, in dB."""
         own: dict[int, float] = {}
         for sample in self.run.plan.spec.inputs:
-            results = self.run.results(sample)
+            results = self.problem.results[sample]
             for case in self.run.plan.cases(self.comparison, sample):
                 metrics = results[case.id].metrics if case.id in results else None
                 if case.layer is not None and metrics is not None:
@@ -98,7 +98,7 @@ class FloatTrials:
         """The layers that are red for no more than values clipped by their input's scale."""
         red: dict[int, bool] = {}
         for sample in self.run.plan.spec.inputs:
-            results = self.run.results(sample)
+            results = self.problem.results[sample]
             for case in self.run.plan.cases(self.comparison, sample):
                 result = results.get(case.id)
                 if case.layer is not None and result is not None and result.outcome == "failed":
@@ -114,7 +114,7 @@ class FloatTrials:
         return sorted(self.cases, key=lambda sample: self._least(self._before(sample)))
 
     def _before(self, sample: str) -> OutputErrors:
-        results = self.run.results(sample)
+        results = self.problem.results[sample]
         cases = [case for case in self.cases[sample] if case.id in results]
         return output_errors((case, results[case.id]) for case in cases)
 

@@ -60,6 +60,7 @@ class Problem(Frozen):
     reference_is_wrong: bool
     output_tolerance: float
     outputs: OutputErrors
+    results: Mapping[str, Mapping[str, Result]]
 
 
 class Profile(Frozen):
@@ -134,6 +135,7 @@ def problem_of(
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
         output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
         outputs=output_errors(judged),
+        results=results,
     )
 
 

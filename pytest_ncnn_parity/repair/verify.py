@@ -14,7 +14,6 @@ from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors, worst
 from pytest_ncnn_parity.repair.patch import patched, with_readers
@@ -41,11 +40,11 @@ class Verification(Frozen):
 
 
 @contextmanager
-def on_disk(network: Graph) -> Iterator[Path]:
-    """The path of a .param file that holds `network` for as long as the context lasts."""
+def on_disk(text: str, name: str = "patched.param") -> Iterator[Path]:
+    """The path of a .param file that holds `text` for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "patched.param"
-        path.write_bytes(network.text.encode("utf-8"))
+        path = Path(folder) / name
+        path.write_bytes(text.encode("utf-8"))
         yield path
 
 
@@ -87,7 +86,7 @@ def verify_setup(
 def _verify(run: SpecRun, comparison: Comparison, masks: Masks, cases: CasesBySample) -> Verification:
     """Write the patched .param, load it, run every sample several times, and compare the outputs."""
     by_sample = _outputs(cases)
-    with on_disk(patched(run.plan.masked, masks)) as path:
+    with on_disk(patched(run.plan.masked, masks).text) as path:
         if not by_sample:
             return _only_runs(run, comparison, path)
         verification = _outputs_right(

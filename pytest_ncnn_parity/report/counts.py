@@ -32,6 +32,19 @@ def counted(cases: Iterable[CaseRecord]) -> Counts:
     return counts
 
 
+def in_words(cases: Iterable[CaseRecord]) -> str:
+    """Return how many cases ended how, as in "1 failed, 2 passed"."""
+    number = counted(cases)
+    known = "known failure" if number["known"] == 1 else "known failures"
+    parts = {
+        "failed": number["failed"],
+        "passed": number["passed"],
+        known: number["known"],
+        "skipped": number["skipped"],
+    }
+    return ", ".join(f"{n} {what}" for what, n in parts.items() if n) or "no case judged"
+
+
 def compared(case: CaseRecord) -> bool:
     """Return whether the case was compared, as a known failure was, though pytest calls it skipped."""
     return case["outcome"] != "skipped" or case["known"]

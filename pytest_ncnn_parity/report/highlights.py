@@ -18,6 +18,11 @@ RANGE = "fp16-range"
 Target = tuple[str, int | None]
 
 
+def first_line(message: str | None) -> str:
+    """Return the first line of a case's message, which stands for it in lists."""
+    return (message or "").partition("\n")[0]
+
+
 def devices(document: Report) -> list[DeviceRecord]:
     """Return the Vulkan devices that cases ran on, out of all that ncnn lists."""
     used = {case["device"] for model in document["models"] for case in model["cases"]}
@@ -53,7 +58,7 @@ def fault(case: CaseRecord) -> tuple[Target, str]:
 
     What no cause explains, such as an input that cannot be read, differs by its first line.
     """
-    return target(case), case["cause"] or case["message"].partition("\n")[0]
+    return target(case), case["cause"] or first_line(case["message"])
 
 
 def share(case: CaseRecord) -> str:

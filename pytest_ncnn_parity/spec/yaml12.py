@@ -32,7 +32,9 @@ _PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _LONGEST_KEY = 1000  # YAML allows 1024 characters before the colon on a line
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNTEXTUAL = re.compile("[\x00\ud800-\udfff]")
-_WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
+_WORDS: dict[str, bool | None] = {"~": None, "": None}
+for _word, _value in (("null", None), ("true", True), ("false", False)):
+    _WORDS |= dict.fromkeys((_word, _word.capitalize(), _word.upper()), _value)
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
 Path = tuple[str | int, ...]
@@ -185,8 +187,8 @@ def _code(character: str) -> str:
 
 
 def _scalar(text: str) -> Any:
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
+    if text in _WORDS:
+        return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text)
     if _BASED.fullmatch(text):

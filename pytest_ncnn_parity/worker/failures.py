@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -24,7 +26,7 @@ class Unavailable(Exception):
     """
 
     def __init__(
-        self, reason: str, no_vulkan: bool = False, lasting: bool = False, no_worker: bool = False
+        self, reason: str, *, no_vulkan: bool = False, lasting: bool = False, no_worker: bool = False
     ) -> None:
         super().__init__(reason)
         self.no_worker = no_worker
@@ -44,6 +46,15 @@ class StepFailed(Exception):
 def failed(step: Step, kind: DeathKind, detail: str) -> StepFailed:
     """Return the failure of `step`, to be raised. `steps.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))
+
+
+@contextmanager
+def as_failure(step: Step) -> Iterator[None]:
+    """Raise StepFailed with `step` where the worker that runs it was given up."""
+    try:
+        yield
+    except Unavailable as gone:
+        raise failed(step, "worker", str(gone)) from None
 
 
 def of_network(failed: StepFailed, label: str) -> StepFailed:

@@ -39,7 +39,7 @@ from pytest_ncnn_parity.engine.steps import STEP_MARK, Death, Step
 from pytest_ncnn_parity.engine.wire import decode_job, encode_result
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits
-from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.far.machines import Listener
 from pytest_ncnn_parity.worker.fingerprint import fingerprint
 from pytest_ncnn_parity.worker.isolate import isolate
@@ -123,6 +123,10 @@ class Server:
                 os._exit(OUT_OF_MEMORY)
             except ParityError as error:  # a file has changed since it was collected
                 self.send(error=str(error), inputs={})
+            except StepFailed as problem:  # the cases report it, if there are any
+                self.send(error=f"{problem.step}: {problem.death.detail}", inputs={})
+            except Unavailable as problem:
+                self.send(error=str(problem), inputs={})
             # a bug of this package, which must not be taken for a crash of the current step
             except Exception as error:
                 self.send(error=_in_one_line(error), inputs={})

@@ -37,7 +37,7 @@ def times(job: Job, graph: Graph, inputs: Made, nets: JobNets) -> list[Timing]:
         for number, (net, milliseconds) in list(running.items()):
             try:
                 milliseconds.append(net.time(inputs, job.outputs))
-            except StepFailed as problem:
+            except (StepFailed, Unavailable) as problem:
                 timings[number] = Timing(problem=str(problem))
                 del running[number]
         if time.perf_counter() - start > SECONDS:

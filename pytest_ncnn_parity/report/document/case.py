@@ -41,7 +41,9 @@ class MetricsRecord(Measured):
         Annotated[
             Number,
             Field(
-                description="the largest error of an element as a share of its tolerance: 1 is all of it"
+                description="the largest error of an element as a share of its tolerance, 1 being all "
+                "of it; of a layer in int8, its loss as a share of the loss allowed; of an error that "
+                "is forgiven, its share of what is forgiven, or 1"
             ),
         ]
     ]

@@ -41,7 +41,7 @@ def again(case: CaseRecord, first: CaseRecord, fixes: Sequence[FixRecord]) -> li
 
     That is the same layer or output. None if it has to be shown in full. `fixes` are those of the model.
     """
-    headline = case["message"].partition("\n")[0]
+    headline = highlights.first_line(case["message"])
     as_above = "as " + first["nodeid"].partition("::")[2] + " above"
     if case["message"] == first["message"]:
         return [headline, f"  {as_above}"]
@@ -75,7 +75,7 @@ def in_brief(
     `prefix` is the number of columns that pytest puts before an id.
     """
     room = width - _WORD - _DASH - prefix
-    if all(len(case["nodeid"]) + len(_first_line(case)) <= room for case in failed):
+    if all(len(case["nodeid"]) + len(highlights.first_line(case["message"])) <= room for case in failed):
         return {}
     left = {case["nodeid"]: room - len(f"::{_who(case)}") - _least(case) for case in failed}
     levels = spec_names.levels(specs)
@@ -83,7 +83,7 @@ def in_brief(
     brief = {}
     for case in failed:
         shown = cut_left(f"{names[_spec(case)]}::{_who(case)}", room - _least(case))
-        reason = _first_line(case)
+        reason = highlights.first_line(case["message"])
         if case["cause"] is not None:
             whole = f"{case['cause']}: {case['headline']}"
             fits = min(len(whole), len(case["cause"]) + LEAST_HEADLINE) <= room - len(shown)
@@ -103,10 +103,6 @@ def _name(
     names = [names[spec] for names in levels]
     fitting = (name for more in (LEAST_HEADLINE, 0) for name in names if len(name) + more <= room)
     return next(fitting, None) or spec_names.cut_to(levels[-1], room)[spec]
-
-
-def _first_line(case: CaseRecord) -> str:
-    return case["message"].partition("\n")[0]
 
 
 def _spec(case: CaseRecord) -> str:
@@ -130,7 +126,7 @@ def folded(skipped: Iterable[CaseRecord], width: int) -> dict[str, tuple[str, st
     """
     by_reason: dict[str, list[CaseRecord]] = {}
     for case in skipped:
-        by_reason.setdefault(case["message"].partition("\n")[0], []).append(case)
+        by_reason.setdefault(highlights.first_line(case["message"]), []).append(case)
     entries: dict[str, tuple[str, str]] = {}
     for reason, cases in by_reason.items():
         names = list(dict.fromkeys(case["comparison"] for case in cases))

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.report import counts, highlights
 from pytest_ncnn_parity.report.document import Report
-from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.text import fix_text
 
@@ -46,14 +45,14 @@ def summary(document: Report, most: int) -> str:
 
 def _parts(document: Report) -> Iterator[str]:
     cases = [case for model in document["models"] for case in model["cases"]]
-    yield f"## ncnn parity: {text(_counts(cases))}\n"
+    yield f"## ncnn parity: {text(counts.in_words(cases))}\n"
     if counts.cut_short(document):
         judged = f"{document['judged']} of {document['selected']} selected cases have a verdict"
-        yield f"**Cut short**: {text(_first(document['stopped']))}; {judged}\n"
+        yield f"**Cut short**: {text(highlights.first_line(document['stopped']))}; {judged}\n"
     for error in document["errors"]:
         yield f"**Not collected**: {text(error['spec'])}\n\n{block(error['message'], 'text')}"
     for spec, why in counts.uncompared(document):
-        yield f"**Nothing compared** in {text(spec)}: {text(_first(why))}\n"
+        yield f"**Nothing compared** in {text(spec)}: {text(highlights.first_line(why))}\n"
     here, *workers = highlights.where(document)
     devices = [f"{one['name']} (fp16 {one['fp16']})" for one in highlights.devices(document)]
     yield text(", ".join([here, *devices, *workers])) + "\n"
@@ -89,7 +88,7 @@ def _model(model: ModelRecord) -> Iterator[str]:
         yield f"**{text(doubt[0])}**\n\n{block(chr(10).join(doubt[1:]), 'yaml')}\n"
     for case in red[:_RED_SHOWN]:
         who = f"{case['sample']}, {case['comparison']}"
-        yield f"- {text(_first(case['message']))} ({text(who)})"
+        yield f"- {text(highlights.first_line(case['message']))} ({text(who)})"
     if len(red) > _RED_SHOWN:
         yield f"- and {len(red) - _RED_SHOWN} more"
     yield from (f"- {text(note)}" for note in model["notes"])
@@ -106,12 +105,3 @@ def _model(model: ModelRecord) -> Iterator[str]:
         yield from (f"- {text(note)}" for note in fix["notes"])
         if fix["patch"]:
             yield "\n" + block(fix["patch"], "diff")
-
-
-def _counts(cases: Sequence[CaseRecord]) -> str:
-    parts = [f"{count} {what}" for what, count in counts.counted(cases).items() if count]
-    return ", ".join(parts) or "no case judged"
-
-
-def _first(message: str | None) -> str:
-    return (message or "").partition("\n")[0]

@@ -59,7 +59,7 @@ def _in_one_line(document: Report) -> Line:
     cases = [case for model in document["models"] for case in model["cases"]]
     alike = (fixes for model in document["models"] for fixes in fix_text.alike(model["fixes"]))
     fixes = sum(same[0]["verified"] for same in alike)
-    parts = [f"ncnn parity: {_counts(cases)}"]
+    parts = [f"ncnn parity: {counts.in_words(cases)}"]
     if fixes:
         parts.append(f"{fixes} verified fix{'es' if fixes != 1 else ''}")
     parts += [f"NOTHING COMPARED in {spec}" for spec, _ in counts.uncompared(document)]
@@ -70,7 +70,7 @@ def _in_one_line(document: Report) -> Line:
 
 def _stopped(document: Report) -> str:
     """Return why pytest stopped, without a full stop, because more follows."""
-    return _first(document["stopped"]).removesuffix(".")
+    return highlights.first_line(document["stopped"]).removesuffix(".")
 
 
 def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
@@ -93,10 +93,13 @@ def _whole(document: Report, verbosity: int, errors_above: bool, root: Path) -> 
             yield f"not reached: {', '.join(document['not_reached'])}", "red"
     yield from _not_collected(document, errors_above)
     for spec, why in counts.uncompared(document):
-        yield f"NOTHING COMPARED in {spec}: {_first(why)}", "yellow"
+        yield f"NOTHING COMPARED in {spec}: {highlights.first_line(why)}", "yellow"
     idle = [] if verbosity > 0 else list(counts.idle(document))
     for reason, comparisons, number in idle:
-        yield f"not run here: {', '.join(comparisons)} ({number} cases): {_first(reason)}", "yellow"
+        yield (
+            f"not run here: {', '.join(comparisons)} ({number} cases): {highlights.first_line(reason)}",
+            "yellow",
+        )
     reported = {name for _, comparisons, _ in idle for name in comparisons}
     for model in document["models"]:
         yield "", ""
@@ -123,7 +126,7 @@ def _environment(document: Report) -> Iterator[Line]:
 def _model(model: ModelRecord, verbosity: int, idle: Collection[str], root: Path) -> Iterator[Line]:
     """Yield the lines about a model, except for `idle`: comparisons reported as not run anywhere."""
     cases = model["cases"]
-    yield f"{model['spec']}: {_counts(cases)}", _style(cases)
+    yield f"{model['spec']}: {counts.in_words(cases)}", _style(cases)
     cached = counts.from_cache(cases)
     if cached:
         yield f"  {cached}", ""
@@ -147,7 +150,7 @@ def _model(model: ModelRecord, verbosity: int, idle: Collection[str], root: Path
 
 
 def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Iterator[Line]:
-    yield f"  {name}: {_counts(cases)}", _style(cases)
+    yield f"  {name}: {counts.in_words(cases)}", _style(cases)
     red: dict[tuple[highlights.Target, str], list[CaseRecord]] = {}
     for case in cases:
         if case["outcome"] == "failed":
@@ -163,13 +166,13 @@ def _comparison(name: str, cases: Sequence[CaseRecord], verbosity: int) -> Itera
             yield f"    worst passing: {highlights.name(case)}, {highlights.share(case)}", ""
     skipped = [case for case in cases if case["outcome"] == "skipped" and not case["known"]]
     if skipped and (verbosity > 0 or len(skipped) == len(cases)):
-        yield f"    skipped: {_first(counts.commonest_reason(skipped))}", ""
+        yield f"    skipped: {highlights.first_line(counts.commonest_reason(skipped))}", ""
 
 
 def _red(same: Sequence[CaseRecord]) -> Iterator[Line]:
     """Yield the lines about one red layer or output, given its cases with the same fault."""
     more = "" if len(same) == 1 else f", in {len(same)} samples"
-    yield f"    {_first(same[0]['message'])}{more}", "red"
+    yield f"    {highlights.first_line(same[0]['message'])}{more}", "red"
     if share := highlights.share(same[0]):
         yield f"      {share}", ""
 
@@ -191,22 +194,7 @@ def _fix(fixes: Sequence[FixRecord], spec: Path, verbosity: int) -> Iterator[Lin
         yield f"      pytest --ncnn-parity --ncnn-parity-fix=write {path}", "bold"
 
 
-def _counts(cases: Sequence[CaseRecord]) -> str:
-    number = counts.counted(cases)
-    parts = {
-        "failed": number["failed"],
-        "passed": number["passed"],
-        "known failures": number["known"],
-        "skipped": number["skipped"],
-    }
-    return ", ".join(f"{n} {what}" for what, n in parts.items() if n) or "no case judged"
-
-
 def _style(cases: Sequence[CaseRecord]) -> str:
     if any(case["outcome"] == "failed" for case in cases):
         return "red"
     return "green" if any(map(counts.compared, cases)) else "yellow"
-
-
-def _first(message: str | None) -> str:
-    return (message or "").partition("\n")[0]

@@ -79,12 +79,12 @@ class FarMachine:
             self._learn({**self._asked.shown, "devices": named})
         if not self._devices:
             raise Unavailable(
-                f"no Vulkan device on the worker {self.name}: install a driver there", True
+                f"no Vulkan device on the worker {self.name}: install a driver there", no_vulkan=True
             )
         if index >= len(self._devices):
             there = ", ".join(f"{i} ({one.name})" for i, one in enumerate(self._devices))
             raise Unavailable(
-                f"no Vulkan device {index} on the worker {self.name}: it has {there}", True
+                f"no Vulkan device {index} on the worker {self.name}: it has {there}", no_vulkan=True
             )
 
     def device_name(self, index: int) -> str:

@@ -66,11 +66,11 @@ class SentWeights:
             if offset + data.nbytes < size:
                 return False
             if _digest(part) != sha256:
+                _discard(part)
                 raise Refused("the weights did not arrive as they were sent")
             os.replace(part, self.path(sha256))  # noqa: PTH105
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(part)  # noqa: PTH108
+            _discard(part)
             raise Refused(f"cannot write the weights to {self._folder}: {error.strerror}") from None
         with suppress(OSError):  # another server, which shares the folder, was faster
             self._evict(self.path(sha256))
@@ -103,6 +103,11 @@ def _folder() -> str:
         return tempfile.mkdtemp(prefix="ncnn-parity-")
     except OSError as error:
         raise Refused(f"there is no folder to write the weights to: {error}") from None
+
+
+def _discard(part: str) -> None:
+    with suppress(OSError):
+        os.unlink(part)  # noqa: PTH108
 
 
 def _digest(path: str) -> str:

@@ -14,8 +14,9 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, as_failure
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.whole_runs import refuse_misread
@@ -101,7 +102,10 @@ class Accumulated:
         def run(layer: Layer, blobs: Made) -> Made:
             refuse_misread(net, layer, self._sample.graph)
             self._refuse(net, layer)
-            return other(layer) if other is not None else net.run_layer(layer, blobs, on="own")
+            if other is not None:
+                return other(layer)
+            with as_failure(Step("layer", net.label, layer.number, layer.name)):
+                return net.run_layer(layer, blobs, on="own")
 
         own = [layer for layer in self._sample.graph.layers if layer.number in layers]
         return Chain(own, self._sample.inputs, run, reads=self._sample.nets.reads)

@@ -55,7 +55,7 @@ def adds_up(layer: Layer) -> bool:
 def largest_sum(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
     """A bound on every sum inside `layer` for `values`, in whatever order its terms are added.
 
-    0 for operators that add up little, or that are not known here. Raises Unreadable.
+    0 for operators that add up little, or that are not known here. Raises NotANumber.
     """
     with np.errstate(over="ignore"):
         if layer.type in _OF_SEVERAL:
@@ -230,7 +230,7 @@ class Windows(NamedTuple):
 
 
 def pooled(layer: Layer, value: Array) -> Windows | None:
-    """The windows over which an average Pooling adds up; None for any other. Raises Unreadable."""
+    """The windows over which an average Pooling adds up; None for any other. Raises NotANumber."""
     mode = number(layer, 5)
     of_all = number(layer, GLOBAL) or number(layer, ADAPTIVE)
     if number(layer, 0) != AVERAGE or value.ndim != 3 or of_all or mode > 1:

@@ -32,7 +32,7 @@ def runs_on_vulkan(layer: Layer) -> bool:
 def largest_final_sum(layer: Layer, value: Array) -> float:
     """The largest magnitude of a sum inside `layer` once all terms of `value` are added.
 
-    It is 0 for other operators, and where the sum is far below 65504. Raises Unreadable.
+    It is 0 for other operators, and where the sum is far below 65504. Raises NotANumber.
     """
     if layer.type == "Normalize" and value.ndim == 3:
         sums = np.square(value.astype(np.float64)).sum(normalized_axes(layer, value))
@@ -45,7 +45,7 @@ def largest_final_sum(layer: Layer, value: Array) -> float:
 def with_sums_of_inf(layer: Layer, value: Array, output: Array) -> Array | None:
     """The `output` of `layer` in fp16 arithmetic: inf wherever the sum of an element overflows.
 
-    None for an operator whose sums are not those of single elements. Raises Unreadable.
+    None for an operator whose sums are not those of single elements. Raises NotANumber.
     """
     sums = _sums(layer, value)
     if sums.size != output.size:

@@ -217,7 +217,7 @@ KERNELS: Mapping[str, Callable[[Layer, Array, Array], Computed | None]] = {
 def computed(layer: Layer, value: Array, expected: Array) -> Computed | None:
     """What the kernel of `layer` computes in fp16 and cannot hold; None for other operators too.
 
-    `value` is its first input, `expected` its correct output. Raises Unreadable.
+    `value` is its first input, `expected` its correct output. Raises NotANumber.
     """
     kernel = KERNELS.get(layer.type)
     if kernel is None or not value.size or not runs_on_vulkan(layer):

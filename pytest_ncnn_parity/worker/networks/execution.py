@@ -152,19 +152,21 @@ class Executions:
     ) -> None:
         setup, read = self._setup, self._read
         if setup.on_vulkan and not read.on("use_vulkan_compute"):
-            raise Unavailable("ncnn fell back to the CPU: the Vulkan device is not valid", True)
+            raise Unavailable(
+                "ncnn fell back to the CPU: the Vulkan device is not valid", no_vulkan=True
+            )
         if setup.half is not None and not capabilities.stores_half(
             setup, read, self._cpu_fp16, self._cpu_bf16
         ):
             raise Unavailable(
                 f"{setup}: the device lacks it and ncnn dropped the option, so nothing would be tested",
-                setup.on_vulkan,
+                no_vulkan=setup.on_vulkan,
             )
         if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks, integers):
             raise Unavailable(
                 f"no layer runs on {device_name}: ncnn {self._machine.version} runs all of them on the "
                 "CPU, though no mask asks for it, so nothing would be tested",
-                True,
+                no_vulkan=True,
             )
 
     def of(self, layer: Layer) -> Execution:

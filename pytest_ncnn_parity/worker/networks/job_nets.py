@@ -193,7 +193,11 @@ class JobNets:
             raise Skip(why, Evidence(death=death)) from None
 
     def needed(self, number: int) -> Net:
-        """Like `self[number]`, which raises StepFailed, or Skip if a case has told of this failure."""
+        """Return `self[number]`.
+
+        Raises StepFailed if it cannot be loaded, Skip if a case has told of that, and Unavailable if
+        the setup cannot be had.
+        """
         try:
             return self[number]
         except StepFailed as failed:

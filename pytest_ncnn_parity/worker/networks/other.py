@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.failures import failed
+from pytest_ncnn_parity.worker.failures import as_failure, failed
 from pytest_ncnn_parity.worker.networks.execution import Execution
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
@@ -84,10 +83,15 @@ class OtherNet:
         equal = {blob: value for blob in there.sources if (value := there.blob(blob)) is not None}
         waiting = Counter(equal.values())
         needed = there.there.ancestors(waiting)
+
+        def run(layer: Layer, blobs: Made) -> Made:
+            with as_failure(Step("layer", self.label, layer.number, layer.name)):
+                return self._net.run_layer(layer, blobs, on="own")
+
         chain = Chain(
             [layer for layer in there.there.layers if layer.number in needed],
             {equal[blob]: value for blob, value in inputs.items()},
-            partial(self._net.run_layer, on="own"),
+            run,
             kept=(kept := set(waiting)),
             reads=self._int8.reads,
         )
