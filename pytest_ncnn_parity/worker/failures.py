@@ -22,13 +22,21 @@ class Unavailable(Exception):
     """Raised if a setup cannot be had on this machine.
 
     `no_vulkan`: because the Vulkan device is missing. `no_worker`: because a worker is not declared.
-    `lasting`: no other driver or device would help, only another ncnn or another processor.
+    `lasting`: no other driver or device would help, only another ncnn or another processor. `death`: how
+    the worker ended that was given up, which one case must tell.
     """
 
     def __init__(
-        self, reason: str, *, no_vulkan: bool = False, lasting: bool = False, no_worker: bool = False
+        self,
+        reason: str,
+        *,
+        no_vulkan: bool = False,
+        lasting: bool = False,
+        no_worker: bool = False,
+        death: Death | None = None,
     ) -> None:
         super().__init__(reason)
+        self.death = death
         self.no_worker = no_worker
         self.no_vulkan = no_vulkan
         self.lasting = lasting

@@ -246,3 +246,19 @@ def test_a_model_in_int8_is_no_reference(gate: Gate, pytester: pytest.Pytester) 
     output = gate().output
     assert "of this model computes in int8" in output
     assert "net.parity.yaml:6:" in output
+
+
+@pytest.mark.once
+def test_what_layers_cost_is_measured_on_all_samples_whatever_is_selected(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    write(pytester.path, "net", mobile(1), {"depthwise0": Wrong(("input",))})
+    np.save(pytester.path / "flat.npy", np.zeros_like(np.load(pytester.path / "noise.npy")) + 0.01)
+    spec = pytester.path / "net.parity.yaml"
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace("  noise:", "  flat: {in0: {file: flat.npy}}\n  noise:"), "utf-8")
+    whole, few = gate(), gate("-k", "noise and depthwise0")
+    assert few.ids("failed") == ["noise::int8::depthwise0"]
+    assert any("alone in floats" in note for note in whole.fixes["int8"]["notes"])
+    for key in ("notes", "how", "in_float"):
+        assert few.fixes["int8"][key] == whole.fixes["int8"][key]

@@ -117,3 +117,17 @@ def test_a_fix_is_searched_for_and_proven_on_the_worker(gate: Gate, pytester: py
     assert "no case ran on Vulkan" not in run.output  # one was, there
     assert set(run.ids("failed", "nobody")) == {case for case in run.cases if "::nobody::" in case}
     assert run.report["environment"]["workers"].keys() == {"same"}
+
+
+def test_a_run_that_is_followed_ends_with_its_worker_and_other_comparisons_go_on(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.convolution(pytester.path)
+    declared.ini(pytester.path, f"far: python={declared.acting(pytester.path, 'far', LIES['short'])}")
+    sides = f"reference: {{worker: far}}, candidate: {{worker: far, {UNPACKED}}}"
+    compare = f"[{{name: far, {sides}}}, fp16-range]"
+    networks.spec(pytester.path, f"{networks.NOISE}compare: {compare}\n")
+    run = gate("--ncnn-parity-accumulated")
+    red = [case for case in run.cases.values() if case["outcome"] == "failed"]
+    assert [case["cause"] for case in red] == ["worker"]
+    assert len(run.ids("passed", "fp16-range")) == 4

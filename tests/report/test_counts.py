@@ -23,6 +23,9 @@ def test_known_failures_are_counted_by_themselves() -> None:
     failed = {**PASSED, "outcome": "failed"}
     numbers = counts.counted([PASSED, failed, KNOWN, SKIPPED, SKIPPED])
     assert numbers == {"passed": 1, "failed": 1, "known": 1, "skipped": 2}
+    words = counts.in_words([PASSED, failed, KNOWN, SKIPPED, SKIPPED])
+    assert words == "1 failed, 1 passed, 1 known failure, 2 skipped"
+    assert counts.in_words([KNOWN, KNOWN]) == "2 known failures"
 
 
 def test_every_case_skipped() -> None:

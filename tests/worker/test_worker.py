@@ -281,6 +281,18 @@ def test_a_worker_that_has_answered_is_asked_again(tmp_path: Path) -> None:
         engine.close()
 
 
+def test_a_network_that_cannot_be_loaded_is_named_by_whatever_needs_it(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "[fp16-range]")
+    weights = tmp_path / "net.bin"
+    weights.write_bytes(weights.read_bytes()[:40])
+    engine = Engine(60.0)
+    try:
+        with pytest.raises(EngineError, match=r"^load net.param with net.bin: "):
+            engine.ask(jobs.fingerprint(plan, "noise", 1), Fingerprint)
+    finally:
+        engine.close()
+
+
 def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(EngineError, match="cannot start the worker /nonexistent"):
         list(Engine(30, ("/nonexistent/python",)).run(Judge((), (), 0, {}, 1)))

@@ -205,7 +205,7 @@ class FarMachine:
 
     def _refuse_dead(self, step: Step) -> None:
         if self._given_up is not None:
-            raise Unavailable(f"not run: {self._given_up.detail}")
+            raise Unavailable(f"not run: {self._given_up.detail}", death=self._given_up)
         if step in self._dead:
             raise StepFailed(step, self._dead[step])
 

@@ -153,13 +153,14 @@ class Lockstep:
             self._sample.nets.tell(step)
         return result
 
-    @staticmethod
-    def _tried(case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
+    def _tried(self, case: CaseSpec, judge: Callable[[CaseSpec], Result]) -> Result:
         try:
             return judge(case)
         except Skip as skip:
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         except Unavailable as lacking:
+            if lacking.death is not None and not self._sample.nets.has_told(lacking.death):
+                return Result(case.id, "failed", evidence=Evidence(death=lacking.death))
             evidence = Evidence(
                 no_vulkan=lacking.no_vulkan, no_worker=lacking.no_worker, lasting=lacking.lasting
             )

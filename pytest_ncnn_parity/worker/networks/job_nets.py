@@ -12,7 +12,7 @@ import numpy as np
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
@@ -185,6 +185,10 @@ class JobNets:
     def tell(self, step: Step) -> None:
         """Note that a case reports the failure of `step`."""
         self._told.add(step)
+
+    def has_told(self, death: Death) -> bool:
+        """Return whether a case reports `death`."""
+        return death.step in self._told
 
     def refuse(self, failed: StepFailed, why: str) -> None:
         """Raise Skip, with `why` as its reason, if a case has told `failed`; else the next one must."""
