@@ -14,13 +14,11 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.constants import Constants
+from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.inside import Insides
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
-from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.probes import Measure
-from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -80,20 +78,16 @@ class Conversions:
         graph: Graph,
         nets: JobNets,
         blobs: Made,
-        limits: BeyondFp16,
-        underflows: Underflows,
-        own_values: OwnValues,
+        held: HeldBack,
         integers: HeldIntegers,
         measure: Callable[[CaseSpec], Measure],
     ) -> None:
         self._graph = graph
         self._nets = nets
         self._blobs = blobs
-        self._limits = limits
-        self._underflows = underflows
+        self._held = held
         self._integers = integers
         self._measure = measure
-        self._own_values = own_values
         self._insides = Insides(nets)
         self._constants = Constants(nets)
 
@@ -105,20 +99,19 @@ class Conversions:
         if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
         if not loses_fp16(layer.mask):
-            self._limits.refuse_inputs(case.comparison, layer, None)
-            self._underflows.refuse_inputs(case.comparison, layer, None)
+            self._held.refuse_inputs(case.comparison, layer, None)
         return self.judge(case, layer, None)
 
     def judge(self, case: CaseSpec, layer: Layer, candidate: Net | None) -> Result:
         """What the trajectory's own outputs lose when stored in the 16-bit format `case.half`."""
-        if candidate is not None and not self._limits.is_read_in_16_bits(layer, candidate):
+        if candidate is not None and not self._held.beyond.is_read_in_16_bits(layer, candidate):
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
             whole = all(self._blobs[b].dtype.kind in "iu" for b in layer.outputs)
             what = "integers, which stay" if whole else "16 bits already, which stay"
             raise Skip(f"holds {what} as they are", LASTING)
-        unheld = self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None
+        unheld = self._held.beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
@@ -146,23 +139,23 @@ class Conversions:
             stored = {b: value.stored() for b, value in values.items()}
             kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
             outcome: Outcome = "failed" if at_fault or not kept.agrees else "passed"
-            self._limits.hold(
+            self._held.beyond.hold(
                 case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
             )
             if spoilt is not None:
-                self._own_values.keep(case, spoilt.outputs)
+                self._held.own_values.keep(case, spoilt.outputs)
         elif spoilt is not None:
-            self._own_values.keep_ends(case, spoilt.outputs, values)
+            self._held.own_values.keep_ends(case, spoilt.outputs, values)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         if not passed and not at_fault:
-            self._own_values.keep_ends(case, rounded, values)
+            self._held.own_values.keep_ends(case, rounded, values)
         if evidence.near and not (reaches or spoilt or evidence.reference_nan):
-            self._own_values.keep(case, {b: _with_inf(v, within) for b, v in values.items()})
+            self._held.own_values.keep(case, {b: _with_inf(v, within) for b, v in values.items()})
         if inside is not None and inside.overflows and not evidence.reference_nan and spoilt is None:
             outputs = self._insides.with_sums_of_inf(layer, self._blobs)
             if outputs is not None:
-                self._own_values.keep(case, outputs)
+                self._held.own_values.keep(case, outputs)
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
@@ -195,7 +188,7 @@ class Conversions:
         inside = self._insides.of(layer, self._blobs, headroom)
         near = None
         if headroom > 1.0 and evidence.unrepresentable is None:
-            near = self._limits.near(layer, FP16_MAX / headroom)
+            near = self._held.beyond.near(layer, FP16_MAX / headroom)
         if inside is None and near is None:
             return evidence
         return replace(evidence, inside=inside, near=near)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from pytest_ncnn_parity.compare.int8 import moved, own_moves, with_list_forgiven
 from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Array
-from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, rounds_to_int8
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
-from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # how often inputs are moved slightly; if packed and plain kernels agree, only this shows an error
@@ -29,28 +27,6 @@ def takes_int8(layer: Layer, values: Made) -> str | None:
     if computes_in_int8(layer):
         return None
     return next((blob for blob in layer.inputs if values[blob].int8), None)
-
-
-def refuse_behind_red(
-    case: CaseSpec,
-    layer: Layer,
-    pair: Iterable[Net],
-    nets: JobNets,
-    values: Made,
-    red: Container[tuple[str, int]],
-) -> None:
-    """Skip this layer if a red one runs again in front of it: its output then says nothing about it.
-
-    `red`: the layers that failed, by comparison and number.
-    """
-    for net in pair:
-        for maker in nets.run_before(net, layer, values):
-            if (case.comparison, maker.number) in red:
-                raise Skip(
-                    f"its int8 input cannot be fed on {net.label}: {maker.name} ({maker.type}) makes it "
-                    "there, which fails itself",
-                    Evidence(origin=maker.name),
-                )
 
 
 class Int8Outputs:

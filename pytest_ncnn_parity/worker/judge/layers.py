@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -11,25 +11,21 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
-from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
-from pytest_ncnn_parity.worker.judge.int8 import refuse_behind_red, takes_int8
+from pytest_ncnn_parity.worker.judge.held_back import HeldBack
+from pytest_ncnn_parity.worker.judge.int8 import takes_int8
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
-from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
+from pytest_ncnn_parity.worker.judge.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
-from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
-from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
 class LayerJudge:
@@ -38,52 +34,35 @@ class LayerJudge:
     def __init__(
         self,
         sample: SampleRun,
-        chain: Chain,
+        blobs: Made,
         runs: LayerRuns,
-        shape_faults: ShapeFaults,
-        limits: BeyondFp16,
-        underflows: Underflows,
-        own_values: OwnValues,
+        refusals: Refusals,
+        held: HeldBack,
         natures: Natures,
         integers: HeldIntegers,
-        not_finite: NotFinite,
         own_runs: OwnRuns,
-        red: Container[tuple[str, int]],
     ) -> None:
-        self._red = red  # the layers that have failed so far: comparison and number
         self._sample = sample
-        self._chain = chain
-        self._blobs = chain.blobs
+        self._blobs = blobs
         self._runs = runs
-        self._shape_faults = shape_faults
-        self._limits = limits
-        self._underflows = underflows
-        self._own_values = own_values
+        self._refusals = refusals
+        self._held = held
         self._natures = natures
         self._rounding = LayerRounding(sample.run_reference, natures)
-        self._conversions = Conversions(
-            sample.graph,
-            sample.nets,
-            chain.blobs,
-            limits,
-            underflows,
-            own_values,
-            integers,
-            self._measure,
-        )
-        self._quantized = QuantizedLayers(sample, chain.blobs, self._run, self._expected, natures)
+        self._conversions = Conversions(sample.graph, sample.nets, blobs, held, integers, self._measure)
+        self._quantized = QuantizedLayers(sample, blobs, self._run, self._expected, natures)
         self._integers = integers
-        self._not_finite = not_finite
         self._own_runs = own_runs
 
     def judge(self, case: CaseSpec) -> Result:
+        """Return the result of a layer case.
+
+        Raises Skip, Unavailable or StepFailed if it cannot be judged.
+        """
         assert case.layer is not None
         layer = self._sample.graph.layers[case.layer]
-        self._shape_faults.refuse_lost(case, layer.outputs)
-        if refused := self._refused(case, layer):
+        if refused := self._refusals.of(case, layer):
             return refused
-        self._refuse_lost(layer)
-        self._not_finite.refuse_empty(layer, {blob: self._blobs[blob] for blob in layer.outputs})
         return {"pair": self._pair_case, "range": self._conversions.predict}[case.kind](case, layer)
 
     def _pair_case(self, case: CaseSpec, layer: Layer) -> Result:
@@ -95,7 +74,7 @@ class LayerJudge:
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         if (there := candidate.counterpart(layer)) is not None and there.quantized:
-            self._not_finite.refuse_poisoned(layer)
+            self._refusals.poisoned(layer)
             return self._quantized.judge(case, layer, reference, candidate, there)
         if passed := self._passed_in_own_run(case, layer, reference, candidate):
             return passed
@@ -128,34 +107,9 @@ class LayerJudge:
     def _reference(self, case: CaseSpec) -> Net:
         return self._sample.nets.needed(case.reference)
 
-    def _refused(self, case: CaseSpec, layer: Layer) -> Result | None:
-        """Return the result if the reference refuses `layer`, with trials of plain runs, or None."""
-        lost = next((self._chain.lost[blob] for blob in layer.outputs if blob in self._chain.lost), None)
-        if lost is None or lost.step.layer != layer.number or lost.death.kind != "refused":
-            return None
-        evidence = Evidence(death=lost.death)
-        if self._sample.job.probe:
-            nets = self._sample.nets
-            trials = probes.runs_plainly(
-                self._sample.job, lambda spec: nets.other(spec).run_layer(layer, self._blobs)
-            )
-            evidence = replace(evidence, trials=trials)
-        return Result(case.id, "failed", evidence=evidence)
-
-    def _refuse_lost(self, layer: Layer) -> None:
-        """Raise the failure of the trajectory at `layer` or before it, Skip if a case reports that."""
-        lost, nets = self._chain.lost, self._sample.nets
-        for blob in layer.inputs:
-            if blob in lost:
-                nets.refuse(lost[blob], f"the reference has no input for it: {lost[blob].step} failed")
-        for blob in layer.outputs:
-            if blob in lost:
-                raise lost[blob].with_traceback(None)
-
     def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
         """Return what is known of `layer` before it runs. Raises Skip if running it is pointless."""
-        if any(self._shape_faults.of_hint(net, layer) for net in (candidate, reference)):
-            self._shape_faults.refuse_hints(case, layer.outputs, (candidate, reference))
+        self._refusals.hints(case, layer, (candidate, reference))
         execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
         itself = reference.spec == self._sample.job.nets[case.reference]
         evidence = Evidence(
@@ -168,19 +122,19 @@ class LayerJudge:
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == case.half == "fp16":
-            self._limits.refuse_inputs(case.comparison, layer, candidate)
-            self._underflows.refuse_inputs(case.comparison, layer, candidate)
+            self._held.refuse_inputs(case.comparison, layer, candidate)
+        beyond = self._held.beyond
         evidence = replace(
             evidence,
             misread=misread(candidate, layer, self._sample.graph),
             format_inside=execution.format_inside,
-            unrepresentable=self._limits.of_outputs(layer, candidate) if case.half == "fp16" else None,
+            unrepresentable=beyond.of_outputs(layer, candidate) if case.half == "fp16" else None,
         )
         alike = execution.where == "cpu" and execution == reference.execution(layer)
         if alike and evidence.misread is None and evidence.unrepresentable is None:
             where = Evidence(execution=evidence.execution, device=evidence.device, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
-        refuse_behind_red(case, layer, (reference, candidate), self._sample.nets, self._blobs, self._red)
+        self._refusals.behind_red(case, layer, (reference, candidate))
         return replace(evidence, takes_int8=takes_int8(layer, self._blobs))
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
@@ -221,13 +175,13 @@ class LayerJudge:
         evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(case, evidence, outputs, expected, probe)
-            self._limits.hold(case, saturated)
+            self._held.beyond.hold(case, saturated)
             if saturated.outcome == "failed":
-                self._own_values.keep(case, outputs)
+                self._held.own_values.keep(case, outputs)
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if not fault:
-            self._not_finite.refuse_poisoned(layer)
+            self._refusals.poisoned(layer)
         if not fault and not metrics.integers:
             fed = {b: self._blobs[b].rounded(feed) for b in dict.fromkeys(layer.inputs)}
             noise = self._rounding.of(case, layer, fed, outputs, expected, blob)
@@ -235,7 +189,7 @@ class LayerJudge:
                 metrics = noise.excused(metrics)
                 return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
         if not fault:
-            self._own_values.keep_ends(case, outputs, expected)
+            self._held.own_values.keep_ends(case, outputs, expected)
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )

@@ -18,9 +18,8 @@ from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
 from pytest_ncnn_parity.worker.judge.conversions import readers
-from pytest_ncnn_parity.worker.judge.held import HeldResults
+from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.layers import LayerJudge
@@ -28,12 +27,11 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.outputs import OutputJudge
 from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
-from pytest_ncnn_parity.worker.judge.own_values import OwnValues
 from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.rewritten import Rewritten
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
-from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
@@ -57,7 +55,7 @@ class Lockstep:
         self._sample = sample
         done, failed = frozenset(job.done), frozenset(job.red)
         judged = (case for case in job.cases if case.id in failed)  # by an earlier worker
-        # layers that failed, by comparison and number
+        # layers that failed, by comparison and number, among them those that readers may settle yet
         self._red = {(case.comparison, case.layer) for case in judged if case.layer is not None}
         self._tolerances = {(case.comparison, case.layer): case.tolerance for case in job.cases}
         self._waiting = [case for case in job.cases if case.id not in done]
@@ -88,25 +86,25 @@ class Lockstep:
             self._natures.scale_to_the_end,
             _given_out(job),
         )
-        self._limits = BeyondFp16(reference, self._shape_faults.is_lost)
-        self._underflows = Underflows(reference, nets, self._natures, trace.underflows if trace else {})
-        own_values = OwnValues(reference)
+        self._held = HeldBack(
+            reference,
+            nets,
+            self._natures,
+            self._shape_faults.is_lost,
+            trace.underflows if trace else {},
+            Rewritten(sample, self._accumulated),
+        )
         self._not_finite = NotFinite(nets.not_finite)
-        rewritten = Rewritten(sample, self._accumulated)
-        self._held = HeldResults(nets, self._limits, self._underflows, own_values, rewritten)
+        refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
         self._judge = LayerJudge(
             sample,
-            self._chain,
+            self._chain.blobs,
             self._runs,
-            self._shape_faults,
-            self._limits,
-            self._underflows,
-            own_values,
+            refusals,
+            self._held,
             self._natures,
             self._integers,
-            self._not_finite,
             self._own_runs,
-            self._red,
         )
 
     def _runs_other_files(self, case: CaseSpec) -> bool:
@@ -235,8 +233,7 @@ class Lockstep:
         fp16 = any(case.half == "fp16" for case in self._sample.job.cases)
         for layer, outputs in self._chain.steps():
             if fp16:
-                self._limits.observe(self._integers.others(outputs))
-                self._underflows.observe(self._integers.others(outputs))
+                self._held.observe(self._integers.others(outputs))
             self._not_finite.observe(layer, outputs)
             self._shape_faults.observe(layer)
             self._natures.follow(layer, self._chain.blobs)

@@ -24,6 +24,7 @@ from pytest_ncnn_parity.worker.judge.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.values.recalled import KnownUnderflows
 
 
 class Underflows:
@@ -34,7 +35,7 @@ class Underflows:
         reference: Reference,
         nets: JobNets,
         natures: Natures,
-        effects: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None],
+        effects: KnownUnderflows,
     ) -> None:
         """`effects`: what is known of the reference, by layer, tolerance and the inputs that were in
         fp16, and becomes known here.

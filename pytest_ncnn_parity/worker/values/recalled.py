@@ -23,6 +23,9 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
+# by layer, tolerance and the inputs that were in fp16
+KnownUnderflows = dict[tuple[int, Tolerance, frozenset[str]], Underflow | None]
+
 
 class Facts(NamedTuple):
     """What is known of a value without its elements."""
@@ -88,7 +91,7 @@ class Trace:
         self.facts: dict[int, dict[str, Facts]] = {}
         self.deaths: dict[int, tuple[Step, Death]] = {}
         self.seconds: dict[int, float] = {}
-        self.underflows: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None] = {}
+        self.underflows: KnownUnderflows = {}
 
 
 class RecalledTrajectory:
