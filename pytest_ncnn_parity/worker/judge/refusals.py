@@ -82,12 +82,12 @@ class Refusals:
         self._not_finite.refuse_poisoned(layer)
 
     def behind_red(self, case: CaseSpec, layer: Layer, pair: tuple[Net, Net]) -> None:
-        """Raise Skip if a red layer runs again in front of `layer`: the output then says nothing of it."""
+        """Raise Skip if a red layer runs again in front of `layer`, whose output then shows its fault."""
         for net in pair:
             for maker in self._sample.nets.run_before(net, layer, self._trajectory.blobs):
                 if (case.comparison, maker.number) in self._red:
                     raise Skip(
-                        f"its int8 input cannot be fed on {net.label}: {maker.name} ({maker.type}) makes "
-                        "it there, which fails itself",
+                        f"its int8 input cannot be fed on {net.label}: {maker.name} ({maker.type}) "
+                        "makes it there, which fails itself",
                         Evidence(origin=maker.name),
                     )
