@@ -8,7 +8,7 @@ import pytest
 from conftest import Gate
 from network import Network
 
-from pytest_ncnn_parity.worker.judge.recomputed import REMARK
+from pytest_ncnn_parity.worker.judge.outputs.recomputed import REMARK
 
 OUTPUT = "s::cpu-vs-vulkan::output:out0"
 

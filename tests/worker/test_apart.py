@@ -10,8 +10,8 @@ from graphs import network
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.worker.judge.apart import Apart
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.apart import Apart
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 ROW = 50

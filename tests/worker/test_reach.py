@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_ncnn_parity.worker.judge.reach import Reach
+from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
 
 DEPTH = 2 * sys.getrecursionlimit()
 

@@ -10,7 +10,7 @@ import pytest
 from network import FP32_WEIGHTS, Network
 
 from pytest_ncnn_parity.network.param import read
-from pytest_ncnn_parity.worker.judge.accumulators import largest_sum
+from pytest_ncnn_parity.worker.judge.fp16.accumulators import largest_sum
 
 Shape = tuple[int, ...]
 

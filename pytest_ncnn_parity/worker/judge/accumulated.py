@@ -18,8 +18,8 @@ from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, as_failure
 from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.judge.outputs.whole_runs import refuse_misread
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
-from pytest_ncnn_parity.worker.judge.whole_runs import refuse_misread
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

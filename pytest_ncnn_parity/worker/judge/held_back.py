@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.judge.beyond_fp16 import BeyondFp16
+from pytest_ncnn_parity.worker.judge.fp16.beyond_fp16 import BeyondFp16
+from pytest_ncnn_parity.worker.judge.fp16.own_values import OwnValues
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.underflow import Underflows
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.own_values import OwnValues
-from pytest_ncnn_parity.worker.judge.reference import Reference
 from pytest_ncnn_parity.worker.judge.rewritten import Rewritten
-from pytest_ncnn_parity.worker.judge.underflow import Underflows
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob

@@ -18,17 +18,17 @@ from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.conversions import readers
+from pytest_ncnn_parity.worker.judge.fp16.conversions import readers
+from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
-from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
-from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
-from pytest_ncnn_parity.worker.judge.layers import LayerJudge
+from pytest_ncnn_parity.worker.judge.layers.judge import LayerJudge
+from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
+from pytest_ncnn_parity.worker.judge.layers.own_runs import OwnRuns
+from pytest_ncnn_parity.worker.judge.layers.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
-from pytest_ncnn_parity.worker.judge.outputs import OutputJudge
-from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
-from pytest_ncnn_parity.worker.judge.reference import Reference
-from pytest_ncnn_parity.worker.judge.refusals import Refusals
+from pytest_ncnn_parity.worker.judge.outputs.judge import OutputJudge
 from pytest_ncnn_parity.worker.judge.rewritten import Rewritten
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults

@@ -19,8 +19,8 @@ from pytest_ncnn_parity.network.masks import (
 )
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
-from pytest_ncnn_parity.worker.judge.accumulators import STORING, adds_up, largest_sum
-from pytest_ncnn_parity.worker.judge.final_sums import largest_final_sum, with_sums_of_inf
+from pytest_ncnn_parity.worker.judge.fp16.accumulators import STORING, adds_up, largest_sum
+from pytest_ncnn_parity.worker.judge.fp16.final_sums import largest_final_sum, with_sums_of_inf
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 

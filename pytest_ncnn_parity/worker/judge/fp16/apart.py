@@ -14,7 +14,7 @@ import numpy as np
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 Meeting = tuple[str, int]  # a comparison, and a layer that reads such values

@@ -16,7 +16,12 @@ from pytest_ncnn_parity.compare.accumulators import Array
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
-from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes, pooled, reduced_axes
+from pytest_ncnn_parity.worker.judge.fp16.accumulators import (
+    SUMMED,
+    normalized_axes,
+    pooled,
+    reduced_axes,
+)
 
 # by op_type of a Reduction that goes on from the sum: mean, L2 norm, LogSum, LogSumExp
 _GOES_ON = frozenset((3, 8, 9, 10))

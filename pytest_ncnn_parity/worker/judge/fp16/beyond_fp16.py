@@ -17,10 +17,10 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge.apart import Apart
-from pytest_ncnn_parity.worker.judge.in_fp16 import reads_fp16, stores_fp16, was_in_fp16
-from pytest_ncnn_parity.worker.judge.reach import Reach
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.apart import Apart
+from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import reads_fp16, stores_fp16, was_in_fp16
+from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, loses_fp16
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
-from pytest_ncnn_parity.worker.judge import fp16_arithmetic
+from pytest_ncnn_parity.worker.judge.fp16 import arithmetic
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
 from pytest_ncnn_parity.worker.norms import factors_of
@@ -90,10 +90,10 @@ class Constants:
     @staticmethod
     def _computed(layer: Layer, blobs: Made) -> Lost | None:
         """What the kernel computes itself, and fp16 arithmetic does not hold."""
-        if layer.type not in fp16_arithmetic.KERNELS:
+        if layer.type not in arithmetic.KERNELS:
             return None
         value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
-        seen = fp16_arithmetic.computed(layer, value, expected)
+        seen = arithmetic.computed(layer, value, expected)
         return None if seen is None else Lost(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:

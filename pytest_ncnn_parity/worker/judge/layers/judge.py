@@ -11,16 +11,16 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
-from pytest_ncnn_parity.worker.judge.conversions import Conversions, with_facts
 from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
+from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, with_facts
+from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.int8 import takes_int8
-from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
-from pytest_ncnn_parity.worker.judge.layer_runs import LayerRuns
+from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
+from pytest_ncnn_parity.worker.judge.layers.own_runs import OwnRuns
+from pytest_ncnn_parity.worker.judge.layers.quantized import QuantizedLayers
+from pytest_ncnn_parity.worker.judge.layers.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.own_runs import OwnRuns
-from pytest_ncnn_parity.worker.judge.quantized import QuantizedLayers
-from pytest_ncnn_parity.worker.judge.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in

@@ -16,8 +16,8 @@ from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_f
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.reach import Reach
-from pytest_ncnn_parity.worker.judge.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Made
 
 

@@ -14,10 +14,10 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge.constants import Constants
+from pytest_ncnn_parity.worker.judge.fp16.constants import Constants
+from pytest_ncnn_parity.worker.judge.fp16.inside import Insides
+from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
-from pytest_ncnn_parity.worker.judge.inside import Insides
-from pytest_ncnn_parity.worker.judge.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.probes import Measure
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets

@@ -16,8 +16,8 @@ from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number
-from pytest_ncnn_parity.worker.judge.accumulators import SUMMED, normalized_axes, reduced_axes
-from pytest_ncnn_parity.worker.judge.final_sums import runs_on_vulkan
+from pytest_ncnn_parity.worker.judge.fp16.accumulators import SUMMED, normalized_axes, reduced_axes
+from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.values.blob import Array
 
 LARGEST_POWER = 700.0  # e to this is finite in float64

@@ -82,7 +82,7 @@ class Refusals:
         self._not_finite.refuse_poisoned(layer)
 
     def behind_red(self, case: CaseSpec, layer: Layer, pair: tuple[Net, Net]) -> None:
-        """Raise Skip if a red layer runs again in front of `layer`, whose output then shows its fault."""
+        """Raise Skip if a red layer runs again in front of `layer`: its fault is in the output then."""
         for net in pair:
             for maker in self._sample.nets.run_before(net, layer, self._trajectory.blobs):
                 if (case.comparison, maker.number) in self._red:

@@ -17,10 +17,10 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge.in_fp16 import was_in_fp16
-from pytest_ncnn_parity.worker.judge.lost_values import NO_EFFECT, Effect, Lost
+from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
+from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, Lost
+from pytest_ncnn_parity.worker.judge.fp16.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
-from pytest_ncnn_parity.worker.judge.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob

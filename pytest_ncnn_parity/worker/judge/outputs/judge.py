@@ -14,17 +14,18 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
-from pytest_ncnn_parity.worker.judge import golden, probes
+from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
-from pytest_ncnn_parity.worker.judge.pictures import GreySteps
-from pytest_ncnn_parity.worker.judge.recomputed import RecomputedOutputs
+from pytest_ncnn_parity.worker.judge.outputs import golden
+from pytest_ncnn_parity.worker.judge.outputs.pictures import GreySteps
+from pytest_ncnn_parity.worker.judge.outputs.recomputed import RecomputedOutputs
+from pytest_ncnn_parity.worker.judge.outputs.whole_runs import WholeRuns
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.judge.stand_in import stand_in
-from pytest_ncnn_parity.worker.judge.whole_runs import WholeRuns
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 

@@ -1,0 +1,1 @@
+"""Judges layers: each alone, or within the candidate's own run."""

@@ -1,0 +1,1 @@
+"""Judges outputs of the whole network, and recorded ones."""
