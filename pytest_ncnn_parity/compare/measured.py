@@ -53,6 +53,11 @@ class Metrics:
     also_allowed: str = ""  # the rule by which something might have exceeded the tolerance, in words
     input_steps: float | None = None  # of an int8 layer: how many steps its largest input is, of 127
 
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether the reference is nowhere beyond the error allowed, so that 0 would agree as well."""
+        return self.agrees and not self.integers and self.reference_absmax <= self.budget
+
     def forgiven_by(self, why: str, used: float = 1.0) -> Metrics:
         """Return these metrics as of an error that is accepted though it exceeds the tolerance."""
         return replace(self, agrees=True, failed=(), forgiven=why, used=used)

@@ -132,6 +132,11 @@ class _Repair(Frozen):
                 "no layer is left on the GPU: it is better to fix the model than to mask it",
             ]
         notes = [*notes, *still_wrong(self.problem.outputs, verification.outputs)]
+        if (before := self.problem.outputs) and all(error.silent for error in before.values()):
+            notes.append(
+                "no output shows whether it is better with this fix: each is smaller than the error "
+                "allowed, before and after; feed an input for which it is not"
+            )
         network = patched(plan.masked, masks)
         return Fix(
             comparison=self.comparison.name,

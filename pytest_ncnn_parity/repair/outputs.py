@@ -24,7 +24,8 @@ class OutputError(Frozen):
     `scaled`: as a share of the output's largest value. `used`: as a share of an element's tolerance.
     `failed`: the output was out of tolerance in at least one sample. `sqnr_db`: the smallest ratio of
     signal to error in any sample, in dB. `forgiven`: in at least one sample it passed out of tolerance,
-    because something other than its layers explains the error.
+    because something other than its layers explains the error, and it is not behind int8 layers, where
+    that is the rule. `silent`: in no sample was it beyond the error allowed, so that it shows nothing.
     """
 
     scaled: float
@@ -32,6 +33,7 @@ class OutputError(Frozen):
     failed: bool
     sqnr_db: float = math.inf
     forgiven: bool = False
+    silent: bool = False
 
     def joined(self, other: OutputError) -> OutputError:
         return OutputError(
@@ -40,6 +42,7 @@ class OutputError(Frozen):
             self.failed or other.failed,
             min(self.sqnr_db, other.sqnr_db),
             self.forgiven or other.forgiven,
+            self.silent and other.silent,
         )
 
 
@@ -64,8 +67,9 @@ def _error(result: Result) -> OutputError:
     if metrics is None:
         return DIED
     red = result.outcome == "failed"
-    forgiven = not red and metrics.mismatched > 0
-    return OutputError(metrics.scaled, metrics.used, red, metrics.sqnr_db, forgiven)
+    forgiven = not red and metrics.mismatched > 0 and not result.evidence.behind_int8
+    silent = not red and metrics.tells_nothing
+    return OutputError(metrics.scaled, metrics.used, red, metrics.sqnr_db, forgiven, silent)
 
 
 def worst(errors: OutputErrors) -> float | None:
@@ -112,8 +116,8 @@ def still_wrong(before: OutputErrors, after: OutputErrors) -> Iterator[str]:
 
 
 def helps(before: OutputErrors, after: OutputErrors) -> bool:
-    """Whether any output has improved, or the errors before are unknown."""
-    both = before.keys() & after.keys()
+    """Whether any output has improved, or none shows whether it has."""
+    both = {output for output in before.keys() & after.keys() if not before[output].silent}
     return not both or any(better(before[output], after[output]) for output in both)
 
 

@@ -174,6 +174,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
         "least_scaled": plain(metrics.least_scaled),
         "integers": metrics.integers,
         "used": plain(metrics.used),
+        "allowed": plain(metrics.budget),
         "one_value": None if metrics.one_value is None else plain(metrics.one_value),
         "digest": metrics.digest,
         "also_allowed": metrics.also_allowed,

@@ -11,7 +11,10 @@ ADVICE = "so its agreement says little: feed an input for which it holds somethi
 
 
 def notes(cases: Collection[CaseRecord]) -> list[str]:
-    """Return a line for each such output: no detection, one value, or the same in all samples."""
+    """Return a line for each such output.
+
+    It lists no detection, has one value, is the same in all samples, or smaller than what is allowed.
+    """
     passed: dict[str, list[CaseRecord]] = {}
     for case in cases:
         if case["output"] is not None and case["outcome"] == "passed" and case["metrics"]:
@@ -32,20 +35,24 @@ def _lines(output: str, cases: Collection[CaseRecord]) -> Iterator[str]:
             which = f" in sample{'s' * (len(where) > 1)} {', '.join(where)}"
         else:
             which = " in all samples" if len(samples) > 1 else ""
-        yield f"output {output} {what} on both sides{which}, {ADVICE}"
+        yield f"output {output} {what}{which}, {ADVICE}"
     if not holds and _are_alike(cases):
         yield f"output {output} is the same, bit for bit, in all {len(samples)} samples, {ADVICE}"
 
 
 def _what(metrics: MetricsRecord | None) -> str:
-    """Return what an output holds if it is nothing or one value; a single float only if it is 0."""
+    """Return what an output holds if that says little; of a single float, if 0 would agree as well."""
     assert metrics is not None
     if not metrics["total"]:
-        return "lists no detection"
+        return "lists no detection on both sides"
     value = metrics.get("one_value")
-    if value is None or (metrics["total"] == 1 and (value != 0.0 or metrics.get("integers"))):
+    if value is not None and not (metrics["total"] == 1 and (value != 0.0 or metrics.get("integers"))):
+        return f"holds nothing but {float(value):g} on both sides"
+    if metrics.get("integers") or float(metrics["reference_absmax"]) > float(
+        metrics.get("allowed", 0.0)
+    ):
         return ""
-    return f"holds nothing but {float(value):g}"
+    return f"holds nothing beyond {float(metrics['reference_absmax']):.2g}, less than the error allowed"
 
 
 def _are_alike(cases: Collection[CaseRecord]) -> bool:

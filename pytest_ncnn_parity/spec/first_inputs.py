@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
@@ -25,6 +26,7 @@ from pytest_ncnn_parity.network.shape_search import (
     passed,
 )
 from pytest_ncnn_parity.spec import pnnx_files
+from pytest_ncnn_parity.spec.first_weights import wants_bytes
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
 PIXELS = (1, 3)  # numbers of channels that an image source can give: gray, or colours
@@ -60,7 +62,7 @@ def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
     for blob in graph.inputs:
         shape = _shape(graph, blob, beside)
         kind = _kind(graph, blob, shape.axes)
-        values, comments = _values(graph, blob, kind, shape.axes)
+        values, comments = _values(graph, blob, kind, shape.axes, param.with_suffix(".bin"))
         written = f", shape: [{', '.join(map(str, shape.axes))}]" if shape.written else ""
         yield FirstInput(blob, f"{{{values}{written}}}", (*shape.comments, *comments))
 
@@ -139,7 +141,9 @@ def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) ->
 # -- values --------------------------------------------------------------------------------------
 
 
-def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str, tuple[str, ...]]:
+def _values(
+    graph: Graph, blob: str, kind: Kind | None, axes: Axes, weights: Path
+) -> tuple[str, tuple[str, ...]]:
     """The source without its shape, and the comments on it."""
     reader = integer_reader(graph, blob)
     if reader is not None or kind is WORDS:
@@ -149,8 +153,13 @@ def _values(graph: Graph, blob: str, kind: Kind | None, axes: Axes) -> tuple[str
         return "random: smooth, low: -1, high: 1", ()
     if kind not in (PICTURE, VOLUME):
         return "random: normal", ()
-    high = 255 if _takes_bytes(graph, blob) else 1
-    return f"random: smooth, low: 0, high: {high}", tuple(_of_pictures(axes))
+    first = wants_bytes(graph, blob, weights)
+    high = 255 if first or _takes_bytes(graph, blob) else 1
+    comments = tuple(_of_pictures(axes))
+    if first:
+        why = f"# Values up to 1 are lost beside the biases of {printable(first)}: it is fed with bytes."
+        comments = (why, *comments)
+    return f"random: smooth, low: 0, high: {high}", comments
 
 
 def _of_pictures(axes: Axes) -> Iterator[str]:

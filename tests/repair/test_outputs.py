@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from math import inf
+from pathlib import Path
 
+import numpy as np
+import plans
 import pytest
 
-from pytest_ncnn_parity.repair.outputs import OutputError, changes, helps, still_wrong, worst
+from pytest_ncnn_parity.compare.metrics import compare
+from pytest_ncnn_parity.compare.tolerance import Tolerance
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.protocol import Result
+from pytest_ncnn_parity.repair.outputs import (
+    OutputError,
+    changes,
+    helps,
+    output_errors,
+    still_wrong,
+    worst,
+)
 
 pytestmark = pytest.mark.once
 
@@ -73,6 +87,23 @@ def test_one_whose_error_is_forgiven_must_be_better_than_it_was(
     before = {"out": OutputError(1.0, 12.0, True, 10.0)}
     assert helps(before, {"out": after}) is better
     assert len(list(still_wrong(before, {"out": after}))) == after.forgiven
+
+
+def test_one_that_is_smaller_than_the_error_allowed_shows_nothing() -> None:
+    silent = OutputError(1.0, 1e-6, False, silent=True)
+    assert helps({"out": silent}, {"out": silent})
+    assert not helps({"out": silent, "a": right(0.2)}, {"out": silent, "a": right(0.2)})
+    assert silent.joined(silent).silent
+    assert not silent.joined(right(0.2)).silent
+
+
+def test_behind_int8_layers_what_is_forgiven_is_the_rule(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    case = next(one for one in plan.cases(plan.spec.comparisons[0]) if one.output == "out0")
+    moved = compare(np.array([1.5, 1.0]), np.ones(2), Tolerance()).forgiven_by("it moves as far")
+    for behind in (False, True):
+        result = Result(case.id, "passed", moved, evidence=Evidence(behind_int8=behind))
+        assert output_errors([(case, result)])["out0"].forgiven is not behind
 
 
 def test_one_better_output_is_enough() -> None:

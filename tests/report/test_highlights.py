@@ -38,6 +38,11 @@ def test_share_names_what_is_allowed(tolerance: dict[str, float], allowed: str) 
     assert highlights.share({**one, "tolerance": {**one["tolerance"], **tolerance}}).endswith(allowed)
 
 
+def test_share_of_what_may_be_larger_than_it_is_in_the_output_s_own_units() -> None:
+    one = case("a", metrics={**metrics(0.756, 0.0015), "max_abs": 0.00115, "allowed": 0.01})
+    assert highlights.share(one) == "max_abs 0.00115 of 0.01 allowed"
+
+
 def test_share_has_the_loss_where_that_is_judged() -> None:
     one = case("a")
     one["tolerance"]["sqnr_db"], one["metrics"]["sqnr_db"] = 15.0, 24.25

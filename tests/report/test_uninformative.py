@@ -27,6 +27,11 @@ def output(sample: str, comparison: str = "shipped", **metrics: Any) -> Any:
         ([output("a", one_value=0.0, integers=True)], "nothing but 0 on both sides, so "),
         ([output("a", digest="x"), output("b", digest="x")], "the same, bit for bit, in all 2 samples"),
         (
+            [output("a", reference_absmax=0.002, allowed=0.01)],
+            "holds nothing beyond 0.002, less than the error allowed, so ",
+        ),
+        ([output("a", total=1, one_value=1e-9, reference_absmax=1e-9, allowed=0.01)], "beyond 1e-09, "),
+        (
             [output(s, "cpu-vs-vulkan", digest="x") for s in "ab"]
             + [output(s, digest="y") for s in "ab"],
             "the same, bit for bit, in all 2 samples",
@@ -42,6 +47,8 @@ def test_an_output_that_says_little_has_a_note(cases: list[Any], note: str) -> N
     "cases",
     [
         [output("a"), output("b")],
+        [output("a", reference_absmax=0.02, allowed=0.01)],
+        [output("a", integers=True, reference_absmax=0.0, allowed=0.01)],
         [output("a", total=1, one_value=0.5), output("b", total=1, one_value=0.75)],
         [output("a", total=1, one_value=0.0, integers=True)],
         [output(s, digest="x", integers=True) for s in "ab"],
@@ -50,7 +57,18 @@ def test_an_output_that_says_little_has_a_note(cases: list[Any], note: str) -> N
         [{**output("a", one_value=0.0), "outcome": "failed"}],
         [{**output("a", one_value=0.0), "output": None, "layer": "relu"}],
     ],
-    ids=["other", "numbers", "class 0", "one class", "shapes", "one sample", "red", "layer"],
+    ids=[
+        "other",
+        "beyond",
+        "integer 0",
+        "numbers",
+        "class 0",
+        "one class",
+        "shapes",
+        "one sample",
+        "red",
+        "layer",
+    ],
 )
 def test_any_other_has_none(cases: list[Any]) -> None:
     assert uninformative.notes(cases) == []

@@ -47,6 +47,9 @@ class MetricsRecord(Measured):
             ),
         ]
     ]
+    allowed: NotRequired[
+        Annotated[Number, Field(description="the error allowed at the worst element, in its own units")]
+    ]
     one_value: NotRequired[
         Annotated[
             Number | None,
