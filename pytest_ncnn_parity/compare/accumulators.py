@@ -7,12 +7,10 @@ all negative ones, whichever is larger in magnitude.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from pytest_ncnn_parity.base.arrays import Array
 
 
 def of_products(values: Array, weights: Array) -> float:

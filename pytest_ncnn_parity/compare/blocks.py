@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+
+from pytest_ncnn_parity.base.arrays import Array
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-Array = npt.NDArray[Any]
 T = TypeVar("T")
 
 BLOCK = 1 << 16  # elements; float64 copies of a block fit into the processor's cache

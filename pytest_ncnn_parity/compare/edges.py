@@ -8,17 +8,15 @@ mask of hair 1 of 1,000 by up to 0.73. Nearly all of them lie on edges, of areas
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-
-Array = npt.NDArray[Any]
 
 LEAST_SIDE = 8  # pixels; a smaller image consists of edges only
 # where little is off

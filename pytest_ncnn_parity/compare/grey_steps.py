@@ -9,18 +9,15 @@ picture with each pixel moved by half a grey step had 0.85 to 0.98.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.edges import around
 from pytest_ncnn_parity.compare.list_moves import ListMoves
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.noise import MOST_OWN, factor
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-
-Array = npt.NDArray[Any]
 
 DRAWS = 8
 NEAR = 4  # pixels of a map

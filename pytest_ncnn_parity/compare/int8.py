@@ -10,19 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.list_moves import ListMoves
 from pytest_ncnn_parity.compare.measured import CHANNELS_BELOW, Loss, Metrics
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-
-Array = npt.NDArray[Any]
 
 # The largest error that is attributed to rounding, as a share of an output's largest value. A trained
 # detector had 0.06, networks with random weights 0.12.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.edges import with_edges_forgiven
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import compare
@@ -15,8 +14,6 @@ from pytest_ncnn_parity.compare.nature import UNKNOWN, Nature
 from pytest_ncnn_parity.compare.scales import scale_of
 from pytest_ncnn_parity.compare.scattered import with_scattered_forgiven
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-
-Array = npt.NDArray[Any]
 
 
 def judge(

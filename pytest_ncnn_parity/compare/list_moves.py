@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.detections import Array, Detections, Thresholds, match
+from pytest_ncnn_parity.compare.detections import Detections, Thresholds, match
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 # Of a box's larger side, or of 0.5 for scores: rows that differ by more do not belong together. And of

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.blocks import Array, each_in_threads, scratch
+from pytest_ncnn_parity.compare.blocks import each_in_threads, scratch
 from pytest_ncnn_parity.compare.measured import NOTHING, Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 

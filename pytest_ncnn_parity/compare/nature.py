@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
 
-import numpy.typing as npt
-
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 
 
@@ -23,12 +21,12 @@ class Nature(Frozen):
     """
 
     unit: float = 0.0
-    parts: npt.NDArray[Any] | None = None
+    parts: Array | None = None
     units: Mapping[int, float] = field(default_factory=dict)
     sums_to_one: bool = False
     along: int | None = None
     integers: bool = False
-    gate: npt.NDArray[Any] | None = None
+    gate: Array | None = None
 
 
 UNKNOWN = Nature()

@@ -9,18 +9,15 @@ by a factor of 55 in a Softmax over 6,625 classes whose sum is kept in fp16, and
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.edges import LEAST_SQNR_DB, MOST_OVER
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.tolerance import WINOGRAD, Tolerance
-
-Array = npt.NDArray[Any]
 
 # Rounding by the 16-bit format, or by fp32 (None), as a share of the value: half to one unit in its last
 # place.

@@ -6,15 +6,11 @@ in pixels beside scores from 0 to 1 have a scale each: by a common one, no error
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.nature import Nature
-
-Array = npt.NDArray[Any]
 
 # The largest value is taken to be at least this share of the natural scale. With a half, outputs near 0
 # may be off by 0.04 in fp16, and a score of 0.5 by no more than without this rule. A layer alone, fed

@@ -7,17 +7,14 @@ the output as a whole agrees: the size of a box in a place without an object, wh
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-
-Array = npt.NDArray[Any]
 
 # tolerances: an element is off by no more than the largest value. Of a detector with 0 to 60 of its 70
 # layers in floats, on 32 pictures each, 112 of 704 outputs pass by this rule. Their boxes agree as well

@@ -11,14 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-
-Array = npt.NDArray[Any]
 
 WEIGHTS = "the transform of its weights"
 INPUTS = "the transform of its inputs"

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.integers import integers
 from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 # a function that runs a layer with some of its inputs replaced, and returns its outputs
 Copy = Callable[[Mapping[str, Array]], Mapping[str, Array]]

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-Array = npt.NDArray[Any]
 
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
 # by op_type of a UnaryOp (src/layer/unaryop.h)

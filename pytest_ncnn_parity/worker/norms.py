@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.blocks import Array
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made

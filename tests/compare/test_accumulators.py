@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from pytest_ncnn_parity.compare.accumulators import Array, of_products, of_sums, of_windows
+from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.accumulators import of_products, of_sums, of_windows
 
 
 def worst_order(terms: Array) -> float:

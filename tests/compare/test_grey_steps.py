@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.grey_steps import explain, stepped
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 TOLERANCE = Tolerance(scaled=0.08)

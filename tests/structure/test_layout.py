@@ -37,6 +37,7 @@ CROSSING = {
 }
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {
+    "base.arrays": "one type for all that hold arrays, which the parent does not import",
     "compare.number_formats": "the limits of the formats, which rooms need that know of no tolerance",
 }
 UNTYPED = {  # where JSON or YAML is parsed or written

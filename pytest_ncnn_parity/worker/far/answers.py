@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.worker.networks.native import NativeLayer, Readback
 
@@ -66,7 +67,7 @@ class Run(Frozen):
     If ncnn refused an input, there are no outputs; `refused_input` is its index, `code` the return code.
     """
 
-    outputs: tuple[tuple[int, npt.NDArray[Any] | None], ...]
+    outputs: tuple[tuple[int, Array | None], ...]
     milliseconds: float
     refused_input: int | None = None
     code: int = 0
@@ -157,14 +158,14 @@ def run(message: Message, data: bytearray) -> Run:
     milliseconds = message.get("ms")
     if not isinstance(milliseconds, float) or not 0.0 <= milliseconds < math.inf:
         raise Malformed(f"{_shown(milliseconds)} is not a number of milliseconds")
-    outputs: list[tuple[int, npt.NDArray[Any] | None]] = []
+    outputs: list[tuple[int, Array | None]] = []
     start = 0
     for rc, shape, kind in _shapes(message):
         if shape is None:
             outputs.append((rc, None))
             continue
         count = math.prod(shape)
-        array: npt.NDArray[Any] = np.frombuffer(data, TYPES[kind], count, start).reshape(shape)
+        array: Array = np.frombuffer(data, TYPES[kind], count, start).reshape(shape)
         start += count * BYTES[kind]
         outputs.append((rc, array))
     return Run(tuple(outputs), milliseconds)

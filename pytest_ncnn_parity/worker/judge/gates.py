@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.int8 import moved, own_moves, with_list_forgiven
 from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.detectors import thresholds
 from pytest_ncnn_parity.network.graph import Layer

@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.detections import match
 from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
-from pytest_ncnn_parity.compare.judging import Array, judge
+from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.scales import scale_of

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import is_quantized

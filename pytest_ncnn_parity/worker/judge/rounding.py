@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.noise import DRAWS, NO_EXCUSE, Conditioning, Moves, moved
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.protocol import CaseSpec

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.engine.protocol import Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Net

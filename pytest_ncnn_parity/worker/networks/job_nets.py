@@ -9,7 +9,7 @@ from pathlib import Path
 import ncnn
 import numpy as np
 
-from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
@@ -144,11 +144,11 @@ class JobNets:
         """Return a network that is not one of the job's, in order to gather evidence."""
         return self._pool.get(self._job, spec)
 
-    def convolution_weights(self, layer: Layer) -> winograd.Array:
+    def convolution_weights(self, layer: Layer) -> Array:
         """Return the weights of a 3x3 convolution, of shape (outputs, inputs, 3, 3)."""
         return self._pool.weights.of_convolution(self._job.models[0], layer)
 
-    def weights(self, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
+    def weights(self, layer: Layer, *counts: int) -> Sequence[Array]:
         """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
         return self._pool.weights.first(self._job.models[0], layer, *counts)
 
@@ -161,7 +161,7 @@ class JobNets:
         model = self._job.models[0]
         return (model.bin, *self._pool.weights.span(model, layer))
 
-    def raw_weights(self, layer: Layer) -> winograd.Array:
+    def raw_weights(self, layer: Layer) -> Array:
         """Return, in float64, the weights of a layer whose .bin entry has nothing but floats."""
         path, start, end = self.weights_file(layer)
         with Path(path).open("rb") as file:

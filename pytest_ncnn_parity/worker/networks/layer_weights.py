@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
@@ -42,13 +43,13 @@ class LayerWeights:
         self._gains: dict[tuple[str, int, int], float] = {}
         self._spare: dict[Model, float] = {}
 
-    def of_convolution(self, model: Model, layer: Layer) -> winograd.Array:
+    def of_convolution(self, model: Model, layer: Layer) -> Array:
         """Return the weights of a 3x3 convolution, (outputs, inputs, 3, 3)."""
         inputs, outputs = channels(layer)
         (weights,) = self.first(model, layer, 9 * inputs * outputs)
         return weights.reshape(outputs, inputs, 3, 3)
 
-    def first(self, model: Model, layer: Layer, *counts: int) -> Sequence[winograd.Array]:
+    def first(self, model: Model, layer: Layer, *counts: int) -> Sequence[Array]:
         """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
         sizes = [(count, n % 2 == 0) for n, count in enumerate(counts)]
         read, _ = read_tensors(model.bin, self.span(model, layer)[0], sizes)
@@ -73,7 +74,7 @@ class LayerWeights:
 
     def _matrices(
         self, own: Model, core: Layer, model: Model, layer: Layer
-    ) -> Iterator[tuple[str, Int8Weights, winograd.Array]]:
+    ) -> Iterator[tuple[str, Int8Weights, Array]]:
         """Yield the matrices that are int8 in `layer`, each with its name and its floats in `core`."""
         found, scaled = tensors(layer), [one for one in tensors(layer) if one.name]
         in_floats = self._all_of(own, core, map(_size, tensors(core)))
@@ -87,9 +88,7 @@ class LayerWeights:
             if integers.dtype == np.int8 and wanted is not None and wanted.shape == integers.shape:
                 yield one.name, Int8Weights(integers, np.resize(scales, one.rows)), wanted
 
-    def _all_of(
-        self, model: Model, layer: Layer, sizes: Iterable[tuple[int, bool]]
-    ) -> Sequence[winograd.Array]:
+    def _all_of(self, model: Model, layer: Layer, sizes: Iterable[tuple[int, bool]]) -> Sequence[Array]:
         """Return all that `layer` reads; nothing if it is laid out otherwise, as by another version."""
         start, end = self.span(model, layer)
         read, at = read_tensors(model.bin, start, sizes)
@@ -113,8 +112,8 @@ class LayerWeights:
     def _judged(
         self,
         weights: Int8Weights,
-        floats: winograd.Array,
-        folded: winograd.Array | None,
+        floats: Array,
+        folded: Array | None,
         model: Model,
         layer: Layer,
     ) -> WeightSteps:
@@ -170,7 +169,7 @@ def _badness(steps: WeightSteps) -> tuple[bool, float, float]:
     return bool(steps.outputs or steps.wasting), steps.clipped, steps.largest
 
 
-def _by_rows(tensors: Sequence[Tensor], values: Sequence[winograd.Array]) -> dict[str, winograd.Array]:
+def _by_rows(tensors: Sequence[Tensor], values: Sequence[Array]) -> dict[str, Array]:
     """The matrices among `tensors` by name, (rows, columns)."""
     return {
         one.name: read.reshape(-1, one.rows).T if one.transposed else read.reshape(one.rows, -1)

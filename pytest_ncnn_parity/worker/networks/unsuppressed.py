@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import ncnn
 
-from pytest_ncnn_parity.compare.metrics import Array
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.detectors import without_suppression
 from pytest_ncnn_parity.network.graph import Layer

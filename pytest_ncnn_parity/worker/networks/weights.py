@@ -8,12 +8,13 @@ import os
 import struct
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import ncnn
 import numpy as np
 import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
@@ -221,9 +222,7 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
 
-def read_tensors(
-    path: str, start: int, sizes: Iterable[tuple[int, bool]]
-) -> tuple[list[npt.NDArray[Any]], int]:
+def read_tensors(path: str, start: int, sizes: Iterable[tuple[int, bool]]) -> tuple[list[Array], int]:
     """Return the first tensors that a layer reads, from byte `start` on, and the byte behind them.
 
     They are flat arrays of fp32, or of int8 where the file has that, and empty where it ends before.

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import ncnn
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.blocks import each, scratch
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW, FP16_TINIEST
 
-Array = npt.NDArray[Any]
 _ONE_THREAD = ncnn.Option()  # starting threads would take longer than a cast
 _ONE_THREAD.num_threads = 1
 

@@ -7,14 +7,11 @@ RandomState's stream is frozen for good (NEP 19). It is processed here only with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.inputs import NormalInput, RangeInput
-
-Array = npt.NDArray[Any]
 
 COLOUR = 0.25  # weight of a channel's own noise; channels correlate by 1 / (1 + COLOUR**2) = 0.94
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import ncnn
 import numpy as np
-import numpy.typing as npt
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, Recording
@@ -19,8 +19,6 @@ from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
-
-Array = npt.NDArray[Any]
 
 
 class InputError(Exception):

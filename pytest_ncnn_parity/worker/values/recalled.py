@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Underflow
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made, Stats
+from pytest_ncnn_parity.worker.values.blob import Blob, Made, Stats
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 # by layer, tolerance and the inputs that were in fp16

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
-from pytest_ncnn_parity.compare.accumulators import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
 from pytest_ncnn_parity.network.shape_rules.windows import (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
@@ -18,7 +19,6 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number
 from pytest_ncnn_parity.worker.judge.fp16.accumulators import SUMMED, normalized_axes, reduced_axes
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
-from pytest_ncnn_parity.worker.values.blob import Array
 
 LARGEST_POWER = 700.0  # e to this is finite in float64
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
@@ -23,7 +24,7 @@ from pytest_ncnn_parity.worker.judge.fp16 import arithmetic
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import in_fp16, run
 from pytest_ncnn_parity.worker.norms import factors_of
-from pytest_ncnn_parity.worker.values.blob import Array, Blob, Made
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
 class Lost(Frozen):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import ncnn
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
-from pytest_ncnn_parity.compare.accumulators import Array
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Inside
@@ -67,7 +68,7 @@ class Insides:
         values = with_sums_of_inf(layer, blobs[layer.inputs[0]].array, blobs[output].array)
         return None if values is None else {output: Blob.of(values)}
 
-    def _by_winograd(self, layer: Layer, value: winograd.Array, headroom: float) -> Inside | None:
+    def _by_winograd(self, layer: Layer, value: Array, headroom: float) -> Inside | None:
         if layer.type != "Convolution" or value.ndim != 3 or len(value) != channels(layer)[0]:
             return None
         above, below, before, after = padding(layer)
@@ -82,7 +83,7 @@ class Insides:
             return self._look(layer, values, other, headroom)
         return inside
 
-    def _look(self, layer: Layer, values: winograd.Array, side: int, headroom: float) -> Inside | None:
+    def _look(self, layer: Layer, values: Array, side: int, headroom: float) -> Inside | None:
         limit = FP16_MAX / max(NEAR, headroom)
         most = self._nets.gain(layer, side) * max(values.max(), -values.min())
         if most < limit:
@@ -101,7 +102,7 @@ class Insides:
             seen.bound.what,
         )
 
-    def _summed(self, layer: Layer, values: Sequence[winograd.Array], headroom: float) -> Inside | None:
+    def _summed(self, layer: Layer, values: Sequence[Array], headroom: float) -> Inside | None:
         bound = largest_sum(layer, values, lambda *counts: self._nets.weights(layer, *counts))
         if bound < FP16_MAX / headroom:
             return None
@@ -111,7 +112,7 @@ class Insides:
         return Inside("fp16 arithmetic", NO_FP16_ARITHMETIC, 0.0, "", bound, "a sum inside")
 
 
-def _surely_summed(layer: Layer, value: winograd.Array) -> Inside | None:
+def _surely_summed(layer: Layer, value: Array) -> Inside | None:
     """A sum that overflows in whatever order its terms are added."""
     reached = largest_final_sum(layer, value)
     if reached < FP16_OVERFLOW:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.detections import is_list
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import Conditioning
 from pytest_ncnn_parity.engine.evidence import Evidence, Infinite, TrialName
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result

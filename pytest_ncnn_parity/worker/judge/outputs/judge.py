@@ -6,9 +6,9 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import partial
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
 from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import grey_steps
 from pytest_ncnn_parity.compare.detections import Thresholds
 from pytest_ncnn_parity.compare.list_moves import list_moves
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.inputs import ImageInput, Input, RangeInput
 from pytest_ncnn_parity.engine.protocol import CaseSpec

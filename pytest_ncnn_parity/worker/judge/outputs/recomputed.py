@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.metrics import Array
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, is_default
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import CaseSpec
