@@ -14,8 +14,6 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 Scale = float | Array
 
-__all__ = ["Array", "Metrics", "agrees_but_for_ends", "agrees_but_for_inf", "compare"]
-
 NEAR_END = 2.0**127  # half of fp32's range: exp on the CPU stops at 2.4e38, on Vulkan it gives inf
 
 
