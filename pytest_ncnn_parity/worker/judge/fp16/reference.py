@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.metrics import (
-    Array,
     Scale,
     agrees_but_for_ends,
     agrees_but_for_inf,
