@@ -218,7 +218,10 @@ class NodeHooks:
             if number is not None and str(report.longrepr).startswith("[XPASS(strict)]"):
                 spec = item.subject.plan.spec
                 at = f"{item.subject.spec}:{spec.line('known', number)}"
-                report.longrepr += f"\nThe case passes: remove its entry of 'known', {at}."
+                report.longrepr = (
+                    f"{item.name}: passes, though known to fail: remove its entry of 'known', {at}\n"
+                    f"{report.longrepr}"
+                )
             item.carry(report, item.verdict)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)

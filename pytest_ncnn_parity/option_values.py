@@ -15,8 +15,12 @@ from pytest_ncnn_parity.base.write_files import may_be_written
 from pytest_ncnn_parity.engine import workers
 from pytest_ncnn_parity.options import TABLE, Option, Options, Source
 from pytest_ncnn_parity.report.formats import FORMATS
+from pytest_ncnn_parity.spec import SUFFIX
 
 LEAST_MEMORY = 128 << 20  # a worker that has loaded no network uses 100 MiB
+
+# Endings of files that specs name. A report of that name would replace such a file.
+READ = (SUFFIX, ".param", ".bin", ".npy", ".npz", ".py")
 
 
 class OptionsError(ParityErrors):
@@ -146,6 +150,9 @@ class _Reader:
             if path != folder and not may_be_written(path):
                 self._refuse(option, path, "expected a file, and found something else under that name")
                 return
+            if path != folder and path.name.endswith(READ) and path.exists():
+                self._refuse(option, path, "expected a report, and not a file that a gate reads")
+                return
             there = next(p for p in (folder, *folder.parents) if p.exists())
             with tempfile.TemporaryFile(dir=there):
                 pass
@@ -162,14 +169,14 @@ class _Reader:
         return self._valid(option, lambda text: text in {*rest, last}, f"{', '.join(rest)} or {last}")
 
     def seconds(self, name: str) -> float:
-        what = "a number of seconds above 0"
+        what = "a number of seconds above 0 and below a million"
         return _number(self._valid(TABLE[name], lambda text: 0.0 < _number(text) < 1e6, what))
 
     def whole(self, name: str) -> int:
         def is_whole(text: str) -> bool:
             return text.isdecimal() and 0.0 < _number(text) < 1e6
 
-        return int(self._valid(TABLE[name], is_whole, "a whole number above 0"))
+        return int(self._valid(TABLE[name], is_whole, "a whole number above 0 and below a million"))
 
     def size(self, name: str) -> int:
         expected = f"{bytes_shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"

@@ -46,6 +46,7 @@ class Session:
         self.cases_have_limits = False
         self._plans: dict[str, Plan] = {}
         self._selected: dict[str, dict[str, list[Case]]] = {}
+        self._ids: set[tuple[str, str, str]] = set()  # of plan, sample and case: pytest may repeat items
         self._looked_at: set[tuple[str, str]] = set()  # name of the plan, and sample
         # how many cases have no verdict yet, by the plan's name
         self._waiting: Counter[str] = Counter()
@@ -55,7 +56,10 @@ class Session:
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Record a case that this session is going to run."""
         self._plans[plan.name] = plan
-        self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
+        key = (plan.name, sample, case.id)
+        if key not in self._ids:
+            self._ids.add(key)
+            self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
         self._waiting[plan.name] += 1
 
     def run(self, plan: Plan) -> SpecRun:

@@ -116,6 +116,14 @@ class SharedSampleResults(SampleResults):
         self._read()
         if self._ended:
             return
+        try:
+            self._write()
+        except OSError as error:
+            raise EngineError(
+                f"cannot write the results for xdist's workers to {self._log}: {error.strerror}"
+            ) from None
+
+    def _write(self) -> None:
         with self._log.open("ab") as log:
             if self._log.stat().st_size > self._offset:
                 log.write(b"\n")  # a killed leader has left an incomplete line

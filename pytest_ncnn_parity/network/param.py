@@ -110,7 +110,8 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
     if len(graph.layers) != layer_count:
         yield (
             count_line,
-            f"{layer_count} layers announced, {len(graph.layers)} found; is the file cut off?",
+            f"{layer_count} layers announced, {len(graph.layers)} found"
+            + ("; is the file cut off?" if len(graph.layers) < layer_count else ""),
         )
     # if too few are announced, ncnn writes past its array; if far too many are, it allocates memory for
     # all

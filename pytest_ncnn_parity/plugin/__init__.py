@@ -103,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not source.gate_wanted:
         config.pluginmanager.register(HintingHooks(), "ncnn_parity_hinting")
         return
+    from pytest_ncnn_parity.base import sigterm
     from pytest_ncnn_parity.engine.early import EarlyWorker
     from pytest_ncnn_parity.option_values import OptionsError, read
 
@@ -110,6 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
         asked = read(source)
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(sigterm.on_sigterm())
     runs_nothing = any(config.getoption(name, None) for name in RUN_NOTHING)
     early = EarlyWorker()
     config.add_cleanup(early.close)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity import options
-from pytest_ncnn_parity.base import sigterm
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
 from pytest_ncnn_parity.plugin.case_protocol import CaseProtocol
@@ -33,7 +32,6 @@ class RunningHooks:
         config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
         protocol = CaseProtocol(config, self._session, self._show_nothing)
         config.pluginmanager.register(protocol, "ncnn_parity_case_protocol")
-        config.add_cleanup(sigterm.on_sigterm())
         config.add_cleanup(self._session.close)
 
     def pytest_sessionstart(self) -> None:

@@ -122,7 +122,7 @@ class ImageSource(Keys):
         for name, values in (("mean", self.mean), ("norm", self.norm)):
             if values is not None and len(values) != channels:
                 raise ValueError(
-                    f"{name} has {counted(len(values), 'value')}, and a {self.color} image "
+                    f"{name} has {counted(len(values), 'value')}, and an image in {self.color} has "
                     f"{counted(channels, 'channel')}"
                 )
         if self.size is not None:

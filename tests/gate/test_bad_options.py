@@ -100,3 +100,14 @@ def test_nothing_is_made_by_asking(pytester: pytest.Pytester) -> None:
     assert result.ret == 0
     written = {p.name for p in set(pytester.path.rglob("*")) - before} - {"stdout", "stderr"}
     assert not {name for name in written if not name.startswith("runpytest")}
+
+
+@pytest.mark.parametrize("name", ["net.parity.yaml", "net.param", "net.bin"])
+def test_no_report_replaces_what_a_gate_reads(name: str, pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE)
+    before = (pytester.path / name).read_bytes()
+    for flag in ("--ncnn-parity-json", "--ncnn-parity-html"):
+        (error,) = refused(pytester, f"{flag}={name}")
+        assert error.startswith(f"{flag}={name}: expected a report, and not a file that a gate reads")
+    assert (pytester.path / name).read_bytes() == before

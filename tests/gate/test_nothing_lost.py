@@ -196,3 +196,16 @@ def test_a_spec_with_another_suffix_is_not_overlooked(gate: Gate, pytester: pyte
     assert error["spec"] == "b.parity.yml"
     assert error["message"].endswith("the name of a spec ends with .parity.yaml: rename it")
     assert judged(run.report) == {"a.parity.yaml": 5}
+
+
+def test_cases_that_are_collected_twice_have_one_verdict(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE)
+    once = gate()
+    pytester.makeconftest("def pytest_collection_modifyitems(items): items.extend(items[:3])")
+    twice = gate()
+    assert twice.cases.keys() == once.cases.keys()
+    assert {name: case["outcome"] for name, case in twice.cases.items()} == {
+        name: case["outcome"] for name, case in once.cases.items()
+    }
+    assert twice.ids("passed")

@@ -166,7 +166,8 @@ def test_known_failures_are_expected_and_strict(gate: Gate, pytester: pytest.Pyt
     text = (pytester.path / "net.parity.yaml").read_text("utf-8")
     line = text[: text.index("layer: relu, sample: noise")].count("\n") + 1
     assert run.cases["noise::cpu-vs-vulkan::relu"]["message"] == (
-        f"[XPASS(strict)] gone\nThe case passes: remove its entry of 'known', net.parity.yaml:{line}."
+        f"relu: passes, though known to fail: remove its entry of 'known', net.parity.yaml:{line}\n"
+        "[XPASS(strict)] gone"
     )
 
 

@@ -86,7 +86,7 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
             "has 1000000000000000 elements; expected at most 134217728",
         ),
         ("{image: a.png, size: [100000, 100000]}", r"shape \[3, 100000, 100000\] has 30000000000 el"),
-        ("{image: a.png, mean: [1, 2]}", "mean has 2 values, and a rgb image 3 channels"),
+        ("{image: a.png, mean: [1, 2]}", "mean has 2 values, and an image in rgb has 3 channels"),
         (
             "{image: a.png, color: gray, norm: [1, 2, 3]}",
             "norm has 3 values, .*image 1 channel$",

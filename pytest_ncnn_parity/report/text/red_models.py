@@ -14,6 +14,7 @@ from pytest_ncnn_parity.report.text import fix_text, spec_names
 from pytest_ncnn_parity.report.text.line_width import cut
 
 SECOND = "  "  # indentation of the second line
+NAME_SHARE = 4  # of a line that is too long, the spec's name keeps at least 1/4
 
 
 def lines(document: Report, width: int) -> Iterator[str]:
@@ -53,7 +54,8 @@ def _of(model: ModelRecord, levels: Sequence[spec_names.Names], width: int) -> I
         yield line
         return
     lines = (f"{name}: {fault}" for fault in faults for name in names)
-    cut_name = spec_names.cut_to(levels[-1], width - len(f": {faults[-1]}"))[spec]
+    room = max(width - len(f": {faults[-1]}"), width // NAME_SHARE)
+    cut_name = spec_names.cut_to(levels[-1], room)[spec]
     yield next((line for line in lines if len(line) <= width), cut(f"{cut_name}: {faults[-1]}", width))
     if remedies:
         lines = (f"{SECOND}{remedy}" for remedy in remedies)
