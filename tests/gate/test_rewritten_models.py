@@ -145,6 +145,17 @@ def test_a_wrong_weight_of_small_effect_next_to_what_is_written_otherwise_is_red
     assert "output:out0" not in red
 
 
+def test_an_inner_blob_is_fed_to_both_models(gate: Gate, pytester: pytest.Pytester) -> None:
+    attention(pytester.path / "net", "scores", True)
+    attention(pytester.path / "other", "queries", True)
+    inputs = ", ".join(f"part_{i}: {{random: normal, shape: [6, 16], seed: {i}}}" for i in range(3))
+    text = f"inputs: {{inner: {{in0: {{random: normal}}, {inputs}}}}}\n{COMPARED}"
+    networks.spec(pytester.path, text)
+    run = gate("--ncnn-parity-fix=off")
+    assert not run.ids("failed")
+    assert run.ids("passed")
+
+
 def two_branches(path: Path, pooled_first: bool, wrong: float = 1.0) -> None:
     """A maximum that is taken before or after a ReLU, and beside it a ReLU that gives 0.
 

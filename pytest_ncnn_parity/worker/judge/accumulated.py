@@ -97,7 +97,8 @@ class Accumulated:
         return {number: self._chain(loaded[number], layers) for number, layers in wanted.items()}
 
     def _chain(self, net: Net, layers: set[int]) -> Chain:
-        other = net.own_run(self._sample.inputs) if isinstance(net, OtherNet) else None
+        own = [layer for layer in self._sample.graph.layers if layer.number in layers]
+        other = net.own_run(self._sample.inputs, own) if isinstance(net, OtherNet) else None
 
         def run(layer: Layer, blobs: Made) -> Made:
             refuse_misread(net, layer, self._sample.graph)
@@ -107,7 +108,6 @@ class Accumulated:
             with as_failure(Step("layer", net.label, layer.number, layer.name)):
                 return net.run_layer(layer, blobs, on="own")
 
-        own = [layer for layer in self._sample.graph.layers if layer.number in layers]
         return Chain(own, self._sample.inputs, run, reads=self._sample.nets.reads)
 
     @cached_property

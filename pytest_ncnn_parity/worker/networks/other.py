@@ -73,24 +73,24 @@ class OtherNet:
         blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
         return {here: self._in_floats(there, blobs[there]) for here, there in at.outputs.items()}
 
-    def own_run(self, inputs: Mapping[str, Blob]) -> Callable[[Layer], Made]:
+    def own_run(self, inputs: Mapping[str, Blob], layers: Iterable[Layer]) -> Callable[[Layer], Made]:
         """Begin a run of the whole network, layer by layer, on the values that it computes itself.
 
-        Returns a function that gives the values equivalent to the outputs of a layer of the spec's
-        model, by the spec's names; it raises StepFailed if one could not be computed.
+        Returns a function that gives, by the spec's names, the values equivalent to the outputs of one
+        of `layers` of the spec's model. It raises StepFailed if one could not be computed.
         """
-        there = self._counterparts
-        equal = {blob: value for blob in there.sources if (value := there.blob(blob)) is not None}
-        waiting = Counter(equal.values())
-        needed = there.there.ancestors(waiting)
+        counters = {blob: self._counterparts.blob(blob) for layer in layers for blob in layer.outputs}
+        equal = {here: there for here, there in counters.items() if there is not None}
+        waiting = Counter(equal.values())  # how often each value is still asked for
+        fed = {self._blob(here): value for here, value in inputs.items()}
 
         def run(layer: Layer, blobs: Made) -> Made:
             with as_failure(Step("layer", self.label, layer.number, layer.name)):
                 return self._net.run_layer(layer, blobs, on="own")
 
         chain = Chain(
-            [layer for layer in there.there.layers if layer.number in needed],
-            {equal[blob]: value for blob, value in inputs.items()},
+            self._counterparts.there.fed(fed).running(waiting),
+            fed,
             run,
             kept=(kept := set(waiting)),
             reads=self._int8.reads,
