@@ -89,7 +89,7 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
         ("{image: a.png, mean: [1, 2]}", "mean has 2 values, and an image in rgb has 3 channels"),
         (
             "{image: a.png, color: gray, norm: [1, 2, 3]}",
-            "norm has 3 values, .*image 1 channel$",
+            "norm has 3 values, .*image in gray has 1 channel$",
         ),
         ("{image: a.png, norm: [1, 1, .inf]}", "finite number; found inf"),
         ("{constant: '1'}", "found '1'"),
