@@ -54,7 +54,7 @@ class ValuesThere:
         return forgotten
 
 
-class Machine(Protocol):
+class FarWorker(Protocol):
     """The declared worker, as its networks see it."""
 
     name: str
@@ -87,7 +87,7 @@ class FarNet:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: FarWorker,
         number: int,
         step: Step,
         model: Model,

@@ -27,7 +27,7 @@ from pytest_ncnn_parity.worker.norms import factors_of
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
-class Lost(Frozen):
+class LostConstants(Frozen):
     """The constants that fp16 does not hold: `parameters`, `weights`, a norm's `factors`, or others.
 
     Factors are given by channel: what the kernel multiplies by, and what it adds. For other constants,
@@ -47,7 +47,7 @@ class Constants:
     def __init__(self, nets: JobNets) -> None:
         self._nets = nets
 
-    def lost(self, layer: Layer, blobs: Made) -> Lost | None:
+    def lost(self, layer: Layer, blobs: Made) -> LostConstants | None:
         """What fp16 does not hold of the constants of `layer`, whose inputs are in `blobs`."""
         if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
             return None
@@ -57,12 +57,14 @@ class Constants:
             largest = self._nets.largest_weight(layer) if keeps_weights(layer) else 0.0
             weights = largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL
             if weights:
-                return Lost(Constant("its largest weight", largest, "storage"), parameters, True)
+                return LostConstants(
+                    Constant("its largest weight", largest, "storage"), parameters, True
+                )
             computed = self._computed(layer, blobs) if in_fp16_arithmetic else None
             if computed is not None:
                 return computed
             if parameters:
-                return Lost(_of_parameters(layer, parameters), parameters)
+                return LostConstants(_of_parameters(layer, parameters), parameters)
             factors = self._factors(layer, blobs)
         except NotANumber:
             return None
@@ -71,9 +73,11 @@ class Constants:
         largest = max(float(np.abs(values).max()) for values in factors)
         if largest < FP16_OVERFLOW:
             return None
-        return Lost(Constant("a factor that it normalizes by", largest, "storage"), (), False, factors)
+        return LostConstants(
+            Constant("a factor that it normalizes by", largest, "storage"), (), False, factors
+        )
 
-    def made(self, layer: Layer, blobs: Made, lost: Lost) -> Made:
+    def made(self, layer: Layer, blobs: Made, lost: LostConstants) -> Made:
         """The outputs of `layer` with these constants rounded to fp16. May raise StepFailed."""
         values = {blob: blobs[blob] for blob in layer.inputs}
         if lost.made is not None:
@@ -89,13 +93,13 @@ class Constants:
         return {layer.outputs[0]: Blob.of(np.ascontiguousarray(normalized))}
 
     @staticmethod
-    def _computed(layer: Layer, blobs: Made) -> Lost | None:
+    def _computed(layer: Layer, blobs: Made) -> LostConstants | None:
         """What the kernel computes itself, and fp16 arithmetic does not hold."""
         if layer.type not in arithmetic.KERNELS:
             return None
         value, expected = blobs[layer.inputs[0]].array, blobs[layer.outputs[0]].array
         seen = arithmetic.computed(layer, value, expected)
-        return None if seen is None else Lost(seen.constant, made=seen.made)
+        return None if seen is None else LostConstants(seen.constant, made=seen.made)
 
     def _factors(self, layer: Layer, blobs: Made) -> tuple[Array, Array] | None:
         """The factor and the offset of each channel of a norm."""

@@ -9,7 +9,7 @@ from pytest_ncnn_parity.engine.evidence import Underflow
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
-class Lost(NamedTuple):
+class LostValue(NamedTuple):
     """An input of a layer with what fp16 makes 0, and the blobs whose tiny values led to that.
 
     `value`: as computed; `stored`: as fp16 holds it. `is_own`: it is the reference's, rounded, and was
@@ -31,7 +31,7 @@ class Effect(NamedTuple):
 
     wrong: Underflow | None
     sources: frozenset[str]
-    handed_on: Mapping[str, Lost]
+    handed_on: Mapping[str, LostValue]
 
     @property
     def breaks(self) -> bool:

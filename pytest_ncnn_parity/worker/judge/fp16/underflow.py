@@ -18,7 +18,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
-from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, Lost
+from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -47,9 +47,9 @@ class Underflows:
         self._effects = effects
         # by comparison, what readers computed from such values, if elements are lost though within the
         # tolerance, or out of it and the readers decide, until its last reader has run
-        self._handed_on: dict[str, dict[str, Lost]] = {}
+        self._handed_on: dict[str, dict[str, LostValue]] = {}
         # by comparison and blob, such values that are out of tolerance, until the last reader has run
-        self._open: dict[tuple[str, str], Lost] = {}
+        self._open: dict[tuple[str, str], LostValue] = {}
         self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made them
         # of the current layer, by tolerance and inputs
         self._turn: dict[object, Effect] = {}
@@ -144,18 +144,18 @@ class Underflows:
                 return layer
             blob = copied[0]
 
-    def _own(self, layer: Layer, candidate: Net | None) -> dict[str, Lost]:
+    def _own(self, layer: Layer, candidate: Net | None) -> dict[str, LostValue]:
         """The inputs of `layer` with values of the reference that fp16 makes 0."""
         graph, lost = self._reference.graph, {}
         for blob in layer.inputs:
             if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate):
                 stored = self._reference.blobs[blob].with_tiny_stored()
-                lost[blob] = Lost(stored, stored, frozenset([blob]))
+                lost[blob] = LostValue(stored, stored, frozenset([blob]))
         return lost
 
     def _lost(
-        self, comparison: str, layer: Layer, own: Mapping[str, Lost], candidate: Net | None
-    ) -> dict[str, Lost]:
+        self, comparison: str, layer: Layer, own: Mapping[str, LostValue], candidate: Net | None
+    ) -> dict[str, LostValue]:
         """`own`, and the inputs of `layer` with values that became 0 upstream."""
         graph, handed_on = self._reference.graph, self._handed_on.get(comparison, {})
         lost = dict(own)
@@ -166,7 +166,7 @@ class Underflows:
             lost[blob] = one._replace(value=value, sources=sources)
         return lost
 
-    def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, Lost]) -> Effect:
+    def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, LostValue]) -> Effect:
         """What the inputs with zeros, `lost`, do to `layer` even in fp32.
 
         The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
@@ -196,7 +196,7 @@ class Underflows:
             self._effects[known] = effect.wrong
         return effect
 
-    def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, Lost]) -> Effect:
+    def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, LostValue]) -> Effect:
         """What breaks `layer`, or what it hands on.
 
         Of several inputs those are to blame that break it by themselves, and all of them if none does.
@@ -222,7 +222,7 @@ class Underflows:
         self,
         layer: Layer,
         tolerance: Tolerance,
-        lost: Mapping[str, Lost],
+        lost: Mapping[str, LostValue],
         sources: frozenset[str],
     ) -> Effect:
         found = self._from(Underflow("", "", 0, layer.name, layer.type), min(sources))
@@ -251,9 +251,9 @@ class Underflows:
                 if not (self._reference.is_only_read(output) and (follows or of_inf)):
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
                 stored = value.with_tiny_stored()
-                handed_on[output] = Lost(value, stored, sources, False, wrong, is_open=True)
+                handed_on[output] = LostValue(value, stored, sources, False, wrong, is_open=True)
             elif value.floating and self._reference.loses_some(output, value, right):
-                handed_on[output] = Lost(value, value.with_tiny_stored(), sources, False, first)
+                handed_on[output] = LostValue(value, value.with_tiny_stored(), sources, False, first)
         return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
