@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from pytest_ncnn_parity.base import strict_json
-from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine import results as results_module
+from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.process import parsed
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.results import SampleResults
+from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 
 
 class Interrupted(BaseException):
@@ -45,3 +49,17 @@ def test_a_case_without_a_result_is_an_error() -> None:
 @pytest.mark.parametrize("name", ["conv_1", "größe", "畳み込み", "😀", "\udcff", "a\\ud83d"])
 def test_names_come_back_as_they_were_sent(name: str) -> None:
     assert parsed(strict_json.line({"case": {"id": name}}).encode()) == {"case": {"id": name}}
+
+
+def test_a_full_disk_is_one_error_for_who_shares_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(results_module, "_append", full)
+    path = tmp_path / "sample"
+    passed = Result("a", "passed")
+    shared = SharedSampleResults(["a"], lambda _: iter([passed]), path, Engine(60.0), lambda: False)
+    with pytest.raises(EngineError, match=r"^cannot write the results .*sample.jsonl: No space left"):
+        shared.result("a")

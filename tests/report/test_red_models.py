@@ -168,3 +168,11 @@ def test_specs_of_one_name_keep_what_distinguishes_them(names: tuple[str, str], 
     assert all("l1" in line and "storage-overflow" in line for line in firsts)
     assert sum("fix: 31=18 on l1" in line for line in shown) == 2
     assert max(map(len, shown)) <= width
+
+
+def test_of_a_long_message_the_spec_keeps_its_name() -> None:
+    told = "inputs.portrait.in0: rec.npz: holds the arrays a, b, c, d and e: name one of them by 'key:'"
+    unread = {**red("l1"), "cause": None, "headline": told}
+    (line,) = lines(of("models/face/detector.parity.yaml", unread), width=60)
+    assert line.startswith("detector: inputs.portrait.in0: ")
+    assert len(line) <= 60
