@@ -277,3 +277,7 @@ def test_known_failures_were_compared() -> None:
     (part,) = model_parts(document)
     assert part.verdict == "passed"
     assert not any("nothing was compared" in row.note for row in part.comparisons if row.counts["known"])
+    page = render(document)
+    row = next(row for row in part.comparisons if row.counts["known"])
+    assert f'<td class="n">{row.counts["skipped"]}, {row.counts["known"]} known</td>' in page
+    assert "Nothing was compared" not in page
