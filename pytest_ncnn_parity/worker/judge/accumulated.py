@@ -59,6 +59,7 @@ class Accumulated:
         self._natures = natures
         self._sample = sample
         self._pairs: dict[str, _Pair] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of the reference's values that were measured
         for case in cases:
             if case.kind == "pair" and case.candidate is not None:
                 tolerance = sample.job.defaults[case.comparison]
@@ -138,6 +139,7 @@ class Accumulated:
         except StepFailed as failed:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
             return
+        self.shapes[blob] = expected[blob].shape
         try:
             metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
         except StepFailed:  # another shape

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
@@ -64,13 +64,17 @@ class Rewritten:
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
                 return self._in_own_run(case, layer, result)
+        if result.evidence.death is not None:  # inputs that do not belong together
+            return self._in_own_run(case, layer, result)
         return result
 
     def _in_own_run(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
-        """`result`, or passed if its values in the other model's own run are far better."""
+        """`result`, or that of the other model's own run if its values are far better."""
         errors = self._accumulated.errors(case.comparison)
-        known = [error for error in map(errors.get, layer.outputs) if error is not None]
-        worst = max(known, key=lambda error: error.scaled)
+        known = {blob: error for blob in layer.outputs if (error := errors.get(blob)) is not None}
+        if len(known) < len(layer.outputs):
+            return result
+        blob, worst = max(known.items(), key=lambda pair: pair[1].scaled)
         if result.metrics is not None and worst.scaled > LEFT * result.metrics.scaled:
             return result
         seen = result.evidence
@@ -80,8 +84,11 @@ class Rewritten:
             device=seen.device,
             counterpart=seen.counterpart,
             own_inputs=True,
+            blob=blob,
+            shape=self._accumulated.shapes[blob],
         )
-        return replace(result, outcome="passed", metrics=worst, evidence=evidence)
+        outcome: Outcome = "passed" if worst.agrees else "failed"
+        return replace(result, outcome=outcome, metrics=worst, evidence=evidence)
 
     def _found(self, case: CaseSpec) -> Iterator[_Part]:
         """The parts of the network that are written otherwise and have no effect behind them."""
