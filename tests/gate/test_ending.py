@@ -213,3 +213,23 @@ def test_a_process_that_goes_on_after_a_run_collects_garbage_as_before(tmp_path:
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 0"
+
+
+STOPPED_EARLY = """
+import os, signal
+from pytest_ncnn_parity.engine.early import EarlyWorker
+start = EarlyWorker.start
+def stopped(self, *args):
+    start(self, *args)
+    os.kill(os.getpid(), signal.SIGTERM)
+EarlyWorker.start = stopped
+"""
+
+
+def test_sigterm_while_the_rest_is_imported_leaves_nothing(hanging: Path) -> None:
+    """The first worker has been started by then."""
+    (hanging / "conftest.py").write_text(STOPPED_EARLY, "utf-8")
+    command = [sys.executable, "-m", "pytest", "--ncnn-parity", "-p", "no:cacheprovider"]
+    ended = subprocess.run(command, cwd=hanging, capture_output=True, timeout=120, check=False)
+    assert ended.returncode not in (0, -signal.SIGTERM)
+    assert list((hanging / "temporary").iterdir()) == []

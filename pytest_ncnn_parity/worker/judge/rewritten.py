@@ -59,8 +59,10 @@ class Rewritten:
             self._parts[case.comparison] = list(self._found(case))
         for part in self._parts[case.comparison]:
             if layer.number in part.layers:
-                names = ", ".join(reader.name for reader in part.readers)
-                why = f"the other model computes this otherwise; the values agree again at {names}"
+                first, *more = part.readers
+                others = f" and {len(more)} more" if more else ""
+                where = f"{first.name} ({first.type}){others}"
+                why = f"the other model computes this otherwise; the values agree again at {where}"
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
                 return self._in_own_run(case, layer, result)
@@ -112,11 +114,13 @@ class Rewritten:
 
 
 def _is_otherwise(result: Result) -> bool:
-    """Whether values or shapes differ, not for what fp16 does to them."""
+    """Whether values or shapes differ, not for what fp16 or the device does to them."""
     evidence, metrics = result.evidence, result.metrics
     if evidence.death is not None:
         return evidence.death.kind in ("shape", "misfit")
-    return metrics is not None and not metrics.agrees and evidence.unrepresentable is None
+    if evidence.unrepresentable is not None or evidence.right("other_files"):
+        return False
+    return metrics is not None and not metrics.agrees
 
 
 def _differs(layer: Layer, errors: Errors) -> bool:
