@@ -205,13 +205,16 @@ def _red(judged: Iterable[tuple[Case, Result]]) -> Sequence[Red]:
 
 def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:
     """Why the network does not load: a failure of all of it, which only this case reports."""
-    death = result.evidence.death
+    death, spec, comparison = result.evidence.death, subject.plan.spec, subject.case.comparison
     path = ("model", "bin") if death is None or not death.key else death.key
-    where = subject.plan.spec.at(*path)
-    other, graph = subject.plan.other(subject.case.comparison), subject.plan.graph
-    if other is not None and deaths.of_other_files(death, subject.case.comparison):
-        where = other_models.where(subject.plan.spec, subject.case.comparison, path[-1])
+    other, graph = subject.plan.other(comparison), subject.plan.graph
+    if path[0] == "options":
+        where = spec.at_setup(deaths.setup_of(death, comparison), *path)
+    elif other is not None and deaths.of_other_files(death, comparison):
+        where = spec.at_setup(deaths.setup_of(death, comparison), "model", path[-1])
         graph = other.there
+    else:
+        where = spec.at(*path)
     refused = deaths.refused_layer(death)
     if refused is not None:
         layer = graph.layers[refused]

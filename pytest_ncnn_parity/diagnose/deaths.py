@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -31,7 +31,7 @@ STDERR_LINES = 4  # the last lines of what native code wrote
 
 
 def files_at_fault(failure: Failure) -> Explanation | None:
-    """The spec's files or its setup function do not yield a network."""
+    """The spec's files, its setup function or an option do not yield a network."""
     death = failure.death
     if death is None or not death.key or not death.in_loading:
         return None
@@ -47,6 +47,14 @@ def of_other_files(death: Death | None, comparison: Comparison) -> bool:
     if not step.of_files:
         return step.label == str(comparison.candidate)
     return step.label.startswith(files.param) and step.label.endswith(f"with {Path(files.bin).name}")
+
+
+def setup_of(death: Death | None, comparison: Comparison) -> Setup:
+    """The side of `comparison` whose network did not load."""
+    label = "" if death is None or death.step is None else death.step.label
+    if comparison.candidate is None or label == str(comparison.reference):
+        return comparison.reference
+    return comparison.candidate
 
 
 def refused_layer(death: Death | None) -> int | None:

@@ -86,14 +86,6 @@ def _named(spec: Spec) -> Iterator[tuple[int, Setup]]:
             yield number, item.candidate.setup()
 
 
-def where(spec: Spec, comparison: Comparison, key: str) -> Where:
-    """Where the spec names the param or the bin of the other model that `comparison` runs."""
-    (number,) = (
-        n for n, item in enumerate(spec.compare) if getattr(item, "name", "") == comparison.name
-    )
-    return _where(spec, number, key)
-
-
 def _where(spec: Spec, number: int, key: str) -> Where:
     return spec.at("compare", number, "candidate", "model", key)
 

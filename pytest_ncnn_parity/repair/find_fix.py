@@ -35,8 +35,9 @@ def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix
     reasons = []
     if problem.beyond:
         names = ", ".join(problem.beyond)
+        code = "" if run.plan.spec.setup is None else ", or in the code of 'setup:'"
         reasons.append(
-            f"no mask can fix this: the fault of {names} lies in the reference or in the files"
+            f"no mask can fix this: the fault of {names} lies in the reference or in the files{code}"
         )
     if problem.unjudged:
         reasons.append(f"{', '.join(problem.unjudged)} could not be run to the end")

@@ -151,6 +151,15 @@ class Spec(Keys):
         """The place of a key or a value in the file."""
         return Where(read_files.shown(self._path), self.place(*path, of_key=of_key))
 
+    def at_setup(self, setup: Setup, *path: str) -> Where:
+        """The place of a key of `setup`, which a comparison of the user's own names."""
+        for number, item in enumerate(self.compare):
+            if isinstance(item, OwnComparison):
+                for side, keys in (("candidate", item.candidate), ("reference", item.reference)):
+                    if keys.setup() == setup:
+                        return self.at("compare", number, side, *path)
+        raise LookupError(f"no comparison names {setup}")
+
     def at_input(self, sample: str, *path: str) -> Where:
         """The place of one input of a sample, or of what is expected of it."""
         where = self.at("inputs", sample, *path, of_key=True)

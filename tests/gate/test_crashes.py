@@ -143,9 +143,10 @@ def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path)
 def test_a_worker_killed_from_outside_costs_one_case(pytester: pytest.Pytester) -> None:
     networks.slow(pytester.path)
     networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
-    with in_slow_layer(pytester.path, "--ncnn-parity-fix=off") as (process, lines):
+    with in_slow_layer(pytester.path) as (process, lines):
         os.kill(_worker_of(process.pid), signal.SIGKILL)
     output = "".join(lines)
+    assert "no fix: slow could not be run to the end: see its own message" in output
     assert "slow (Convolution): killed by SIGKILL" in output
     assert "(crash)" in output
     assert "1 failed, 2 passed" in output

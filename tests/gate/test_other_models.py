@@ -291,3 +291,18 @@ def test_weights_of_another_size_fail_where_the_spec_names_them(
     (red,) = run.ids("failed")
     assert run.cases[red]["place"]["line"] == 1
     assert "net.bin: too short" in run.cases[red]["message"]
+
+
+def test_the_failure_to_load_is_placed_where_a_recording_alone_meets_it(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    folded(pytester.path)
+    (pytester.path / "opt.bin").write_bytes((pytester.path / "opt.bin").read_bytes()[:-400])
+    np.save(pytester.path / "out0.npy", np.zeros(4, np.float32))
+    spec = pytester.path / "net.parity.yaml"
+    text = spec.read_text("utf-8")
+    spec.write_text(text.replace("normal}}", "normal}, expect: {out0: {file: out0.npy}}}"), "utf-8")
+    run = gate("-k", "golden-opt")
+    (red,) = run.ids("failed")
+    assert (run.cases[red]["cause"], run.cases[red]["place"]["line"]) == ("load", 7)
+    assert "opt.bin: too short" in run.cases[red]["message"]

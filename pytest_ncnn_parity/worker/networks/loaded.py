@@ -9,13 +9,13 @@ import ncnn
 from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.compare.comparisons import NCNN_OPTIONS, PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
-from pytest_ncnn_parity.engine.steps import RunOn, Step
+from pytest_ncnn_parity.engine.steps import Death, RunOn, Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
-from pytest_ncnn_parity.worker.failures import Unavailable, failed
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.execution import Execution, Executions, Net, is_x86
 from pytest_ncnn_parity.worker.networks.here import Here
@@ -106,7 +106,8 @@ class LoadedNet:
         for name in lacking:
             if name not in NCNN_OPTIONS:
                 problem = f"ncnn {self._machine.version} has no option {name}{guess(name, NCNN_OPTIONS)}"
-                raise failed(self._load_step, "refused", problem)
+                death = Death("refused", problem, self._load_step, key=("options", name))
+                raise StepFailed(self._load_step, death)
         if lacking:
             raise Unavailable(f"ncnn {self._machine.version} has no option {lacking[0]}", lasting=True)
         return options
