@@ -119,10 +119,10 @@ CAUSES = (
     ),
     Cause(
         "crash",
-        "the step killed the worker, or a layer of your own raised an exception; everything else "
-        "was run",
-        "report it upstream, or mend your layer; the message has the step, and the signal or the "
-        "exception",
+        "the step killed the worker, or a layer of your own raised an exception or returned an error; "
+        "everything else was run",
+        "report it upstream, or mend your layer; the message has the step, and the signal, the "
+        "exception or the error",
     ),
     Cause(
         "timeout",

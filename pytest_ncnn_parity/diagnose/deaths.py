@@ -64,7 +64,7 @@ def refused_layer(death: Death | None) -> int | None:
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:
-    """A custom layer raised an exception while the network ran."""
+    """A custom layer raised an exception or returned an error while the network ran."""
     death = failure.death
     if death is None or not death.key:
         return None

@@ -200,7 +200,8 @@ class WorkerProcess:
             allowed = f"; it may hold {limit}" if limit else ""
             detail = f"{endings.shown(code)}, given no more memory{allowed}"
             return Death("memory", detail, self._step, said)
-        return Death("crash", endings.shown(code), self._step, said, from_outside=endings.was_killed(code))
+        outside = endings.was_killed(code)
+        return Death("crash", endings.shown(code), self._step, said, from_outside=outside)
 
     def kill(self) -> None:
         """Kill the process and everything it started, at once."""

@@ -13,6 +13,7 @@ from pytest_ncnn_parity import options
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.plugin.terminal_lists import Lists
+from pytest_ncnn_parity.report.highlights import first_line
 from pytest_ncnn_parity.spec import SUFFIX
 
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -63,6 +64,13 @@ class ReportingHooks:
             self._share = tempfile.TemporaryDirectory(prefix="ncnn-parity-", ignore_cleanup_errors=True)
             self._config.add_cleanup(self._share.cleanup)
         node.workerinput["ncnn_parity_share"] = self._share.name
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_collection(self) -> Generator[None, Any, None]:
+        outcome = yield
+        error = outcome.excinfo[1] if outcome.excinfo else None
+        if isinstance(error, pytest.UsageError):  # a path or an id that does not exist
+            self._controller.stop("; ".join(first_line(str(text)) for text in error.args))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

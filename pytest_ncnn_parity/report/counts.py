@@ -96,6 +96,13 @@ def cut_short(document: Report) -> bool:
     return not document["complete"] and bool(document["selected"] or not document["errors"])
 
 
+def reached(document: Report) -> str:
+    """Return how far a run came that was cut short."""
+    if not document["selected"]:
+        return "no case was selected"
+    return f"{document['judged']} of {document['selected']} selected cases have a verdict"
+
+
 def nothing_compared(document: Report, wanted: bool, places: Sequence[str]) -> str:
     """Return the message for a run that compared nothing; empty if it did, or it is not `wanted`.
 

@@ -21,6 +21,7 @@ from pytest_ncnn_parity.compare.comparisons import (
     OtherFiles,
     OtherModel,
     Pair,
+    Setup,
 )
 from pytest_ncnn_parity.spec import problems, yaml12
 from pytest_ncnn_parity.spec.keys import (

@@ -113,7 +113,7 @@ def refused(what: str, code: int) -> tuple[DeathKind, str]:
     """
     limit = most()
     if code != NO_BLOB or limit is None:
-        return "refused", f"{what}: {code}"
+        return "refused", f"{what}: {code or 'it is empty'}"
     peak = held()
     if 2 * peak > limit:
         share = f"it has held {bytes_shown(peak)} of {bytes_shown(limit)} (--ncnn-parity-memory)"

@@ -245,6 +245,31 @@ def test_what_a_layer_raises_costs_what_needs_it(gate: Gate, pytester: pytest.Py
     assert run.cases["noise::cpu-vs-vulkan::output:out0"]["outcome"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "gives"),
+    [
+        (
+            "top.clone_from(ncnn.Mat(made), option.blob_allocator)\n            return 0",
+            "return -5",
+            "-5",
+        ),
+        ("top.clone_from(ncnn.Mat(made), option.blob_allocator)", "pass", "it is empty"),
+    ],
+    ids=["error", "nothing"],
+)
+def test_an_error_that_a_layer_returns_is_its_own(
+    right: str, wrong: str, gives: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    affine(pytester.path)
+    project(pytester.path, OPS.replace(right, wrong))
+    run = gate()
+    own = run.cases["noise::fp16-range::own"]
+    assert (own["outcome"], own["cause"]) == ("failed", "crash")
+    assert f"Affine, a layer of your own, failed: extract own: {gives}, in layer 2 own" in own["message"]
+    assert "feed the size" not in run.output
+    assert "or in the code of 'setup:'" in run.output
+
+
 SILENT = """\
 7767517
 6 5

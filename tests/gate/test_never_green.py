@@ -207,10 +207,9 @@ def test_an_option_that_no_version_of_ncnn_has_is_red_and_one_of_another_version
     run = gate()
     assert run.ids("failed") == [f"noise::{name}::l1" for name in ("typo", "newer")]
     message = run.cases["noise::typo::l1"]["message"]
-    line, text = next(
-        (number, text)
-        for number, text in enumerate((pytester.path / "net.parity.yaml").read_text("utf-8").split("\n"), 1)
-        if "use_fp61_storage" in text
+    before, typo, _ = (
+        (pytester.path / "net.parity.yaml").read_text("utf-8").partition("use_fp61_storage: ")
     )
-    assert f"net.parity.yaml:{line}:{text.index('use_fp61_storage: ') + 19}: ncnn " in message
+    line, column = before.count("\n") + 1, len(before.split("\n")[-1] + typo) + 1
+    assert f"net.parity.yaml:{line}:{column}: ncnn " in message
     assert "has no option use_fp61_storage; did you mean 'use_fp16_storage'" in message

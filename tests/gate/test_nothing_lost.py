@@ -113,6 +113,24 @@ def test_a_former_runs_report_is_not_taken_for_this_runs(pytester: pytest.Pytest
     assert (report["complete"], report["models"], report["selected"]) == (False, [], 0)
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("typo.parity.yaml", "file or directory not found: typo.parity.yaml"),
+        ("a.parity.yaml::nois", "not found: {}/a.parity.yaml::nois"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_said_in_the_reports(
+    place: str, why: str, pytester: pytest.Pytester
+) -> None:
+    specs(pytester.path, "a")
+    result = pytester.runpytest_subprocess("--ncnn-parity", ORDINARY, place)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "no case was selected" in result.stdout.str()
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    assert (report["complete"], report["stopped"]) == (False, why.format(pytester.path))
+
+
 def test_an_internal_error_of_pytest(pytester: pytest.Pytester) -> None:
     specs(pytester.path, "a")
     pytester.makeconftest(

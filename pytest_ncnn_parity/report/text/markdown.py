@@ -47,8 +47,8 @@ def _parts(document: Report) -> Iterator[str]:
     cases = [case for model in document["models"] for case in model["cases"]]
     yield f"## ncnn parity: {text(counts.in_words(cases))}\n"
     if counts.cut_short(document):
-        judged = f"{document['judged']} of {document['selected']} selected cases have a verdict"
-        yield f"**Cut short**: {text(highlights.first_line(document['stopped']))}; {judged}\n"
+        why = text(highlights.first_line(document["stopped"]))
+        yield f"**Cut short**: {why}; {counts.reached(document)}\n"
     for error in document["errors"]:
         yield f"**Not collected**: {text(error['spec'])}\n\n{block(error['message'], 'text')}"
     for spec, why in counts.uncompared(document):

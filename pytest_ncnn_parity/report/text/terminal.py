@@ -84,11 +84,7 @@ def _not_collected(document: Report, errors_above: bool) -> Iterator[Line]:
 def _whole(document: Report, verbosity: int, errors_above: bool, root: Path) -> Iterator[Line]:
     yield from _environment(document)
     if counts.cut_short(document):
-        yield (
-            f"CUT SHORT: {_stopped(document)}; {document['judged']} of "
-            f"{document['selected']} selected cases have a verdict",
-            "red",
-        )
+        yield f"CUT SHORT: {_stopped(document)}; {counts.reached(document)}", "red"
         if document["not_reached"]:
             yield f"not reached: {', '.join(document['not_reached'])}", "red"
     yield from _not_collected(document, errors_above)

@@ -147,7 +147,13 @@ class LoadedNet:
             values = self._int8.fed(layer, inputs, lambda one: _on_vulkan(among or self, one))
             self._refuse_upload(step, layer, values)
         fed = {blob: value.rounded(feed) for blob, value in values.items()}
-        return self._run(step, fed, layer.outputs)
+        try:
+            return self._run(step, fed, layer.outputs)
+        except StepFailed as refused:
+            if refused.death.kind != "refused" or not self.native.decides_itself(layer.type):
+                raise
+            detail = f"{layer.type}, a layer of your own, failed: {refused.death.detail}"
+            raise StepFailed(step, Death("raised", detail, step, key=("setup",))) from None
 
     def run_between(
         self,
