@@ -44,9 +44,11 @@ CONV = case("conv_1", "Convolution")
 OUTPUT = Case("output:out0", SHIPPED, Tolerance(scaled=0.04), output="out0")
 
 
-def failed(candidate: list[float], reference: list[float], **evidence: Any) -> Result:
+def failed(
+    candidate: list[float], reference: list[float], allowed: float = 0.04, **evidence: Any
+) -> Result:
     """The result of a case whose candidate and reference made these values."""
-    metrics = compare(np.array(candidate), np.array(reference), Tolerance(scaled=0.04))
+    metrics = compare(np.array(candidate), np.array(reference), Tolerance(scaled=allowed))
     trials = {
         name: replace(evidence.pop(name), how=how) for name, how in HOW.items() if name in evidence
     }

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.compare.number_formats import FP32_ROUNDING
 
 # The median of a layer's channels may be so many dB below what the whole layer must have. Healthy layers
 # have 25 dB and more, and 4 dB where one channel is 100 times larger than the others.
@@ -57,6 +58,11 @@ class Metrics:
     def tells_nothing(self) -> bool:
         """Whether the reference is nowhere beyond the error allowed, so that 0 would agree as well."""
         return self.agrees and not self.integers and self.reference_absmax <= self.budget
+
+    @property
+    def is_rounding_of_fp32(self) -> bool:
+        """Whether the error is one that correct computations in fp32 have, and larger than allowed."""
+        return not (self.agrees or self.integers) and self.scaled <= FP32_ROUNDING
 
     def forgiven_by(self, why: str, used: float = 1.0) -> Metrics:
         """Return these metrics as of an error that is accepted though it exceeds the tolerance."""

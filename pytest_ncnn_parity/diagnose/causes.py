@@ -193,6 +193,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("conversion", recordings.recorded_in_another_shape),
     ("nan", recordings.recorded_nan),
     ("inf", recordings.recorded_inf),
+    ("precision", values.rounded_in_fp32),
     ("reference", recordings.plain_cpu_gives_the_recording),
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),

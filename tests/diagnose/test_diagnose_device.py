@@ -39,6 +39,16 @@ def test_device_where_fp32_alone_is_wrong() -> None:
     )
 
 
+def test_an_error_of_rounding_in_fp32_blames_no_device() -> None:
+    of = case("conv_1", "Convolution", FP32)
+    close = failed([1.0, 2.0 + 1e-6], [1.0, 2.0], allowed=1e-8)
+    assert headline(of, close).endswith("(scaled 5e-07), 1 of 2 elements, in fp32 (precision)")
+    assert evidence(of, close).startswith("rounding in fp32 explains it: sums in another order differ")
+    assert headline(of, failed([1.0, 2.0 + 4e-6], [1.0, 2.0], allowed=1e-8)).endswith("(device)")
+    nowhere = failed([math.nan, 2.0 + 1e-6], [1.0, 2.0], allowed=1e-8)
+    assert headline(of, nowhere).endswith("(device)")
+
+
 def test_device_where_fp32_is_wrong_as_well() -> None:
     result = failed([1.5, 2.0], [1.0, 2.0], without_arithmetic=WRONG, fp32_on_device=WRONG)
     assert headline(CONV, result).endswith("; fp32 on the same device is wrong as well (device)")

@@ -228,3 +228,17 @@ def test_a_norm_that_overflows_on_both_sides_is_not_the_references_fault(
     causes = {run.cases[n]["layer"]: run.cases[n]["cause"] for n in run.ids("failed")}
     assert causes.get("norm", "storage-overflow") == "storage-overflow"
     assert "reference" not in causes.values()
+
+
+def test_a_tolerance_below_the_rounding_of_fp32_blames_neither_device_nor_reference(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.convolution(pytester.path)
+    strict = "tolerance: {fp32: {scaled: 1e-9}}\ncompare: [cpu-vs-vulkan]\n"
+    networks.spec(pytester.path, networks.NOISE + strict)
+    run = gate()
+    assert run.ids("failed") == [
+        f"noise::cpu-vs-vulkan::{name}" for name in ("c1", "c2", "c3", "output:c3")
+    ]
+    assert {run.cases[name]["cause"] for name in run.ids("failed")} == {"precision"}
+    assert "rounding in fp32 explains it" in run.cases["noise::cpu-vs-vulkan::c1"]["message"]

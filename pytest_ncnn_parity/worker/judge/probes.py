@@ -119,7 +119,9 @@ class Probe:
             metrics, _ = self._measure(plain, usual)
         except StepFailed as other:
             return {"plain_cpu": Trial(WITHOUT_PLAIN, False, math.inf, problem=other.death.detail)}
-        return {} if metrics.agrees else {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
+        if metrics.agrees or metrics.is_rounding_of_fp32:
+            return {}
+        return {"plain_cpu": tried(WITHOUT_PLAIN, metrics)}
 
     def _reference_on_device(self, expected: Made) -> dict[TrialName, Trial]:
         """Whether a reference that runs in fp32 on a device agrees with the CPU's fp32."""
