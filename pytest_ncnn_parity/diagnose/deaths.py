@@ -214,9 +214,10 @@ def _could_not(death: Death) -> str:
 
 def died(failure: Failure) -> Explanation | None:
     death = failure.death
-    return (
-        None if death is None else Explanation(f"{death.detail} on {failure.side(death)}", _shown(death))
-    )
+    if death is None:
+        return None
+    what = "the network cannot be loaded: " if death.in_loading else ""
+    return Explanation(f"{what}{death.detail} on {failure.side(death)}", _shown(death))
 
 
 def _of_kind(failure: Failure, kind: str, what: Callable[[Death], str]) -> Explanation | None:

@@ -133,11 +133,6 @@ class Death(Frozen):
         return self.step is not None and self.step.loads
 
     @property
-    def says_nothing(self) -> bool:
-        """Whether nothing of the project's was seen to be wrong: the step was not run to its end."""
-        return self.of_worker or self.from_outside or self.kind in ("timeout", "memory")
-
-    @property
     def of_worker(self) -> bool:
         """Whether a declared worker was unavailable, so that nothing is known about a network."""
         return self.kind == "worker"

@@ -46,7 +46,7 @@ class Problem(Frozen):
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. It leaves out known failures and the
     cases named in `beyond`, which failed for a reason that no mask changes, and in `unjudged`, which ran
-    out of time or memory, or whose worker failed or was killed from outside. `red`: whether any of
+    out of time or memory, died in loading, or whose worker failed or was killed from outside. `red`: whether any of
     `cases` failed. `output_tolerance`: the largest error that an output may have, as a share of its
     largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference runs on the
     device, and is wrong or dies there in fp32 as well.
@@ -166,7 +166,12 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
 
 def _is_unjudged(result: Result) -> bool:
     death = result.evidence.death
-    return death is not None and death.says_nothing
+    if death is None:
+        return False
+    killed = death.from_outside or death.kind in ("timeout", "memory")
+    # what a network dies of while a device loads it is not known: no layer has run
+    in_loading = death.kind == "crash" and death.in_loading
+    return killed or in_loading or death.of_worker
 
 
 def _is_in_doubt(evidence: Evidence) -> bool:

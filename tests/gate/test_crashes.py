@@ -45,7 +45,8 @@ def test_a_crash_while_loading_is_one_failure(
     assert verdicts.failed(judged) == {"s0::cpu-vs-vulkan::c1": "crash"}
     assert faulty_driver.times_it_happened(tmp_path) == 1
     text = judged["s0::cpu-vs-vulkan::c1"].text
-    assert text.startswith(f"killed by {number.name} on vulkan fp32\nin: load on vulkan fp32")
+    what = f"the network cannot be loaded: killed by {number.name} on vulkan fp32"
+    assert text.startswith(f"{what}\nin: load on vulkan fp32")
     for sample in ("s0", "s1"):
         for name in ("c2", "c3", "output:c3"):
             skipped = judged[f"{sample}::cpu-vs-vulkan::{name}"]
