@@ -129,6 +129,11 @@ class Moves:
         """
         return np.array_equal(self._still, again, equal_nan=True)
 
+    @property
+    def squares(self) -> Array:
+        """The mean square of the moves of each element, float64."""
+        return self._squares / self._draws
+
     def add(self, answer: Array) -> None:
         """Record one more result, of the shape of `still`."""
         with np.errstate(invalid="ignore", over="ignore"):
@@ -146,7 +151,7 @@ class Moves:
         with np.errstate(invalid="ignore"):
             error = np.abs(candidate.astype(np.float64) - reference)
         units = WINOGRAD_UNITS if tolerance == WINOGRAD else 1.0
-        squares = self._squares / self._draws * units**2
+        squares = self.squares * units**2
         budget = tolerance.allowed(reference, scale)
         over = ~(error <= budget)
         if not np.isfinite(error[over]).all() or not np.isfinite(squares).all():

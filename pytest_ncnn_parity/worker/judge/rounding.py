@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.noise import DRAWS, NO_EXCUSE, Conditioning, Moves, moved
+from pytest_ncnn_parity.compare.residues import may_explain, residues
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
@@ -51,9 +54,10 @@ class LayerRounding:
 
 
 class OutputRounding:
-    """For a whole run: inputs and the outputs of each layer are moved by a unit in the last place.
+    """For a whole run: what each layer reads, and the outputs, are moved by a unit in the last place.
 
-    Layers that only copy values do not round. `run` runs a layer of the trajectory.
+    Layers that only copy values do not round. Two copies of a value move each by itself, because a sum
+    rounds its terms where it adds them. `run` runs a layer of the trajectory.
     """
 
     def __init__(
@@ -68,16 +72,40 @@ class OutputRounding:
 
     def of(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Conditioning:
         """Whether rounding explains the error of output `name` against an fp32 run or a recording."""
-        comparable = output.shape == reference.shape and output.floating
-        if not is_default(case.tolerance) or not comparable or self._natures.is_listed(name):
+        if not self._is_comparable(case, name, output, reference):
             return NO_EXCUSE
-        if case.half not in self._moves:
-            self._moves[case.half] = self._gathered(case.half)
-        moves = self._moves[case.half].get(name)
+        moves = self._moves_of(name, case.half)
         if moves is None:
             return NO_EXCUSE
         scale = self._natures.scale(name, reference, case.tolerance, whole=True)
         return moves.against(output.array, reference, case.tolerance, scale)
+
+    def without_residues(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Blob | None:
+        """`output`, with the reference's values in rows that are nothing but rounding, in fp32 as well.
+
+        None if there is no such row, or the error is larger there than rounding to 16 bits explains.
+        """
+        if not self._is_comparable(case, name, output, reference):
+            return None
+        scale = self._natures.scale(name, reference, case.tolerance, whole=True)
+        if not may_explain(output.array, reference, case.tolerance, scale):
+            return None
+        moves, in_fp32 = self._moves_of(name, case.half), self._moves_of(name, None)
+        if moves is None or in_fp32 is None:
+            return None
+        found = residues(output.array, reference, moves, in_fp32)
+        return Blob.of(np.where(found, reference, output.array)) if found.any() else None
+
+    def _is_comparable(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> bool:
+        """Whether rounding may excuse anything: no list of detections, nor beyond what a user allows."""
+        comparable = output.shape == reference.shape and output.floating
+        return comparable and is_default(case.tolerance) and not self._natures.is_listed(name)
+
+    def _moves_of(self, name: str, half: str | None) -> Moves | None:
+        """How output `name` moves with rounding to `half`; None if it cannot be computed."""
+        if half not in self._moves:
+            self._moves[half] = self._gathered(half)
+        return self._moves[half].get(name)
 
     def _gathered(self, half: str | None) -> Mapping[str, Moves]:
         """How the outputs move. Left out are those that cannot be computed, or change their shape."""
@@ -101,15 +129,22 @@ class OutputRounding:
         for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
             if not blobs.keys() >= set(layer.inputs):
                 continue
+            values = blobs
+            if draw is not None and layer.type not in COPYING:
+                read = dict.fromkeys(layer.inputs)
+                values = {b: _moved(f"{layer.name} {b}", blobs[b], half, draw) for b in read}
             try:
-                outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, blobs)
+                outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, values)
             except StepFailed:
                 continue
-            if draw is not None and layer.type not in COPYING:
-                units = _units(layer, half, blobs, outputs)
+            units = 1.0 if draw is None else _units(layer, half, blobs, outputs)
+            if draw is not None and units > 1.0:
                 outputs = {b: _moved(b, value, half, draw, units) for b, value in outputs.items()}
             blobs.update(outputs)
-        return {name: blobs[name].array for name in self._outputs if name in blobs}
+        made = {name: blobs[name] for name in self._outputs if name in blobs}
+        if draw is not None:
+            made = {name: _moved(name, value, half, draw) for name, value in made.items()}
+        return {name: value.array for name, value in made.items()}
 
 
 def _moved(name: str, value: Blob, half: str | None, draw: int, units: float = 1.0) -> Blob:

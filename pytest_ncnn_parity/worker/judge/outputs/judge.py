@@ -144,23 +144,12 @@ class OutputJudge:
             metrics = self._int8.forgiving(case, metrics, outputs[blob].array, value.array)
             if reference.setup == CPU_FP32:
                 metrics = self._recomputed.forgiving(case, candidate, outputs[blob], metrics)
+        if not (metrics.agrees or behind_red or fault):
+            metrics, noise = self._excused(case, candidate, outputs[blob], value, metrics)
+            evidence = replace(evidence, noise=noise)
         if metrics.agrees and not fault:
             metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
             return Result(case.id, "passed", metrics, evidence=evidence)
-        # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
-        coarse = case.half is not None or evidence.in_int8
-        asked = self._sample.job.probe or not coarse or is_nearly_right(metrics)
-        if not behind_red and asked and not metrics.integers:
-            noise = self._rounding.of(case, blob, outputs[blob], value.array)
-            evidence = replace(evidence, noise=noise.factor if noise.explains else None)
-            inherent = noise.explains if case.half is None else noise.is_inherent(metrics)
-            if inherent and not fault:
-                return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
-        if not behind_red and case.half is not None and not fault:
-            metrics = self._grey_steps.forgiving(case, outputs[blob], value.array, metrics)
-            if metrics.agrees:
-                metrics = self._with_worth(blob, metrics, value)
-                return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=None))
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
         if reference.setup == CPU_FP32 and self._sample.job.probe and not fault:
@@ -179,6 +168,35 @@ class OutputJudge:
             )
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _excused(
+        self, case: CaseSpec, candidate: Net, output: Blob, reference: Blob, metrics: Metrics
+    ) -> tuple[Metrics, float | None]:
+        """Return `metrics`, as agreeing if rounding or less than a grey step explains the error.
+
+        Also returns the error as a multiple of how far the reference itself moves, if that explains it.
+        """
+        if metrics.integers:
+            return metrics, None
+        name = str(case.output)
+        residue = case.half is not None and self._is_residue(case, output, reference)
+        # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
+        coarse = case.half is not None or self._sample.nets.in_int8(candidate)
+        noise = NO_EXCUSE
+        if self._sample.job.probe or not coarse or residue or is_nearly_right(metrics):
+            noise = self._rounding.of(case, name, output, reference.array)
+        inherent = noise.explains if case.half is None else noise.is_inherent(metrics)
+        if inherent or residue:
+            return noise.excused(metrics), noise.factor
+        if case.half is not None:
+            metrics = self._grey_steps.forgiving(case, output, reference.array, metrics)
+        return metrics, noise.factor if noise.explains and not metrics.agrees else None
+
+    def _is_residue(self, case: CaseSpec, output: Blob, reference: Blob) -> bool:
+        """Whether all that is wrong is what rounding leaves of terms that cancel, in fp32 as well."""
+        name = str(case.output)
+        right = self._rounding.without_residues(case, name, output, reference.array)
+        return right is not None and self._measured(case, {name: right}, {name: reference})[0].agrees
 
     def _with_worth(self, blob: str, metrics: Metrics, reference: Blob) -> Metrics:
         """Return `metrics` of an output that agrees, with facts that show what agreement is worth."""
