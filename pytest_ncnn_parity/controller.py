@@ -196,7 +196,7 @@ class Controller:
             yield f"ERROR: {problem}", "red"
         if not self._started and not self.concerned:
             return
-        problem = github.write_summary(document, environ)
+        problem = github.write_summary(document, environ, self._rootdir)
         if problem:
             yield f"WARNING: {problem}", "yellow"
         for line in github.annotated(document, environ, self._rootdir, annotated):

@@ -197,7 +197,12 @@ def _judged_upstream(subject: Subject, run: SpecRun) -> Iterator[tuple[Case, Res
 
 def _red(judged: Iterable[tuple[Case, Result]]) -> Sequence[Red]:
     return [
-        Red(case.layer.name, case.layer.type, diagnose(case, result).cause)
+        Red(
+            case.layer.name,
+            case.layer.type,
+            diagnose(case, result).cause,
+            compared=result.metrics is not None,
+        )
         for case, result in judged
         if case.layer is not None and result.outcome == "failed" and result.evidence.error is None
     ]

@@ -193,8 +193,8 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("conversion", recordings.recorded_in_another_shape),
     ("nan", recordings.recorded_nan),
     ("inf", recordings.recorded_inf),
-    ("precision", values.rounded_in_fp32),
     ("reference", recordings.plain_cpu_gives_the_recording),
+    ("precision", values.rounded_in_fp32),
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
@@ -240,11 +240,16 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
 
 
 class Red(Frozen):
-    """A failed layer of the same sample and comparison, as an output's case sees it."""
+    """A failed layer of the same sample, as an output's case sees it.
+
+    `compared`: its own values were wrong. Otherwise its case ended without values, of which the output,
+    from another run, need not have anything.
+    """
 
     name: str
     type: str
     cause: CauseName
+    compared: bool = True
 
 
 def diagnose(
@@ -274,6 +279,8 @@ def _alone(failure: Failure) -> Diagnosis:
 
 
 def _downstream(failure: Failure, upstream: Sequence[Red]) -> Diagnosis:
+    died = failure.death is not None
+    upstream = sorted(upstream, key=lambda red: not (red.compared or died))
     # a layer of which the reference is wrong explains an output only if it is wrong there for that
     others = [red for red in upstream if red.cause != "reference"]
     first = others[0] if others and failure.evidence.distrust is None else upstream[0]

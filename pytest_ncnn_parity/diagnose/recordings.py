@@ -8,6 +8,10 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 CONVERSION = (
     "the conversion, the input or its preprocessing differs from what was recorded; no mask can fix it"
 )
+PREPROCESSING = (
+    "the preprocessing of the picture differs from what was recorded: its size or how it is resized, "
+    "the order of its colours, mean or norm; no mask can fix it"
+)
 RECORD_MORE = (
     "nothing before it was recorded: with blobs on the way to it under `expect` as well, the first that "
     "differs is named"
@@ -19,7 +23,7 @@ def recorded_in_another_shape(failure: Failure) -> Explanation | None:
     if recorded is None:
         return None
     batch = recorded == (1, *shape)
-    hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else CONVERSION
+    hint = f"ncnn has no batch dimension: save the array's [0], {shape}" if batch else _differs(failure)
     return Explanation(failure.seen, (*_before(failure), hint))
 
 
@@ -62,8 +66,18 @@ def not_what_was_recorded(failure: Failure) -> Explanation | None:
         return Explanation(what, (*_before(failure), remedy))
     if failure.case.comparison.other_files is not None:
         return None  # `other_model` explains comparisons with other files
-    evidence = (*(_before(failure) or (RECORD_MORE,)), CONVERSION, *wording.trials(failure.evidence))
-    return Explanation(_unlike_golden(failure), evidence)
+    before = () if failure.case.golden.fed else _before(failure) or (RECORD_MORE,)
+    trials = wording.trials(failure.evidence)
+    return Explanation(_unlike_golden(failure), (*before, _differs(failure), *trials))
+
+
+def _differs(failure: Failure) -> str:
+    """What is not as it was recorded, as far as the other recordings show it."""
+    if failure.case.golden is not None and failure.case.golden.fed:
+        return PREPROCESSING
+    if failure.evidence.unlike_before is None and failure.evidence.alike_before is not None:
+        return "the conversion differs from what was recorded; no mask can fix it"
+    return CONVERSION
 
 
 def _before(failure: Failure) -> tuple[str, ...]:

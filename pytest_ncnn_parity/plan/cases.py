@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, OtherFiles
-from pytest_ncnn_parity.compare.comparisons import Golden as Recordings
+from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, Golden, OtherFiles
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -20,11 +19,15 @@ from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource
 from pytest_ncnn_parity.spec.spec import Spec
 
 
-class Golden(Frozen):
-    """Where an output of the original framework is stored: a file's path, and a key in an .npz."""
+class Recorded(Frozen):
+    """Where a blob of the original framework is stored: a file's path, and a key in an .npz.
+
+    `fed`: it is an input, so that only the preprocessing of the picture is compared.
+    """
 
     file: str
     key: str | None = None
+    fed: bool = False
 
     def __str__(self) -> str:
         name = Path(self.file).name
@@ -42,7 +45,7 @@ class Case(Frozen):
     tolerance: Tolerance
     layer: Layer | None = None
     output: str | None = None
-    golden: Golden | None = None
+    golden: Recorded | None = None
 
     @cached_property
     def id(self) -> str:
@@ -208,7 +211,7 @@ class Plan(Frozen):
         samples = self.spec.samples.values() if sample is None else [self.spec.samples[sample]]
         if not any(one.expect for one in samples):
             return []
-        return [GOLDEN, *(Recordings.of(one) for one in self.spec.comparisons if self.other(one))]
+        return [GOLDEN, *(Golden.of(one) for one in self.spec.comparisons if self.other(one))]
 
     def goldens(self, sample: str, comparison: Comparison = GOLDEN) -> list[Case]:
         """The cases of the blobs for which `sample` has recordings, in running order.
@@ -223,10 +226,14 @@ class Plan(Frozen):
                 comparison,
                 tolerances.of_output(blob),
                 output=blob,
-                golden=Golden(str(self.spec.path.parent / expected[blob].file), expected[blob].key),
+                golden=Recorded(
+                    str(self.spec.path.parent / expected[blob].file),
+                    expected[blob].key,
+                    fed=blob in self.spec.inputs[sample],
+                ),
             )
             for blob in self.recorded(sample)
-            if other is None or other.blob(blob) is not None
+            if other is None or (blob not in self.spec.inputs[sample] and other.blob(blob) is not None)
         ]
 
     @cached_property

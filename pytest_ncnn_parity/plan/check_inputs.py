@@ -101,9 +101,9 @@ def expected(plan: Plan) -> Iterator[Problem]:
             where = spec.at_input(name, "expect", blob)
             if blob not in graph.producer:
                 near = guess(blob, plan.outputs) or guess(blob, graph.producer)
-                yield where, f"the network has no such output{near}; it has {some(plan.outputs)}"
-            elif blob in graph.inputs:
-                yield where, "it is an input, so nothing of it would be tested"
+                yield where, f"the network has no such blob{near}; its outputs are {some(plan.outputs)}"
+            elif blob in sample.blobs and not isinstance(sample.blobs[blob], ImageSource):
+                yield where, "it is fed, and not made from a picture, so nothing of it would be tested"
 
 
 def outputs(plan: Plan) -> Iterator[Problem]:

@@ -80,8 +80,8 @@ def _rest(graph: Graph) -> Iterator[str]:
     yield "compare: [cpu-vs-vulkan, fp16-vs-fp32, fp16-range]  # the default; also shipped, or your own"
     yield ""
     yield "# Further keys; remove the '# ' to use one:"
-    yield "# tolerance:"
-    yield "#   fp16: {scaled: 5.0e-2}  # by precision, as a share of the largest value"
+    yield "# tolerance:  # shares of the largest value; where one is given, nothing else is forgiven"
+    yield "#   fp16: {scaled: 1.0e-1}  # by precision, in place of 0.05 for layers and 0.08 for outputs"
     yield "#   layers:  # by name, with *, or by type"
     yield from (f"#     {line}" for line in _pair(f"type:{last.type}", "{scaled: 5.0e-2}"))
     for output in graph.outputs[:1]:

@@ -233,3 +233,13 @@ def test_a_box_with_a_lower_score_stands_for_no_other() -> None:
     found = np.array([ONE, lower, AWAY], np.float32)
     arrays = (np.array(rows, np.float32) for rows in ([lower, AWAY], [ONE, AWAY]))
     assert not match(*arrays, FP32, YOLO, found).metrics.agrees
+
+
+def test_a_box_of_less_than_a_pixel_is_measured_by_what_a_coordinate_is_rounded_to() -> None:
+    reference = scene()
+    reference[7, 4:] = reference[7, 2:4] + 1e-4
+    candidate = reference.copy()
+    candidate[7, 2:] += 2e-4  # a step of fp16 is 2.4e-4 there
+    assert seen(candidate, reference).metrics.agrees
+    candidate[7, 2:] += 0.01
+    assert not seen(candidate, reference).metrics.agrees

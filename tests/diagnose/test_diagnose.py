@@ -26,7 +26,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Integers, Underflow, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.plan.cases import Case, Golden
+from pytest_ncnn_parity.plan.cases import Case, Recorded
 
 SUM = case("sum_249", "Reduction")
 GOLDEN = comparisons.Golden("golden", comparisons.CPU_FP32)
@@ -248,7 +248,7 @@ def test_a_recording_of_another_shape_is_reported_though_the_reference_is_not_tr
         distrust=Distrust("mha", "MultiHeadAttention"), shape=(2, 5), recorded_shape=(1, 2, 5)
     )
     of = Case(
-        "output:out0", GOLDEN, Tolerance(scaled=0.04), output="out0", golden=Golden("out.npz", "out0")
+        "output:out0", GOLDEN, Tolerance(scaled=0.04), output="out0", golden=Recorded("out.npz", "out0")
     )
     why = diagnose(of, Result("any", "failed", evidence=recorded))
     assert why.cause == "reference"
@@ -266,8 +266,28 @@ def test_nan_in_a_recording_is_the_recordings_fault_whichever_files_run(
         comparisons.Golden("golden", comparisons.CPU_FP32, comparisons.Setup(model=files)),
         Tolerance(scaled=0.04),
         output="out0",
-        golden=Golden("out.npz", "out0"),
+        golden=Recorded("out.npz", "out0"),
     )
     why = diagnose(of, failed([1.0, 1.0], [math.nan, 1.0], reference_nan=1))
     assert why.cause == "conversion"
     assert why.what == "out.npz[out0] itself holds 1 nan where the network has none"
+
+
+def golden(fed: bool = False, **recorded: str) -> str:
+    """The evidence of a blob that differs from its recording."""
+    of = Case("output:x", GOLDEN, Tolerance(), output="x", golden=Recorded("x.npy", fed=fed))
+    return evidence(of, failed([1.0, 1.5], [1.0, 1.0], **recorded))
+
+
+def test_what_other_recordings_prove_right_is_not_suspected() -> None:
+    assert "the conversion, the input or its preprocessing differs" in golden()
+    assert "the conversion, the input or its preprocessing differs" in golden(unlike_before="a")
+    between = golden(alike_before="a")
+    assert "a before it is as recorded, so look between them\nthe conversion differs" in between
+    assert "preprocessing" not in between
+
+
+def test_a_picture_that_is_not_as_recorded_is_a_matter_of_its_preprocessing() -> None:
+    said = golden(fed=True)
+    assert said.startswith("the preprocessing of the picture differs from what was recorded: its size")
+    assert "nothing before it" not in said

@@ -264,6 +264,17 @@ def test_what_the_reference_refuses_when_packed_alone_is_its_own_fault() -> None
     assert not headline(CONV, died("refused", "extract y: -100", step)).endswith("(reference)")
 
 
+def test_an_output_blames_a_layer_that_was_compared_before_one_whose_link_was_cut() -> None:
+    cut = Red("square_7", "UnaryOp", "worker", compared=False)
+    wrong = failed([math.nan, 2.0], [1.0, 2.0])
+    assert headline(OUTPUT, wrong, cut, SUM_RED).endswith(
+        "sum_249 (Reduction) and 1 more upstream are red (storage-overflow)"
+    )
+    assert headline(OUTPUT, wrong, cut).endswith("square_7 (UnaryOp) upstream is red (worker)")
+    lost = died("crash", "killed by SIGSEGV")
+    assert headline(OUTPUT, lost, cut, SUM_RED).endswith("1 more upstream are red (worker)")
+
+
 def test_an_output_blames_the_first_red_layer_upstream() -> None:
     result = failed([math.nan, 1.0], [2.0, 1.0])
     assert headline(OUTPUT, result, SUM_RED, MORE_RED) == (

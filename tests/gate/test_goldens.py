@@ -16,7 +16,7 @@ from plans import loaded
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
 from pytest_ncnn_parity.plan import check
-from pytest_ncnn_parity.plan.cases import Golden
+from pytest_ncnn_parity.plan.cases import Recorded
 from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.spec.spec import SpecError
 
@@ -234,7 +234,7 @@ def test_the_cases_are_the_outputs_a_sample_expects(tmp_path: Path) -> None:
     plan = type(plan)(spec.load(path), plan.graph)
     (case,) = plan.goldens("noise")
     assert (case.id, case.layer, case.output) == ("golden::output:out1", None, "out1")
-    assert case.golden == Golden(f"{tmp_path}/a.npz", "y")
+    assert case.golden == Recorded(f"{tmp_path}/a.npz", "y")
     assert (case.comparison.candidate, case.comparison.half) == (CPU_FP32, None)
     assert case.tolerance == DEFAULTS["golden"].output
     assert plan.goldens("flat") == []
@@ -296,7 +296,8 @@ def test_what_is_wrong_is_reported_with_its_place(
 
 def test_an_output_that_does_not_exist_is_reported_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(
-        SpecError, match=r"3:36: inputs\.s\.expect\.l22: .*such output; did you mean .l2.; it has l2"
+        SpecError,
+        match=r"3:36: inputs\.s\.expect\.l22: .*such blob; did you mean .l2.; its outputs are l2",
     ):
         planned(tmp_path, "{file: out.npy}", blob="l22")
 

@@ -239,3 +239,53 @@ def test_behind_a_red_layer_it_is_withdrawn_whichever_worker_judged_it(
     assert "s::storage::output:out0" in run.ids("failed", "storage")
     died = [name for name, case in run.cases.items() if "killed by" in case["message"]]
     assert bool(died) == bool(mask)
+
+
+def copies_cancel(folder: Path, behind: bool, channels: int, wrong: float = 0.0) -> None:
+    """A Convolution of whose outputs the first `channels` cancel, w and -w on copies of one blob.
+
+    In the other file one weight of the first channel is `wrong`.
+    """
+    rng = np.random.default_rng(5)
+    own = rng.normal(0, 0.3, (7, 16, 3, 3))
+    own[:channels, 8:] = -own[:channels, :8]
+    for name, error in (("net", 0.0), ("other", wrong)):
+        net = Network()
+        x = net.layer("Input", "in0", params="0=13 1=12 2=3")
+        stem = [np.random.default_rng(6).normal(0, 0.3, (8, 3, 3, 3)), np.zeros(8)]
+        x = net.layer("Convolution", "stem", [x], params="0=8 1=3 4=1 5=1 6=216", weights=stem)
+        x = net.layer("Sigmoid", "act", [x])
+        x = net.layer("Concat", "both", list(net.split(x, 2)))
+        weights = own.copy()
+        weights[0, 0, 1, 1] += error
+        params = f"0=7 1=3 4=1 5=1 6={own.size}"
+        last = ["cancelled" if behind else "out0"]
+        x = net.layer("Convolution", "cancel", [x], last, params, [weights, np.zeros(7)])
+        if behind:
+            net.layer("Swish", "swish", [x], ["out0"])
+        net.write(folder / name)
+
+
+@pytest.mark.parametrize("channels", [1, 7])
+@pytest.mark.parametrize("behind", [False, True], ids=["output", "behind"])
+def test_an_output_whose_terms_are_copies_that_cancel_is_green(
+    behind: bool, channels: int, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    copies_cancel(pytester.path, behind, channels)
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    message = run.cases["noise::fp16-vs-fp32-vulkan::output:out0"]["message"]
+    assert "rounding of terms that cancel" in message
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_where_copies_do_not_cancel_quite_the_output_is_red(
+    precision: str, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    copies_cancel(pytester.path, True, 1, wrong=0.3)
+    candidate = (
+        f"{{device: vulkan, precision: {precision}, model: {{param: other.param, bin: other.bin}}}}"
+    )
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [{{name: other, candidate: {candidate}}}]\n")
+    assert gate().ids("failed") == [f"noise::other::{name}" for name in ("cancel", "output:out0")]

@@ -113,11 +113,20 @@ def test_one_fix_for_several_comparisons_appears_once_in_the_summary() -> None:
     assert text.count("```diff") == 3
 
 
+def test_the_summary_names_the_folder_of_the_specs_if_it_is_not_the_top(tmp_path: Path) -> None:
+    path, ml = tmp_path / "summary.md", tmp_path / "ml"
+    for root, heading in ((tmp_path, "## ncnn parity: "), (ml, "## ncnn parity in ml: ")):
+        environ = {"GITHUB_STEP_SUMMARY": str(path), "GITHUB_WORKSPACE": str(tmp_path)}
+        assert github.write_summary(document([case(1)]), environ, root) == ""
+        assert path.read_text("utf-8").startswith(heading)
+        path.unlink()
+
+
 def test_a_summary_stays_under_githubs_limit(tmp_path: Path) -> None:
     report = document(*([case(n)] for n in range(300)), patch="+ä" * 5000)
     path = tmp_path / "summary.md"
     path.write_text("x" * 100_000, "utf-8")
-    assert github.write_summary(report, {"GITHUB_STEP_SUMMARY": str(path)}) == ""
+    assert github.write_summary(report, {"GITHUB_STEP_SUMMARY": str(path)}, tmp_path) == ""
     assert github.MOST_SUMMARY - 40_000 < path.stat().st_size < github.MOST_SUMMARY
     assert path.read_text("utf-8").endswith("did not fit here; the JSON report has all.*\n\n")
     assert markdown.summary(report, 10) == ""

@@ -15,6 +15,7 @@ from pytest_ncnn_parity.worker.far.machine import FarMachine
 
 pytestmark = pytest.mark.once
 
+NO_STDIN = "ValueError: invalid literal for int() with base 10: b''"
 DENIED = "/home/pi/python: 2: exec: /opt/python: Permission denied"
 
 
@@ -36,6 +37,7 @@ DENIED = "/home/pi/python: 2: exec: /opt/python: Permission denied"
             "it ended with exit status 1: Linux board 6.1; docker",
         ),
         ("python", 126, DENIED, "python3 cannot be run there"),
+        ("command", 1, NO_STDIN, "its command passes no stdin on: docker run needs -i"),
     ],
 )
 def test_what_kept_a_worker_from_greeting_depends_on_who_said_it(
@@ -43,6 +45,14 @@ def test_what_kept_a_worker_from_greeting_depends_on_who_said_it(
 ) -> None:
     worker = Worker("pi", kind, ("python3",), "board")
     assert why_not(worker, status, f"Linux board 6.1\n{said}\n").startswith(why)
+
+
+def test_a_command_that_passes_no_stdin_on_is_told_so() -> None:
+    shell = ("sh", "-c", 'exec "$0" "$@" </dev/null', sys.executable)
+    machine = FarMachine(Worker("box", "command", shell), print, print, print, print)
+    with pytest.raises(StepFailed) as failed:
+        machine.has_option("use_fp16_storage")
+    assert "its command passes no stdin on" in failed.value.death.detail
 
 
 def test_a_system_that_cannot_reach_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,11 @@ def _uncompared(document: Report) -> Iterator[tuple[dict[str, str], str]]:
         yield {"file": spec, "line": "1", "title": "nothing was compared"}, why
 
 
-def write_summary(document: Report, environ: Environ) -> str:
+def write_summary(document: Report, environ: Environ, root: Path) -> str:
     """Append the Markdown summary to that of the step, if there is one.
 
-    Returns what went wrong, or an empty string.
+    `root` is the folder to which the specs' paths are relative. Returns what went wrong, or an empty
+    string.
     """
     name = environ.get("GITHUB_STEP_SUMMARY")
     if not name:
@@ -71,7 +72,8 @@ def write_summary(document: Report, environ: Environ) -> str:
     path = Path(name)
     try:
         before = path.stat().st_size if path.exists() else 0
-        text = markdown.summary(document, MOST_SUMMARY - before - 1)
+        folder = _file("", environ, root)
+        text = markdown.summary(document, MOST_SUMMARY - before - 1, "" if folder == "." else folder)
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")
     except OSError as error:
@@ -110,7 +112,7 @@ def _error(error: CollectionError) -> tuple[dict[str, str], str]:
 
 
 def _file(spec: str, environ: Environ, root: Path) -> str:
-    """Return the path of the spec as GitHub knows it: relative to the top of the checkout."""
+    """Return a path below `root` as GitHub knows it: relative to the top of the checkout."""
     path = (root / spec).resolve()
     workspace = Path(environ.get("GITHUB_WORKSPACE") or root).resolve()
     return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)

@@ -27,14 +27,17 @@ def block(value: str, language: str) -> str:
     return f"{fence}{language}\n{printable(value, lines=True).rstrip()}\n{fence}\n"
 
 
-def summary(document: Report, most: int) -> str:
-    """Return what ran, what is red and why, and the fixes, in at most `most` bytes of UTF-8."""
+def summary(document: Report, most: int, folder: str = "") -> str:
+    """Return what ran, what is red and why, and the fixes, in at most `most` bytes of UTF-8.
+
+    `folder`: that to which the specs' paths are relative, if it has to be named.
+    """
     left_out = "\n*More did not fit here; the JSON report has all.*\n"
     fitting: list[str] = []
     room = most - len(left_out) - 1
     if room < 0:
         return ""
-    for part in _parts(document):
+    for part in _parts(document, folder):
         size = len(part.encode("utf-8", "backslashreplace")) + 1
         if size > room:
             return "\n".join([*fitting, left_out])
@@ -43,9 +46,10 @@ def summary(document: Report, most: int) -> str:
     return "\n".join(fitting)
 
 
-def _parts(document: Report) -> Iterator[str]:
+def _parts(document: Report, folder: str) -> Iterator[str]:
     cases = [case for model in document["models"] for case in model["cases"]]
-    yield f"## ncnn parity: {text(counts.in_words(cases))}\n"
+    where = f" in {text(folder)}" if folder else ""
+    yield f"## ncnn parity{where}: {text(counts.in_words(cases))}\n"
     if counts.cut_short(document):
         why = text(highlights.first_line(document["stopped"]))
         yield f"**Cut short**: {why}; {counts.reached(document)}\n"

@@ -18,6 +18,7 @@ _SSH = (
 _ENVIRONMENT = ("OMP_WAIT_POLICY=passive", "MALLOC_PERTURB_=170")
 NOT_FOUND = 127  # a shell's exit status if there is no such program
 NOT_EXECUTABLE = 126
+NOTHING_CAME = "base 10: b''"  # what Python says if the first line of stdin is empty
 
 SSH_FAILED = 255  # ssh's own exit status; any other is that of the program it ran
 
@@ -70,6 +71,8 @@ def why_not(worker: Worker, status: int | None, said: str) -> str:
         return f"there is no {python} there: {_last(said) or f'exit status {status}'}"
     if status == NOT_EXECUTABLE:
         return f"{python} cannot be run there: {_last(said)}"
+    if NOTHING_CAME in said:
+        return "its command passes no stdin on: docker run needs -i, and ssh must not have -n"
     if status is None:
         return f"it did not greet: {_last(said) or 'it wrote nothing'}"
     return f"it ended with exit status {status}: {_last(said, 2) or 'it wrote nothing'}"
