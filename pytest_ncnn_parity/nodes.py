@@ -35,7 +35,8 @@ class SpecFile(pytest.File):
     def collect(self) -> Iterator[Sample]:
         self.add_marker(MARKER)  # every case below this node has the marker as well
         if self.path.name.endswith(MISNAMED):
-            raise self.CollectError(f"{self.path}: the name of a spec ends with {SUFFIX}: rename it")
+            shown = printable(str(self.path))
+            raise self.CollectError(f"{shown}: the name of a spec ends with {SUFFIX}: rename it")
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)

@@ -66,6 +66,12 @@ def quoted(value: object) -> str:
     return _repr.repr(value)
 
 
+def in_one_line(error: BaseException) -> str:
+    """The kind and the text of an exception from code that is not ours, which may be of any length."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    return cut(" ".join(text.split()), 300)
+
+
 def cut(text: str, most: int = 60) -> str:
     """`text` without quotes, made printable; a long one loses its end."""
     return printable(text if len(text) <= most else text[: most - 3] + "...")

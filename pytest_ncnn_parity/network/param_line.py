@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -154,10 +155,10 @@ def _number(text: str) -> bool:
 
 def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[str]:
     """A word behind the blobs that is no `id=value`: ncnn would read it as the next layer's type."""
-    taken = {pair.start() for pair in given}
-    inside = [pair.span() for pair in given]
+    starts = [pair.start() for pair in given]
     for word in list(_WORD.finditer(line))[end:]:
-        if word.start() not in taken and not any(a < word.start() < b for a, b in inside):
+        at = bisect_right(starts, word.start()) - 1
+        if at < 0 or word.start() >= given[at].end():
             yield f"expected id=value, found {quoted(word.group())}; does a count of blobs not fit?"
             return
 

@@ -96,6 +96,10 @@ def measure_cost(
             return None, list(alternatives)
     if before.problem or after.problem:
         return None, list(alternatives)
-    timed = {a.name: replace(a, ms=median(timing.ms)) for a, timing in zip(right, others, strict=True)}
+    timed = {
+        a.name: replace(a, ms=median(timing.ms))
+        for a, timing in zip(right, others, strict=True)
+        if not timing.problem
+    }
     price = cost(network, (before.ms, before.where), (after.ms, after.where))
     return price, [timed.get(a.name, a) for a in alternatives]

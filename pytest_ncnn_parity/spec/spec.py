@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,18 +95,13 @@ class Spec(Keys):
     @field_validator("compare")
     @classmethod
     def _comparisons(cls, given: list[AnyComparison]) -> list[AnyComparison]:
-        names = [c.name for item in given for c in _expanded(item)]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"comparison {quoted(name)} appears twice")
+        _refuse_twice("comparison", (c.name for item in given for c in _expanded(item)))
         return given
 
     @field_validator("outputs")
     @classmethod
     def _outputs(cls, names: list[str] | None) -> list[str] | None:
-        for name in names or ():
-            if names is not None and names.count(name) > 1:
-                raise ValueError(f"output {quoted(name)} appears twice")
+        _refuse_twice("output", names or ())
         return names
 
     @field_validator("tolerance")
@@ -193,6 +189,13 @@ def _expanded(item: str | OwnComparison | OnWorker) -> list[Comparison]:
         return [one.on(item.on) for name in item.compare for one in BUILT_IN[name]]
     kind = Pair if item.candidate.model is None else OtherModel
     return [kind(item.name, item.reference.setup(), item.candidate.setup())]
+
+
+def _refuse_twice(what: str, names: Iterable[str]) -> None:
+    """Raise ValueError if one of `names`, each of a `what`, appears twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{what} {quoted(twice[0])} appears twice")
 
 
 def load(path: Path, root: Path | None = None) -> Spec:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.steps import Death, DeathKind, Step
 
+LASTING = Evidence(lasting=True)  # of a Skip that depends on the model and the inputs alone
+
 
 class Skip(Exception):
     """Raised if a case would test nothing; the message says why."""

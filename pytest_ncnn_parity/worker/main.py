@@ -21,7 +21,7 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.base import strict_json
-from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.base.errors import ParityError, in_one_line
 from pytest_ncnn_parity.compare.blocks import use_threads
 from pytest_ncnn_parity.engine.protocol import (
     OUT_OF_MEMORY,
@@ -129,7 +129,7 @@ class Server:
                 self.send(error=str(problem), inputs={})
             # a bug of this package, which must not be taken for a crash of the current step
             except Exception as error:
-                self.send(error=_in_one_line(error), inputs={})
+                self.send(error=_internal(error), inputs={})
             self.send(end=True)
 
     def _run(self, job: Job) -> None:
@@ -197,11 +197,11 @@ def _hear(name: str, text: str) -> None:
     os.write(2, lines.encode())
 
 
-def _in_one_line(error: Exception) -> str:
-    """Return the message for an internal error, in one line."""
+def _internal(error: Exception) -> str:
+    """Return the message for an internal error."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
-    return f"internal error in the worker at {place}: {type(error).__name__}: {error}; please report it"
+    return f"internal error in the worker at {place}: {in_one_line(error)}; please report it"
 
 
 def main() -> None:

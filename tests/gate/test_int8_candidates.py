@@ -114,6 +114,7 @@ def test_what_is_quantized_well_is_green(gate: Gate, pytester: pytest.Pytester) 
 
 FAULTS = [
     ("depthwise1", Wrong(("input",)), "the scale of its input is wrong"),
+    ("expand1", Wrong(("input",), 0.0), "the scale of its input is wrong"),
     ("expand0", Wrong(("weights",)), "its weights are clipped"),
     ("project1", Wrong(("weights",), 0.25), "the scales of its weights are too small"),
     ("project0", Wrong(("stored",)), "its weights are not those in floats"),

@@ -53,6 +53,18 @@ def drawn(blob: str, count: int, seed: int) -> str:
     return f"{blob}: {{random: integers, low: 0, high: {count - 1}, shape: [5], seed: {seed}}}"
 
 
+def test_integers_that_stay_as_they_are_are_kept(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    words = net.layer("Squeeze", "squeezed", [net.layer("Input", "a")], params="0=1")
+    embed(net, "tok", words, 3000, "out0")
+    net.write(pytester.path / "net")
+    inputs = f"inputs: {{s: {{{drawn('a', 50, 1)}}}}}\n"
+    networks.spec(pytester.path, f"{inputs}compare: [fp16-range]\n")
+    runs = [gate("--ncnn-parity-cache=cache") for _ in range(2)]
+    assert len(runs[0].ids("skipped")) == 2
+    assert [sum(case["cached"] is not None for case in run.cases.values()) for run in runs] == [0, 3]
+
+
 BF16 = "{name: bf16, reference: {device: cpu}, candidate: {device: vulkan, precision: bf16}}"
 
 

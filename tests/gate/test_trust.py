@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -216,16 +218,29 @@ def test_a_spec_below_a_name_that_does_not_print_is_refused(raw: bytes, tmp_path
     assert refusal.isprintable()
 
 
+def test_a_project_below_a_name_that_is_no_utf_8_is_checked(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"na\xefve")
+    folder.mkdir()
+    networks.chain(folder)
+    networks.spec(folder, networks.NOISE)
+    subprocess.run([sys.executable, "-m", "pytest", "--ncnn-parity", "-q"], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("\x1b[31m.parity.yaml", "has characters that cannot be printed; rename the file or folder"),
+        ("\x1b[31m.parity.yml", "the name of a spec ends with .parity.yaml: rename it"),
+    ],
+)
 def test_a_spec_whose_own_name_does_not_print_is_an_error_of_collection(
-    gate: Gate, pytester: pytest.Pytester
+    name: str, said: str, gate: Gate, pytester: pytest.Pytester
 ) -> None:
     networks.chain(pytester.path)
-    networks.spec(pytester.path, networks.NOISE).rename(pytester.path / "\x1b[31m.parity.yaml")
+    networks.spec(pytester.path, networks.NOISE).rename(pytester.path / name)
     run = gate("--junitxml=junit.xml")
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
-    run.result.stdout.fnmatch_lines(
-        ["*has characters that cannot be printed; rename the file or folder"]
-    )
+    run.result.stdout.fnmatch_lines([f"/*{said}"])
     ET.parse(pytester.path / "junit.xml")
 
 

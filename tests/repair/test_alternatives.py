@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import graphs
 import pytest
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.repair.alternatives import MANY, ways
+from pytest_ncnn_parity.engine.protocol import Timing
+from pytest_ncnn_parity.repair.alternatives import MANY, Alternative, measure_cost, ways
 
 pytestmark = pytest.mark.once
 
@@ -51,3 +56,16 @@ def test_the_options_of_the_candidate_stay() -> None:
     candidate = Setup("vulkan", "fp16", {"use_sgemm_convolution": False})
     ((_, setup),) = ways(candidate, {3: 64})
     assert setup.options == {"use_sgemm_convolution": False, "use_winograd_convolution": False}
+
+
+def test_one_that_cannot_be_timed_has_no_time() -> None:
+    network = graphs.network(*graphs.CHAIN)
+    timing = Timing((2.0, 1.0, 3.0), ("cpu",) * len(network.layers))
+    timings = (timing, timing, timing, Timing(problem="killed by SIGSEGV"))
+    plan = SimpleNamespace(spec=SimpleNamespace(inputs={"s": {}}))
+    run: Any = SimpleNamespace(plan=plan, time=lambda *_: timings)
+    comparison: Any = SimpleNamespace(candidate=VULKAN)
+    right = [Alternative(name, Setup("vulkan", name), "", 0.0) for name in ("bf16", "fp32")]
+    cost, alternatives = measure_cost(run, comparison, network, right, {})
+    assert cost is not None
+    assert [one.ms for one in alternatives] == [2.0, None]

@@ -13,13 +13,14 @@ from typing import Any
 
 import ncnn
 
-from pytest_ncnn_parity.base.errors import guess
+from pytest_ncnn_parity.base.errors import guess, in_one_line
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
 _OURS = Path(__file__).resolve().parents[2]
+_FRAMES = 5  # of a long traceback so many lines remain at its start, and at its end
 _ABANDONED: list[ncnn.Net] = []  # never destroyed before the process ends
 
 
@@ -148,19 +149,21 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if model.setup is None:
             raise
-        detail = f"{model.setup}: {type(error).__name__}: {error}".rstrip(": ")
+        detail = f"{model.setup}: {in_one_line(error)}"
         death = Death("raised", detail, step, key=("setup",), lines=_theirs(error, model))
         raise StepFailed(step, death) from None
 
 
 def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:
-    """Return the lines of the project's own files in the traceback of `error`."""
+    """Return the first and last lines in the traceback of `error` that are of the project's files."""
     root = Path(model.folders[0]).resolve()
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename).resolve()
         if path.is_relative_to(root) and not path.is_relative_to(_OURS):
             lines.append(f"{path.relative_to(root)}:{frame.lineno}: in {frame.name}: {frame.line}")
+    if len(lines) > 2 * _FRAMES:  # endless recursion
+        lines[_FRAMES:-_FRAMES] = [f"... and {len(lines) - 2 * _FRAMES} more lines ..."]
     return tuple(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -81,7 +82,7 @@ class Here:
             rc = load_param(net, model)
             if rc != 0:
                 raise failed(step, "refused", f"{model.param}: load_param: {rc}")
-            rc = net.load_model(model.bin)
+            rc = net.load_model(os.fsencode(model.bin))
         if rc != 0:
             raise failed(step, "refused", f"{model.bin}: load_model: {rc}")
         return NetHere(net, model, self._enter)

@@ -61,8 +61,9 @@ class Weights(Frozen):
 
 def load_param(net: ncnn.Net, model: Model) -> int:
     """Have `net` read the .param of `model`, and return ncnn's return code."""
-    rc = net.load_param(model.param) if model.text is None else net.load_param_mem(model.text)
-    return int(rc)
+    if model.text is not None:
+        return int(net.load_param_mem(model.text))
+    return int(net.load_param(os.fsencode(model.param)))  # a path need not be UTF-8, which a str must be
 
 
 class CheckedFiles:

@@ -11,7 +11,7 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.base.errors import cut
+from pytest_ncnn_parity.base.errors import cut, in_one_line
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, Recording
 from pytest_ncnn_parity.network.graph import Graph
@@ -135,7 +135,7 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds of errors for a damaged file
         raise InputError(
-            f"{path}: cannot be read as .npy or .npz without pickles: {_one_line(error)}"
+            f"{path}: cannot be read as .npy or .npz without pickles: {in_one_line(error)}"
         ) from None
     if loaded.dtype.kind not in "fiub":
         raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
@@ -164,17 +164,11 @@ def _member(file: IO[bytes], path: str, key: str | None) -> Array:
     return np.asarray(archive[key])
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
 def _resized(pixels: Array, width: int, height: int) -> Array:
     """Resize 8-bit `pixels`, (h, w) or (h, w, 3), to float32 of shape (channels, height, width).
 
     This is bilinear without averaging, in integers: what programs get that call ncnn to resize.
     """
-    import ncnn  # noqa: PLC0415 - in the process of the tests there is none
-
     kind = ncnn.Mat.PixelType.PIXEL_GRAY if pixels.ndim == 2 else ncnn.Mat.PixelType.PIXEL_RGB
     for axis in (0, 1):
         if pixels.shape[axis] == 1:  # ncnn reads two neighbours, of which one would not exist
@@ -227,7 +221,7 @@ def _image(given: ImageInput) -> Array:
     except InputError:
         raise
     except Exception as error:  # Pillow and its decoders raise many kinds of errors for a damaged image
-        raise InputError(f"{path}: cannot be read as an image: {_one_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as an image: {in_one_line(error)}") from None
     if given.size is None or given.size == pixels.shape[1::-1]:
         planes = (pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)).astype(np.float32)
     else:

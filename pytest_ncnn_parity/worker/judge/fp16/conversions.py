@@ -13,7 +13,7 @@ from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.masks import loses_fp16
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.failures import LASTING, Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.constants import Constants
 from pytest_ncnn_parity.worker.judge.fp16.inside import Insides
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
@@ -22,8 +22,6 @@ from pytest_ncnn_parity.worker.judge.probes import Measure
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-LASTING = Evidence(lasting=True)
 
 
 def readers(graph: Graph, blobs: Iterable[str]) -> Collection[Layer]:

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.integers import (
     integers,
 )
 from pytest_ncnn_parity.network.masks import NO_VULKAN
-from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.worker.failures import LASTING, Skip
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -59,9 +59,10 @@ class HeldIntegers:
         assert case.half is not None
         # ncnn reports whether an operator has a Vulkan kernel, with or without a device
         if layer.number not in self._copying or not ncnn.create_layer(layer.type).support_vulkan:
-            raise Skip("holds integers, which stay as they are")
+            raise Skip("holds integers, which stay as they are", LASTING)
         if layer.mask & NO_VULKAN:
-            raise Skip(f"holds integers; masked with 31={layer.mask}: they stay as they are")
+            masked = f"masked with 31={layer.mask}"
+            raise Skip(f"holds integers; {masked}: they stay as they are", LASTING)
         expected = {blob: values[blob] for blob in layer.outputs}
         stored = {blob: self._stored(blob, value, case.half) for blob, value in expected.items()}
         metrics, blob = measure(stored, expected)

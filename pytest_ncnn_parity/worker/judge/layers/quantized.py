@@ -113,38 +113,44 @@ class QuantizedLayers:
 
     def _input_steps(self, case: CaseSpec, there: Counterpart) -> float | None:
         """The largest value of the one input of the layer in int8, times its scale; else None."""
+        fed = self._int8_input(case, there)
+        if fed is None:
+            return None
+        blob, scale = fed
+        steps = float(np.abs(self._blobs[blob].array).max(initial=0.0)) * scale
+        return steps if math.isfinite(steps) else None
+
+    def _int8_input(self, case: CaseSpec, there: Counterpart) -> tuple[str, float] | None:
+        """The one value of the reference that the layer rounds to int8, and by which scale."""
         layer = there.quantized[0]
         fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
         scale = self._sample.nets.input_scale(case, layer)
         if scale is None or len(fed) != 1 or not self._blobs[fed[0]].floating:
             return None
-        steps = float(np.abs(self._blobs[fed[0]].array).max(initial=0.0)) * scale
-        return steps if math.isfinite(steps) else None
+        return fed[0], scale
 
     def _quantization(
         self, case: CaseSpec, reference: Net, there: Counterpart, expected: Blob, output: str
     ) -> Quantization | None:
         """What the scale of the layer's input costs, and what the scale of its largest value would."""
-        layer = there.quantized[0]
-        fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
-        scale = self._sample.nets.input_scale(case, layer)
-        if scale is None or len(fed) != 1 or not self._blobs[fed[0]].floating:
+        fed = self._int8_input(case, there)
+        if fed is None:
             return None
-        value = self._blobs[fed[0]].array
-        largest = float(np.abs(value).max())
+        blob, scale = fed
+        value = self._blobs[blob].array
+        largest = float(np.abs(value).max(initial=0.0))
         if not math.isfinite(largest) or largest == 0.0:
             return None
         best = INT8_MAX / largest
         try:
             own, by_largest = (
-                self._with_input(reference, there, fed[0], one, expected, output)
-                for one in (scale, best)
+                self._with_input(reference, there, blob, one, expected, output) for one in (scale, best)
             )
         except (StepFailed, KeyError):
             return None
-        clipped = float(np.count_nonzero(np.abs(value) > INT8_MAX / scale) / value.size)
+        clipped = float(np.count_nonzero(np.abs(value) > _end(scale)) / value.size)
         return Quantization(
-            layer.name,
+            there.quantized[0].name,
             scale,
             best,
             clipped,
@@ -175,5 +181,11 @@ class QuantizedLayers:
 
 
 def _clipped(value: Blob, scale: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    end = np.float32(INT8_MAX / scale)
+    end = _end(scale)
     return np.ascontiguousarray(np.clip(value.array, -end, end), np.float32)
+
+
+def _end(scale: float) -> np.float32:
+    """The largest value that `scale` does not clip: inf for a scale of 0."""
+    with np.errstate(divide="ignore"):
+        return np.float32(INT8_MAX) / np.float32(scale)
