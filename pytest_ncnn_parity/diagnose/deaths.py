@@ -101,7 +101,8 @@ def another_shape(failure: Failure) -> Explanation | None:
 
 
 def inputs_do_not_fit(failure: Failure) -> Explanation | None:
-    return _of_shapes(failure, "misfit", shape_rules.REMEDY)
+    death = failure.death
+    return _of_shapes(failure, "misfit", "" if death is None else shape_rules.remedy(death.detail))
 
 
 def hint_at_odds(failure: Failure) -> Explanation | None:
@@ -217,7 +218,11 @@ def died(failure: Failure) -> Explanation | None:
     if death is None:
         return None
     what = "the network cannot be loaded: " if death.in_loading else ""
-    return Explanation(f"{what}{death.detail} on {failure.side(death)}", _shown(death))
+    distrust = failure.evidence.distrust
+    besides = "" if distrust is None else f"the CPU's kernel of {distrust.layer} is not right either"
+    return Explanation(
+        f"{what}{death.detail} on {failure.side(death)}", (*_shown(death), *filter(None, [besides]))
+    )
 
 
 def _of_kind(failure: Failure, kind: str, what: Callable[[Death], str]) -> Explanation | None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
-from pytest_ncnn_parity.engine.evidence import KernelFault
+from pytest_ncnn_parity.engine.evidence import Distrust, KernelFault
 
 OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
 
@@ -28,6 +28,10 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
             "gives nan where the function has a value",
             "on cpu fp32 {} gives nan for 0 or inf, where IEEE 754 has a number or inf",
         ),
+        "shape": (
+            "gives another shape than its inputs make, so that it reads past one of them",
+            "without packing, winograd and sgemm {} gives the right shape on cpu fp32",
+        ),
         "sums": (
             "rounds after each of many summands",
             "on cpu fp32 {} is far from what float64 gives for the same inputs; the candidate is not",
@@ -38,7 +42,7 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
 
 def is_not_believed(failure: Failure) -> Explanation | None:
     distrust = failure.evidence.distrust
-    if distrust is None:
+    if distrust is None or _died_without_it(failure, distrust):
         return None
     kernel = f"{distrust.layer} ({distrust.type})"
     own = failure.case.layer is not None and failure.case.layer.name == distrust.layer
@@ -46,9 +50,21 @@ def is_not_believed(failure: Failure) -> Explanation | None:
     what = f"the CPU's kernel {fault}"
     if not own:
         what = f"the reference depends on {kernel}, whose CPU kernel {fault}"
-    agrees = failure.result.metrics is not None and failure.result.metrics.agrees
+    metrics = failure.result.metrics
+    compared = metrics is not None and not metrics.agrees
+    if compared or failure.death is not None or failure.evidence.recorded_shape is not None:
+        what = f"{failure.seen}; {what}"
     to_do = "the device is not to blame, and no mask can fix it: report the kernel to ncnn"
-    return Explanation(what if agrees else f"{failure.seen}; {what}", (shown.format(kernel), to_do))
+    return Explanation(what, (shown.format(kernel), to_do))
+
+
+def _died_without_it(failure: Failure, distrust: Distrust) -> bool:
+    """Whether the candidate crashed, and the layer that is not trusted made none of what it was fed."""
+    death, layer = failure.death, failure.case.layer
+    if death is None or death.kind != "crash" or death.step is None:
+        return False
+    fed = layer is not None and layer.name != distrust.layer
+    return death.step.label != str(CPU_FP32) and not fed
 
 
 def has_another_shape_when_plain(failure: Failure) -> Explanation | None:

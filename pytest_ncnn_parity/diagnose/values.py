@@ -96,8 +96,11 @@ def another_result_each_time(failure: Failure) -> Explanation | None:
 
 
 def shader_did_not_compile(failure: Failure) -> Explanation | None:
-    shader = failure.evidence.shader
-    if shader is None or failure.evidence.right("without_arithmetic"):
+    """ncnn does not say of which layer the shader is: not of one whose own values explain the error."""
+    shader, evidence = failure.evidence.shader, failure.evidence
+    if shader is None or evidence.right("without_arithmetic"):
+        return None
+    if evidence.integers is not None and evidence.right("fp32_on_device"):
         return None
     return Explanation(f"{failure.seen}; a shader did not compile", (f"stderr: {shader}",))
 

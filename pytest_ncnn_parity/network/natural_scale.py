@@ -33,7 +33,8 @@ _SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
-_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square; a square root enlarges small errors
+_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square
+_ROOT = "5"
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
 # op_type in src/layer/binaryop.h
@@ -158,9 +159,11 @@ _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
 
 
 def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
-    """The unit of sums, products and quotients of values with these scales; None if there is none."""
+    """The unit of a root, sum, product or quotient of values with these scales; None if none follows."""
     if layer.type == "Eltwise":
         return _weighted_sum(layer, known)
+    if layer.type == "UnaryOp" and layer.params.get("0") == _ROOT:
+        return math.sqrt(known[0].unit)  # of a class's probability times that of a box, as FCOS scores
     if layer.type != "BinaryOp":
         return None
     operation = layer.params.get("0", _ADD)

@@ -177,7 +177,9 @@ def _is_unjudged(result: Result) -> bool:
 def _is_in_doubt(evidence: Evidence) -> bool:
     # an int8 layer without a finite scale is given one by masks that leave it in floats
     broken = evidence.not_finite > 0 and not evidence.without_scale
-    return broken or ("plain_cpu" in evidence.trials and not evidence.behind_int8)
+    unlike_plain = evidence.distrust is not None and evidence.distrust.fault == "shape"
+    unlike_plain = unlike_plain or "plain_cpu" in evidence.trials
+    return broken or (unlike_plain and not evidence.behind_int8)
 
 
 def _is_beyond_masks(case: Case, result: Result) -> bool:

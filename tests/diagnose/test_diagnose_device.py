@@ -24,7 +24,7 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Trial, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -201,6 +201,30 @@ def test_a_shader_that_did_not_compile() -> None:
     result = failed([9.0, 1.0], [2.0, 1.0], shader="compile spir-v module failed")
     assert headline(CONV, result).endswith("1 of 2 elements; a shader did not compile (shader)")
     assert evidence(CONV, result) == "stderr: compile spir-v module failed"
+
+
+def test_a_shader_of_another_layer_is_not_why_16_bits_do_not_hold_an_integer() -> None:
+    fork = case("fork", "Split")
+    said = {"shader": "compile spir-v module failed", "integers": Integers("bits")}
+    assert diagnose(fork, failed([0.0], [7.0], fp32_on_device=RIGHT, **said)).cause == "precision"
+    assert diagnose(fork, failed([0.0], [7.0], fp32_on_device=WRONG, **said)).cause == "shader"
+
+
+def test_a_device_that_dies_by_itself_is_told_though_the_reference_is_not_trusted() -> None:
+    own, other = Distrust("conv_1", "Convolution"), Distrust("sdpa", "SDPA")
+    lost = died("crash", "killed by SIGSEGV", Step("layer", "vulkan fp16", 7, "conv_1"))
+    for of, distrust, cause in (
+        (CONV, own, "crash"),  # what it was fed has nothing of the kernel
+        (CONV, other, "reference"),
+        (OUTPUT, other, "crash"),
+    ):
+        result = replace(lost, evidence=replace(lost.evidence, distrust=distrust))
+        assert diagnose(of, result).cause == cause
+        assert (f"the CPU's kernel of {distrust.layer} is not right" in evidence(of, result)) is (
+            cause == "crash"
+        )
+    here = died("crash", "killed by SIGSEGV", Step("layer", "cpu fp32", 7, "conv_1"), distrust=own)
+    assert diagnose(CONV, here).cause == "reference"
 
 
 @pytest.mark.parametrize(

@@ -209,3 +209,24 @@ def test_a_list_may_differ_by_what_a_grey_step_of_the_picture_does(
     red = gate("--ncnn-parity-fix=off")
     assert red.ids("failed") == ["s::fp16-vs-fp32-vulkan::output:out0"]
     assert "a threshold decides" in red.cases["s::fp16-vs-fp32-vulkan::output:out0"]["message"]
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
+def test_a_layer_behind_a_list_without_rows_is_told_that_nothing_was_found(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=2 1=1 2=6")
+    anchors = "-23304=2,32.0,32.0 -23305=1,0.0 -23306=1,64.0"
+    params = f"0=1 1=1 2=0.9 3=0.9 {anchors}"
+    x = net.layer("Yolov3DetectionOutput", "boxes", [x], ["found"], params)
+    net.layer("Split", "fork", [x], ["out0", "out1"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs: {x: {in0: {constant: -5}}}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == ["x::cpu-vs-vulkan::fork"]
+    fork = run.cases["x::cpu-vs-vulkan::fork"]
+    assert fork["cause"] == "shape"
+    assert "gets 'found', which is empty: [0, 6]" in fork["message"]
+    assert "feed a sample in which something is found" in fork["message"]

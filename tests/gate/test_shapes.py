@@ -219,6 +219,25 @@ def test_a_hint_does_not_matter_to_a_layer_on_the_cpu(gate: Gate, pytester: pyte
     assert gate().ids("failed") == ["other::cpu-vs-vulkan::mish"]
 
 
+def test_a_hint_does_not_matter_to_a_layer_whose_shader_takes_no_shape(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A feed-forward of a transformer, with hints for 10 words; a sample of 15."""
+    net = Network()
+    x = net.layer("Input", "in0", params="-23330=4,2,16,10,1")
+    gemm = [RNG.normal(0, 0.3, (20, 16)), np.zeros(20)]
+    params = "3=1 5=1 6=1 8=20 9=16 10=4 -23330=4,2,20,10,1"
+    x = net.layer("Gemm", "gemm", [x], params=params, weights=gemm)
+    norm = [np.ones(20), np.zeros(20)]
+    net.layer("LayerNorm", "norm", [x], ["out0"], "0=20 -23330=4,2,20,10,1", norm)
+    net.write(pytester.path / "net")
+    sample = "{s: {in0: {random: normal, shape: [15, 16]}}}"
+    networks.spec(pytester.path, f"inputs: {sample}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == []
+    assert "s::cpu-vs-vulkan::output:out0" in run.ids("passed")
+
+
 def test_outputs_alone_are_red_for_a_hint(gate: Gate, pytester: pytest.Pytester) -> None:
     hinted(pytester)
     run = gate("-k", "output", "--ncnn-parity-fix=off")

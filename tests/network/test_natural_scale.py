@@ -70,6 +70,7 @@ def test_a_softmax_sums_to_one_and_knows_where() -> None:
         ("Reduction c s out 0=3", PROBABILITY, PROBABILITY),
         ("Padding c s out 0=1 5=1.0", PROBABILITY, PROBABILITY),
         ("BinaryOp c s out 0=7 1=1 2=1.0", PROBABILITY, PROBABILITY),
+        ("UnaryOp c s out 0=5", PROBABILITY, PROBABILITY),
         ("BinaryOp c s out 0=2 1=1 2=0.5", Scale(0.5), Scale(0.5)),
         ("BinaryOp c s out 0=3 1=1 2=4.0", Scale(0.25), Scale(0.25)),
         # in another unit, as pixels from 0 to 255; a share of 1 among many is small by nature
@@ -82,7 +83,6 @@ def test_a_softmax_sums_to_one_and_knows_where() -> None:
         ("Reduction c s out", None, None),
         ("Reduction c s out 0=3 2=64.0", None, None),
         ("UnaryOp c s out 0=8", None, None),
-        ("UnaryOp c s out 0=5", None, None),
         ("Convolution c s out 0=8 1=1 6=64", None, None),
         ("BatchNorm c s out 0=8", None, None),
     ],
@@ -115,6 +115,11 @@ def test_what_keeps_within_the_bounds_carries_the_scale_on(
 def test_of_two_values_both_must_be_bounded(line: str, expected: Scale | None) -> None:
     fork = ("Split f in0 a b raw", "Sigmoid p a p", "Softmax q b q")
     assert natural_scales(network(*fork, line)).get("out") == expected
+
+
+def test_a_root_has_the_root_of_the_scale() -> None:
+    graph = network("Sigmoid s in0 s", "BinaryOp f s f 0=2 1=1 2=16.0", "UnaryOp r f out 0=5")
+    assert natural_scales(graph)["out"] == Scale(4.0)
 
 
 def test_a_picture_from_0_to_255_has_that_scale() -> None:

@@ -78,7 +78,6 @@ FITS: list[tuple[str, Shapes]] = [
     ("Convolution3D 0=4 1=3 6=324", [(3, 3, 3, 3)]),
     ("Deconvolution 0=4 1=2 3=2 6=48", [(3, 1, 1)]),
     ("DeconvolutionDepthWise 0=8 1=2 3=2 6=32 7=8", [(8, 1, 1)]),
-    ("Pooling 0=0 1=2 2=2", [(3, 1, 1)]),  # ncnn adds a tail
     ("Pooling 0=0 1=7 5=1", [(3, 7, 7)]),
     ("Pooling 0=0 1=7 5=2", [(3, 2, 2)]),
     ("Pooling 0=0 4=1", [(3, 2, 2)]),
@@ -184,7 +183,6 @@ FITS: list[tuple[str, Shapes]] = [
     ("SDPA 5=1", [(4, 6, 16), (2, 9, 16), (2, 9, 8), (1, 6, 9)]),
     ("RotaryEmbed", [(2, 6, 16), (6, 8), (6, 8)]),
     ("RotaryEmbed", [(2, 6, 16), (99, 8), (99, 8)]),  # for longer sequences as well
-    ("Split", [(0,)]),
     ("SomebodysOwn 0=7", [(3, 4, 4)]),
 ]
 
@@ -238,6 +236,8 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Pooling 0=0 1=2 2=2", [(8, 6)], "feed [1, 8, 6]"),
     ("Pooling 0=1 4=1", [(8,)], "feed [1, 8]"),
     ("Pooling 0=0 1=3 2=2", [(3, 1, 1)], "3x3 does not fit into 1x1"),
+    ("Pooling 0=0 1=2 2=2", [(3, 10, 1)], "a window of 2 along w does not fit into 1"),
+    ("Pooling 0=1 1=3 2=2", [(3, 2, 2)], "a window of 3 along w does not fit into 2"),
     ("Crop 0=8 1=0 3=-233 4=-233 5=-233", [(6, 8, 8)], "nothing along axis 2"),
     ("Crop -23309=1,8 -23310=1,20 -23311=1,0", [(8, 4, 4)], "nothing along axis 0"),
     ("Crop -23309=1,-9 -23310=1,4 -23311=1,0", [(8, 4, 4)], "axis 0"),
@@ -325,6 +325,7 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("RotaryEmbed", [(2, 6, 16), (5, 8), (5, 8)], "[6, 8]"),
     ("RotaryEmbed", [(2, 6, 15), (6, 7), (6, 7)], "in pairs"),
     ("ReLU", [(0,)], "empty"),
+    ("Split", [(0, 6)], "empty"),
 ]
 
 
@@ -381,6 +382,14 @@ def test_hints_are_what_ncnn_takes_for_hints() -> None:
     assert graph.hints == dict.fromkeys(("in0", "left", "right", "sum"), (3, 16, 32))
     assert graph.shapes["in0"] == (3, 64, 64)
     assert graph.shapes["sum"] == (3, 16, 32)
+
+
+@pytest.mark.parametrize("kind", ["Gemm", "LayerNorm", "RMSNorm", "MultiHeadAttention", "SDPA"])
+def test_no_hint_matters_to_a_layer_whose_shader_takes_no_shape(kind: str) -> None:
+    hints = {"b0": (10, 20), "out0": (10, 20)}
+    shapes = {"b0": (15, 20), "out0": (15, 20)}
+    assert contradicted(layer(kind, 1), hints, shapes) == ""
+    assert contradicted(layer("BinaryOp 0=2 1=1", 1), hints, shapes) != ""
 
 
 def test_a_hint_that_differs_is_reported_at_the_layers_that_read_or_write_the_blob() -> None:

@@ -67,20 +67,27 @@ RULES: Mapping[str, Rule] = {
     "RMSNorm": channels.row_norm,
 }
 
-# operators that hand on what they are given, even an empty blob
-UNMOVED = frozenset(("Split", "Noop", "Dropout"))
-
+EMPTY = "which is empty"
 REMEDY = (
     "feed the size that the network was made for, with the axes in ncnn's order, [c, h, w], or convert "
     "it again for this one"
 )
+REMEDY_OF_EMPTY = (
+    "ncnn runs no layer on an empty blob, not even a Split: if a detector made it, feed a sample in "
+    "which something is found; otherwise a larger one"
+)
+
+
+def remedy(reason: str) -> str:
+    """What to do about inputs that do not fit for a `reason` that `unfit` gave."""
+    return REMEDY_OF_EMPTY if EMPTY in reason else REMEDY
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What `layer` gets and what would fit it; empty if inputs of these `shapes` fit."""
     for blob, shape in zip(layer.inputs, shapes, strict=True):
-        if 0 in shape and layer.type not in UNMOVED:
-            return f"gets {quoted(blob)}, which is empty: {list(shape)}"
+        if 0 in shape:
+            return f"gets {quoted(blob)}, {EMPTY}: {list(shape)}"
     rule = RULES.get(layer.type)
     if rule is None or not shapes:
         return ""

@@ -112,7 +112,8 @@ def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     mode = number(layer, 5)
     if mode > 1:  # pad modes 2 and 3: the output is as large as the input
         return ""
-    return _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
+    unlike = _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
+    return unlike or (_behind(shapes[0], windows) if mode == 0 else "")
 
 
 def axes_slid_along(layer: Layer) -> int:
@@ -233,6 +234,23 @@ def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     window = _area([window.extent for window in windows])
     inside = _area(sizes) + (f" ({_area(padded)} with its pads)" if padded != sizes else "")
     return f"gets {list(shape)}: a window of {window} does not fit into {inside}, so nothing is left"
+
+
+def _behind(shape: Shape, windows: Sequence[Window]) -> str:
+    """What is wrong if the input is smaller than a window, and ncnn adds windows behind its end.
+
+    The remainder of a negative number is negative in C, so that the tail is longer than the stride.
+    """
+    sizes = sizes_along(shape, windows)
+    padded = padded_full(sizes, windows)
+    for size, plain, full, window in zip(
+        sizes, padded_plainly(sizes, windows), padded, windows, strict=True
+    ):
+        start = (full - window.kernel) // window.stride * window.stride - window.before
+        if plain < window.kernel and start >= size:
+            fits = f"a window of {window.kernel} along {window.axis} does not fit into {plain}"
+            return f"gets {list(shape)}: {fits}, and ncnn pools what lies behind its end"
+    return ""
 
 
 def padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:

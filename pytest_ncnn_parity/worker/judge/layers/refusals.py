@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.failures import Skip
+from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
+from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
@@ -34,6 +35,7 @@ class Refusals:
         self._shape_faults = shape_faults
         self._not_finite = not_finite
         self._red = red
+        self._distrust: dict[int, Distrust | None] = {}  # by layer, of those that were asked about
 
     def of(self, case: CaseSpec, layer: Layer) -> Result | None:
         """Return the result of `case` if the reference refuses `layer`; None if it can be judged.
@@ -44,6 +46,10 @@ class Refusals:
         if refused := self._refused(case, layer):
             return refused
         self._lost(layer)
+        if layer.number not in self._distrust:
+            self._distrust[layer.number] = self._wrong_in_shape(layer)
+        if distrust := self._distrust[layer.number]:
+            return Result(case.id, "failed", evidence=Evidence(distrust=distrust))
         blobs = self._trajectory.blobs
         self._not_finite.refuse_empty(layer, {blob: blobs[blob] for blob in layer.outputs})
         return None
@@ -61,6 +67,20 @@ class Refusals:
             )
             evidence = replace(evidence, trials=trials)
         return Result(case.id, "failed", evidence=evidence)
+
+    def _wrong_in_shape(self, layer: Layer) -> Distrust | None:
+        """Why the reference is not trusted where it gives `layer` a shape that plain kernels do not."""
+        blobs, nets = self._trajectory.blobs, self._sample.nets
+        right = outcome(layer, [blobs[blob].shape for blob in layer.inputs])
+        if not right or right == tuple(blobs[blob].shape for blob in layer.outputs):
+            return None
+        try:
+            plain = nets.other(probes.plain_cpu(self._sample.job)).run_layer(layer, blobs)
+        except (StepFailed, Unavailable):
+            return None
+        if right != tuple(plain[blob].shape for blob in layer.outputs):
+            return None
+        return Distrust(layer.name, layer.type, "shape")
 
     def _lost(self, layer: Layer) -> None:
         """Raise the failure of the trajectory at `layer` or before it, Skip if a case reports that."""
