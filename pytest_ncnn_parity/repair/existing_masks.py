@@ -14,6 +14,7 @@ from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
     NO_FP16_STORAGE,
     NO_VULKAN,
+    NO_WINOGRAD,
     unsafe_on_vulkan,
 )
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -24,7 +25,8 @@ from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 REDUNDANT_RUNS = 40
 REDUNDANT_SECONDS = 30.0
 
-PLACE = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE
+# the bits that a fix may consist of; others choose int8, sgemm or threads
+REPAIRING = NO_VULKAN | NO_FP16_STORAGE | NO_FP16_ARITHMETIC | NO_BF16_STORAGE | NO_WINOGRAD
 
 
 class Notice(Frozen):
@@ -67,8 +69,8 @@ def lint(plan: Plan) -> Iterator[Notice]:
 
 
 def masked(plan: Plan) -> list[Layer]:
-    """The layers whose masks decide where, or in which format, they run."""
-    return [layer for layer in plan.masked.layers if layer.mask & PLACE]
+    """The layers whose masks decide where, in which format or by which kernel they run."""
+    return [layer for layer in plan.masked.layers if layer.mask & REPAIRING]
 
 
 def redundant(run: SpecRun) -> list[Notice]:
@@ -80,9 +82,11 @@ def redundant(run: SpecRun) -> list[Notice]:
     """
     numbers = run.once_kept("redundant", list[int], lambda: _redundant(run)) or ()
     return [
-        Notice(layer.name, layer.mask, "redundant", "every comparison that ran stays right without it")
+        Notice(layer.name, layer.mask, "redundant", f"every comparison that ran stays right {without}")
         for layer in masked(run.plan)
         if layer.number in numbers
+        for left in [layer.mask & ~REPAIRING]
+        for without in [f"with 31={left} in its place" if left else "without it"]
     ]
 
 
@@ -106,7 +110,7 @@ def _redundant(run: SpecRun) -> list[int]:
         nonlocal needed
         taken = {layer.number for layer in layers}.difference(kept)
         right = trials.right_under(
-            [n.mask & ~PLACE if n.number in taken else n.mask for n in run.plan.masked.layers]
+            [n.mask & ~REPAIRING if n.number in taken else n.mask for n in run.plan.masked.layers]
         )
         if right:
             needed = list(kept)

@@ -48,10 +48,36 @@ def test_masks_in_the_file_are_judged_as_well(gate: Gate, pytester: pytest.Pytes
 
 
 @pytest.mark.once
-def test_bits_that_are_no_matter_of_place_are_left_alone(gate: Gate, pytester: pytest.Pytester) -> None:
-    networks.convolution(pytester.path, "31=96")
+def test_bits_that_no_fix_consists_of_are_left_alone(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.convolution(pytester.path, "31=160")
     networks.spec(pytester.path, networks.NOISE)
     assert gate().report["models"][0]["masks"] == []
+
+
+@pytest.mark.once
+def test_a_mask_is_redundant_without_all_that_a_fix_may_have_put_there(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.convolution(pytester.path, "31=96")
+    networks.spec(pytester.path, networks.NOISE)
+    (notice,) = gate().report["models"][0]["masks"]
+    assert (notice["layer"], notice["mask"], notice["kind"]) == ("c2", 96, "redundant")
+    assert notice["what"] == "every comparison that ran stays right with 31=32 in its place"
+
+
+@pytest.mark.once
+@pytest.mark.since_ncnn("1.0.20260526", "its winograd is another")
+def test_a_mask_of_which_a_part_alone_is_needed_is_not_called_redundant(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Without 31=65 winograd overflows in fp16; without fp16 arithmetic, 31=64 would do."""
+    networks.winograd(pytester.path)
+    inputs = "inputs: {noise: {in0: {random: normal, std: 8000}}}\n"
+    networks.spec(pytester.path, f"{inputs}compare: [fp16-vs-fp32-vulkan]\nmasks: {{conv: 65}}\n")
+    run = gate()
+    assert (run.ids("failed"), run.report["models"][0]["masks"]) == ([], [])
+    networks.spec(pytester.path, f"{inputs}compare: [fp16-vs-fp32-vulkan]\n")
+    assert gate("--ncnn-parity-fix=off").ids("failed") != []
 
 
 @pytest.mark.once

@@ -120,7 +120,8 @@ def test_no_mask_makes_the_device_give_what_cannot_be_trusted(
     net.write(pytester.path / "net")
     networks.spec(
         pytester.path,
-        "inputs: {s: {in0: {random: normal, shape: [16, 6, 6]}}}\ncompare: [cpu-vs-vulkan, fp16-range]\n",
+        "inputs: {s: {in0: {random: normal, shape: [16, 6, 6]}}}\n"
+        "compare: [cpu-vs-vulkan, fp16-range]\n",
     )
     net = Network()
     query, hidden = net.layer("Input", "query"), net.layer("Input", "hidden")
