@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 
 MOST_ERRORS = 20  # how many are reported at once; of more, the first ones
+MOST_NAMED = 8  # how many names one message lists
 _MOST_GUESSED = 5_000  # how many names are searched for one that is spelled alike
 
 _repr = reprlib.Repr()
@@ -59,6 +60,12 @@ def guess(word: str, known: Iterable[str]) -> str:
 def counted(count: int, thing: str) -> str:
     """`1 value`, or `2 values`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
+    """`a, b, c`, or `a, b and 5 more`: of many names only the first `most`."""
+    more = len(names) - most
+    return f"{', '.join(names[:most])} and {more} more" if more > 0 else ", ".join(names)
 
 
 def quoted(value: object) -> str:

@@ -24,6 +24,11 @@ def printable(text: str, lines: bool = False) -> str:
     return _COMMAND.sub(_broken, text) if "::" in text or "##[" in text else text
 
 
+def is_printable(text: str) -> bool:
+    """Whether `text` is one line of characters that stay as they are; spaces of any language do."""
+    return text.isprintable() or all(_stays(char, lines=False) for char in text)
+
+
 def _stays(char: str, lines: bool) -> bool:
     return char.isprintable() or (lines and char == "\n") or unicodedata.category(char) == "Zs"
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.matchable import Output, Reader, commutes
+from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
@@ -60,11 +60,7 @@ class ReportedNetwork(Frozen):
     @cached_property
     def consumers(self) -> list[list[Reader]]:
         """For each layer: who reads its outputs."""
-        consumers: list[list[Reader]] = [[] for _ in self.layers]
-        for reader, inputs in enumerate(self.producers):
-            for position, (maker, slot) in enumerate(inputs):
-                consumers[maker].append((reader, position, slot))
-        return consumers
+        return consumers_of(self.producers)
 
     @cached_property
     def outputs(self) -> list[str]:

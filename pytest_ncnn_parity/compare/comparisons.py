@@ -200,6 +200,8 @@ class Golden(Comparison):
 
 
 _VULKAN_FP16 = Setup("vulkan", "fp16")
+_FP16_ON_VULKAN = Pair("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16)
+_FP16_ON_CPU = Pair("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16"))
 SHIPPED = Pair("shipped", CPU_FP32, _VULKAN_FP16)
 
 BUILT_IN: Mapping[str, tuple[Comparison, ...]] = MappingProxyType(
@@ -207,16 +209,9 @@ BUILT_IN: Mapping[str, tuple[Comparison, ...]] = MappingProxyType(
         name: tuple(comparisons)
         for name, *comparisons in (
             ("cpu-vs-vulkan", Pair("cpu-vs-vulkan", CPU_FP32, Setup("vulkan"))),
-            (
-                "fp16-vs-fp32",
-                Pair("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
-                Pair("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16")),
-            ),
-            (
-                "fp16-vs-fp32-vulkan",
-                Pair("fp16-vs-fp32-vulkan", Setup("vulkan"), _VULKAN_FP16),
-            ),
-            ("fp16-vs-fp32-cpu", Pair("fp16-vs-fp32-cpu", CPU_FP32, Setup("cpu", "fp16"))),
+            ("fp16-vs-fp32", _FP16_ON_VULKAN, _FP16_ON_CPU),
+            ("fp16-vs-fp32-vulkan", _FP16_ON_VULKAN),
+            ("fp16-vs-fp32-cpu", _FP16_ON_CPU),
             ("shipped", SHIPPED),
             ("fp16-range", Fp16Range("fp16-range")),
         )

@@ -82,7 +82,8 @@ def decibels(signal: float, noise: float) -> float:
     """The ratio of a signal's sum of squares to that of the noise, in dB."""
     if not noise > 0.0:
         return math.nan if math.isnan(noise) else math.inf
-    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+    ratio = signal / noise  # 0 beside a noise of inf
+    return -math.inf if ratio == 0.0 else 10.0 * math.log10(ratio)
 
 
 def judged_by_loss(metrics: Metrics, own: Loss, tolerance: Tolerance) -> Metrics:

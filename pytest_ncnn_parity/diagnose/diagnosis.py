@@ -71,6 +71,14 @@ class Failure(Frozen):
         return str(self.case.comparison.candidate or "fp16")
 
     @property
+    def compared_with(self) -> tuple[str, ...]:
+        """A line about the layer of another model that was compared, if one was."""
+        candidate, counterpart = self.case.comparison.candidate, self.evidence.counterpart
+        if counterpart is None or candidate is None or candidate.model is None:
+            return ()
+        return (f"compared with {counterpart}, of {candidate.model.param}",)
+
+    @property
     def nan_or_seen(self) -> str:
         """The nan that the reference itself has, or else the symptom, in words."""
         nan = self.evidence.reference_nan

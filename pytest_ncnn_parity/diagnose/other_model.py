@@ -9,7 +9,7 @@ def gives_another_shape(failure: Failure) -> Explanation | None:
     death = failure.death
     if death is None or death.kind != "shape" or not _runs_other_files(failure):
         return None
-    return Explanation(f"{death.detail}, on {failure.where}", _counterpart(failure))
+    return Explanation(f"{death.detail}, on {failure.where}", failure.compared_with)
 
 
 def computes_something_else(failure: Failure) -> Explanation | None:
@@ -21,16 +21,9 @@ def computes_something_else(failure: Failure) -> Explanation | None:
     as_reference = candidate.device == "cpu" and candidate.precision == "fp32" and not candidate.worker
     if not as_reference and not failure.evidence.wrong("other_files"):
         return None
-    return with_trials(failure, f"{failure.seen}; the files differ", *_counterpart(failure))
+    return with_trials(failure, f"{failure.seen}; the files differ", *failure.compared_with)
 
 
 def _runs_other_files(failure: Failure) -> bool:
     candidate = failure.case.comparison.candidate
     return candidate is not None and candidate.model is not None
-
-
-def _counterpart(failure: Failure) -> tuple[str, ...]:
-    candidate, counterpart = failure.case.comparison.candidate, failure.evidence.counterpart
-    if counterpart is None or candidate is None or candidate.model is None:
-        return ()
-    return (f"compared with {counterpart}, of {candidate.model.param}",)

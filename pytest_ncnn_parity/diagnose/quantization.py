@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.compare.measured import Loss
 from pytest_ncnn_parity.compare.tolerance import QUANTIZED
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.engine.evidence import Quantization, WeightSteps
 
-MOST_NAMED = 6
 # share of a layer's weights; in a healthy layer one weight of each output is clipped
 MUCH_CLIPPED = 0.05
 # an input's scale that differs by this factor from the one of its largest value is wrong
@@ -25,8 +25,8 @@ def has_no_scale(failure: Failure) -> Explanation | None:
         f"{failure.nan_or_seen}; the file's scale is inf for the weights of {len(outputs)} of its "
         "outputs",
         (
-            f"outputs {_outputs(outputs)}: ncnn2table gives inf where all weights are 0, and kernels "
-            "differ in what they make of 0 / inf or 0 * inf",
+            f"outputs {listed([*map(str, outputs)])}: ncnn2table gives inf where all weights are 0, and "
+            "kernels differ in what they make of 0 / inf or 0 * inf",
             "write a finite number for them into the table, such as 1, and quantize again",
         ),
     )
@@ -51,12 +51,9 @@ def loses_too_much(failure: Failure) -> Explanation | None:
     if failure.case.output is not None:
         held = f"; not what {failure.case.golden} holds" if failure.case.golden else ""
         return Explanation(f"{failure.seen}{held}; what its layers lose in int8 adds up")
-    lines = [*_of_weights(weights), *_of_input(inputs, failure)]
-    candidate = failure.case.comparison.candidate
-    if evidence.counterpart is not None and candidate is not None and candidate.model is not None:
-        lines.append(f"compared with {evidence.counterpart}, of {candidate.model.param}")
+    lines = (*_of_weights(weights), *_of_input(inputs, failure), *failure.compared_with)
     lost = "; ".join(metrics.failed) or f"sqnr_db {metrics.sqnr_db:.4g}"
-    return Explanation(f"{lost} in int8; {_blamed(weights, inputs, failure)}", tuple(lines))
+    return Explanation(f"{lost} in int8; {_blamed(weights, inputs, failure)}", lines)
 
 
 def _least(failure: Failure) -> float:
@@ -112,13 +109,7 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
 def _named(weights: WeightSteps, wrong: Sequence[int]) -> str:
     """The weights of the outputs `wrong`, or those rows of a matrix."""
     rows = f"rows of {weights.matrix}" if weights.matrix else "outputs"
-    return f"weights of {len(wrong)} of {weights.total} {rows} ({_outputs(wrong)})"
-
-
-def _outputs(numbers: Sequence[int]) -> str:
-    more = len(numbers) - MOST_NAMED
-    named = ", ".join(map(str, numbers[:MOST_NAMED]))
-    return f"{named} and {more} more" if more > 0 else named
+    return f"weights of {len(wrong)} of {weights.total} {rows} ({listed([*map(str, wrong)])})"
 
 
 def _of_input(inputs: Quantization | None, failure: Failure) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from pytest_ncnn_parity.base import strict_json
+from pytest_ncnn_parity.engine.process import EngineError
 from pytest_ncnn_parity.engine.turn import Turn
 
 T = TypeVar("T")
@@ -32,8 +33,9 @@ class Answers:
     def once(self, kind: str, name: str, answer: type[T], work_out: Callable[[], T | None]) -> T | None:
         """Return the value of `work_out`, of type `answer`, computed once for all xdist workers.
 
-        An exception from `work_out` reaches the first caller. `work_out` is not called again in this
-        process, where later callers get None, unless it was interrupted by another plugin or by Ctrl-C.
+        An exception from `work_out` reaches the first caller, and EngineError if the answer cannot be
+        shared. `work_out` is not called again in this process, where later callers get None, unless it
+        was interrupted by another plugin or by Ctrl-C.
         """
         key = (kind, name)
         if key not in self._known:
@@ -54,10 +56,17 @@ class Answers:
         path = self.path(*key).with_suffix(".json")
 
         def work() -> None:
-            if not path.exists():
-                fresh = path.with_suffix(".new")
-                fresh.write_text(strict_json.line(work_out()), "utf-8")
+            if path.exists():
+                return
+            line = strict_json.line(work_out())
+            fresh = path.with_suffix(".new")
+            try:
+                fresh.write_text(line, "utf-8")
                 fresh.replace(path)
+            except OSError as error:
+                raise EngineError(
+                    f"cannot write an answer for xdist's workers to {path}: {error.strerror}"
+                ) from None
 
         turn = Turn(path, self._meanwhile)
         while not turn.use(work):

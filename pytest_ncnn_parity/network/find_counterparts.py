@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
-from pytest_ncnn_parity.base.errors import quoted
-from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.match import PLACE, match
 from pytest_ncnn_parity.network.units import Units, equivalent
-
-MOST_NAMED = 8  # how many blobs one message names
 
 
 class Unlike(Exception):
@@ -23,9 +20,10 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     """Match the layers of `there` with those of `here`. Unlike if they are not the same network."""
     own, other = Units(here), Units(there)
     pairs = match(own, other)
-    file = printable(there.source.rpartition("/")[2])
     if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
-        raise Unlike(f"no layer of {file} matches one of this model, neither by name nor by structure")
+        raise Unlike(
+            f"no layer of {there.file} matches one of this model, neither by name nor by structure"
+        )
     partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
     back = {counterpart: unit for unit, counterpart in partner.items()}
     makers, makers_there = _makers(own), _makers(other)
@@ -40,8 +38,8 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     outputs = _paired(here.outputs, there.outputs, known)
     left, more = _left(here.inputs, inputs), _left(there.inputs, inputs.values())
     if len(left) != len(more):
-        theirs, ours = _listed(there.inputs), _listed(here.inputs)
-        raise Unlike(f"{file} has other inputs: {theirs}, where this model has {ours}")
+        theirs, ours = (listed([*map(quoted, graph.inputs)]) for graph in (there, here))
+        raise Unlike(f"{there.file} has other inputs: {theirs}, where this model has {ours}")
     inputs |= zip(left, more, strict=True)  # in their order
     blobs |= inputs
     for blob, counter in outputs.items():
@@ -84,8 +82,3 @@ def _paired(ours: tuple[str, ...], theirs: tuple[str, ...], known: Mapping[str, 
 
 def _left(blobs: tuple[str, ...], paired: Container[str]) -> list[str]:
     return [blob for blob in blobs if blob not in paired]
-
-
-def _listed(blobs: tuple[str, ...]) -> str:
-    shown = ", ".join(quoted(blob) for blob in blobs[:MOST_NAMED])
-    return f"{shown} and {len(blobs) - MOST_NAMED} more" if len(blobs) > MOST_NAMED else shown

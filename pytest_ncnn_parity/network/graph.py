@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
+from pathlib import Path
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.masks import ALL_BITS
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
@@ -50,6 +52,11 @@ class Graph(Frozen):
             for blob in dict.fromkeys(layer.inputs):
                 readers[blob].append(layer)
         return readers
+
+    @property
+    def file(self) -> str:
+        """The name of the .param file, as messages show it."""
+        return printable(Path(self.source).name)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

@@ -23,9 +23,14 @@ def unsafe_on_vulkan(mask: int, half: str) -> bool:
     return bool(mask & NO_STORAGE[half]) and not mask & NO_VULKAN
 
 
-def loses_fp16(mask: int) -> bool:
+def stays_in_fp32(mask: int) -> bool:
     """Whether a layer with this mask keeps its values in fp32 wherever the network runs."""
     return bool(mask & NO_FP16_STORAGE)
+
+
+def has_no_fp16_kernel(mask: int) -> bool:
+    """Whether a layer with this mask is off Vulkan, or keeps its values in fp32 there."""
+    return bool(mask & (NO_VULKAN | NO_FP16_STORAGE))
 
 
 def strong_mask(candidate: Setup | None) -> int:

@@ -21,6 +21,15 @@ def commutes(operator: str, params: Mapping[str, str]) -> bool:
     return operator == "BinaryOp" and params.get("0", "0") in _COMMUTING
 
 
+def consumers_of(producers: Sequence[Sequence[Output]]) -> list[list[Reader]]:
+    """For each layer, which layers read its outputs; `producers` are those of `Matchable`."""
+    consumers: list[list[Reader]] = [[] for _ in producers]
+    for reader, inputs in enumerate(producers):
+        for position, (maker, slot) in enumerate(inputs):
+            consumers[maker].append((reader, position, slot))
+    return consumers
+
+
 class Matchable(Protocol):
     """Sequences with one element per layer, in running order."""
 

@@ -110,11 +110,12 @@ def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
 
 def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
     """The number of channels, or the length of rows, for which the weights of `last` are made."""
-    assert kind.counted is not None
+    axis = kind.counted
+    assert axis is not None
 
     def fits(count: int) -> bool:
         shape = [_PROBES[-1]] * len(kind.axes)
-        shape[kind.counted or 0] = count
+        shape[axis] = count
         return flow(graph, {blob: tuple(shape)}, last).misfit is None
 
     fitting = [count for count in COLOURS if fits(count)]

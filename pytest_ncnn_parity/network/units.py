@@ -19,7 +19,7 @@ from pytest_ncnn_parity.network.folding import (
     lasting,
 )
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.matchable import Output, Reader, commutes
+from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
 
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
@@ -229,11 +229,7 @@ class Units:
 
     @cached_property
     def consumers(self) -> list[list[Reader]]:
-        consumers: list[list[Reader]] = [[] for _ in self.units]
-        for reader, inputs in enumerate(self.producers):
-            for position, (maker, slot) in enumerate(inputs):
-                consumers[maker].append((reader, position, slot))
-        return consumers
+        return consumers_of(self.producers)
 
 
 def equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.masks import NO_VULKAN, NO_WINOGRAD, loses_fp16
+from pytest_ncnn_parity.network.masks import NO_WINOGRAD, has_no_fp16_kernel
 from pytest_ncnn_parity.network.parameters import number
 
 LEAST_CHANNELS = 16  # of both input and output (create_pipeline in convolution_vulkan.cpp)
@@ -33,7 +33,7 @@ def tile_on_vulkan(layer: Layer, width: int, height: int, discrete: bool) -> int
     """
     if layer.type != "Convolution" or not may_use_winograd(layer):
         return None
-    if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
+    if has_no_fp16_kernel(layer.mask):
         return None
     if number(layer, 8) or number(layer, 19):  # it computes in int8, or its weights are an input
         return None

@@ -168,6 +168,8 @@ class Plan(Frozen):
         They are those that any sample runs, or those of one `sample`.
         """
         samples = self.spec.samples if sample is None else [sample]
+        if comparison.of_recordings:
+            return [case for one in samples for case in self._goldens(comparison, one)]
         every = self._every_case(comparison)
         return [case for case in every if any(self.runs(one, case) for one in samples)]
 
@@ -213,7 +215,7 @@ class Plan(Frozen):
             return []
         return [GOLDEN, *(Golden.of(one) for one in self.spec.comparisons if self.other(one))]
 
-    def goldens(self, sample: str, comparison: Comparison = GOLDEN) -> list[Case]:
+    def _goldens(self, comparison: Comparison, sample: str) -> list[Case]:
         """The cases of the blobs for which `sample` has recordings, in running order.
 
         For another model they are those of the blobs with a counterpart in it.

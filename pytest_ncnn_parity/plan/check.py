@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import guess, quoted
-from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.plan import check_inputs, other_models
@@ -96,8 +95,7 @@ def _matches_nothing(where: Where, key: str, pattern: str, graph: Graph) -> Prob
 def _masks(spec: Spec, graph: Graph) -> Iterator[Problem]:
     for name in spec.masks:
         if name not in graph.names:
-            file = printable(Path(graph.source).name)
-            problem = f"masks: no layer {quoted(name)} in {file}{guess(name, graph.names)}"
+            problem = f"masks: no layer {quoted(name)} in {graph.file}{guess(name, graph.names)}"
             yield spec.at("masks", name, of_key=True), problem
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import cut, guess, quoted
-from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import integers
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import misfit
@@ -88,8 +87,7 @@ def _values(spec: Spec, graph: Graph, blob: str, source: Source) -> Iterator[str
     if isinstance(source, FileSource | ImageSource):
         return  # only the worker knows the shapes of such inputs
     if source.shape is None and hint is None:
-        file = printable(Path(graph.source).name)
-        yield f"the key 'shape' is missing, and {file} does not state the shape either"
+        yield f"the key 'shape' is missing, and {graph.file} does not state the shape either"
     else:
         yield misfit(graph, blob, source.shape or hint or ())
 

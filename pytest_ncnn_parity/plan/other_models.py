@@ -10,7 +10,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from pytest_ncnn_parity.base import read_files
-from pytest_ncnn_parity.base.errors import quoted
+from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
@@ -22,8 +22,6 @@ from pytest_ncnn_parity.network.splice import HALF
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
-
-MOST_NAMED = 8  # how many layers one line names
 
 
 def read(
@@ -124,21 +122,16 @@ def notes(plan: Plan, comparison: Comparison) -> Iterator[str]:
     folded: dict[str, list[str]] = {}
     for number, at in other.judged_at.items():
         folded.setdefault(at.name, []).append(plan.graph.layers[number].name)
-    texts = [f"{_listed(names)} at {at}" for at, names in folded.items()]
+    texts = [f"{listed(names)} at {at}" for at, names in folded.items()]
     if texts:
-        yield f"{comparison.name}: judged where they are folded to: {_listed(texts)}"
+        yield f"{comparison.name}: judged where they are folded to: {listed(texts)}"
     for layers, where in ((other.only_here, "no counterpart there"), (other.only_there, "none here")):
         if layers:
-            yield f"{comparison.name}: {where}: {_listed([layer.name for layer in layers])}"
+            yield f"{comparison.name}: {where}: {listed([layer.name for layer in layers])}"
     if other.moved:
-        yield f"{comparison.name}: made by other layers there: {_listed(other.moved)}"
+        yield f"{comparison.name}: made by other layers there: {listed(other.moved)}"
 
 
 def notices(plan: Plan) -> list[str]:
     """`notes` of all comparisons of the spec."""
     return [line for comparison in plan.spec.comparisons for line in notes(plan, comparison)]
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMED])
-    return f"{shown} and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else shown

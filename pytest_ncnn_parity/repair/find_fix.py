@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -34,16 +35,18 @@ def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix
         return _Repair(run, comparison, settings, problem).fix()
     reasons = []
     if problem.beyond:
-        names = ", ".join(problem.beyond)
+        names = listed(problem.beyond)
         code = "" if run.plan.spec.setup is None else ", or in the code of 'setup:'"
         reasons.append(
             f"no mask can fix this: the fault of {names} lies in the reference or in the files{code}"
         )
     if problem.unjudged:
-        reasons.append(f"{', '.join(problem.unjudged)} could not be run to the end")
+        reasons.append(f"{listed(problem.unjudged)} could not be run to the end")
     if not reasons:
         return None
-    return _no_masks(comparison, problem, f"{'; '.join(reasons)}: see its own message")
+    one = len(problem.beyond) + len(problem.unjudged) == 1
+    see = "see its own message" if one else "see their own messages"
+    return _no_masks(comparison, problem, f"{'; '.join(reasons)}: {see}")
 
 
 def _no_masks(
@@ -171,9 +174,9 @@ class _Repair(Frozen):
 
     def _about_what_is_left_out(self) -> Iterator[str]:
         if self.problem.beyond:
-            yield f"left out, because no mask can fix it: {', '.join(self.problem.beyond)}"
+            yield f"left out, because no mask can fix it: {listed(self.problem.beyond)}"
         if self.problem.unjudged:
-            yield f"left out, because not run to the end: {', '.join(self.problem.unjudged)}"
+            yield f"left out, because not run to the end: {listed(self.problem.unjudged)}"
 
     def _about_fp32(self) -> Iterator[str]:
         """A note if the candidate is wrong in fp32 too, because then its precision is not at fault."""

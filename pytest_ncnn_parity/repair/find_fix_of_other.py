@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.diagnose.cause_names import OF_THE_FILES
@@ -99,7 +100,7 @@ def _about_int8(problem: Problem) -> Iterator[str]:
     lossy = [fault.layer.name for fault in problem.faults if fault.cause == "quantization"]
     if lossy:
         yield (
-            f"no mask fixes what {', '.join(lossy)} {'lose' if len(lossy) > 1 else 'loses'} in int8: "
+            f"no mask fixes what {listed(lossy)} {'lose' if len(lossy) > 1 else 'loses'} in int8: "
             "the layers to leave in floats are searched for once no layer is wrong on the device"
         )
 
@@ -138,13 +139,13 @@ class _Proof(Frozen):
         if not lost or not proof.holds:
             return proof
         if died := self._not_run(setup, lost):
-            return replace(proof, holds=False, how=f"{', '.join(died)} could not be run")
+            return replace(proof, holds=False, how=f"{listed(died)} could not be run")
         wrong, right = self._layers(setup)
         if wrong or not right:
-            how = f"wrong as well: {', '.join(wrong)}" if wrong else "no layer is left to be proven"
+            how = f"wrong as well: {listed(wrong)}" if wrong else "no layer is left to be proven"
             return replace(proof, holds=False, how=how)
-        told = [proof.how, f"right by itself: {', '.join(right)}"]
-        told.append(f"wrong on the CPU as well: {', '.join(sorted(lost))}")
+        told = [proof.how, f"right by itself: {listed(right)}"]
+        told.append(f"wrong on the CPU as well: {listed(sorted(lost))}")
         return replace(proof, how="; ".join(filter(None, told)))
 
     def _layers(self, setup: Setup) -> tuple[list[str], list[str]]:

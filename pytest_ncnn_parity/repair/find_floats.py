@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.compare.tolerance import QUANTIZED
 from pytest_ncnn_parity.engine.client import EngineError
@@ -121,10 +122,9 @@ class _Finding:
             return spent
         best = max(tried, key=lambda count: _least(self._tried(search)[count]))
         layers = search.prefix(best)
-        named = ", ".join(names[layer] for layer in layers[:MOST_NAMED])
-        more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
+        named = listed([names[layer] for layer in layers])
         left = _in_words(self._tried(search)[best])
-        return f"{spent}; best so far, with {named}{more} in floats: {left}" if layers else spent
+        return f"{spent}; best so far, with {named} in floats: {left}" if layers else spent
 
     def _tried(self, search: FloatsSearch) -> Mapping[int, OutputErrors]:
         """The errors of the outputs, by how many of the costliest layers are in floats."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles
+from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
@@ -57,14 +58,18 @@ class FloatTrials:
     @property
     def broken(self) -> set[int]:
         """The layers that gave no value to compare, or a value of another shape, in any sample."""
-        results = self.problem.results
         return {
-            case.layer.number
-            for sample, known in results.items()
-            for case in self.run.plan.cases(self.comparison, sample)
-            if case.layer is not None and case.layer.number in self.names and case.id in known
-            if known[case.id].outcome == "failed" and known[case.id].evidence.death is not None
+            number
+            for number, result in self._results()
+            if number in self.names and result.outcome == "failed" and result.evidence.death is not None
         }
+
+    def _results(self) -> Iterator[tuple[int, Result]]:
+        """The results of layers in all samples, each with the number of its layer."""
+        for sample, known in self.problem.results.items():
+            for case in self.run.plan.cases(self.comparison, sample):
+                if case.layer is not None and case.id in known:
+                    yield case.layer.number, known[case.id]
 
     @property
     def on_vulkan(self) -> bool:
@@ -84,28 +89,21 @@ class FloatTrials:
     def own(self) -> Mapping[int, float]:
         """By number of a layer, its own smallest signal to noise in any sample, in dB."""
         own: dict[int, float] = {}
-        for sample in self.run.plan.spec.inputs:
-            results = self.problem.results[sample]
-            for case in self.run.plan.cases(self.comparison, sample):
-                metrics = results[case.id].metrics if case.id in results else None
-                if case.layer is not None and metrics is not None:
-                    least = own.get(case.layer.number, math.inf)
-                    own[case.layer.number] = min(least, metrics.sqnr_db)
+        for number, result in self._results():
+            if result.metrics is not None:
+                own[number] = min(own.get(number, math.inf), result.metrics.sqnr_db)
         return own
 
     @cached_property
     def clipped(self) -> set[int]:
         """The layers that are red for no more than values clipped by their input's scale."""
         red: dict[int, bool] = {}
-        for sample in self.run.plan.spec.inputs:
-            results = self.problem.results[sample]
-            for case in self.run.plan.cases(self.comparison, sample):
-                result = results.get(case.id)
-                if case.layer is not None and result is not None and result.outcome == "failed":
-                    inputs, weights = result.evidence.quantization, result.evidence.weights
-                    sound = weights is None or not (weights.outputs or weights.wasting)
-                    by_input = inputs is not None and inputs.clipped > 0.0 and sound
-                    red[case.layer.number] = red.get(case.layer.number, True) and by_input
+        for number, result in self._results():
+            if result.outcome == "failed":
+                inputs, weights = result.evidence.quantization, result.evidence.weights
+                sound = weights is None or not (weights.outputs or weights.wasting)
+                by_input = inputs is not None and inputs.clipped > 0.0 and sound
+                red[number] = red.get(number, True) and by_input
         return {layer for layer, by_input in red.items() if by_input}
 
     @cached_property

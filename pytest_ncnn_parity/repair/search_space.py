@@ -176,8 +176,8 @@ def _sensitive(
             yield layer
 
 
-def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
-    """The layers that read `maker`'s values, through copies, down to all that compute or `reader`."""
+def _down_to(graph: Graph, maker: Layer, reader: str) -> Iterator[Layer]:
+    """The layers on the way of `maker`'s values, through copies, to the layers named `reader`."""
     reached: dict[int, Layer] = {}
     waiting = [maker]
     while waiting:
@@ -191,7 +191,7 @@ def _down_to(graph: Graph, maker: Layer, reader: str | None) -> Iterator[Layer]:
             readers = (n.number for blob in layer.outputs for n in graph.consumers[blob])
             leads = not lead_there.isdisjoint(readers)
         else:
-            leads = reader is None or layer.name == reader
+            leads = layer.name == reader
         if leads:
             lead_there.add(number)
             yield layer

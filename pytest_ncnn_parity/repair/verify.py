@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import Comparison, Setup
 from pytest_ncnn_parity.diagnose.wording import symptom
@@ -163,7 +164,7 @@ def _outputs_right(
     errors = output_errors(right)
     how = f"outputs within {worst(errors) or 0.0:.3g}"
     if left_out:
-        how += f"; left out, for it does not fit the network: {', '.join(left_out)}"
+        how += f"; left out, for it does not fit the network: {listed(left_out)}"
     return Verification(True, how, outputs=errors, left_out=tuple(left_out))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, Place, cut, quoted
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.base.printable import is_printable
 from pytest_ncnn_parity.compare.comparisons import (
     BUILT_IN,
     DEFAULT_COMPARE,
@@ -229,4 +229,4 @@ def _names_print(path: Path, root: Path | None) -> bool:
     """Whether node ids and reports can hold the path from the root, or the name if there is no root."""
     below = root is not None and path.is_relative_to(root)
     name = str(path.relative_to(root)) if root is not None and below else path.name
-    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in name)
+    return is_printable(name)

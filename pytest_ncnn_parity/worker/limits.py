@@ -74,15 +74,18 @@ def trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def held() -> int:
-    """Return the peak memory of this process in bytes. It is known on Linux only; elsewhere, 0."""
-    peak = 0
+def peak() -> int:
+    """Return the most memory that this process is known to have held, in bytes; 0 but on Linux.
+
+    Of resident memory the peak is known; of what the limit counts (RLIMIT_DATA), the present size.
+    """
+    most_held = 0
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             name, _, value = line.partition(":")
             if name in ("VmHWM", "VmData"):
-                peak = max(peak, int(value.split()[0]) * 1024)
-    return peak
+                most_held = max(most_held, int(value.split()[0]) * 1024)
+    return most_held
 
 
 def most() -> int | None:
@@ -96,7 +99,7 @@ def most() -> int | None:
 def has_held_less_than_half() -> bool:
     """Return whether the peak memory of this process is below half of its limit, or it has no limit."""
     limit = most()
-    return limit is None or 2 * held() < limit
+    return limit is None or 2 * peak() < limit
 
 
 def at_most_a_quarter(size: int) -> int:
@@ -114,9 +117,9 @@ def refused(what: str, code: int) -> tuple[DeathKind, str]:
     limit = most()
     if code != NO_BLOB or limit is None:
         return "refused", f"{what}: {code or 'it is empty'}"
-    peak = held()
-    if 2 * peak > limit:
-        share = f"it has held {bytes_shown(peak)} of {bytes_shown(limit)} (--ncnn-parity-memory)"
+    held = peak()
+    if 2 * held > limit:
+        share = f"it has held {bytes_shown(held)} of {bytes_shown(limit)} (--ncnn-parity-memory)"
         return "memory", f"{what}: {code}, given no more memory; {share}"
-    room = f"{bytes_shown(limit - peak)} (--ncnn-parity-memory)"
+    room = f"{bytes_shown(limit - held)} (--ncnn-parity-memory)"
     return "refused", f"{what}: {code}: it is empty, or larger than {room}"

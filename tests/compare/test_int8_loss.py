@@ -23,6 +23,7 @@ def test_it_is_signal_to_noise_in_decibels() -> None:
     assert own.sqnr_db == pytest.approx(20.0, abs=1e-3)
     assert own.channels_db == pytest.approx(20.0, abs=1e-3)
     assert loss(reference, reference).sqnr_db == math.inf
+    assert loss(np.full_like(reference, np.inf), reference).sqnr_db == -math.inf
 
 
 def test_one_large_channel_does_not_hide_the_others() -> None:

@@ -13,7 +13,7 @@ from conftest import Gate, fresh_python
 from network import Network
 from plans import loaded
 
-from pytest_ncnn_parity.compare.comparisons import CPU_FP32
+from pytest_ncnn_parity.compare.comparisons import CPU_FP32, GOLDEN
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, Tolerance
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Recorded
@@ -232,12 +232,12 @@ def test_the_cases_are_the_outputs_a_sample_expects(tmp_path: Path) -> None:
     path = tmp_path / "net.parity.yaml"
     path.write_text(path.read_text("utf-8").replace("normal}}", f"normal}}, {expect}}}"), "utf-8")
     plan = type(plan)(spec.load(path), plan.graph)
-    (case,) = plan.goldens("noise")
+    (case,) = plan.cases(GOLDEN, "noise")
     assert (case.id, case.layer, case.output) == ("golden::output:out1", None, "out1")
     assert case.golden == Recorded(f"{tmp_path}/a.npz", "y")
     assert (case.comparison.candidate, case.comparison.half) == (CPU_FP32, None)
     assert case.tolerance == DEFAULTS["golden"].output
-    assert plan.goldens("flat") == []
+    assert plan.cases(GOLDEN, "flat") == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_cases_are_the_outputs_a_sample_expects(tmp_path: Path) -> None:
     ],
 )
 def test_a_recording_has_a_tolerance_of_its_own(text: str, tolerance: Tolerance, tmp_path: Path) -> None:
-    (case,) = planned(tmp_path, "{file: out.npy}", f"tolerance: {{{text}}}\n").goldens("s")
+    (case,) = planned(tmp_path, "{file: out.npy}", f"tolerance: {{{text}}}\n").cases(GOLDEN, "s")
     assert case.tolerance == tolerance
 
 

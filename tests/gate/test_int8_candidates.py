@@ -116,6 +116,7 @@ FAULTS = [
     ("depthwise1", Wrong(("input",)), "the scale of its input is wrong"),
     ("expand1", Wrong(("input",), 0.0), "the scale of its input is wrong"),
     ("expand0", Wrong(("weights",)), "its weights are clipped"),
+    ("classes", Wrong(("stored",), 1e-44), "its weights are not those in floats"),  # it gives inf
     ("project1", Wrong(("weights",), 0.25), "the scales of its weights are too small"),
     ("project0", Wrong(("stored",)), "its weights are not those in floats"),
     ("classes", Wrong(("channel",)), "its weights are not those in floats"),

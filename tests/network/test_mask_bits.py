@@ -3,14 +3,14 @@
 import pytest
 
 from pytest_ncnn_parity.compare.comparisons import Setup
-from pytest_ncnn_parity.network.masks import loses_fp16, strong_mask, unsafe_on_vulkan, weak_mask
+from pytest_ncnn_parity.network.masks import stays_in_fp32, strong_mask, unsafe_on_vulkan, weak_mask
 
 
 @pytest.mark.parametrize("mask", range(32))
 def test_a_mask_is_unsafe_where_storage_goes_and_vulkan_stays(mask: int) -> None:
     assert unsafe_on_vulkan(mask, "fp16") == (mask in (2, 3, 6, 7, 10, 11, 14, 15))
     assert unsafe_on_vulkan(mask, "bf16") == (mask in (*range(4, 8), *range(12, 16)))
-    assert loses_fp16(mask) == (mask // 2 % 2 == 1)
+    assert stays_in_fp32(mask) == (mask // 2 % 2 == 1)
 
 
 @pytest.mark.parametrize(

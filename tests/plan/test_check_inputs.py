@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checked_specs import errors, plan
 
+from pytest_ncnn_parity.compare.comparisons import GOLDEN
 from pytest_ncnn_parity.plan.recorded_type import holds_integers
 
 WORDS = """\
@@ -218,7 +219,7 @@ def test_recordings_of_inner_blobs_come_in_running_order(tmp_path: Path) -> None
     fed = f"in0: {SOURCE}, in1: {SOURCE}, expect: {{{expect}}}"
     text = "tolerance: {outputs: {sum: {scaled: 0.5}}}\nknown: [{output: a, reason: x}]\n"
     planned = plan(tmp_path, FED.replace("BLOBS", fed) + text, HEADS)
-    cases = planned.goldens("s")
+    cases = planned.cases(GOLDEN, "s")
     assert [case.name for case in cases] == ["output:sum", "output:a", "output:score"]
     assert cases[0].tolerance.scaled == 0.5
     assert [planned.known("s", case) for case in cases] == [None, "x", None]

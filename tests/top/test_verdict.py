@@ -11,6 +11,7 @@ import plans
 import pytest
 from failed_cases import died, failed
 
+from pytest_ncnn_parity.compare.comparisons import GOLDEN
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.settings import Settings
@@ -49,7 +50,7 @@ class Judged:
         **results: Result,
     ) -> None:
         cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
-        cases += plan.goldens("noise")
+        cases += plan.cases(GOLDEN, "noise")
         run = Recorded(plan, Settings(timeout=1.0, threads=1), {"noise": cases})
         run.by_name = {name.replace("output_", "output:"): result for name, result in results.items()}
 

@@ -24,20 +24,20 @@ def _values(taken: pools.Pools) -> list[ncnn.Mat]:
 def test_pools_keep_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = pools.Pools()
     taken.release()
-    start = pools._held()
+    start = pools._in_memory()
     values = _values(taken)
     del values
-    assert pools._held() > start + 100 * MIB, "the pools keep what was used"
+    assert pools._in_memory() > start + 100 * MIB, "the pools keep what was used"
     for most in (4096 * MIB, None):
         monkeypatch.setattr(pools.limits, "most", lambda most=most: most)
         taken.after(SIDE * SIDE)
-        assert pools._held() > start + 100 * MIB, "which is less than they may"
+        assert pools._in_memory() > start + 100 * MIB, "which is less than they may"
     monkeypatch.setattr(pools, "LEAST_KEPT", 64 * MIB)
     monkeypatch.setattr(pools.limits, "most", lambda: 512 * MIB)
     taken.after(1)
-    assert pools._held() > start + 100 * MIB, "a run on one element leaves nothing there"
+    assert pools._in_memory() > start + 100 * MIB, "a run on one element leaves nothing there"
     taken.after(SIDE * SIDE)
-    assert pools._held() < start + 64 * MIB
+    assert pools._in_memory() < start + 64 * MIB
 
 
 def test_values_in_use_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,13 @@ from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw
-from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, padded_plainly, windows_of
+from pytest_ncnn_parity.network.shape_rules.windows import (
+    CONVOLVED,
+    fit,
+    padded_plainly,
+    positions,
+    windows_of,
+)
 
 REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input
 
@@ -25,9 +31,9 @@ def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
     sizes = padded_plainly([width, number(layer, 21, width)], windows)
     if len(shape) != 2:
         return f"gets {list(shape)}; it takes a matrix, a column for each window"
-    if any(s < w.extent for s, w in zip(sizes, windows, strict=True)):
+    if not fit(sizes, windows):
         return ""
-    places = math.prod((s - w.extent) // w.stride + 1 for s, w in zip(sizes, windows, strict=True))
+    places = math.prod(positions(sizes, windows))
     kernel = math.prod(window.kernel for window in windows)
     if shape[1] == places and shape[0] % kernel == 0:
         return ""
@@ -47,12 +53,9 @@ def deformable_convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     if rest or wanted != shape[0]:
         return f"gets {list(shape)}, of {counted(shape[0], 'channel')}; its weights are for {wanted}"
     padded = padded_plainly(list(reversed(shape[1:])), windows)
-    if any(s < w.extent for s, w in zip(padded, windows, strict=True)):
+    if not fit(padded, windows):
         return f"gets {list(shape)}, in which its window does not fit, so nothing is left"
-    places = tuple(
-        (size - window.extent) // window.stride + 1
-        for size, window in reversed(list(zip(padded, windows, strict=True)))
-    )
+    places = positions(padded, windows)[::-1]
     wanted_inputs = {"offsets": [2 * kernel, *places], "weights": [kernel, *places]}
     for (name, fitting), other in zip(wanted_inputs.items(), shapes[1:], strict=False):
         if list(other) != fitting:

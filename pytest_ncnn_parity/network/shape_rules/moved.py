@@ -7,7 +7,7 @@ slice.cpp, crop.cpp, padding.cpp, tile.cpp, pixelshuffle.cpp, reorg.cpp, interp.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import (
@@ -17,7 +17,7 @@ from pytest_ncnn_parity.network.parameters import (
     numbers,
     refuse_expressions,
 )
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, times
+from pytest_ncnn_parity.network.shape_rules.reading import Outcome, Shape, times
 from pytest_ncnn_parity.network.shape_rules.views import cut_out, part_sizes, reshaped
 
 # which input axis each output axis comes from, by number of dimensions and order_type
@@ -129,7 +129,7 @@ def _glu(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     return [(*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])]
 
 
-MOVED: Mapping[str, Callable[[Layer, Sequence[Shape]], Sequence[Shape]]] = {
+MOVED: Mapping[str, Outcome] = {
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Permute": _permute,

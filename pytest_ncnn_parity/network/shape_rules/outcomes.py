@@ -7,17 +7,15 @@ whatever lies behind stays unknown. Sources: src/layer/NAME.cpp of each; a test 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.moved import MOVED
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.network.shape_rules.products import matrix
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shape_rules.reading import Outcome, Shape
 from pytest_ncnn_parity.network.shape_rules.slid import SLID
-
-Outcome = Callable[[Layer, Sequence[Shape]], Sequence[Shape]]
 
 UNCHANGED = frozenset(
     "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum Dequantize Dropout ELU Eltwise Erf "

@@ -15,6 +15,7 @@ from pytest_ncnn_parity.network.parameters import NotANumber
 Shape = tuple[int, ...]
 DIMENSIONS = ("1D", "", "3D")  # the ends of the names of operators that slide along 1, 2 or 3 axes
 Rule = Callable[[Layer, Sequence[Shape]], str]  # returns what does not fit, or an empty text
+Outcome = Callable[[Layer, Sequence[Shape]], Sequence[Shape]]  # returns the shapes that come out
 
 
 def times(size: int, factor: float) -> int:

@@ -6,21 +6,21 @@ Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
-from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Shape
+from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
+from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Outcome, Shape
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
     OUTPUT_SIZE,
-    POOLED,
     SAME,
     Window,
     axes_slid_along,
     is_inner_product,
-    padded_full,
     padded_plainly,
+    positions,
     sizes_along,
     slid_over,
     windows_of,
@@ -37,7 +37,7 @@ def _convolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if _pads_to_the_same(windows):
         slid = [math.ceil(size / window.stride) for size, window in zip(sizes, windows, strict=True)]
     else:
-        slid = _slid(padded_plainly(sizes, windows), windows)
+        slid = positions(padded_plainly(sizes, windows), windows)
     return [(outputs, *reversed(slid))]
 
 
@@ -48,11 +48,6 @@ def _pads_to_the_same(windows: Sequence[Window]) -> bool:
     if any(all(pad == same for pad in pads) for same in SAME):
         return True
     raise NotANumber("pads of several kinds")
-
-
-def _slid(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
-    """How many positions each window has in `sizes`."""
-    return [(size - w.extent) // w.stride + 1 for size, w in zip(sizes, windows, strict=True)]
 
 
 def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -85,11 +80,11 @@ def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
         pooled = [math.ceil(size / window.stride) for size, window in zip(sizes, windows, strict=True)]
     else:
         pad = padded_plainly if number(layer, 5) else padded_full
-        pooled = _slid(pad(sizes, windows), windows)
+        pooled = positions(pad(sizes, windows), windows)
     return [(channels, *reversed(pooled))]
 
 
-SLID: Mapping[str, Callable[[Layer, Sequence[Shape]], Sequence[Shape]]] = {
+SLID: Mapping[str, Outcome] = {
     **{
         f"{kind}{group}{dims}": rule
         for kind, rule in (("Convolution", _convolution), ("Deconvolution", _deconvolution))

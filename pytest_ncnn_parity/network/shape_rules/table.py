@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber
-from pytest_ncnn_parity.network.shape_rules import channels, gathered, pairs, products, views, windows
+from pytest_ncnn_parity.network.shape_rules import (
+    channels,
+    gathered,
+    pairs,
+    poolings,
+    products,
+    views,
+    windows,
+)
 from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Rule, Shape
 
 RULES: Mapping[str, Rule] = {
@@ -21,7 +29,7 @@ RULES: Mapping[str, Rule] = {
         for group in ("", "DepthWise")
         for n in DIMENSIONS
     },
-    **{f"Pooling{n}": windows.pooling for n in DIMENSIONS},
+    **{f"Pooling{n}": poolings.pooling for n in DIMENSIONS},
     "BinaryOp": pairs.binary_op,
     "Eltwise": pairs.eltwise,
     "Concat": pairs.concat,

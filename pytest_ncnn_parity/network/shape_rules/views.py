@@ -1,5 +1,4 @@
-"""Operators that lay elements out anew: Reshape, Crop, Slice, CopyTo, Padding, shuffles, Interp; and
-operators along one axis: GLU, Softmax.
+"""Operators that lay elements out anew, from Reshape to Interp, and those along an axis: GLU, Softmax.
 
 Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
 refuses another count of elements, another reads past its input.
@@ -114,8 +113,11 @@ def _cut(layer: Layer, shapes: Sequence[Shape]) -> list[tuple[int, int]]:
 
 
 def slices(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """The parts must not be more than there is, and none empty; nor may they leave something over where
-    the packed kernels count on through the rows (src/layer/x86/slice_x86.cpp)."""
+    """The parts must not be more than there is, and none empty.
+
+    Nor may they leave something over where the packed kernels count on through the rows
+    (src/layer/x86/slice_x86.cpp).
+    """
     shape = shapes[0]
     written = number(layer, 1)
     axis = written + len(shape) if written < 0 else written

@@ -1,4 +1,4 @@
-"""Convolutions, poolings and Unfold: the channels their weights are for, and windows that do not fit.
+"""Convolutions and Unfold: the channels their weights are for, and windows that do not fit.
 
 Sources: src/layer/convolution*.cpp, deconvolution*.cpp, pooling*.cpp, unfold.cpp. If the padded input
 is smaller than the window, ncnn's division rounds towards zero and may still yield an output, from
@@ -37,11 +37,6 @@ CONVOLVED = (
     Keys("h", 11, 12, 13, 14, 16),
     Keys("d", 21, 22, 23, 24, 17),
 )
-POOLED = (
-    Keys("w", 1, None, 2, 3, 14),
-    Keys("h", 11, None, 12, 13, 15),
-    Keys("d", 21, None, 22, 23, 16),
-)
 
 
 class Window(Frozen):
@@ -79,10 +74,10 @@ def convolution(layer: Layer, shapes: Sequence[Shape]) -> str:
             f"gets {list(shape)}; with a vector it is an InnerProduct, and its weights are for {inputs}"
         )
     return (
-        _too_many_axes(layer, shape)
+        too_many_axes(layer, shape)
         or _channels(layer, shapes, windows)
-        or _packed(layer, shape, windows)
-        or _beyond(shape, windows, padded_convolution)
+        or packed(layer, shape, windows)
+        or beyond(shape, windows, padded_convolution)
     )
 
 
@@ -90,9 +85,9 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Deconvolution, Deconvolution1D, Deconvolution3D and their depthwise variants."""
     windows = windows_of(layer, CONVOLVED)
     return (
-        _too_many_axes(layer, shapes[0])
+        too_many_axes(layer, shapes[0])
         or _channels(layer, shapes, windows)
-        or _packed(layer, shapes[0], windows)
+        or packed(layer, shapes[0], windows)
         or _cut_away(layer, shapes[0], windows)
     )
 
@@ -100,20 +95,7 @@ def deconvolution(layer: Layer, shapes: Sequence[Shape]) -> str:
 def unfold(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The windows of a Convolution, laid side by side."""
     windows = windows_of(layer, CONVOLVED)
-    return _too_many_axes(layer, shapes[0]) or _beyond(shapes[0], windows, padded_convolution)
-
-
-def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Pooling, Pooling1D and Pooling3D."""
-    unlike = _too_many_axes(layer, shapes[0]) or _packed(layer, shapes[0])
-    if unlike or number(layer, 4) or number(layer, 7):  # global pooling, or pooling to a given size
-        return unlike
-    windows = windows_of(layer, POOLED)
-    mode = number(layer, 5)
-    if mode > 1:  # pad modes 2 and 3: the output is as large as the input
-        return ""
-    unlike = _beyond(shapes[0], windows, padded_full if mode == 0 else padded_plainly)
-    return unlike or (_behind(shapes[0], windows) if mode == 0 else "")
+    return too_many_axes(layer, shapes[0]) or beyond(shapes[0], windows, padded_convolution)
 
 
 def axes_slid_along(layer: Layer) -> int:
@@ -159,7 +141,7 @@ def is_inner_product(layer: Layer, shape: Shape, windows: Sequence[Window]) -> b
     return layer.type == "Convolution" and len(shape) == 1 and points and shape[0] == inputs
 
 
-def _too_many_axes(layer: Layer, shape: Shape) -> str:
+def too_many_axes(layer: Layer, shape: Shape) -> str:
     """What is wrong if the input has axes beside its channels and those along which a window slides."""
     slid_along = axes_slid_along(layer)
     if len(slid_over(layer, shape)) <= slid_along + 1:
@@ -205,7 +187,7 @@ def _other_weights(layer: Layer, shapes: Sequence[Shape], channels: int, group: 
     )
 
 
-def _packed(layer: Layer, shape: Shape, windows: Sequence[Window] = ()) -> str:
+def packed(layer: Layer, shape: Shape, windows: Sequence[Window] = ()) -> str:
     """What is wrong if the axis of a single channel is left out, and rows are packed in its place.
 
     ncnn packs 4, 8 or 16 elements along the first axis, whichever that is, and the kernel takes that
@@ -223,34 +205,27 @@ def _packed(layer: Layer, shape: Shape, windows: Sequence[Window] = ()) -> str:
     )
 
 
-def _beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
+def beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     """What is wrong if a window is larger than the axis along which it slides."""
     sizes = sizes_along(shape, windows)
     padded = pad(sizes, windows)
     if len(shape) == 1:  # a vector is not padded along h
         padded = [padded[0], *sizes[1:]]
-    if all(size >= window.extent for size, window in zip(padded, windows, strict=True)):
+    if fit(padded, windows):
         return ""
     window = _area([window.extent for window in windows])
     inside = _area(sizes) + (f" ({_area(padded)} with its pads)" if padded != sizes else "")
     return f"gets {list(shape)}: a window of {window} does not fit into {inside}, so nothing is left"
 
 
-def _behind(shape: Shape, windows: Sequence[Window]) -> str:
-    """What is wrong if the input is smaller than a window, and ncnn adds windows behind its end.
+def fit(sizes: Sequence[int], windows: Sequence[Window]) -> bool:
+    """Whether each of `windows` has a position in `sizes`, which are padded."""
+    return all(size >= window.extent for size, window in zip(sizes, windows, strict=True))
 
-    The remainder of a negative number is negative in C, so that the tail is longer than the stride.
-    """
-    sizes = sizes_along(shape, windows)
-    padded = padded_full(sizes, windows)
-    for size, plain, full, window in zip(
-        sizes, padded_plainly(sizes, windows), padded, windows, strict=True
-    ):
-        start = (full - window.kernel) // window.stride * window.stride - window.before
-        if plain < window.kernel and start >= size:
-            fits = f"a window of {window.kernel} along {window.axis} does not fit into {plain}"
-            return f"gets {list(shape)}: {fits}, and ncnn pools what lies behind its end"
-    return ""
+
+def positions(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
+    """How many positions each of `windows`, which fit, has in `sizes`, which are padded."""
+    return [(size - w.extent) // w.stride + 1 for size, w in zip(sizes, windows, strict=True)]
 
 
 def padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
@@ -262,15 +237,6 @@ def padded_convolution(sizes: Sequence[int], windows: Sequence[Window]) -> list[
 
 def padded_plainly(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
     return [size + window.before + window.after for size, window in zip(sizes, windows, strict=True)]
-
-
-def padded_full(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]:
-    """`sizes` with the tail that ncnn adds so that no element is left out. The remainder is C's."""
-    full = []
-    for size, window in zip(padded_plainly(sizes, windows), windows, strict=True):
-        tail = int(math.fmod(size - window.kernel, window.stride))
-        full.append(size + window.stride - tail if tail else size)
-    return full
 
 
 def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:

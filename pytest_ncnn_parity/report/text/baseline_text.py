@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.report.document.regression import Kind, RegressionRecord, SinceBaseline
 
 FIRST = 5  # how many regressions of each kind are shown; -v shows all
@@ -42,9 +43,7 @@ def lines(since: SinceBaseline, verbosity: int) -> Iterator[str]:
 
 def _layers(what: str, names: Sequence[str], verbosity: int) -> Iterator[str]:
     if names:
-        shown = names if verbosity > 0 else names[:NAMES]
-        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-        yield f"  {what}: {', '.join(shown)}{more}"
+        yield f"  {what}: {listed(names, len(names) if verbosity > 0 else NAMES)}"
 
 
 def _of_kind(heading: str, regressions: Sequence[RegressionRecord], verbosity: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.report.document.fix import AlternativeRecord, CostRecord, FixRecord
 from pytest_ncnn_parity.report.highlights import RANGE
 from pytest_ncnn_parity.spec import yaml12
@@ -22,8 +23,7 @@ def mark(fix: FixRecord) -> str:
 def in_floats(fix: FixRecord) -> str:
     """Return a line that names the layers of an int8 model to leave in floats, or an empty string."""
     names = fix.get("in_float", [])
-    more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
-    return f"leave {', '.join(names[:MAX_LINES])}{more} in floats" if names else ""
+    return f"leave {listed(names, MAX_LINES)} in floats" if names else ""
 
 
 def masks(fix: FixRecord) -> str:
@@ -33,8 +33,7 @@ def masks(fix: FixRecord) -> str:
     if (option := simpler(fix)) is not None:
         return f"fix: {right(option)}; or {len(fix['masks'])} masks ({mark(fix)})"
     names = [f"{name} 31={mask}" for name, mask in fix["masks"].items()]
-    more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
-    return f"fix ({mark(fix)}): {', '.join(names[:MAX_LINES])}{more}"
+    return f"fix ({mark(fix)}): {listed(names, MAX_LINES)}"
 
 
 def lines(fix: FixRecord, brief: bool = False) -> Iterator[str]:

@@ -110,7 +110,6 @@ class Link:
 
     def has_ended(self) -> bool:
         """Return whether the server has ended since the last request."""
-        self._deadline = time.monotonic() + END_SECONDS
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         # no request is pending, so any event means that the server has ended

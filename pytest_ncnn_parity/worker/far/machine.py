@@ -141,8 +141,13 @@ class FarMachine:
     # -- its start and end -----------------------------------------------------------------------
 
     @property
+    def _patience(self) -> float:
+        """By what factor this worker may be slower than this machine."""
+        return EMULATED_PATIENCE if self.worker.emulated else 1.0
+
+    @property
     def _seconds(self) -> float:
-        return self.worker.timeout * (EMULATED_PATIENCE if self.worker.emulated else 1.0)
+        return self.worker.timeout * self._patience
 
     def _start(self) -> Link:
         """Start the worker. If it cannot be started, raises the same StepFailed now and ever after."""
@@ -150,21 +155,20 @@ class FarMachine:
         if self._given_up is not None:
             raise StepFailed(step, self._given_up)
         self._enter(step)
-        patience = EMULATED_PATIENCE if self.worker.emulated else 1.0
         memory = None if self.worker.emulated else self.worker.memory
         link: Link | None = None
         try:
             if not hasattr(os, "fork"):
                 raise Garbled("workers can be used from Linux and macOS only")
             link = Link(self.worker, self._glance)
-            message = link.greet(memory, STARTUP_SECONDS * patience)
+            message = link.greet(memory, STARTUP_SECONDS * self._patience)
             if "no_ncnn" in message:
                 raise Garbled(f"its Python has no ncnn ({message['no_ncnn']}): pip install ncnn there")
             self._greeting = answers.greeting(message)
         except OSError as error:
             problem = f"{commands.argv(self.worker)[0]} cannot be started here: {error.strerror}"
         except Late:
-            problem = f"it did not greet within {STARTUP_SECONDS * patience:g} s"
+            problem = f"it did not greet within {STARTUP_SECONDS * self._patience:g} s"
         except Ended as ended:
             problem = commands.why_not(self.worker, ended.status, ended.said)
         except (Garbled, answers.Malformed) as garbled:

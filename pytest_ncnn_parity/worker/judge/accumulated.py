@@ -32,8 +32,8 @@ STEPS = 3  # how many of the layers at which the error grows most are reported
 class _Pair:
     """One comparison: the numbers of its networks, the layers it covers, and what was measured.
 
-    `errors` holds the metrics by blob, None if the shapes differ. `ended` is the reason why further
-    blobs could not be measured.
+    `errors` holds the metrics by blob, None if the shapes differ. `ended`: why the run ended
+    early, so that further blobs were not measured.
     """
 
     reference: int
@@ -150,7 +150,7 @@ class Accumulated:
     def errors(self, comparison: str) -> Mapping[str, Metrics | None]:
         """Return, by blob, what the candidate's own run gives; None for a value of another shape.
 
-        Blobs that the candidate's model does not have are left out. Empty if its run did not end.
+        Blobs that the candidate's model does not have are left out. Empty if its run ended early.
         """
         pair = self._pairs.get(comparison)
         return {} if pair is None or pair.ended else pair.errors

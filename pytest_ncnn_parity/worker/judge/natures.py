@@ -57,7 +57,7 @@ class Natures:
             return
 
         def copy(labels: Mapping[str, Array]) -> Mapping[str, Array]:
-            values = {**{blob: blobs[blob] for blob in layer.inputs}}
+            values = {blob: blobs[blob] for blob in layer.inputs}
             values |= {blob: Blob.of(array) for blob, array in labels.items()}
             try:
                 return {blob: value.array for blob, value in self._run(layer, values).items()}

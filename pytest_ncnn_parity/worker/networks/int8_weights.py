@@ -30,8 +30,11 @@ MOST_STEPS = 1.01
 
 
 class Int8Weights(Frozen):
-    """A layer's quantized weights: `integers`, int8 of shape (outputs, weights per output), and the
-    `scales` by which they were quantized, float32 of shape (outputs,)."""
+    """A layer's quantized weights.
+
+    `integers`: int8 of shape (outputs, weights per output). `scales`: those by which they were
+    quantized, float32 of shape (outputs,).
+    """
 
     integers: Array
     scales: Array
@@ -72,8 +75,10 @@ class Int8Weights(Frozen):
         return int(np.abs(self.integers.astype(np.int16)).max())
 
     def spare(self, full: int) -> Array:
-        """Return by what factor each output's scale could be larger, (outputs,), before its largest
-        weight exceeded `full`. Outputs that share one scale are judged together; dead ones get 1."""
+        """Return the factor, (outputs,), by which each scale could grow until a weight is at `full`.
+
+        Outputs that share one scale are judged together; dead ones get 1.
+        """
         largest = np.abs(self.integers.astype(np.int16)).max(1).astype(np.float64)
         known = np.isfinite(self.scales) & (self.scales > 0.0) & (largest > 0.0)
         if self.integers.shape[1] < FEWEST or not known.any():

@@ -119,10 +119,6 @@ class OtherNet:
         scale = self._int8.taken_by(there) if value.int8 else None
         return value if scale is None else value.dequantized(scale)
 
-    def taken_by(self, there: str) -> float | None:
-        """Return the scale of the blob `there` if it is int8, or None if it holds floats."""
-        return self._int8.taken_by(there) if there in self._int8.blobs else None
-
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do, with the spec's names. Raises StepFailed.
 

@@ -77,11 +77,7 @@ class Pool:
             kept = self._unpatched if may_stay else set()
             for key in self._loaded.keys() - kept - named.keys():
                 self._drop(self._loaded.pop(key))
-            self._graphs = {model: graph for model, graph in self._graphs.items() if model in job.models}
-            self._int8 = {model: int8 for model, int8 in self._int8.items() if model in job.models}
-            self._counterparts = {
-                pair: both for pair, both in self._counterparts.items() if set(pair) <= set(job.models)
-            }
+            self._keep_models(lambda model: model in job.models)
         if remember:
             self._cache.open()
             self._checkpoints.open()
@@ -111,10 +107,14 @@ class Pool:
             net = self._loaded.pop(key)
             self._cache.forget(net)
             self._drop(net)
-        self._graphs = {model: graph for model, graph in self._graphs.items() if is_named(model)}
-        self._int8 = {model: int8 for model, int8 in self._int8.items() if is_named(model)}
+        self._keep_models(is_named)
+
+    def _keep_models(self, stays: Callable[[Model], bool]) -> None:
+        """Forget what is known of all other models."""
+        self._graphs = {model: graph for model, graph in self._graphs.items() if stays(model)}
+        self._int8 = {model: int8 for model, int8 in self._int8.items() if stays(model)}
         self._counterparts = {
-            pair: both for pair, both in self._counterparts.items() if all(map(is_named, pair))
+            pair: both for pair, both in self._counterparts.items() if all(map(stays, pair))
         }
 
     def trace(self, job: Job, inputs: Made) -> Trace:

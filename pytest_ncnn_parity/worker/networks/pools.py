@@ -41,7 +41,7 @@ class Pools:
         To be called after a run on values of so many `elements` altogether.
         """
         most = limits.most() if elements >= MANY else None
-        if most is not None and _held() > self._least + max(LEAST_KEPT, SHARE_KEPT * most):
+        if most is not None and _in_memory() > self._least + max(LEAST_KEPT, SHARE_KEPT * most):
             self.release()
 
     def release(self) -> None:
@@ -49,10 +49,10 @@ class Pools:
         self._values.clear()
         self._workspace.clear()
         limits.trim()
-        self._least = _held()
+        self._least = _in_memory()
 
 
-def _held() -> int:
+def _in_memory() -> int:
     """Return the bytes that this process holds, without files it has mapped; 0 if that is unknown."""
     with suppress(OSError, ValueError):
         _, resident, shared, *_ = map(int, _STATM.read_text("ascii").split())

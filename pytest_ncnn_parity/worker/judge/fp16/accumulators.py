@@ -15,14 +15,8 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
-from pytest_ncnn_parity.network.shape_rules.windows import (
-    CONVOLVED,
-    POOLED,
-    Window,
-    padded_full,
-    padded_plainly,
-    windows_of,
-)
+from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
+from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, Window, padded_plainly, windows_of
 
 # given sizes, the tensors of a layer in turn: weights, the floats behind them, further weights, and so
 # on

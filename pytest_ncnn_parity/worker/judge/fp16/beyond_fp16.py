@@ -56,38 +56,35 @@ class BeyondFp16:
                 self._absmax[name] = blob.absmax
 
     def is_read_in_16_bits(self, layer: Layer, candidate: Net) -> bool:
+        """Whether a layer of `candidate` is fed with a rounded output of `layer`."""
         readers = (reader for blob in layer.outputs for reader in self._reference.graph.consumers[blob])
         return any(candidate.execution(reader).feed is not None for reader in readers)
 
     def of_outputs(self, layer: Layer, candidate: Net | None) -> Unrepresentable | None:
         """What fp16 cannot hold of this layer's outputs, if they are stored or read in fp16."""
-        for blob in layer.outputs:
-            if blob not in self._absmax:
-                continue
-            readers = tuple(
-                f"{reader.name} ({reader.type})"
-                for reader in self._reference.graph.consumers[blob]
-                if reads_fp16(reader, candidate)
-            )
-            stored = stores_fp16(layer, candidate)
-            if stored or readers:
-                return Unrepresentable(blob, self._absmax[blob], stored, readers)
-        return None
+        beyond = (blob for blob in layer.outputs if blob in self._absmax)
+        found = (self._where(layer, blob, self._absmax[blob], candidate) for blob in beyond)
+        return next(filter(None, found), None)
 
     def near(self, layer: Layer, limit: float) -> Unrepresentable | None:
         """The largest of this layer's outputs, if it reaches `limit` and its mask leaves it in fp16."""
         largest = max(layer.outputs, key=lambda blob: self._reference.blobs[blob].absmax, default=None)
-        if largest is None or self._reference.blobs[largest].absmax < limit:
+        if largest is None:
             return None
-        names = tuple(
+        absmax = self._reference.blobs[largest].absmax
+        return None if absmax < limit else self._where(layer, largest, absmax, None)
+
+    def _where(
+        self, layer: Layer, blob: str, absmax: float, candidate: Net | None
+    ) -> Unrepresentable | None:
+        """Where the output `blob` of `layer` is stored or read in fp16; None if it is nowhere."""
+        readers = tuple(
             f"{reader.name} ({reader.type})"
-            for reader in self._reference.graph.consumers[largest]
-            if reads_fp16(reader, None)
+            for reader in self._reference.graph.consumers[blob]
+            if reads_fp16(reader, candidate)
         )
-        stored = stores_fp16(layer, None)
-        if not (stored or names):
-            return None
-        return Unrepresentable(largest, self._reference.blobs[largest].absmax, stored, names)
+        stored = stores_fp16(layer, candidate)
+        return Unrepresentable(blob, absmax, stored, readers) if stored or readers else None
 
     def reads_beyond(self, layer: Layer) -> bool:
         """Whether an input of `layer` is outside fp16's range."""

@@ -17,7 +17,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_parameters
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_VULKAN, loses_fp16
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, has_no_fp16_kernel
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.judge.fp16 import arithmetic
@@ -49,7 +49,7 @@ class Constants:
 
     def lost(self, layer: Layer, blobs: Made) -> LostConstants | None:
         """What fp16 does not hold of the constants of `layer`, whose inputs are in `blobs`."""
-        if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
+        if has_no_fp16_kernel(layer.mask):
             return None
         try:
             in_fp16_arithmetic = not layer.mask & NO_FP16_ARITHMETIC

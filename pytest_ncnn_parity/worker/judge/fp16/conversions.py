@@ -12,7 +12,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.masks import stays_in_fp32
 from pytest_ncnn_parity.worker.failures import LASTING, Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.constants import Constants
 from pytest_ncnn_parity.worker.judge.fp16.inside import Insides
@@ -94,9 +94,9 @@ class Conversions:
         if self._integers.makes(layer):
             return self._integers.in_range(case, layer, self._blobs, self._measure(case))
         taken_by = readers(self._graph, layer.outputs)
-        if loses_fp16(layer.mask) and all(loses_fp16(reader.mask) for reader in taken_by):
+        if stays_in_fp32(layer.mask) and all(stays_in_fp32(reader.mask) for reader in taken_by):
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
-        if not loses_fp16(layer.mask):
+        if not stays_in_fp32(layer.mask):
             self._held.refuse_inputs(case.comparison, layer, None)
         return self.judge(case, layer, None)
 

@@ -6,14 +6,14 @@ A candidate says how it runs a layer; for a prediction, which has none, the laye
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.network.masks import loses_fp16
+from pytest_ncnn_parity.network.masks import stays_in_fp32
 from pytest_ncnn_parity.worker.networks.execution import Net
 
 
 def reads_fp16(layer: Layer, candidate: Net | None) -> bool:
     """Whether `layer` takes its inputs in fp16."""
     if candidate is None:
-        return not loses_fp16(layer.mask)
+        return not stays_in_fp32(layer.mask)
     return candidate.execution(layer).feed == "fp16"
 
 
@@ -22,7 +22,7 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
     if layer.type == "Input":
         return False  # the readers of an input decide what it is
     if candidate is None:
-        return not loses_fp16(layer.mask)
+        return not stays_in_fp32(layer.mask)
     return candidate.execution(layer).storage == "fp16"
 
 

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.masks import (
     NO_FP16_STORAGE,
     NO_VULKAN,
     NO_WINOGRAD,
-    loses_fp16,
+    has_no_fp16_kernel,
 )
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.winograd import channels, padding, tile_on_vulkan
@@ -43,7 +43,7 @@ class Insides:
         """
         if not adds_up(layer) or not layer.inputs:
             return None
-        if layer.mask & NO_VULKAN or loses_fp16(layer.mask):
+        if has_no_fp16_kernel(layer.mask):
             return None
         read = [blobs[blob] for blob in layer.inputs]
         if any(not one.floating or not one.size for one in read):

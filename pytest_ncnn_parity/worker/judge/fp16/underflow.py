@@ -37,9 +37,7 @@ class Underflows:
         natures: Natures,
         effects: KnownUnderflows,
     ) -> None:
-        """`effects`: what is known of the reference, by layer, tolerance and the inputs that were in
-        fp16, and becomes known here.
-        """
+        """`effects`, which grows: what is known of the reference, by layer, tolerance and inputs."""
         self._reference = reference
         self._natures = natures
         self._nets = nets
