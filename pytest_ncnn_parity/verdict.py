@@ -223,7 +223,7 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
     refused = deaths.refused_layer(death)
     if refused is not None:
         layer = graph.layers[refused]
-        what = f"{diagnosis.what}: the parameters of {layer.name} ({layer.type}, line {layer.line})"
+        what = f"{diagnosis.what}: {layer.name} ({layer.type}, line {layer.line})"
         diagnosis = replace(diagnosis, what=what)
     return case_text.of_files(diagnosis, where)
 

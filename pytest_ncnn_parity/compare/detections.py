@@ -23,9 +23,10 @@ COLUMNS = 6  # class, score, and x and y of two corners
 SCORE_SCALE = 0.5  # as for any other probability; errors of 0.003 were seen
 # how far a box may be off, as a share of its size plus its score, and still belong to the same object
 FARTHEST = 0.5
-# A smaller box, as a share of the largest coordinate, is measured as one of this size: rounding of a
-# coordinate is a share of that, so that a box of 1e-4 of the picture was off by its own size.
-LEAST_BOX = 0.01
+# A smaller box is measured as one of this size, a share of the boxes' median distance from the origin:
+# rounding of a coordinate is a share of that, so that a box of 1e-4 of the picture was off by its own
+# size. The median, because a head of random weights gives boxes of 1e24 as well.
+LEAST_BOX = 0.02
 TIE = 0.25  # of `scaled`: scores that differ by no more are the same; in fp16 errors are 0.003
 # a threshold decides for a few rows only; if more differ, something else is wrong
 MOST_DECIDED = 0.05
@@ -182,8 +183,8 @@ def _rows(array: Array) -> Array:
 def _sizes(rows: Array) -> Array:
     """The length of the larger side of each box, or of the least box that has a size of its own."""
     sides: Array = np.abs(rows[:, 4:] - rows[:, 2:4]).max(1, initial=0.0)
-    corners = np.abs(np.where(np.isfinite(rows[:, 2:]), rows[:, 2:], 0.0))
-    least = LEAST_BOX * float(corners.max(initial=0.0))
+    corners = np.abs(np.where(np.isfinite(rows[:, 2:]), rows[:, 2:], 0.0)).max(1, initial=0.0)
+    least = LEAST_BOX * float(np.median(corners)) if len(rows) else 0.0
     return np.maximum(sides, max(least, float(np.finfo(np.float32).tiny)))
 
 

@@ -17,6 +17,7 @@ READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 # Integers below 2^23 are subnormal floats. These operators leave them as they are, or limit them to 0
 # and above, as torch.clamp does; a bound such as 99.0 is larger than all of them.
 _LIMITING = frozenset({"Clip", "ReLU"})
+_CONSTANT = "MemoryData"
 _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 
@@ -57,9 +58,13 @@ def integers(graph: Graph) -> dict[str, str]:
 
 
 def copying_integers(graph: Graph) -> frozenset[int]:
-    """The numbers of layers that only copy integers; a device may store these in another format."""
+    """The numbers of layers that only copy integers, or hold them as constants.
+
+    A device may store these in another format.
+    """
     held = integers(graph)
-    return frozenset(n.number for n in graph.layers if _copied(n) and held.keys() >= set(n.outputs))
+    handing_on = (n for n in graph.layers if _copied(n) or n.type == _CONSTANT)
+    return frozenset(n.number for n in handing_on if held.keys() >= set(n.outputs))
 
 
 def integer_bits(graph: Graph) -> frozenset[str]:

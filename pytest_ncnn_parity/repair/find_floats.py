@@ -56,6 +56,13 @@ def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings)
     return replace(fix, patch=replace(fix.patch, written=tuple(map(str, files))))
 
 
+NOTHING_LEFT = (
+    "outputs are right with all {} layers in floats, and not with fewer, which leaves nothing in int8. "
+    "Was the table made from inputs like those of this spec? Another mean, norm or order of the colours "
+    "puts every scale off: make it again"
+)
+
+
 @dataclass
 class _Finding:
     """A search, its result, and how the result is reported."""
@@ -83,6 +90,8 @@ class _Finding:
             chosen, errors = self._proven(search, search.chosen)
         except (EngineError, OSError) as error:
             return self._report(f"the model with layers in floats could not be run: {error}")
+        if 1 < len(chosen) == len(names):
+            return self._report(NOTHING_LEFT.format(len(names)))
         return self._described(search, chosen, errors)
 
     def _proven(self, search: FloatsSearch, chosen: list[int]) -> tuple[list[int], OutputErrors]:

@@ -243,3 +243,11 @@ def test_a_box_of_less_than_a_pixel_is_measured_by_what_a_coordinate_is_rounded_
     assert seen(candidate, reference).metrics.agrees
     candidate[7, 2:] += 0.01
     assert not seen(candidate, reference).metrics.agrees
+
+
+def test_a_box_that_is_far_too_large_is_no_measure_for_others() -> None:
+    reference = scene()
+    reference[3, 4:] = 1e24
+    candidate = reference.copy()
+    candidate[7, 2:] += 0.05
+    assert not seen(candidate, reference).metrics.agrees

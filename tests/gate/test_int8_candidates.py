@@ -264,3 +264,18 @@ def test_what_layers_cost_is_measured_on_all_samples_whatever_is_selected(
     assert any("alone in floats" in note for note in whole.fixes["int8"]["notes"])
     for key in ("notes", "how", "in_float"):
         assert few.fixes["int8"][key] == whole.fixes["int8"][key]
+
+
+@pytest.mark.once
+def test_a_table_made_from_other_inputs_is_told_that_and_no_layers_to_leave_in_floats(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Every scale is 40 times what it should be, as of pictures from 0 to 1 where 0 to 255 are fed."""
+    model = plain(0)
+    wrong = {layer.name: Wrong(("input",), 40.0) for layer in model.quantizable}
+    write(pytester.path, "plain", model, wrong)
+    run = gate()
+    (fix,) = run.report["models"][0]["fixes"]
+    assert (fix["verified"], fix["in_float"]) == (False, [])
+    assert "which leaves nothing in int8" in fix["how"]
+    assert "Another mean, norm or order of the colours puts every scale off" in fix["how"]

@@ -94,6 +94,28 @@ def test_words_that_vulkan_stores_in_16_bits_are_red_where_it_does(
         assert (fix["masks"], fix["verified"]) == ({"both": 16, "split_both": 16}, True)
 
 
+def test_words_that_are_a_constant_are_red_where_vulkan_stores_them_in_16_bits(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    bits = np.arange(5, dtype=np.int32).view(np.float32)
+    places = net.layer("MemoryData", "places", params="0=5", weights=[bits], flagged=False)
+    embed(net, "pos", places, 9, "embedded")
+    x = net.layer("Input", "in0", params="0=4 1=5")
+    net.layer("BinaryOp", "sum", ["embedded", x], ["out0"], "0=0")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [fp16-vs-fp32-vulkan, fp16-range]\n")
+    run = gate()
+    for comparison in ("fp16-vs-fp32-vulkan", "fp16-range"):
+        case = run.cases[f"noise::{comparison}::places"]
+        assert (case["outcome"], case["cause"]) == ("failed", "precision")
+        assert "holds integers, and MemoryData stores them in 16 bits: 4 becomes 0" in case["headline"]
+        assert (run.fixes[comparison]["masks"], run.fixes[comparison]["verified"]) == (
+            {"places": 16},
+            True,
+        )
+
+
 @pytest.mark.since_ncnn("1.0.20260526", "there is no bf16 on Vulkan")
 def test_words_of_more_than_16_bits_are_red_in_bf16(gate: Gate, pytester: pytest.Pytester) -> None:
     """A CPU's Split stores bf16 as well: there 16 alone is no fix."""

@@ -306,3 +306,19 @@ def test_the_failure_to_load_is_placed_where_a_recording_alone_meets_it(
     (red,) = run.ids("failed")
     assert (run.cases[red]["cause"], run.cases[red]["place"]["line"]) == ("load", 7)
     assert "opt.bin: too short" in run.cases[red]["message"]
+
+
+@pytest.mark.parametrize(("mask", "safe"), [(3, 19), (2, 18)])
+def test_an_unsafe_mask_of_the_other_model_is_called_that(
+    mask: int, safe: int, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    folded(pytester.path, device="vulkan", precision="fp16")
+    path = pytester.path / "opt.param"
+    lines = path.read_text("utf-8").splitlines()
+    lines = [f"{line} 31={mask}" if line.split()[1:2] == ["c3"] else line for line in lines]
+    path.write_text("\n".join([*lines, ""]), "utf-8")
+    run = gate("--ncnn-parity-fix=off")
+    red = run.cases["noise::opt::c3_relu"]
+    assert (red["outcome"], red["cause"]) == ("failed", "unsafe-mask")
+    assert f"31={mask} takes fp16 storage from a layer that stays on Vulkan" in red["message"]
+    assert re.search(rf"[Ww]rite (31=)?{safe}\b", red["message"])

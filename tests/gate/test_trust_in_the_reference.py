@@ -174,6 +174,20 @@ def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pyte
     assert run.cases[name]["cause"] == "load"
     assert "stderr: param is too old, please regenerate!" in run.cases[name]["message"]
     assert "layer load_param 1 mean failed" in run.cases[name]["message"]
+    assert run.cases[name]["headline"].endswith(": mean (Reduction, line 4)")
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "it reads the first of them alone")
+def test_a_layer_of_one_input_that_is_given_two_is_named(gate: Gate, pytester: pytest.Pytester) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16 1=16 2=3"), 2)
+    net.layer("Sigmoid", "both", [a, b], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, networks.NOISE)
+    run = gate()
+    (name,) = run.ids("failed")
+    assert run.cases[name]["cause"] == "load"
+    assert run.cases[name]["headline"].endswith(": both (Sigmoid, line 5)")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class LayerJudge:
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
-            mask=0 if candidate.spec.other else layer.mask,
+            mask=layer.mask if counterpart is None else counterpart.last.mask,
             counterpart=str(counterpart) if counterpart else None,
             stand_in=None if itself else reference.label,
             dropped=(*candidate.dropped, *reference.dropped),
