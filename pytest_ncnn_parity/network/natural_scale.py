@@ -38,7 +38,7 @@ _ROOT = "5"
 _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
 # op_type in src/layer/binaryop.h
-_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _RSUB, _RDIV = "0", "1", "2", "3", "4", "5", "7", "8"
+_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _POWER, _RSUB, _RDIV = "012345678"
 _PRODUCT, _SUM, _MAXIMUM = "0", "1", "2"  # op_type in src/layer/eltwise.h
 
 
@@ -159,11 +159,12 @@ _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
 
 
 def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
-    """The unit of a root, sum, product or quotient of values with these scales; None if none follows."""
+    """The unit of a power, sum, product or quotient of values with these scales; None: it has none."""
     if layer.type == "Eltwise":
         return _weighted_sum(layer, known)
-    if layer.type == "UnaryOp" and layer.params.get("0") == _ROOT:
-        return math.sqrt(known[0].unit)  # of a class's probability times that of a box, as FCOS scores
+    exponent = _exponent(layer)
+    if exponent is not None:  # a root of a class's probability times that of a box, as FCOS scores
+        return float(known[0].unit ** exponent)
     if layer.type != "BinaryOp":
         return None
     operation = layer.params.get("0", _ADD)
@@ -181,6 +182,15 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
         return None
     # an attention map times its number of places is an ordinary value again
     return units[0] * factor if factor <= 1.0 or (not share and math.isfinite(factor)) else None
+
+
+def _exponent(layer: Layer) -> float | None:
+    """The power above 0 to which `layer` raises its input; None if it does not."""
+    if layer.type == "UnaryOp" and layer.params.get("0") == _ROOT:
+        return 0.5
+    raises = layer.type == "BinaryOp" and layer.params.get("0") == _POWER
+    exponent = _constant(layer, 2) if raises and layer.params.get("1") == "1" else 0.0
+    return exponent if 0.0 < exponent < math.inf else None
 
 
 def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:

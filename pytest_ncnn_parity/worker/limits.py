@@ -122,4 +122,4 @@ def refused(what: str, code: int) -> tuple[DeathKind, str]:
         share = f"it has held {bytes_shown(held)} of {bytes_shown(limit)} (--ncnn-parity-memory)"
         return "memory", f"{what}: {code}, given no more memory; {share}"
     room = f"{bytes_shown(limit - held)} (--ncnn-parity-memory)"
-    return "refused", f"{what}: {code}: it is empty, or larger than {room}"
+    return "refused", f"{what}: {code}: nothing was made, unless it would be larger than {room}"

@@ -118,8 +118,11 @@ def test_of_two_values_both_must_be_bounded(line: str, expected: Scale | None) -
 
 
 def test_a_root_has_the_root_of_the_scale() -> None:
-    graph = network("Sigmoid s in0 s", "BinaryOp f s f 0=2 1=1 2=16.0", "UnaryOp r f out 0=5")
-    assert natural_scales(graph)["out"] == Scale(4.0)
+    for root in ("UnaryOp r f out 0=5", "BinaryOp r f out 0=6 1=1 2=0.5"):
+        graph = network("Sigmoid s in0 s", "BinaryOp f s f 0=2 1=1 2=16.0", root)
+        assert natural_scales(graph)["out"] == Scale(4.0)
+    for power in ("0=6 1=1 2=-1.0", "0=6 1=1 2=0.0"):
+        assert "out" not in natural_scales(network("Sigmoid s in0 s", f"BinaryOp r s out {power}"))
 
 
 def test_a_picture_from_0_to_255_has_that_scale() -> None:
