@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.integers import copying_integers
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
     NO_VULKAN,
@@ -35,6 +36,8 @@ def space(
     ]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
     light = {number: _light(graph.layers[number], profile, candidate) for number in free}
+    for number in copying_integers(graph).intersection(free):
+        light[number].insert(0, _off_device(candidate))  # what they copy fits no 16 bits, judged or not
     if candidate is None:
         light |= {
             number: [mask] for number, mask in seed.items() if mask in (NO_FP16_ARITHMETIC, NO_WINOGRAD)

@@ -50,9 +50,9 @@ def test_annotations_and_step_summary(
     assert output.group(1).startswith(place + "output out0%3A underflow")
 
     text = summary.read_text("utf-8")
-    assert text.startswith("# what the step wrote before\n## ncnn parity: ")
+    assert text.startswith("# what the step wrote before\n## ncnn parity in ")
     html = MarkdownIt().enable("table").render(text)
-    assert "<h2>ncnn parity: 3 failed, 8 passed, 2 skipped</h2>" in html
+    assert f"<h2>ncnn parity in {pytester.path.name}: 3 failed, 8 passed, 2 skipped</h2>" in html
     assert "<td>fp16-vs-fp32-vulkan</td>" in html
     assert "<li>eps (BinaryOp): 16 values become 0 in fp16" in html
     assert '<code class="language-diff">--- a/models/net.param' in html

@@ -94,6 +94,19 @@ def test_words_that_vulkan_stores_in_16_bits_are_red_where_it_does(
         assert (fix["masks"], fix["verified"]) == ({"both": 16, "split_both": 16}, True)
 
 
+def test_the_fix_is_the_same_where_what_copies_them_is_not_judged(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    two_readers(pytester.path, 3000, "net")
+    sample = f"{drawn('a', 3000, 1)}, {drawn('b', 3000, 2)}"
+    rest = 'compare: [fp16-vs-fp32-vulkan]\nlayers: {exclude: ["type:Split", "type:Concat"]}\n'
+    networks.spec(pytester.path, f"inputs: {{s: {{{sample}}}}}\n{rest}")
+    run = gate()
+    assert run.ids("failed") == [f"s::fp16-vs-fp32-vulkan::output:out{i}" for i in range(2)]
+    fix = run.fixes["fp16-vs-fp32-vulkan"]
+    assert (fix["masks"], fix["verified"]) == ({"both": 16, "split_both": 16}, True)
+
+
 def test_words_that_are_a_constant_are_red_where_vulkan_stores_them_in_16_bits(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -306,7 +306,7 @@ for shape in itertools.product((1, 2, 4), (3, 4, 8, 16), (1, 2, 5, 9)):
 
 
 def test_poolings_with_a_tail() -> None:
-    """ncnn adds what the last window lacks, and a step too many if the only one does not fit.
+    """ncnn adds what the last window lacks, and a step too many where steps are long or nothing fits.
 
     Then no window may lie behind the end.
     """
@@ -316,7 +316,7 @@ def tailed(x, kernel, stride):
     tail = lambda size: int(math.fmod(size - kernel, stride))
     more = [stride - tail(size) if tail(size) else 0 for size in x.shape[1:]]
     for size, extra in zip(x.shape[1:], more):
-        if size < kernel and (size + extra - kernel) // stride * stride >= size:
+        if (size + extra - kernel) // stride * stride >= size:
             raise ValueError
     x = np.pad(x, ((0, 0), (0, more[0]), (0, more[1])), constant_values=-np.finfo(np.float32).max)
     if min(x.shape[1:]) < kernel:

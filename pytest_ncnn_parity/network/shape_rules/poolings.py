@@ -43,19 +43,20 @@ def pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 
 def _behind(shape: Shape, windows: Sequence[Window]) -> str:
-    """What is wrong if the input is smaller than a window, and ncnn adds windows behind its end.
+    """What is wrong if ncnn pools windows that lie behind the end of the input.
 
-    The remainder of a negative number is negative in C, so that the tail is longer than the stride.
+    Its tail may hold one: where steps are longer than the window, and where the input is smaller than
+    the window, for the remainder of a negative number is negative in C.
     """
     sizes = sizes_along(shape, windows)
     padded = padded_full(sizes, windows)
-    for size, plain, full, window in zip(
-        sizes, padded_plainly(sizes, windows), padded, windows, strict=True
-    ):
+    for size, full, window in zip(sizes, padded, windows, strict=True):
         start = (full - window.kernel) // window.stride * window.stride - window.before
-        if plain < window.kernel and start >= size:
-            fits = f"a window of {window.kernel} along {window.axis} does not fit into {plain}"
-            return f"gets {list(shape)}: {fits}, and ncnn pools what lies behind its end"
+        if start >= size:
+            return (
+                f"gets {list(shape)}: a window of {window.kernel} in steps of {window.stride} along "
+                f"{window.axis} begins behind the end, at {start} of {size}, and pools nothing"
+            )
     return ""
 
 

@@ -69,6 +69,7 @@ class OutputRounding:
         self._run = run
         self._natures = natures
         self._moves: dict[str | None, Mapping[str, Moves]] = {}  # by the candidate's 16-bit format
+        self._peaks: dict[str, float] = {}  # by blob, its largest value if nothing is moved
 
     def of(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> Conditioning:
         """Whether rounding explains the error of output `name` against an fp32 run or a recording."""
@@ -93,13 +94,19 @@ class OutputRounding:
         moves, in_fp32 = self._moves_of(name, case.half), self._moves_of(name, None)
         if moves is None or in_fp32 is None:
             return None
-        found = residues(output.array, reference, moves, in_fp32)
+        found = residues(output.array, reference, moves, in_fp32, self._largest(name))
         return Blob.of(np.where(found, reference, output.array)) if found.any() else None
 
     def _is_comparable(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> bool:
         """Whether rounding may excuse anything: no list of detections, nor beyond what a user allows."""
         comparable = output.shape == reference.shape and output.floating
         return comparable and is_default(case.tolerance) and not self._natures.is_listed(name)
+
+    def _largest(self, name: str) -> float:
+        """The largest value on the way to output `name`, in the run whose values are not moved."""
+        way = (self._graph.layers[number] for number in self._graph.ancestors([name]))
+        peaks = (self._peaks.get(blob, 0.0) for layer in way for blob in layer.outputs if blob != name)
+        return max(peaks, default=0.0)
 
     def _moves_of(self, name: str, half: str | None) -> Moves | None:
         """How output `name` moves with rounding to `half`; None if it cannot be computed."""
@@ -140,6 +147,8 @@ class OutputRounding:
             units = 1.0 if draw is None else _units(layer, half, blobs, outputs)
             if draw is not None and units > 1.0:
                 outputs = {b: _moved(b, value, half, draw, units) for b, value in outputs.items()}
+            if draw is None:
+                self._peaks |= {blob: value.absmax for blob, value in outputs.items()}
             blobs.update(outputs)
         made = {name: blobs[name] for name in self._outputs if name in blobs}
         if draw is not None:
