@@ -131,8 +131,8 @@ class _Reader:
             option, needs = TABLE[name], FORMATS[name].needs
             if not all(map(find_spec, needs)):
                 packages = " and ".join(map(str.capitalize, needs))
-                extra = f"pip install 'pytest-ncnn-parity[{name}]'"
-                self.problems.append(f"{option.flag} needs {packages}: {extra} (ini: {option.ini})")
+                install = f"pip install {' '.join(needs)}"
+                self.problems.append(f"{option.flag} needs {packages}: {install} (ini: {option.ini})")
 
     def folder(self, name: str, used: bool) -> Path | None:
         """Return a path at which a folder can be created.

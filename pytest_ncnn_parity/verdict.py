@@ -5,12 +5,12 @@ It does not depend on pytest: the case's item reports to pytest what this module
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.diagnose import deaths, wording
-from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose import deaths, upstream, wording
+from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.protocol import Outcome, Result
@@ -156,9 +156,9 @@ def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
 
 
 def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
-    judged = list(_judged_upstream(subject, run))
-    red = _red(judged) if subject.case.golden is None else ()
-    diagnosis = diagnose(subject.case, result, red, with_layers=bool(judged))
+    shown = upstream.shown(subject.plan, subject.sample, subject.case, run)
+    red = shown.red if subject.case.golden is None else ()
+    diagnosis = diagnose(subject.case, result, red, shown.unjudged)
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)
@@ -178,34 +178,6 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
     failed = FailedLayer(subject.sample, subject.case, result, diagnosis.cause, message.text)
     repro = make.make(run, failed, session.repro / make.name(subject.spec, subject.case))
     return _Account(message.ending(f"repro: {repro}"), diagnosis, fix, repro.path)
-
-
-def _judged_upstream(subject: Subject, run: SpecRun) -> Iterator[tuple[Case, Result]]:
-    """The judged layers of the same sample and comparison on which an output's case depends."""
-    case, plan = subject.case, subject.plan
-    if case.output is None:
-        return
-    results = run.results(subject.sample)
-    ancestors = plan.masked.fed(plan.spec.inputs[subject.sample]).ancestors([case.output])
-    for other in plan.cases(case.comparison, subject.sample):
-        result = results.get(other.id)
-        if result is None or other.layer is None or other.layer.number not in ancestors:
-            continue
-        if result.outcome != "skipped":
-            yield other, result
-
-
-def _red(judged: Iterable[tuple[Case, Result]]) -> Sequence[Red]:
-    return [
-        Red(
-            case.layer.name,
-            case.layer.type,
-            diagnose(case, result).cause,
-            compared=result.metrics is not None,
-        )
-        for case, result in judged
-        if case.layer is not None and result.outcome == "failed" and result.evidence.error is None
-    ]
 
 
 def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:

@@ -195,6 +195,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("inf", recordings.recorded_inf),
     ("reference", recordings.plain_cpu_gives_the_recording),
     ("precision", values.rounded_in_fp32),
+    ("reference", reference.has_less_precision),
     ("conversion", recordings.not_what_was_recorded),
     ("unsafe-mask", values.misreads_16_bits),
     ("unsafe-mask", values.wrong_for_its_mask),
@@ -252,14 +253,12 @@ class Red(Frozen):
     compared: bool = True
 
 
-def diagnose(
-    case: Case, result: Result, upstream: Sequence[Red] = (), with_layers: bool = True
-) -> Diagnosis:
+def diagnose(case: Case, result: Result, upstream: Sequence[Red] = (), unjudged: str = "") -> Diagnosis:
     """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output.
 
-    `with_layers`: whether layers on the way to an output were judged at all.
+    `unjudged`: which layers on the way to an output were not judged, in words.
     """
-    failure = Failure(case, result, with_layers)
+    failure = Failure(case, result, unjudged)
     if case.output is not None and upstream:
         return _downstream(failure, upstream)
     diagnosis = _alone(failure)

@@ -38,12 +38,12 @@ class Explanation(Frozen):
 class Failure(Frozen):
     """A failed case and what was measured of it.
 
-    `with_layers`: for an output, whether layers on the way to it were judged in the same run.
+    `unjudged`: for an output, which layers on the way to it have no result in this run, in words.
     """
 
     case: Case
     result: Result
-    with_layers: bool = True
+    unjudged: str = ""
 
     @property
     def evidence(self) -> Evidence:

@@ -126,6 +126,16 @@ def gives_out_inf(failure: Failure) -> Explanation | None:
     )
 
 
+def has_less_precision(failure: Failure) -> Explanation | None:
+    reference, candidate = failure.case.comparison.reference, failure.case.comparison.candidate
+    if reference.half is None or candidate is None or candidate.half is not None:
+        return None
+    swapped = (
+        f"the reference stores values in {reference.half}, the candidate does not: are they swapped?"
+    )
+    return Explanation(f"{failure.seen}; {swapped}", (OF_ANOTHER_SETUP,))
+
+
 def disagrees_with_itself(failure: Failure) -> Explanation | None:
     plain = failure.evidence.trials.get("plain_cpu")
     if plain is None or failure.evidence.behind_int8:  # where rounding alone changes an output

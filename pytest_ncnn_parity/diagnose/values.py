@@ -161,7 +161,7 @@ def rounded_in_fp32(failure: Failure) -> Explanation | None:
 
 
 def wrong_in_fp32(failure: Failure) -> Explanation | None:
-    if failure.case.comparison.half is not None:
+    if failure.case.comparison.half is not None or failure.case.comparison.reference.half is not None:
         return None
     packed = failure.evidence.right("without_packing")
     kernel = "; right without packing, so a packed kernel is wrong" if packed else ""
@@ -182,7 +182,7 @@ def sum_inside_overflows(failure: Failure) -> Explanation | None:
         return None
     finite = not metrics.nan + metrics.inf
     # a sum that overflows in front of an output shows in the layer that adds it up
-    elsewhere = failure.with_layers if layer is None else layer.type in _WITHOUT_SUMS
+    elsewhere = not failure.unjudged if layer is None else layer.type in _WITHOUT_SUMS
     if finite and elsewhere:
         return None
     fits = f"the true values reach {wording.number(metrics.reference_absmax)} and fit"
@@ -220,8 +220,8 @@ def _of_output(failure: Failure) -> tuple[str, ...]:
     if not failure.evidence.whole:
         return ()
     lost = "no layer judged here is wrong by itself: errors of rounding to 16 bits between layers add up"
-    if not failure.with_layers:
-        lost = "no layer in front of it was judged in this run: judge them too, to see which is wrong"
+    if failure.unjudged:
+        lost = f"{failure.unjudged} in this run: judge them too, to see which is wrong"
     if failure.evidence.noise is None:
         return (lost,)
     cancel = (

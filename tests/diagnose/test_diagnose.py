@@ -148,19 +148,19 @@ def test_a_finite_collapse_is_an_accumulators_and_a_small_error_is_not(
 
 
 @pytest.mark.parametrize(
-    ("candidate", "with_layers", "cause"),
+    ("candidate", "unjudged", "cause"),
     [
-        (0.0, True, "precision"),  # in front of it, all sums are right
-        (0.0, False, "accumulator-overflow"),
-        (math.inf, True, "accumulator-overflow"),
+        (0.0, "", "precision"),  # in front of it, all sums are right
+        (0.0, "2 of 9 layers in front of it were not judged", "accumulator-overflow"),
+        (math.inf, "", "accumulator-overflow"),
     ],
 )
 def test_a_finite_collapse_of_an_output_alone_is_no_accumulators(
-    candidate: float, with_layers: bool, cause: str
+    candidate: float, unjudged: str, cause: str
 ) -> None:
     """A Softmax that is nearly one-hot turns a rounding of two scores into another choice."""
     result = failed([candidate, 0.1], [1.0, 0.1], without_arithmetic=RIGHT)
-    assert diagnose(OUTPUT, result, with_layers=with_layers).cause == cause
+    assert diagnose(OUTPUT, result, unjudged=unjudged).cause == cause
 
 
 def test_underflow_names_the_reader_that_breaks() -> None:

@@ -21,7 +21,7 @@ from failed_cases import (
     headline,
 )
 
-from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison
+from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial, WeightSteps
@@ -36,6 +36,16 @@ def test_device_where_fp32_alone_is_wrong() -> None:
     assert headline(of, failed([1.5, 2.0], [1.0, 2.0])) == (
         "conv_1 (Convolution): off by 0.5 on vulkan fp32 (scaled 0.25), 1 of 2 elements, in fp32 "
         "(device)"
+    )
+
+
+def test_a_reference_in_16_bits_blames_no_candidate_in_fp32() -> None:
+    swapped = Pair("swapped", Setup("vulkan", "fp16"), Setup("cpu"))
+    of = case("conv_1", "Convolution", swapped)
+    said = diagnose(of, failed([1.5, 2.0], [1.0, 2.0]))
+    assert said.cause == "reference"
+    assert said.what.endswith(
+        "the reference stores values in fp16, the candidate does not: are they swapped?"
     )
 
 

@@ -42,5 +42,5 @@ def test_without_bokeh_the_option_is_refused_at_the_start(pytester: pytest.Pytes
     )
     result = pytester.run(sys.executable, "-c", code, "--ncnn-parity-html=x.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    error = "--ncnn-parity-html needs Bokeh and Jinja2: pip install 'pytest-ncnn-parity[html]'"
+    error = "--ncnn-parity-html needs Bokeh and Jinja2: pip install bokeh jinja2"
     assert error in result.stderr.str()

@@ -183,6 +183,15 @@ def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_an_operator_that_the_converter_left_is_not_looked_for_in_a_newer_ncnn(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("torch.unbind", "halves", [net.layer("Input", "in0", params="0=8")])
+    net.write(tmp_path / "net")
+    first, _ = problem(tmp_path).splitlines()
+    assert "does not have the operator torch.unbind; a name with a dot is an operator" in first
+    assert "update ncnn" not in first
+
+
 SPEC = networks.NOISE + "  more: {in0: {random: uniform}}\n"
 
 

@@ -134,15 +134,20 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
         lines.append(f"{name}:{layers[0].line}: {operator} (layer {layers[0].name}{more})")
     if len(users) > MAX_OPERATORS:
         lines.append(f"... and {len(users) - MAX_OPERATORS} more")
-    if any("." in operator for operator in users):
+    update = "update ncnn, or register what is missing with the spec's key 'setup'"
+    if all("." in operator for operator in users):
+        update = (
+            "a name with a dot is an operator that was not converted, so write that part of the model "
+            "otherwise; or a layer of the app's own, to be registered with the spec's key 'setup'"
+        )
+    elif any("." in operator for operator in users):
         lines.append(
             "a name with a dot is a layer of the app's own, or an operator that was not converted"
         )
     what = f"the operator {next(iter(users))}" if len(users) == 1 else f"{len(users)} operators"
     neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
     detail = (
-        f"{name}: ncnn {ncnn.__version__} does not have {what}{neither if model.setup else ''}; update "
-        "ncnn, or register what is missing with the spec's key 'setup'"
+        f"{name}: ncnn {ncnn.__version__} does not have {what}{neither if model.setup else ''}; {update}"
     )
     raise _fault(step, "param", detail, lines)
 

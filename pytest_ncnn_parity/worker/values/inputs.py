@@ -206,7 +206,7 @@ def _image(given: ImageInput) -> Array:
         from PIL import Image, ImageOps  # noqa: PLC0415 - an extra
     except ImportError:
         raise InputError(
-            "an image source needs Pillow: pip install 'pytest-ncnn-parity[image]'"
+            "an image source needs Pillow, in the environment that runs pytest: pip install pillow"
         ) from None
     try:
         _refuse_by_head(path)
