@@ -241,19 +241,22 @@ def test_behind_a_red_layer_it_is_withdrawn_whichever_worker_judged_it(
     assert bool(died) == bool(mask)
 
 
-def copies_cancel(folder: Path, behind: bool, channels: int, wrong: float = 0.0) -> None:
+def copies_cancel(
+    folder: Path, behind: bool, channels: int, wrong: float = 0.0, width: int = 8, side: int = 13
+) -> None:
     """A Convolution of whose outputs the first `channels` cancel, w and -w on copies of one blob.
 
     In the other file one weight of the first channel is `wrong`.
     """
     rng = np.random.default_rng(5)
-    own = rng.normal(0, 0.3, (7, 16, 3, 3))
-    own[:channels, 8:] = -own[:channels, :8]
+    own = rng.normal(0, 0.3, (7, 2 * width, 3, 3))
+    own[:channels, width:] = -own[:channels, :width]
     for name, error in (("net", 0.0), ("other", wrong)):
         net = Network()
-        x = net.layer("Input", "in0", params="0=13 1=12 2=3")
-        stem = [np.random.default_rng(6).normal(0, 0.3, (8, 3, 3, 3)), np.zeros(8)]
-        x = net.layer("Convolution", "stem", [x], params="0=8 1=3 4=1 5=1 6=216", weights=stem)
+        x = net.layer("Input", "in0", params=f"0={side} 1=12 2=3")
+        stem = [np.random.default_rng(6).normal(0, 0.3, (width, 3, 3, 3)), np.zeros(width)]
+        params = f"0={width} 1=3 4=1 5=1 6={27 * width}"
+        x = net.layer("Convolution", "stem", [x], params=params, weights=stem)
         x = net.layer("Sigmoid", "act", [x])
         x = net.layer("Concat", "both", list(net.split(x, 2)))
         weights = own.copy()
@@ -277,6 +280,13 @@ def test_an_output_whose_terms_are_copies_that_cancel_is_green(
     assert run.ids("failed") == []
     message = run.cases["noise::fp16-vs-fp32-vulkan::output:out0"]["message"]
     assert "rounding of terms that cancel" in message
+
+
+def test_sums_of_thousands_of_terms_that_cancel_are_green(gate: Gate, pytester: pytest.Pytester) -> None:
+    """3,456 terms, added in fp16, whose partial sums are larger in some places than in others."""
+    copies_cancel(pytester.path, False, 7, width=192, side=300)
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [fp16-vs-fp32-vulkan]\n")
+    assert gate().ids("failed") == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
