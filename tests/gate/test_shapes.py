@@ -86,15 +86,6 @@ def test_something_is_red_whatever_is_selected(
     assert run.fixes == {}
 
 
-def test_outputs_are_red_where_the_layer_has_no_case(gate: Gate, pytester: pytest.Pytester) -> None:
-    classifier(pytester, HALF)
-    text = (pytester.path / "net.parity.yaml").read_text("utf-8")
-    layers = 'layers: {exclude: ["type:Reshape"]}\ncompare: [cpu-vs-vulkan]\n'
-    (pytester.path / "net.parity.yaml").write_text(text + layers, "utf-8")
-    run = gate()
-    assert run.ids("failed") == ["half::cpu-vs-vulkan::prob", "half::cpu-vs-vulkan::output:out0"]
-
-
 def test_concat_of_other_sizes_kills_nothing(gate: Gate, pytester: pytest.Pytester) -> None:
     """ncnn writes past its output there; an output on another way is judged all the same."""
     net = Network()
@@ -191,6 +182,23 @@ def hinted(pytester: pytest.Pytester, more: str = "") -> None:
         for name, shape in (("same", [3, 32, 32]), ("other", [3, 48, 40]))
     )
     networks.spec(pytester.path, f"inputs:\n{samples}{more}")
+
+
+def test_a_layer_that_does_not_fit_and_is_not_judged_is_told_by_the_first_behind_it(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    classifier(pytester, HALF)
+    spec = pytester.path / "net.parity.yaml"
+    spec.write_text(spec.read_text("utf-8") + "layers: {exclude: [view]}\n", "utf-8")
+    run = gate()
+    shape_error_at(run, "prob", "view upstream: gets", "[4, 1024], which needs 4096")
+    for comparison in ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan"):
+        output = run.cases[f"half::{comparison}::output:out0"]
+        assert output["outcome"] == "skipped"
+        assert (
+            "view (Reshape) upstream does not fit, and the first case behind it fails"
+            in output["message"]
+        )
 
 
 VULKAN = ("cpu-vs-vulkan", "fp16-vs-fp32-vulkan")

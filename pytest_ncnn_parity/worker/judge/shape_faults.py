@@ -17,14 +17,17 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 class ShapeFaults:
     """The layers whose inputs do not fit, and those whose shape hints contradict the trajectory.
 
-    The first of them on the way to a blob fails. The layers behind it are skipped, or fail if that
-    layer has no case of its own, so that something is red whatever is selected.
+    The first of them on the way to a blob fails. What lies behind it is skipped. If that layer has no
+    case of its own, the first case behind it fails, so that something is red whatever is selected.
     """
 
     def __init__(self, job: Judge, graph: Graph, chain: Chain) -> None:
         self._graph = graph
         self._chain = chain
         self._judged = {(case.comparison, case.layer) for case in job.cases}
+        self._told: set[tuple[str, int]] = (
+            set()
+        )  # by comparison, layers without a case that one has told
         self._contradicted: dict[int, str] = {}
 
     def observe(self, layer: Layer) -> None:
@@ -65,9 +68,14 @@ class ShapeFaults:
     def _refuse_behind(self, case: CaseSpec, problem: StepFailed) -> None:
         number = problem.step.layer
         assert number is not None
-        if case.layer == number or (case.comparison, number) not in self._judged:
+        culprit = (case.comparison, number)
+        judged = culprit in self._judged
+        if case.layer == number or not (judged or culprit in self._told):
+            if not case.known:
+                self._told.add(culprit)
             raise problem
         layer = self._graph.layers[number]
         why = "has a shape hint for another size" if problem.death.kind == "hint" else "does not fit"
-        reason = f"not run: {layer.name} ({layer.type}) upstream {why}, and fails itself"
+        told = "fails itself" if judged else "the first case behind it fails"
+        reason = f"not run: {layer.name} ({layer.type}) upstream {why}, and {told}"
         raise Skip(reason, Evidence(death=problem.death))
