@@ -20,7 +20,7 @@ from pytest_ncnn_parity.repair.patch import make_patch, patched
 from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
 from pytest_ncnn_parity.repair.search import Masks, search
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
-from pytest_ncnn_parity.repair.verify import Verification, verify_masks, verify_setup
+from pytest_ncnn_parity.repair.verify import Loads, Verification, verify_masks, verify_setup
 
 
 def find_fix(run: SpecRun, comparison: Comparison, settings: FixSettings) -> Fix | None:
@@ -80,14 +80,26 @@ class _Repair(Frozen):
     def fix(self) -> Fix:
         run, comparison, problem = self.run, self.comparison, self.problem
         network = run.plan.masked
-        # where a layer is wrong by itself, nobody asks which would be by the rounding of its inputs
-        profile = measure_profile(run, comparison, with_sensitivity=not problem.faults)
+        profile = Profile({})  # of a network that cannot be loaded, nothing is measured
+        if not problem.unloaded:
+            # where a layer is wrong by itself, nobody asks which would be by the rounding of its inputs
+            profile = measure_profile(run, comparison, with_sensitivity=not problem.faults)
         notes = [*self._about_what_is_left_out(), *self._about_fp32()]
         space = search_space.space(
-            network, problem.faults, profile, comparison.candidate, problem.output_tolerance
+            network,
+            problem.faults,
+            profile,
+            comparison.candidate,
+            problem.output_tolerance,
+            problem.unloaded,
         )
         budget = SearchBudget(self.settings.runs, self.settings.seconds)
-        trials = Trials(run, problem.cases, budget, problem.outputs)
+        trials: Trials | Loads = Trials(run, problem.cases, budget, problem.outputs)
+        if problem.unloaded:
+            trials = Loads(run, comparison, problem.cases, budget)
+            if trials.holds({}):
+                how = "the network was loaded, and was right, when it was tried again"
+                return _no_masks(comparison, problem, how, notes=notes)
         result = search(space, trials)
         effort = Effort(trials.budget.used, trials.budget.took, result.start)
         notes += self._about_sensitivity(profile, result.masks)

@@ -46,10 +46,11 @@ class Problem(Frozen):
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. It leaves out known failures and the
     cases named in `beyond`, which failed for a reason that no mask changes, and in `unjudged`, which ran
-    out of time or memory, died in loading, or whose worker failed or was killed from outside. `red`:
+    out of time or memory, or whose worker failed or was killed from outside. `red`:
     whether any of `cases` failed. `output_tolerance`: the largest error that an output may have, as a
     share of its largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference
-    runs on the device, and is wrong or dies there in fp32 as well.
+    runs on the device, and is wrong or dies there in fp32 as well. `unloaded`: the network dies while
+    the device loads it, so that no layer has run there.
     """
 
     faults: Sequence[Fault]
@@ -58,6 +59,7 @@ class Problem(Frozen):
     unjudged: Sequence[str]
     red: bool
     reference_is_wrong: bool
+    unloaded: bool
     output_tolerance: float
     outputs: OutputErrors
     results: Mapping[str, Mapping[str, Result]]
@@ -127,12 +129,13 @@ def problem_of(
     concerned |= {result.id for _, result in failed}
     concerned |= {result.id for _, result in judged if result.evidence.origin is not None}
     return Problem(
-        faults=_faults(failed),
+        faults=_faults([pair for pair in failed if not _dies_in_loading(*pair)]),
         cases={name: [case for case in some if case.id in concerned] for name, some in fixable.items()},
         beyond=list(beyond),
         unjudged=list(unjudged),
         red=bool(failed),
         reference_is_wrong=any(_wrong_on_device(case, result) for case, result in failed),
+        unloaded=any(_dies_in_loading(case, result) for case, result in failed),
         output_tolerance=max((case.tolerance.scaled for case in outputs), default=0.0),
         outputs=output_errors(judged),
         results=results,
@@ -168,10 +171,7 @@ def _is_unjudged(result: Result) -> bool:
     death = result.evidence.death
     if death is None:
         return False
-    killed = death.from_outside or death.kind in ("timeout", "memory")
-    # what a network dies of while a device loads it is not known: no layer has run
-    in_loading = death.kind == "crash" and death.in_loading
-    return killed or in_loading or death.of_worker
+    return death.of_worker or death.from_outside or death.kind in ("timeout", "memory")
 
 
 def _is_in_doubt(evidence: Evidence) -> bool:
@@ -194,16 +194,27 @@ def _is_beyond_masks(case: Case, result: Result) -> bool:
     at_fault = evidence.reference_nan or _is_in_doubt(evidence) or evidence.error is not None
     at_fault = at_fault or evidence.distrust is not None or evidence.reference_inf is not None
     death, step = evidence.death, None if evidence.death is None else evidence.death.step
-    in_loading = death is not None and death.in_loading
+    in_loading = death is not None and death.in_loading and not _dies_in_loading(case, result)
     # the trajectory runs on the CPU, and no mask removes a layer from there
     of_the_cpu = step is not None and step.label == str(CPU_FP32) != str(case.comparison.candidate)
     return result.outcome == "failed" and bool(at_fault or in_loading or of_the_cpu)
+
+
+def _dies_in_loading(case: Case, result: Result) -> bool:
+    """Whether a network of the case dies while a device loads it; one of its layers may be to blame."""
+    death = result.evidence.death
+    if death is None or death.kind != "crash" or death.from_outside or death.step is None:
+        return False
+    sides = (case.comparison.reference, case.comparison.candidate)
+    on_device = [str(side) for side in sides if side is not None and side.on_vulkan]
+    return death.in_loading and death.step.label in on_device
 
 
 def _wrong_on_device(case: Case, result: Result) -> bool:
     """Whether the reference runs on a device, and is wrong or dies there."""
     reference, death = case.comparison.reference, result.evidence.death
     died = death is not None and death.step is not None and death.step.label == str(reference)
+    died = died or _dies_in_loading(case, result)  # then the other side dies as well, as a rule
     return reference.on_vulkan and (died or result.evidence.wrong("fp32_on_device"))
 
 

@@ -26,8 +26,12 @@ def space(
     profile: Profile,
     candidate: Setup | None,
     output_tolerance: float,
+    unloaded: bool = False,
 ) -> Space:
-    """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values."""
+    """Where to search. Outputs may be off by `output_tolerance`, a share of their largest values.
+
+    `unloaded`: the device dies while it loads the network, so that layers need only leave it.
+    """
     strong = strong_mask(candidate)
     free = [
         layer.number
@@ -36,8 +40,9 @@ def space(
     ]
     seed = _seed(graph, faults, profile, candidate, output_tolerance)
     light = {number: _light(graph.layers[number], profile, candidate) for number in free}
-    for number in copying_integers(graph).intersection(free):
-        light[number].insert(0, _off_device(candidate))  # what they copy fits no 16 bits, judged or not
+    # integers fit no 16 bits, whether or not the layers that copy them are judged
+    for number in free if unloaded else copying_integers(graph).intersection(free):
+        light[number].insert(0, _off_device(candidate))
     if candidate is None:
         light |= {
             number: [mask] for number, mask in seed.items() if mask in (NO_FP16_ARITHMETIC, NO_WINOGRAD)

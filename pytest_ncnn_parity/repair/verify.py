@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import listed
@@ -19,6 +19,7 @@ from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors, worst
 from pytest_ncnn_parity.repair.patch import patched, with_readers
 from pytest_ncnn_parity.repair.search import Masks, Space, grown
+from pytest_ncnn_parity.repair.trials import SearchBudget
 
 REPEATS = 3  # runs of each sample on the patched network, because a race may not show in every run
 
@@ -38,6 +39,29 @@ class Verification(Frozen):
     ran: bool = True
     outputs: OutputErrors = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+
+
+@dataclass
+class Loads:
+    """The oracle of a search where a device dies while it loads the network.
+
+    Masks hold if the network with these masks is loaded and its outputs are right. `last` says why the
+    last masks that did not hold failed.
+    """
+
+    run: SpecRun
+    comparison: Comparison
+    cases: CasesBySample
+    budget: SearchBudget
+    last: str = ""
+
+    def holds(self, masks: Masks) -> bool:
+        self.budget.spend()
+        with self.run.working_on(f"masks, run {self.budget.used} of at most {self.budget.runs}"):
+            verification = _verify(self.run, self.comparison, masks, self.cases)
+        if not verification.holds:
+            self.last = verification.how
+        return verification.holds
 
 
 @contextmanager
