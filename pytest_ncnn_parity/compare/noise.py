@@ -82,7 +82,7 @@ class Conditioning(Frozen):
 
     def excused(self, metrics: Metrics) -> Metrics:
         """`metrics` of an error that is explained: `used` becomes its share of the bound."""
-        return metrics.forgiven_by(metrics.forgiven, self.factor / MOST_OVERALL)
+        return metrics.forgiven_by(metrics.forgiven, min(1.0, self.factor / MOST_OVERALL))
 
 
 def is_nearly_right(metrics: Metrics) -> bool:

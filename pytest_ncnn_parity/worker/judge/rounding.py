@@ -136,24 +136,27 @@ class OutputRounding:
         for layer in walk(self._graph.running(self._outputs), blobs, self._outputs):
             if not blobs.keys() >= set(layer.inputs):
                 continue
-            values = blobs
-            if draw is not None and layer.type not in COPYING:
-                read = dict.fromkeys(layer.inputs)
-                values = {b: _moved(f"{layer.name} {b}", blobs[b], half, draw) for b in read}
+            values = blobs if draw is None else _as_read(layer, blobs, half, draw)
             try:
                 outputs = fed(layer, self._inputs) if layer.type == "Input" else self._run(layer, values)
             except StepFailed:
                 continue
-            units = 1.0 if draw is None else _units(layer, half, blobs, outputs)
-            if draw is not None and units > 1.0:
-                outputs = {b: _moved(b, value, half, draw, units) for b, value in outputs.items()}
             if draw is None:
                 self._peaks |= {blob: value.absmax for blob, value in outputs.items()}
+            elif (units := _units(layer, half, blobs, outputs)) > 1.0:
+                outputs = {b: _moved(b, value, half, draw, units) for b, value in outputs.items()}
             blobs.update(outputs)
         made = {name: blobs[name] for name in self._outputs if name in blobs}
         if draw is not None:
             made = {name: _moved(name, value, half, draw) for name, value in made.items()}
         return {name: value.array for name, value in made.items()}
+
+
+def _as_read(layer: Layer, blobs: Made, half: str | None, draw: int) -> Made:
+    """The values of `blobs` that `layer` reads, each moved by itself, unless it only copies them."""
+    if layer.type in COPYING:
+        return blobs
+    return {blob: _moved(f"{layer.name} {blob}", blobs[blob], half, draw) for blob in layer.inputs}
 
 
 def _moved(name: str, value: Blob, half: str | None, draw: int, units: float = 1.0) -> Blob:

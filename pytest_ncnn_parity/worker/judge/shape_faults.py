@@ -25,9 +25,8 @@ class ShapeFaults:
         self._graph = graph
         self._chain = chain
         self._judged = {(case.comparison, case.layer) for case in job.cases}
-        self._told: set[tuple[str, int]] = (
-            set()
-        )  # by comparison, layers without a case that one has told
+        # by comparison, the layers without a case of their own that the first case behind them has told
+        self._told: set[tuple[str, int]] = set()
         self._contradicted: dict[int, str] = {}
 
     def observe(self, layer: Layer) -> None:
