@@ -46,11 +46,11 @@ class Problem(Frozen):
     `faults` are the red layers, in running order. `cases` holds, by sample, every output, every red
     case, and every case that was skipped because of a red layer. It leaves out known failures and the
     cases named in `beyond`, which failed for a reason that no mask changes, and in `unjudged`, which ran
-    out of time or memory, or whose worker failed or was killed from outside. `red`:
-    whether any of `cases` failed. `output_tolerance`: the largest error that an output may have, as a
-    share of its largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference
-    runs on the device, and is wrong or dies there in fp32 as well. `unloaded`: the network dies while
-    the device loads it, so that no layer has run there.
+    out of time or memory, or whose worker failed or was killed from outside. `red`: whether any of
+    `cases` failed. `output_tolerance`: the largest error that an output may have, as a share of its
+    largest value; `outputs`: the errors that they have. `reference_is_wrong`: the reference runs on the
+    device, and is wrong or dies there in fp32 as well. `unloaded`: the network dies while the device
+    loads it, so that no layer has run there.
     """
 
     faults: Sequence[Fault]
