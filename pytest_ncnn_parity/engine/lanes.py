@@ -5,6 +5,8 @@ trajectory, because handing its values over would cost as much. No verdict depen
 comparisons see, except if a network cannot be loaded or a worker dies: the other worker, which shares
 the GPU, the memory and the time limits, may have caused that. Such a result is not trusted, and its case
 is judged again by one worker alone.
+
+Each gets half of the threads, for a waiting thread sleeps, and waking it takes as long as a small layer.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ class Lanes:
             return
         known = []
         if parts is not None and self._starts_beside():
-            for result in self._together(*parts):
+            share = max(1, job.threads // 2)
+            for result in self._together(*(replace(part, threads=share) for part in parts)):
                 known.append(result)
                 yield result
             if not self._alone:

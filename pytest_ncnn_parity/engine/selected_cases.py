@@ -50,7 +50,7 @@ class SelectedCases:
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
         # the next sample, if its job was sent before somebody asked for a result
-        self._ahead: tuple[str, Judge] | None = None
+        self._ahead: tuple[str, Judge, Room] | None = None
 
     def result(self, sample: str, case_id: str) -> Result:
         """Return the result of a case; its sample is run up to it if that has not been done yet."""
@@ -133,21 +133,24 @@ class SelectedCases:
         # the first one tells why a sample cannot be run
         left = dict.fromkeys(sorted(waiting, key=self._known(sample).__contains__))
         ahead, self._ahead = self._ahead, None
-        job = ahead[1] if ahead is not None else self._job(sample, left)
+        job, space = self._job(sample, left) if ahead is None else ahead[1:]
         try:
-            for result in self._lanes.run(job, self._room(job)):
+            for result in self._lanes.run(job, space):
                 del left[result.id]
                 yield result
         except EngineError as error:
             placed = self._plan.spec.placed(sample, str(error), error.inputs)
             yield from not_run(list(left), placed)
 
-    def _job(self, sample: str, left: Mapping[str, None]) -> Judge:
-        """The job that judges the cases of `sample` whose ids are `left`."""
+    def _job(self, sample: str, left: Mapping[str, None]) -> tuple[Judge, Room]:
+        """The job that judges the cases of `sample` whose ids are `left`, and what there is room for."""
         cases = self._selected.get(sample, ())
         *_, last = self._selected
-        return replace(
-            jobs.judge(self._plan, sample, cases, self._settings.threads),
+        job = jobs.judge(self._plan, sample, cases, self._settings.threads)
+        space = self._room(job)
+        whole = replace(
+            job,
+            threads=1 if space.small else job.threads,
             accumulated=self._settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
             red=tuple(one for one, found in self._so_far(sample).items() if found.outcome == "failed"),
@@ -158,6 +161,7 @@ class SelectedCases:
             ),
             last=sample == last,
         )
+        return whole, space
 
     def _known(self, sample: str) -> set[str]:
         """The selected cases of `sample` that are expected to fail, so that they tell of no other."""
@@ -183,8 +187,9 @@ class SelectedCases:
             return
         if any(one.outcome == "failed" or depends_on_reference(one) for one in results.known.values()):
             return
-        job = self._job(following, dict.fromkeys(case.id for case in self._selected[following]))
+        left = dict.fromkeys(case.id for case in self._selected[following])
+        job, space = self._job(following, left)
         # if no worker takes it, the sample's first case will say so
         with suppress(EngineError):
-            if self._lanes.begin(job, self._room(job)):
-                self._ahead = following, job
+            if self._lanes.begin(job, space):
+                self._ahead = following, job, space

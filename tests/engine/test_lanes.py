@@ -104,17 +104,31 @@ def test_each_worker_holds_weights(tmp_path: Path) -> None:
             file.truncate(size * MIB)
         found[size] = room(graph, weights, inputs, None).for_two
     assert found == {20: True, 100: False}
-    assert room(graph, tmp_path / "20.bin", inputs, 500 * MIB)[1:] == (True, True)
-    assert room(graph, tmp_path / "20.bin", inputs, 300 * MIB)[1:] == (False, True)
-    assert room(graph, tmp_path / "100.bin", inputs, 300 * MIB)[1:] == (False, False)
+    assert room(graph, tmp_path / "20.bin", inputs, 500 * MIB)[1:3] == (True, True)
+    assert room(graph, tmp_path / "20.bin", inputs, 300 * MIB)[1:3] == (False, True)
+    assert room(graph, tmp_path / "100.bin", inputs, 300 * MIB)[1:3] == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("side", "read", "small"),
+    [(16, 0, True), (16, 2 * MIB, False), (512, 0, False)],
+    ids=["both small", "large weights", "large values"],
+)
+def test_a_network_is_small_if_weights_and_values_fit_into_a_cache(
+    tmp_path: Path, side: int, read: int, small: bool
+) -> None:
+    graph = param.parse(chain(4, side), "net.param")
+    weights = tmp_path / "net.bin"
+    weights.write_bytes(bytes(read))
+    assert room(graph, weights, {"x0": ConstantInput(1.0, (1, side, side))}, None).small == small
 
 
 def test_workers_hold_no_more_than_one_may() -> None:
     graph = param.parse(chain(40, 256), "net.param")
     inputs: dict[str, Input] = {"x0": NormalInput((1, 256, 256), 0, 0.0, 1.0)}
-    assert room(graph, WEIGHTS, inputs, BY_HAND)[1:] == (True, True)
-    assert room(graph, WEIGHTS, inputs, 300 * MIB)[1:] == (False, True)
-    assert room(graph, WEIGHTS, inputs, 160 * MIB)[1:] == (False, False)
+    assert room(graph, WEIGHTS, inputs, BY_HAND)[1:3] == (True, True)
+    assert room(graph, WEIGHTS, inputs, 300 * MIB)[1:3] == (False, True)
+    assert room(graph, WEIGHTS, inputs, 160 * MIB)[1:3] == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def test_the_next_sample_is_judged_while_the_last_one_is_reported(
         jobs.judge(ahead.plan, sample, [], threads).inputs for sample in ("second", "third")
     ]
     assert [job.last for job in sent] == [False, True]
+    assert [job.threads for job in sent] == [1, 1]  # a small network is slower with more
 
     one_by_one = run(threads=threads)
     del sent[:]

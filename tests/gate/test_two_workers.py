@@ -21,7 +21,8 @@ from pytest_ncnn_parity.engine import jobs, process
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.lanes import Lanes
-from pytest_ncnn_parity.engine.protocol import Judge, Result
+from pytest_ncnn_parity.engine.process import WorkerProcess
+from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.room import Room
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.wire import encode_result
@@ -79,6 +80,23 @@ def test_two_give_what_one_gives(
     first, beside = engines
     assert (first.pid, beside.pid) != (None, None)
     assert first.facts.devices == beside.facts.devices != []
+
+
+@pytest.mark.once
+def test_two_share_the_threads(lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Job] = []
+    send = WorkerProcess.send
+
+    def noting(worker: WorkerProcess, job: Job, timeout: float) -> None:
+        sent.append(job)
+        send(worker, job, timeout)
+
+    monkeypatch.setattr(WorkerProcess, "send", noting)
+    networks.convolution(tmp_path)
+    job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
+    for threads, room in ((16, MUCH), (1, MUCH), (16, Room(0, for_two=True))):
+        list(lanes.run(replace(job, threads=threads), room))
+    assert [one.threads for one in sent if isinstance(one, Judge)] == [8, 8, 1, 1, 16]
 
 
 @pytest.mark.once
