@@ -17,20 +17,20 @@ PROCESS = 150 * MIB  # what a worker holds besides a network's values: Python, n
 AT_A_LAYER = 8  # multiple of a layer's fp32 values: these, both networks' copies, float64 to compare
 LOADED = 3  # the most networks in a worker that judges half of a sample; each holds the weights
 BY_HAND = 450 * MIB  # what a script that loads three networks holds, besides their weights and values
-SMALL = MIB  # bytes of weights and values that stay in the cache of one core
+PER_THREAD = 32 << 10  # bytes of a layer that are worth a thread: waking it takes about 50 us
 
 
 class Room(NamedTuple):
     """The bytes of all values of a network, or 0 if unknown, and what there is room for.
 
     `for_two`: a second worker. `for_trajectory`: all values of one run, in a worker that is alone.
-    `small`: the network is so small that waking a second thread takes longer than a layer.
+    `threads`: the most that its layers can use, or None if unknown.
     """
 
     values: int
     for_two: bool
     for_trajectory: bool = False
-    small: bool = False
+    threads: int | None = None
 
 
 def room(graph: Graph, weights: Path, inputs: Mapping[str, Input], most: int | None) -> Room:
@@ -53,7 +53,8 @@ def room(graph: Graph, weights: Path, inputs: Mapping[str, Input], most: int | N
     one = PROCESS + LOADED * read + AT_A_LAYER * at_once
     by_hand = BY_HAND + 3 * (read + whole)
     allowed = by_hand if most is None else min(by_hand, most)
-    return Room(whole, 2 * one <= allowed, one + whole <= allowed, read + whole <= SMALL)
+    threads = max(1, (read + whole) // max(1, len(graph.layers)) // PER_THREAD)
+    return Room(whole, 2 * one <= allowed, one + whole <= allowed, threads)
 
 
 def _size(weights: Path) -> int:

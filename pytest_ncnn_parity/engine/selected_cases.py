@@ -150,7 +150,7 @@ class SelectedCases:
         space = self._room(job)
         whole = replace(
             job,
-            threads=1 if space.small else job.threads,
+            threads=min(job.threads, space.threads or job.threads),
             accumulated=self._settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
             red=tuple(one for one, found in self._so_far(sample).items() if found.outcome == "failed"),
