@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_ncnn_parity.cache.verdicts import Cache
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.settings import Settings, share_of_cores
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.options import Options
 from pytest_ncnn_parity.plan.cases import Case, Plan
@@ -171,12 +171,12 @@ def session(
     `watch` is called with descriptions of the current work. `processes` share the machine's cores and,
     if there is more than one, the folder `share`. `early`: may hold a worker that is already started.
     """
-    own_threads = threads(processes)
-    judging = {**options.judging, "threads": str(own_threads)}
+    cores = share_of_cores(processes)
+    judging = {**options.judging, "cores": str(cores)}
     settings = Settings(
         timeout=options.timeout,
         memory=options.memory,
-        threads=own_threads,
+        cores=cores,
         cache=None if options.cache is None else Cache(options.cache, judging),
         accumulated=options.accumulated,
         watch=watch,

@@ -8,7 +8,7 @@ from pathlib import Path
 import networks
 
 from pytest_ncnn_parity.diagnose.causes import diagnose
-from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.settings import Settings, share_of_cores
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.plan.cases import Plan
@@ -36,7 +36,7 @@ def of(
     """By sample::comparison::name, of all cases, or of layers alone."""
     cases = [case for comparison in asked.spec.comparisons for case in asked.cases(comparison)]
     cases = [case for case in cases if outputs or case.output is None]
-    settings = Settings(timeout, threads(1), memory)
+    settings = Settings(timeout, share_of_cores(1), memory)
     run = SpecRun(asked, settings, dict.fromkeys(asked.spec.inputs, cases))
     by_case = {}
     try:

@@ -1,12 +1,10 @@
 """Two workers that judge one sample at the same time, each of them different comparisons.
 
-One worker judges what runs in 16 bits on Vulkan, the other one the rest. Both step through the
-trajectory, because handing its values over would cost as much. No verdict depends on what the other
-comparisons see, except if a network cannot be loaded or a worker dies: the other worker, which shares
-the GPU, the memory and the time limits, may have caused that. Such a result is not trusted, and its case
-is judged again by one worker alone.
-
-Each gets half of the threads, for a waiting thread sleeps, and waking it takes as long as a small layer.
+One worker judges what runs in 16 bits on Vulkan, the other one the rest; each gets half of the cores.
+Both step through the trajectory, because handing its values over would cost as much. No verdict depends
+on what the other comparisons see, except if a network cannot be loaded or a worker dies: the other
+worker, which shares the GPU, the memory and the time limits, may have caused that. Such a result is not
+trusted, and its case is judged again by one worker alone.
 """
 
 from __future__ import annotations
@@ -56,17 +54,20 @@ def _on_vulkan(job: Judge, case: CaseSpec) -> bool:
 class Lanes:
     """Judges with `engine` and, if it pays, with a second engine that `another` makes on demand.
 
-    `prepare_next` is called once the last job runs, if there is room for the next spec's worker.
+    `cores`: what both share. `prepare_next` is called once the last job runs, if there is room for the
+    next spec's worker.
     """
 
     def __init__(
         self,
         engine: Engine,
         another: Callable[[], Engine],
+        cores: int,
         prepare_next: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._another = another
+        self._cores = cores
         self._prepare_next = prepare_next
         self._beside: Engine | None = None
         self._alone = False  # no second worker from now on
@@ -127,7 +128,7 @@ class Lanes:
             return
         known = []
         if parts is not None and self._starts_beside():
-            share = max(1, job.threads // 2)
+            share = max(1, min(job.threads, self._cores // 2))
             for result in self._together(*(replace(part, threads=share) for part in parts)):
                 known.append(result)
                 yield result

@@ -169,7 +169,7 @@ class SelectedCases:
         return {case.id for case in cases if self._plan.known(sample, case)}
 
     def _room(self, job: Judge) -> Room:
-        if self._settings.threads < 2:
+        if self._settings.cores < 2:
             return Room(0, for_two=False)  # for one core, one worker
         plan = self._plan
         return room(plan.graph, plan.spec.bin, job.inputs, self._settings.memory)

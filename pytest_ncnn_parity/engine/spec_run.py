@@ -46,7 +46,9 @@ class SpecRun:
         settings = self.settings
         self._purpose = Purpose(settings.watch, len(self.plan.graph.layers))
         self._engine = self._another(FILL)
-        self._lanes = Lanes(self._engine, partial(self._another, FILL), self.prepare_next)
+        self._lanes = Lanes(
+            self._engine, partial(self._another, FILL), settings.cores, self.prepare_next
+        )
         self._kept = KeptResults(settings.cache, self.plan, self._engine)
         self._answers = Answers(self.plan.name, settings.share, self.meanwhile)
         self._cases = SelectedCases(

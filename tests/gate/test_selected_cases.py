@@ -48,12 +48,12 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Judge]:
 def run(tmp_path: Path) -> Iterator[Callable[..., SpecRun]]:
     made: list[SpecRun] = []
 
-    def make(first: str = "0.5", threads: int = 2) -> SpecRun:
+    def make(first: str = "0.5", cores: int = 2) -> SpecRun:
         networks.chain(tmp_path)
         plan = check.plan(specs.load(networks.spec(tmp_path, SAMPLES.replace("FIRST", first))))
         cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
         selected = dict.fromkeys(plan.spec.inputs, cases)
-        made.append(SpecRun(plan, Settings(timeout=60.0, threads=threads), selected))
+        made.append(SpecRun(plan, Settings(timeout=60.0, cores=cores), selected))
         return made[-1]
 
     yield make
@@ -84,22 +84,22 @@ def until_sent(run: SpecRun, sample: str, sent: list[Judge], count: int = 1) -> 
     raise AssertionError("the next job was not sent")
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("cores", [1, 2])
 def test_the_next_sample_is_judged_while_the_last_one_is_reported(
-    run: Callable[..., SpecRun], sent: list[Judge], threads: int
+    run: Callable[..., SpecRun], sent: list[Judge], cores: int
 ) -> None:
-    ahead = run(threads=threads)
+    ahead = run(cores=cores)
     until_known(ahead, "first")
     until_sent(ahead, "first", sent)
     until_known(ahead, "second")
     until_sent(ahead, "second", sent, count=2)
     assert [job.inputs for job in sent] == [
-        jobs.judge(ahead.plan, sample, [], threads).inputs for sample in ("second", "third")
+        jobs.judge(ahead.plan, sample, [], cores).inputs for sample in ("second", "third")
     ]
     assert [job.last for job in sent] == [False, True]
     assert [job.threads for job in sent] == [1, 1]  # a small network is slower with more
 
-    one_by_one = run(threads=threads)
+    one_by_one = run(cores=cores)
     del sent[:]
     for sample in one_by_one.selected:
         assert ahead.results(sample) == one_by_one.results(sample)

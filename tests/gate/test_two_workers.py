@@ -49,7 +49,7 @@ def lanes(engines: list[Engine]) -> Lanes:
         engines.append(Engine(60.0))
         return engines[-1]
 
-    return Lanes(another(), another)
+    return Lanes(another(), another, cores=16)
 
 
 def judging(plan: Plan, sample: str) -> Judge:
@@ -83,7 +83,7 @@ def test_two_give_what_one_gives(
 
 
 @pytest.mark.once
-def test_two_share_the_threads(lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_share_the_cores(lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Job] = []
     send = WorkerProcess.send
 
@@ -94,9 +94,9 @@ def test_two_share_the_threads(lanes: Lanes, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(WorkerProcess, "send", noting)
     networks.convolution(tmp_path)
     job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
-    for threads, room in ((16, MUCH), (1, MUCH), (16, Room(0, for_two=True))):
+    for threads, room in ((4, MUCH), (10, MUCH), (10, Room(0, for_two=True))):
         list(lanes.run(replace(job, threads=threads), room))
-    assert [one.threads for one in sent if isinstance(one, Judge)] == [8, 8, 1, 1, 16]
+    assert [one.threads for one in sent if isinstance(one, Judge)] == [4, 4, 8, 8, 10]
 
 
 @pytest.mark.once
@@ -334,7 +334,7 @@ def test_of_two_workers_the_first_is_the_one_that_started_early(tmp_path: Path) 
     early.start(None)
     (pid,) = {child.pid for child in psutil.Process().children()} - others
     engine = Engine(60.0, early=early)
-    lanes = Lanes(engine, lambda: Engine(60.0, early=early))
+    lanes = Lanes(engine, lambda: Engine(60.0, early=early), cores=2)
     try:
         assert shown(list(lanes.run(job, MUCH))) == alone(job)
         assert engine.pid == pid

@@ -8,6 +8,7 @@ import plans
 import pytest
 from given_options import options
 
+from pytest_ncnn_parity.engine.settings import Settings
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.session import Session, session
@@ -71,10 +72,15 @@ def test_what_the_options_ask_for(tmp_path: Path) -> None:
 
 def test_processes_share_the_cores(tmp_path: Path) -> None:
     alone, crowded = (
-        session(options(tmp_path), tmp_path, lambda _: None, processes, tmp_path).settings.threads
+        session(options(tmp_path), tmp_path, lambda _: None, processes, tmp_path).settings.cores
         for processes in (1, 10_000)
     )
     assert alone >= crowded == 1
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (16, 4)])
+def test_a_network_gets_no_more_threads_than_are_useful(cores: int, threads: int) -> None:
+    assert Settings(timeout=1.0, cores=cores).threads == threads
 
 
 def test_the_first_interruption_of_a_sample_is_one_among_all_processes(tmp_path: Path) -> None:

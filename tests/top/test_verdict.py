@@ -51,7 +51,7 @@ class Judged:
     ) -> None:
         cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
         cases += plan.cases(GOLDEN, "noise")
-        run = Recorded(plan, Settings(timeout=1.0, threads=1), {"noise": cases})
+        run = Recorded(plan, Settings(timeout=1.0, cores=1), {"noise": cases})
         run.by_name = {name.replace("output_", "output:"): result for name, result in results.items()}
 
         class Given(Session):
