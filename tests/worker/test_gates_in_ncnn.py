@@ -129,3 +129,80 @@ def test_the_unit_of_a_sum_is_that_of_its_terms(operation: int, both: bool, tmp_
     assert (unit is not None) == both
     if unit is not None:
         np.testing.assert_allclose(unit, 2 * np.abs(values["value"].array), rtol=1e-6)
+
+
+def heatmap(net: Network) -> str:
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    return net.layer("Sigmoid", "heat", ["in0"])
+
+
+def test_a_sum_of_probabilities_has_the_unit_of_what_could_be_found(tmp_path: Path) -> None:
+    """By channel: a mean, a difference that is 0 for equal values, and weights of 10; a bias is none."""
+    net = Network()
+    weights = np.zeros((3, 4, 1, 1))
+    weights[0], weights[1], weights[2] = 0.25, [[[1.0]], [[-1.0]], [[1.0]], [[-1.0]]], 2.5
+    params = "0=3 1=1 5=1 6=12"
+    blob = net.layer("Convolution", "c", [heatmap(net)], params=params, weights=[weights, [0, 7, 0]])
+    gates, values = followed(net, tmp_path)
+    unit = gates.unit(blob, whole=True)
+    assert unit is not None
+    assert unit.shape == values[blob].shape
+    np.testing.assert_allclose(unit[:, 0, 0], [1.0, 4.0, 10.0], rtol=1e-6)
+    assert (unit == unit[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "weights", "most"),
+    [
+        ("Scale", "0=4", [np.float32([1, 2, -3, 255])], [1, 2, 3, 255]),
+        ("BatchNorm", "0=4", [np.full(4, 0.5), np.ones(4), np.full(4, 0.25), np.ones(4)], [1.0] * 4),
+        ("Reduction", "0=0 1=0 -23303=2,1,2 4=0 5=1", [], [15.0] * 4),
+    ],
+)
+def test_sums_in_other_layers(
+    tmp_path: Path, kind: str, params: str, weights: list[object], most: list[float]
+) -> None:
+    net = Network()
+    blob = net.layer(kind, "sum", [heatmap(net)], params=params, weights=weights, flagged=False)
+    gates, _ = followed(net, tmp_path)
+    unit = gates.unit(blob, whole=True)
+    assert unit is not None
+    np.testing.assert_allclose(unit.reshape(4, -1)[:, 0], most, rtol=1e-4)
+
+
+def test_a_smoothed_heatmap_is_followed_but_not_through_all_channels(tmp_path: Path) -> None:
+    net = Network()
+    blur, mean = np.full((4, 1, 3, 3), 1 / 9), np.full((2, 4, 1, 1), 0.25)
+    depthwise = "0=4 1=3 4=1 5=0 6=36 7=4"
+    x = net.layer("ConvolutionDepthWise", "b1", [heatmap(net)], params=depthwise, weights=[blur])
+    x = net.layer(
+        "ReLU", "r", [net.layer("ConvolutionDepthWise", "b2", [x], params=depthwise, weights=[blur])]
+    )
+    x, other = net.split(x, 2)
+    net.layer("Noop", "heat1", [x], ["out0"])
+    x = net.layer("Convolution", "first", [other], params="0=2 1=1 5=0 6=8", weights=[mean])
+    net.layer("Noop", "guess", [x], ["out1"])
+    gates, _ = followed(net, tmp_path)
+    unit = gates.unit("out0", whole=True)
+    assert unit is not None
+    assert (unit <= 1.0).all()
+    assert (unit >= 0.3).all()
+    assert gates.unit("out1", whole=True) is None
+
+
+def test_a_sum_of_what_a_softmax_gave_has_no_larger_unit(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    share = net.layer("Softmax", "p", ["in0"], params="0=0 1=1")
+    distances = np.float32([0, 1, 2, 3]).reshape(1, 4, 1, 1)
+    blob = net.layer("Convolution", "mean", [share], params="0=1 1=1 5=0 6=4", weights=[distances])
+    gates, _ = followed(net, tmp_path)
+    assert gates.unit(blob, whole=True) is None
+
+
+def test_a_softplus_has_the_unit_of_one(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    net.layer("Softplus", "positive", ["in0"], ["out0"])
+    gates, _ = followed(net, tmp_path)
+    np.testing.assert_array_equal(gates.unit("out0", whole=True), np.ones(SHAPE, np.float32))

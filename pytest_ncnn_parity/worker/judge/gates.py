@@ -5,11 +5,13 @@ A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
 product of a large value is judged by that large unit, and a product of a small value by a small one.
+Sums of probabilities by weights have such a unit as well: see `mixes`. So has a Softplus, whose values
+are small only where it levels off at 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -17,10 +19,12 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, mixes, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
 _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
+_LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | {"ReLU", "AbsVal"}
 _SUMS = frozenset({"0", "1", "7"})  # a + b, a - b, b - a
@@ -28,7 +32,7 @@ _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, e
 
 
 class Gates:
-    """The units of such products and of their copies. `run` runs a layer in fp32 on the CPU.
+    """The units of such values and of their copies. `run` runs a layer in fp32 on the CPU.
 
     Those that become one of the `outputs` are followed to it; others are computed where a layer is
     judged.
@@ -36,15 +40,19 @@ class Gates:
 
     def __init__(self, graph: Graph, outputs: Iterable[str], run: Callable[[Layer, Made], Made]) -> None:
         self._run = run
-        self._natural = {blob: scale.unit for blob, scale in natural_scales(graph).items()}
+        natural = natural_scales(graph)
+        self._natural = {blob: scale.unit for blob, scale in natural.items()}
+        # what a Softmax gave never gets a larger unit
+        self._mixed = _mixed(graph, {blob for blob, scale in natural.items() if not scale.is_share})
         self._units: dict[str, Array] = {}  # by blob, of each element
         self._layer: Layer | None = None  # the current layer, with what it reads
         self._read: Made = {}
         gated = self._gated(graph)
-        self.layers = {layer.number for layer in _tail(graph, outputs) if gated & {*layer.outputs}}
+        tail = self._tail(graph, outputs)
+        self.layers = {layer.number for layer in tail if gated & {*layer.outputs}}
 
     def _gated(self, graph: Graph) -> set[str]:
-        """The blobs that are such products, or copies of one."""
+        """The blobs that are such values, or copies of one."""
         gated: set[str] = set()
         for layer in graph.layers:
             if self._makes(layer) or (_hands_on(layer) and gated.intersection(layer.inputs)):
@@ -52,11 +60,14 @@ class Gates:
         return gated
 
     def _makes(self, layer: Layer) -> bool:
-        """Whether `layer` multiplies a value of natural scale by one that has none."""
-        if layer.type in _SELF_GATED:
+        """Whether `layer` makes such a value of values that are none."""
+        if layer.type in _SELF_GATED | {_LEVELLING} or self._mixes(layer):
             return True
         natural = [blob in self._natural for blob in layer.inputs]
         return _multiplies(layer) and any(natural) and not all(natural)
+
+    def _mixes(self, layer: Layer) -> bool:
+        return mixes(layer) and self._mixed.issuperset(layer.outputs)
 
     def follow(self, layer: Layer, blobs: Made) -> None:
         """Take note of what `layer` computed; its inputs are in `blobs`."""
@@ -72,15 +83,34 @@ class Gates:
             return self._made(at_hand).get(blob)
         return self._units.get(blob)
 
+    def _tail(self, graph: Graph, outputs: Iterable[str]) -> list[Layer]:
+        """The layers between such values and `outputs` that hand them on, the last one first."""
+        tail: dict[int, Layer] = {}
+        waiting = [graph.producer[blob] for blob in outputs]
+        while waiting:
+            layer = waiting.pop()
+            if layer.number in tail:
+                continue
+            carries = _hands_on(layer) or self._mixes(layer)
+            if carries or layer.type in _SELF_GATED | {_LEVELLING}:
+                tail[layer.number] = layer
+            if carries:
+                waiting += [graph.producer[blob] for blob in layer.inputs]
+        return list(tail.values())
+
     def _made(self, layer: Layer) -> Mapping[str, Array]:
         """The units of the outputs of `layer`; none if no input has one, or it cannot be run."""
         if any(blob not in self._read or not self._read[blob].floating for blob in layer.inputs):
             return {}
         if layer.type in _SELF_GATED:
             return {layer.outputs[0]: np.abs(self._read[layer.inputs[0]].array)}
+        if layer.type == _LEVELLING:
+            return {layer.outputs[0]: np.ones_like(self._read[layer.inputs[0]].array)}
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
         values = {blob: value.array for blob, value in self._read.items()}
         try:
+            if own and self._mixes(layer):
+                return {layer.outputs[0]: response(layer, own[layer.inputs[0]], self._run)}
             if _adds(layer):  # as where two gated values meet
                 shapes = {unit.shape for unit in own.values()}
                 alone = len(own) < len(layer.inputs) or len(shapes) > 1
@@ -100,7 +130,7 @@ class Gates:
     def _of_input(self, layer: Layer, blob: str) -> Array | None:
         if blob in self._units:
             return self._units[blob]
-        if not _multiplies(layer) or blob not in self._natural:
+        if not (_multiplies(layer) or self._mixes(layer)) or blob not in self._natural:
             return None
         return np.full_like(self._read[blob].array, self._natural[blob])
 
@@ -125,16 +155,16 @@ def _adds(layer: Layer) -> bool:
     return layer.type == "BinaryOp" and not number and layer.params.get("0", "0") in _SUMS
 
 
-def _tail(graph: Graph, outputs: Iterable[str]) -> list[Layer]:
-    """The layers between products and `outputs` that hand them on, the last one first."""
-    tail: dict[int, Layer] = {}
-    waiting = [graph.producer[blob] for blob in outputs]
-    while waiting:
-        layer = waiting.pop()
-        if layer.number in tail:
-            continue
-        if _hands_on(layer) or layer.type in _SELF_GATED:
-            tail[layer.number] = layer
-        if _hands_on(layer):
-            waiting += [graph.producer[blob] for blob in layer.inputs]
-    return list(tail.values())
+def _mixed(graph: Graph, natural: Container[str]) -> set[str]:
+    """The blobs that are sums by weights of `natural` values, or come of such sums channel by channel.
+
+    What further layers with weights of all channels make of them has no unit: it would be a guess.
+    """
+    mixed: set[str] = set()
+    for layer in graph.layers:
+        known = [blob in mixed for blob in layer.inputs]
+        begins = mixes(layer) and layer.inputs[0] in natural and layer.outputs[0] not in natural
+        carries = layer.type in COPYING | _SHRINKING | BY_CHANNEL
+        if begins or (carries and known and all(known)):
+            mixed.update(layer.outputs)
+    return mixed
