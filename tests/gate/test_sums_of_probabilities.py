@@ -1,4 +1,4 @@
-"""Heads that smooth, scale or add up probabilities, on a sample with nothing to find."""
+"""Heads that smooth, scale or add up probabilities or masked values, where there is nothing to find."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
     x = net.layer("BinaryOp", "logits", [x], params=f"0=0 1=1 2={shift:g}")
     if head == "softplus":
         net.layer("Softplus", "head", [x], ["out0"])
+    elif head == "decoder":  # of a spectrum to which a mask is applied
+        x, value = net.split(x, 2)
+        x = net.layer("BinaryOp", "masked", [value, net.layer("Sigmoid", "mask", [x])], params="0=2")
+        net.layer("Deconvolution", "head", [x], ["out0"], "0=4 1=1 5=0 6=32", [KERNEL])
     else:
         kind, params, weights, flagged = HEADS[head]
         x = net.layer("Sigmoid", "probabilities", [x])
@@ -42,7 +46,7 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
     net.write(folder / name)
 
 
-@pytest.mark.parametrize("head", [*HEADS, "softplus"])
+@pytest.mark.parametrize("head", [*HEADS, "decoder", "softplus"])
 def test_nothing_is_found_in_fp16_as_in_fp32(gate: Gate, pytester: pytest.Pytester, head: str) -> None:
     """And a model whose logits are higher by 9, so that it finds what is not there, is red."""
     written(pytester.path, head)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from network import Network
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.judge.gates import Gates
@@ -15,13 +16,16 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 SHAPE = (4, 3, 5)
 
 
-def followed(net: Network, folder: Path) -> tuple[Gates, Made]:
+VALUES = np.random.RandomState(1).normal(0, 1, SHAPE).astype(np.float32)
+
+
+def followed(net: Network, folder: Path, fed: Array = VALUES) -> tuple[Gates, Made]:
     """The network run layer by layer on the CPU, with its gates."""
     net.write(folder / "net")
     graph = param.read(str(folder / "net.param"))
     model = Model(str(folder / "net.param"), str(folder / "net.bin"))
     loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), model, graph.masks, 1, lambda _: None)
-    values = {"in0": Blob.of(np.random.RandomState(1).normal(0, 1, SHAPE).astype(np.float32))}
+    values = {"in0": Blob.of(fed)}
     gates = Gates(graph, graph.outputs, loaded.run_layer)
     for layer in graph.layers:
         if layer.type != "Input":
@@ -131,24 +135,37 @@ def test_the_unit_of_a_sum_is_that_of_its_terms(operation: int, both: bool, tmp_
         np.testing.assert_allclose(unit, 2 * np.abs(values["value"].array), rtol=1e-6)
 
 
+NOTHING = np.full(SHAPE, -11.5, np.float32)
+
+
 def heatmap(net: Network) -> str:
     net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
     return net.layer("Sigmoid", "heat", ["in0"])
 
 
-def test_a_sum_of_probabilities_has_the_unit_of_what_could_be_found(tmp_path: Path) -> None:
+def test_a_sum_of_nothing_has_the_unit_of_what_could_be_found(tmp_path: Path) -> None:
     """By channel: a mean, a difference that is 0 for equal values, and weights of 10; a bias is none."""
     net = Network()
     weights = np.zeros((3, 4, 1, 1))
     weights[0], weights[1], weights[2] = 0.25, [[[1.0]], [[-1.0]], [[1.0]], [[-1.0]]], 2.5
     params = "0=3 1=1 5=1 6=12"
     blob = net.layer("Convolution", "c", [heatmap(net)], params=params, weights=[weights, [0, 7, 0]])
-    gates, values = followed(net, tmp_path)
+    gates, values = followed(net, tmp_path, NOTHING)
     unit = gates.unit(blob, whole=True)
     assert unit is not None
     assert unit.shape == values[blob].shape
     np.testing.assert_allclose(unit[:, 0, 0], [1.0, 4.0, 10.0], rtol=1e-6)
     assert (unit == unit[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize("found", [1e-3, 0.5])
+def test_a_sum_of_what_was_found_has_no_unit(tmp_path: Path, found: float) -> None:
+    net = Network()
+    net.layer("Reduction", "count", [heatmap(net)], ["out0"], "0=0 1=1")
+    values = NOTHING.copy()
+    values[0, 0, 0] = np.log(found / (1 - found))
+    gates, _ = followed(net, tmp_path, values)
+    assert gates.unit("out0", whole=True) is None
 
 
 @pytest.mark.parametrize(
@@ -164,40 +181,45 @@ def test_sums_in_other_layers(
 ) -> None:
     net = Network()
     blob = net.layer(kind, "sum", [heatmap(net)], params=params, weights=weights, flagged=False)
-    gates, _ = followed(net, tmp_path)
+    gates, _ = followed(net, tmp_path, NOTHING)
     unit = gates.unit(blob, whole=True)
     assert unit is not None
     np.testing.assert_allclose(unit.reshape(4, -1)[:, 0], most, rtol=1e-4)
 
 
-def test_a_smoothed_heatmap_is_followed_but_not_through_all_channels(tmp_path: Path) -> None:
+def test_a_sum_is_followed_through_one_more(tmp_path: Path) -> None:
+    """Layers for each channel do not count."""
     net = Network()
-    blur, mean = np.full((4, 1, 3, 3), 1 / 9), np.full((2, 4, 1, 1), 0.25)
-    depthwise = "0=4 1=3 4=1 5=0 6=36 7=4"
-    x = net.layer("ConvolutionDepthWise", "b1", [heatmap(net)], params=depthwise, weights=[blur])
-    x = net.layer(
-        "ReLU", "r", [net.layer("ConvolutionDepthWise", "b2", [x], params=depthwise, weights=[blur])]
-    )
-    x, other = net.split(x, 2)
-    net.layer("Noop", "heat1", [x], ["out0"])
-    x = net.layer("Convolution", "first", [other], params="0=2 1=1 5=0 6=8", weights=[mean])
-    net.layer("Noop", "guess", [x], ["out1"])
-    gates, _ = followed(net, tmp_path)
+    mean = {"params": "0=4 1=1 5=0 6=16", "weights": [np.full((4, 4, 1, 1), 0.25)]}
+    blur = {"params": "0=4 1=3 4=1 5=0 6=36 7=4", "weights": [np.full((4, 1, 3, 3), 1 / 9)]}
+    x = net.layer("Convolution", "first", [heatmap(net)], **mean)
+    x = net.layer("ReLU", "relu", [net.layer("ConvolutionDepthWise", "blur", [x], **blur)])
+    x, other = net.split(net.layer("Convolution", "second", [x], **mean), 2)
+    net.layer("Noop", "copy", [x], ["out0"])
+    net.layer("Convolution", "third", [other], ["out1"], **mean)
+    gates, _ = followed(net, tmp_path, NOTHING)
     unit = gates.unit("out0", whole=True)
     assert unit is not None
-    assert (unit <= 1.0).all()
-    assert (unit >= 0.3).all()
+    assert 0.2 < unit.min() <= unit.max() <= 1.0
     assert gates.unit("out1", whole=True) is None
 
 
-def test_a_sum_of_what_a_softmax_gave_has_no_larger_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "passed"), [("Sigmoid", True), ("Softmax", False)])
+def test_a_sum_of_products_has_a_unit_but_not_of_shares(tmp_path: Path, kind: str, passed: bool) -> None:
+    """As a masked spectrum is decoded; an attention's sum is an ordinary value."""
     net = Network()
     net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
-    share = net.layer("Softmax", "p", ["in0"], params="0=0 1=1")
-    distances = np.float32([0, 1, 2, 3]).reshape(1, 4, 1, 1)
-    blob = net.layer("Convolution", "mean", [share], params="0=1 1=1 5=0 6=4", weights=[distances])
-    gates, _ = followed(net, tmp_path)
-    assert gates.unit(blob, whole=True) is None
+    gate = net.layer(kind, "gate", ["in0"])
+    places = net.layer(
+        "MemoryData", "places", params="0=5 1=3 2=4", weights=[np.full(SHAPE, 7.0)], flagged=False
+    )
+    net.layer("BinaryOp", "product", [gate, places], params="0=2")
+    net.layer("Reduction", "sum", ["product"], ["out0"], "0=0 1=1")
+    gates, _ = followed(net, tmp_path, NOTHING)
+    unit = gates.unit("out0", whole=True)
+    assert (unit is not None) is passed
+    if unit is not None:
+        np.testing.assert_allclose(unit, [7.0 * 60], rtol=1e-6)
 
 
 def test_a_softplus_has_the_unit_of_one(tmp_path: Path) -> None:

@@ -5,21 +5,21 @@ A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
 product of a large value is judged by that large unit, and a product of a small value by a small one.
-Sums of probabilities by weights have such a unit as well: see `mixes`. So has a Softplus, whose values
-are small only where it levels off at 0.
+Sums of such values have a unit as well where all of them are nothing: see `mixes`. So has a Softplus,
+whose values are small only where it levels off at 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.network.natural_scale import MEANS, natural_scales
+from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, mixes, response
+from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixes, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
@@ -42,8 +42,7 @@ class Gates:
         self._run = run
         natural = natural_scales(graph)
         self._natural = {blob: scale.unit for blob, scale in natural.items()}
-        # what a Softmax gave never gets a larger unit
-        self._mixed = _mixed(graph, {blob for blob, scale in natural.items() if not scale.is_share})
+        self._mixed = _mixed(graph, natural)
         self._units: dict[str, Array] = {}  # by blob, of each element
         self._layer: Layer | None = None  # the current layer, with what it reads
         self._read: Made = {}
@@ -109,8 +108,8 @@ class Gates:
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
         values = {blob: value.array for blob, value in self._read.items()}
         try:
-            if own and self._mixes(layer):
-                return {layer.outputs[0]: response(layer, own[layer.inputs[0]], self._run)}
+            if self._mixes(layer):
+                return self._sum(layer, own)
             if _adds(layer):  # as where two gated values meet
                 shapes = {unit.shape for unit in own.values()}
                 alone = len(own) < len(layer.inputs) or len(shapes) > 1
@@ -126,6 +125,14 @@ class Gates:
         except StepFailed:
             return {}
         return total
+
+    def _sum(self, layer: Layer, own: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The unit of a sum of values with these units, if they are nothing or come of such a sum."""
+        (blob,), (output,) = layer.inputs, layer.outputs
+        unit = own.get(blob)
+        if unit is None or (blob not in self._mixed and not is_nothing(self._read[blob].array, unit)):
+            return {}
+        return {output: response(layer, unit, self._run)}
 
     def _of_input(self, layer: Layer, blob: str) -> Array | None:
         if blob in self._units:
@@ -155,16 +162,24 @@ def _adds(layer: Layer) -> bool:
     return layer.type == "BinaryOp" and not number and layer.params.get("0", "0") in _SUMS
 
 
-def _mixed(graph: Graph, natural: Container[str]) -> set[str]:
-    """The blobs that are sums by weights of `natural` values, or come of such sums channel by channel.
+def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
+    """The blobs that are sums of values of natural scale or of products of such, or come of such sums.
 
-    What further layers with weights of all channels make of them has no unit: it would be a guess.
+    Sums of what a Softmax gave are none, for they are ordinary values.
     """
-    mixed: set[str] = set()
+    sums: dict[str, int] = {}  # by blob, how many sums lie between it and such values
     for layer in graph.layers:
-        known = [blob in mixed for blob in layer.inputs]
-        begins = mixes(layer) and layer.inputs[0] in natural and layer.outputs[0] not in natural
-        carries = layer.type in COPYING | _SHRINKING | BY_CHANNEL
-        if begins or (carries and known and all(known)):
-            mixed.update(layer.outputs)
-    return mixed
+        known = [natural.get(blob) for blob in layer.inputs]
+        if layer.outputs[0] not in natural and any(known):
+            share = any(scale is not None and scale.is_share for scale in known)
+            begins = mixes(layer) or (_multiplies(layer) and not all(known))
+            found = 0 if begins and not share else None
+        else:
+            carries = layer.type in COPYING | _SHRINKING or _multiplies(layer) or mixes(layer)
+            behind = [sums[blob] for blob in layer.inputs if blob in sums]
+            found = max(behind) if carries and 0 < len(behind) == len(layer.inputs) else None
+        if found is not None and mixes(layer):
+            found = max(1, found + (layer.type not in BY_CHANNEL))
+        if found is not None and found <= MOST_SUMS:
+            sums.update(dict.fromkeys(layer.outputs, found))
+    return frozenset(blob for blob, count in sums.items() if count)

@@ -1,7 +1,7 @@
-"""Sums of probabilities by weights, as where a convolution smooths a heatmap.
+"""Sums of values by weights, as where a convolution smooths a heatmap, or decodes a masked spectrum.
 
-Probabilities of 1e-5 that become 0 are no error, and neither is a sum of them. The unit of such a sum is
-what its layer gives for values as large as a probability may be.
+Probabilities of 1e-5 that become 0 are no error, and neither is a sum of them, if all are as small: then
+nothing was found, and the sum is nothing. Its unit is what the layer gives for values of their unit.
 """
 
 from __future__ import annotations
@@ -14,19 +14,29 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-_BY_WEIGHTS = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Gemm")
+_BY_WEIGHTS = ("Convolution", "Deconvolution", "InnerProduct", "Scale", "Gemm", "CumulativeSum")
+_NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm")
+MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
-_SUMS = frozenset({"0", "1"})  # the operations sum and asum of a Reduction (src/layer/reduction.h)
+_SUMS = frozenset({"0", "1", "3"})  # sum, asum and mean of a Reduction (src/layer/reduction.h)
+# A share of its unit, below which each value is nothing. exp(-x) is inf in fp16 from 11.1 on, where a
+# Sigmoid is 1.5e-5, and some GPUs have no fp16 between 0 and 6.1e-5.
+NOTHING = 1e-4
 _SIGNS = 3  # how many patterns of signs are tried: of one, terms may cancel
 _CHANNELS = 3  # an output with so many axes is one of channels, each with weights of its own
 
 
 def mixes(layer: Layer) -> bool:
-    """Whether `layer` adds up elements of its only input, each times a weight."""
+    """Whether `layer` adds up elements of its only input, each times a weight, or norms them."""
     if len(layer.inputs) != 1:
         return False
     adds = layer.type == "Reduction" and layer.params.get("0", "0") in _SUMS
-    return adds or layer.type.startswith(_BY_WEIGHTS)
+    return adds or layer.type.startswith(_BY_WEIGHTS + _NORMS)
+
+
+def is_nothing(values: Array, unit: Array) -> bool:
+    """Whether each of `values` is nothing beside its `unit`."""
+    return bool((np.abs(values) <= NOTHING * unit).all())
 
 
 def response(layer: Layer, size: Array, run: Callable[[Layer, Made], Made]) -> Array:
