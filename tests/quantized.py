@@ -27,7 +27,8 @@ FAULTS = ("channel", "weight_scale", "input_scale", "output_scale")
 class Fault:
     """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4.
 
-    `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it.
+    `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it. `silent`: the
+    scale of its input is inf.
     """
 
     kind: str
@@ -85,6 +86,8 @@ class QuantizedNetwork(Network):
             weights[channel] = np.round(0.9 * weights[channel])
         elif kind == "dead":
             weights[channel], scales[channel] = 0, np.inf
+        elif kind == "silent":
+            own[0] = np.inf
         elif kind == "weight_scale":
             scales[channel] *= 4
         else:

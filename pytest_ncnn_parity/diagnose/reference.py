@@ -8,9 +8,18 @@ from types import MappingProxyType
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.evidence import Distrust, KernelFault
+from pytest_ncnn_parity.network.int8 import is_quantized
 
 OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
-
+# what to do about a file with numbers that are not finite
+OF_WEIGHTS = (
+    "a weight beyond 65504 is inf if it is stored in fp16; store the weights in fp32, or mend the "
+    "training or the conversion that made them"
+)
+OF_A_TABLE = (
+    "ncnn2table gives inf as a scale where all values that it saw are 0; write finite numbers into the "
+    "table, and quantize again"
+)
 
 # by the fault of a CPU kernel, what it does, and what shows that
 _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
@@ -78,18 +87,17 @@ def has_another_shape_when_plain(failure: Failure) -> Explanation | None:
 
 
 def has_weights_that_are_not_finite(failure: Failure) -> Explanation | None:
-    count = failure.evidence.not_finite
+    count, layer = failure.evidence.not_finite, failure.case.layer
     if not count:
         return None
-    what = f"{count} of its weights {'is' if count == 1 else 'are'} inf or nan in the file"
+    in_int8 = layer is not None and is_quantized(layer)
+    numbers, remedy = ("weights and scales", OF_A_TABLE) if in_int8 else ("weights", OF_WEIGHTS)
+    what = f"{count} of its {numbers} {'is' if count == 1 else 'are'} inf or nan in the file"
     metrics = failure.result.metrics
     harmless = metrics is not None and metrics.agrees and not failure.evidence.reference_nan
     return Explanation(
         what if harmless else f"{failure.nan_or_seen}; {what}",
-        (
-            "the file is at fault: a weight beyond 65504 is inf if it is stored in fp16; store the "
-            "weights in fp32, or mend the training or the conversion that made them",
-        ),
+        (f"the file is at fault: {remedy}",),
     )
 
 

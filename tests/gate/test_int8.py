@@ -201,6 +201,17 @@ def test_an_int8_output_is_judged_by_steps(gate: Gate, pytester: pytest.Pytester
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+def test_the_scale_of_an_input_is_not_called_a_weight(gate: Gate, pytester: pytest.Pytester) -> None:
+    quantized.chain(pytester.path, fault=quantized.Fault("silent", "depthwise", 0))
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    case = gate("--ncnn-parity-fix=off").cases["noise::cpu-vs-vulkan::depthwise"]
+    assert case["cause"] == "conversion"
+    assert case["headline"].endswith("; 1 of its weights and scales is inf or nan in the file")
+    assert "write finite numbers into the table" in case["evidence"][0]
+    assert "fp16" not in case["message"]
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_scale_that_is_inf_is_named_and_masks_leave_a_network_that_runs(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
