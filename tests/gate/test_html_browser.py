@@ -171,6 +171,29 @@ def test_what_is_no_number_is_drawn_at_the_edge(browser: Browser) -> None:
     assert allowed[:2] == pytest.approx([0.05, 0.05], rel=1e-5)
 
 
+def test_a_layer_in_int8_is_drawn_by_the_criterion_that_it_breaks(browser: Browser) -> None:
+    """Its largest error may be as large as its largest value, which is a line that no point reaches."""
+    in_int8 = {"atol": 0.0, "rtol": 0.0, "scaled": 1.0, "cosine": None, "sqnr_db": 15.0}
+    cases = [
+        documents.red("lossy", metrics=documents.metrics(0.3, sqnr_db=10.0), tolerance=in_int8),
+        documents.case("fine", metrics=documents.metrics(0.1, sqnr_db=40.0), tolerance=in_int8),
+        documents.red("wild", metrics=documents.metrics(2.0, sqnr_db=20.0), tolerance=in_int8),
+    ]
+    graph = [documents.layer(name) for name in ("lossy", "fine", "wild")]
+    browser.show(documents.document(documents.model(cases, graph)))
+    browser.charts()
+    drawn = browser.points("errors")
+    at = dict(zip(drawn["name"], zip(drawn["y"], drawn["what"], strict=True), strict=True))
+    allowed = dict(zip(("lossy", "fine", "wild"), browser.points("errors", "allowed")["y"], strict=False))
+    assert at["lossy"][0] == pytest.approx(10**-0.5)
+    assert allowed["lossy"] == pytest.approx(10**-0.75)
+    assert at["lossy"][1] == "failed (noise): sqnr_db 10, at least 15"
+    assert (at["fine"][0], allowed["fine"]) == (0.1, 1.0)
+    assert (at["wild"][0], allowed["wild"]) == (2.0, 1.0)
+    assert at["wild"][1] == "failed (noise): error 2, allowed 1"
+    assert "where sqnr_db decides, the error is noise / signal" in browser.find("[data-note]").text
+
+
 def test_the_charts_follow_the_choice_of_a_comparison(browser: Browser) -> None:
     browser.show(small())
     browser.charts()

@@ -147,19 +147,21 @@ class Charts {
   fillErrors(cases) {
     const { figure, source, target } = this.drawn.errors;
     const compared = cases.filter((c) => c.compared);
-    const tolerances = compared.map((c) => c.allowed || null); // a tolerance of 0 has no line
+    const tolerances = compared.map((c) => c.drawn.allowed || null); // a tolerance of 0 has no line
     const aside = compared.length < cases.length ? [0] : []; // what was skipped stands where 0 does
-    const scale = new Scale([...compared.flatMap((c) => [c.error, c.accumulated]), ...aside, ...tolerances]);
+    const scale = new Scale([...compared.flatMap((c) => [c.drawn.error, c.accumulated]), ...aside, ...tolerances]);
     this.scaleTo(figure, scale);
     this.points("errors", cases.map((c) => this.errorPoint(c, scale)), scale);
-    source("allowed").data = this.line(compared, (c) => c.allowed || scale.low);
+    source("allowed").data = this.line(compared, (c) => c.drawn.allowed || scale.low);
     const accumulated = compared.filter((c) => c.accumulated !== null);
     source("accumulated").data = this.line(accumulated, (c) => scale.y(c.accumulated));
     this.colourLine(figure, "allowed", "allowed");
     this.colourLine(figure, "accumulated", "accumulated");
-    this.section.querySelector("[data-note]").textContent = accumulated.length
-      ? ""
-      : "--ncnn-parity-accumulated adds the accumulated error";
+    const notes = [
+      accumulated.length ? "" : "--ncnn-parity-accumulated adds the accumulated error",
+      compared.some((c) => c.drawn.noise) ? "where sqnr_db decides, the error is noise / signal" : "",
+    ];
+    this.section.querySelector("[data-note]").textContent = notes.filter(Boolean).join("; ");
     this.section.querySelector("[data-accumulated]").hidden = accumulated.length === 0;
     target.ariaLabel = this.summary("Error of each layer", cases);
   }
@@ -171,10 +173,11 @@ class Charts {
       return { ...named, y: scale.low, size: 5, shape: "circle", fill: "skipped", what };
     }
     const red = c.verdict !== "passed";
-    const shape = shapeOf(c.error, red ? "square" : "circle");
-    const what = `${c.verdict} (${c.sample}): error ${shown(c.error)}, allowed ${shown(c.allowed)}` +
+    const { error } = c.drawn;
+    const shape = shapeOf(error, red ? "square" : "circle");
+    const what = `${c.verdict} (${c.sample}): ${c.drawn.what}` +
       (c.accumulated === null ? "" : `, accumulated ${shown(c.accumulated)}`);
-    return { ...named, y: scale.y(c.error), size: red ? 10 : 5, shape, fill: red ? "failed" : "own", red, what };
+    return { ...named, y: scale.y(error), size: red ? 10 : 5, shape, fill: red ? "failed" : "own", red, what };
   }
 
   fillRanges(cases) {

@@ -16,6 +16,20 @@ function largest(columns, i) {
   return columns.inf[i] ? Infinity : number(columns.candidate_absmax[i]);
 }
 
+/** A signal-to-noise ratio in dB as a share, like the other errors: its noise by its signal. */
+const noise = (db) => 10 ** (-db / 20);
+
+/** The error and what is allowed, by the criterion of which the case uses more: int8 is judged by SQNR. */
+function asDrawn(one) {
+  const { error, allowed, sqnr_db: sqnr, tolerance } = one;
+  const usual = { error, allowed, what: `error ${shown(error)}, allowed ${shown(allowed)}` };
+  if (!one.compared || sqnr === null || tolerance.sqnr_db === null) return usual;
+  const least = noise(tolerance.sqnr_db);
+  if (!(noise(sqnr) / least > error / allowed)) return usual;
+  const what = `sqnr_db ${shown(sqnr)}, at least ${shown(tolerance.sqnr_db)}`;
+  return { error: noise(sqnr), allowed: least, what, noise: true };
+}
+
 /** One model's cases, each an object made when it is asked for. */
 class Cases {
   constructor(model) {
@@ -61,6 +75,7 @@ class Cases {
     for (const name of ["max_abs", "cosine", "sqnr_db", "nan", "inf", "mismatched", "total"]) {
       one[name] = number(columns[name][i]);
     }
+    one.drawn = asDrawn(one);
     return one;
   }
 
