@@ -119,7 +119,7 @@ class _Repair(Frozen):
             notes.append("a smaller set was right layer by layer, but not in the reloaded network")
         minimal = verification.holds and result.complete and masks == result.masks
         fix = self._described(masks, verification, minimal, effort, notes)
-        return fix.written(run.plan, self.settings)
+        return fix.written(run, self.settings)
 
     def _without_effect(self, masks: Masks, verification: Verification) -> str:
         layers = self.run.plan.masked.layers

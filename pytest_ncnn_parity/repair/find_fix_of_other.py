@@ -60,7 +60,7 @@ def _masks(run: SpecRun, comparison: Comparison, problem: Problem, settings: Fix
     if not proven.verified and wider is not fix:
         more = _of_these_files(run, comparison, problem, wider)
         proven = more if more.verified else proven
-    return proven.written(plan, settings)
+    return proven.written(run, settings)
 
 
 def with_masks_on_readers(plan: Plan, fix: Fix, root: Path) -> Fix:

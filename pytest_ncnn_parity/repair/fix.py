@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 
+from pytest_ncnn_parity.base.digests import of_texts
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.plan.cases import Plan
+from pytest_ncnn_parity.engine.client import EngineError
+from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.repair.alternatives import Alternative
 from pytest_ncnn_parity.repair.cost import Cost
 from pytest_ncnn_parity.repair.outputs import OutputErrors
-from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch, write_patch
+from pytest_ncnn_parity.repair.patch import NO_PATCH, Patch, path_of_patch, stem_of_files, write_patch
 
 
 class FixSettings(Frozen):
@@ -65,12 +68,22 @@ class Fix(Frozen):
     in_float: tuple[str, ...] = ()
     param: str = ""
 
-    def written(self, plan: Plan, settings: FixSettings) -> Fix:
-        """The fix; if it is verified and files are wanted, with its patch or a note why not."""
+    def written(self, run: SpecRun, settings: FixSettings) -> Fix:
+        """The fix; if it is verified and files are wanted, with its patch or a note why not.
+
+        Comparisons with the same fix share the files of the one that had it first, so that `git apply`,
+        which refuses to make a change twice, takes all patches of the folder.
+        """
         if not (settings.write and self.verified):
             return self
+        stem = stem_of_files(run.plan, self.comparison, settings.folder, settings.root)
+        change = of_texts((self.patch.diff, self.patch.patched))
+        write = partial(write_patch, self.patch, stem)
         try:
-            patch = write_patch(self.patch, plan, self.comparison, settings.folder, settings.root)
-        except OSError as error:
+            # None: it failed when another comparison tried, and now tells this one why
+            patch = run.once("patch", change, Patch, write) or write()
+            if str(path_of_patch(stem)) not in patch.written:
+                path_of_patch(stem).unlink(missing_ok=True)  # of an earlier run
+        except (EngineError, OSError) as error:
             return replace(self, notes=(*self.notes, f"the patch could not be written: {error}"))
         return replace(self, patch=patch)

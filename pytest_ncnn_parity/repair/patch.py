@@ -94,13 +94,13 @@ def stem_of_files(plan: Plan, comparison: str, folder: Path, root: Path) -> Path
     return folder / f"{spec.name.removesuffix(SUFFIX)}.{comparison}"
 
 
-def write_patch(patch: Patch, plan: Plan, comparison: str, folder: Path, root: Path) -> Patch:
-    """Write the patched .param and the diff into `folder`, by the path of the spec from `root`.
+def write_patch(patch: Patch, stem: Path) -> Patch:
+    """Write the patched .param and the diff to files whose paths begin with `stem`. Raises OSError."""
+    param, diff = Path(f"{stem}.param"), path_of_patch(stem)
+    write_files.write(patch.patched, param)
+    write_files.write(patch.diff, diff)
+    return replace(patch, written=(str(param), str(diff)))
 
-    Raises OSError if they cannot be written.
-    """
-    stem = stem_of_files(plan, comparison, folder, root)
-    files = {Path(f"{stem}.param"): patch.patched, Path(f"{stem}.patch"): patch.diff}
-    for path, text in files.items():
-        write_files.write(text, path)
-    return replace(patch, written=tuple(map(str, files)))
+
+def path_of_patch(stem: Path) -> Path:
+    return Path(f"{stem}.patch")

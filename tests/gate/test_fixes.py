@@ -212,6 +212,28 @@ def test_nothing_of_the_users_is_written(gate: Gate, example: Callable[..., Path
     ]
 
 
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one", "xdist"])
+def test_comparisons_with_the_same_fix_share_a_patch(
+    gate: Gate, pytester: pytest.Pytester, processes: tuple[str, ...]
+) -> None:
+    """`git apply` refuses to make a change twice, and with it all patches that it is given."""
+    networks.two_branches(pytester.path)
+    two = "inputs: {s: {in0: {constant: 5.0, shape: [16]}}}\ncompare: [shipped, fp16-vs-fp32-vulkan]\n"
+    networks.spec(pytester.path, two)
+    folder = pytester.path / ".ncnn-parity"
+    folder.mkdir()
+    for name in ("shipped", FP16):  # of an earlier run
+        (folder / f"net.{name}.patch").write_text("--- a/net.param\n", "utf-8")
+    run = gate("--ncnn-parity-fix=write", *processes)
+    assert run.fixes["shipped"]["masks"] == run.fixes[FP16]["masks"] == {"huge": 18, "down": 18}
+    assert run.fixes["shipped"]["written"] == run.fixes[FP16]["written"]
+    patches = [str(path) for path in folder.glob("*.patch")]
+    assert patches == run.fixes[FP16]["written"][1:]
+    pytester.run("git", "init", "-q")
+    assert pytester.run("git", "apply", *patches).ret == 0
+    assert gate("--ncnn-parity-fix=off").ids("failed") == []
+
+
 def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -184,7 +184,9 @@ def test_a_layer_in_int8_is_drawn_by_the_criterion_that_it_breaks(browser: Brows
     browser.charts()
     drawn = browser.points("errors")
     at = dict(zip(drawn["name"], zip(drawn["y"], drawn["what"], strict=True), strict=True))
-    allowed = dict(zip(("lossy", "fine", "wild"), browser.points("errors", "allowed")["y"], strict=False))
+    allowed = dict(
+        zip(("lossy", "fine", "wild"), browser.points("errors", "allowed")["y"], strict=False)
+    )
     assert at["lossy"][0] == pytest.approx(10**-0.5)
     assert allowed["lossy"] == pytest.approx(10**-0.75)
     assert at["lossy"][1] == "failed (noise): sqnr_db 10, at least 15"

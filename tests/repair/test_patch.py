@@ -8,7 +8,7 @@ import plans
 import pytest
 
 from pytest_ncnn_parity.plan.cases import Plan
-from pytest_ncnn_parity.repair.patch import make_patch, patched, write_patch
+from pytest_ncnn_parity.repair.patch import make_patch, patched, stem_of_files, write_patch
 
 pytestmark = pytest.mark.once
 
@@ -49,7 +49,7 @@ def test_files_lie_under_the_path_of_the_spec(tmp_path: Path) -> None:
     folder.mkdir()
     plan = plans.loaded(folder)
     patch = make_patch(plan, {CONV: 18}, tmp_path)
-    written = write_patch(patch, plan, "shipped", tmp_path / "out", tmp_path).written
+    written = write_patch(patch, stem_of_files(plan, "shipped", tmp_path / "out", tmp_path)).written
     param, diff = (tmp_path / "out" / "models" / f"net.shipped.{end}" for end in ("param", "patch"))
     assert written == (str(param), str(diff))
     assert param.read_text("utf-8") == patch.patched
