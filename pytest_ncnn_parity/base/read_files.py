@@ -46,6 +46,8 @@ def problem(path: Path, root: Path | None) -> str:
             return OUTSIDE.format(root=root, lies=link if named.is_relative_to(root) else "lies")
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            return f"is a link to {shown(path.readlink())}, which does not exist"
         return f"does not exist{_beside(path)}"
     except (OSError, ValueError) as error:  # the name is too long, is a loop of links, or contains a NUL
         return f"cannot be read: {_reason(error)}"

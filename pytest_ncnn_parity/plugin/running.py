@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pytest_ncnn_parity.report.text import progress
 from pytest_ncnn_parity.report.text.progress import Progress
 from pytest_ncnn_parity.session import session
 from pytest_ncnn_parity.spec import MISNAMED, SUFFIX
+
+FOLDERS: Any = getattr(pytest, "Directory", ())  # pytest 7 has no collector for each folder
 
 
 class RunningHooks:
@@ -38,12 +42,21 @@ class RunningHooks:
         self._progress = _progress(self._config)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-        if not file_path.name.endswith((SUFFIX, MISNAMED)):
-            return None
-        if file_path.is_relative_to(self._config.rootpath):
-            return SpecFile.from_parent(parent, path=file_path)
+        return self._spec(file_path, parent) if file_path.name.endswith((SUFFIX, MISNAMED)) else None
+
+    def _spec(self, path: Path, parent: pytest.Collector) -> SpecFile:
+        if path.is_relative_to(self._config.rootpath):
+            return SpecFile.from_parent(parent, path=path)
         # pytest's own ids have no path where a file lies outside, so those of two files would be alike
-        return SpecFile.from_parent(parent, path=file_path, nodeid=file_path.as_posix())
+        return SpecFile.from_parent(parent, path=path, nodeid=path.as_posix())
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, None]:
+        """Collect the specs of a folder that pytest passes over: links that lead nowhere."""
+        outcome = yield
+        report = outcome.get_result()
+        if isinstance(collector, FOLDERS) and report.passed:
+            report.result += [self._spec(path, collector) for path in _dangling_specs(collector)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self) -> None:
@@ -62,6 +75,15 @@ class RunningHooks:
     def _show_nothing(self) -> None:
         if self._progress is not None:
             self._progress.clear()
+
+
+def _dangling_specs(folder: pytest.Directory) -> Iterator[Path]:
+    """The links in `folder` that have the name of a spec and lead nowhere, in order."""
+    named = (path for path in folder.path.iterdir() if path.name.endswith((SUFFIX, MISNAMED)))
+    ignored = partial(folder.ihook.pytest_ignore_collect, config=folder.config)
+    for path in sorted(named):
+        if path.is_symlink() and not path.exists() and not ignored(collection_path=path):
+            yield path
 
 
 def _progress(config: pytest.Config) -> Progress | None:

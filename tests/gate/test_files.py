@@ -39,7 +39,7 @@ def place(kind: str, path: Path) -> None:
 SAID = {
     "a pipe": "is not a file",
     "a folder": "is not a file but a folder",
-    "a dangling link": "does not exist",
+    "a dangling link": "is a link to nowhere, which does not exist",
     "a loop of links": "cannot be read: Too many levels of symbolic links",
     "a device without end": "is not a file",
     "nothing": "does not exist",
@@ -183,6 +183,26 @@ def test_collection_ends_where_pipes_and_links_lie_about(gate: Gate, pytester: p
     named = pytester.runpytest_subprocess("--ncnn-parity", "pipe.parity.yaml")
     # an older pytest fails an assertion of its own
     assert named.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+
+
+@pytest.mark.once
+@pytest.mark.skipif(pytest.version_tuple < (8,), reason="pytest 7 collects all folders in one step")
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one", "xdist"])
+def test_a_spec_that_is_a_dangling_link_is_not_passed_over(
+    gate: Gate, pytester: pytest.Pytester, processes: tuple[str, ...]
+) -> None:
+    """As one that several folders share, after it was moved. pytest takes it for no file."""
+    networks.chain(pytester.path)
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n")
+    folder = pytester.mkdir("models")
+    place("a dangling link", folder / "gone.parity.yaml")
+    place("a dangling link", folder / "ignored.parity.yaml")
+    place("a dangling link", folder / "another.yaml")
+    run = gate("--ignore-glob=*ignored*", *processes)
+    assert run.result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.TESTS_FAILED)
+    (error,) = run.report["errors"]
+    assert error["spec"] == "models/gone.parity.yaml"
+    assert error["message"].endswith("is a link to nowhere, which does not exist")
 
 
 @pytest.mark.parametrize("depth", [100, 100_000])
