@@ -281,3 +281,19 @@ def test_known_failures_were_compared() -> None:
     row = next(row for row in part.comparisons if row.counts["known"])
     assert f'<td class="n">{row.counts["skipped"]}, {row.counts["known"]} known</td>' in page
     assert "Nothing was compared" not in page
+
+
+def test_a_model_of_which_only_outputs_are_red_is_not_blank_among_others() -> None:
+    out = documents.red("x", "precision", layer=None, output="out0", type=None)
+    layers = [documents.layer("fine")]
+    cases = [documents.case("fine")]
+    red = documents.model([*cases, out], layers, spec="red.parity.yaml")
+    both = documents.model([documents.red("broken"), out], layers, spec="both.parity.yaml")
+    root = parsed(render(documents.document(red, both, documents.model(cases, layers))))
+    head, *rows = elements(elements(root, "nav")[0], "tr")
+    column = [text(cell) for cell in head].index("what is red")
+    assert [text(list(row)[column]) for row in rows] == [
+        "output out0 precision",
+        "broken storage-overflow",
+        "",
+    ]
