@@ -157,6 +157,16 @@ class Plan(Frozen):
         return node_names([*(layer.name for layer in self.masked.layers), *blobs])
 
     @cached_property
+    def layer_names(self) -> list[str]:
+        """The names of the layers' cases, by number."""
+        return self._names[: len(self.masked.layers)]
+
+    @cached_property
+    def blob_names(self) -> dict[str, str]:
+        """The names of the cases that compare blobs."""
+        return dict(zip(self.compared, self._names[len(self.masked.layers) :], strict=True))
+
+    @cached_property
     def compared(self) -> tuple[str, ...]:
         """All blobs that have cases of their own: the outputs, then others with recordings."""
         recorded = {blob for sample in self.spec.samples for blob in self.recorded(sample)}
@@ -170,43 +180,8 @@ class Plan(Frozen):
         samples = self.spec.samples if sample is None else [sample]
         if comparison.of_recordings:
             return [case for one in samples for case in self._goldens(comparison, one)]
-        every = self._every_case(comparison)
+        every = self._of(comparison).cases
         return [case for case in every if any(self.runs(one, case) for one in samples)]
-
-    def _judged(self, comparison: Comparison) -> Iterator[Layer]:
-        """The selected layers that have cases in `comparison`."""
-        other = self.other(comparison)
-        for layer in self.layers:
-            # an Input layer computes nothing; only what a conversion loses of its value is judged
-            if layer.type == "Input":
-                if comparison.half is not None:
-                    yield layer
-            elif other is None or layer.number in other.of:
-                yield layer
-
-    def _every_case(self, comparison: Comparison) -> list[Case]:
-        if comparison not in self._cases:
-            self._cases[comparison] = self._cases_of(comparison)
-        return self._cases[comparison]
-
-    @cached_property
-    def _cases(self) -> dict[Comparison, list[Case]]:
-        """The cases of comparisons, which are the same for all samples."""
-        return {}
-
-    def _cases_of(self, comparison: Comparison) -> list[Case]:
-        tolerances = self.tolerances(comparison)
-        cases = [
-            Case(self._names[layer.number], comparison, tolerances.of_layer(layer), layer)
-            for layer in self._judged(comparison)
-        ]
-        if comparison.judges_outputs:
-            names = self._blob_names
-            cases += [
-                Case(names[blob], comparison, tolerances.of_output(blob), output=blob)
-                for blob in self.outputs
-            ]
-        return cases
 
     def recordings(self, sample: str | None = None) -> list[Comparison]:
         """The comparisons with what `sample`, or any, has recorded, of this model and of others."""
@@ -224,7 +199,7 @@ class Plan(Frozen):
         tolerances = self.tolerances(comparison)
         return [
             Case(
-                self._blob_names[blob],
+                self.blob_names[blob],
                 comparison,
                 tolerances.of_output(blob),
                 output=blob,
@@ -238,30 +213,21 @@ class Plan(Frozen):
             if other is None or (blob not in self.spec.inputs[sample] and other.blob(blob) is not None)
         ]
 
-    @cached_property
-    def _blob_names(self) -> dict[str, str]:
-        """The names of the cases that compare blobs."""
-        return dict(zip(self.compared, self._names[len(self.masked.layers) :], strict=True))
-
     def tolerances(self, comparison: Comparison) -> Tolerances:
         """What `comparison` allows."""
-        if comparison not in self._tolerances:
-            other = self.other(comparison)
-            self._tolerances[comparison] = Tolerances(self.spec.tolerance, comparison, other)
-        return self._tolerances[comparison]
-
-    @cached_property
-    def _tolerances(self) -> dict[Comparison, Tolerances]:
-        return {}
+        return self._of(comparison).tolerances
 
     def layer_tolerances(self, comparison: Comparison) -> Mapping[int, Tolerance]:
         """By number, the tolerances of the layers that have one of their own, judged or not."""
-        if comparison not in self._layer_tolerances:
-            self._layer_tolerances[comparison] = self.tolerances(comparison).own_of(self.masked.layers)
-        return self._layer_tolerances[comparison]
+        return self._of(comparison).layer_tolerances
+
+    def _of(self, comparison: Comparison) -> _PlannedComparison:
+        if comparison not in self._planned:
+            self._planned[comparison] = _PlannedComparison(self, comparison)
+        return self._planned[comparison]
 
     @cached_property
-    def _layer_tolerances(self) -> dict[Comparison, Mapping[int, Tolerance]]:
+    def _planned(self) -> dict[Comparison, _PlannedComparison]:
         return {}
 
     def known(self, sample: str, case: Case) -> str | None:
@@ -279,3 +245,45 @@ class Plan(Frozen):
                 if output is not None and entry.output and matches_blob(entry.output, output):
                     return number
         return None
+
+
+class _PlannedComparison:
+    """What all samples of a plan share in one comparison: each is worked out when it is first needed."""
+
+    def __init__(self, plan: Plan, comparison: Comparison) -> None:
+        self._plan = plan
+        self._comparison = comparison
+        self._other = plan.other(comparison)
+
+    @cached_property
+    def tolerances(self) -> Tolerances:
+        return Tolerances(self._plan.spec.tolerance, self._comparison, self._other)
+
+    @cached_property
+    def layer_tolerances(self) -> Mapping[int, Tolerance]:
+        return self.tolerances.own_of(self._plan.masked.layers)
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """Those of the layers in running order, then those of the outputs."""
+        plan, comparison, tolerances = self._plan, self._comparison, self.tolerances
+        cases = [
+            Case(plan.layer_names[layer.number], comparison, tolerances.of_layer(layer), layer)
+            for layer in self._judged()
+        ]
+        if comparison.judges_outputs:
+            cases += [
+                Case(plan.blob_names[blob], comparison, tolerances.of_output(blob), output=blob)
+                for blob in plan.outputs
+            ]
+        return cases
+
+    def _judged(self) -> Iterator[Layer]:
+        """The selected layers that have cases."""
+        for layer in self._plan.layers:
+            # an Input layer computes nothing; only what a conversion loses of its value is judged
+            if layer.type == "Input":
+                if self._comparison.half is not None:
+                    yield layer
+            elif self._other is None or layer.number in self._other.of:
+                yield layer
