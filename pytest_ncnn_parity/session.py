@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -51,6 +52,7 @@ class Session:
         # how many cases have no verdict yet, by the plan's name
         self._waiting: Counter[str] = Counter()
         self._reported: set[object] = set()
+        self._telling: list[object] = []  # what the latest verdict has to report
         self._interrupted: set[tuple[str, str]] = set()  # name of the plan, and sample
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
@@ -149,8 +151,21 @@ class Session:
     def news(self, key: object) -> bool:
         """Whether `key` is asked about for the first time; each thing is reported only once."""
         known = key in self._reported
-        self._reported.add(key)
+        if not known:
+            self._reported.add(key)
+            self._telling.append(key)
         return not known
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """A context for a verdict. If another plugin interrupts it, the next one has its news."""
+        self._telling.clear()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._reported.difference_update(self._telling)
+            raise
 
     def close(self) -> None:
         """End the workers of all specs."""

@@ -102,7 +102,8 @@ def judge(subject: Subject, session: Session, again: bool = False) -> Verdict:
         subject.line,
         account.repro,
     )
-    carried = _carried(subject, session, run, result, account.fix)
+    with session.telling():
+        carried = _carried(subject, session, run, result, account.fix)
     carried["case"] = record
     if not again:
         session.concluded(subject.plan)

@@ -63,6 +63,34 @@ def test_an_interrupted_case_costs_no_other_its_verdict(gate: Gate, pytester: py
     assert ".py" not in run.output
 
 
+INTERRUPTS_A_SEARCH = """
+import pytest
+from pytest_ncnn_parity.repair import existing_masks
+
+search = existing_masks.notices
+
+def interrupted(*args, **kwargs):
+    existing_masks.notices = search
+    pytest.fail("Timeout from a plugin")
+
+existing_masks.notices = interrupted
+"""
+
+
+def test_what_an_interrupted_case_would_have_told_is_told_by_the_next(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The first case of a spec tells of its masks, among which a search is long, and its network."""
+    networks.convolution(pytester.path, "31=18")
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-vs-fp32-vulkan]\n")
+    pytester.makeconftest(INTERRUPTS_A_SEARCH)
+    run = gate()
+    assert run.ids("failed") == ["noise::fp16-vs-fp32-vulkan::in0"]
+    (model,) = run.report["models"]
+    assert [(notice["layer"], notice["kind"]) for notice in model["masks"]] == [("c2", "redundant")]
+    assert [layer["name"] for layer in model["layers"]][:2] == ["in0", "c1"]
+
+
 # as pytest-rerunfailures
 RERUNS = """
 from _pytest.runner import runtestprotocol

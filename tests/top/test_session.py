@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import plans
@@ -59,6 +60,21 @@ def test_who_waits_tries_each_sample_once_and_none_where_cases_have_limits(
 def test_news_are_news_once(tmp_path: Path) -> None:
     shared = started(tmp_path)
     assert [shared.news(key) for key in ("a", ("a", 1), "a", ("a", 1))] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("error", "is_lost"), [(KeyboardInterrupt, False), (OSError, True)])
+def test_news_of_a_verdict_that_is_interrupted_are_told_by_the_next(
+    tmp_path: Path, error: type[BaseException], is_lost: bool
+) -> None:
+    """An error is reported by its case, and would come again with each."""
+    shared = started(tmp_path)
+    with shared.telling():
+        assert shared.news("first")
+    with suppress(error), shared.telling():
+        assert [shared.news(key) for key in ("first", "second")] == [False, True]
+        raise error
+    with shared.telling():
+        assert [shared.news(key) for key in ("first", "second")] == [False, not is_lost]
 
 
 def test_what_the_options_ask_for(tmp_path: Path) -> None:
