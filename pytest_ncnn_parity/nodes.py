@@ -121,7 +121,7 @@ INTERRUPTED = (
 
 
 class CaseItem(pytest.Item):
-    """One case: a layer or an output, which is judged."""
+    """One case: a layer or an output, which is judged. `error`: what prevented that, to be raised."""
 
     def __init__(
         self, *, plan: Plan, sample: str, case: Case, param: str, line: int, **kwargs: Any
@@ -129,11 +129,15 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.subject = Subject(self.nodeid, plan, sample, case, param, line)
         self.verdict: Verdict | None = None
+        self.error: Exception | None = None
         self.has_run = False
 
     def runtest(self) -> None:
         session = self.config.stash[SESSION]
         again, self.has_run = self.has_run, True
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
         try:
             self.verdict = judge(self.subject, session, again)
         # the time limit of another plugin was reached while we were working

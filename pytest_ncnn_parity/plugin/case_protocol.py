@@ -19,7 +19,7 @@ import pytest
 from pytest_ncnn_parity.nodes import CaseItem
 from pytest_ncnn_parity.options import MARKER
 from pytest_ncnn_parity.session import Session
-from pytest_ncnn_parity.verdict import Subject, Verdict, fails, judge
+from pytest_ncnn_parity.verdict import Verdict, fails, judge
 
 PHASES = (
     "pytest_runtest_protocol",
@@ -51,21 +51,27 @@ class CaseProtocol:
         """Report a case whose result has arrived; return None if pytest is to run the item."""
         if isinstance(item, CaseItem) and self._may_be_reported(item, nextitem):
             start = perf_counter()
-            verdict = self._verdict_at_hand(item.subject)
+            verdict = self._verdict_at_hand(item)
             if verdict is not None:
                 self._report(item, verdict, perf_counter() - start)
                 return True
         self._set_up = None
         return None
 
-    def _verdict_at_hand(self, subject: Subject) -> Verdict | None:
-        """The verdict on a case that does not fail, if its result has arrived; otherwise None."""
+    def _verdict_at_hand(self, item: CaseItem) -> Verdict | None:
+        """The verdict on a case that does not fail, if its result has arrived; otherwise None.
+
+        An error here would end the whole run. It is left to the item, to be raised where pytest reports
+        it as the case's.
+        """
+        subject = item.subject
         try:
             result = self._session.arrived(subject.plan, subject.sample, subject.case)
             if result is None or fails(result, self._session):
                 return None
             return judge(subject, self._session)
-        except Exception:  # pytest will run the case, and report what that raises
+        except Exception as error:
+            item.error = error
             return None
 
     @pytest.hookimpl(hookwrapper=True)

@@ -301,10 +301,12 @@ def test_what_ends_with_the_session_is_reported_if_a_case_stops_it(
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("broken", ["judge", "fails"])
 def test_an_error_of_judging_is_the_error_of_its_case(
-    gate: Gate, pytester: pytest.Pytester, kept: str
+    gate: Gate, pytester: pytest.Pytester, kept: str, broken: str
 ) -> None:
-    pytester.makepyfile(broken=BROKEN)
+    """Whatever of it is broken, and though pytest would find nothing wrong with the case itself."""
+    pytester.makepyfile(broken=BROKEN.replace("NAME", broken))
     run = gate("-p", "broken", "--ncnn-parity-fix=off", CACHE)
     assert run.ids("failed") == [f"{kept}l1"]
     assert run.cases[f"{kept}l1"]["headline"] == "no worker today"
@@ -312,16 +314,18 @@ def test_an_error_of_judging_is_the_error_of_its_case(
 
 
 BROKEN = """
-from pytest_ncnn_parity import nodes
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.plugin import case_protocol
 
-judge = nodes.judge
+whole = case_protocol.NAME
+judged = 0
 
-def broken(subject, *args):
-    if subject.case.name == "l1":
+def broken(*args):
+    global judged
+    judged += 1
+    if judged == 1:  # of l1: in0, the first case of its comparison, runs in phases
         raise EngineError("no worker today")
-    return judge(subject, *args)
+    return whole(*args)
 
-nodes.judge = case_protocol.judge = broken
+case_protocol.NAME = broken
 """
