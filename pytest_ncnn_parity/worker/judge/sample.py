@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.engine.protocol import Judge
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -24,6 +24,10 @@ class SampleRun(Frozen):
     def trajectory(self) -> Net:
         """The network whose values are the reference; raises StepFailed if it cannot be loaded."""
         return self.nets[self.job.trajectory]
+
+    def reference(self, case: CaseSpec) -> Net:
+        """The reference of `case`. Raises StepFailed or Unavailable if it cannot be loaded."""
+        return self.nets.needed(case.reference)
 
     def all_boxes(self, detector: Layer) -> Array:
         """The boxes that `detector` finds, including those that overlap a better one: (n, 6)."""

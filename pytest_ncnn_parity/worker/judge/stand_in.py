@@ -32,3 +32,8 @@ def stand_in(sample: SampleRun, case: CaseSpec, candidate: Net) -> Net | None:
     if candidate.spec.worker or candidate.spec.other:
         return None
     return trajectory if vulkan.is_software(reference.setup.device_index) else None
+
+
+def name_of(reference: Net, sample: SampleRun, case: CaseSpec) -> str | None:
+    """Return the label of `reference` if it stands in for the one of `case`, otherwise None."""
+    return None if reference.spec == sample.job.nets[case.reference] else reference.label

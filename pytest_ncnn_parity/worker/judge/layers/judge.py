@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_ncnn_parity.engine.evidence import Evidence
@@ -23,7 +22,7 @@ from pytest_ncnn_parity.worker.judge.layers.refusals import Refusals
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
-from pytest_ncnn_parity.worker.judge.stand_in import stand_in
+from pytest_ncnn_parity.worker.judge.stand_in import name_of, stand_in
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -70,7 +69,7 @@ class LayerJudge:
         assert case.candidate is not None
         candidate = self._sample.nets.needed(case.candidate)
         case = replace(case, half=self._sample.nets.lost_to(case))
-        reference = stand_in(self._sample, case, candidate) or self._reference(case)
+        reference = stand_in(self._sample, case, candidate) or self._sample.reference(case)
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
         if (there := candidate.counterpart(layer)) is not None and there.quantized:
@@ -104,21 +103,17 @@ class LayerJudge:
         evidence = replace(evidence, integers=self._integers.of(layer, blob))
         return Result(case.id, "passed", metrics, evidence=evidence)
 
-    def _reference(self, case: CaseSpec) -> Net:
-        return self._sample.nets.needed(case.reference)
-
     def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
         """Return what is known of `layer` before it runs. Raises Skip if running it is pointless."""
         self._refusals.hints(case, layer, (candidate, reference))
         execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
-        itself = reference.spec == self._sample.job.nets[case.reference]
         evidence = Evidence(
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
             mask=layer.mask if counterpart is None else counterpart.last.mask,
             counterpart=str(counterpart) if counterpart else None,
-            stand_in=None if itself else reference.label,
+            stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
         )
         if execution.feed == case.half == "fp16":
@@ -146,22 +141,13 @@ class LayerJudge:
         execution = candidate.execution(layer)
         feed = self._integers.feed(layer, execution.feed)
         expected = self._expected(reference, candidate, layer, feed)
-        probe = probes.Probe(
-            self._sample.job,
-            self._sample.nets,
-            case,
-            lambda net: self._run(net, layer, feed),
-            self._again(layer, feed),
-            self._measure(case),
-            may_use_winograd(layer),
-            lambda outputs, cpu: self._measure(case)(outputs, self._in_float64(layer, feed) or cpu),
-        )
+        probe = self._probe(case, layer, feed)
         try:
             outputs = self._run(candidate, layer, feed)
             metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
             if evidence.stand_in:
-                return self._pair(case, layer, self._reference(case), candidate)
+                return self._pair(case, layer, self._sample.reference(case), candidate)
             evidence = replace(evidence, death=failed.death)
             if failed.death.kind == "shape" and self._sample.job.probe:
                 evidence = probe.of_another_shape(evidence)
@@ -169,7 +155,7 @@ class LayerJudge:
         evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if evidence.stand_in and (fault or not metrics.agrees):
-            return self._pair(case, layer, self._reference(case), candidate)
+            return self._pair(case, layer, self._sample.reference(case), candidate)
         evidence = replace(evidence, integers=self._integers.of(layer, blob))
         wrong_in_fp16 = case.half == "fp16" and execution.where == "vulkan" and not metrics.agrees
         evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
@@ -205,6 +191,19 @@ class LayerJudge:
         if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _probe(self, case: CaseSpec, layer: Layer, feed: str | None) -> probes.Probe:
+        measure = self._measure(case)
+        return probes.Probe(
+            self._sample.job,
+            self._sample.nets,
+            case,
+            lambda net: self._run(net, layer, feed),
+            lambda net: net.run_layer(layer, self._blobs, feed),
+            measure,
+            may_use_winograd(layer),
+            lambda outputs, cpu: measure(outputs, self._in_float64(layer, feed) or cpu),
+        )
 
     def _saturated(
         self, case: CaseSpec, seen: Evidence, outputs: Made, expected: Made, probe: probes.Probe
@@ -244,9 +243,6 @@ class LayerJudge:
 
     def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
         return self._runs.run(net, layer, self._blobs, feed)
-
-    def _again(self, layer: Layer, feed: str | None) -> Callable[[Net], Made]:
-        return lambda net: net.run_layer(layer, self._blobs, feed)
 
     def _in_float64(self, layer: Layer, feed: str | None) -> Made | None:
         return in_float64(

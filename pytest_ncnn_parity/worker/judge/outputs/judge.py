@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +25,7 @@ from pytest_ncnn_parity.worker.judge.outputs.whole_runs import WholeRuns
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
-from pytest_ncnn_parity.worker.judge.stand_in import stand_in
+from pytest_ncnn_parity.worker.judge.stand_in import name_of, stand_in
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -90,7 +90,7 @@ class OutputJudge:
         assert case.candidate is not None
         self._shape_faults.refuse_lost(case, [case.output])
         candidate = self._sample.nets.needed(case.candidate)
-        reference = stand_in(self._sample, case, candidate) or self._reference(case)
+        reference = stand_in(self._sample, case, candidate) or self._sample.reference(case)
         if case.kind == "golden":
             self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
             return self._golden(case, candidate)
@@ -98,21 +98,17 @@ class OutputJudge:
         behind_red = any((case.comparison, number) in red for number in above)
         return self._pair(case, reference, candidate, behind_red)
 
-    def _reference(self, case: CaseSpec) -> Net:
-        return self._sample.nets.needed(case.reference)
-
     def _pair(self, case: CaseSpec, reference: Net, candidate: Net, behind_red: bool) -> Result:
         """Judge a pair of setups. If a stand-in for the reference disagrees, the reference decides."""
         assert case.output is not None
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         self._refuse_same(case.output, reference, candidate)
-        itself = reference.spec == self._sample.job.nets[case.reference]
         evidence = Evidence(
             whole=True,
             setup=candidate.label,
             execution=str(candidate.setup),
             device=candidate.device_name,
-            stand_in=None if itself else reference.label,
+            stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
             in_int8=self._sample.nets.in_int8(candidate),
             behind_int8=self._int8.is_behind_int8(case.output),
@@ -125,7 +121,7 @@ class OutputJudge:
             measured = [(self._measured(case, outputs, expected), outputs) for outputs in turns]
         except StepFailed as problem:
             if evidence.stand_in:
-                return self._pair(case, self._reference(case), candidate, behind_red)
+                return self._pair(case, self._sample.reference(case), candidate, behind_red)
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
@@ -139,7 +135,7 @@ class OutputJudge:
         )
         fault = value.nan or value.inf
         if evidence.stand_in and (fault or not metrics.agrees):
-            return self._pair(case, self._reference(case), candidate, behind_red)
+            return self._pair(case, self._sample.reference(case), candidate, behind_red)
         if not behind_red:
             metrics = self._int8.forgiving(case, metrics, outputs[blob].array, value.array)
             if reference.setup == CPU_FP32:
@@ -156,18 +152,24 @@ class OutputJudge:
             distrust = self._recomputed.distrust(case, outputs[blob], metrics)
             evidence = replace(evidence, distrust=distrust)
         if self._sample.job.probe:
-            probe = probes.Probe(
-                self._sample.job,
-                self._sample.nets,
-                case,
-                lambda net: {output: of(net)[output]},
-                lambda net: runs.again(net, output),
-                lambda outputs, expected: self._measured(case, outputs, expected),
-                not behind_red and self._may_use_winograd(case.output),
-                lambda outputs, expected: self._measured_in_fp32(case, outputs, expected),
-            )
+            probe = self._probe(case, of, behind_red)
             evidence = probe.evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _probe(self, case: CaseSpec, of: Callable[[Net], Made], behind_red: bool) -> probes.Probe:
+        """The probe of a case for which a network makes what `of` gives."""
+        output = case.output
+        assert output is not None
+        return probes.Probe(
+            self._sample.job,
+            self._sample.nets,
+            case,
+            lambda net: {output: of(net)[output]},
+            lambda net: self._runs.again(net, output),
+            lambda outputs, expected: self._measured(case, outputs, expected),
+            not behind_red and self._may_use_winograd(output),
+            lambda outputs, expected: self._measured_in_fp32(case, outputs, expected),
+        )
 
     def _excused(
         self, case: CaseSpec, candidate: Net, output: Blob, reference: Blob, metrics: Metrics
