@@ -17,7 +17,7 @@ WRONG_SCALE = 1.5
 
 
 def has_no_scale(failure: Failure) -> Explanation | None:
-    """Outputs whose weights are all 0, for which ncnn2int8 writes inf as the scale."""
+    """Outputs whose weights are all 0, for which ncnn2table gives inf as the scale."""
     outputs = failure.evidence.without_scale
     if not outputs:
         return None

@@ -23,9 +23,9 @@ from pytest_ncnn_parity.repair.problem import Problem
 from pytest_ncnn_parity.repair.search import Spent
 from pytest_ncnn_parity.repair.search_floats import FloatsSearch
 from pytest_ncnn_parity.repair.trials import SearchBudget
+from pytest_ncnn_parity.repair.verify import REPEATS
 
 MOST_NAMED = 10  # how many layers are reported with their cost
-REPEATS = 3  # runs of each sample that verify the result
 MARGIN_DB = 0.5  # below what a layer has, for what may be allowed
 
 

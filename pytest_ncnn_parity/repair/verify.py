@@ -21,7 +21,7 @@ from pytest_ncnn_parity.repair.patch import patched, with_readers
 from pytest_ncnn_parity.repair.search import Masks, Space, grown
 from pytest_ncnn_parity.repair.trials import SearchBudget
 
-REPEATS = 3  # runs of each sample on the patched network, because a race may not show in every run
+REPEATS = 3  # runs of each sample that verify a fix, because a race may not show in every run
 
 CasesBySample = Mapping[str, Sequence[Case]]
 

@@ -16,15 +16,20 @@ LAYER_NORM = pytest.mark.since_ncnn("1.0.20260526", "a LayerNorm runs on the CPU
 ONLY_FP16 = f"compare: [{FP16}]\n"
 
 
-@pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
-def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
-    """Each sample shows another fault; the masks fix both."""
-    networks.two_branches(pytester.path)
+def two_samples(folder: Path) -> None:
+    """A network of two branches, with a sample for which one overflows, and one for which both do."""
+    networks.two_branches(folder)
     samples = (
         "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
         "  large: {in0: {constant: 100.0, shape: [16]}}\n"
     )
-    networks.spec(pytester.path, samples + ONLY_FP16)
+    networks.spec(folder, samples + ONLY_FP16)
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
+def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Each sample shows another fault; the masks fix both."""
+    two_samples(pytester.path)
     run = gate()
     red = {tuple(n.split("::")[::2]) for n in run.ids("failed")}
     assert red == {
@@ -42,12 +47,7 @@ def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
 @pytest.mark.once
 def test_one_sample_is_enough_to_ask_for(gate: Gate, pytester: pytest.Pytester) -> None:
     """Selecting one red case does not make the masks those of one sample."""
-    networks.two_branches(pytester.path)
-    samples = (
-        "inputs:\n  small: {in0: {constant: 5.0, shape: [16]}}\n"
-        "  large: {in0: {constant: 100.0, shape: [16]}}\n"
-    )
-    networks.spec(pytester.path, samples + ONLY_FP16)
+    two_samples(pytester.path)
     run = gate("-k", "small and huge")
     assert list(run.cases) == [f"small::{FP16}::huge"]
     assert run.fixes[FP16]["masks"] == dict.fromkeys(["big", "back", "huge", "down"], 18)
