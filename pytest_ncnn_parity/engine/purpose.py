@@ -11,7 +11,10 @@ from pytest_ncnn_parity.engine.steps import Step
 
 @dataclass
 class Purpose:
-    """Gives each step of a network of `layers` layers to `show`; `why`, unless to judge a sample."""
+    """Passes to `show` each native step of a network of `layers` layers, in words.
+
+    `why`: what the steps are run for; empty where they judge a sample.
+    """
 
     show: Callable[[str], None]
     layers: int

@@ -48,7 +48,7 @@ class _Strings:
     places: dict[str, int] = field(default_factory=dict)
 
     def place(self, text: str | None) -> int:
-        """-1 for no text."""
+        """The place of `text` in the table; -1 for no text."""
         return self.places.setdefault(visible(text), len(self.places)) if text else -1
 
 

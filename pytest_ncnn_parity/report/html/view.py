@@ -25,7 +25,7 @@ class ComparisonRow(Frozen):
 class ModelPart(Frozen):
     """One spec's part of the page; `number` is its place in the document.
 
-    `cached`: what of it a former run has kept.
+    `cached`: how many of its verdicts a former run has kept, in words.
     """
 
     number: int
@@ -45,7 +45,7 @@ class ModelPart(Frozen):
 
 
 def model_parts(document: Report) -> list[ModelPart]:
-    """The red ones first."""
+    """The parts of all models, the red ones first."""
     parts = [_part(number, model) for number, model in enumerate(document["models"])]
     return sorted(parts, key=lambda part: ("failed", "skipped", "passed").index(part.verdict))
 

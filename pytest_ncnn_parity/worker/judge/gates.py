@@ -32,10 +32,10 @@ _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, e
 
 
 class Gates:
-    """The units of such values and of their copies. `run` runs a layer in fp32 on the CPU.
+    """The units of products with a probability, of sums of those, of Softplus, and of their copies.
 
     Those that become one of the `outputs` are followed to it; others are computed where a layer is
-    judged.
+    judged. `run` runs a layer in fp32 on the CPU.
     """
 
     def __init__(self, graph: Graph, outputs: Iterable[str], run: Callable[[Layer, Made], Made]) -> None:

@@ -23,7 +23,7 @@ from pytest_ncnn_parity.worker.values.recalled import KnownUnderflows
 
 
 class HeldBack:
-    """Holds such results of one sample back, and settles them once all layers have run."""
+    """Holds back the results of one sample that readers decide, until all layers have run."""
 
     def __init__(
         self,

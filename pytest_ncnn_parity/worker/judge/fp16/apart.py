@@ -22,7 +22,7 @@ Begun = tuple[Meeting, str]  # a meeting, and the blob that is inf there
 
 
 class Apart:
-    """Follows such values one by one, for one sample.
+    """Follows the values outside fp16's range that meet in a layer one by one, for one sample.
 
     What follows from a blob may be what another layer reads as such a value itself. From there on only
     that one is followed: in a row of such layers each would be followed through all others otherwise.

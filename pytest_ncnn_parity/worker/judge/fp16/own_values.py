@@ -22,7 +22,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class OwnValues:
-    """Follows such values to the readers that are right or wrong with them, for one sample."""
+    """Follows what candidates computed to readers that are right or wrong with it, for one sample."""
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
