@@ -34,7 +34,7 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
+from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory, Trace
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 FAR = 8  # a value beyond fp16's range is followed through this many layers after a selected one
@@ -78,22 +78,7 @@ class Lockstep:
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, recalled)
-        reference = Reference(
-            graph,
-            self._chain.blobs,
-            sample.run_reference,
-            self._tolerance,
-            self._natures.scale_to_the_end,
-            _given_out(job),
-        )
-        self._held = HeldBack(
-            reference,
-            nets,
-            self._natures,
-            self._shape_faults.is_lost,
-            trace.underflows if trace else {},
-            Rewritten(sample, self._accumulated),
-        )
+        self._held = self._held_back(trace)
         self._not_finite = NotFinite(nets.not_finite)
         refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
         self._judge = LayerJudge(
@@ -105,6 +90,26 @@ class Lockstep:
             self._natures,
             self._integers,
             self._own_runs,
+        )
+
+    def _held_back(self, trace: Trace | None) -> HeldBack:
+        """What results wait for; `trace` has what earlier trials have found out about it."""
+        sample = self._sample
+        reference = Reference(
+            sample.graph,
+            self._chain.blobs,
+            sample.run_reference,
+            self._tolerance,
+            self._natures.scale_to_the_end,
+            _given_out(sample.job),
+        )
+        return HeldBack(
+            reference,
+            sample.nets,
+            self._natures,
+            self._shape_faults.is_lost,
+            trace.underflows if trace else {},
+            Rewritten(sample, self._accumulated),
         )
 
     def _runs_other_files(self, case: CaseSpec) -> bool:
