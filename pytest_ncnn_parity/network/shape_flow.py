@@ -8,7 +8,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_rules.table import unfit
+from pytest_ncnn_parity.network.shape_rules.table import of_another_size
 
 
 class Misfit(Frozen):
@@ -38,7 +38,7 @@ def flow(graph: Graph, fed: Mapping[str, Shape], last: Layer | None = None) -> F
     for layer in graph.layers:
         inputs = [shapes[blob] for blob in layer.inputs if blob in shapes]
         if len(inputs) == len(layer.inputs):
-            reason = unfit(layer, inputs)
+            reason = of_another_size(layer, inputs)
             if reason:
                 return Flow(shapes, Misfit(layer, reason))
             shapes.update(zip(layer.outputs, outcome(layer, inputs), strict=False))

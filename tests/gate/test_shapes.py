@@ -166,6 +166,22 @@ def test_each_is_reported_in_words(
     shape_error_at(gate(), "it", more, "what to do: feed")
 
 
+def test_a_vector_that_is_normalized_across_channels(gate: Gate, pytester: pytest.Pytester) -> None:
+    """As converters write the end of an embedding: the CPU makes 1 or -1 of each value."""
+    net = Network()
+    x = net.layer("Input", "in0")
+    x = net.layer("InnerProduct", "fc", [x], params="0=8 1=0 2=128", weights=weights((8, 16)))
+    params = "1=1 2=1e-12 3=1 9=1"
+    net.layer("Normalize", "norm", [x], ["out0"], params, [np.ones(1)], flagged=False)
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, "inputs: {half: {in0: {random: normal, shape: [16]}}}\n")
+    run = gate()
+    shape_error_at(run, "norm", "gets [8], of 1 channel", "1 or -1", "what to do: the input is not at")
+    net = pytester.path / "net.param"
+    net.write_text(net.read_text("utf-8").replace(params, f"0=1 {params}"), "utf-8")
+    assert gate().ids("failed") == []
+
+
 def hinted(pytester: pytest.Pytester, more: str = "") -> None:
     """Hints for (3, 32, 32); a sample of that size, and one of another."""
     net = Network()

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.network.shape_rules.table import RULES, unfit
+from pytest_ncnn_parity.network.shape_rules.table import RULES, of_another_size, remedy, unfit
 
 Shapes = list[tuple[int, ...]]
 
@@ -149,6 +149,8 @@ FITS: list[tuple[str, Shapes]] = [
     ("Bias 0=3", [(5, 4)]),  # the first is added to all
     ("Normalize 1=1 3=1", [(3, 4, 4)]),
     ("Normalize 3=3", [(3, 4, 4)]),
+    ("Normalize 0=1 1=1 3=1", [(8,)]),
+    ("Normalize 0=1 3=1 4=0", [(3, 8)]),
     ("Quantize 0=1", [(3, 4, 4)]),
     ("Quantize 0=3", [(3, 4)]),
     ("Quantize 0=3", [(5,)]),  # the first is for all
@@ -293,6 +295,8 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("RMSNorm 0=5", [(3, 4, 4)], "for 5"),
     ("Bias 0=3", [(4, 4, 4)], "for 3"),
     ("Normalize 3=3", [(4, 4, 4)], "for 3"),
+    ("Normalize 1=1 3=1 9=1", [(8,)], "1 or -1"),
+    ("Normalize 1=1 3=1 4=1", [(3, 8)], "1 or -1"),
     ("Quantize 0=3", [(4, 4, 4)], "for 3"),
     ("Dequantize 0=1 1=3", [(4, 4)], "for 3"),
     ("Requantize 0=1 1=3", [(4, 4, 4)], "for 3"),
@@ -346,6 +350,13 @@ def test_each_rule_is_shown_both_ways() -> None:
     fitting = {RULES[text.split()[0]] for text, _ in FITS if text.split()[0] in RULES}
     unfit = {RULES[text.split()[0]] for text, _, _ in MISFITS if text.split()[0] in RULES}
     assert fitting == unfit == set(RULES.values())
+
+
+def test_what_a_layer_mistakes_in_any_size_says_nothing_of_the_size() -> None:
+    norm = layer("Normalize 1=1 3=1", 1)
+    assert unfit(norm, [(8,)]) != ""
+    assert of_another_size(norm, [(8,)]) == ""
+    assert remedy(unfit(norm, [(8,)])).startswith("the input is not at fault: state 0=1")
 
 
 sizes = st.integers(1, 9)

@@ -23,7 +23,7 @@ SIZES = (1, 2, 3, 8)
 RNG = np.random.RandomState(0)
 
 
-def ncnn_says(text, arrays, weights=(), outputs=1):
+def ncnn_says(text, arrays, weights=(), outputs=1, flagged=True):
     """Whether a rule fires, and if not, what ncnn computes."""
     kind, _, params = text.partition(" ")
     inputs = [f"b{i}" for i in range(len(arrays))]
@@ -39,7 +39,7 @@ def ncnn_says(text, arrays, weights=(), outputs=1):
     assert net.load_param_mem(text) == 0
     flat = [np.ascontiguousarray(weight, np.float32).reshape(-1) for weight in weights]
     if weights:
-        stored = np.concatenate([np.zeros(1, np.float32), *flat])
+        stored = np.concatenate([np.zeros(int(flagged), np.float32), *flat])
         with open("w.bin", "wb") as file:
             file.write(stored.tobytes())
         assert net.load_model("w.bin") == 0
@@ -348,5 +348,26 @@ for shape in itertools.product((3, 8), range(1, 6), range(1, 6)):
         pads = ((0, 0), (v, v), (h, max(0, h - 1)))
         text = f"Padding 0={v} 1={v} 2={h} 3={max(0, h - 1)} 4=2"
         count(compare(text, [x], lambda: mirror(x, pads)))
+"""
+    )
+
+
+def test_normalized_across_channels() -> None:
+    """ncnn's CPU takes a vector and a matrix for one channel."""
+    agrees(
+        """
+def normalized(x, spatial, across):
+    if x.ndim < 3 and across and not spatial:
+        raise ValueError
+    axes = (*(range(1, x.ndim) if spatial else ()), *([0] if across else ()))
+    axes = axes if x.ndim > 2 else None
+    return x / np.sqrt((x * x).sum(axes, keepdims=True))
+
+for shape in (*shapes(1), *shapes(2, (1, 2, 7, 8)), *shapes(3, (1, 2, 5, 8))):
+    x = RNG.normal(size=shape).astype(np.float32)
+    for spatial, across in ((0, 1), (1, 1), (1, 0)):
+        text = f"Normalize 0={spatial} 4={across} 1=1 2=1e-12 3=1 9=1"
+        right = lambda: normalized(x, spatial, across)
+        count(compare(text, [x], right, weights=[np.ones(1)], flagged=False))
 """
     )

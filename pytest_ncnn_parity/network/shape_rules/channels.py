@@ -14,6 +14,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, number
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
+ONE_CHANNEL = "and normalizes across channels"
+
 
 def batch_norm(layer: Layer, shapes: Sequence[Shape]) -> str:
     return _each(shapes[0], number(layer, 0))
@@ -36,6 +38,17 @@ def normalize(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The file may state one factor for all channels."""
     shared = number(layer, 1) or len(shapes[0]) < 3
     return "" if shared else _each(shapes[0], number(layer, 3))
+
+
+def normalize_across_one(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """A vector or a matrix is one channel on the CPU, so each value is divided by its own size.
+
+    Vulkan divides by that of four values of a vector, or of a column of a matrix.
+    """
+    shape = shapes[0]
+    if len(shape) > 2 or number(layer, 0) or not number(layer, 4, default=1):
+        return ""
+    return f"gets {list(shape)}, of 1 channel, {ONE_CHANNEL}: the CPU makes 1 or -1 of each value"
 
 
 def quantize(layer: Layer, shapes: Sequence[Shape]) -> str:

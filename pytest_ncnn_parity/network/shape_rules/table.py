@@ -75,6 +75,9 @@ RULES: Mapping[str, Rule] = {
     "RMSNorm": channels.row_norm,
 }
 
+# What a layer mistakes in any size: that tells nothing of the size that the network was made for
+MISTAKEN: Mapping[str, Rule] = {"Normalize": channels.normalize_across_one}
+
 EMPTY = "which is empty"
 REMEDY = (
     "feed the size that the network was made for, with the axes in ncnn's order, [c, h, w], or convert "
@@ -84,19 +87,34 @@ REMEDY_OF_EMPTY = (
     "ncnn runs no layer on an empty blob, not even a Split: if a detector made it, feed a sample in "
     "which something is found; otherwise a larger one"
 )
+REMEDY_OF_ONE_CHANNEL = (
+    "the input is not at fault: state 0=1, which normalizes all values together; where each row has a "
+    "norm of its own, reshape it to [channels, h, w] in front, or convert the network again"
+)
 
 
 def remedy(reason: str) -> str:
     """What to do about inputs that do not fit for a `reason` that `unfit` gave."""
+    if channels.ONE_CHANNEL in reason:
+        return REMEDY_OF_ONE_CHANNEL
     return REMEDY_OF_EMPTY if EMPTY in reason else REMEDY
 
 
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What `layer` gets and what would fit it; empty if inputs of these `shapes` fit."""
+    return of_another_size(layer, shapes) or _broken(MISTAKEN, layer, shapes)
+
+
+def of_another_size(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """The same, for inputs that would fit if they were of another size."""
     for blob, shape in zip(layer.inputs, shapes, strict=True):
         if 0 in shape:
             return f"gets {quoted(blob)}, {EMPTY}: {list(shape)}"
-    rule = RULES.get(layer.type)
+    return _broken(RULES, layer, shapes)
+
+
+def _broken(rules: Mapping[str, Rule], layer: Layer, shapes: Sequence[Shape]) -> str:
+    rule = rules.get(layer.type)
     if rule is None or not shapes:
         return ""
     try:
