@@ -98,7 +98,8 @@ CAUSES = (
     Cause(
         "device",
         "fp32 on the device is wrong as well, or a packed kernel is, or a kernel refuses what the "
-        "CPU takes, or reads 16-bit values as fp32 or the reverse: a fault of kernel or driver",
+        "CPU takes, copies other values in 16 bits than in fp32, or reads 16-bit values as fp32 or the "
+        "reverse: a fault of kernel or driver",
         "report it upstream",
     ),
     Cause(
@@ -229,6 +230,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("accumulator-overflow", constants.of_arithmetic_beyond_fp16),
     ("underflow", constants.too_small_for_fp16),
     ("precision", constants.too_coarse_in_fp16),
+    ("device", values.copies_other_values),
     ("winograd-overflow", winograd.overflows_inside),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),

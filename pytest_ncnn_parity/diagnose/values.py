@@ -6,6 +6,7 @@ from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
+from pytest_ncnn_parity.network.graph import COPYING
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 
 
@@ -149,6 +150,18 @@ def takes_16_bits_for_fp32(failure: Failure) -> Explanation | None:
         f"it gives {wording.number(metrics.candidate_absmax)}, which is no value of fp16, in which it "
         "is stored; the true values fit",
     )
+
+
+def copies_other_values(failure: Failure) -> Explanation | None:
+    """A layer that only copies gives what 16 bits hold of its input, or its kernel takes others."""
+    half, layer, evidence = failure.case.comparison.half, failure.case.layer, failure.evidence
+    if half is None or layer is None or layer.type not in COPYING:
+        return None
+    if not evidence.right("fp32_on_device") or (evidence.rounding or 0.0) >= failure.metrics.scaled / 2:
+        return None
+    what = f"its kernel on {failure.where} copies other values than in fp32"
+    exact = f"{layer.type} computes nothing, and {half} holds what it is fed: no rounding is involved"
+    return with_trials(failure, f"{failure.seen}; {what}", exact)
 
 
 def rounded_in_fp32(failure: Failure) -> Explanation | None:

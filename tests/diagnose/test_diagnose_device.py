@@ -65,6 +65,23 @@ def test_device_where_fp32_is_wrong_as_well() -> None:
     assert "tried in fp32 on the same device: wrong, scaled 0.25" in evidence(CONV, result)
 
 
+def test_what_only_copies_rounds_nothing() -> None:
+    """As Permute on Vulkan, which in 16 bits takes other elements of a picture of odd sides."""
+    values = ([1.5, 2.0], [1.0, 2.0])
+    moved = failed(*values, without_arithmetic=WRONG, fp32_on_device=RIGHT, rounding=0.0)
+    permute = case("perm", "Permute")
+    assert headline(permute, moved) == (
+        "perm (Permute): off by 0.5 on vulkan fp16 (scaled 0.25), 1 of 2 elements; its kernel on vulkan "
+        "fp16 copies other values than in fp32 (device)"
+    )
+    assert evidence(permute, moved).startswith("Permute computes nothing, and fp16 holds what it")
+    assert headline(CONV, moved).endswith("(precision)")
+    coarse = failed(*values, fp32_on_device=RIGHT, rounding=0.2)  # if a tolerance asks for more
+    assert headline(permute, coarse).endswith("(precision)")
+    unknown = failed(*values, without_arithmetic=WRONG, rounding=0.0)
+    assert headline(permute, unknown).endswith("(precision)")
+
+
 def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     values = ([1.5, 2.0], [1.0, 2.0])
     right = failed(*values, other_files=RIGHT, in_int8=True)
