@@ -63,8 +63,22 @@ def is_not_believed(failure: Failure) -> Explanation | None:
     compared = metrics is not None and not metrics.agrees
     if compared or failure.death is not None or failure.evidence.recorded_shape is not None:
         what = f"{failure.seen}; {what}"
-    to_do = "the device is not to blame, and no mask can fix it: report the kernel to ncnn"
-    return Explanation(what, (shown.format(kernel), to_do))
+    to_do = "no mask can fix it: report the kernel to ncnn"
+    return Explanation(what, (shown.format(kernel), f"{_of_devices(failure, own)}; {to_do}"))
+
+
+def _of_devices(failure: Failure, own: bool) -> str:
+    """What is known of a device where the CPU is wrong: nothing, unless it gives nan by itself.
+
+    `own`: the layer that is judged is the one whose CPU kernel is wrong; others read what that gave.
+    """
+    metrics, setup = failure.result.metrics, failure.case.comparison.reference
+    nan, where = (0, "") if metrics is None else (metrics.nan, failure.where)
+    if setup != CPU_FP32 and failure.evidence.reference_nan:
+        nan, where = failure.evidence.reference_nan, str(setup)
+    if nan and own:
+        return f"{where} gives {nan} nan from the same inputs, so it may be wrong as well"
+    return "this is no evidence against a device"
 
 
 def _died_without_it(failure: Failure, distrust: Distrust) -> bool:

@@ -65,6 +65,24 @@ def test_device_where_fp32_is_wrong_as_well() -> None:
     assert "tried in fp32 on the same device: wrong, scaled 0.25" in evidence(CONV, result)
 
 
+def test_a_wrong_reference_acquits_no_device_that_gives_nan_itself() -> None:
+    """As pow(-1, 3), which is 2.4e38 on the CPU among others, nan on Vulkan, and in truth -1."""
+    uneven = Distrust("cube", "BinaryOp", "uneven")
+    cube = case("cube", "BinaryOp", FP32)
+    both = failed([math.nan, 8.0], [2.4e38, 8.0], distrust=uneven)
+    assert headline(cube, both).endswith("the CPU's kernel computes some elements wrongly (reference)")
+    assert "vulkan fp32 gives 1 nan from the same inputs, so it may be wrong as well" in evidence(
+        cube, both
+    )
+    on_vulkan = case("cube", "BinaryOp", BUILT_IN["fp16-vs-fp32"][0])
+    alike = failed([math.nan, 8.0], [math.nan, 8.0], distrust=uneven, reference_nan=1)
+    assert "vulkan fp32 gives 1 nan" in evidence(on_vulkan, alike)
+    right = failed([-1.0, 8.0], [2.4e38, 8.0], distrust=uneven)
+    assert "this is no evidence against a device; no mask can fix it" in evidence(cube, right)
+    behind = case("tanh", "TanH", FP32)  # which reads what the CPU gave
+    assert "no evidence against a device" in evidence(behind, both)
+
+
 def test_what_only_copies_rounds_nothing() -> None:
     """As Permute on Vulkan, which in 16 bits takes other elements of a picture of odd sides."""
     values = ([1.5, 2.0], [1.0, 2.0])
