@@ -32,6 +32,7 @@ MOST_ROWS = 256  # an axis of attributes is short: 5 + 80 classes, not 2,100 pla
 # of 256 places, a place where no joint is has no unit of its own.
 MOST_COLUMNS = 160
 LEAST_ROW = 16  # the largest of fewer elements is no scale
+SAME = 1e-5  # a share of the largest value: kernels may add up the same numbers in another order
 # Values that hide others, such as logits of suppressed words with -1e4 added, are near the largest.
 HIDING = 0.8
 LEAST_HIDING = 500.0  # what is added to hide a value is 1000 or more
@@ -120,12 +121,20 @@ def _by_row_of_one_maker(size: Array, largest: float, scaled: float) -> Array | 
         if not 1 < length <= most or size.size // length < LEAST_ROW:
             continue
         rows = _largest_of(size, axis)
+        if _repeats_a_vector(size, rows, axis, largest):
+            continue
         apart = rows < largest / ORDERS
         if apart.any():
             least = np.where(apart, LEAST_APART, 1.0 / _reach(scaled)) * largest
             by_row: Array = np.minimum(np.maximum(rows * _slack(scaled), least), largest)
             return by_row
     return None
+
+
+def _repeats_a_vector(size: Array, rows: Array, axis: int, largest: float) -> bool:
+    """Whether each row along `axis` is one number over and over, as on an input of equal tokens."""
+    others = tuple(other for other in range(size.ndim) if other != axis)
+    return bool((rows - size.min(others, keepdims=True)).max(initial=0.0) <= SAME * largest)
 
 
 def _beside_large_values(reference: Array, size: Array, scaled: float) -> Scale:

@@ -224,6 +224,25 @@ def test_a_vector_of_numbers_in_different_units_has_one_scale() -> None:
         assert scale_of(reference, UNKNOWN, 0.08, True) == np.abs(reference).max()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_vector_that_is_repeated_has_one_scale(axis: int) -> None:
+    """Tokens of an empty input are all alike: one feature of -0.0008 beside 0.25 is there by chance."""
+    token = np.random.default_rng(0).normal(0.0, 0.1, 32)
+    token[[3, 7]] = 0.25, -0.0008
+    reference = np.tile(token, (64, 1)) * (1.0 + 1e-7 * RNG.normal(size=(64, 32)))
+    candidate = reference.copy()
+    candidate[:, 7] += 0.0003
+    wrong = reference.copy()
+    wrong[:, 7] += 0.04
+    if axis == 0:
+        reference, candidate, wrong = reference.T, candidate.T, wrong.T
+    assert judge(candidate, reference, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
+    assert not judge(wrong, reference, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
+    other = reference.copy()  # a single token that differs gives the features rows again
+    other[(..., 5) if axis == 0 else 5] *= 0.5
+    assert not judge(other + (candidate - reference), other, OUTPUTS["fp16"], UNKNOWN, whole=True).agrees
+
+
 def test_a_layer_alone_is_measured_by_less_than_a_whole_network() -> None:
     reference = np.full((1, 8, 8), 1e-5, np.float32)
     probability = Nature(1.0)
