@@ -282,3 +282,43 @@ def test_an_epsilon_that_fp16_holds_is_no_fault_behind_a_value_that_is_lost(
 ) -> None:
     entropy(pytester.path, ("BinaryOp", f"0=0 1=1 2={epsilon}"), weighted=True)
     assert gate().ids("failed") == []
+
+
+def difference(folder: Path, left: np.ndarray, right: np.ndarray, factor: float) -> None:
+    """(left - right) * factor + left, of two inputs, from two copies of the difference."""
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=16 1=4"), 3)
+    other = net.layer("Input", "in1", params="0=16 1=4")
+    copies = net.split(net.layer("BinaryOp", "difference", [a, other], params="0=1"), 2)
+    for i, (copy, level) in enumerate(zip(copies, (b, c), strict=True)):
+        x = net.layer("BinaryOp", f"gain{i}", [copy], params=f"0=2 1=1 2={factor:g}")
+        net.layer("BinaryOp", f"add{i}", [x, level], [f"out{i}"], "0=0")
+    net.write(folder / "net")
+    networks.fed(folder, BOTH, in0=left, in1=right)
+
+
+def test_what_rounding_leaves_of_terms_that_cancel_may_be_0(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """As the variance on a flat picture, mean(x * x) - mean(x) * mean(x): 3e-8 of 0.49, in truth 0."""
+    flat = np.full((4, 16), 0.49, np.float32)
+    residue = flat + np.float32(2.0**-25) * np.random.RandomState(0).randint(-1, 2, (4, 16))
+    difference(pytester.path, residue.astype(np.float32), flat, 1e3)
+    run = gate()
+    assert run.ids("failed") == []
+    assert {
+        f"s::{comparison}::{name}" for comparison in (FP16, RANGE) for name in ("gain0", "add1")
+    } <= (set(run.ids("passed")))
+
+
+def test_a_small_difference_that_is_no_rounding_is_a_fault_where_it_is_lost(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """3e-8 of 0.001, times 30,000: fp32 knows it to a third of a percent."""
+    level = np.full((4, 16), 1e-3, np.float32)
+    little = level + 3e-8 * np.random.RandomState(0).uniform(0.5, 1.0, (4, 16))
+    difference(pytester.path, little.astype(np.float32), level, 3e4)
+    run = gate()
+    for comparison in (FP16, RANGE):
+        red = run.cases[f"s::{comparison}::difference"]
+        assert (red["outcome"], red["cause"]) == ("failed", "underflow")

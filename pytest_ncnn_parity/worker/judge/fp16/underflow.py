@@ -17,6 +17,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
+from pytest_ncnn_parity.worker.judge.fp16.cancelled import Cancelled
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import BY_ELEMENT, Reference
@@ -42,6 +43,7 @@ class Underflows:
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
+        self._cancelled = Cancelled(reference, natures)
         self._effects = effects
         # by comparison, what readers computed from such values, if elements are lost though within the
         # tolerance, or out of it and the readers decide, until its last reader has run
@@ -61,6 +63,7 @@ class Underflows:
         for name, blob in values.items():
             if blob.tiny:
                 self._tiny[name] = blob.tiny
+                self._cancelled.observe(name, blob)
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""
@@ -94,6 +97,7 @@ class Underflows:
                     if can_run:
                         self._open.pop((comparison, blob), None)
         self._turn.clear()
+        self._cancelled.let_go(layer)
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
         """Record that the makers of all `sources` fail for what is `wrong` with a reader."""
@@ -241,7 +245,7 @@ class Underflows:
             if value.shape != right.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)
-            if not metrics.agrees:
+            if not (metrics.agrees or self._cancelled.explain(layer, output, lost, value, tolerance)):
                 nonfinite = metrics.nan + metrics.inf
                 wrong = first or replace(found, scaled=metrics.scaled, nonfinite=nonfinite)
                 follows = followed and not value.nan

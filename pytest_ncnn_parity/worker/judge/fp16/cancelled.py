@@ -1,0 +1,103 @@
+"""Tiny values that are no more than what rounding in fp32 leaves of terms that cancel.
+
+Where nothing is left in truth, as of mean(x * x) - mean(x) * mean(x) on a flat picture, 0 is as right as
+they are, and what a reader makes of either is rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Moves
+from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
+from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.fp16.lost_values import LostValue
+from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
+from pytest_ncnn_parity.worker.judge.natures import Natures
+from pytest_ncnn_parity.worker.values.blob import Blob
+
+_DIFFERENCES = frozenset({"0", "1", "7"})  # a + b, a - b, b - a (src/layer/binaryop.h)
+
+
+class Cancelled:
+    """The blobs whose tiny values are left by rounding, until their last reader has run."""
+
+    def __init__(self, reference: Reference, natures: Natures) -> None:
+        self._reference = reference
+        self._natures = natures
+        # by blob, how far an fp32 unit in the last place of both terms moves each of its values
+        self._moves: dict[str, Array] = {}
+
+    def observe(self, name: str, value: Blob) -> None:
+        """Take note of a reference output with tiny values."""
+        if not self._reference.is_only_read(name):
+            return
+        layer = self._reference.graph.producer[name]
+        if layer.type == "Split":
+            moves = self._moves.get(layer.inputs[0])
+        else:
+            moves = _left_by_rounding(layer, self._reference.blobs, value)
+        if moves is not None:
+            self._moves[name] = moves
+
+    def let_go(self, layer: Layer) -> None:
+        """Drop what nobody reads behind `layer`."""
+        for blob in self._moves.keys() & set(layer.inputs):
+            if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
+                del self._moves[blob]
+
+    def explain(
+        self,
+        layer: Layer,
+        output: str,
+        lost: Mapping[str, LostValue],
+        made: Blob,
+        tolerance: Tolerance,
+    ) -> bool:
+        """Whether all that `layer` reads as 0 is left by rounding, which moves its output as far.
+
+        `made` is what it computes from the zeros.
+        """
+        known = all(one.is_own and blob in self._moves for blob, one in lost.items())
+        if not known or not is_default(tolerance) or not made.floating:
+            return False
+        right = self._reference.blobs[output].array
+        moves, random = Moves(right), np.random.default_rng(0)
+        try:
+            for _ in range(DRAWS):
+                values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+                for blob in lost:
+                    signs = random.choice([-1.0, 1.0], values[blob].shape)
+                    moved = values[blob].array + self._moves[blob] * signs
+                    values[blob] = Blob.of(moved.astype(np.float32))
+                moves.add(self._reference.run(layer, values)[output].array)
+        except (StepFailed, ValueError):
+            return False
+        scale = self._natures.scale(output, right, tolerance, whole=False)
+        return moves.against(made.array, right, tolerance, scale).explains
+
+
+def _left_by_rounding(layer: Layer, inputs: Mapping[str, Blob], value: Blob) -> Array | None:
+    """How far rounding of the two terms that `layer` adds or subtracts moves its output, `value`.
+
+    None if it has no two terms of one shape, or its tiny values are larger than that.
+    """
+    if layer.type != "BinaryOp" or layer.params.get("0", "0") not in _DIFFERENCES:
+        return None
+    terms = [inputs[blob].array for blob in layer.inputs if blob in inputs]
+    if len(terms) != 2 or any(term.shape != value.shape for term in terms):
+        return None
+    size = np.abs(value.array)
+    tiny = (size > 0.0) & (size <= FP16_TINIEST / 2)
+    if not (size[tiny] <= MOST_OVERALL * _moves([term[tiny] for term in terms])).all():
+        return None
+    return _moves(terms)
+
+
+def _moves(terms: list[Array]) -> Array:
+    return np.hypot(*(term.astype(np.float64) for term in terms)) * LAST_PLACE[None]
