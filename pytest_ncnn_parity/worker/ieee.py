@@ -1,9 +1,10 @@
 """What layers give for 0 and inf by IEEE 754, where ncnn's kernels for x86 give something else.
 
-They are built with -ffast-math, to which inf and nan do not exist: rsqrt(inf) is nan, and a Softmax
-over a row with inf is 0 or 1, because a nan is lost where exp clips its argument (avx_mathfun.h and
-softmax_x86.cpp in src/layer/x86). Vulkan and other processors follow IEEE 754. In the judge's trials
-inf stands for a value that 16 bits cannot hold, so that it matters what becomes of it.
+They are built with -ffast-math, to which inf and nan do not exist: rsqrt(inf) is nan, pow(0, 2) is
+2.4e38, and a Softmax over a row with inf is 0 or 1, because a nan is lost where exp clips its argument
+(avx_mathfun.h and softmax_x86.cpp in src/layer/x86). Vulkan and other processors follow IEEE 754. In the
+judge's trials inf stands for a value that 16 bits cannot hold, and 0 for one that they lose, so that it
+matters what becomes of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
         "17": np.log10,
     }
 )
-_DIV, _RDIV = "3", "8"  # op_type of a BinaryOp (src/layer/binaryop.h)
+_DIV, _RDIV, _POW, _RPOW = "3", "8", "6", "9"  # op_type of a BinaryOp (src/layer/binaryop.h)
 
 
 def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, Made], Made]) -> Made:
@@ -70,22 +71,28 @@ def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
         read = values[layer.inputs[0]].array
         ends = (read == 0) | np.isinf(read)
     else:
-        pair = _divided(layer, values)
+        pair = _operands(layer, values)
         if pair is None:
             return None
-        dividend, divisor = pair
-        ends = (divisor == 0) | np.isinf(divisor)
+        first, second = pair
+        # 0 or inf to the power of 0 or less is left as it is
+        by_power = layer.params["0"] in (_POW, _RPOW)
+        edge, also = (first, second > 0) if by_power else (second, True)
+        ends = ((edge == 0) | np.isinf(edge)) & also
     if not ends.any():
         return None
     with np.errstate(all="ignore"):
-        true = dividend / divisor if function is None else function(read)
+        if function is not None:
+            true = function(read)
+        else:
+            true = first**second if by_power else first / second
     return ends, true.astype(np.float32)
 
 
-def _divided(layer: Layer, values: Made) -> tuple[Array, Array] | None:
-    """The dividend and the divisor of a BinaryOp of equal shapes, or of a blob and a number."""
+def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
+    """Dividend and divisor, or base and exponent, of equal shapes or of a blob and a number."""
     kind = layer.params.get("0", "0")
-    if layer.type != "BinaryOp" or kind not in (_DIV, _RDIV):
+    if layer.type != "BinaryOp" or kind not in (_DIV, _RDIV, _POW, _RPOW):
         return None
     first = values[layer.inputs[0]].array
     if layer.params.get("1", "0") == "1":
@@ -97,7 +104,7 @@ def _divided(layer: Layer, values: Made) -> tuple[Array, Array] | None:
         second = values[layer.inputs[1]].array
     if first.shape != second.shape:
         return None
-    return (first, second) if kind == _DIV else (second, first)
+    return (first, second) if kind in (_DIV, _POW) else (second, first)
 
 
 def _softmax(layer: Layer, values: Made, outputs: Made) -> Made:

@@ -322,3 +322,18 @@ def test_a_small_difference_that_is_no_rounding_is_a_fault_where_it_is_lost(
     for comparison in (FP16, RANGE):
         red = run.cases[f"s::{comparison}::difference"]
         assert (red["outcome"], red["cause"]) == ("failed", "underflow")
+
+
+def test_the_square_of_a_probability_that_is_0_in_fp16(gate: Gate, pytester: pytest.Pytester) -> None:
+    """(2 * Sigmoid(x)) ** 2, as detectors compute sizes: a CPU that gives 2.4e38 for 0 is no witness."""
+    net = Network()
+    x = net.layer("Sigmoid", "sigmoid", [net.layer("Input", "in0", params="0=16 1=4")])
+    x = net.layer("BinaryOp", "double", [x], params="0=2 1=1 2=2.0")
+    net.layer("BinaryOp", "square", [x], ["out0"], "0=6 1=1 2=2.0")
+    net.write(pytester.path / "net")
+    values = np.random.RandomState(0).normal(0.0, 2.0, (4, 16))
+    values[0, :5] = -20.0
+    networks.fed(pytester.path, BOTH, in0=values)
+    run = gate()
+    assert run.ids("failed") == []
+    assert f"s::{FP16}::square" in run.ids("passed")

@@ -49,6 +49,8 @@ FUNCTIONS = {
     "UnaryOp 0=15": [np.inf, 0.0],
     "UnaryOp 0=17": [-np.inf, np.inf],
     "BinaryOp 0=8 1=1 2=3.0": [np.inf, 0.0],
+    "BinaryOp 0=6 1=1 2=2.0": [0.0, np.inf],
+    "BinaryOp 0=6 1=1 2=0.5": [0.0, np.inf],
 }
 
 
