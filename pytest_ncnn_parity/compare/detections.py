@@ -105,10 +105,11 @@ def match(
     """Compare arrays of shape (n, 6). An array of any other shape holds no detections.
 
     A box is off by a share of its larger side, a score by a share of 0.5; classes are equal or not.
-    `found`: all boxes of the reference, including those that better ones suppress. Of boxes that
-    overlap and have the same score, either may be listed. Rows whose boxes differ by more than
-    `farthest`, a share of the size plus that of the score, do not belong together. A row lies at a
-    threshold if an error of `near`, by default the tolerance's `scaled`, puts it on the other side.
+    `found`: all boxes of the reference, including those that better ones suppress. Of boxes with the
+    same score, either may be listed where they overlap, or where the list is full. Rows whose boxes
+    differ by more than `farthest`, a share of the size plus that of the score, do not belong together. A
+    row lies at a threshold if an error of `near`, by default the tolerance's `scaled`, puts it on the
+    other side.
     """
     near = tolerance.scaled if near is None else near
     ours, theirs = (_rows(array) for array in (candidate, reference))
@@ -137,7 +138,7 @@ def match(
     elif not len(ours):
         metrics = replace(metrics, forgiven=str(seen))
     elif swapped:
-        forgiven = f"{swapped} of them stand for others that they overlap, with the same score"
+        forgiven = f"{swapped} of them stand for others with the same score"
         metrics = replace(metrics, forgiven=f"{seen}; {forgiven}")
     return replace(seen, metrics=metrics)
 
@@ -150,23 +151,27 @@ def _swapped(
     tolerance: Tolerance,
     thresholds: Thresholds,
 ) -> int:
-    """The number of our rows listed in place of rows that they overlap and that have the same score.
+    """The number of our rows listed in place of rows with the same score.
 
     It is 0 unless this explains everything: each missing row overlaps an extra one and is no better,
-    and each extra row overlaps a missing one and was found by the reference as well. One row may stand
-    for several.
+    each extra row overlaps a missing one, and was found by the reference as well; one row may stand for
+    several. Where both lists are full, a row that is no better than the other list's last one need not
+    overlap another: there was a place for it.
     """
     missing = theirs[[i for i in range(len(theirs)) if i not in pairs]]
     extra = ours[sorted(set(range(len(ours))) - set(pairs.values()))]
     if not (len(missing) and len(extra) and np.isfinite(extra).all() and np.isfinite(missing).all()):
         return 0
     near, tie = (2.0 * tolerance.scaled,), TIE * tolerance.scaled
-    right = (
-        all(_is_suppressed(row, extra, thresholds, tolerance.scaled, tie) for row in missing)
-        and all(_is_suppressed(row, missing, thresholds, tolerance.scaled, tie) for row in extra)
-        and all(_pairs(found, row[None], near) for row in extra)
+    is_full = thresholds.most is not None and len(ours) == len(theirs) >= thresholds.most
+    explained = all(
+        (is_full and row[1] <= whole[:, 1].min() + tie)
+        or _is_suppressed(row, others, thresholds, tolerance.scaled, tie)
+        for rows, others, whole in ((missing, extra, ours), (extra, missing, theirs))
+        for row in rows
     )
-    return len(extra) if right else 0
+    were_found = all(_pairs(found, row[None], near) for row in extra)
+    return len(extra) if explained and were_found else 0
 
 
 def is_list(array: Array) -> bool:

@@ -235,6 +235,62 @@ def test_a_box_with_a_lower_score_stands_for_no_other() -> None:
     assert not match(*arrays, FP32, YOLO, found).metrics.agrees
 
 
+def flat(count: int = 12, better: int = 4) -> np.ndarray:
+    """All boxes on a flat picture: a few, and many apart from each other with one lower score."""
+    boxes = scene(count)
+    boxes[:, 1] = 0.6
+    boxes[:better, 1] = 0.9
+    return boxes
+
+
+FULL = Thresholds(score=0.5, overlap=0.45, most=8)
+
+
+def test_of_boxes_with_the_last_score_any_may_fill_a_list() -> None:
+    found = flat()
+    candidate = np.vstack([found[:4], found[8:]])
+    detections = match(candidate, found[:8], FP32, FULL, found)
+    assert detections.metrics.agrees
+    assert "4 of them stand for others with the same score" in detections.metrics.forgiven
+
+
+def test_what_one_box_suppresses_more_leaves_a_place_for_a_worse_one() -> None:
+    worse, last = [3, 0.55, 0.7, 0.1, 0.8, 0.2], [3, 0.6, 0.6, 0.6, 0.7, 0.7]
+    found = np.array([ONE, OTHER, BESIDE, AWAY, last, worse], np.float32)
+    reference = np.array([ONE, BESIDE, AWAY, last], np.float32)
+    candidate = np.array([OTHER, AWAY, last, worse], np.float32)
+    full = Thresholds(score=0.5, overlap=0.45, most=4)
+    assert match(candidate, reference, FP32, full, found).metrics.agrees
+    assert not match(candidate, reference, FP32, YOLO, found).metrics.agrees
+    better = np.array([OTHER, AWAY, last, [3, 0.65, *worse[2:]]], np.float32)
+    assert not match(better, reference, FP32, full, np.vstack([found, better])).metrics.agrees
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "score", "kept"),
+    [
+        (YOLO, 0.6, range(8, 12)),  # nothing keeps it from listing all
+        (FULL, 0.7, range(8, 12)),  # a better box that the reference has not listed
+        (FULL, 0.6, range(8, 11)),  # the list has room
+    ],
+)
+def test_other_boxes_at_the_end_of_a_list_are_red(
+    thresholds: Thresholds, score: float, kept: range
+) -> None:
+    found = flat()
+    candidate = np.vstack([found[:4], found[list(kept)]])
+    candidate[4, 1] = score
+    found[8, 1] = score
+    assert not match(candidate, found[:8], FP32, thresholds, found).metrics.agrees
+
+
+def test_a_box_at_the_end_of_a_list_that_was_not_found_is_red() -> None:
+    found = flat()
+    candidate = np.vstack([found[:4], found[8:]])
+    candidate[5, 2:] += 0.3
+    assert not match(candidate, found[:8], FP32, FULL, found).metrics.agrees
+
+
 def test_a_box_of_less_than_a_pixel_is_measured_by_what_a_coordinate_is_rounded_to() -> None:
     reference = scene()
     reference[7, 4:] = reference[7, 2:4] + 1e-4

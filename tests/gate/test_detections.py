@@ -81,9 +81,7 @@ def test_of_boxes_from_two_heads_with_one_score_either_may_be_listed(
     run = gate()
     assert run.ids("failed") == []
     output = run.cases["s::fp16-vs-fp32-vulkan::output:out0"]
-    assert output["message"] == (
-        "1 detections; 1 of them stand for others that they overlap, with the same score"
-    )
+    assert output["message"] == ("1 detections; 1 of them stand for others with the same score")
 
 
 ONE_ANCHOR = "-23304=2,32.0,32.0 -23305=1,0.0 -23306=1,64.0"
