@@ -16,7 +16,7 @@ from pathlib import Path
 import kinds
 
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.settings import Settings, share_of_cores
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec
@@ -29,7 +29,7 @@ def results(folder: Path, kind: str, seed: int) -> list[Result]:
     network = kinds.write(folder, kind, seed)
     plan = check.plan(spec.load(network.stem.with_suffix(".parity.yaml")))
     cases = [case for comparison in plan.spec.comparisons for case in plan.cases(comparison)]
-    run = SpecRun(plan, Settings(120.0, threads(1)), dict.fromkeys(plan.spec.inputs, cases))
+    run = SpecRun(plan, Settings(120.0, share_of_cores(1)), dict.fromkeys(plan.spec.inputs, cases))
     try:
         return [run.result(sample, case) for sample in plan.spec.inputs for case in cases]
     finally:

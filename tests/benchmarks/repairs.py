@@ -24,7 +24,7 @@ from pathlib import Path
 
 import kinds
 
-from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.settings import Settings, share_of_cores
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, strong_mask
 from pytest_ncnn_parity.plan import check
@@ -63,7 +63,7 @@ def measured(folder: Path, kind: str, seed: int, compare: bool) -> Measured:
     plan = check.plan(spec.load(network.stem.with_suffix(".parity.yaml")))
     (comparison,) = plan.spec.comparisons
     cases = plan.cases(comparison)
-    run = SpecRun(plan, Settings(120.0, threads(1)), dict.fromkeys(plan.spec.inputs, cases))
+    run = SpecRun(plan, Settings(120.0, share_of_cores(1)), dict.fromkeys(plan.spec.inputs, cases))
     try:
         start = time.perf_counter()
         red = {
