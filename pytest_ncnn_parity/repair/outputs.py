@@ -73,8 +73,12 @@ def _error(result: Result) -> OutputError:
 
 
 def worst(errors: OutputErrors) -> float | None:
-    """The largest error of any output, as a share of its largest value; None without outputs."""
-    return max((error.scaled for error in errors.values()), default=None)
+    """The largest error of any output, as a share of its largest value; None without outputs.
+
+    Silent ones count only if there is no other: of an output that holds nothing, any error is large.
+    """
+    told = [error for error in errors.values() if not error.silent] or errors.values()
+    return max((error.scaled for error in told), default=None)
 
 
 def better(before: OutputError, after: OutputError) -> bool:

@@ -175,9 +175,13 @@ def test_a_layer_in_int8_is_drawn_by_the_criterion_that_it_breaks(browser: Brows
     """Its largest error may be as large as its largest value, which is a line that no point reaches."""
     in_int8 = {"atol": 0.0, "rtol": 0.0, "scaled": 1.0, "cosine": None, "sqnr_db": 15.0}
     cases = [
-        documents.red("lossy", metrics=documents.metrics(0.3, sqnr_db=10.0), tolerance=in_int8),
-        documents.case("fine", metrics=documents.metrics(0.1, sqnr_db=40.0), tolerance=in_int8),
-        documents.red("wild", metrics=documents.metrics(2.0, sqnr_db=20.0), tolerance=in_int8),
+        documents.red(
+            "lossy", metrics=documents.metrics(0.3, sqnr_db=10.0, used=1.8), tolerance=in_int8
+        ),
+        documents.case(
+            "fine", metrics=documents.metrics(0.1, sqnr_db=40.0, used=0.1), tolerance=in_int8
+        ),
+        documents.red("wild", metrics=documents.metrics(2.0, sqnr_db=20.0, used=2.0), tolerance=in_int8),
     ]
     graph = [documents.layer(name) for name in ("lossy", "fine", "wild")]
     browser.show(documents.document(documents.model(cases, graph)))
@@ -194,6 +198,20 @@ def test_a_layer_in_int8_is_drawn_by_the_criterion_that_it_breaks(browser: Brows
     assert (at["wild"][0], allowed["wild"]) == (2.0, 1.0)
     assert at["wild"][1] == "failed (noise): error 2, allowed 1"
     assert "where sqnr_db decides, the error is noise / signal" in browser.find("[data-note]").text
+
+
+def test_the_line_of_what_is_allowed_contradicts_no_verdict(browser: Browser) -> None:
+    """As where a natural scale decides: by its largest value, 1e-5, a probability of 0 is all wrong."""
+    rare = documents.case("rare", metrics=documents.metrics(1.0, 1e-5, used=0.004))
+    row = documents.red("row", metrics=documents.metrics(0.01, used=2.0))
+    browser.show(
+        documents.document(documents.model([rare, row], [documents.layer(n) for n in ("rare", "row")]))
+    )
+    browser.charts()
+    allowed = browser.points("errors", "allowed")["y"]
+    assert sorted({*allowed} - {None}) == pytest.approx([0.005, 250.0])
+    drawn = browser.points("errors")
+    assert dict(zip(drawn["name"], drawn["what"], strict=True))["rare"].endswith("error 1, allowed 250")
 
 
 def test_the_charts_follow_the_choice_of_a_comparison(browser: Browser) -> None:

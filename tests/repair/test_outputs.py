@@ -122,3 +122,5 @@ def test_what_is_said_of_them() -> None:
     before, after = {"a": RED, "b": right(0.2, 0.004)}, {"a": right(0.1, 0.001), "b": right(0.2, 0.005)}
     assert changes(before, after) == "a 0.001, before 1; b 0.005, before 0.004"
     assert (worst(before), worst(after), worst({})) == (1.0, 0.005, None)
+    silent = OutputError(1.0, 0.01, False, silent=True)
+    assert (worst({**after, "silent": silent}), worst({"silent": silent})) == (0.005, 1.0)

@@ -22,7 +22,10 @@ const noise = (db) => 10 ** (-db / 20);
 /** The error and what is allowed, by the criterion of which the case uses more: int8 is judged by SQNR. */
 function asDrawn(one) {
   const { error, allowed, sqnr_db: sqnr, tolerance } = one;
-  const usual = { error, allowed, what: `error ${shown(error)}, allowed ${shown(allowed)}` };
+  // where another scale than the largest value decides, the line is drawn where its tolerance ends
+  const contradicts = one.used > 0 && (error > allowed) !== (one.used > 1);
+  const end = contradicts && Number.isFinite(error) ? error / one.used : allowed;
+  const usual = { error, allowed: end, what: `error ${shown(error)}, allowed ${shown(end)}` };
   if (!one.compared || sqnr === null || tolerance.sqnr_db === null) return usual;
   const least = noise(tolerance.sqnr_db);
   if (!(noise(sqnr) / least > error / allowed)) return usual;
