@@ -13,7 +13,7 @@ from conftest import Gate
 from network import Network
 from own_layers import OPS, affine, project
 
-from pytest_ncnn_parity.engine.settings import Settings, threads
+from pytest_ncnn_parity.engine.settings import Settings, share_of_cores
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 
 pytestmark = pytest.mark.once
@@ -81,7 +81,7 @@ def of_chosen(folder: Path, chosen: dict[str, str]) -> tuple[SpecRun, dict[str, 
     plan = verdicts.plan(folder, BOTH, samples=len(chosen))
     by_name = {one.name: plan.cases(one) for one in plan.spec.comparisons}
     cases = {sample: by_name[name] for sample, name in chosen.items()}
-    run = SpecRun(plan, Settings(60.0, threads(1)), cases)
+    run = SpecRun(plan, Settings(60.0, share_of_cores(1)), cases)
     return run, {f"{s}::{c.name}": run.result(s, c).outcome for s, some in cases.items() for c in some}
 
 

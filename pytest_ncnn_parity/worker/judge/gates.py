@@ -66,7 +66,7 @@ class Gates:
         return _multiplies(layer) and any(natural) and not all(natural)
 
     def _mixes(self, layer: Layer) -> bool:
-        return mixes(layer) and self._mixed.issuperset(layer.outputs)
+        return mixes(layer) and not self._mixed.isdisjoint(layer.outputs)
 
     def follow(self, layer: Layer, blobs: Made) -> None:
         """Take note of what `layer` computed; its inputs are in `blobs`."""
@@ -170,7 +170,7 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
     sums: dict[str, int] = {}  # by blob, how many sums lie between it and such values
     for layer in graph.layers:
         known = [natural.get(blob) for blob in layer.inputs]
-        if layer.outputs[0] not in natural and any(known):
+        if any(known) and natural.keys().isdisjoint(layer.outputs):
             share = any(scale is not None and scale.is_share for scale in known)
             begins = mixes(layer) or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None

@@ -14,8 +14,10 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-_BY_WEIGHTS = ("Convolution", "Deconvolution", "InnerProduct", "Scale", "Gemm", "CumulativeSum")
-_NORMS = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm")
+_CONVOLUTIONS = ("Convolution", "Deconvolution")  # also with 1D, 3D and DepthWise behind it
+_OTHERS = frozenset(
+    "InnerProduct Scale Gemm CumulativeSum BatchNorm LayerNorm GroupNorm InstanceNorm".split()
+)
 MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
 _SUMS = frozenset({"0", "1", "3"})  # sum, asum and mean of a Reduction (src/layer/reduction.h)
@@ -28,10 +30,11 @@ _CHANNELS = 3  # an output with so many axes is one of channels, each with weigh
 
 def mixes(layer: Layer) -> bool:
     """Whether `layer` adds up elements of its only input, each times a weight, or norms them."""
-    if len(layer.inputs) != 1:
+    if not len(layer.inputs) == len(layer.outputs) == 1:
         return False
-    adds = layer.type == "Reduction" and layer.params.get("0", "0") in _SUMS
-    return adds or layer.type.startswith(_BY_WEIGHTS + _NORMS)
+    if layer.type == "Reduction":
+        return layer.params.get("0", "0") in _SUMS
+    return layer.type in _OTHERS or layer.type.startswith(_CONVOLUTIONS)
 
 
 def is_nothing(values: Array, unit: Array) -> bool:
