@@ -204,22 +204,27 @@ def test_a_sum_is_followed_through_one_more(tmp_path: Path) -> None:
     assert gates.unit("out1", whole=True) is None
 
 
-@pytest.mark.parametrize(("kind", "passed"), [("Sigmoid", True), ("Softmax", False)])
-def test_a_sum_of_products_has_a_unit_but_not_of_shares(tmp_path: Path, kind: str, passed: bool) -> None:
-    """As a masked spectrum is decoded; an attention's sum is an ordinary value."""
+@pytest.mark.parametrize(("kind", "has_unit"), [("Sigmoid", True), ("Softmax", False)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sum_has_a_unit_but_not_one_of_shares(
+    tmp_path: Path, kind: str, has_unit: bool, weighted: bool
+) -> None:
+    """As a masked spectrum is decoded; what an attention adds up of 20,000 places is ordinary."""
+    places = 20_000
     net = Network()
-    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
-    gate = net.layer(kind, "gate", ["in0"])
-    places = net.layer(
-        "MemoryData", "places", params="0=5 1=3 2=4", weights=[np.full(SHAPE, 7.0)], flagged=False
-    )
-    net.layer("BinaryOp", "product", [gate, places], params="0=2")
-    net.layer("Reduction", "sum", ["product"], ["out0"], "0=0 1=1")
-    gates, _ = followed(net, tmp_path, NOTHING)
+    net.layer("Input", "in0", params=f"0={places}")
+    blob = net.layer(kind, "gate", ["in0"])
+    if weighted:
+        values = [np.full(places, 7.0)]
+        net.layer("MemoryData", "values", params=f"0={places}", weights=values, flagged=False)
+        blob = net.layer("BinaryOp", "product", [blob, "values"], params="0=2")
+    net.layer("Reduction", "sum", [blob], ["out0"], "0=0 1=1")
+    gates, found = followed(net, tmp_path, np.full(places, -11.5, np.float32))
+    assert found["gate"].array.max() < 1e-4
     unit = gates.unit("out0", whole=True)
-    assert (unit is not None) is passed
+    assert (unit is not None) is has_unit
     if unit is not None:
-        np.testing.assert_allclose(unit, [7.0 * 60], rtol=1e-6)
+        np.testing.assert_allclose(unit, [(7.0 if weighted else 1.0) * places], rtol=1e-4)
 
 
 def test_a_softplus_has_the_unit_of_one(tmp_path: Path) -> None:
