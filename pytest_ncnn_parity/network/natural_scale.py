@@ -39,6 +39,7 @@ _REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
 
 # op_type in src/layer/binaryop.h
 _ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _POWER, _RSUB, _RDIV = "012345678"
+_SUMS = frozenset({_ADD, _SUB, _RSUB})
 _PRODUCT, _SUM, _MAXIMUM = "0", "1", "2"  # op_type in src/layer/eltwise.h
 
 
@@ -71,6 +72,12 @@ def natural_scales(graph: Graph) -> Mapping[str, Scale]:
 def levels_off(layer: Layer) -> bool:
     """Whether the layer's outputs are bounded for all inputs."""
     return _made(layer) is not None
+
+
+def adds(layer: Layer) -> bool:
+    """Whether `layer` adds two values, or subtracts one from the other."""
+    of_two = layer.type == "BinaryOp" and layer.params.get("1", "0") != "1"
+    return of_two and layer.params.get("0", _ADD) in _SUMS
 
 
 def softmax_axis(layer: Layer, dimensions: int) -> int | None:
@@ -170,11 +177,11 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
     operation = layer.params.get("0", _ADD)
     units = [scale.unit for scale in known]
     if layer.params.get("1", "0") != "1":  # two blobs, such as products of probabilities
-        if operation in {_ADD, _SUB, _RSUB}:
+        if adds(layer):
             return sum(units)
         return max(*units, math.prod(units)) if operation in {_MUL, _MAX, _MIN} else None
     factor = abs(_constant(layer, 2))
-    if operation in {_ADD, _SUB, _RSUB} and factor <= max(1.0, *units):  # 1 - p has the unit of p
+    if operation in _SUMS and factor <= max(1.0, *units):  # 1 - p has the unit of p
         return units[0]
     if operation == _DIV and factor:
         factor = 1.0 / factor

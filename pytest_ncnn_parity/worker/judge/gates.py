@@ -17,7 +17,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, natural_scales
+from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixes, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -27,7 +27,6 @@ _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | {"ReLU", "AbsVal"}
-_SUMS = frozenset({"0", "1", "7"})  # a + b, a - b, b - a
 _PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, eltwise.h)
 
 
@@ -110,7 +109,7 @@ class Gates:
         try:
             if self._mixes(layer):
                 return self._sum(layer, own)
-            if _adds(layer):  # as where two gated values meet
+            if adds(layer):  # as where two gated values meet
                 shapes = {unit.shape for unit in own.values()}
                 alone = len(own) < len(layer.inputs) or len(shapes) > 1
                 return {} if alone else {layer.outputs[0]: np.abs(sum(own.values()))}
@@ -153,13 +152,7 @@ def _multiplies(layer: Layer) -> bool:
 
 
 def _hands_on(layer: Layer) -> bool:
-    return layer.type in COPYING | _SHRINKING or _multiplies(layer) or _adds(layer)
-
-
-def _adds(layer: Layer) -> bool:
-    """Whether `layer` adds or subtracts two values."""
-    number = layer.params.get("1", "0") == "1"
-    return layer.type == "BinaryOp" and not number and layer.params.get("0", "0") in _SUMS
+    return layer.type in COPYING | _SHRINKING or _multiplies(layer) or adds(layer)
 
 
 def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:

@@ -15,13 +15,12 @@ from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Mo
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.natural_scale import adds
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.lost_values import LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
-
-_DIFFERENCES = frozenset({"0", "1", "7"})  # a + b, a - b, b - a (src/layer/binaryop.h)
 
 
 class Cancelled:
@@ -87,7 +86,7 @@ def _left_by_rounding(layer: Layer, inputs: Mapping[str, Blob], value: Blob) -> 
 
     None if it has no two terms of one shape, or its tiny values are larger than that.
     """
-    if layer.type != "BinaryOp" or layer.params.get("0", "0") not in _DIFFERENCES:
+    if not adds(layer):
         return None
     terms = [inputs[blob].array for blob in layer.inputs if blob in inputs]
     if len(terms) != 2 or any(term.shape != value.shape for term in terms):
