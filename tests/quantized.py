@@ -28,7 +28,7 @@ class Fault:
     """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4.
 
     `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it. `silent`: the
-    scale of its input is inf.
+    scale of its input is inf. `lost`: it is nan.
     """
 
     kind: str
@@ -88,6 +88,8 @@ class QuantizedNetwork(Network):
             weights[channel], scales[channel] = 0, np.inf
         elif kind == "silent":
             own[0] = np.inf
+        elif kind == "lost":
+            own[0] = np.nan
         elif kind == "weight_scale":
             scales[channel] *= 4
         else:

@@ -212,6 +212,18 @@ def test_the_scale_of_an_input_is_not_called_a_weight(gate: Gate, pytester: pyte
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+@pytest.mark.parametrize("layer", ["depthwise", "conv2"])
+def test_a_layer_whose_input_has_no_scale_fails_though_both_sides_agree(
+    gate: Gate, pytester: pytest.Pytester, layer: str
+) -> None:
+    quantized.chain(pytester.path, fault=quantized.Fault("lost", layer, 0))
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    case = gate("--ncnn-parity-fix=off").cases[f"noise::cpu-vs-vulkan::{layer}"]
+    assert (case["outcome"], case["cause"]) == ("failed", "conversion")
+    assert "1 of its weights and scales is inf or nan in the file" in case["headline"]
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_scale_that_is_inf_is_named_and_masks_leave_a_network_that_runs(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

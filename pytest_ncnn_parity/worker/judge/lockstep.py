@@ -79,7 +79,7 @@ class Lockstep:
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, recalled)
         self._held = self._held_back(trace)
-        self._not_finite = NotFinite(nets.not_finite)
+        self._not_finite = NotFinite(nets.broken_weights)
         refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
         self._judge = LayerJudge(
             sample,

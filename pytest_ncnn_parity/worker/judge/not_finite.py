@@ -15,7 +15,6 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.values.blob import Made
 
@@ -25,11 +24,11 @@ NOTHING_FINITE = "the reference holds nothing but inf and -inf here: there is no
 class NotFinite:
     """Which layers of the trajectory produced nan or inf from other values, and which read nan.
 
-    `in_weights` counts the weights of a layer that are inf or nan.
+    `broken_weights` counts the weights of a layer that are inf or nan and must not be.
     """
 
-    def __init__(self, in_weights: Callable[[Layer], int]) -> None:
-        self._in_weights = in_weights
+    def __init__(self, broken_weights: Callable[[Layer], int]) -> None:
+        self._broken_weights = broken_weights
         self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
         self._inf: dict[str, str] = {}
         self._fed_with_nan: dict[int, str] = {}  # by layer that reads nan: the layer that made it
@@ -73,8 +72,7 @@ class NotFinite:
         """
         if result.outcome != "passed" or result.metrics is None:
             return result
-        # the scale of an int8 layer's dead channel is inf, and may do no harm
-        broken = 0 if is_quantized(layer) else self._in_weights(layer)
+        broken = self._broken_weights(layer)
         if broken:
             evidence = replace(result.evidence, not_finite=broken)
             return replace(result, outcome="failed", evidence=evidence)
