@@ -224,6 +224,14 @@ def test_a_layer_whose_input_has_no_scale_fails_though_both_sides_agree(
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+def test_a_scale_that_is_inf_and_does_no_harm_is_no_fault(gate: Gate, pytester: pytest.Pytester) -> None:
+    quantized.chain(pytester.path, fault=quantized.Fault("dead", "conv2", 3))
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    case = gate("--ncnn-parity-fix=off").cases["noise::cpu-vs-vulkan::conv2"]
+    assert case["outcome"] == "passed", case["message"]
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_scale_that_is_inf_is_named_and_masks_leave_a_network_that_runs(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
