@@ -28,7 +28,8 @@ class Fault:
     """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4.
 
     `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it. `silent`: the
-    scale of its input is inf. `lost`: it is nan.
+    scale of its input is inf. `lost`: it is nan. `unscaled`: the scale
+    of a channel's weights is nan.
     """
 
     kind: str
@@ -90,6 +91,8 @@ class QuantizedNetwork(Network):
             own[0] = np.inf
         elif kind == "lost":
             own[0] = np.nan
+        elif kind == "unscaled":
+            scales[channel] = np.nan
         elif kind == "weight_scale":
             scales[channel] *= 4
         else:

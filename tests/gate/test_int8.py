@@ -232,6 +232,16 @@ def test_a_scale_that_is_inf_and_does_no_harm_is_no_fault(gate: Gate, pytester: 
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
+@pytest.mark.parametrize("layer", ["depthwise", "conv2"])
+def test_weights_without_a_scale_that_are_not_0_fail(
+    gate: Gate, pytester: pytest.Pytester, layer: str
+) -> None:
+    quantized.chain(pytester.path, fault=quantized.Fault("unscaled", layer, 3))
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    assert gate("--ncnn-parity-fix=off").cases[f"noise::cpu-vs-vulkan::{layer}"]["outcome"] == "failed"
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_scale_that_is_inf_is_named_and_masks_leave_a_network_that_runs(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

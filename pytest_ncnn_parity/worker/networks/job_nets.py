@@ -124,11 +124,11 @@ class JobNets:
     def broken_weights(self, layer: Layer) -> int:
         """Return how many of `not_finite` are a fault, whatever `layer` makes of them.
 
-        Scales of outputs are none: that of an int8 layer's dead channel is inf, and may do no harm.
+        The scale of an int8 layer's dead channel is none: it is inf, and may do no harm.
         """
         if is_quantized(layer) and not is_static(layer):
             return 0  # which of its values are such scales is not known
-        return self.not_finite(layer) - len(self.without_scale(layer))
+        return self.not_finite(layer) - len(self._pool.weights.dead(self._job.models[0], layer))
 
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
         """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""

@@ -133,6 +133,12 @@ class LayerWeights:
         weights = self._int8_weights(model, layer) if in_int8 else None
         return () if weights is None else tuple(map(int, np.flatnonzero(~np.isfinite(weights.scales))))
 
+    def dead(self, model: Model, layer: Layer) -> tuple[int, ...]:
+        """Return those of `without_scale` whose weights are all 0."""
+        outputs = self.without_scale(model, layer)
+        weights = self._int8_weights(model, layer) if outputs else None
+        return () if weights is None else tuple(n for n in outputs if not weights.integers[n].any())
+
     def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
         return int8_weights.read(model.bin, self.span(model, layer), layer)
 
