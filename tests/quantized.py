@@ -27,9 +27,9 @@ FAULTS = ("channel", "weight_scale", "input_scale", "output_scale")
 class Fault:
     """In the int8 layer so named: a channel's weights are wrong by 10 %, or a scale by a factor of 4.
 
-    `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it. `silent`: the
-    scale of its input is inf. `lost`: it is nan. `unscaled`: the scale
-    of a channel's weights is nan.
+    `dead`: a channel's weights are 0 and their scale is inf, as ncnn2table writes it. `saturated`: the
+    same as x86 quantizes it, 0 * inf cast to -127. `silent`: the scale of its input is inf. `lost`: it
+    is nan. `unscaled`: the scale of a channel's weights is nan.
     """
 
     kind: str
@@ -87,6 +87,8 @@ class QuantizedNetwork(Network):
             weights[channel] = np.round(0.9 * weights[channel])
         elif kind == "dead":
             weights[channel], scales[channel] = 0, np.inf
+        elif kind == "saturated":
+            weights[channel], scales[channel] = -127, np.inf
         elif kind == "silent":
             own[0] = np.inf
         elif kind == "lost":

@@ -207,7 +207,7 @@ class Evidence:
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
     For a candidate that computes `in_int8`: the `weights`, and the `quantization` of the layer's input.
-    Of a layer in int8: the outputs `without_scale`, whose weights have none that is finite. Whether an
+    Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
     output is `behind_int8` layers. How many weights are `not_finite`.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
     What was tried: `trials` by name; `rounding`, the error of rounding the true output alone; `noise`,

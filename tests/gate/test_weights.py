@@ -7,6 +7,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+import quantized
 from conftest import Gate
 from network import Network
 
@@ -14,19 +15,27 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
 
 HALF = 0x01306B47  # the tag of weights in fp16
 
 
-def look(folder: Path) -> Weights:
-    """The weights of net.param and net.bin in `folder`, or the StepFailed they end in."""
-    model = Model(str(folder / "net.param"), str(folder / "net.bin"))
+def model_in(folder: Path) -> Model:
+    return Model(str(folder / "net.param"), str(folder / "net.bin"))
 
+
+def checked_files() -> CheckedFiles:
     def enter(step: str) -> None:
         """Nothing dies here."""
 
-    return CheckedFiles(Registry(enter), enter).weights(model, param.read(model.param))
+    return CheckedFiles(Registry(enter), enter)
+
+
+def look(folder: Path) -> Weights:
+    """The weights of net.param and net.bin in `folder`, or the StepFailed they end in."""
+    model = model_in(folder)
+    return checked_files().weights(model, param.read(model.param))
 
 
 def problem(folder: Path) -> str:
@@ -245,3 +254,24 @@ def test_bytes_that_no_layer_reads_are_noted(gate: Gate, pytester: pytest.Pytest
     note = "no layer reads the last 1000 bytes of net.bin: is it the one of net.param?"
     assert run.report["models"][0]["notes"] == [note]
     run.result.stdout.fnmatch_lines([f"  note: {note}"])
+
+
+@pytest.mark.parametrize(
+    ("terms", "fault", "broken"),
+    [
+        ((2, 1), quantized.Fault("dead", "depthwise", 3), 0),
+        ((2, 2), quantized.Fault("dead", "depthwise", 0), 0),  # all outputs share one scale
+        ((2, 1), quantized.Fault("unscaled", "depthwise", 3), 1),
+        ((2, 1), quantized.Fault("silent", "depthwise", 0), 1),
+    ],
+)
+def test_only_the_scales_of_dead_outputs_may_be_inf(
+    tmp_path: Path, terms: tuple[int, int], fault: quantized.Fault, broken: int
+) -> None:
+    quantized.chain(tmp_path, terms=terms, fault=fault)
+    model = model_in(tmp_path)
+    graph = param.read(model.param)
+    weights = LayerWeights(checked_files(), lambda _: graph)
+    (layer,) = (one for one in graph.layers if one.name == fault.layer)
+    assert weights.not_finite(model, layer) == 1
+    assert weights.broken(model, layer) == broken

@@ -33,11 +33,13 @@ class Int8Weights(Frozen):
     """A layer's quantized weights.
 
     `integers`: int8 of shape (outputs, weights per output). `scales`: those by which they were
-    quantized, float32 of shape (outputs,).
+    quantized, float32 of shape (outputs,). `infinite`: how many scales of the file are inf,
+    where outputs may share one.
     """
 
     integers: Array
     scales: Array
+    infinite: int = 0
 
     def against(self, floats: Array, folded: Array | None) -> WeightSteps:
         """Return how far the weights are from `floats`, (outputs, weights per output), in int8 steps.
@@ -153,7 +155,8 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     integers = np.frombuffer(content, np.int8, weights, 4).reshape(outputs, -1)
     if not scales.size or outputs % scales.size:
         return None
-    return Int8Weights(integers, np.repeat(scales, outputs // scales.size))
+    infinite = int(np.count_nonzero(np.isposinf(scales)))
+    return Int8Weights(integers, np.repeat(scales, outputs // scales.size), infinite)
 
 
 def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:

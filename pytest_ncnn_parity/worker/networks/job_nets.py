@@ -16,11 +16,9 @@ from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import Parameter
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.int8_weights import is_static
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -122,13 +120,8 @@ class JobNets:
         return self._pool.weights.not_finite(self._job.models[0], layer)
 
     def broken_weights(self, layer: Layer) -> int:
-        """Return how many of `not_finite` are a fault, whatever `layer` makes of them.
-
-        The scale of an int8 layer's dead channel is none: it is inf, and may do no harm.
-        """
-        if is_quantized(layer) and not is_static(layer):
-            return 0  # which of its values are such scales is not known
-        return self.not_finite(layer) - len(self._pool.weights.dead(self._job.models[0], layer))
+        """Return how many of `not_finite` are a fault, whatever `layer` makes of them."""
+        return self._pool.weights.broken(self._job.models[0], layer) if self.not_finite(layer) else 0
 
     def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
         """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""

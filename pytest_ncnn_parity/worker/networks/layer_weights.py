@@ -14,7 +14,7 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import computes_in_int8, weight_count
+from pytest_ncnn_parity.network.int8 import computes_in_int8, is_quantized, weight_count
 from pytest_ncnn_parity.network.int8_tensors import Tensor, tensors
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
@@ -128,16 +128,13 @@ class LayerWeights:
         )
 
     def without_scale(self, model: Model, layer: Layer) -> tuple[int, ...]:
-        """Return the outputs of `layer` whose weights in int8 have no finite scale."""
+        """Return the outputs of `layer` whose weights in int8 have inf as their scale.
+
+        ncnn2table writes it where all weights are 0. In int8 these are 0 or -127, by the processor.
+        """
         in_int8 = computes_in_int8(layer) and is_static(layer)
         weights = self._int8_weights(model, layer) if in_int8 else None
-        return () if weights is None else tuple(map(int, np.flatnonzero(~np.isfinite(weights.scales))))
-
-    def dead(self, model: Model, layer: Layer) -> tuple[int, ...]:
-        """Return those of `without_scale` whose weights are all 0."""
-        outputs = self.without_scale(model, layer)
-        weights = self._int8_weights(model, layer) if outputs else None
-        return () if weights is None else tuple(n for n in outputs if not weights.integers[n].any())
+        return () if weights is None else tuple(map(int, np.flatnonzero(np.isposinf(weights.scales))))
 
     def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
         return int8_weights.read(model.bin, self.span(model, layer), layer)
@@ -162,6 +159,18 @@ class LayerWeights:
     def not_finite(self, model: Model, layer: Layer) -> int:
         """Return how many weights of `layer` are inf or nan."""
         return self._files.weights(model, self._graph(model)).not_finite[layer.number]
+
+    def broken(self, model: Model, layer: Layer) -> int:
+        """Return how many of `not_finite` are a fault, whatever `layer` makes of them.
+
+        The scale of an int8 layer's dead channel is none: it is inf, and may do no harm. 0 for an int8
+        layer whose file does not tell which of its values are such scales.
+        """
+        count = self.not_finite(model, layer)
+        if not count or not is_quantized(layer):
+            return count
+        weights = self._int8_weights(model, layer) if is_static(layer) else None
+        return 0 if weights is None else count - weights.infinite
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""
