@@ -257,16 +257,20 @@ def test_bytes_that_no_layer_reads_are_noted(gate: Gate, pytester: pytest.Pytest
 
 
 @pytest.mark.parametrize(
-    ("terms", "fault", "broken"),
+    ("terms", "fault", "without_scale", "broken"),
     [
-        ((2, 1), quantized.Fault("dead", "depthwise", 3), 0),
-        ((2, 2), quantized.Fault("dead", "depthwise", 0), 0),  # all outputs share one scale
-        ((2, 1), quantized.Fault("unscaled", "depthwise", 3), 1),
-        ((2, 1), quantized.Fault("silent", "depthwise", 0), 1),
+        ((2, 1), quantized.Fault("dead", "depthwise", 3), (3,), 0),
+        ((2, 2), quantized.Fault("dead", "depthwise", 0), tuple(range(8)), 0),  # all share one scale
+        ((2, 1), quantized.Fault("unscaled", "depthwise", 3), (), 1),
+        ((2, 1), quantized.Fault("silent", "depthwise", 0), (), 1),
     ],
 )
 def test_only_the_scales_of_dead_outputs_may_be_inf(
-    tmp_path: Path, terms: tuple[int, int], fault: quantized.Fault, broken: int
+    tmp_path: Path,
+    terms: tuple[int, int],
+    fault: quantized.Fault,
+    without_scale: tuple[int, ...],
+    broken: int,
 ) -> None:
     quantized.chain(tmp_path, terms=terms, fault=fault)
     model = model_in(tmp_path)
@@ -274,4 +278,5 @@ def test_only_the_scales_of_dead_outputs_may_be_inf(
     weights = LayerWeights(checked_files(), lambda _: graph)
     (layer,) = (one for one in graph.layers if one.name == fault.layer)
     assert weights.not_finite(model, layer) == 1
+    assert weights.without_scale(model, layer) == without_scale
     assert weights.broken(model, layer) == broken
