@@ -18,6 +18,20 @@ def test_what_fp16_makes_zero_is_counted_to_the_last_bit() -> None:
     assert Blob.of(values).tiny == np.count_nonzero(lost) > 10_000
 
 
+def test_what_is_subnormal_in_fp16_is_stored_as_its_cast_gives_it_and_all_else_is_kept() -> None:
+    drawn = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    ties = np.arange(0, 2050, 0.5, dtype=np.float32) * np.float32(2.0**-24)
+    near = np.nextafter(ties, np.float32(1)), np.nextafter(ties, np.float32(-1))
+    edges = np.array([-0.0, np.nan, np.inf, -np.inf, 2.0**-149, 2.0**-14, 1e30], np.float32)
+    some = np.concatenate([ties, -ties, *near, edges, drawn, drawn * np.float32(2.0**-15)])
+    with np.errstate(over="ignore"):
+        cast = some.astype(np.float16).astype(np.float32)
+    expected = np.where(np.abs(some) < 2.0**-14, cast, some)
+    stored = Blob.of(some).with_tiny_stored().array
+    assert np.array_equal(stored.view(np.uint32), expected.view(np.uint32))
+    assert np.count_nonzero(stored != some) > 10_000
+
+
 def test_a_derived_digest_tells_how_a_value_was_made_and_not_what_it_is() -> None:
     one, other = (Blob.of(np.full(4, value, np.float32)) for value in (1.0, 2.0))
 

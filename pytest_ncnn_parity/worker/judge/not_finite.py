@@ -82,8 +82,8 @@ class NotFinite:
         infinite, total = self._infinite.get(layer.number, (0, 0))
         if infinite and infinite == total:
             return Result(result.id, "skipped", reason=NOTHING_FINITE, evidence=result.evidence)
-        if result.evidence.predicted:
-            return result  # there are no two sides
+        if result.evidence.predicted or not infinite:
+            return result  # a prediction does not have two sides
         return replace(result, metrics=_remarked(result.metrics, infinite, total))
 
 
@@ -99,11 +99,9 @@ def with_remark(metrics: Metrics, reference: Array) -> Metrics:
     infinite = int(np.count_nonzero(np.isinf(reference)))
     if infinite and infinite == reference.size:
         raise Skip(NOTHING_FINITE)
-    return _remarked(metrics, infinite, reference.size)
+    return _remarked(metrics, infinite, reference.size) if infinite else metrics
 
 
 def _remarked(metrics: Metrics, infinite: int, total: int) -> Metrics:
-    if not infinite:
-        return metrics
     remark = f"{infinite} of {total} values are inf or -inf on both sides"
     return replace(metrics, forgiven="; ".join(filter(None, (metrics.forgiven, remark))))

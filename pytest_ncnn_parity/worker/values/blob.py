@@ -204,8 +204,12 @@ class Blob:
         """
         if not self.tiny:
             return self
-        small = np.abs(self.array) < FP16_NORMAL
-        return Blob.of(np.where(small, self.stored().array, self.array))
+        values = self.array.copy()
+        small = np.abs(values) < FP16_NORMAL
+        # to the nearest subnormal of fp16, of two to the even one. numpy's cast gives the same, but it
+        # takes some 70 ns for each of them
+        values[small] = np.rint(values[small] / FP16_TINIEST) * FP16_TINIEST
+        return Blob.of(values)
 
     def stored_as_floats(self, half: str) -> Blob:
         """Return these integers with their bits rounded to `half` as if they were floats."""

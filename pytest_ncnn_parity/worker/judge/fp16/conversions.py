@@ -36,17 +36,7 @@ def readers(graph: Graph, blobs: Iterable[str]) -> Collection[Layer]:
     return found.values()
 
 
-def with_facts(evidence: Evidence, layer: Layer, blob: str, reference: Blob, blobs: Made) -> Evidence:
-    """`evidence` with the compared blob, and nan that the reference made from finite values."""
-    return replace(
-        evidence,
-        blob=blob,
-        shape=reference.shape,
-        reference_nan=_own_nan(layer, reference, blobs),
-    )
-
-
-def _own_nan(layer: Layer, reference: Blob, blobs: Made) -> int:
+def own_nan(layer: Layer, reference: Blob, blobs: Made) -> int:
     """How many nan the reference has, if it made them from finite values; 0 otherwise."""
     own = reference.nan and not any(blobs[source].nan for source in layer.inputs)
     return reference.nan if own else 0
@@ -113,7 +103,7 @@ class Conversions:
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         metrics, blob = self._measure(case)(rounded, values)
-        nan = _own_nan(layer, values[blob], self._blobs)
+        nan = own_nan(layer, values[blob], self._blobs)
         evidence = Evidence(
             mask=layer.mask,
             predicted=candidate is None,

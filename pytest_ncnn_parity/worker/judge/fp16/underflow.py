@@ -51,8 +51,9 @@ class Underflows:
         # by comparison and blob, such values that are out of tolerance, until the last reader has run
         self._open: dict[tuple[str, str], LostValue] = {}
         self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made them
-        # of the current layer, by tolerance and inputs
+        # of the current layer: effects by tolerance and inputs, and inputs as fp16 stores them
         self._turn: dict[object, Effect] = {}
+        self._stored: dict[str, LostValue] = {}
         # by comparison and the name of the layer that writes the values
         self._missed: dict[tuple[str, str], Underflow] = {}
         # by comparison and reader that breaks on them, the layer that writes them
@@ -97,6 +98,7 @@ class Underflows:
                     if can_run:
                         self._open.pop((comparison, blob), None)
         self._turn.clear()
+        self._stored.clear()
         self._cancelled.let_go(layer)
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
@@ -151,8 +153,10 @@ class Underflows:
         graph, lost = self._reference.graph, {}
         for blob in layer.inputs:
             if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate):
-                stored = self._reference.blobs[blob].with_tiny_stored()
-                lost[blob] = LostValue(stored, stored, frozenset([blob]))
+                if blob not in self._stored:
+                    stored = self._reference.blobs[blob].with_tiny_stored()
+                    self._stored[blob] = LostValue(stored, stored, frozenset([blob]))
+                lost[blob] = self._stored[blob]
         return lost
 
     def _lost(

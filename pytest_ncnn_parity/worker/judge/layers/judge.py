@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
-from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, with_facts
+from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, own_nan
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.int8 import takes_int8
@@ -68,7 +68,8 @@ class LayerJudge:
         """Judge a layer in two setups, or what the values of an Input layer lose in 16 bits."""
         assert case.candidate is not None
         candidate = self._sample.nets.needed(case.candidate)
-        case = replace(case, half=self._sample.nets.lost_to(case))
+        half = self._sample.nets.lost_to(case)
+        case = case if half == case.half else replace(case, half=half)
         reference = stand_in(self._sample, case, candidate) or self._sample.reference(case)
         if layer.type == "Input":
             return self._conversions.judge(case, layer, candidate)
@@ -99,15 +100,24 @@ class LayerJudge:
         fault = evidence.unrepresentable or evidence.misread
         if fault or not metrics.agrees or any(v.nan or v.infinite for v in expected.values()):
             return None
-        evidence = with_facts(replace(evidence, own_inputs=True), layer, blob, expected[blob], values)
-        evidence = replace(evidence, integers=self._integers.of(layer, blob))
+        evidence = self._with_facts(evidence, layer, blob, expected, values, own_inputs=True)
         return Result(case.id, "passed", metrics, evidence=evidence)
 
     def _how_it_runs(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Evidence:
         """Return what is known of `layer` before it runs. Raises Skip if running it is pointless."""
         self._refusals.hints(case, layer, (candidate, reference))
         execution, counterpart = candidate.execution(layer), candidate.counterpart(layer)
-        evidence = Evidence(
+        if execution.feed == case.half == "fp16":
+            self._held.refuse_inputs(case.comparison, layer, candidate)
+        beyond = self._held.beyond
+        unrepresentable = beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
+        misread_input = misread(candidate, layer, self._sample.graph)
+        alike = execution.where == "cpu" and execution == reference.execution(layer)
+        if alike and misread_input is None and unrepresentable is None:
+            where = Evidence(execution=str(execution), device=candidate.device_name, lasting=True)
+            raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
+        self._refusals.behind_red(case, layer, (reference, candidate))
+        return Evidence(
             setup=candidate.label,
             execution=str(execution),
             device=candidate.device_name,
@@ -115,22 +125,30 @@ class LayerJudge:
             counterpart=str(counterpart) if counterpart else None,
             stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
-        )
-        if execution.feed == case.half == "fp16":
-            self._held.refuse_inputs(case.comparison, layer, candidate)
-        beyond = self._held.beyond
-        evidence = replace(
-            evidence,
-            misread=misread(candidate, layer, self._sample.graph),
+            misread=misread_input,
             format_inside=execution.format_inside,
-            unrepresentable=beyond.of_outputs(layer, candidate) if case.half == "fp16" else None,
+            unrepresentable=unrepresentable,
+            takes_int8=takes_int8(layer, self._blobs),
         )
-        alike = execution.where == "cpu" and execution == reference.execution(layer)
-        if alike and evidence.misread is None and evidence.unrepresentable is None:
-            where = Evidence(execution=evidence.execution, device=evidence.device, lasting=True)
-            raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
-        self._refusals.behind_red(case, layer, (reference, candidate))
-        return replace(evidence, takes_int8=takes_int8(layer, self._blobs))
+
+    def _with_facts(
+        self,
+        evidence: Evidence,
+        layer: Layer,
+        blob: str,
+        expected: Made,
+        inputs: Made,
+        own_inputs: bool = False,
+    ) -> Evidence:
+        """Return `evidence` with the compared `blob` and what is known of its values."""
+        return replace(
+            evidence,
+            own_inputs=own_inputs,
+            blob=blob,
+            shape=expected[blob].shape,
+            reference_nan=own_nan(layer, expected[blob], inputs),
+            integers=self._integers.of(layer, blob),
+        )
 
     def _pair(self, case: CaseSpec, layer: Layer, reference: Net, candidate: Net) -> Result:
         """Run the layer in both setups on the same inputs, and compare the outputs.
@@ -152,11 +170,10 @@ class LayerJudge:
             if failed.death.kind == "shape" and self._sample.job.probe:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
-        evidence = with_facts(evidence, layer, blob, expected[blob], self._blobs)
+        evidence = self._with_facts(evidence, layer, blob, expected, self._blobs)
         fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, layer, self._sample.reference(case), candidate)
-        evidence = replace(evidence, integers=self._integers.of(layer, blob))
         wrong_in_fp16 = case.half == "fp16" and execution.where == "vulkan" and not metrics.agrees
         evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
         if evidence.unrepresentable is not None:
