@@ -16,9 +16,9 @@ from quantized import INT8_WEIGHTS, to_int8
 pytestmark = pytest.mark.since_ncnn("1.0.20261020", "these operators have no int8")
 
 WORDS, WIDTH, HIDDEN, OUTPUTS = 50, 16, 20, 8
-SPEC = """\
-inputs: {text: {in0: {file: words.npy}}}
-compare: [{name: int8, candidate: {device: cpu, model: {param: int8.param, bin: int8.bin}}}]
+TEXT = "inputs: {text: {in0: {file: words.npy}}}\n"
+SPEC = f"""\
+{TEXT}compare: [{{name: int8, candidate: {{device: cpu, model: {{param: int8.param, bin: int8.bin}}}}}}]
 """
 
 
@@ -139,3 +139,21 @@ def test_a_wrong_scale_is_red_and_its_matrix_is_named(
     wrong = rows if matrix in ("weight", "out_weight", "B") else 1
     assert f"weights of {wrong} of {rows} rows of {matrix} (" in run.output
     assert re.search(r"their scales were divided by (4|3\.9\d)\b", run.output)
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf])
+@pytest.mark.parametrize("layer", list(layers()), ids=lambda layer: layer.name)
+def test_a_scale_that_is_nan_is_the_files_fault_and_one_that_is_inf_is_not(
+    gate: Gate, pytester: pytest.Pytester, layer: Layer, scale: float
+) -> None:
+    """ncnn2table writes inf for weights that are all 0."""
+    write(pytester.path, (layer.name, next(iter(layer.matrices))), scale)
+    text = (pytester.path / "int8.param").read_text("utf-8")
+    on_the_cpu = re.sub("^Gemm.*$", r"\g<0> 31=16", text, flags=re.MULTILINE)  # its shader kills ncnn
+    (pytester.path / "int8.param").write_text(on_the_cpu, "utf-8")
+    networks.spec(pytester.path, f"{TEXT}compare: [cpu-vs-vulkan]\n", "int8")
+    case = gate("--ncnn-parity-fix=off", "int8.parity.yaml").cases[f"text::cpu-vs-vulkan::{layer.name}"]
+    expected = ("failed", "conversion") if np.isnan(scale) else ("skipped", None)
+    assert (case["outcome"], case["cause"]) == expected, case["message"]
+    if np.isnan(scale):
+        assert "1 of its weights and scales is inf or nan in the file" in case["headline"]

@@ -130,6 +130,29 @@ def test_a_weight_that_is_not_finite_is_the_files_fault(
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("wrong", [np.inf, np.nan])
+def test_weights_of_a_layer_that_runs_on_the_cpu_on_both_sides_must_be_finite_too(
+    gate: Gate, pytester: pytest.Pytester, wrong: float
+) -> None:
+    """ncnn's LSTM has no Vulkan kernel, and its gates may hide what its weights are."""
+    width = 16
+    rng = np.random.RandomState(0)
+    recurrent = rng.normal(0, 0.3, (4 * width, width))
+    recurrent[3, 3] = wrong
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=5")
+    flag, given = np.zeros(1), rng.normal(0, 0.3, (4 * width, width))
+    weights = [given, flag, rng.normal(0, 0.3, 4 * width), flag, recurrent]
+    x = net.layer("LSTM", "lstm", [x], params="0=16 1=1024", weights=weights)
+    net.layer("BinaryOp", "half", [x], ["out0"], "0=2 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [cpu-vs-vulkan]\n")
+    red = gate().cases["noise::cpu-vs-vulkan::lstm"]
+    assert (red["outcome"], red["cause"]) == ("failed", "conversion"), red["message"]
+    assert "1 of its weights is inf or nan in the file" in red["headline"]
+
+
+@pytest.mark.once
 def test_a_weight_of_inf_is_red_even_where_a_bound_hides_it(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

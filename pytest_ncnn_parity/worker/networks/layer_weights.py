@@ -169,8 +169,18 @@ class LayerWeights:
         count = self.not_finite(model, layer)
         if not count or not is_quantized(layer):
             return count
-        weights = self._int8_weights(model, layer) if is_static(layer) else None
-        return 0 if weights is None else count - weights.infinite
+        infinite = self._infinite_scales(model, layer)
+        return 0 if infinite is None else count - infinite
+
+    def _infinite_scales(self, model: Model, layer: Layer) -> int | None:
+        """Return how many scales of int8 weights are inf; None if the file tells no scales apart."""
+        if is_static(layer):
+            weights = self._int8_weights(model, layer)
+            return None if weights is None else weights.infinite
+        found = tensors(layer)
+        scales = [(one.scales, False) for one in found if one.name]
+        read = self._all_of(model, layer, [*map(_size, found), *scales])
+        return sum(int(np.isposinf(one).sum()) for one in read[len(found) :]) if read else None
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""

@@ -113,7 +113,8 @@ class LayerJudge:
         unrepresentable = beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
         misread_input = misread(candidate, layer, self._sample.graph)
         alike = execution.where == "cpu" and execution == reference.execution(layer)
-        if alike and misread_input is None and unrepresentable is None:
+        fault = misread_input or unrepresentable or self._sample.nets.broken_weights(layer)
+        if alike and not fault:
             where = Evidence(execution=str(execution), device=candidate.device_name, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         self._refusals.behind_red(case, layer, (reference, candidate))
