@@ -185,9 +185,18 @@ def _rows(array: Array) -> Array:
     return np.empty((0, COLUMNS))  # a YoloDetectionOutput that finds nothing hands on its input
 
 
+def _apart(one: Array, other: Array) -> Array:
+    """How far numbers are apart; inf and inf, and nan and nan, are the same."""
+    with np.errstate(invalid="ignore"):
+        distances: Array = np.abs(one - other)
+    distances[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
+    return distances
+
+
 def _sizes(rows: Array) -> Array:
     """The length of the larger side of each box, or of the least box that has a size of its own."""
-    sides: Array = np.abs(rows[:, 4:] - rows[:, 2:4]).max(1, initial=0.0)
+    sides: Array = _apart(rows[:, 4:], rows[:, 2:4]).max(1, initial=0.0)
+    sides[~np.isfinite(sides)] = 0.0
     corners = np.abs(np.where(np.isfinite(rows[:, 2:]), rows[:, 2:], 0.0)).max(1, initial=0.0)
     least = LEAST_BOX * float(np.median(corners)) if len(rows) else 0.0
     return np.maximum(sides, max(least, float(np.finfo(np.float32).tiny)))
@@ -202,7 +211,7 @@ def _pairs(ours: Array, theirs: Array, within: Sequence[float]) -> dict[int, int
         for i, row in enumerate(theirs):
             if i in pairs or not free.any():
                 continue
-            far = np.abs(ours[:, 2:] - row[2:]).max(1) / sizes[i] + np.abs(ours[:, 1] - row[1])
+            far = _apart(ours[:, 2:], row[2:]).max(1) / sizes[i] + _apart(ours[:, 1], row[1])
             far[~free | (ours[:, 0] != row[0]) | np.isnan(far)] = math.inf
             nearest = int(far.argmin())
             if far[nearest] <= farthest:
@@ -234,7 +243,7 @@ def _rms(ours: Array, theirs: Array) -> float:
     """The root mean square of the errors of rows that belong together, as shares of their units."""
     if not len(theirs):
         return 0.0
-    return float(np.sqrt(np.mean(((ours - theirs) / _units(theirs)) ** 2)))
+    return float(np.sqrt(np.mean((_apart(ours, theirs) / _units(theirs)) ** 2)))
 
 
 def _near_threshold(

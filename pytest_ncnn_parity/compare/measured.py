@@ -61,8 +61,12 @@ class Metrics:
 
     @property
     def is_rounding_of_fp32(self) -> bool:
-        """Whether the error is one that correct computations in fp32 have, and larger than allowed."""
-        return not (self.agrees or self.integers) and self.scaled <= FP32_ROUNDING
+        """Whether the error is one that correct computations in fp32 have, and larger than allowed.
+
+        Not where other things than elements are wrong, such as rows of a list that are missing.
+        """
+        wrong = self.mismatched > 0 and not (self.agrees or self.integers)
+        return wrong and self.scaled <= FP32_ROUNDING
 
     def forgiven_by(self, why: str, used: float = 1.0) -> Metrics:
         """Return these metrics as of an error that is accepted though it exceeds the tolerance."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.parameters import decimal, decimals, number
 
 WITH_SCALAR, INT8 = 1, 8  # parameter ids: BinaryOp's constant, and the flag of quantized layers
@@ -108,7 +109,5 @@ def _in_fp16(value: float) -> float:
 
 
 def keeps_weights(layer: Layer) -> bool:
-    """Whether the weights of `layer` are kept in fp16 as the file has them. Raises NotANumber."""
-    return layer.type in WEIGHTED and not (
-        layer.type.startswith(("Conv", "Inner")) and number(layer, INT8)
-    )
+    """Whether the weights of `layer` are kept in fp16 as the file has them."""
+    return layer.type in WEIGHTED and not is_quantized(layer)

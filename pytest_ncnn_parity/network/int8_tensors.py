@@ -34,12 +34,20 @@ class Tensor(Frozen):
 def tensors(layer: Layer) -> tuple[Tensor, ...]:
     """The tensors of `layer` in the order of the file, without scales; none if they are not known."""
     try:
-        if layer.type not in _LAYOUTS or number(layer, int(INT8_TERM[layer.type])) >= IN_BLOCKS:
+        if layer.type not in _LAYOUTS or are_in_blocks(layer):
             return ()
         found = _LAYOUTS[layer.type](layer)
     except (NotANumber, ZeroDivisionError):
         return ()
     return found if all(one.count > 0 and one.rows > 0 for one in found) else ()
+
+
+def are_in_blocks(layer: Layer) -> bool:
+    """Whether the weights of `layer` are in blocks of a few bits, which are no numbers by themselves.
+
+    Raises NotANumber.
+    """
+    return layer.type in _LAYOUTS and number(layer, int(INT8_TERM[layer.type])) >= IN_BLOCKS
 
 
 def _matrix(

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
+from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
@@ -90,7 +91,7 @@ def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
 
 
 def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
-    """Dividend and divisor, or base and exponent, of equal shapes or of a blob and a number."""
+    """Dividend and divisor, or base and exponent, broadcast as ncnn does it."""
     kind = layer.params.get("0", "0")
     if layer.type != "BinaryOp" or kind not in (_DIV, _RDIV, _POW, _RPOW):
         return None
@@ -102,8 +103,10 @@ def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
             return None
     else:
         second = values[layer.inputs[1]].array
-    if first.shape != second.shape:
-        return None
+    first, second = np.broadcast_arrays(
+        first.reshape(expanded(first.shape, second.shape)),
+        second.reshape(expanded(second.shape, first.shape)),
+    )
     return (first, second) if kind in (_DIV, _POW) else (second, first)
 
 

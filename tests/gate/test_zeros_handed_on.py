@@ -98,6 +98,49 @@ def test_of_two_inputs_with_zeros_the_one_that_breaks_the_reader_is_named(
     assert run.ids("failed", RANGE) == [f"s::{RANGE}::epsilon"]
 
 
+def test_a_power_of_a_zero_is_a_zero_whatever_the_shapes_are(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A pooling by a learned power, of which one channel is dead. ncnn's pow(0, p) on x86 is 2.4e38."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8 1=8 2=4")
+    x = net.layer("Clip", "clip", [x], params="0=1e-6 1=100.0")
+    x = net.layer("BinaryOp", "cubes", [x], params="0=6 1=1 2=3.0")
+    x = net.layer("Pooling", "mean", [x], params="0=1 4=1")
+    power = net.layer("MemoryData", "power", params="0=1", weights=[np.array([1 / 3])], flagged=False)
+    x = net.layer("BinaryOp", "root", [x, power], params="0=6")
+    weights = np.random.RandomState(0).normal(0, 0.5, (8, 4))
+    net.layer("InnerProduct", "fc", [x], ["out0"], "0=8 1=0 2=32", [weights])
+    net.write(pytester.path / "net")
+    values = np.random.RandomState(1).uniform(0.1, 2.0, (4, 8, 8))
+    values[2] = 0.0
+    networks.fed(pytester.path, BOTH, in0=values)
+    assert gate("--ncnn-parity-fix=off").ids("failed") == []
+
+
+@pytest.mark.parametrize("behind", ["cosine", "scaled"])
+def test_an_angle_that_is_off_by_a_turn_is_followed_to_what_reads_it(
+    gate: Gate, pytester: pytest.Pytester, behind: str
+) -> None:
+    """The phase of what is real: its imaginary part is 1e-14, and atan2 of -0 and 0 differ by a turn."""
+    net = Network()
+    real, imaginary = (net.layer("Input", name, params="0=32") for name in ("in0", "in1"))
+    real = net.layer("BinaryOp", "twice", [real], params="0=2 1=1 2=2.0")
+    imaginary = net.layer("BinaryOp", "half", [imaginary], params="0=2 1=1 2=0.5")
+    x = net.layer("BinaryOp", "angle", [imaginary, real], params="0=10")
+    if behind == "cosine":
+        net.layer("UnaryOp", "cosine", [x], ["out0"], "0=10")
+    else:
+        net.layer("BinaryOp", "scaled", [x], ["out0"], "0=2 1=1 2=3.0")
+    net.write(pytester.path / "net")
+    real_values = np.random.RandomState(0).normal(0, 2.0, 32)
+    imaginary_values = np.random.RandomState(1).normal(0, 1.0, 32)
+    real_values[::4], imaginary_values[::4] = -1.0, -1e-14
+    networks.fed(pytester.path, BOTH, in0=real_values, in1=imaginary_values)
+    red = gate("--ncnn-parity-fix=off").ids("failed", RANGE)
+    assert red == ([] if behind == "cosine" else [f"s::{RANGE}::half"])
+
+
 # what makes inf of values that become 0, and what reads it: with parameters, and whether it is right
 LOGARITHM, RECIPROCAL = ("UnaryOp", "0=8"), ("UnaryOp", "0=15")
 READERS = {

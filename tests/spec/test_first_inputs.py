@@ -179,7 +179,7 @@ def test_the_layers_determine_the_size_where_only_one_fits(
 def test_a_size_that_is_free_is_asked_for() -> None:
     """As of a text recognizer, whose height is fixed and whose width is as long as the text."""
     layers = (
-        "Convolution conv 1 1 in0 a 0=4 1=1 6=12",
+        "Convolution conv 1 1 in0 a 0=1 1=1 6=3",
         "Permute turn 1 1 a b 0=1",  # heights to the inside
         "LSTM lstm 1 1 b out0 0=4 1=512 2=0",
     )

@@ -78,6 +78,41 @@ def test_functions_have_their_values_at_0_and_at_inf(line: str, tmp_path: Path) 
     assert not gives_nan_for_a_number(layer, values, {"out0": Blob.of(true)})
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((4, 8), (4,)), ((4, 8), (1,)), ((1,), (4, 8)), ((8,), (4, 8)), ((4, 8), (1, 8))],
+)
+@pytest.mark.parametrize("kind", ["3", "6"])
+def test_inputs_are_broadcast_as_ncnn_does_it(
+    first: tuple[int, ...], second: tuple[int, ...], kind: str, tmp_path: Path
+) -> None:
+    net = Network()
+    blobs = [net.layer("Input", name) for name in ("x", "y")]
+    net.layer("BinaryOp", "both", blobs, ["out0"], f"0={kind}")
+    net.write(tmp_path / "net")
+    graph = param.read(str(tmp_path / "net.param"))
+    files = Model(str(tmp_path / "net.param"), str(tmp_path / "net.bin"))
+    rng = np.random.RandomState(0)
+    values = {
+        name: Blob.of(rng.uniform(0.5, 2.0, shape).astype(np.float32))
+        for name, shape in (("x", first), ("y", second))
+    }
+    edge = "y" if kind == "3" else "x"  # the divisor, or the base
+    edges = values[edge].array.copy()
+    edges.flat[::3] = 0.0
+    values[edge] = Blob.of(edges)
+
+    def made(device: str) -> np.ndarray:
+        net = LoadedNet(NetSpec(0, device, "fp32"), files, graph.masks, 1, lambda _: None)
+        layer = graph.layers[-1]
+        outputs = net.run_layer(layer, values)
+        if device == "cpu":
+            outputs = corrected(layer, values, outputs, net.run_layer)
+        return outputs["out0"].array
+
+    np.testing.assert_allclose(made("cpu"), made("vulkan"), rtol=1e-4)
+
+
 def test_a_nan_that_the_function_has_is_no_fault(tmp_path: Path) -> None:
     net, layer = loaded(tmp_path, "UnaryOp 0=5")
     values = {"x": Blob.of(-np.abs(ENDS))}

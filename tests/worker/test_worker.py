@@ -11,6 +11,7 @@ from typing import Any
 
 import networks
 import pytest
+from network import Network
 from workers import job, planned, talk
 
 from pytest_ncnn_parity.compare.comparisons import Setup
@@ -279,6 +280,26 @@ def test_a_worker_that_has_answered_is_asked_again(tmp_path: Path) -> None:
         assert engine.pid == worker is not None
     finally:
         engine.close()
+
+
+def test_digests_do_not_depend_on_the_threads_of_the_jobs_before(tmp_path: Path) -> None:
+    """A Softmax across the channels of a picture shares its sums among the threads."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=31 1=20 2=3")
+    net.layer("Softmax", "softmax", [x], ["out0"], "0=0 1=1")
+    net.write(tmp_path / "net")
+    path = networks.spec(tmp_path, f"{networks.NOISE}compare: [fp16-range]\n")
+    plan = check.plan(spec.load(path))
+    engine, other = Engine(60.0), Engine(60.0)
+    try:
+        list(engine.run(replace(job(plan), threads=2)))
+        used, fresh = (
+            one.ask(jobs.fingerprint(plan, "noise", 1), Fingerprint) for one in (engine, other)
+        )
+        assert used == fresh
+    finally:
+        engine.close()
+        other.close()
 
 
 def test_a_network_that_cannot_be_loaded_is_named_by_whatever_needs_it(tmp_path: Path) -> None:

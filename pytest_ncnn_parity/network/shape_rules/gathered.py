@@ -1,6 +1,7 @@
-"""Operators whose second input says where to read, and operators whose output windows overlap.
+"""Operators of which one input says where in another to read, and those whose windows overlap.
 
-Sources: src/layer/fold.cpp, deformableconv2d.cpp, gridsample.cpp, psroipooling.cpp, spectrogram.cpp.
+Sources: src/layer/fold.cpp, deformableconv2d.cpp, gridsample.cpp, psroipooling.cpp, roialign.cpp,
+roipooling.cpp, detectionoutput.cpp, spectrogram.cpp.
 Most of them check nothing, and read past the end of an input that is too small.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
     fit,
@@ -21,6 +22,7 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     windows_of,
 )
 
+BOX = 4  # how many numbers a box is
 REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input
 
 
@@ -78,12 +80,37 @@ def grid_sample(layer: Layer, shapes: Sequence[Shape]) -> str:
     )
 
 
+def pooled_in_a_box(layer: Layer, shapes: Sequence[Shape]) -> str:  # noqa: ARG001
+    """ROIAlign and ROIPooling: four numbers are a box."""
+    if len(shapes) != 2 or shapes[1][-1] == BOX:
+        return ""
+    return (
+        f"gets {list(shapes[0])} and boxes of {list(shapes[1])}; a box is [left, top, right, bottom], "
+        "without the number of a picture in front"
+    )
+
+
+def detection_output(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """For each prior box four offsets, and a score for each class."""
+    classes = number(layer, 0)
+    if len(shapes) != 3 or classes < 1 or len(shapes[2]) < 2:  # negative: as MXNet writes its boxes
+        return ""
+    offsets, scores = (math.prod(shape) for shape in shapes[:2])
+    boxes, rest = divmod(shapes[2][-1], BOX)
+    if not rest and (offsets, scores) == (BOX * boxes, classes * boxes):
+        return ""
+    return (
+        f"gets {listed(shapes)}: {offsets} offsets and {scores} scores; its priors are {boxes} boxes, "
+        f"which {BOX * boxes} offsets and {classes * boxes} scores fit"
+    )
+
+
 def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """PSROIPooling: one channel for each cell of the pooled area and each output."""
+    """PSROIPooling: one channel for each cell of the pooled area and each output, and boxes."""
     wanted = number(layer, 0, 7) * number(layer, 1, 7) * number(layer, 3)
     channels = cdhw(shapes[0])[0]
     if wanted < 1 or channels == wanted:
-        return ""
+        return pooled_in_a_box(layer, shapes)
     return f"gets {list(shapes[0])}, of {counted(channels, 'channel')}; it pools {wanted}"
 
 

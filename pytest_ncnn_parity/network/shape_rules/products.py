@@ -43,6 +43,8 @@ def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
     wanted = number(layer, 1) // rows
     if shape[-1] != wanted:
         return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for rows of {wanted}"
+    if math.prod(shape[:-2]) != 1:
+        return f"gets {list(shape)} and reads {list(shape[-2:])} of it; it takes a matrix, a row a step"
     return _states(layer, shapes, (outputs, hidden))
 
 
@@ -79,8 +81,8 @@ def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
     b = None if b_is_own or not waiting else waiting.pop(0)
     if b is None and not b_is_own:
         return ""
-    if any(shape is not None and len(shape) > 3 for shape in (a, b)):
-        return f"gets {listed(shapes[:2])}; it takes matrices, or (rows, 1, columns)"
+    if any(shape and (len(shape) > 3 or math.prod(shape[1:-1]) != 1) for shape in (a, b)):
+        return f"gets {listed(shapes[:2])}; it takes matrices, or [rows, 1, columns]"
     m, k = (number(layer, 7), number(layer, 9)) if a is None else matrix(a, number(layer, 2))
     n, rows = (number(layer, 8), number(layer, 9)) if b is None else matrix(b, not number(layer, 3))
     if k != rows:
@@ -105,10 +107,13 @@ def multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> str:
     """Query, key and value, each with as many columns as its weights expect."""
     embed, size = number(layer, 0), number(layer, 2)
     blobs = len(shapes) - bool(number(layer, 5))
-    matrices = all(len(shape) == 2 for shape in shapes[:blobs])
-    if embed < 1 or size < embed or number(layer, 7) or blobs < 1 or not matrices:
+    if embed < 1 or size < embed or number(layer, 7) or blobs < 1:
         return ""
     query, key, value = (shapes[min(i, blobs - 1)] for i in range(3))
+    if any(len(shape) > 2 for shape in (query, key, value)):
+        return f"gets {listed(shapes[:blobs])}; it takes matrices, a row for each position"
+    if any(len(shape) < 2 for shape in (query, key, value)):
+        return ""
     wanted = {"query": size // embed, "key": number(layer, 3, embed), "value": number(layer, 4, embed)}
     for (name, columns), shape in zip(wanted.items(), (query, key, value), strict=True):
         if shape[1] != columns:

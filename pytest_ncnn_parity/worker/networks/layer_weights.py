@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, is_quantized, weight_count
-from pytest_ncnn_parity.network.int8_tensors import Tensor, tensors
+from pytest_ncnn_parity.network.int8_tensors import Tensor, are_in_blocks, tensors
+from pytest_ncnn_parity.network.parameters import NotANumber
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
 from pytest_ncnn_parity.worker.networks.int8_weights import (
@@ -157,7 +159,10 @@ class LayerWeights:
         return self._files.weights(model, self._graph(model)).largest[layer.number]
 
     def not_finite(self, model: Model, layer: Layer) -> int:
-        """Return how many weights of `layer` are inf or nan."""
+        """Return how many weights of `layer` are inf or nan; 0 if it has blocks of bits instead."""
+        with suppress(NotANumber):
+            if are_in_blocks(layer):
+                return 0
         return self._files.weights(model, self._graph(model)).not_finite[layer.number]
 
     def broken(self, model: Model, layer: Layer) -> int:

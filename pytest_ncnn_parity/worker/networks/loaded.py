@@ -50,6 +50,7 @@ class LoadedNet:
     ) -> None:
         self.spec = spec
         self.setup = spec.setup
+        self.threads = threads
         self._enter = enter
         self._cache = cache or StepCache(0, 0)
         self.label = label or str(self.setup)

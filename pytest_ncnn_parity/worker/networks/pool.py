@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Hashable
 
-from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec
+from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec, TakeFingerprint
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
@@ -85,6 +85,8 @@ class Pool:
             self._cache.close()
             self._checkpoints.close()
             self._traces.clear()
+        if isinstance(job, TakeFingerprint):
+            self._drop_what_has_other_threads(job)
         if was_used:
             gc.collect()  # the last job's values, which may be large, refer to each other
         if was_used and not remember:
@@ -108,6 +110,16 @@ class Pool:
             self._cache.forget(net)
             self._drop(net)
         self._keep_models(is_named)
+
+    def _drop_what_has_other_threads(self, job: Job) -> None:
+        """Drop the networks of `job` that an earlier job has loaded for another number of threads.
+
+        A kernel that shares a sum among its threads gives other bits with another number of them.
+        """
+        for load in (load for spec in job.nets for load in loads(job, spec, self.graph)):
+            net = self._loaded.get(load.key)
+            if isinstance(net, LoadedNet) and net.threads != job.threads:
+                self._drop(self._loaded.pop(load.key))
 
     def _keep_models(self, stays: Callable[[Model], bool]) -> None:
         """Forget what is known of all other models."""

@@ -242,7 +242,7 @@ class Underflows:
             wrong = replace(found, failure=failed.death.detail)
             return NO_EFFECT._replace(wrong=wrong, sources=sources)
         first = next((one.wrong for one in lost.values() if one.wrong is not None), None)
-        followed = layer.type in BY_ELEMENT and not all(one.is_own for one in lost.values())
+        followed = layer.type in BY_ELEMENT
         handed_on = {}
         for output, value in made.items():
             right = self._reference.blobs[output]
