@@ -224,11 +224,15 @@ def _name(plan: Plan, files: OtherFiles) -> str:
 
 
 def _inputs(plan: Plan, sample: str) -> dict[str, Input]:
-    return {blob: _input(plan, blob, source) for blob, source in plan.spec.inputs[sample].items()}
+    sources = enumerate(plan.spec.inputs[sample].items())
+    return {blob: _input(plan, blob, source, place) for place, (blob, source) in sources}
 
 
-def _input(plan: Plan, blob: str, source: Source) -> Input:
-    """Complete `source`: the shape if the spec gives none, and paths relative to the spec's folder."""
+def _input(plan: Plan, blob: str, source: Source, place: int) -> Input:
+    """Complete `source`, that of the input at this `place` of its sample.
+
+    Its shape and seed may not be given, and its path is relative to the spec's folder.
+    """
     folder = plan.spec.path.parent
     if isinstance(source, FileSource):
         return Recording(str(folder / source.file), source.key)
@@ -237,11 +241,12 @@ def _input(plan: Plan, blob: str, source: Source) -> Input:
         if isinstance(source, ConstantSource):
             return ConstantInput(source.constant, shape)
         low, high = source.bounds
+        seed = source.seed_at(place)
         if source.random == "normal":
-            return NormalInput(shape, source.seed, source.mean, source.std, low, high)
+            return NormalInput(shape, seed, source.mean, source.std, low, high)
         assert low is not None  # `high` is not None either: both have defaults, or are required
         assert high is not None
-        return RangeInput(source.random, shape, source.seed, low, high)
+        return RangeInput(source.random, shape, seed, low, high)
     mean, norm = (None if given is None else tuple(given) for given in (source.mean, source.norm))
     size = None if source.size is None else (source.size[0], source.size[1])
     return ImageInput(str(folder / source.image), source.color, size, mean, norm)

@@ -44,7 +44,8 @@ class RandomSource(Keys):
     """Values drawn from a seed.
 
     normal: by mean and std, clipped to low..high. uniform: low..high, 0..1. smooth: like a photograph
-    or a sound, low..high, 0..1. integers: whole numbers from low, 0, to high, both included.
+    or a sound, low..high, 0..1. integers: whole numbers from low, 0, to high, both included. seed: by
+    default the input's place in its sample, 0, 1, ..., so that no two of them hold the same numbers.
     """
 
     model_config = ConfigDict(
@@ -61,6 +62,10 @@ class RandomSource(Keys):
     std: Annotated[Value, Field(ge=0)] = 1.0
     low: Value | None = None
     high: Value | None = None
+
+    def seed_at(self, place: int) -> int:
+        """The seed of the input at this `place` of its sample, from 0."""
+        return self.seed if "seed" in self.model_fields_set else place
 
     @model_validator(mode="after")
     def _keys_of_its_own(self) -> RandomSource:

@@ -92,6 +92,17 @@ def test_a_job_says_what_to_feed(load: Load, tmp_path: Path) -> None:
     assert fed(Plan(recorded, load().graph), "s") == Recording(f"{tmp_path}/a.npy")
 
 
+def test_inputs_without_a_seed_hold_different_numbers(load: Load) -> None:
+    """As the two pictures of a network that compares them; the first has seed 0."""
+    drawn = {"random": "normal", "shape": [2]}
+    given = {"a": drawn, "b": {**drawn, "seed": 9}, "c": drawn, "d": {**drawn, "random": "smooth"}}
+    sample = sources.Sample.model_validate(given)
+    plan = Plan(load().spec.model_copy(update={"samples": {"s": sample}}), load().graph)
+    fed = jobs.judge(plan, "s", [], threads=1).inputs.values()
+    seeds = [one.seed for one in fed if isinstance(one, NormalInput | RangeInput)]
+    assert seeds == [0, 9, 2, 3]
+
+
 # -- trying masks --------------------------------------------------------------------------------
 
 
