@@ -126,6 +126,10 @@ def test_a_weight_that_is_not_finite_is_the_files_fault(
     assert said in red["cpu-vs-vulkan::c2"]["headline"]
     assert "store the weights in fp32" in " ".join(red["cpu-vs-vulkan::c2"]["message"].split())
     assert not any(name.endswith(("::c1", "::c3")) for name in red)
+    for comparison in ("cpu-vs-vulkan", "fp16-range"):
+        behind = run.cases[f"noise::{comparison}::c3"]
+        assert behind["outcome"] == "skipped"
+        assert "inf or nan, from the weights of c2: see that layer" in behind["message"]
     assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
 
 

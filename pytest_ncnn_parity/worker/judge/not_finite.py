@@ -31,6 +31,7 @@ class NotFinite:
         self._broken_weights = broken_weights
         self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
         self._inf: dict[str, str] = {}
+        self._of_weights: dict[str, str] = {}  # of both, what came of such weights: the layer with them
         self._fed_with_nan: dict[int, str] = {}  # by layer that reads nan: the layer that made it
         self._infinite: dict[int, tuple[int, int]] = {}  # inf and -inf of all values, by layer with any
 
@@ -42,6 +43,10 @@ class NotFinite:
         self._inf |= {blob: inf or layer.name for blob, value in outputs.items() if value.inf}
         if nan is not None:
             self._fed_with_nan[layer.number] = nan
+        infected = self._infected(layer) or (layer.name if self._broken_weights(layer) else None)
+        if infected is not None:
+            made = (blob for blob, value in outputs.items() if value.nan or value.infinite)
+            self._of_weights |= dict.fromkeys(made, infected)
         infinite = sum(value.infinite for value in outputs.values())
         if infinite:
             self._infinite[layer.number] = infinite, sum(value.size for value in outputs.values())
@@ -49,6 +54,18 @@ class NotFinite:
     def maker_of_inf(self, blob: str) -> str | None:
         """The layer that produced the inf in `blob`, if the trajectory has passed it."""
         return self._inf.get(blob)
+
+    def _infected(self, layer: Layer) -> str | None:
+        """The layer with weights that are inf or nan that made inf or nan of what `layer` reads."""
+        return next((self._of_weights[b] for b in layer.inputs if b in self._of_weights), None)
+
+    def refuse_infected(self, layer: Layer) -> None:
+        """Skip a layer that reads what others made of such weights, unless it has some as well."""
+        maker = self._infected(layer)
+        if maker is not None and not self._broken_weights(layer):
+            raise Skip(
+                f"the reference's input holds inf or nan, from the weights of {maker}: see that layer"
+            )
 
     def refuse_empty(self, layer: Layer, outputs: Made) -> None:
         """Skip a layer whose inputs and outputs are all nan: nothing is compared; its source fails."""

@@ -111,7 +111,7 @@ class Conversions:
             blob=blob,
             shape=values[blob].shape,
             reference_nan=nan,
-            not_finite=self._nets.not_finite(layer) if nan else 0,
+            not_finite=self._nets.not_finite(layer) if nan else self._nets.broken_weights(layer),
         )
         if spoilt is not None:
             metrics, blob = self._measure(case)(spoilt.outputs, values)
@@ -121,7 +121,8 @@ class Conversions:
         inside = evidence.inside
         within = FP16_MAX / case.tolerance.headroom
         reaches = inside is not None and inside.reaches(within)
-        at_fault = evidence.reference_nan or evidence.near or reaches or spoilt is not None
+        of_the_file = evidence.reference_nan or evidence.not_finite
+        at_fault = of_the_file or evidence.near or reaches or spoilt is not None
         # if readers are right with inf, the value does no harm, and needs no headroom
         if unheld is not None:
             stored = {b: value.stored() for b, value in values.items()}
