@@ -31,6 +31,8 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     for unit, counterpart in partner.items():
         # a converter may move a Reshape behind the layer that it was in front of
         mine, its = makers[unit], makers_there[counterpart]
+        if _gives_more(own, other, unit, counterpart):
+            continue
         if partner.get(mine, its) == its and back.get(its, mine) == mine:
             blobs |= equivalent(own, other, unit, counterpart)
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
@@ -45,6 +47,13 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
     return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+
+
+def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
+    """Whether one of two layers has more outputs, as where the other is a part of what it was."""
+    ours, theirs = own.units[unit].core, other.units[counterpart].core
+    convolves = ours.type.startswith(("Convolution", "Deconvolution", "InnerProduct"))
+    return convolves and ours.params.get("0") != theirs.params.get("0")
 
 
 def _makers(units: Units) -> list[int]:
