@@ -59,8 +59,8 @@ class Counterparts(Frozen):
 
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
-    and how it was matched. `halves`: whether weights are in fp16 in the file of this model, and of the
-    other.
+    and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
+    that of the other.
     """
 
     here: Graph
@@ -71,7 +71,7 @@ class Counterparts(Frozen):
     units: Mapping[int, tuple[int, MatchedBy]]
     _own: Units
     _other: Units
-    halves: tuple[bool, bool] = (False, False)
+    halves: tuple[int, int] = (0, 0)
 
     @cached_property
     def in_int8(self) -> bool:
@@ -82,15 +82,17 @@ class Counterparts(Frozen):
     def rounded(self) -> frozenset[int]:
         """The layers here whose weights may be those of their counterparts but for a rounding to fp16.
 
-        Where both files have weights in fp16, they are the same, unless others were folded into them.
+        Where both files have as many weights in fp16, they are the same, unless others were folded into
+        them.
         """
-        one_has = self.halves[0] != self.halves[1]
+        one_has_more = self.halves[0] != self.halves[1]
         if not any(self.halves):
             return frozenset()
         return frozenset(
             number
             for number, there in self.of.items()
-            if any(map(stores_half, there.layers)) and (one_has or any(map(_changes, there.replaced)))
+            if any(map(stores_half, there.layers))
+            and (one_has_more or any(map(_changes, there.replaced)))
         )
 
     def blob(self, here: str) -> str | None:

@@ -46,7 +46,7 @@ def read(
             problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
             weights = (spec.bin, spec.beside(files)[1])
-            here, other = (_has_half_weights(path, root) for path in weights)
+            here, other = (_weights_in_half(path, root) for path in weights)
             others[files] = replace(counterparts(graph, there), halves=(here, other))
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
@@ -55,16 +55,16 @@ def read(
     return others, problems
 
 
-def _has_half_weights(path: Path, root: Path | None) -> bool:
-    """Whether there are weights in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
+def _weights_in_half(path: Path, root: Path | None) -> int:
+    """How many weights are in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
 
-    Not in a file that cannot be read, which is an error of its own.
+    None in a file that cannot be read, which is an error of its own.
     """
     if read_files.problem(path, root) or not path.stat().st_size:
-        return False
+        return 0
     tag = re.escape(struct.pack("<I", HALF))
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        return any(found.start() % 4 == 0 for found in re.finditer(tag, content))  # words are aligned
+        return sum(found.start() % 4 == 0 for found in re.finditer(tag, content))  # words are aligned
 
 
 def _refuse_int8(here: Graph) -> None:

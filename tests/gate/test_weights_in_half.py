@@ -39,6 +39,19 @@ def test_their_rounding_is_no_fault(gate: Gate, pytester: pytest.Pytester) -> No
     assert run.cases["noise::half::c2"]["metrics"]["scaled"] > 1e-4  # they are rounded
 
 
+@pytest.mark.parametrize("wrong", [1.0, 1.03])
+def test_a_layer_may_be_rounded_though_others_were_in_fp16_before(
+    gate: Gate, pytester: pytest.Pytester, wrong: float
+) -> None:
+    """The first layer has its weights in fp16 in both files."""
+    with_half(pytester.path, wrong)
+    floats, halves = ((pytester.path / f"{name}.bin").read_bytes() for name in ("net", "half"))
+    (pytester.path / "net.bin").write_bytes(halves[: len(halves) // 3] + floats[len(floats) // 3 :])
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed")[:1] == ([] if wrong == 1.0 else ["noise::half::c2"])
+    assert run.cases["noise::half::c2"]["metrics"]["scaled"] > 2e-4
+
+
 def test_a_weight_that_is_wrong_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
     with_half(pytester.path, factor=1.03)
     assert gate("--ncnn-parity-fix=off").ids("failed")[0] == "noise::half::c2"
