@@ -3,8 +3,9 @@
 Where a reference value is outside fp16's range, a sum or a factor that leads to its neighbours may be
 as well: a layer that multiplies by 1e6 turns 40,000 into inf too. In front of a Clip or a Sigmoid, also
 behind a ReLU or a Reshape, that is no fault. Near the end of fp32's range one device may give inf and
-another not. To decide, the readers are run on the candidate's own values, and their readers on the
-result, as long as it differs by inf alone.
+another not. At the other end, what a branch of weights of 1e-7 computes is nothing beside what it is
+added to. To decide, the readers are run on the candidate's own values, and their readers on the result,
+as long as it differs by inf alone or is as tiny.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_for_inf
+from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import COPYING, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
-from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+
+def _is_tiny(value: Blob) -> bool:
+    finite = value.floating and not (value.nan or value.infinite)
+    return finite and value.absmax < FP16_NORMAL
 
 
 class OwnValues:
@@ -52,6 +59,11 @@ class OwnValues:
         ):
             self.keep(case, outputs)
 
+    def keep_tiny(self, case: CaseSpec, outputs: Made, expected: Made) -> None:
+        """The same, if no value of either side reaches fp16's smallest normal number."""
+        if case.half == "fp16" and all(map(_is_tiny, (*outputs.values(), *expected.values()))):
+            self.keep(case, outputs)
+
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether the result of `case` depends on how readers take such values."""
         return any((case.comparison, blob) in self._kept for blob in layer.outputs)
@@ -72,10 +84,17 @@ class OwnValues:
             }
             if differs <= {"none"}:
                 self._right.add((comparison, layer.number))
-            elif outputs and (layer.type in COPYING or "wrong" not in differs):
+            elif outputs and (
+                layer.type in COPYING or "wrong" not in differs or self._are_tiny(layer, outputs)
+            ):
                 self._handed_on.add((comparison, layer.number))
                 own.update(outputs)
             self._let_go(own, read)
+
+    def _are_tiny(self, layer: Layer, outputs: Made) -> bool:
+        """Whether `outputs`, and what `layer` gives in the reference, are tiny."""
+        true = (self._reference.blobs[blob] for blob in layer.outputs)
+        return all(map(_is_tiny, (*outputs.values(), *true)))
 
     def _let_go(self, own: Made, blobs: Iterable[str]) -> None:
         """Drop those of `blobs` whose readers have all been judged."""

@@ -194,6 +194,7 @@ class LayerJudge:
                 return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
         if not fault:
             self._held.own_values.keep_ends(case, outputs, expected)
+            self._held.own_values.keep_tiny(case, outputs, expected)
         decided = self._natures.threshold_decides(
             blob, outputs[blob].array, expected[blob].array, case.tolerance
         )
