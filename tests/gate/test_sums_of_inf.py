@@ -135,3 +135,40 @@ def test_a_mask_needs_no_headroom_where_inf_in_its_place_is_right(
     if reader == "Softmax":
         message = run.cases[red[0]]["message"]
         assert f"{-hidden:.6g} may be inf on another input, and no reader is wrong for it" in message
+
+
+ACTIVATIONS = {"Sigmoid": "9=4", "Mish": "9=5", "HardSwish": "9=6 -23310=2,0.166667,0.5"}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kind", ["InnerProduct", "Convolution"])
+@pytest.mark.parametrize("signs", ["both", "one"])
+def test_an_activation_does_not_hide_the_nan_of_the_sum_in_front_of_it(
+    gate: Gate, pytester: pytest.Pytester, activation: str, kind: str, signs: str
+) -> None:
+    """The gates of a squeeze-and-excitation block: the first layer gives 300,000, the second shuts them.
+
+    On x86 a Sigmoid makes 0 of nan, as it does of the right sum. Where all weights have `one` sign, the
+    sum is -inf, which is right.
+    """
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16" if kind == "InnerProduct" else "0=1 1=1 2=16")
+    squeezed = np.full((8, 16), 20000.0)
+    excited = np.random.RandomState(0).normal(0.0, 0.1, (16, 8)) - 0.2
+    excited = -np.abs(excited) - 0.01 if signs == "one" else excited
+    size = "1=0 2=128" if kind == "InnerProduct" else "1=1 5=0 6=128"
+    x = net.layer(kind, "squeeze", [x], params=f"0=8 {size} 9=1", weights=[squeezed])
+    x = net.layer(
+        kind, "excite", [x], params=f"0=16 {size} {ACTIVATIONS[activation]}", weights=[excited]
+    )
+    net.layer("BinaryOp", "shifted", [x], ["out0"], "0=0 1=1 2=1.0")
+    net.write(pytester.path / "net")
+    shape = (16,) if kind == "InnerProduct" else (16, 1, 1)
+    networks.fed(pytester.path, BOTH, in0=np.random.RandomState(1).uniform(0.5, 1.5, shape))
+    run = gate("--ncnn-parity-fix=off")
+    right = signs == "one" and activation == "Sigmoid"  # -inf * 0 is nan
+    assert run.ids("failed", RANGE) == ([] if right else [f"s::{RANGE}::squeeze"])
+    if right:
+        assert run.ids("failed") == []
+    else:
+        assert run.cases[f"s::{FP16}::squeeze"]["cause"] == "storage-overflow"

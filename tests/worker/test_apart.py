@@ -42,6 +42,7 @@ class Followed:
             lambda *_: Tolerance(scaled=0.01),
             lambda *_: None,
             frozenset(graph.outputs),
+            lambda *_: None,
         )
         self.apart = Apart(reference)
         for layer in graph.layers[: len(graph.layers) - left_out]:

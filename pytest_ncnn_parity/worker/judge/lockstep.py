@@ -19,6 +19,7 @@ from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.fp16.conversions import readers
+from pytest_ncnn_parity.worker.judge.fp16.hidden_nan import HiddenNan
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
@@ -102,6 +103,7 @@ class Lockstep:
             self._tolerance,
             self._natures.scale_to_the_end,
             _given_out(sample.job),
+            HiddenNan(sample.nets).of,
         )
         return HeldBack(
             reference,

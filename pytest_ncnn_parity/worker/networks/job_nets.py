@@ -13,7 +13,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
-from pytest_ncnn_parity.network.constants import Parameter
+from pytest_ncnn_parity.network.constants import ACTIVATION, Parameter
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
@@ -177,6 +177,10 @@ class JobNets:
         model = self._job.models[0]
         path, start, _ = self.weights_file(layer)
         return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
+
+    def without_activation(self, layer: Layer) -> ncnn.Net:
+        """Return a CPU network of `layer` alone, which ends before the activation that is part of it."""
+        return self.rounded(layer, [Parameter(ACTIVATION, (0.0,), (0.0,))], weights=False)
 
     def gain(self, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""

@@ -30,7 +30,7 @@ class Reference(Frozen):
 
     `blobs`: those of its values that still have a reader. `run_by_ncnn` runs one of its layers on other
     values. `tolerance` gives the tolerance of a layer in a comparison, `scale` that of a blob, if known.
-    `given_out`: outputs that are compared, which layers may read as well.
+    `given_out`: outputs that are compared, which layers may read as well. `hidden_nan`: see `HiddenNan`.
     """
 
     graph: Graph
@@ -39,10 +39,15 @@ class Reference(Frozen):
     tolerance: Callable[[str, Layer], Tolerance]
     scale: Callable[[str, Array, Tolerance], Scale | None]
     given_out: frozenset[str]
+    hidden_nan: Callable[[Layer, Made], Array | None]
 
     def run(self, layer: Layer, values: Made) -> Made:
         """What `layer` computes from `values`, by IEEE 754 where ncnn's kernels do not."""
-        return corrected(layer, values, self.run_by_ncnn(layer, values), self.run_by_ncnn)
+        outputs = corrected(layer, values, self.run_by_ncnn(layer, values), self.run_by_ncnn)
+        lost = self.hidden_nan(layer, values)
+        if lost is None:
+            return outputs
+        return {b: Blob.of(np.where(lost, np.float32(np.nan), v.array)) for b, v in outputs.items()}
 
     def differs(
         self, blob: str, output: Blob | None, expected: Blob | None, tolerance: Tolerance
