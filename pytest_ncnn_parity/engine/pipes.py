@@ -25,9 +25,10 @@ POLL_SECONDS = 0.2
 # take the interpreter's lock from a busy parent. A Linux pipe's 64 KiB take longer than this to fill.
 GATHER_SECONDS = 0.002
 REST_SECONDS = 0.02 if sys.platform == "linux" else 0.0
-# In a job with many messages, whoever waits for one is given more of them at a time, up to those of a
-# rest: a result that was not waited for takes pytest a tenth of the time.
+# While few bytes arrive at a time, whoever waits for a result is given more of them at once, up to those
+# of a rest: one that was not waited for takes pytest a tenth of the time.
 GROWTH = 1.2
+FEW = CHUNK // 8
 MOST_SECONDS = max(GATHER_SECONDS, REST_SECONDS)
 FULL = CHUNK // 2  # after reading this many bytes at once, a pipe is read again without a rest
 STOP_SECONDS = 5.0  # how long a pipe may stay open after its worker has ended
@@ -199,8 +200,8 @@ class Pump:
             whole, self._half = [*whole, self._half], b""
         if whole:
             self._chunks.put(whole)
-            ends = whole[-1].startswith(END)
-            self._pause = GATHER_SECONDS if ends else min(self._pause * GROWTH, MOST_SECONDS)
+            is_slow = len(chunk) < FEW and not whole[-1].startswith(END)
+            self._pause = min(self._pause * GROWTH, MOST_SECONDS) if is_slow else GATHER_SECONDS
         if not chunk:
             self._chunks.put(None)
 
