@@ -56,6 +56,10 @@ def test_what_a_layer_computes_with_instead() -> None:
         ("Convolution 0=8 8=101", False),
         ("Scale 0=8", True),
         ("Embed 0=8", False),
+        ("Gemm 5=1", True),
+        ("Gemm 5=1 18=2", False),
+        ("Gemm 5=1 18=400", False),  # blocks of 4 bits
+        ("MultiHeadAttention 0=16 18=2", False),
     ],
 )
 def test_weights_that_are_kept_in_fp16(line: str, kept: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where the sum in front of an activation is nan, which ncnn's kernels on x86 make a number of.
+"""Where the sum in front of a Sigmoid is nan, which ncnn's kernels on x86 make a number of.
 
 A layer that adds inf and -inf gives nan by IEEE 754, and so does a Sigmoid of it, as on Vulkan. On x86,
 exp clips its argument, and a nan is lost there (avx_mathfun.h in src/layer/x86).
@@ -18,19 +18,19 @@ from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.rounded import run
 from pytest_ncnn_parity.worker.values.blob import Made
 
-HIDING = frozenset({"4", "5", "6"})  # Sigmoid, Mish, HardSwish (src/layer/fused_activation.h)
+SIGMOID = "4"  # as an activation (src/layer/fused_activation.h); a Mish or a HardSwish hides no nan
 
 
 class HiddenNan:
-    """Runs layers without their activations, each in a network of its own that is loaded once."""
+    """Runs layers without their Sigmoid, each in a network of its own that is loaded once."""
 
     def __init__(self, nets: JobNets) -> None:
         self._nets = nets
         self._loaded: dict[int, ncnn.Net] = {}
 
     def of(self, layer: Layer, values: Made) -> Array | None:
-        """Where the sums of `layer` are nan, given `values`; None if no activation hides it."""
-        hides = layer.type in ACTIVATED and layer.params.get(str(ACTIVATION)) in HIDING
+        """Where the sums of `layer` are nan, given `values`; None if no Sigmoid hides it."""
+        hides = layer.type in ACTIVATED and layer.params.get(str(ACTIVATION)) == SIGMOID
         if not hides or is_quantized(layer) or not any(value.infinite for value in values.values()):
             return None
         try:
