@@ -134,6 +134,27 @@ def test_a_weight_that_is_not_finite_is_the_files_fault(
 
 
 @pytest.mark.once
+def test_a_weight_of_inf_is_named_before_the_overflow_of_another(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Its outputs are inf, without nan, and those of another channel are beyond fp16."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8 1=8 2=3")
+    weights = np.full((4, 3, 1, 1), 0.1)
+    weights[0, 0], weights[2] = np.inf, 1e6
+    x = net.layer("Convolution", "conv", [x], params="0=4 1=1 6=12", weights=[weights])
+    net.layer("BinaryOp", "scaled", [x], ["out0"], "0=2 1=1 2=1e-6")
+    net.write(pytester.path / "net")
+    image = "inputs: {s: {in0: {random: uniform, low: 0.1, high: 1}}}\n"
+    networks.spec(pytester.path, f"{image}compare: [fp16-range]\n")
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ["s::fp16-range::conv"]
+    red = run.cases["s::fp16-range::conv"]
+    assert red["cause"] == "conversion"
+    assert "1 of its weights is inf or nan in the file" in red["headline"]
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", [np.inf, np.nan])
 def test_weights_of_a_layer_that_runs_on_the_cpu_on_both_sides_must_be_finite_too(
     gate: Gate, pytester: pytest.Pytester, wrong: float
