@@ -57,7 +57,7 @@ class RandomSource(Keys):
 
     random: Literal["normal", "uniform", "smooth", "integers"]
     shape: Shape | None = None
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     mean: Value = 0.0
     std: Annotated[Value, Field(ge=0)] = 1.0
     low: Value | None = None
@@ -65,7 +65,7 @@ class RandomSource(Keys):
 
     def seed_at(self, place: int) -> int:
         """The seed of the input at this `place` of its sample, from 0."""
-        return self.seed if "seed" in self.model_fields_set else place
+        return place if self.seed is None else self.seed
 
     @model_validator(mode="after")
     def _keys_of_its_own(self) -> RandomSource:

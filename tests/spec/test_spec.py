@@ -55,7 +55,7 @@ def test_two_keys_are_enough(tmp_path: Path) -> None:
         "fp16-range",
     ]
     source = loaded.inputs["noise"]["in0"]
-    assert (source.shape, source.seed, source.mean, source.std) == (None, 0, 0.0, 1.0)
+    assert (source.shape, source.seed, source.mean, source.std) == (None, None, 0.0, 1.0)
     assert (loaded.layers.include, loaded.layers.exclude) == (["*"], [])
     assert (loaded.masks, loaded.known, loaded.tolerance.fp16.given()) == ({}, [], {})
 

@@ -80,7 +80,7 @@ def grid_sample(layer: Layer, shapes: Sequence[Shape]) -> str:
     )
 
 
-def pooled_in_a_box(layer: Layer, shapes: Sequence[Shape]) -> str:  # noqa: ARG001
+def pooled_in_a_box(_: Layer, shapes: Sequence[Shape]) -> str:
     """ROIAlign and ROIPooling: four numbers are a box."""
     if len(shapes) != 2 or shapes[1][-1] == BOX:
         return ""

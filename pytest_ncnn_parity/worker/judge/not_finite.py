@@ -31,7 +31,7 @@ class NotFinite:
         self._broken_weights = broken_weights
         self._nan: dict[str, str] = {}  # by blob that holds nan: the layer that made it
         self._inf: dict[str, str] = {}
-        self._of_weights: dict[str, str] = {}  # of both, what came of such weights: the layer with them
+        self._of_broken: dict[str, str] = {}  # of both, what came of such weights: the layer with them
         self._fed_with_nan: dict[int, str] = {}  # by layer that reads nan: the layer that made it
         self._infinite: dict[int, tuple[int, int]] = {}  # inf and -inf of all values, by layer with any
 
@@ -43,10 +43,10 @@ class NotFinite:
         self._inf |= {blob: inf or layer.name for blob, value in outputs.items() if value.inf}
         if nan is not None:
             self._fed_with_nan[layer.number] = nan
-        infected = self._infected(layer) or (layer.name if self._broken_weights(layer) else None)
-        if infected is not None:
+        broken = self._broken_upstream(layer) or (layer.name if self._broken_weights(layer) else None)
+        if broken is not None:
             made = (blob for blob, value in outputs.items() if value.nan or value.infinite)
-            self._of_weights |= dict.fromkeys(made, infected)
+            self._of_broken |= dict.fromkeys(made, broken)
         infinite = sum(value.infinite for value in outputs.values())
         if infinite:
             self._infinite[layer.number] = infinite, sum(value.size for value in outputs.values())
@@ -55,13 +55,13 @@ class NotFinite:
         """The layer that produced the inf in `blob`, if the trajectory has passed it."""
         return self._inf.get(blob)
 
-    def _infected(self, layer: Layer) -> str | None:
-        """The layer with weights that are inf or nan that made inf or nan of what `layer` reads."""
-        return next((self._of_weights[b] for b in layer.inputs if b in self._of_weights), None)
+    def _broken_upstream(self, layer: Layer) -> str | None:
+        """The layer from whose broken weights the inf or nan that `layer` reads came, if any."""
+        return next((self._of_broken[b] for b in layer.inputs if b in self._of_broken), None)
 
-    def refuse_infected(self, layer: Layer) -> None:
+    def refuse_behind_broken(self, layer: Layer) -> None:
         """Skip a layer that reads what others made of such weights, unless it has some as well."""
-        maker = self._infected(layer)
+        maker = self._broken_upstream(layer)
         if maker is not None and not self._broken_weights(layer):
             raise Skip(
                 f"the reference's input holds inf or nan, from the weights of {maker}: see that layer"

@@ -135,7 +135,6 @@ class Conversions:
                 self._held.own_values.keep(case, spoilt.outputs)
         elif spoilt is not None:
             self._held.own_values.keep_ends(case, spoilt.outputs, values)
-            self._held.own_values.keep_tiny(case, spoilt.outputs, values)
         held = unheld is None and (candidate is None or metrics.agrees)
         passed = held and not at_fault
         if not passed and not at_fault:

@@ -46,7 +46,7 @@ class Refusals:
         if refused := self._refused(case, layer):
             return refused
         self._lost(layer)
-        self._not_finite.refuse_infected(layer)
+        self._not_finite.refuse_behind_broken(layer)
         if layer.number not in self._distrust:
             self._distrust[layer.number] = self._wrong_in_shape(layer)
         if distrust := self._distrust[layer.number]:
