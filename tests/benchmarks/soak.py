@@ -17,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from pytest_ncnn_parity.engine import descendants
 
@@ -63,9 +65,11 @@ class Soaked:
 
     @property
     def growth(self) -> float:
-        """KiB for each spec, over the second half of the run."""
-        half = self.kib[len(self.kib) // 2 :]
-        return (half[-1] - half[0]) / max(1, len(half) - 1)
+        """The median of what a spec added, in KiB.
+
+        A module that is imported when it is first needed adds some MiB once.
+        """
+        return median(after - before for before, after in pairwise(self.kib))
 
 
 def soak(folder: Path, specs: int) -> Soaked:
