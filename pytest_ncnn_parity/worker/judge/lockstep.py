@@ -78,7 +78,7 @@ class Lockstep:
         self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
-        self._runs = LayerRuns(sample, recalled)
+        self._runs = LayerRuns(sample, self._chain.blobs, recalled)
         self._held = self._held_back(trace)
         self._not_finite = NotFinite(nets.broken_weights)
         refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
@@ -226,8 +226,8 @@ class Lockstep:
         if problem is not None:
             raise problem
 
-    def _run_trajectory(self, layer: Layer, blobs: Made) -> Made:
-        return self._runs.run(self._sample.trajectory, layer, blobs, None)
+    def _run_trajectory(self, layer: Layer, _: Made) -> Made:
+        return self._runs.run(self._sample.trajectory, layer, None)
 
     def _compute(self, layer: Layer, blobs: Made) -> Made:
         """Run `layer` in the trajectory; its outputs tell how they were made."""

@@ -55,6 +55,29 @@ class Spoilt(NamedTuple):
     outputs: Made
 
 
+class Stored(NamedTuple):
+    """What the `outputs` of a layer are in 16 bits, whose true `values` the reference has."""
+
+    case: CaseSpec
+    layer: Layer
+    values: Made
+    outputs: Made
+    evidence: Evidence
+
+    @property
+    def reaches_the_end_inside(self) -> bool:
+        """Whether a value inside the layer leaves less than the case's headroom."""
+        inside = self.evidence.inside
+        return inside is not None and inside.reaches(FP16_MAX / self.case.tolerance.headroom)
+
+    @property
+    def is_at_fault(self) -> bool:
+        """Whether the layer is red whatever its readers make of its values."""
+        seen = self.evidence
+        of_the_file = seen.reference_nan or seen.not_finite
+        return bool(of_the_file or seen.near or seen.constant or self.reaches_the_end_inside)
+
+
 class Conversions:
     """Judges the values of the trajectory's layers, and what is inside them, for one sample.
 
@@ -118,34 +141,41 @@ class Conversions:
             evidence = replace(evidence, blob=blob, constant=spoilt.constant)
         if candidate is None:
             evidence = self._near_the_end(evidence, layer, case.tolerance.headroom)
-        inside = evidence.inside
-        within = FP16_MAX / case.tolerance.headroom
-        reaches = inside is not None and inside.reaches(within)
-        of_the_file = evidence.reference_nan or evidence.not_finite
-        at_fault = of_the_file or evidence.near or reaches or spoilt is not None
+        stored = Stored(case, layer, values, rounded if spoilt is None else spoilt.outputs, evidence)
+        at_fault = stored.is_at_fault
         # if readers are right with inf, the value does no harm, and needs no headroom
         if unheld is not None:
-            stored = {b: value.stored() for b, value in values.items()}
-            kept, _ = self._measure(case)(rounded if spoilt is None else spoilt.outputs, stored)
-            outcome: Outcome = "failed" if at_fault or not kept.agrees else "passed"
-            self._held.beyond.hold(
-                case, Result(case.id, outcome, kept, None, replace(evidence, unrepresentable=None))
-            )
-            if spoilt is not None:
-                self._held.own_values.keep(case, spoilt.outputs)
-        elif spoilt is not None:
-            self._held.own_values.keep_ends(case, spoilt.outputs, values)
-        held = unheld is None and (candidate is None or metrics.agrees)
-        passed = held and not at_fault
-        if not passed and not at_fault:
-            self._held.own_values.keep_ends(case, rounded, values)
-        if evidence.near and not (reaches or spoilt or evidence.reference_nan):
-            self._held.own_values.keep(case, {b: _with_inf(v, within) for b, v in values.items()})
-        if inside is not None and inside.overflows and not evidence.reference_nan and spoilt is None:
-            outputs = self._insides.with_sums_of_inf(layer, self._blobs)
-            if outputs is not None:
-                self._held.own_values.keep(case, outputs)
+            self._hold(stored)
+        passed = unheld is None and not at_fault and (candidate is None or metrics.agrees)
+        if not passed:
+            self._keep_for_readers(stored)
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
+
+    def _hold(self, stored: Stored) -> None:
+        """Hold the result that counts if every reader is right with what fp16 stores in their place."""
+        case, evidence = stored.case, replace(stored.evidence, unrepresentable=None)
+        expected = {blob: value.stored() for blob, value in stored.values.items()}
+        kept, _ = self._measure(case)(stored.outputs, expected)
+        outcome: Outcome = "failed" if stored.is_at_fault or not kept.agrees else "passed"
+        self._held.beyond.hold(case, Result(case.id, outcome, kept, None, evidence))
+
+    def _keep_for_readers(self, stored: Stored) -> None:
+        """Keep the wrong values of a red layer, with which its readers may be right nevertheless."""
+        case, layer, values, outputs, evidence = stored
+        own_values, inside = self._held.own_values, evidence.inside
+        if evidence.constant is not None and evidence.unrepresentable is not None:
+            own_values.keep(case, outputs)
+        elif evidence.constant is not None or not stored.is_at_fault:
+            own_values.keep_ends(case, outputs, values)
+        if evidence.reference_nan or evidence.constant is not None:
+            return
+        if evidence.near and not stored.reaches_the_end_inside:
+            within = FP16_MAX / case.tolerance.headroom
+            own_values.keep(case, {blob: _with_inf(one, within) for blob, one in values.items()})
+        if inside is not None and inside.overflows:
+            sums = self._insides.with_sums_of_inf(layer, self._blobs)
+            if sums is not None:
+                own_values.keep(case, sums)
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
         """The wrong outputs of `layer` with its constants in fp16; None if they are right."""

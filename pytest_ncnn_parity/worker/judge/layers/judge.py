@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
+from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.compare.noise import Conditioning
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
@@ -25,6 +28,18 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.stand_in import name_of, stand_in
 from pytest_ncnn_parity.worker.networks.execution import Net, misread
 from pytest_ncnn_parity.worker.values.blob import Made
+
+
+class Ran(NamedTuple):
+    """A layer in both setups, fed with the same inputs in the format `feed`, and what came out."""
+
+    case: CaseSpec
+    layer: Layer
+    reference: Net
+    candidate: Net
+    feed: str | None
+    expected: Made
+    outputs: Made
 
 
 class LayerJudge:
@@ -49,7 +64,7 @@ class LayerJudge:
         self._natures = natures
         self._rounding = LayerRounding(sample.run_reference, natures)
         self._conversions = Conversions(sample.graph, sample.nets, blobs, held, integers, self._measure)
-        self._quantized = QuantizedLayers(sample, blobs, self._run, self._expected, natures)
+        self._quantized = QuantizedLayers(sample, blobs, runs, natures)
         self._integers = integers
         self._own_runs = own_runs
 
@@ -157,12 +172,11 @@ class LayerJudge:
         If they differ from those of a stand-in for the reference, the reference itself decides.
         """
         evidence = self._how_it_runs(case, layer, reference, candidate)
-        execution = candidate.execution(layer)
-        feed = self._integers.feed(layer, execution.feed)
-        expected = self._expected(reference, candidate, layer, feed)
+        feed = self._integers.feed(layer, candidate.execution(layer).feed)
+        expected = self._runs.expected(reference, candidate, layer, feed)
         probe = self._probe(case, layer, feed)
         try:
-            outputs = self._run(candidate, layer, feed)
+            outputs = self._runs.run(candidate, layer, feed)
             metrics, blob = self._measure(case)(outputs, expected)
         except StepFailed as failed:
             if evidence.stand_in:
@@ -172,42 +186,63 @@ class LayerJudge:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = self._with_facts(evidence, layer, blob, expected, self._blobs)
-        fault = evidence.unrepresentable or evidence.misread or evidence.reference_nan
+        fault = bool(evidence.unrepresentable or evidence.misread or evidence.reference_nan)
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, layer, self._sample.reference(case), candidate)
-        wrong_in_fp16 = case.half == "fp16" and execution.where == "vulkan" and not metrics.agrees
-        evidence = self._conversions.with_what_fp16_loses(evidence, layer, wrong_in_fp16)
-        if evidence.unrepresentable is not None:
-            saturated = self._saturated(case, evidence, outputs, expected, probe)
-            self._held.beyond.hold(case, saturated)
-            if saturated.outcome == "failed":
-                self._held.own_values.keep(case, outputs)
+        ran = Ran(case, layer, reference, candidate, feed, expected, outputs)
+        evidence = self._with_what_fp16_loses(ran, metrics, evidence, probe)
         if metrics.agrees and not fault:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if not fault:
             self._refusals.poisoned(layer)
-        if not fault and not metrics.integers:
-            fed = {b: self._blobs[b].rounded(feed) for b in dict.fromkeys(layer.inputs)}
-            noise = self._rounding.of(case, layer, fed, outputs, expected, blob)
-            if noise.explains:
-                metrics = noise.excused(metrics)
-                return Result(case.id, "passed", metrics, evidence=replace(evidence, noise=noise.factor))
-        if not fault:
+            noise = self._noise(ran, metrics, blob)
+            if noise is not None and noise.explains:
+                evidence = replace(evidence, noise=noise.factor)
+                return Result(case.id, "passed", noise.excused(metrics), evidence=evidence)
             self._held.own_values.keep_ends(case, outputs, expected)
+        return self._failed(ran, metrics, evidence, probe, fault)
+
+    def _with_what_fp16_loses(
+        self, ran: Ran, metrics: Metrics, evidence: Evidence, probe: probes.Probe
+    ) -> Evidence:
+        """Return `evidence` with what fp16 loses, which waits for what the readers make of it."""
+        on_vulkan = ran.candidate.execution(ran.layer).where == "vulkan"
+        wrong_in_fp16 = ran.case.half == "fp16" and on_vulkan and not metrics.agrees
+        evidence = self._conversions.with_what_fp16_loses(evidence, ran.layer, wrong_in_fp16)
+        if evidence.unrepresentable is not None:
+            saturated = self._saturated(ran.case, evidence, ran.outputs, ran.expected, probe)
+            self._held.beyond.hold(ran.case, saturated)
+            if saturated.outcome == "failed":
+                self._held.own_values.keep(ran.case, ran.outputs)
+        return evidence
+
+    def _noise(self, ran: Ran, metrics: Metrics, blob: str) -> Conditioning | None:
+        """What rounding the inputs makes of `blob`; None of integers, which are right or wrong."""
+        if metrics.integers:
+            return None
+        fed = {b: self._blobs[b].rounded(ran.feed) for b in dict.fromkeys(ran.layer.inputs)}
+        return self._rounding.of(ran.case, ran.layer, fed, ran.outputs, ran.expected, blob)
+
+    def _failed(
+        self, ran: Ran, metrics: Metrics, evidence: Evidence, probe: probes.Probe, fault: bool
+    ) -> Result:
+        """The result of outputs that differ, or that have a `fault` although they agree."""
+        case, layer, nets = ran.case, ran.layer, self._sample.nets
+        blob, asked = str(evidence.blob), self._sample.job.probe
         decided = self._natures.threshold_decides(
-            blob, outputs[blob].array, expected[blob].array, case.tolerance
+            blob, ran.outputs[blob].array, ran.expected[blob].array, case.tolerance
         )
-        asked = self._sample.job.probe and not fault
-        true = self._in_float64(layer, feed) if asked else None
+        true = self._in_float64(layer, ran.feed) if asked and not fault else None
+        other = ran.candidate.spec.other
         evidence = replace(
             evidence,
             threshold_decides=decided,
-            without_scale=() if candidate.spec.other else self._sample.nets.without_scale(layer),
-            not_finite=0 if candidate.spec.other else self._sample.nets.not_finite(layer),
-            distrust=distrust(case, layer, reference, outputs, expected, true),
+            without_scale=() if other else nets.without_scale(layer),
+            not_finite=0 if other else nets.not_finite(layer),
+            distrust=distrust(case, layer, ran.reference, ran.outputs, ran.expected, true),
         )
-        if self._sample.job.probe and (not metrics.agrees or evidence.reference_nan):
-            evidence = probe.evidence(evidence, expected)
+        if asked and (not metrics.agrees or evidence.reference_nan):
+            evidence = probe.evidence(evidence, ran.expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
 
     def _probe(self, case: CaseSpec, layer: Layer, feed: str | None) -> probes.Probe:
@@ -216,7 +251,7 @@ class LayerJudge:
             self._sample.job,
             self._sample.nets,
             case,
-            lambda net: self._run(net, layer, feed),
+            lambda net: self._runs.run(net, layer, feed),
             lambda net: net.run_layer(layer, self._blobs, feed),
             measure,
             may_use_winograd(layer),
@@ -241,26 +276,6 @@ class LayerJudge:
         return lambda outputs, expected: self._natures.worst(
             outputs, expected, case.tolerance, whole=False
         )
-
-    def _expected(self, reference: Net, candidate: Net, layer: Layer, feed: str | None) -> Made:
-        """Return the outputs that the candidate should give; of folded layers, run all of them.
-
-        If inputs are rounded, it matters whether those of the first or of the last of them are.
-        """
-        at = candidate.counterpart(layer)
-        if at is None or feed is None or len(at.replaced) < 2:
-            return self._run(reference, layer, feed)
-        inner = {blob for one in at.replaced for blob in one.outputs}
-        read = {blob for one in at.replaced for blob in one.inputs} - inner
-        if not read <= self._blobs.keys():
-            return self._run(reference, layer, feed)
-        values = {blob: self._blobs[blob].rounded(feed) for blob in read}
-        for one in at.replaced:
-            values.update(reference.run_layer(one, values, on="changed"))
-        return {blob: values[blob] for blob in layer.outputs}
-
-    def _run(self, net: Net, layer: Layer, feed: str | None) -> Made:
-        return self._runs.run(net, layer, self._blobs, feed)
 
     def _in_float64(self, layer: Layer, feed: str | None) -> Made | None:
         return in_float64(

@@ -18,20 +18,24 @@ from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory
 
 
 class LayerRuns:
-    """The outputs of the current layer in each network, or how it failed there."""
+    """The outputs of the current layer in each network, or how it failed there.
 
-    def __init__(self, sample: SampleRun, recalled: RecalledTrajectory | None) -> None:
-        """`recalled` gives the values of the trajectory in a trial of a search."""
+    `blobs`: the trajectory's values, which layers are fed with. `recalled` gives these values in a
+    trial of a search.
+    """
+
+    def __init__(self, sample: SampleRun, blobs: Made, recalled: RecalledTrajectory | None) -> None:
         self._sample = sample
+        self._blobs = blobs
         self._recalled = recalled
         self._known: dict[tuple[NetSpec, str | None], Made | StepFailed] = {}
 
-    def run(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        """Return `layer`'s outputs in `net`, fed with `blobs` rounded to `feed`. Raises StepFailed."""
+    def run(self, net: Net, layer: Layer, feed: str | None) -> Made:
+        """Return `layer`'s outputs in `net`, fed with values rounded to `feed`. Raises StepFailed."""
         key = (net.spec, feed)
         if key not in self._known:
             try:
-                self._known[key] = self._made(net, layer, blobs, feed)
+                self._known[key] = self._made(net, layer, feed)
             except StepFailed as failed:
                 self._known[key] = failed
         outputs = self._known[key]
@@ -39,8 +43,25 @@ class LayerRuns:
             raise outputs.with_traceback(None)
         return outputs
 
-    def _made(self, net: Net, layer: Layer, blobs: Made, feed: str | None) -> Made:
-        job, nets = self._sample.job, self._sample.nets
+    def expected(self, reference: Net, candidate: Net, layer: Layer, feed: str | None) -> Made:
+        """Return the outputs that the candidate should give; of folded layers, run all of them.
+
+        If inputs are rounded, it matters whether those of the first or of the last of them are.
+        """
+        at = candidate.counterpart(layer)
+        if at is None or feed is None or len(at.replaced) < 2:
+            return self.run(reference, layer, feed)
+        inner = {blob for one in at.replaced for blob in one.outputs}
+        read = {blob for one in at.replaced for blob in one.inputs} - inner
+        if not read <= self._blobs.keys():
+            return self.run(reference, layer, feed)
+        values = {blob: self._blobs[blob].rounded(feed) for blob in read}
+        for one in at.replaced:
+            values.update(reference.run_layer(one, values, on="changed"))
+        return {blob: values[blob] for blob in layer.outputs}
+
+    def _made(self, net: Net, layer: Layer, feed: str | None) -> Made:
+        job, nets, blobs = self._sample.job, self._sample.nets, self._blobs
         if feed is None and net.spec == job.nets[job.trajectory]:
             if self._recalled is not None:
                 return self._recalled.outputs(layer)

@@ -8,7 +8,6 @@ is a loss of the readers, not of this layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
+from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.probes import (
     OTHER_FILES_ON_CPU,
@@ -33,23 +33,17 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-Run = Callable[[Net, Layer, str | None], Made]
-
 
 class QuantizedLayers:
     """Judges the layers of one sample that a candidate computes in int8.
 
-    `blobs`: the trajectory's values; `run` runs one layer on them, and `expected` runs it as the
-    reference does.
+    `blobs`: the trajectory's values, which `runs` feeds layers with.
     """
 
-    def __init__(
-        self, sample: SampleRun, blobs: Made, run: Run, expected: Callable[..., Made], natures: Natures
-    ) -> None:
+    def __init__(self, sample: SampleRun, blobs: Made, runs: LayerRuns, natures: Natures) -> None:
         self._sample = sample
         self._blobs = blobs
-        self._run = run
-        self._expected = expected
+        self._runs = runs
         self._natures = natures
         self._sources = sources(sample.graph)
 
@@ -65,9 +59,9 @@ class QuantizedLayers:
             in_int8=True,
             dropped=(*candidate.dropped, *reference.dropped),
         )
-        expected = self._expected(reference, candidate, layer, execution.feed)
+        expected = self._runs.expected(reference, candidate, layer, execution.feed)
         try:
-            outputs = self._run(candidate, layer, execution.feed)
+            outputs = self._runs.run(candidate, layer, execution.feed)
             metrics, blob = self._measured(case, there, outputs, expected)
             metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
@@ -90,7 +84,7 @@ class QuantizedLayers:
         if plain == candidate.spec:
             return {}
         try:
-            outputs = self._run(self._sample.nets.other(plain), layer, None)
+            outputs = self._runs.run(self._sample.nets.other(plain), layer, None)
             metrics, _ = self._measured(case, there, outputs, expected)
         except (StepFailed, Unavailable) as problem:
             return {"other_files": untried(OTHER_FILES_ON_CPU, problem)}

@@ -103,16 +103,7 @@ class OutputJudge:
         assert case.output is not None
         self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
         self._refuse_same(case.output, reference, candidate)
-        evidence = Evidence(
-            whole=True,
-            setup=candidate.label,
-            execution=str(candidate.setup),
-            device=candidate.device_name,
-            stand_in=name_of(reference, self._sample, case),
-            dropped=(*candidate.dropped, *reference.dropped),
-            in_int8=self._sample.nets.in_int8(candidate),
-            behind_int8=self._int8.is_behind_int8(case.output),
-        )
+        evidence = self._how_it_runs(case, reference, candidate)
         output, runs = case.output, self._runs
         of = runs.of if behind_red else partial(runs.without_others, output=output)
         expected = {output: of(reference)[output]}
@@ -125,14 +116,7 @@ class OutputJudge:
             return Result(case.id, "failed", evidence=replace(evidence, death=problem.death))
         (metrics, blob), outputs = max(measured, key=lambda pair: badness(pair[0]))
         value = expected[blob]
-        given_out = Infinite(value.inf, self._not_finite.maker_of_inf(blob)) if value.inf else None
-        evidence = replace(
-            evidence,
-            blob=blob,
-            shape=value.shape,
-            reference_nan=value.nan,
-            reference_inf=given_out,
-        )
+        evidence = self._with_facts(evidence, blob, value)
         fault = value.nan or value.inf
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, self._sample.reference(case), candidate, behind_red)
@@ -148,13 +132,36 @@ class OutputJudge:
             return Result(case.id, "passed", metrics, evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
-        if reference.setup == CPU_FP32 and self._sample.job.probe and not fault:
-            distrust = self._recomputed.distrust(case, outputs[blob], metrics)
-            evidence = replace(evidence, distrust=distrust)
         if self._sample.job.probe:
-            probe = self._probe(case, of, behind_red)
-            evidence = probe.evidence(evidence, expected)
+            if reference.setup == CPU_FP32 and not fault:
+                distrust = self._recomputed.distrust(case, outputs[blob], metrics)
+                evidence = replace(evidence, distrust=distrust)
+            evidence = self._probe(case, of, behind_red).evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _how_it_runs(self, case: CaseSpec, reference: Net, candidate: Net) -> Evidence:
+        """Return what is known of the output before the networks run."""
+        return Evidence(
+            whole=True,
+            setup=candidate.label,
+            execution=str(candidate.setup),
+            device=candidate.device_name,
+            stand_in=name_of(reference, self._sample, case),
+            dropped=(*candidate.dropped, *reference.dropped),
+            in_int8=self._sample.nets.in_int8(candidate),
+            behind_int8=self._int8.is_behind_int8(str(case.output)),
+        )
+
+    def _with_facts(self, evidence: Evidence, blob: str, value: Blob) -> Evidence:
+        """Return `evidence` with the compared `blob` and what is known of the reference's `value`."""
+        given_out = Infinite(value.inf, self._not_finite.maker_of_inf(blob)) if value.inf else None
+        return replace(
+            evidence,
+            blob=blob,
+            shape=value.shape,
+            reference_nan=value.nan,
+            reference_inf=given_out,
+        )
 
     def _probe(self, case: CaseSpec, of: Callable[[Net], Made], behind_red: bool) -> probes.Probe:
         """The probe of a case for which a network makes what `of` gives."""
