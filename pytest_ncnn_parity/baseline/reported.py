@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
-from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
+from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID, words
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 
@@ -90,7 +90,7 @@ def _commutes(layer: LayerRecord) -> bool:
 
 
 def _parameters(text: str) -> tuple[str, ...]:
-    return tuple(p for p in text.split() if not p.startswith(f"{SHAPE_HINT_ID}="))
+    return tuple(p for p in words(text) if not p.startswith(f"{SHAPE_HINT_ID}="))
 
 
 class ReportedModel(Frozen):

@@ -124,7 +124,7 @@ def match(
     matched = ours[list(pairs.values())], theirs[list(pairs)]
     metrics = _of_pairs(*matched, tolerance)
     decided = sum(
-        _near_threshold(row, others, among, thresholds, near)
+        _near_threshold(row, others, thresholds, near)
         and not _is_of_another_class(row, others[alone], near)
         for indices, among, others, alone in (
             (missing, theirs, ours, extra),
@@ -246,17 +246,14 @@ def _rms(ours: Array, theirs: Array) -> float:
     return float(np.sqrt(np.mean((_apart(ours, theirs) / _units(theirs)) ** 2)))
 
 
-def _near_threshold(
-    row: Array, others: Array, among: Array, thresholds: Thresholds, scaled: float
-) -> bool:
-    """Whether only a small error keeps `row`, one of `among`, from being one of the `others` too."""
+def _near_threshold(row: Array, others: Array, thresholds: Thresholds, scaled: float) -> bool:
+    """Whether only a small error keeps `row` from being one of the `others` too."""
     if not (np.isfinite(row).all() and np.isfinite(others).all()):
         return False
-    if row[1] <= thresholds.score + scaled:
-        return True
+    least, off = thresholds.score, scaled * SCORE_SCALE
     if thresholds.most is not None and len(others) >= thresholds.most:
-        return bool(row[1] <= among[:, 1].min() + scaled)
-    return _is_suppressed(row, others, thresholds, scaled, scaled)
+        least = max(least, others[:, 1].min())  # the list is full, so a worse row has no place
+    return bool(row[1] <= least + off) or _is_suppressed(row, others, thresholds, scaled, off)
 
 
 def _is_suppressed(row: Array, others: Array, thresholds: Thresholds, scaled: float, tie: float) -> bool:
@@ -269,7 +266,8 @@ def _is_suppressed(row: Array, others: Array, thresholds: Thresholds, scaled: fl
 def _is_of_another_class(row: Array, alone: Array, scaled: float) -> bool:
     """Whether one of the rows `alone` on the other side equals `row` except for its class."""
     far = np.abs(alone[:, 2:] - row[2:]).max(1, initial=0.0)
-    same = (far <= scaled * _sizes(row[None])[0]) & (np.abs(alone[:, 1] - row[1]) <= scaled)
+    scores = np.abs(alone[:, 1] - row[1]) <= scaled * SCORE_SCALE
+    same = (far <= scaled * _sizes(row[None])[0]) & scores
     return bool(same.any())
 
 

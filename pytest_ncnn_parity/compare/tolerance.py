@@ -167,8 +167,14 @@ OPERATORS: Mapping[tuple[str, str], Tolerance] = MappingProxyType(
 )
 
 
+_DEFAULTS = frozenset(
+    (*OPERATORS.values(), *(t for one in DEFAULTS.values() for t in (one.layer, one.output)))
+)
+
+
 def is_default(tolerance: Tolerance) -> bool:
-    """Whether no user asked for exactly this tolerance; only then may a noise floor soften it."""
-    whole = [tolerance for one in DEFAULTS.values() for tolerance in (one.layer, one.output)]
-    defaults = (*whole, *OPERATORS.values())
-    return tolerance in defaults
+    """Whether no user asked for exactly this tolerance; only then may a noise floor soften it.
+
+    A `headroom` is no tolerance: it says how far values stay below 65504.
+    """
+    return replace(tolerance, headroom=1.0) in _DEFAULTS

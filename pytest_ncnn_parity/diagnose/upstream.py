@@ -31,7 +31,7 @@ def shown(plan: Plan, sample: str, case: Case, run: Run) -> Upstream:
     """What the layers on which the output of `case` depends show; nothing for the case of a layer."""
     if case.output is None:
         return Upstream()
-    way = plan.masked.fed(plan.spec.inputs[sample]).ancestors([case.output])
+    way = plan.fed(sample).ancestors([case.output])
     results = run.results(sample)
     judged = [
         (other.layer, results[other.id], other)

@@ -6,8 +6,8 @@ from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
-from pytest_ncnn_parity.network.graph import COPYING
 from pytest_ncnn_parity.network.masks import NO_VULKAN
+from pytest_ncnn_parity.network.operator_kinds import copies
 
 
 def misreads_16_bits(failure: Failure) -> Explanation | None:
@@ -155,7 +155,7 @@ def takes_16_bits_for_fp32(failure: Failure) -> Explanation | None:
 def copies_other_values(failure: Failure) -> Explanation | None:
     """A layer that only copies gives what 16 bits hold of its input, or its kernel takes others."""
     half, layer, evidence = failure.case.comparison.half, failure.case.layer, failure.evidence
-    if half is None or layer is None or layer.type not in COPYING:
+    if half is None or layer is None or not copies(layer):
         return None
     if not evidence.right("fp32_on_device") or (evidence.rounding or 0.0) >= failure.metrics.scaled / 2:
         return None

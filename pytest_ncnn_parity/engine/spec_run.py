@@ -177,7 +177,7 @@ class SpecRun:
             return result
         look = partial(self._look_for_doubt, sample)
         doubtful = self.once("trust", "", list[trust.Doubt], partial(self._kept.doubtful, sample, look))
-        return trust.weighed(case, result, self.plan.masked, doubtful or ())
+        return trust.weighed(case, result, self.plan.fed(sample), doubtful or ())
 
     def _look_for_doubt(self, sample: str) -> list[trust.Doubt] | None:
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)

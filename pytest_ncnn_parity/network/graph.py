@@ -14,12 +14,6 @@ from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.masks import ALL_BITS
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 
-# Operators whose outputs are copies of their inputs: they compute nothing.
-COPYING = frozenset(
-    "Split Reshape Flatten Squeeze ExpandDims Permute Concat Slice Crop Noop Dropout Reorg "
-    "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
-)
-
 
 class Layer(Frozen):
     """One layer line. `number` counts layers from 0; `line` counts lines from 1."""

@@ -6,9 +6,10 @@ clips to the last word.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 
 BITS, FLOATS = "bits", "floats"  # how a blob holds integers
 
@@ -22,23 +23,30 @@ _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 
 
-def computing_readers(graph: Graph, blob: str, handing_on: Container[str] = COPYING) -> Iterator[Layer]:
+HandsOn = Callable[[Layer], bool]
+
+
+def _copies_or_limits(layer: Layer) -> bool:
+    return copies(layer) or layer.type in _LIMITING
+
+
+def computing_readers(graph: Graph, blob: str, hands_on: HandsOn = copies) -> Iterator[Layer]:
     """The layers that compute with the values of `blob`, also behind layers that hand them on."""
     seen = {blob}
     waiting = [blob]
     while waiting:
         for layer in graph.consumers[waiting.pop()]:
-            if layer.type not in handing_on:
+            if not hands_on(layer):
                 yield layer
                 continue
-            copies = [copy for copy in layer.outputs if copy not in seen]
-            seen.update(copies)
-            waiting.extend(copies)
+            further = [copy for copy in layer.outputs if copy not in seen]
+            seen.update(further)
+            waiting.extend(further)
 
 
 def integer_reader(graph: Graph, blob: str) -> Layer | None:
     """A layer that reads the values of `blob` as integers; of several, the one with the fewest words."""
-    readers = computing_readers(graph, blob, COPYING | _LIMITING)
+    readers = computing_readers(graph, blob, _copies_or_limits)
     layers = [layer for layer in readers if layer.type in READ_INTEGERS]
     return min(layers, key=lambda layer: words(layer) or 2**31, default=None)
 
@@ -68,13 +76,13 @@ def copying_integers(graph: Graph) -> frozenset[int]:
 
 
 def integer_bits(graph: Graph) -> frozenset[str]:
-    """The blobs whose 32 bits are integers: words for an Embed, offsets for a Crop, and copies.
+    """The blobs whose 32 bits are integers: words, sums of int8, or offsets for a Crop, and copies.
 
     A device that stores them in 16 bits turns all of them into 0.
     """
     read = (blob for layer in graph.layers for blob in _read_as_integers(layer))
     sources = {source for blob in read for source in _sources(graph, blob)}
-    return _copies(graph, sources, COPYING | _LIMITING)
+    return _copies(graph, sources, _copies_or_limits)
 
 
 def whole_numbers(graph: Graph) -> frozenset[str]:
@@ -86,11 +94,11 @@ def whole_numbers(graph: Graph) -> frozenset[str]:
         if layer.type == "ArgMax" and layer.params.get("0", "0") == "0"
         for blob in layer.outputs
     }
-    return _copies(graph, known, COPYING)
+    return _copies(graph, known, copies)
 
 
 def _read_as_integers(layer: Layer) -> Iterable[str]:
-    if layer.type == "Embed":
+    if layer.type in READ_INTEGERS:
         return layer.inputs
     return layer.inputs[1:] if layer.type == "Crop" and layer.params.get("0") == _FROM_INPUT else ()
 
@@ -108,18 +116,18 @@ def _sources(graph: Graph, blob: str) -> Iterator[str]:
         seen.update(copied)
 
 
-def _copied(layer: Layer, handing_on: Container[str] = COPYING | _LIMITING) -> tuple[str, ...]:
+def _copied(layer: Layer, hands_on: HandsOn = _copies_or_limits) -> tuple[str, ...]:
     """The inputs that `layer` hands on; the further inputs of a Reshape or a Crop only state shapes."""
-    if layer.type not in handing_on:
+    if not hands_on(layer):
         return ()
     return tuple(layer.inputs if layer.type == "Concat" else layer.inputs[:1])
 
 
-def _copies(graph: Graph, sources: set[str], handing_on: Container[str]) -> frozenset[str]:
-    """`sources`, and the outputs of layers of the types `handing_on` that have no other inputs."""
+def _copies(graph: Graph, sources: set[str], hands_on: HandsOn) -> frozenset[str]:
+    """`sources`, and the outputs of layers that hand them on and have no other inputs."""
     held = set(sources)
     for layer in graph.layers:
-        copied = _copied(layer, handing_on)
+        copied = _copied(layer, hands_on)
         if copied and held.issuperset(copied):
             held.update(layer.outputs)
     return frozenset(held)

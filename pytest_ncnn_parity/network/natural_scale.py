@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
@@ -24,11 +25,6 @@ _UNARY_EXP, _UNARY_RECIPROCAL, _UNARY_TANH = "7", "15", "16"  # in src/layer/una
 LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
-# every element of the output is an element of the input, or 0
-_COPIES = frozenset(
-    "Split Reshape Flatten Squeeze ExpandDims Permute Noop Dropout PixelShuffle ShuffleChannel Reorg "
-    "Flip DeepCopy".split()
-)
 _SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
@@ -109,7 +105,7 @@ def _least(layer: Layer, inputs: list[float | None]) -> float | None:
         return 0.0
     if len(inputs) != 1 or inputs[0] is None:
         return None
-    if layer.type in _COPIES:
+    if copies(layer) and layer.type not in {"Padding", "Unfold"}:  # these may add zeros
         return inputs[0]
     adds = layer.type == "BinaryOp" and layer.params.get("0", _ADD) == _ADD
     return inputs[0] + _constant(layer, 2) if adds and layer.params.get("1") == "1" else None
@@ -134,7 +130,7 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
         return None
     share = any(scale.is_share for scale in known)
     unit = max(scale.unit for scale in known)
-    if layer.type in _COPIES or layer.type == "Concat":
+    if copies(layer) and layer.type not in _SELECTIONS | {"Padding"}:
         return Scale(unit, all(scale.sums_to_one for scale in known), share)
     keep = _KEEPING.get(layer.type)
     if layer.type in _SELECTIONS | MEANS | _SHRINKING or (keep is not None and keep(layer)):

@@ -49,6 +49,7 @@ def lines(text: str) -> list[str]:
 
 
 def words(line: str) -> list[str]:
+    """The words of a layer line. Unlike str.split(), ncnn does not end one at a no-break space."""
     return _WORD.findall(line)
 
 

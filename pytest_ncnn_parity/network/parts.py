@@ -14,20 +14,16 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.nature import Nature
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import integers
 from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
+from pytest_ncnn_parity.network.operator_kinds import ELEMENTWISE, copies
 
 Shape = tuple[int, ...]
 # a function that runs a layer with some of its inputs replaced, and returns its outputs
 Copy = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
-# each element of the output depends on the elements at its place in the inputs
-_ELEMENTWISE = frozenset(
-    "ReLU PReLU Sigmoid TanH HardSigmoid HardSwish Swish Mish GELU ELU SELU CELU Clip AbsVal UnaryOp "
-    "Exp Log Power Scale Bias BatchNorm BinaryOp Eltwise Threshold Erf Softplus BNLL Shrink".split()
-)
-# of these, the operators that do not change the natural scale
+# of the elementwise operators, the operators that do not change the natural scale
 _KEEP_UNITS = frozenset("ReLU Clip AbsVal Threshold".split())
 
 
@@ -88,9 +84,9 @@ class Parts:
         self, layer: Layer, shapes: Mapping[str, Shape], copy: Copy
     ) -> Mapping[str, int | Array]:
         """The labels that outputs take over from inputs; nothing for what the layer produces itself."""
-        if layer.type in COPYING:
+        if copies(layer):
             return self._copied(layer, shapes, copy)
-        if layer.type in _ELEMENTWISE:
+        if layer.type in ELEMENTWISE:
             blob = layer.outputs[0]
             for source in layer.inputs:
                 labels = self._labels.get(source)
@@ -142,7 +138,7 @@ def _tail(graph: Graph, outputs: Iterable[str]) -> set[str]:
         if blob not in tail:
             tail.add(blob)
             layer = graph.producer[blob]
-            if layer.type in COPYING | _ELEMENTWISE:
+            if copies(layer) or layer.type in ELEMENTWISE:
                 waiting.extend(layer.inputs)
     return tail
 

@@ -14,6 +14,7 @@ from dataclasses import field
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
+from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -149,7 +150,7 @@ def _put_back(
     for one in counterpart.replaced:
         if is_copy(one):
             continue
-        words = models.here.line_of(one).split()
+        words = param_line.words(models.here.line_of(one))
         named = [known[blob] for blob in (*one.inputs, *one.outputs)]
         yield " ".join([*words[:4], *named, *words[4 + len(named) :]]), one
 
@@ -192,7 +193,7 @@ def _makers_behind(graph: Graph, makers: Collection[int]) -> dict[str, frozenset
 
 def _without_requantizing(line: str) -> str:
     """The `line` of a convolution, changed to output floats."""
-    words = line.split()
+    words = param_line.words(line)
     at = max(n for n, word in enumerate(words) if word.startswith("8="))
     words[at] = f"8={int(words[at][2:]) - REQUANTIZES}"
     return " ".join(words)

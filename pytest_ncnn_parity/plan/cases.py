@@ -117,12 +117,20 @@ class Plan(Frozen):
         return tuple(sorted(known, key=lambda blob: self.masked.producer[blob].number))
 
     @cached_property
+    def _fed(self) -> dict[str, Graph]:
+        return {sample: self.masked.fed(blobs) for sample, blobs in self.spec.inputs.items()}
+
+    def fed(self, sample: str) -> Graph:
+        """The network as `sample` runs it, whose fed blobs depend on no layer."""
+        return self._fed[sample]
+
+    @cached_property
     def _run_layers(self) -> dict[str, set[int]]:
         """By sample, the numbers of the layers between what it feeds and what is compared."""
         every = {layer.number for layer in self.masked.layers}
         run: dict[str, set[int]] = {}
-        for sample, blobs in self.spec.inputs.items():
-            fed = self.masked.fed(blobs)
+        for sample in self.spec.inputs:
+            fed = self.fed(sample)
             whole = fed is self.masked and self.spec.outputs is None
             run[sample] = every if whole else fed.ancestors(self.wanted(sample))
         return run

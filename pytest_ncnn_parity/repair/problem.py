@@ -13,7 +13,7 @@ from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
-from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, NO_WINOGRAD
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.outputs import OutputErrors, output_errors
@@ -106,7 +106,7 @@ def problem_of(
     run = {sample: [case for case in cases if plan.runs(sample, case)] for sample in results}
     hopeless = {
         sample: {case.id for case in some if _is_beyond_masks(case, results[sample][case.id])}
-        | _outputs_of_doubt(plan, some, results[sample])
+        | _outputs_of_doubt(plan.fed(sample), some, results[sample])
         for sample, some in run.items()
     }
     beyond: dict[str, None] = {}
@@ -151,7 +151,7 @@ def _results(run: SpecRun, sample: str, cases: Sequence[Case]) -> Mapping[str, R
     return {**known, **{result.id: result for result in run.judge(sample, missing)}}
 
 
-def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
+def _outputs_of_doubt(graph: Graph, cases: Sequence[Case], results: Mapping[str, Result]) -> set[str]:
     """The outputs behind a layer in which the CPU disagrees with itself or makes nan, or broken weights.
 
     Masks could only make the device agree with that CPU, which may turn a nan into a number further on.
@@ -164,7 +164,7 @@ def _outputs_of_doubt(plan: Plan, cases: Sequence[Case], results: Mapping[str, R
         and (_is_in_doubt(results[case.id].evidence) or results[case.id].evidence.reference_nan)
     }
     outputs = [case for case in cases if case.output is not None]
-    return {case.id for case in outputs if doubtful & plan.graph.ancestors([str(case.output)])}
+    return {case.id for case in outputs if doubtful & graph.ancestors([str(case.output)])}
 
 
 def _is_unjudged(result: Result) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import copying_integers
 from pytest_ncnn_parity.network.masks import (
     NO_FP16_ARITHMETIC,
@@ -15,6 +15,7 @@ from pytest_ncnn_parity.network.masks import (
     strong_mask,
     weak_mask,
 )
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.repair.problem import Fault, Profile
 from pytest_ncnn_parity.repair.search import Masks, Space
@@ -191,11 +192,11 @@ def _down_to(graph: Graph, maker: Layer, reader: str) -> Iterator[Layer]:
     while waiting:
         layer = waiting.pop()
         further = {n.number: n for blob in layer.outputs for n in graph.consumers[blob]}
-        waiting += [n for n in further.values() if n.type in COPYING and n.number not in reached]
+        waiting += [n for n in further.values() if copies(n) and n.number not in reached]
         reached |= further
     lead_there: set[int] = set()
     for number, layer in sorted(reached.items(), reverse=True):
-        if layer.type in COPYING:
+        if copies(layer):
             readers = (n.number for blob in layer.outputs for n in graph.consumers[blob])
             leads = not lead_there.isdisjoint(readers)
         else:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import MeasureProfile, SampleProfile
-from pytest_ncnn_parity.network.graph import COPYING, Graph
+from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
@@ -27,7 +28,7 @@ def profile(job: MeasureProfile, graph: Graph, inputs: Made, nets: JobNets) -> S
     absmax: dict[str, float] = {}
     sensitivity: dict[int, float] = {}
     for layer, outputs in stepped(graph.running(job.outputs), inputs, blobs, trajectory.run_layer):
-        if job.sensitivity and layer.type != "Input" and layer.type not in COPYING:
+        if job.sensitivity and layer.type != "Input" and not copies(layer):
             try:
                 rounded = trajectory.run_layer(layer, blobs, half)
             except StepFailed:

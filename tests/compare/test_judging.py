@@ -367,3 +367,4 @@ def test_a_tolerance_that_a_user_gives_is_distinguished_from_a_default() -> None
     assert is_default(OPERATORS["fp32", "GELU"])
     for given in ({"scaled": 1e-4}, {"cosine": 0.99}, {"share": 0.01}):
         assert not is_default(layer.updated(given))
+    assert is_default(layer.updated({"headroom": 2.0})), "which is no tolerance"

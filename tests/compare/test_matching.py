@@ -153,6 +153,36 @@ def test_only_so_many_are_kept() -> None:
     assert seen(candidate, reference, Thresholds(0.5, 0.45, most=100)).thresholds_decide
 
 
+def test_a_full_list_has_a_place_for_a_better_row() -> None:
+    """Whatever is listed in its place, it is not the limit that has dropped the row."""
+    reference = scene()
+    candidate = reference.copy()
+    candidate[-1] = [1, 0.505, 500, 500, 501, 501]
+    full = Thresholds(0.5, 0.45, most=len(reference))
+    detections = seen(candidate, reference, full)
+    assert (detections.missing, detections.extra, detections.decided) == (1, 1, 1)
+    assert not detections.thresholds_decide
+
+
+def test_in_a_full_list_as_well_an_overlap_at_the_threshold_decides_of_a_row() -> None:
+    reference = overlapping(0.38)
+    candidate = reference.copy()
+    candidate[-1] = [1, 0.66, 500, 500, 501, 501]  # the next one has the place
+    reference[-2, 1] = 0.655
+    candidate[-2, 1] = 0.655
+    full = Thresholds(0.5, 0.45, most=len(reference))
+    assert seen(candidate, reference, full).thresholds_decide
+    assert not seen(candidate, reference, Thresholds(0.5, 0.7, most=len(reference))).thresholds_decide
+
+
+@pytest.mark.parametrize("allowed", [0.9, 1.1])
+def test_a_score_is_as_near_to_the_threshold_as_it_may_be_off(allowed: float) -> None:
+    """An error of a score is a share of 0.5."""
+    reference = scene()
+    reference[-1, 1] = 0.5 + allowed * FP16.scaled * 0.5
+    assert seen(reference[:-1], reference).thresholds_decide == (allowed < 1.0)
+
+
 def test_boxes_all_astray_are_no_matter_of_thresholds() -> None:
     reference = scene()
     candidate = reference.copy()

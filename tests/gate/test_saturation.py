@@ -79,6 +79,8 @@ BETWEEN = {
     "leaky": (["ReLU 0=0.1", "Reshape 0=10 1=6", "ReLU 0=0.5"], []),
     "needed": (["Reshape 0=60", "BinaryOp 0=2 1=1 2=0.00001"], ["large"]),
     "leaky_needed": (["ReLU 0=0.1", "Reshape 0=60", "BinaryOp 0=2 1=1 2=0.00001"], ["large"]),
+    "dropped": (["Dropout", "ReLU"], []),
+    "scaled": (["Dropout 0=0.25", "BinaryOp 0=2 1=1 2=0.00001"], ["large"]),
     "nan": (["HardSwish"], ["large"]),
 }
 

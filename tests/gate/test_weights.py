@@ -56,6 +56,35 @@ def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:
     assert look(tmp_path).unread == 0
 
 
+@pytest.mark.parametrize("numbers", [255, 256])
+def test_a_number_before_256_others_is_no_flag_of_a_table(tmp_path: Path, numbers: int) -> None:
+    """In an old format a table of 256 numbers follows four bytes, and indices into it that table."""
+    net = Network()
+    x = net.layer("Input", "in0", params=f"0=2 1=2 2={numbers}")
+    x = net.layer("PReLU", "slope", [x], params="0=1", weights=[np.full(1, 0.25)], flagged=False)
+    norm = [np.full(numbers, of) for of in (1.0, 0.0, 3.0, 0.0)]
+    x = net.layer("BatchNorm", "norm", [x], params=f"0={numbers}", weights=norm, flagged=False)
+    size = numbers * 4
+    dense = np.concatenate([np.full(size - 1, 1e6), [np.inf]])
+    net.layer("InnerProduct", "fc", [x], ["out0"], f"0=1 1=0 2={size}", [dense])
+    net.write(tmp_path / "net")
+    found = look(tmp_path)
+    assert found.largest == (0.0, 0.25, 3.0, np.inf)
+    assert found.not_finite == (0, 0, 0, 1)
+
+
+def test_of_weights_that_are_indices_the_table_is_looked_at(tmp_path: Path) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=2 1=2 2=2")
+    net.layer("InnerProduct", "fc", [x], ["out0"], "0=1 1=1 2=8")
+    net.write(tmp_path / "net")
+    table = np.linspace(-5, 7, 256, dtype="<f4").tobytes()
+    indices = bytes([0xFF, 0xFF, 0x7F, 0x7F] * 2)  # as floats 3.4e38
+    bias = np.full(1, 0.5, "<f4").tobytes()
+    (tmp_path / "net.bin").write_bytes(np.uint32(1).tobytes() + table + indices + bias)
+    assert look(tmp_path).largest == (0.0, 7.0)
+
+
 @pytest.mark.parametrize(
     ("kept", "layer"),
     [

@@ -380,3 +380,30 @@ def test_the_square_of_a_probability_that_is_0_in_fp16(gate: Gate, pytester: pyt
     run = gate()
     assert run.ids("failed") == []
     assert f"s::{FP16}::square" in run.ids("passed")
+
+
+@pytest.mark.parametrize("adds", ["BinaryOp 0=0", "Eltwise 0=1", "Scale"])
+def test_a_lost_value_that_others_are_added_to_is_followed(
+    gate: Gate, pytester: pytest.Pytester, adds: str
+) -> None:
+    """1 / (1 + 1e11 x): of 1e-9, which is 0 in fp16, it is 0.01 in place of 1."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=1 2=1")
+    x = net.layer("UnaryOp", "tiny", [x], params="0=0")
+    x = net.layer("BinaryOp", "up", [x], params="0=2 1=1 2=1e11")
+    kind, _, params = adds.partition(" ")
+    if kind == "Scale":
+        weights = [np.ones(1), np.ones(1)]
+        x = net.layer(kind, "add", [x], params="0=1 1=1", weights=weights, flagged=False)
+    else:
+        one = net.layer("MemoryData", "one", params="0=16 1=1 2=1", weights=[np.ones(16)], flagged=False)
+        x = net.layer(kind, "add", [x, one], params=params)
+    net.layer("UnaryOp", "inverse", [x], ["out0"], "0=15")
+    net.write(pytester.path / "net")
+    values = np.full((1, 1, 16), 6e-7)
+    values[0, 0, 3] = 1e-9
+    networks.fed(pytester.path, f"compare: [{RANGE}]\n", in0=values)
+    run = gate("--ncnn-parity-fix=off")
+    case = run.cases[f"s::{RANGE}::tiny"]
+    assert (case["outcome"], case["cause"]) == ("failed", "underflow")
+    assert "inverse (UnaryOp)" in case["headline"]

@@ -85,6 +85,20 @@ def test_the_bits_that_an_embed_reads_are_integers_wherever_they_are_copied() ->
     assert whole_numbers(graph) == set()
 
 
+def test_what_a_dequantize_reads_are_integers_too() -> None:
+    graph = graphs.network("Split f in0 a b", "Dequantize d a out0", "Dequantize e b out1")
+    assert integer_bits(graph) == {"in0", "a", "b"}
+
+
+def test_a_dropout_copies_unless_it_multiplies() -> None:
+    for between, copies in (("DeepCopy", True), ("Dropout", True), ("Dropout 0=1.0", True)):
+        operator, *params = between.split()
+        graph = graphs.network(" ".join([operator, "d in0 a", *params]), "Embed e a out0")
+        assert ("in0" in integer_bits(graph)) == copies
+    graph = graphs.network("Dropout d in0 a 0=0.5", "Embed e a out0")
+    assert integer_bits(graph) == {"a"}
+
+
 def test_words_that_are_put_side_by_side_are_all_integers() -> None:
     graph = graphs.network(
         "Split f in0 a b", "Sigmoid p b other", "Concat j a,other row", "Embed e row out0"

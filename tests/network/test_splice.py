@@ -83,6 +83,18 @@ def test_int8_that_cannot_be_handed_on_is_not_given(left: str, terms: dict[str, 
     assert len(written) == len(content) - 4 * dropped
 
 
+def test_a_no_break_space_is_part_of_a_name() -> None:
+    name = "a\u00a0b"
+    models = counterparts(
+        param.parse(FLOATS.replace(" a 1 1", f" {name} 1 1"), "net.param"),
+        param.parse(INT8.replace(" a 1 1", f" {name} 1 1"), "int8.param"),
+    )
+    weights = LayerBytes(bytes(6 * 12), [(12 * n, 12 * n + 12) for n in range(6)])
+    text, _ = spliced(models, weights, weights, [number(models, "d")])
+    (line,) = (line for line in text.splitlines() if f" {name} " in line)
+    assert " 8=2" in line
+
+
 def test_what_reads_several_values_keeps_each_in_its_place() -> None:
     lines = "Input in0 0 1 in0\nSplit s 1 3 in0 q k v\nMultiHeadAttention m 3 1 q k v out0 0=8 1=2 2=64"
     floats = f"7767517\n3 5\n{lines}\n"

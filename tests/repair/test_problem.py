@@ -17,6 +17,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.repair.problem import Problem, problem_of
+from pytest_ncnn_parity.spec import spec
 
 pytestmark = pytest.mark.once
 
@@ -70,6 +71,23 @@ def test_what_was_skipped_for_a_red_layer_must_be_right_as_well(tmp_path: Path) 
     skipped = Result(every["gelu_1"].id, "skipped", evidence=Evidence(origin="conv_1"))
     seen = problem(plan, {"conv_1": failed(every["conv_1"]), "gelu_1": skipped})
     assert names(seen)[:2] == ["conv_1", "gelu_1"]
+
+
+def test_an_output_that_a_sample_feeds_past_a_doubtful_layer_can_be_repaired(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path)
+    red = {
+        "fork": failed(cases(plan)["fork"], reference_nan=3),
+        "output:out0": failed(cases(plan)["output:out0"]),
+    }
+    assert names(problem(plan, red)) == []
+    written = (tmp_path / "net.parity.yaml").read_text("utf-8")
+    fed = written.replace(
+        "noise: {in0: {random: normal}}", "noise: {in0: {random: normal}, a: {constant: 1}}"
+    )
+    (tmp_path / "net.parity.yaml").write_text(fed, "utf-8")
+    assert names(problem(Plan(spec.load(tmp_path / "net.parity.yaml"), plan.graph), red)) == [
+        "output:out0"
+    ]
 
 
 def test_faults_come_in_running_order_as_the_first_sample_shows_them(tmp_path: Path) -> None:

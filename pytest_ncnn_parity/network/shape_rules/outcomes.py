@@ -18,9 +18,9 @@ from pytest_ncnn_parity.network.shape_rules.reading import Outcome, Shape
 from pytest_ncnn_parity.network.shape_rules.slid import SLID
 
 UNCHANGED = frozenset(
-    "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum Dequantize Dropout ELU Eltwise Erf "
-    "Exp Flip GELU GroupNorm HardSigmoid HardSwish InstanceNorm LRN LayerNorm Log MVN Mish Noop "
-    "Normalize PReLU Power Quantize RMSNorm ReLU Requantize RotaryEmbed SELU Scale Shrink "
+    "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum DeepCopy Dequantize Dropout ELU "
+    "Eltwise Erf Exp Flip GELU GroupNorm HardSigmoid HardSwish InstanceNorm LRN LayerNorm Log MVN Mish "
+    "Noop Normalize PReLU Power Quantize RMSNorm ReLU Requantize RotaryEmbed SELU Scale Shrink "
     "ShuffleChannel Sigmoid Softmax Softplus Split Swish TanH Threshold UnaryOp".split()
 )
 

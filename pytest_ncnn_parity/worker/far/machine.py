@@ -120,6 +120,7 @@ class FarMachine:
         self._nets += 1
         net = FarNet(self, self._nets, step, model, graph, options, vulkan)
         self._enter(step)
+        self._lost()
         net.load()
         return net
 
@@ -132,7 +133,7 @@ class FarMachine:
         """
         self._enter(step)
         self._refuse_dead(step)
-        if net.number not in self.loaded or self._lost():
+        if self._lost() or net.number not in self.loaded:
             self._link = self._link or self._start()
             net.load()
             self._enter(step)
@@ -204,8 +205,12 @@ class FarMachine:
     close = _hang_up
 
     def forget_deaths(self) -> None:
-        """Begin another job, whose steps may have the same names but other inputs."""
-        self._dead = {step: death for step, death in self._dead.items() if step.ends_alike}
+        """Begin another job, whose steps may have the same names but other inputs, and a new link."""
+        self._dead = {
+            step: death
+            for step, death in self._dead.items()
+            if step.ends_alike and death.kind != "worker"
+        }
 
     def _refuse_dead(self, step: Step) -> None:
         if self._given_up is not None:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixes, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -152,7 +153,7 @@ def _multiplies(layer: Layer) -> bool:
 
 
 def _hands_on(layer: Layer) -> bool:
-    return layer.type in COPYING | _SHRINKING or _multiplies(layer) or adds(layer)
+    return copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or adds(layer)
 
 
 def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
@@ -168,7 +169,7 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
             begins = mixes(layer) or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None
         else:
-            carries = layer.type in COPYING | _SHRINKING or _multiplies(layer) or mixes(layer)
+            carries = copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or mixes(layer)
             behind = [sums[blob] for blob in layer.inputs if blob in sums]
             found = max(behind) if carries and 0 < len(behind) == len(layer.inputs) else None
         if found is not None and mixes(layer):

@@ -12,7 +12,8 @@ from pytest_ncnn_parity.compare.noise import DRAWS, NO_EXCUSE, Conditioning, Mov
 from pytest_ncnn_parity.compare.residues import may_explain, residues
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.protocol import CaseSpec
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -154,7 +155,7 @@ class OutputRounding:
 
 def _as_read(layer: Layer, blobs: Made, half: str | None, draw: int) -> Made:
     """The values of `blobs` that `layer` reads, each moved by itself, unless it only copies them."""
-    if layer.type in COPYING:
+    if copies(layer):
         return blobs
     return {blob: _moved(f"{layer.name} {blob}", blobs[blob], half, draw) for blob in layer.inputs}
 

@@ -156,7 +156,7 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
     """Serves a file to ncnn, and notes the first read that the file is too short for.
 
     It looks at the weights that are read as fp32 (src/modelbin.cpp): a preceding word may say that they
-    are fp16 or int8 or, in an old format, that a table of 256 numbers follows.
+    are fp16 or int8 or, in an old format, that a table of 256 numbers and indices into it follow.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -165,10 +165,14 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         self.size = os.fstat(file.fileno()).st_size
         self.at = file.tell()
         self.short: int | None = None  # the size of the read that failed at `at`
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was read, because another layer reads next."""
         self.largest = 0.0
         self.not_finite = 0
         self._word: int | None = None  # the previous read, if it was of four bytes
-        self._by_table = False
+        self._indices_follow = False  # of the table that was the previous read
 
     def read(self, buffer: object, size: int) -> int:
         if self.short is None and size > self.size - self.at:
@@ -187,11 +191,14 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
             self._word = int(bytes_read.view("<u4")[0])
             if self._word in TAGS:
                 return
-        self._by_table = self._by_table or (word not in (None, *TAGS) and len(bytes_read) == TABLE)
+        are_indices, self._indices_follow = self._indices_follow, False
+        if are_indices:
+            return
+        self._indices_follow = word not in (None, *TAGS) and len(bytes_read) == TABLE
         if word == HALF and len(bytes_read) % 2 == 0:
             exponents = bytes_read.view("<u2") & HALF_EXPONENT
             self.not_finite += int(np.count_nonzero(exponents == HALF_EXPONENT))
-        if word not in NOT_FLOATS and len(bytes_read) % WORD == 0 and not self._by_table:
+        if word not in NOT_FLOATS and len(bytes_read) % WORD == 0:
             self.see(bytes_read.view("<f4"))
 
     def see(self, weights: npt.NDArray[np.float32]) -> None:
@@ -211,7 +218,8 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
             bin_ = ncnn.ModelBinFromDataReader(reader)
             spans, largest, not_finite = [], [], []
             for layer, native in zip(graph.layers, net.layers(), strict=True):
-                start, reader.largest, reader.not_finite = reader.at, 0.0, 0
+                start = reader.at
+                reader.begin()
                 rc = native.load_model(bin_)
                 if reader.short is not None or rc != 0:
                     where = f"line {layer.line} of {Path(model.param).name}"

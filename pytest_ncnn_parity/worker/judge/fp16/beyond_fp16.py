@@ -15,7 +15,8 @@ from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Unrepresentable
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import COPYING, Layer
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.apart import Apart
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import reads_fp16, stores_fp16, was_in_fp16
@@ -140,7 +141,7 @@ class BeyondFp16:
         """
         handed_on = self._handed_on.setdefault(comparison, {})
         read = handed_on.keys() & set(layer.inputs)
-        if layer.type in COPYING and not read:
+        if copies(layer) and not read:
             return frozenset()
         key = comparison, layer.number
         if key not in self._effects:
@@ -232,15 +233,15 @@ class BeyondFp16:
         for reader in self._reference.graph.consumers[blob]:
             if not (stored or reads_fp16(reader, candidate)):
                 continue
-            copies = reader.type in COPYING
+            copying = copies(reader)
             seen = self._effects.get((comparison, reader.number))
-            if copies and (comparison, reader.number) not in self._effects:
+            if copying and (comparison, reader.number) not in self._effects:
                 seen = None if self._was_handed_on(comparison, blob) else frozenset()
-            if not copies and self._apart.clears(comparison, reader, blob, seen is not None):
+            if not copying and self._apart.clears(comparison, reader, blob, seen is not None):
                 continue
             if seen is not None:
                 behind += [
-                    (output, copies or output in seen)
+                    (output, copying or output in seen)
                     for output in reader.outputs
                     if output in self._absmax or output in seen
                 ]

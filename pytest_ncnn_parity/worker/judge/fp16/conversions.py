@@ -11,8 +11,9 @@ import numpy as np
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX
 from pytest_ncnn_parity.engine.evidence import Constant, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import stays_in_fp32
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import LASTING, Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.constants import Constants
 from pytest_ncnn_parity.worker.judge.fp16.inside import Insides
@@ -32,7 +33,7 @@ def readers(graph: Graph, blobs: Iterable[str]) -> Collection[Layer]:
         for layer in graph.consumers[waiting.pop()]:
             if layer.number not in found:
                 found[layer.number] = layer
-                waiting += layer.outputs if layer.type in COPYING else ()
+                waiting += layer.outputs if copies(layer) else ()
     return found.values()
 
 

@@ -5,8 +5,9 @@ A candidate says how it runs a layer; for a prediction, which has none, the laye
 
 from __future__ import annotations
 
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import stays_in_fp32
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.networks.execution import Net
 
 
@@ -34,7 +35,7 @@ def was_in_fp16(graph: Graph, blob: str, reader: Layer, candidate: Net | None) -
         maker = graph.producer[blob]
         if reads_fp16(reader, candidate) or stores_fp16(maker, candidate):
             return True
-        if maker.type in COPYING and maker.number not in seen:
+        if copies(maker) and maker.number not in seen:
             seen.add(maker.number)
             on_the_way += [(source, maker) for source in maker.inputs]
     return False

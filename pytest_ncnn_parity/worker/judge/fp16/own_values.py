@@ -16,7 +16,8 @@ from dataclasses import replace
 from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_for_inf
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import COPYING, Layer
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
@@ -81,9 +82,7 @@ class OwnValues:
             }
             if differs <= {"none"}:
                 self._right.add((comparison, layer.number))
-            elif outputs and (
-                layer.type in COPYING or "wrong" not in differs or self._are_tiny(layer, outputs)
-            ):
+            elif outputs and (copies(layer) or "wrong" not in differs or self._are_tiny(layer, outputs)):
                 self._handed_on.add((comparison, layer.number))
                 own.update(outputs)
             self._let_go(own, read)

@@ -16,12 +16,12 @@ from pytest_ncnn_parity.compare.metrics import (
     compare,
 )
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.network.graph import COPYING, Graph, Layer
-from pytest_ncnn_parity.worker.elements import ELEMENTWISE
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import COPYING, ELEMENTWISE
 from pytest_ncnn_parity.worker.ieee import corrected
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-BY_ELEMENT = ELEMENTWISE | COPYING | {"Clip", "ReLU"}
+BY_ELEMENT = ELEMENTWISE | COPYING
 LOST = 0.5  # the share of itself by which a value is off that is lost
 
 

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.graph import COPYING, Layer
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.cancelled import Cancelled
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
@@ -143,7 +144,7 @@ class Underflows:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
         while True:
             layer = self._reference.graph.producer[blob]
-            copied = [b for b in layer.inputs if b in self._tiny] if layer.type in COPYING else []
+            copied = [b for b in layer.inputs if b in self._tiny] if copies(layer) else []
             if not copied:
                 return layer
             blob = copied[0]
@@ -180,7 +181,7 @@ class Underflows:
         it is right, its outputs are handed on where they are 0 in place of other values.
         """
         of_reference = all(one.is_own for one in lost.values())
-        if not lost or (of_reference and layer.type in COPYING):
+        if not lost or (of_reference and copies(layer)):
             return NO_EFFECT
         tolerance = self._reference.tolerance(comparison, layer)
         known = layer.number, tolerance, frozenset(lost)
