@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol
 
+from pytest_ncnn_parity.network.operator_kinds import Binary
+
 Output = tuple[int, int]  # a layer, and the number of its output
 # a layer, the number of its input, and the number of the other layer's output that it reads
 Reader = tuple[int, int, int]
 
 
-_COMMUTING = frozenset("0245")  # op_type of a BinaryOp: sum, product, maximum and minimum
+_COMMUTING = frozenset((Binary.ADD, Binary.MUL, Binary.MAX, Binary.MIN))
 _COEFFICIENTS = "-23301"  # of an Eltwise
 
 

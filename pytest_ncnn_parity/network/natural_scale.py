@@ -14,13 +14,12 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, Reduction, Unary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
 # which does not change values within its bounds, so that a small wrong value is as wrong as before.
 LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
-_UNARY_EXP, _UNARY_RECIPROCAL, _UNARY_TANH = "7", "15", "16"  # in src/layer/unaryop.h
 # 1 / (d + exp(x)) levels off, but for a small d its bound is far from what it gives
 LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
@@ -29,14 +28,11 @@ _SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
-_SHRINKING_UNARY = frozenset({"0", "1", "4"})  # abs, neg, square
-_ROOT = "5"
-_REDUCING = frozenset({"3", "4", "5"})  # mean, max, min (src/layer/reduction.h)
+_SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG, Unary.SQUARE))
+_REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
 
-# op_type in src/layer/binaryop.h
-_ADD, _SUB, _MUL, _DIV, _MAX, _MIN, _POWER, _RSUB, _RDIV = "012345678"
-_SUMS = frozenset({_ADD, _SUB, _RSUB})
-_PRODUCT, _SUM, _MAXIMUM = "0", "1", "2"  # op_type in src/layer/eltwise.h
+_WITHIN = frozenset((Binary.MUL, Binary.MAX, Binary.MIN))
+_SUMS = frozenset((Binary.ADD, Binary.SUB, Binary.RSUB))
 
 
 class Scale(Frozen):
@@ -70,10 +66,16 @@ def levels_off(layer: Layer) -> bool:
     return _made(layer) is not None
 
 
+def keeps_unit(layer: Layer) -> bool:
+    """Whether no element of the output is larger than its unit if none of the inputs is."""
+    keep = _KEEPING.get(layer.type)
+    return layer.type in _SHRINKING or (keep is not None and keep(layer))
+
+
 def adds(layer: Layer) -> bool:
     """Whether `layer` adds two values, or subtracts one from the other."""
     of_two = layer.type == "BinaryOp" and layer.params.get("1", "0") != "1"
-    return of_two and layer.params.get("0", _ADD) in _SUMS
+    return of_two and op_type(layer) in _SUMS
 
 
 def softmax_axis(layer: Layer, dimensions: int) -> int | None:
@@ -90,7 +92,7 @@ def softmax_axis(layer: Layer, dimensions: int) -> int | None:
 
 
 def _made(layer: Layer) -> Scale | None:
-    unary = layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_TANH
+    unary = layer.type == "UnaryOp" and op_type(layer) == Unary.TANH
     fused = layer.type.startswith(("Convolution", "Deconvolution", "InnerProduct"))
     name, sigmoid = _FUSED_SIGMOID
     if layer.type in LEVELLING or unary or (fused and layer.params.get(name) == sigmoid):
@@ -101,23 +103,23 @@ def _made(layer: Layer) -> Scale | None:
 
 def _least(layer: Layer, inputs: list[float | None]) -> float | None:
     """What no output of `layer` is below: exp(x) is above 0, and 1 + exp(x) above 1."""
-    if layer.type == "Exp" or (layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_EXP):
+    if layer.type == "Exp" or (layer.type == "UnaryOp" and op_type(layer) == Unary.EXP):
         return 0.0
     if len(inputs) != 1 or inputs[0] is None:
         return None
     if copies(layer) and layer.type not in {"Padding", "Unfold"}:  # these may add zeros
         return inputs[0]
-    adds = layer.type == "BinaryOp" and layer.params.get("0", _ADD) == _ADD
-    return inputs[0] + _constant(layer, 2) if adds and layer.params.get("1") == "1" else None
+    is_sum = layer.type == "BinaryOp" and op_type(layer) == Binary.ADD
+    return inputs[0] + _constant(layer, 2) if is_sum and layer.params.get("1") == "1" else None
 
 
 def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
     """The scale of 1 / (1 + exp(-x)), a Sigmoid in layers of its own."""
     if len(least) != 1 or least[0] is None or not LEAST_DIVISOR <= least[0] < math.inf:
         return None
-    if layer.type == "UnaryOp" and layer.params.get("0") == _UNARY_RECIPROCAL:
+    if layer.type == "UnaryOp" and op_type(layer) == Unary.RECIPROCAL:
         return Scale(1.0 / least[0])
-    divides = layer.type == "BinaryOp" and layer.params.get("0") == _RDIV
+    divides = layer.type == "BinaryOp" and op_type(layer) == Binary.RDIV
     if divides and layer.params.get("1") == "1" and _constant(layer, 2) < math.inf:
         return Scale(abs(_constant(layer, 2)) / least[0])
     return None
@@ -132,8 +134,7 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
     unit = max(scale.unit for scale in known)
     if copies(layer) and layer.type not in _SELECTIONS | {"Padding"}:
         return Scale(unit, all(scale.sums_to_one for scale in known), share)
-    keep = _KEEPING.get(layer.type)
-    if layer.type in _SELECTIONS | MEANS | _SHRINKING or (keep is not None and keep(layer)):
+    if layer.type in _SELECTIONS | MEANS or keeps_unit(layer):
         return Scale(unit, is_share=share)
     factor = _factor(layer, known, share)
     return None if factor is None else Scale(factor, is_share=share)
@@ -144,11 +145,11 @@ def _pads_within(layer: Layer) -> bool:
 
 
 def _reduces_within(layer: Layer) -> bool:
-    return layer.params.get("0") in _REDUCING and abs(_constant(layer, 2, 1.0)) <= 1.0
+    return op_type(layer) in _REDUCING and abs(_constant(layer, 2, 1.0)) <= 1.0
 
 
 def _one_of(operations: Iterable[str]) -> Callable[[Layer], bool]:
-    return lambda layer: layer.params.get("0", "0") in operations
+    return lambda layer: op_type(layer) in operations
 
 
 _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
@@ -156,7 +157,7 @@ _KEEPING: Mapping[str, Callable[[Layer], bool]] = MappingProxyType(
         "Padding": _pads_within,
         "UnaryOp": _one_of(_SHRINKING_UNARY),
         "Reduction": _reduces_within,
-        "Eltwise": _one_of({_PRODUCT, _MAXIMUM}),
+        "Eltwise": _one_of({Eltwise.PROD, Eltwise.MAX}),
     }
 )
 
@@ -170,18 +171,18 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
         return float(known[0].unit ** exponent)
     if layer.type != "BinaryOp":
         return None
-    operation = layer.params.get("0", _ADD)
+    operation = op_type(layer)
     units = [scale.unit for scale in known]
     if layer.params.get("1", "0") != "1":  # two blobs, such as products of probabilities
         if adds(layer):
             return sum(units)
-        return max(*units, math.prod(units)) if operation in {_MUL, _MAX, _MIN} else None
+        return max(*units, math.prod(units)) if operation in _WITHIN else None
     factor = abs(_constant(layer, 2))
     if operation in _SUMS and factor <= max(1.0, *units):  # 1 - p has the unit of p
         return units[0]
-    if operation == _DIV and factor:
+    if operation == Binary.DIV and factor:
         factor = 1.0 / factor
-    elif operation != _MUL:
+    elif operation != Binary.MUL:
         return None
     # an attention map times its number of places is an ordinary value again
     return units[0] * factor if factor <= 1.0 or (not share and math.isfinite(factor)) else None
@@ -189,16 +190,16 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
 
 def _exponent(layer: Layer) -> float | None:
     """The power above 0 to which `layer` raises its input; None if it does not."""
-    if layer.type == "UnaryOp" and layer.params.get("0") == _ROOT:
+    if layer.type == "UnaryOp" and op_type(layer) == Unary.SQRT:
         return 0.5
-    raises = layer.type == "BinaryOp" and layer.params.get("0") == _POWER
+    raises = layer.type == "BinaryOp" and op_type(layer) == Binary.POW
     exponent = _constant(layer, 2) if raises and layer.params.get("1") == "1" else 0.0
     return exponent if 0.0 < exponent < math.inf else None
 
 
 def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
     """The unit of the sum that an Eltwise makes, as of an ensemble's probabilities; None otherwise."""
-    if layer.params.get("0", "0") != _SUM:
+    if op_type(layer) != Eltwise.SUM:
         return None
     try:
         weights = decimals(layer, 1) or (1.0,) * len(known)

@@ -1,4 +1,7 @@
-"""What kinds of operators there are: those that only copy, and those that compute element by element."""
+"""What kinds of operators there are: copying ones, elementwise ones, and the values of `op_type`.
+
+`op_type` is id 0 of four operators. Its values have ncnn's names here, and stand as in a .param.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,34 @@ ELEMENTWISE = frozenset(
 def copies(layer: Layer) -> bool:
     """Whether `layer` computes nothing; a Dropout may multiply by a number."""
     return layer.type in COPYING and not (layer.type == "Dropout" and differs(layer, 0, 1.0))
+
+
+class Binary:
+    """BinaryOp (src/layer/binaryop.h). An R in front: the operands change places."""
+
+    ADD, SUB, MUL, DIV, MAX, MIN, POW, RSUB, RDIV, RPOW, ATAN2, RATAN2 = map(str, range(12))
+
+
+class Unary:
+    """UnaryOp (src/layer/unaryop.h)."""
+
+    ABS, NEG, FLOOR, CEIL, SQUARE, SQRT, RSQRT, EXP, LOG, SIN, COS, TAN = map(str, range(12))
+    ASIN, ACOS, ATAN, RECIPROCAL, TANH, LOG10 = map(str, range(12, 18))
+    SINH, ASINH, COSH = map(str, range(22, 25))
+
+
+class Reduction:
+    """Reduction (src/layer/reduction.h)."""
+
+    SUM, ASUM, SUMSQ, MEAN, MAX, MIN, PROD, L1, L2, LOG_SUM, LOG_SUM_EXP = map(str, range(11))
+
+
+class Eltwise:
+    """Eltwise (src/layer/eltwise.h)."""
+
+    PROD, SUM, MAX = map(str, range(3))
+
+
+def op_type(layer: Layer) -> str:
+    """What `layer` states, or the default."""
+    return layer.params.get("0", "0")

@@ -11,17 +11,17 @@ from __future__ import annotations
 from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
+from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, op_type
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 
 RSQRT = "UnaryOp rsqrt"
 WAVE = "UnaryOp sin or cos"
 ANGLE = "arcus"  # asin, acos, atan and atan2
-# by operator and op_type, from src/layer/unaryop.h and binaryop.h
 _FUNCTIONS = {
-    ("UnaryOp", "6"): RSQRT,
-    **dict.fromkeys([("UnaryOp", "9"), ("UnaryOp", "10")], WAVE),
-    **dict.fromkeys([("UnaryOp", "12"), ("UnaryOp", "13"), ("UnaryOp", "14")], ANGLE),
-    **dict.fromkeys([("BinaryOp", "10"), ("BinaryOp", "11")], ANGLE),
+    ("UnaryOp", Unary.RSQRT): RSQRT,
+    **dict.fromkeys([("UnaryOp", Unary.SIN), ("UnaryOp", Unary.COS)], WAVE),
+    **dict.fromkeys([("UnaryOp", of) for of in (Unary.ASIN, Unary.ACOS, Unary.ATAN)], ANGLE),
+    **dict.fromkeys([("BinaryOp", of) for of in (Binary.ATAN2, Binary.RATAN2)], ANGLE),
 }
 
 # operators whose weights may have any format in the file (the load_model functions in src/layer)
@@ -46,7 +46,7 @@ def operator(layer: Layer, setup: Setup | None = None) -> str:
     `int8 TYPE` if it multiplies int8 by int8, `winograd TYPE` if a CPU may use winograd in fp16,
     `UnaryOp rsqrt` and others for some functions, and otherwise the type.
     """
-    function = _FUNCTIONS.get((layer.type, layer.params.get("0", "0")))
+    function = _FUNCTIONS.get((layer.type, op_type(layer)))
     if function is not None:
         return function
     if computes_in_int8(layer):

@@ -16,15 +16,12 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import integers
-from pytest_ncnn_parity.network.natural_scale import levels_off, natural_scales, softmax_axis
+from pytest_ncnn_parity.network.natural_scale import keeps_unit, levels_off, natural_scales, softmax_axis
 from pytest_ncnn_parity.network.operator_kinds import ELEMENTWISE, copies
 
 Shape = tuple[int, ...]
 # a function that runs a layer with some of its inputs replaced, and returns its outputs
 Copy = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-
-# of the elementwise operators, the operators that do not change the natural scale
-_KEEP_UNITS = frozenset("ReLU Clip AbsVal Threshold".split())
 
 
 class Parts:
@@ -122,7 +119,8 @@ class Parts:
         """The same parts under new labels, because `layer` has changed their units."""
         renamed = np.zeros(len(self._units), np.int32)
         for label in np.unique(labels):
-            unit = self._units[label] if layer.type in _KEEP_UNITS else 0.0
+            keeps = len(layer.inputs) == 1 and keeps_unit(layer)
+            unit = self._units[label] if keeps else 0.0
             self._units.append(1.0 if levels_off(layer) else unit)
             renamed[label] = len(self._units) - 1
         relabelled: Array = renamed[labels]

@@ -20,10 +20,11 @@ from pytest_ncnn_parity.network.folding import (
 )
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
+from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
 
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
-_WITH_CONSTANTS = frozenset("0123")  # op_type of a BinaryOp that adds, subtracts, multiplies or divides
+_WITH_CONSTANTS = frozenset((Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV))
 
 
 def is_copy(layer: Layer) -> bool:
@@ -160,7 +161,7 @@ class Units:
     def _is_factor(self, layer: Layer) -> bool:
         if layer.type in _FACTORS:
             return len(layer.inputs) == 1
-        if layer.type != "BinaryOp" or layer.params.get("0", "0") not in _WITH_CONSTANTS:
+        if layer.type != "BinaryOp" or op_type(layer) not in _WITH_CONSTANTS:
             return False
         others = [blob for blob in layer.inputs if blob in self._constants]
         return len(layer.inputs) - len(others) == 1

@@ -11,6 +11,7 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
+from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_search import (
@@ -176,15 +177,14 @@ def _takes_bytes(graph: Graph, blob: str) -> bool:
 
 
 def _scales_bytes(layer: Layer) -> bool:
-    """Whether `layer` adds or divides by a constant of pixels (operations: src/layer/binaryop.h)."""
+    """Whether `layer` adds or divides by a constant of pixels."""
     if layer.type != "BinaryOp" or layer.params.get("1") != "1":
         return False
     try:
         constant = abs(decimal(layer, 2, 0.0))
     except NotANumber:
         return False
-    operation = layer.params.get("0", "0")
-    if operation == "2":  # multiplication
+    operation = op_type(layer)
+    if operation == Binary.MUL:
         return 0.0 < constant <= 1.0 / LARGE
-    # addition, subtraction in both orders, division
-    return operation in ("0", "1", "3", "7") and constant >= LARGE
+    return operation in (Binary.ADD, Binary.SUB, Binary.RSUB, Binary.DIV) and constant >= LARGE

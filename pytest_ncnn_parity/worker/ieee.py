@@ -17,22 +17,22 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
+from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
-# by op_type of a UnaryOp (src/layer/unaryop.h)
+# of a UnaryOp
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {
-        "6": lambda x: 1.0 / np.sqrt(x),
-        "8": np.log,
-        "14": np.arctan,
-        "15": lambda x: 1.0 / x,
-        "17": np.log10,
+        Unary.RSQRT: lambda x: 1.0 / np.sqrt(x),
+        Unary.LOG: np.log,
+        Unary.ATAN: np.arctan,
+        Unary.RECIPROCAL: lambda x: 1.0 / x,
+        Unary.LOG10: np.log10,
     }
 )
-_DIV, _RDIV, _POW, _RPOW = "3", "8", "6", "9"  # op_type of a BinaryOp (src/layer/binaryop.h)
 
 
 def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, Made], Made]) -> Made:
@@ -67,7 +67,7 @@ def gives_nan_for_a_number(layer: Layer, values: Made, outputs: Made) -> bool:
 
 def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     """Where `layer` reads 0 or inf, and what it gives there; None: nowhere, or that is not known."""
-    function = _FUNCTIONS.get(layer.params.get("0", "0")) if layer.type == "UnaryOp" else None
+    function = _FUNCTIONS.get(op_type(layer)) if layer.type == "UnaryOp" else None
     if function is not None:
         read = values[layer.inputs[0]].array
         ends = (read == 0) | np.isinf(read)
@@ -77,7 +77,7 @@ def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
             return None
         first, second = pair
         # 0 or inf to the power of 0 or less is left as it is
-        by_power = layer.params["0"] in (_POW, _RPOW)
+        by_power = op_type(layer) in (Binary.POW, Binary.RPOW)
         edge, also = (first, second > 0) if by_power else (second, True)
         ends = ((edge == 0) | np.isinf(edge)) & also
     if not ends.any():
@@ -92,8 +92,8 @@ def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
 
 def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     """Dividend and divisor, or base and exponent, broadcast as ncnn does it."""
-    kind = layer.params.get("0", "0")
-    if layer.type != "BinaryOp" or kind not in (_DIV, _RDIV, _POW, _RPOW):
+    kind = op_type(layer)
+    if layer.type != "BinaryOp" or kind not in (Binary.DIV, Binary.RDIV, Binary.POW, Binary.RPOW):
         return None
     first = values[layer.inputs[0]].array
     if layer.params.get("1", "0") == "1":
@@ -107,7 +107,7 @@ def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
         first.reshape(expanded(first.shape, second.shape)),
         second.reshape(expanded(second.shape, first.shape)),
     )
-    return (first, second) if kind in (_DIV, _POW) else (second, first)
+    return (first, second) if kind in (Binary.DIV, Binary.POW) else (second, first)
 
 
 def _softmax(layer: Layer, values: Made, outputs: Made) -> Made:
@@ -139,8 +139,8 @@ def _quotients(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, 
 
 def _divisor(layer: Layer) -> str | None:
     """The blob by which a BinaryOp divides, if any."""
-    kind = layer.params.get("0", "0") if layer.type == "BinaryOp" else ""
-    if kind == _RDIV:
+    kind = op_type(layer) if layer.type == "BinaryOp" else ""
+    if kind == Binary.RDIV:
         return layer.inputs[0]
     with_number = layer.params.get("1", "0") == "1"
-    return layer.inputs[1] if kind == _DIV and not with_number else None
+    return layer.inputs[1] if kind == Binary.DIV and not with_number else None

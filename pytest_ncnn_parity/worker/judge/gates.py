@@ -18,7 +18,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, copies, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixes, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -28,7 +28,7 @@ _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | {"ReLU", "AbsVal"}
-_PRODUCT = {"BinaryOp": "2", "Eltwise": "0"}  # op_type (src/layer/binaryop.h, eltwise.h)
+_PRODUCT = {"BinaryOp": Binary.MUL, "Eltwise": Eltwise.PROD}
 
 
 class Gates:
@@ -149,7 +149,7 @@ class Gates:
 
 def _multiplies(layer: Layer) -> bool:
     """Whether `layer` is a product of all that it reads, or of that and a number."""
-    return layer.params.get("0", "0") == _PRODUCT.get(layer.type)
+    return op_type(layer) == _PRODUCT.get(layer.type)
 
 
 def _hands_on(layer: Layer) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 _CONVOLUTIONS = ("Convolution", "Deconvolution")  # also with 1D, 3D and DepthWise behind it
@@ -20,7 +21,7 @@ _OTHERS = frozenset(
 )
 MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
-_SUMS = frozenset({"0", "1", "3"})  # sum, asum and mean of a Reduction (src/layer/reduction.h)
+_SUMS = frozenset((Reduction.SUM, Reduction.ASUM, Reduction.MEAN, Reduction.L1))
 # A share of its unit, below which each value is nothing. exp(-x) is inf in fp16 from 11.1 on, where a
 # Sigmoid is 1.5e-5, and some GPUs have no fp16 between 0 and 6.1e-5.
 NOTHING = 1e-4
@@ -33,7 +34,7 @@ def mixes(layer: Layer) -> bool:
     if not len(layer.inputs) == len(layer.outputs) == 1:
         return False
     if layer.type == "Reduction":
-        return layer.params.get("0", "0") in _SUMS
+        return op_type(layer) in _SUMS
     return layer.type in _OTHERS or layer.type.startswith(_CONVOLUTIONS)
 
 

@@ -13,13 +13,13 @@ from pytest_ncnn_parity.compare.residues import may_explain, residues
 from pytest_ncnn_parity.compare.tolerance import is_default
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import Reduction, copies, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
-_EXTREMES = frozenset({"4", "5"})  # the operations maximum and minimum (src/layer/reduction.h)
+_ADD_NOTHING = frozenset((Reduction.MAX, Reduction.MIN, Reduction.PROD))
 
 Run = Callable[[Layer, Made], Made]
 
@@ -171,7 +171,7 @@ def _units(layer: Layer, half: str | None, blobs: Made, outputs: Made) -> float:
     Kernels add up thousands of values one after the other or in parts. Seen: the mean of 2,304 pixels
     is off by 24 units on the CPU and by 1 on llvmpipe, which matters once the mean is subtracted.
     """
-    adds = layer.type == "Reduction" and layer.params.get("0", "0") not in _EXTREMES
+    adds = layer.type == "Reduction" and op_type(layer) not in _ADD_NOTHING
     if half is not None or not (adds or (layer.type == "Pooling" and layer.params.get("0") == "1")):
         return 1.0
     terms = blobs[layer.inputs[0]].size / max(1, outputs[layer.outputs[0]].size)

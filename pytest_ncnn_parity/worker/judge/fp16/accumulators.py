@@ -14,6 +14,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
 from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, Window, padded_plainly, windows_of
@@ -25,16 +26,16 @@ Weights = Callable[..., Sequence[Array]]
 AVERAGE = 1  # a value of Pooling's pooling_type
 GLOBAL, ADAPTIVE = 4, 7  # parameter ids of Pooling
 INT8 = 8  # the id of InnerProduct and Convolution that says whether they compute in int8
-# what a Reduction sums up, by operation (src/layer/reduction.cpp)
-SUMMED: Mapping[int, Callable[[Array], Array]] = {
-    0: np.asarray,
-    1: np.abs,
-    2: np.square,
-    3: np.asarray,
-    7: np.abs,
-    8: np.square,
-    9: np.asarray,
-    10: np.exp,
+# what a Reduction sums up (src/layer/reduction.cpp)
+SUMMED: Mapping[str, Callable[[Array], Array]] = {
+    Reduction.SUM: np.asarray,
+    Reduction.ASUM: np.abs,
+    Reduction.SUMSQ: np.square,
+    Reduction.MEAN: np.asarray,
+    Reduction.L1: np.abs,
+    Reduction.L2: np.square,
+    Reduction.LOG_SUM: np.asarray,
+    Reduction.LOG_SUM_EXP: np.exp,
 }
 
 
@@ -257,7 +258,7 @@ def reduced_axes(layer: Layer, value: Array) -> tuple[int, ...]:
 
 
 def _reduction(layer: Layer, value: Array, _: Weights) -> float:
-    summed = SUMMED.get(number(layer, 0))
+    summed = SUMMED.get(op_type(layer))
     if summed is None:
         return 0.0
     return accumulators.of_sums(summed(value.astype(np.float64)), reduced_axes(layer, value))

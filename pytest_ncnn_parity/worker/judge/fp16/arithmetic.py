@@ -16,15 +16,13 @@ from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import is_lost
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import Reduction, Unary, op_type
 from pytest_ncnn_parity.network.parameters import decimal, number
 from pytest_ncnn_parity.worker.judge.fp16.accumulators import SUMMED, normalized_axes, reduced_axes
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 
 LARGEST_POWER = 700.0  # e to this is finite in float64
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
-SINH, ASINH, COSH = 22, 23, 24  # values of UnaryOp's op_type
-# values of Reduction's operation: sum of squares, its root, and log of the sum of powers of e
-SUM_OF_SQUARES, L2, LOG_SUM_EXP = 2, 8, 10
 CAFFE, PYTORCH = 0, 1  # values of Normalize's eps_mode; 2 is tensorflow's
 
 
@@ -122,10 +120,10 @@ def _softplus(_: Layer, value: Array, expected: Array) -> Computed | None:
 
 def _unary(layer: Layer, value: Array, expected: Array) -> Computed | None:
     """(exp(x) - exp(-x)) / 2, (exp(x) + exp(-x)) / 2, log(x + sqrt(x * x + 1)) (unaryop.comp)."""
-    kind = number(layer, 0)
-    if kind == ASINH:
+    kind = op_type(layer)
+    if kind == Unary.ASINH:
         return _asinh(value, expected)
-    if kind not in (SINH, COSH):
+    if kind not in (Unary.SINH, Unary.COSH):
         return None
     powers = np.exp(np.minimum(np.abs(value.astype(np.float64)), LARGEST_POWER))
     largest = float(powers.max())
@@ -157,8 +155,8 @@ def _reduction(layer: Layer, value: Array, expected: Array) -> Computed | None:
 
     Sums that are too large are those of `final_sums`.
     """
-    kind = number(layer, 0)
-    if kind not in (SUM_OF_SQUARES, L2, LOG_SUM_EXP):
+    kind = op_type(layer)
+    if kind not in (Reduction.SUMSQ, Reduction.L2, Reduction.LOG_SUM_EXP):
         return None
     axes = reduced_axes(layer, value)
     with np.errstate(all="ignore"):
@@ -167,12 +165,12 @@ def _reduction(layer: Layer, value: Array, expected: Array) -> Computed | None:
         if not (largest < FP16_NORMAL).any() or not np.isfinite(terms).all():
             return None
         sums = terms.astype(np.float16).astype(np.float64).sum(axes).astype(np.float16)
-        made = np.sqrt(sums) if kind == L2 else np.log(sums) if kind == LOG_SUM_EXP else sums
+        made = {Reduction.L2: np.sqrt, Reduction.LOG_SUM_EXP: np.log}.get(kind, np.asarray)(sums)
         made = made.astype(np.float64) * decimal(layer, 2, 1.0)
     if made.size != expected.size:
         return None
-    what = "the power of e of its inputs" if kind == LOG_SUM_EXP else "the square of its inputs"
-    constant = Constant(what, float(largest.min()), "arithmetic")
+    what = "power of e" if kind == Reduction.LOG_SUM_EXP else "square"
+    constant = Constant(f"the {what} of its inputs", float(largest.min()), "arithmetic")
     return Computed(constant, made.reshape(expected.shape))
 
 

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import number
+from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.worker.judge.fp16.accumulators import (
     SUMMED,
     normalized_axes,
@@ -23,8 +23,8 @@ from pytest_ncnn_parity.worker.judge.fp16.accumulators import (
     reduced_axes,
 )
 
-# by op_type of a Reduction that goes on from the sum: mean, L2 norm, LogSum, LogSumExp
-_GOES_ON = frozenset((3, 8, 9, 10))
+# these go on from the sum
+_GOES_ON = frozenset((Reduction.MEAN, Reduction.L2, Reduction.LOG_SUM, Reduction.LOG_SUM_EXP))
 # before these versions, which have a kernel for Vulkan, the operator runs on the CPU, in fp32
 _ON_VULKAN_SINCE = {"Reduction": "1.0.20260526", "Softplus": "1.0.20260526"}
 
@@ -67,7 +67,7 @@ def _sums(layer: Layer, value: Array) -> Array:
         if windows is None or size * np.prod(windows.kernel) < FP16_OVERFLOW:
             return np.empty(0)
         return accumulators.sums_of_windows(windows.values, None, *windows.sliding)
-    operation = number(layer, 0)
+    operation = op_type(layer)
     if layer.type != "Reduction" or operation not in _GOES_ON or not runs_on_vulkan(layer):
         return np.empty(0)
     with np.errstate(over="ignore"):
