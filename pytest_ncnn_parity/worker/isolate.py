@@ -36,8 +36,8 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
         (folder / "layer.param").write_bytes(_alone(graph, layer).encode("utf-8"))
         _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
-        for blob, fed in values.items():
-            value = nets.in_floats(layer, fed)
+        for blob, read in values.items():
+            value = nets.in_floats(layer, read)
             if value is None:
                 return Isolated(problem=f"{blob} is int8, with which a layer alone cannot be fed")
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))

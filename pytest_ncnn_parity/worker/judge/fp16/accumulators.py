@@ -50,15 +50,17 @@ def adds_up(layer: Layer) -> bool:
 def largest_sum(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
     """A bound on every sum inside `layer` for `values`, in whatever order its terms are added.
 
-    0 for operators that add up little, or that are not known here. Raises NotANumber.
+    0 for operators that add up little, or that are not known here, and where an input or a weight is not
+    finite. Raises NotANumber.
     """
     with np.errstate(over="ignore"):
         if layer.type in _OF_SEVERAL:
             bound = _OF_SEVERAL[layer.type](layer, values, weights)
-            return bound if math.isfinite(bound) else 0.0
-        if layer.type not in _KNOWN or len(values) != 1 or number(layer, INT8):
+        elif layer.type not in _KNOWN or len(values) != 1 or number(layer, INT8):
             return 0.0
-        return _KNOWN[layer.type](layer, values[0], weights)
+        else:
+            bound = _KNOWN[layer.type](layer, values[0], weights)
+        return bound if math.isfinite(bound) else 0.0
 
 
 def _inner_product(layer: Layer, value: Array, weights: Weights) -> float:
