@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +15,9 @@ _known: dict[tuple[str, int, int, int], str] = {}  # the key is path, inode, siz
 
 
 def of_file(path: Path) -> str:
-    """The hexadecimal digest of the file at `path`. Raises OSError."""
+    """The hexadecimal digest of the file at `path`. Raises OSError, also if it is no regular file."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+        raise OSError(errno.EINVAL, "is not a file", str(path))
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         key = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import cast
 
+from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.report import document
 from pytest_ncnn_parity.report.document import Report
@@ -35,6 +36,9 @@ def read(path: Path) -> Report:
 
 
 def _parsed(path: Path) -> object:
+    why_not = read_files.problem(path, None)
+    if why_not:
+        raise BaselineError(f"{why_not}. {MAKE}")
     try:
         text = path.read_text("utf-8")
     except OSError as error:

@@ -96,8 +96,9 @@ def pytest_configure(config: pytest.Config) -> None:
             return config.getini(name)
         except TypeError as error:
             raise pytest.UsageError(f"{error}; this version of pytest wants it in quotes") from None
-        except ValueError as error:
-            raise pytest.UsageError(f"config option {name!r}: {error}") from None
+        except (ValueError, pytest.UsageError) as error:
+            where = f"{config.inipath}: " if config.inipath else ""
+            raise pytest.UsageError(f"{where}{name}: {error}") from None
 
     source = options.Source(config.getoption, configured, config.invocation_params.dir, config.rootpath)
     if not source.gate_wanted:

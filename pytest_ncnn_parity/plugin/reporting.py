@@ -19,6 +19,7 @@ from pytest_ncnn_parity.spec import SUFFIX
 HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 # the plugin has a different name if it was loaded with -p
 ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")
+SHOW_FIRST = "a first spec for it is printed by pytest --ncnn-parity-init="
 CHOOSE = "keyword markexpr deselect lf stepwise".split()
 
 
@@ -39,7 +40,13 @@ class ReportingHooks:
         self._lists: Lists | None = None
 
     def pytest_sessionstart(self) -> None:
-        self._start()
+        try:
+            self._start()
+        except (KeyboardInterrupt, pytest.UsageError) as error:
+            # pytest calls pytest_sessionfinish only for a session whose start has returned
+            self._controller.stop(str(error) or "interrupted")
+            self._controller.end(self._typed, self._config.args)
+            raise
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
@@ -71,6 +78,8 @@ class ReportingHooks:
         error = outcome.excinfo[1] if outcome.excinfo else None
         if isinstance(error, pytest.UsageError):  # a path or an id that does not exist
             self._controller.stop("; ".join(first_line(str(text)) for text in error.args))
+            models = (place for place in self._config.args if place.endswith(".param"))
+            error.args += tuple(f"{place} is a model: {SHOW_FIRST}{place}" for place in models)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

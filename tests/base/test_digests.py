@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_a_file_is_read_again_where_it_has_changed(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError):
         digests.of_file(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.bin")
+    with pytest.raises(OSError, match="is not a file"):
+        digests.of_file(tmp_path / "net.bin")
 
 
 def test_texts_are_distinguished_by_their_order_and_where_each_ends() -> None:

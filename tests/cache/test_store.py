@@ -33,6 +33,14 @@ def test_an_entry_is_read_under_its_own_key_alone(tmp_path: Path) -> None:
     assert Store(tmp_path / "elsewhere").read(PARTS) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_place_of_an_entry_is_not_waited_for(tmp_path: Path) -> None:
+    path = kept(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert Store(tmp_path).read(PARTS) is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [

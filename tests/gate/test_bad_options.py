@@ -41,6 +41,28 @@ def test_every_wrong_option_is_reported_at_once(pytester: pytest.Pytester) -> No
         assert all(": expected " in line and "(ini: ncnn_parity_" in line for line in reported)
 
 
+def test_a_baseline_that_is_no_file_is_not_waited_for(pytester: pytest.Pytester) -> None:
+    os.mkfifo(pytester.path / "pipe")
+    (error,) = refused(pytester, "--ncnn-parity-baseline=pipe")
+    assert error.startswith("--ncnn-parity-baseline=pipe: is not a file. Save one")
+
+
+def test_a_setting_that_is_neither_true_nor_false_is_named(pytester: pytest.Pytester) -> None:
+    for name in ("ncnn_parity", "ncnn_parity_require_vulkan"):
+        pytester.makeini(f"[pytest]\n{name} = maybe\n")
+        args = [] if name == "ncnn_parity" else ["--ncnn-parity"]
+        with pytest.raises(pytest.UsageError, match=rf"tox.ini: {name}: invalid truth value 'maybe'"):
+            pytester.parseconfigure(*args)
+
+
+def test_a_model_in_place_of_a_spec_is_told_how_to_get_one(pytester: pytest.Pytester) -> None:
+    networks.chain(pytester.path)
+    result = pytester.runpytest_subprocess("--ncnn-parity", "net.param")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    first = "a first spec for it is printed by pytest --ncnn-parity-init=net.param"
+    result.stderr.fnmatch_lines([f"ERROR: net.param is a model: {first}"])
+
+
 def test_runs_are_counted_in_whole_numbers(pytester: pytest.Pytester) -> None:
     (error,) = refused(pytester, "--ncnn-parity-fix-runs=0.5")
     assert error.startswith("--ncnn-parity-fix-runs=0.5: expected a whole number above 0")

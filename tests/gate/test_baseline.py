@@ -149,7 +149,7 @@ WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "basel
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file or directory. Save one with --ncnn-parity-json=FILE"),
+        (None, "does not exist. Save one with --ncnn-parity-json=FILE"),
         (b"\xff{}", "is not UTF-8 text: invalid start byte at byte 0. Save one*"),
         (b'{"schema": 1,\n "mod', "is not JSON: * at line 2, column 2. Save one*"),
         (b"[" * 100_000, "is n*"),

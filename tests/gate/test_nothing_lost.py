@@ -81,6 +81,39 @@ def test_ctrl_c(pytester: pytest.Pytester) -> None:
     assert "interrupted" in "".join(lines).partition("ncnn parity")[2]
 
 
+FIRST_REPORTS = """
+from pytest_ncnn_parity.report.writer import ReportFiles
+
+write = ReportFiles.write
+
+def written_once(files, make):
+    ReportFiles.write = write
+    write(files, make)
+    {then}
+
+def pytest_configure():
+    ReportFiles.write = written_once
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "why"),
+    [
+        ("raise KeyboardInterrupt", pytest.ExitCode.INTERRUPTED, "interrupted"),
+        ("return ['the disk is full']", pytest.ExitCode.USAGE_ERROR, "the disk is full"),
+    ],
+)
+def test_a_run_that_ends_while_the_first_reports_are_written(
+    pytester: pytest.Pytester, then: str, status: pytest.ExitCode, why: str
+) -> None:
+    specs(pytester.path, "a")
+    pytester.makeconftest(FIRST_REPORTS.format(then=then))
+    result = pytester.runpytest_subprocess("--ncnn-parity", ORDINARY)
+    assert result.ret == status
+    report = json.loads((pytester.path / "report.json").read_text("utf-8"))
+    assert (report["complete"], report["stopped"], report["selected"]) == (False, why, 0)
+
+
 KILLS_ITSELF = """
 import os, signal
 def pytest_runtest_setup(item):

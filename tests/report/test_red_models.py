@@ -77,7 +77,7 @@ def test_a_worker_that_cannot_be_reached_is_named_last_and_not_blamed_on_the_inp
     lost = red("l0", cause="worker", comparison="board", number=0)
     wrong = red("l1", number=1)
     assert lines(of("a.parity.yaml", lost, wrong, **doubt))[0] == (
-        "a.parity.yaml: l1 (ReLU) and 1 more: storage-overflow on random input"
+        "a: l1: storage-overflow on random input; inf on vulkan fp16, 3 of 3 elements"
     )
     (line,) = lines(of("a.parity.yaml", lost, **doubt))
     assert line.startswith("a.parity.yaml: l0 (ReLU): worker; ")
@@ -87,9 +87,7 @@ def test_a_case_that_was_interrupted_is_named_where_no_other_is_red() -> None:
     interrupted = red("l0", cause=None, number=0, **message("Timeout (>1.0s) from pytest-timeout."))
     predicted = red("l1", number=1, comparison="fp16-range", fix="fp16-range")
     fixed = of("a.parity.yaml", interrupted, predicted, fixes=[fix("l1", "fp16-range")])
-    assert lines(fixed, width=120) == [
-        "a.parity.yaml: l1 (ReLU) and 1 more: storage-overflow; fix: 31=18 on l1"
-    ]
+    assert lines(fixed, width=120) == ["a.parity.yaml: l1 (ReLU): storage-overflow; fix: 31=18 on l1"]
     unread = message("/p/a.parity.yaml:4:5: inputs.s.in0: gone.npy does not exist")
     unread["headline"] = "inputs.s.in0: gone.npy does not exist"
     assert lines(of("a.parity.yaml", red("l0", cause=None, **unread))) == [

@@ -33,14 +33,18 @@ def first_red(cases: Sequence[CaseRecord]) -> CaseRecord:
     """
 
     def order(case: CaseRecord) -> tuple[bool, bool, int]:
-        not_judged = case["cause"] in ("worker", None)
-        return not_judged, case["output"] is not None, case.get("number") or 0
+        return not _is_judged(case), case["output"] is not None, case.get("number") or 0
 
     return min(filter(_failed, cases), key=order)
 
 
 def _failed(case: CaseRecord) -> bool:
     return case["outcome"] == "failed"
+
+
+def _is_judged(case: CaseRecord) -> bool:
+    """Whether a red case says something about the network; a known failure that passes does not."""
+    return case["cause"] not in ("worker", None)
 
 
 def _of(model: ModelRecord, levels: Sequence[spec_names.Names], width: int) -> Iterator[str]:
@@ -72,7 +76,8 @@ def _faults(model: ModelRecord, case: CaseRecord) -> Iterator[str]:
     if cause == "load":  # concerns the files, whichever layer's case reports it
         yield cause
         return
-    number = len({highlights.target(one) for one in model["cases"] if _failed(one) and one["layer"]})
+    red = (one for one in model["cases"] if _failed(one) and one["layer"] and _is_judged(one))
+    number = len(set(map(highlights.target, red)))
     more = f" and {number - 1} more" if case["layer"] and number > 1 else ""
     doubtful = cause in BY_VALUES and model.get("input_doubt")
     doubt = " on random input" if doubtful else ""
