@@ -23,6 +23,8 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
 # with larger values keeps the absolute error, and a small factor the relative one.
 LEFT = 0.01
+# of values times a number; in fp32 rounding leaves 1 - 1e-12
+LEAST_COSINE = 1.0 - 1e-7
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -107,7 +109,11 @@ class Rewritten:
             if (
                 readers
                 and not any(ends.intersection(one.outputs) for one in layers)
-                and all(one.number in restructured for one in begins if one.type != "MemoryData")
+                and not restructured.isdisjoint(part)
+                and all(
+                    one.number in restructured or one.type == "MemoryData" or _is_a_factor(one, errors)
+                    for one in begins
+                )
                 and all(_nothing_is_left(one, errors) for one in readers)
             ):
                 yield _Part(frozenset(part), tuple(readers))
@@ -127,6 +133,12 @@ def _differs(layer: Layer, errors: Errors) -> bool:
     """Whether a value that `layer` gives is not known to agree in the other model's own run."""
     known = [errors.get(blob) for blob in layer.outputs]
     return layer.type != "Input" and any(error is None or not error.agrees for error in known)
+
+
+def _is_a_factor(layer: Layer, errors: Errors) -> bool:
+    """Whether all that `layer` gives is the reference's values times a number, as if it were folded."""
+    known = [errors.get(blob) for blob in layer.outputs]
+    return all(error is not None and error.cosine >= LEAST_COSINE for error in known)
 
 
 def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
