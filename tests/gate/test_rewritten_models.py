@@ -104,12 +104,13 @@ def test_a_convolution_in_parts_is_no_difference(
 def attention(path: Path, scaled: str, packed: bool, wrong: float = 1.0, beside: float = 1.0) -> None:
     """A head of attention over 6 rows of 16 values, whose layers are numbered by operator.
 
-    `scaled`: whether the queries or the scores are divided by 4. `packed`: one product gives queries,
-    keys and values, not three. `wrong`: a factor of the weights of the values. The input times `beside`
-    is added to the result.
+    `scaled`: whether the queries, the scores or the weights of the queries are divided by 4. `packed`:
+    one product gives queries, keys and values, not three. `wrong`: a factor of the weights of the
+    values. The input times `beside` is added to the result.
     """
     rng = np.random.RandomState(0)
-    weights = [rng.normal(0.0, 0.3, (16, 16)) * factor for factor in (1.0, 1.0, wrong)]
+    folded = 0.25 if scaled == "weights" else 1.0
+    weights = [rng.normal(0.0, 0.3, (16, 16)) * factor for factor in (folded, 1.0, wrong)]
     net = Network()
     numbers: dict[str, int] = {}
 
@@ -144,8 +145,10 @@ def attention(path: Path, scaled: str, packed: bool, wrong: float = 1.0, beside:
 
 ATTENTION = {
     "the queries or the scores are scaled": (("queries", False), ("scores", False)),
+    "the scores are scaled or the weights are": (("scores", False), ("weights", False)),
     "three products are one": (("scores", False), ("scores", True)),
     "both": (("queries", False), ("scores", True)),
+    "both, with scaled weights": (("scores", False), ("weights", True)),
 }
 
 
@@ -195,6 +198,61 @@ def test_an_inner_blob_is_fed_to_both_models(gate: Gate, pytester: pytest.Pytest
     run = gate("--ncnn-parity-fix=off")
     assert not run.ids("failed")
     assert run.ids("passed")
+
+
+def convolutions(path: Path, factors: np.ndarray, taken_back: np.ndarray, order: Sequence[int]) -> None:
+    """Two convolutions with a ReLU between, whose channels stand in this `order`, times `factors`."""
+    rng = np.random.RandomState(0)
+    first, second = rng.normal(0.0, 0.3, (8, 3)), rng.normal(0.0, 0.3, (4, 8))
+    weights = [(first * factors[:, None])[order], np.zeros(8)]
+    net = Network()
+    x = net.layer("Input", "in0", params="0=6 1=6 2=3")
+    x = net.layer("Convolution", "first", [x], params="0=8 1=1 5=1 6=24", weights=weights)
+    x = net.layer("ReLU", "relu", [x])
+    weights = [(second / taken_back)[:, order], np.zeros(4)]
+    x = net.layer("Convolution", "second", [x], params="0=4 1=1 5=1 6=32", weights=weights)
+    net.layer("Sigmoid", "last", [x], ["out0"])
+    net.write(path)
+
+
+ONES = np.ones(8)
+MOVED = {
+    "a factor": (np.full(8, 1 / 16), range(8)),
+    "the factors of channels": (2.0 ** np.arange(-4, 4), range(8)),
+    "the channels": (ONES, [3, 1, 4, 0, 5, 2, 7, 6]),
+}
+
+
+@pytest.mark.parametrize("wrong", [1.0, 1.05], ids=["right", "wrong"])
+@pytest.mark.parametrize(("factors", "order"), MOVED.values(), ids=MOVED)
+def test_what_one_layer_is_given_and_a_later_one_takes_back_is_no_difference(
+    gate: Gate, pytester: pytest.Pytester, factors: np.ndarray, order: Sequence[int], wrong: float
+) -> None:
+    convolutions(pytester.path / "net", ONES, ONES, range(8))
+    taken_back = factors * np.where(np.arange(8) == 2, wrong, 1.0)
+    convolutions(pytester.path / "other", factors, taken_back, order)
+    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    run = gate("--ncnn-parity-fix=off")
+    red = {name.rpartition("::")[2] for name in run.ids("failed")}
+    assert red == (set() if wrong == 1.0 else {"first", "second", "output:out0"})
+    if wrong == 1.0:
+        skipped = {case["layer"] for case in run.cases.values() if case["outcome"] == "skipped"}
+        assert skipped == {"first"} | ({"relu"} & skipped)
+        assert run.cases["noise::other::second"]["own_inputs"]
+
+
+def test_a_wrong_weight_whose_effect_a_layer_hides_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
+    """The layer that hides it is right by itself, so it takes nothing back."""
+    for name, bias in (("net", -50.0), ("other", -60.0)):
+        net = Network()
+        x = net.layer("Input", "in0", params="0=6 1=6 2=3")
+        weights = [np.ones((4, 3)), np.full(4, bias)]
+        x = net.layer("Convolution", "first", [x], params="0=4 1=1 5=1 6=12", weights=weights)
+        net.layer("ReLU", "relu", [x], ["out0"])
+        net.write(pytester.path / name)
+    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    red = {name.rpartition("::")[2] for name in gate("--ncnn-parity-fix=off").ids("failed")}
+    assert red == {"first"}
 
 
 def two_branches(path: Path, pooled_first: bool, wrong: float = 1.0) -> None:

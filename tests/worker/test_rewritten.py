@@ -18,10 +18,10 @@ from pytest_ncnn_parity.worker.judge.rewritten import Rewritten
 OFF = compare(np.array([1.5, 1.0]), np.ones(2), Tolerance())
 
 
-def waits(result: Result, changed: frozenset[int] = frozenset({1})) -> bool:
+def waits(result: Result, changed: frozenset[int] | None = frozenset({1})) -> bool:
     sample: Any = SimpleNamespace(nets=SimpleNamespace(restructured=lambda _: changed))
     accumulated: Any = None
-    case: Any = SimpleNamespace(candidate=1)
+    case: Any = SimpleNamespace(candidate=1, comparison="other", layer=1)
     return Rewritten(sample, accumulated).waits(case, result)
 
 
@@ -38,7 +38,8 @@ def test_of_what_did_not_run_only_what_does_not_fit(kind: DeathKind, may_be: boo
     assert waits(Result("c", "failed", evidence=Evidence(death=Death(kind, "", None)))) is may_be
 
 
-def test_nothing_where_both_models_have_the_same_operators() -> None:
+def test_only_what_is_red_with_another_model_in_floats() -> None:
     assert waits(Result("c", "failed", OFF))
-    assert not waits(Result("c", "failed", OFF), frozenset())
+    assert waits(Result("c", "failed", OFF), frozenset())
+    assert not waits(Result("c", "failed", OFF), None)
     assert not waits(Result("c", "passed", OFF))

@@ -66,7 +66,7 @@ class Accumulated:
                 pair = _Pair(case.reference, case.candidate, tolerance)
                 pair = self._pairs.setdefault(case.comparison, pair)
                 pair.layers |= sample.graph.ancestors(self._blobs(case))
-                if sample.nets.restructured(case.candidate):  # see `Rewritten`
+                if sample.nets.restructured(case.candidate) is not None:  # see `Rewritten`
                     pair.layers |= sample.graph.ancestors(sample.job.outputs)
 
     @property

@@ -1,9 +1,12 @@
 """Layers in whose place another model computes something else, of which nothing is left behind them.
 
 Converters may write a part of a network with other operators: queries are divided by sqrt(d), or the
-scores are; one product gives queries, keys and values, or three do. Layers that are named or built alike
-there may hold other values. That is no fault where the values behind them agree in the own run of the
-other model. A wrong weight is one wherever it is: both models have the same operators around it.
+scores are; one product gives queries, keys and values, or three do. Or they move factors from the
+weights of one layer to those of a later one. Layers that are named or built alike there may hold other
+values. That is no fault where the values behind them agree in the own run of the other model.
+
+A wrong weight is one wherever it is: both models have the same operators around it, and the layers that
+read it are right by themselves. What takes a factor back is wrong by itself, and right in that run.
 """
 
 from __future__ import annotations
@@ -23,8 +26,6 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
 # with larger values keeps the absolute error, and a small factor the relative one.
 LEFT = 0.01
-# of values times a number; in fp32 rounding leaves 1 - 1e-12
-LEAST_COSINE = 1.0 - 1e-7
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -43,15 +44,19 @@ class Rewritten:
         self._sample = sample
         self._accumulated = accumulated
         self._parts: dict[str, list[_Part]] = {}
+        self._red: dict[str, set[int]] = {}  # by comparison, the layers whose results wait
 
     def waits(self, case: CaseSpec, result: Result) -> bool:
         """Whether `result` depends on what the other model's own run gives further down."""
-        return (
+        waits = (
             result.outcome == "failed"
             and case.candidate is not None
             and _is_otherwise(result)
-            and bool(self._sample.nets.restructured(case.candidate))
+            and self._sample.nets.restructured(case.candidate) is not None
         )
+        if waits and case.layer is not None:
+            self._red.setdefault(case.comparison, set()).add(case.layer)
+        return waits
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all layers have run: skipped inside of such a part, judged anew behind it."""
@@ -98,7 +103,7 @@ class Rewritten:
         """The parts of the network that are written otherwise and have no effect behind them."""
         assert case.candidate is not None
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
-        restructured = self._sample.nets.restructured(case.candidate)
+        restructured = self._sample.nets.restructured(case.candidate) or frozenset()
         ends = {*self._sample.job.outputs, *graph.outputs}
         differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
         for part in _connected(graph, differing):
@@ -109,10 +114,9 @@ class Rewritten:
             if (
                 readers
                 and not any(ends.intersection(one.outputs) for one in layers)
-                and not restructured.isdisjoint(part)
-                and all(
-                    one.number in restructured or one.type == "MemoryData" or _is_a_factor(one, errors)
-                    for one in begins
+                and (
+                    all(one.number in restructured for one in begins if one.type != "MemoryData")
+                    or behind <= self._red[case.comparison]
                 )
                 and all(_nothing_is_left(one, errors) for one in readers)
             ):
@@ -133,12 +137,6 @@ def _differs(layer: Layer, errors: Errors) -> bool:
     """Whether a value that `layer` gives is not known to agree in the other model's own run."""
     known = [errors.get(blob) for blob in layer.outputs]
     return layer.type != "Input" and any(error is None or not error.agrees for error in known)
-
-
-def _is_a_factor(layer: Layer, errors: Errors) -> bool:
-    """Whether all that `layer` gives is the reference's values times a number, as if it were folded."""
-    known = [errors.get(blob) for blob in layer.outputs]
-    return all(error is not None and error.cosine >= LEAST_COSINE for error in known)
 
 
 def _nothing_is_left(reader: Layer, errors: Errors) -> bool:

@@ -92,13 +92,13 @@ class JobNets:
             return False
         return self._pool.counterparts(self._job, net.spec.model).in_int8
 
-    def restructured(self, number: int) -> frozenset[int]:
-        """Return `Counterparts.restructured` of the model in floats that a network runs, or nothing."""
+    def restructured(self, number: int) -> frozenset[int] | None:
+        """Return `Counterparts.restructured` if a network runs another model in floats, or else None."""
         spec = self._job.nets[number]
         if not spec.other:
-            return frozenset()
+            return None
         counterparts = self._pool.counterparts(self._job, spec.model)
-        return frozenset() if counterparts.in_int8 else counterparts.restructured
+        return None if counterparts.in_int8 else counterparts.restructured
 
     def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
         """Return how far the int8 weights of `there` are from the floats; None if incomparable."""
