@@ -71,7 +71,8 @@ class Wrong:
     """What is wrong in one layer: scales are `factor` times what they should be.
 
     `what`: of `input`, the input's; `weights`, by which these were quantized; `stored`, beside weights
-    that were quantized by others; `channel`, of one output's weights; or several of them.
+    that were quantized by others; `channel`, of one output's weights; or several of them. `bias`: that
+    of the first output is `factor` larger.
     """
 
     what: tuple[str, ...]
@@ -159,9 +160,12 @@ class Model:
             term = (1 if one.kind == "ConvolutionDepthWise" else 2) + 100 * (one.name in gives)
             net.layer(one.kind, one.name, one.inputs, one.outputs, f"{one.params} 8={term}")
             values, by = quantized(one, wrong.get(one.name))
+            bias = one.bias.copy()
+            if one.name in wrong and "bias" in wrong[one.name].what:
+                bias[0] += wrong[one.name].factor
             own = [scales[one.name], *([gives[one.name]] if one.name in gives else [])]
             padded = np.pad(values.ravel(), (0, -values.size % 4))
-            net.append([INT8_WEIGHTS, padded, one.bias, by, np.array(own, np.float32)])
+            net.append([INT8_WEIGHTS, padded, bias, by, np.array(own, np.float32)])
         net.write(stem)
         return net.spans
 

@@ -37,7 +37,7 @@ def right_on_the_cpu(failure: Failure) -> Explanation | None:
     evidence = failure.evidence
     if not evidence.in_int8 or failure.result.metrics is None or not evidence.right("other_files"):
         return None
-    if evidence.weights is not None and (evidence.weights.outputs or evidence.weights.wasting):
+    if evidence.weights is not None and evidence.weights.wrong:
         return None
     return with_trials(failure, f"{failure.seen}; the CPU is right with the same files")
 
@@ -74,6 +74,8 @@ def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: F
         wrong.append("its weights are clipped")
     elif weights is not None and weights.wasting:
         wrong.append("the scales of its weights are too small")
+    if weights is not None and weights.biased:
+        wrong.append("its biases are not those in floats")
     looked_up = failure.case.layer is not None and failure.case.layer.type == "Embed"
     if looked_up and weights is not None and not wrong:
         return "no scale fits all of its rows"
@@ -95,6 +97,12 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
         yield (
             f"the scales of {_named(weights, weights.wasting)} could be {weights.spare:.3g} times as "
             "large: most of int8's steps are not used"
+        )
+    if weights is not None and weights.biased:
+        which = f"{len(weights.biased)} of {weights.total} outputs"
+        yield (
+            f"biases of {which} ({listed([*map(str, weights.biased)])}) are off by up to "
+            f"{weights.bias_off:.4g}, more than what rounding of the weights could shift them by"
         )
     if weights is None or not weights.outputs:
         return

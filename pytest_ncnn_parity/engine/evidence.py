@@ -104,8 +104,9 @@ class WeightSteps(Frozen):
     `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
     explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
     range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be. `matrix`: which one this is, of a layer that has several; its
-    rows count as outputs.
+    how many times larger those could be. `biased`: outputs whose biases are not those in floats, and
+    `bias_off` the largest difference. `matrix`: which one this is, of a layer that has several; its rows
+    count as outputs.
     """
 
     layer: str
@@ -116,7 +117,14 @@ class WeightSteps(Frozen):
     clipped: float
     wasting: tuple[int, ...] = ()
     spare: float = 1.0
+    biased: tuple[int, ...] = ()
+    bias_off: float = 0.0
     matrix: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether rounding explains neither the weights nor the biases, or most steps are unused."""
+        return bool(self.outputs or self.wasting or self.biased)
 
 
 class Quantization(Frozen):

@@ -101,7 +101,7 @@ class FloatTrials:
         for number, result in self._results():
             if result.outcome == "failed":
                 inputs, weights = result.evidence.quantization, result.evidence.weights
-                sound = weights is None or not (weights.outputs or weights.wasting)
+                sound = weights is None or not weights.wrong
                 by_input = inputs is not None and inputs.clipped > 0.0 and sound
                 red[number] = red.get(number, True) and by_input
         return {layer for layer, by_input in red.items() if by_input}

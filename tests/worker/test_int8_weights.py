@@ -32,6 +32,20 @@ def test_outputs_of_a_group_share_its_scale() -> None:
     assert np.allclose(of_their_own.spare(127), [1.0, 127 / 30, 127 / 64, 12.7])
 
 
+def test_a_bias_may_be_corrected_by_what_rounding_shifts_an_output_by() -> None:
+    scales, bias = np.array([50.0, 50.0, np.inf], np.float32), np.array([1.0, -2.0, 3.0], np.float32)
+    weights = Int8Weights(np.ones((3, 16), np.int8), scales, 0, bias)
+    most = 0.5 / 50.0 * 4.0 * (127.0 / 40.0)  # of 16 weights, for inputs of up to 127 / 40
+    assert list(weights.bias_off(bias - [0.9 * most, 0.0, 0.0], 40.0)) == [0.0, 0.0, 0.0]
+    off = weights.bias_off(bias - [1.1 * most, 0.5, 0.01], 40.0)
+    assert off == pytest.approx([1.1 * most, 0.5, 0.01], rel=1e-5)
+    for unknown in (0.0, -1.0, np.inf, np.nan):
+        assert not weights.bias_off(bias - 1.0, unknown).any()
+    none = Int8Weights(np.ones((3, 16), np.int8), scales)
+    assert list(none.bias_off(np.zeros(0), 40.0)) == [0.0, 0.0, 0.0]
+    assert none.bias_off(np.array([0.0, 5.0, 0.0]), 40.0)[1] == 5.0
+
+
 @pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])
 @pytest.mark.parametrize("requantized", [True, False])
 def test_they_are_read_from_the_file_and_are_rounded(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ ALIVE = 0.01  # as a share of the layer's largest weight: an output below it cou
 # In steps: rounding to nearest is off by at most half a step, a quantizer that may choose either
 # neighbour by at most one.
 MOST_STEPS = 1.01
+MOST_OF_BIAS = 1e-3  # the share by which a bias may differ, as it does if a file has it in fp16
 
 
 class Int8Weights(Frozen):
@@ -34,12 +37,13 @@ class Int8Weights(Frozen):
 
     `integers`: int8 of shape (outputs, weights per output). `scales`: those by which they were
     quantized, float32 of shape (outputs,). `infinite`: how many scales of the file are inf,
-    where outputs may share one.
+    where outputs may share one. `bias`: float32 of shape (outputs,), empty if there is none.
     """
 
     integers: Array
     scales: Array
     infinite: int = 0
+    bias: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def against(self, floats: Array, folded: Array | None) -> WeightSteps:
         """Return how far the weights are from `floats`, (outputs, weights per output), in int8 steps.
@@ -71,6 +75,22 @@ class Int8Weights(Frozen):
             factor=factor,
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
         )
+
+    def bias_off(self, floats: Array, input_scale: float) -> Array:
+        """Return how far each bias is from that in `floats`, (outputs,); 0 if that may be on purpose.
+
+        A quantizer may take back what rounding has shifted an output by. Rounding is off by up to half a
+        step of each weight; of n weights, the square root of n such steps times the largest input that
+        int8 holds are a bound.
+        """
+        own, wanted = (one if one.size else np.zeros(len(self.scales)) for one in (self.bias, floats))
+        off = np.abs(own.astype(np.float64) - wanted)
+        if not (input_scale > 0.0 and math.isfinite(input_scale)):
+            return np.zeros(len(off))
+        largest = INT8_MAX / input_scale
+        steps = np.divide(1.0, self.scales, out=np.zeros(len(off)), where=self.scales > 0.0)
+        allowed = 0.5 * steps * math.sqrt(self.integers.shape[1]) * largest
+        return np.where(off > np.maximum(allowed, MOST_OF_BIAS * np.abs(wanted)), off, 0.0)
 
     @property
     def largest(self) -> int:
@@ -112,6 +132,11 @@ def is_static(layer: Layer) -> bool:
     return layer.type in WEIGHTS and layer.params.get("19", "0") == "0"
 
 
+def is_biased(layer: Layer) -> bool:
+    """Return whether the file holds a bias for each output of `layer`. Raises NotANumber."""
+    return number(layer, WEIGHTS[layer.type][1]) != 0
+
+
 def full_scale(layer: Layer) -> int:
     """Return the largest int8 weight that ncnn2table gives `layer` (tools/quantize/ncnn2table.cpp)."""
     words = layer.params
@@ -144,19 +169,21 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
         return None
     try:
         outputs, weights = number(layer, 0), weight_count(layer)
-        biased = number(layer, WEIGHTS[layer.type][1]) != 0
+        biased = is_biased(layer)
     except NotANumber:
         return None
     if outputs <= 0 or weights % outputs:
         return None
-    start = 4 + weights + -weights % 4 + 4 * outputs * biased
+    at = 4 + weights + -weights % 4
+    start = at + 4 * outputs * biased
     end = len(content) - (8 if gives_int8(layer) else 4)
     scales = np.frombuffer(content[start:end], "<f4")
     integers = np.frombuffer(content, np.int8, weights, 4).reshape(outputs, -1)
     if not scales.size or outputs % scales.size:
         return None
     infinite = int(np.count_nonzero(np.isposinf(scales)))
-    return Int8Weights(integers, np.repeat(scales, outputs // scales.size), infinite)
+    bias = np.frombuffer(content[at:start], "<f4")
+    return Int8Weights(integers, np.repeat(scales, outputs // scales.size), infinite, bias)
 
 
 def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:

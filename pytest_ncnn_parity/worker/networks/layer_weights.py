@@ -25,6 +25,7 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     Int8Weights,
     folded_factors,
     full_scale,
+    is_biased,
     is_static,
     least_spare,
 )
@@ -109,7 +110,14 @@ class LayerWeights:
         folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
         if folded is not None and folded.size not in (1, len(weights.integers)):
             return None
-        return self._judged(weights, floats.reshape(weights.integers.shape), folded, model, layer)
+        steps = self._judged(weights, floats.reshape(weights.integers.shape), folded, model, layer)
+        if behind:
+            return steps
+        _, bias = self.first(own, core, weight_count(core), len(weights.integers) * is_biased(core))
+        scale = self._files.weights(model, self._graph(model)).int8_scales.get(layer.number, 0.0)
+        off = weights.bias_off(bias, scale)
+        biased = tuple(map(int, np.flatnonzero(off)))
+        return replace(steps, biased=biased, bias_off=float(off.max(initial=0.0)))
 
     def _judged(
         self,
@@ -196,7 +204,7 @@ class LayerWeights:
 
 
 def _badness(steps: WeightSteps) -> tuple[bool, float, float]:
-    return bool(steps.outputs or steps.wasting), steps.clipped, steps.largest
+    return steps.wrong, steps.clipped, steps.largest
 
 
 def _by_rows(tensors: Sequence[Tensor], values: Sequence[Array]) -> dict[str, Array]:

@@ -68,7 +68,7 @@ class QuantizedLayers:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
         weights = self._sample.nets.weight_steps(case, there)
         evidence = replace(evidence, blob=blob, shape=expected[blob].shape, weights=weights)
-        if metrics.agrees and (weights is None or not (weights.outputs or weights.wasting)):
+        if metrics.agrees and (weights is None or not weights.wrong):
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._sample.job.probe:
             quantized = self._quantization(case, reference, there, expected[blob], blob)
