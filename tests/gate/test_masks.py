@@ -160,3 +160,20 @@ def test_a_mask_that_names_no_layer_any_more_is_an_error_with_the_nearest(
     assert run.result.ret == pytest.ExitCode.INTERRUPTED
     assert "masks: no layer 'sum_16' in style_decoder.param" in run.output
     assert "did you mean 'sum_" in run.output
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "its convolutions have no bf16 on x86")
+def test_a_mask_of_other_files_that_takes_16_bits_for_fp32_is_named_as_one_of_the_spec_is(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    networks.convolution(pytester.path)
+    networks.convolution(pytester.path, "31=4", "other")
+    files = "model: {param: other.param, bin: other.bin}"
+    other = f"{{name: other, candidate: {{device: cpu, precision: bf16, {files}}}}}"
+    networks.spec(pytester.path, networks.NOISE + f"compare: [{other}]\n")
+    run = gate("--ncnn-parity-fix=off")
+    red = {name.rpartition("::")[2]: run.cases[name] for name in run.ids("failed")}
+    assert red.keys() == {"c2", "output:c3"}
+    assert {case["cause"] for case in red.values()} == {"unsafe-mask"}
+    for case in red.values():
+        assert "31=4 makes it read the 16-bit values of c1 as fp32" in case["headline"]

@@ -70,6 +70,22 @@ class Execution(Frozen):
         return f"{self.where}, {self.storage} storage, {self.arithmetic} arithmetic"
 
 
+class Misread(Frozen):
+    """An input that a layer with this `mask` takes for fp32."""
+
+    blob: str
+    mask: int
+
+
+class Executed(Protocol):
+    """What tells how each layer of its own graph runs."""
+
+    @property
+    def setup(self) -> Setup: ...
+
+    def execution(self, layer: Layer) -> Execution: ...
+
+
 class Net(Protocol):
     """What runs single layers or the whole network: a `LoadedNet`, or several that act as one."""
 
@@ -87,6 +103,8 @@ class Net(Protocol):
 
     def execution(self, layer: Layer) -> Execution: ...
 
+    def misread(self, layer: Layer, graph: Graph) -> Misread | None: ...
+
     def run_layer(
         self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""
     ) -> Made: ...
@@ -98,14 +116,14 @@ class Net(Protocol):
     def time(self, inputs: Mapping[str, Blob], outputs: Iterable[str]) -> float: ...
 
 
-def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
+def misread(net: Executed, layer: Layer, graph: Graph) -> Misread | None:
     """Return the input whose 16-bit values this CPU layer takes for fp32 because of its mask, or None.
 
     ncnn's convert_layout casts back only where the layer's masked options still include the format.
-    The masks are those of `graph`.
+    The masks are those of `graph`, which `net` runs.
     """
-    if net.spec.other or net.execution(layer).where != "cpu":
-        return None  # the masks of other files are not in `graph`
+    if net.execution(layer).where != "cpu":
+        return None
     if net.setup.half is None or not layer.mask & masks.NO_STORAGE[net.setup.half]:
         return None
     for blob in layer.inputs:
@@ -114,7 +132,7 @@ def misread(net: Net, layer: Layer, graph: Graph) -> str | None:
             continue  # an Input layer never runs: its value is fed
         upstream = net.execution(maker)
         if upstream.where == "cpu" and upstream.storage == net.setup.half:
-            return blob
+            return Misread(blob, layer.mask)
     return None
 
 

@@ -11,13 +11,20 @@ from pytest_ncnn_parity.compare.comparisons import NCNN_OPTIONS, PRECISION_FLAGS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, RunOn, Step
 from pytest_ncnn_parity.network.detectors import DETECTORS
-from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shape_rules.table import unfit
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities
-from pytest_ncnn_parity.worker.networks.execution import Execution, Executions, Net, is_x86
+from pytest_ncnn_parity.worker.networks.execution import (
+    Execution,
+    Executions,
+    Misread,
+    Net,
+    is_x86,
+    misread,
+)
 from pytest_ncnn_parity.worker.networks.here import Here
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.native import Fed, Machine, NativeNet, Wanted
@@ -127,6 +134,9 @@ class LoadedNet:
     def execution(self, layer: Layer) -> Execution:
         """Return where and how `layer` runs, as read back from ncnn."""
         return self._executions.of(layer)
+
+    def misread(self, layer: Layer, graph: Graph) -> Misread | None:
+        return misread(self, layer, graph)
 
     def run_layer(
         self,

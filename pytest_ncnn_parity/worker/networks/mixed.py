@@ -9,7 +9,7 @@ from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
-from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.execution import Execution, Misread, misread
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -62,6 +62,9 @@ class MixedNet:
 
     def execution(self, layer: Layer) -> Execution:
         return self._of(layer).execution(layer)
+
+    def misread(self, layer: Layer, graph: Graph) -> Misread | None:
+        return misread(self, layer, graph)
 
     def run_layer(
         self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""

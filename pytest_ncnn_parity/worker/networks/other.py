@@ -9,9 +9,9 @@ from dataclasses import replace
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
-from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import as_failure, failed
-from pytest_ncnn_parity.worker.networks.execution import Execution
+from pytest_ncnn_parity.worker.networks.execution import Execution, Misread, misread
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -51,6 +51,12 @@ class OtherNet:
             at = there.of[there.judged_at[layer.number].number]
         stands_in = there.there.layers[0] if at is None else at.last
         return replace(self._net.execution(stands_in), model=self.spec.model)
+
+    def misread(self, layer: Layer, _: Graph) -> Misread | None:
+        """Return the input that the counterpart of `layer` misreads, by the masks of the other model."""
+        at, there = self.counterpart(layer), self._counterparts.there
+        found = (misread(self._net, one, there) for one in (() if at is None else at.layers))
+        return next(filter(None, found), None)
 
     def run_layer(
         self, layer: Layer, inputs: Mapping[str, Blob], feed: str | None = None, on: RunOn = ""

@@ -26,7 +26,7 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.rounding import LayerRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.stand_in import name_of, stand_in
-from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 
 
@@ -126,9 +126,9 @@ class LayerJudge:
             self._held.refuse_inputs(case.comparison, layer, candidate)
         beyond = self._held.beyond
         unrepresentable = beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
-        misread_input = misread(candidate, layer, self._sample.graph)
+        misread = candidate.misread(layer, self._sample.graph)
         alike = execution.where == "cpu" and execution == reference.execution(layer)
-        fault = misread_input or unrepresentable
+        fault = misread or unrepresentable
         if alike and not (fault or self._sample.nets.broken_weights(layer)):
             where = Evidence(execution=str(execution), device=candidate.device_name, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
@@ -141,7 +141,7 @@ class LayerJudge:
             counterpart=str(counterpart) if counterpart else None,
             stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
-            misread=misread_input,
+            misread=None if misread is None else misread.blob,
             format_inside=execution.format_inside,
             unrepresentable=unrepresentable,
             takes_int8=takes_int8(layer, self._blobs),

@@ -20,7 +20,7 @@ from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks import vulkan
-from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
@@ -124,7 +124,7 @@ class OwnRuns:
             return None
         if not isinstance(net, LoadedNet) or not vulkan.is_software(net.setup.device_index):
             return None
-        if any(misread(net, layer, self._sample.graph) for layer in self._sample.graph.layers):
+        if any(net.misread(layer, self._sample.graph) for layer in self._sample.graph.layers):
             return None
         outputs = net.followed(self._sample.inputs)
         if outputs is None:

@@ -9,7 +9,7 @@ from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
-from pytest_ncnn_parity.worker.networks.execution import Net, misread
+from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
 
 # a run that ends so may end well without some of its layers
@@ -18,9 +18,9 @@ OF_ONE_LAYER = frozenset({"crash", "refused", "misread", "raised"})
 
 def refuse_misread(net: Net, layer: Layer, graph: Graph) -> None:
     """Raise StepFailed if `layer` would read 16-bit data as fp32, which may corrupt memory."""
-    blob = misread(net, layer, graph)
-    if blob is not None:
-        detail = f"31={layer.mask} makes it read the 16-bit values of {blob} as fp32"
+    found = net.misread(layer, graph)
+    if found is not None:
+        detail = f"31={found.mask} makes it read the 16-bit values of {found.blob} as fp32"
         raise failed(Step("layer", net.label, layer.number, layer.name), "misread", detail)
 
 
@@ -76,7 +76,7 @@ class WholeRuns:
         return outputs
 
     def _refuse_misread(self, net: Net, outputs: Sequence[str]) -> None:
-        if net.spec.model:
+        if net.spec.model and not net.spec.other:
             return  # the masks of a patched file are unknown here, and were tried before
         for number in sorted(self._sample.graph.ancestors(outputs)):
             refuse_misread(net, self._sample.graph.layers[number], self._sample.graph)
