@@ -70,7 +70,7 @@ CAUSES = (
         "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
         "element otherwise among others than alone, gives NaN where its function has a value, "
         "rounds the sums of a norm too often, or gives other results without packing, winograd and "
-        "sgemm",
+        "sgemm; or the reference of a comparison of your own is in 16 bits, and fp32 differs from it",
         "report the kernel upstream, or fix the model; a mask does not help",
     ),
     Cause(
@@ -223,6 +223,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("device", values.cast_takes_fp16_for_fp32),
     ("device", values.takes_16_bits_for_fp32),
     ("device", values.wrong_in_fp32),
+    ("reference", reference.is_unlike_fp32),
     ("device", when_wrong("fp32_on_device", "fp32 on the same device is wrong as well")),
     ("device", when_right("without_packing", "right without packing, so a packed kernel is wrong")),
     ("precision", integers.handed_on_in_16_bits),

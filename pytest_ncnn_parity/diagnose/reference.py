@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
-from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
+from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.engine.evidence import Distrust, KernelFault
 from pytest_ncnn_parity.network.int8 import is_quantized
 
+BY_FP32 = "the reference may be at fault: compare either setup with cpu fp32"
 OF_ANOTHER_SETUP = "the candidate is not to blame: compare the reference's setup with cpu fp32"
 # what to do about a file with numbers that are not finite
 OF_WEIGHTS = (
@@ -156,6 +157,14 @@ def has_less_precision(failure: Failure) -> Explanation | None:
         f"the reference stores values in {reference.half}, the candidate does not: are they swapped?"
     )
     return Explanation(f"{failure.seen}; {swapped}", (OF_ANOTHER_SETUP,))
+
+
+def is_unlike_fp32(failure: Failure) -> Explanation | None:
+    half, evidence = failure.case.comparison.reference.half, failure.evidence
+    if half is None or not evidence.wrong("fp32_on_device") or evidence.right("without_arithmetic"):
+        return None
+    unlike = f"the reference stores values in {half}, and fp32 differs from it as well"
+    return with_trials(failure, f"{failure.seen}; {unlike}", BY_FP32)
 
 
 def disagrees_with_itself(failure: Failure) -> Explanation | None:

@@ -49,6 +49,18 @@ def test_a_reference_in_16_bits_blames_no_candidate_in_fp32() -> None:
     )
 
 
+def test_a_reference_in_16_bits_that_fp32_differs_from_as_well_blames_no_device() -> None:
+    across = Pair("across", Setup("vulkan", "fp16"), Setup("vulkan", "bf16"))
+    of = case("conv_1", "Convolution", across)
+    said = diagnose(of, failed([1.5, 2.0], [1.0, 2.0], fp32_on_device=WRONG))
+    assert said.cause == "reference"
+    assert said.what.endswith("the reference stores values in fp16, and fp32 differs from it as well")
+    assert diagnose(of, failed([1.5, 2.0], [1.0, 2.0], fp32_on_device=RIGHT)).cause == "precision"
+    assert diagnose(CONV, failed([1.5, 2.0], [1.0, 2.0], fp32_on_device=WRONG)).cause == "device"
+    own = failed([1.5, 2.0], [1.0, 2.0], fp32_on_device=WRONG, without_arithmetic=RIGHT)
+    assert diagnose(of, own).cause == "device", "the candidate is right in the reference's arithmetic"
+
+
 def test_an_error_of_rounding_in_fp32_blames_no_device() -> None:
     of = case("conv_1", "Convolution", FP32)
     close = failed([1.0, 2.0 + 1e-6], [1.0, 2.0], allowed=1e-8)
