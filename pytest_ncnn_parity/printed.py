@@ -27,6 +27,8 @@ def printed(asked: Mapping[str, str], called_in: Path) -> str:
         names = " and ".join(f"--ncnn-parity-{name}" for name in asked)
         raise OptionsError([f"{names}: give only one of these options"])
     ((name, value),) = asked.items()
+    if not value.strip():
+        raise OptionsError([f"--ncnn-parity-{name}=: expected a path"])
     try:
         if name == "init":
             return starter.starter(Path(value), called_in)

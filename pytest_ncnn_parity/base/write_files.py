@@ -16,7 +16,7 @@ def write(text: str, path: Path, errors: str = "strict") -> None:
     which in a JSON string is its escape and elsewhere can be read.
     """
     if not may_be_written(path):
-        raise OSError("it exists and is not a regular file")
+        raise OSError(f"{path} exists and is not a regular file")
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")

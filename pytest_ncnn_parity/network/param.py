@@ -16,6 +16,10 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import ALL_BITS
 
 MAGIC = "7767517"
+BINARY_MAGIC = int(MAGIC).to_bytes(4, "little").decode("utf-8")  # these bytes happen to be UTF-8
+TEXT_WANTED = (
+    "expected a text .param file. A binary .param.bin has no names and cannot be checked by layer"
+)
 BYTE_ORDER_MARK = "\ufeff"
 PNNX_INPUT = "pnnx.Input"  # begins the graph that pnnx writes for itself, with the same magic number
 MOST_BYTES = 16 << 20  # the size of a .param file with a million layers
@@ -31,11 +35,8 @@ def read(path: str, root: Path | None = None) -> Graph:
 
     Raises ParamError with everything that is wrong with it.
     """
-    expected = (
-        "expected a text .param file. A binary .param.bin has no names and cannot be checked by layer"
-    )
     try:
-        text = read_files.text(Path(path), root, MOST_BYTES, expected)
+        text = read_files.text(Path(path), root, MOST_BYTES, TEXT_WANTED)
     except read_files.Unreadable as error:
         raise ParamError([str(error)]) from None
     return parse(text, path)
@@ -45,13 +46,16 @@ def parse(text: str, source: str) -> Graph:
     """Parse the text of a .param file; `source` is the path that errors name. Raises ParamError."""
     lines = param_line.lines(text)
     filled = [n for n, line in enumerate(lines, 1) if line.strip(param_line.SPACE)]
-    magic = param_line.words(lines[filled[0] - 1]) if filled else ["an empty file"]
+    if text.startswith(BINARY_MAGIC):
+        raise _error(source, [(1, f"is binary; {TEXT_WANTED}")])
+    magic = param_line.words(lines[filled[0] - 1]) if filled else []
     if magic == [BYTE_ORDER_MARK + MAGIC]:
         what = "begins with a byte order mark, which ncnn refuses: save the file as UTF-8 without it"
         raise _error(source, [(1, what)])
     if magic != [MAGIC]:
+        found = f"found {quoted(' '.join(magic))}" if magic else "and the file is empty"
         what = (
-            f"expected the magic number {MAGIC}, found {quoted(' '.join(magic))}; "
+            f"expected the magic number {MAGIC}, {found}; "
             "is this an ncnn .param file, written by a current converter?"
         )
         raise _error(source, [(1, what)])

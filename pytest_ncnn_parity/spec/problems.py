@@ -53,9 +53,14 @@ def of(
         loc = _in_document(problem["loc"], document.data)
         missing = problem["type"] == "missing"
         unknown = problem["type"] == "extra_forbidden"
+        if isinstance(problem["input"], dict) and MERGE in problem["input"]:
+            loc = (*loc, MERGE)
+        merges = loc[-1:] == (MERGE,)
         if missing:
             loc = loc[:-1] if loc and loc[-1] == problem["loc"][-1] else loc
-        place = document.place(loc, of_key=missing or unknown or problem["loc"][-1:] == ("[key]",))
+        place = document.place(
+            loc, of_key=missing or unknown or merges or problem["loc"][-1:] == ("[key]",)
+        )
         key = problem["loc"] if missing else loc
         first.setdefault((place.line, place.column, key), (problem, loc))
     for (line, column, _), (problem, loc) in sorted(first.items(), key=lambda item: item[0][:2]):
@@ -79,13 +84,16 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
     return tuple(path)
 
 
+MERGE = "<<"
+
+
 def _message(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     where = ".".join(cut(str(step), 40) for step in loc) or "the spec"
     kind, value = problem["type"], problem["input"]
+    if loc[-1:] == (MERGE,):
+        return "the key '<<': YAML 1.2 merges no mappings; write its keys here"
     if kind == "extra_forbidden":
         allowed = _fields_at(loc[:-1], top)
-        if loc[-1] == "<<":
-            return "the key '<<': YAML 1.2 merges no mappings; write its keys here"
         if loc[-1] in allowed:
             return f"the key {loc[-1]!r} cannot be combined with the others here"
         near = guess(str(loc[-1]), allowed) or f"; there are {', '.join(allowed)}"

@@ -105,6 +105,8 @@ def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
     mark = error.problem_mark
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
         return "a tab, where only spaces can indent"
+    if mark is not None and text.startswith("---", mark.index):
+        return "another document begins here; a spec is one"
     return " ".join(part for part in (error.problem, error.context) if part)
 
 

@@ -69,6 +69,12 @@ def test_a_model_that_cannot_be_is_a_usage_error(
     assert b"Traceback" not in process.stderr
 
 
+def test_an_empty_path_is_a_usage_error(tmp_path: Path) -> None:
+    process = printed(tmp_path, "")
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR
+    assert b"ERROR: --ncnn-parity-init=: expected a path" in process.stderr
+
+
 def test_it_imports_neither_ncnn_nor_numpy(tmp_path: Path) -> None:
     networks.chain(tmp_path)
     code = (

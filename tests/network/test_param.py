@@ -196,8 +196,9 @@ HEAD = "7767517\n2 2\nInput in0 0 1 in0\n"
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ("", 1, r"magic number 7767517, found 'an empty file'.*\.param file"),
-        ("  \n\n", 1, "an empty file"),
+        ("", 1, r"magic number 7767517, and the file is empty.*\.param file"),
+        ("  \n\n", 1, "the file is empty"),
+        ("\u0745v\0\7\0", 1, r"is binary; expected a text \.param file"),
         ("7767516\n1 1\n", 1, "magic number 7767517, found '7767516'"),
         ("\x00\x01garbage", 1, "is this an ncnn .param file"),
         ("7767517\n", 2, "expected the layer count and the blob count"),

@@ -129,6 +129,15 @@ def test_an_error_has_its_place_and_a_guess(text: str, error: str, tmp_path: Pat
     assert re.match(error, message)
 
 
+@pytest.mark.parametrize(
+    ("sample", "place"),
+    [("&a {<<: {in0: {random: normal}}}", "2:21"), ("{in0: {<<: {random: normal}, seed: 4}}", "2:24")],
+)
+def test_a_sample_and_a_source_merge_nothing(sample: str, place: str, tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, LEAST.replace("{in0: {random: normal}}", sample))
+    assert error == f"{place}: the key '<<': YAML 1.2 merges no mappings; write its keys here"
+
+
 @pytest.mark.parametrize("name", ["a b", "a::b", "a/b", "'[a]'", "''"])
 def test_a_sample_name_must_fit_a_node_id(name: str, tmp_path: Path) -> None:
     (error,) = errors(tmp_path, LEAST.replace("noise", name))

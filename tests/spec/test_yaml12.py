@@ -145,7 +145,7 @@ def test_every_problem_is_reported_at_once() -> None:
         ("a: 1\n\tb: 2", "2:1", "not valid YAML: a tab, where only spaces can indent"),
         ("é: 1\n\tb: 2", "2:1", "not valid YAML: a tab, where only spaces can indent"),
         ("a: *b", "1:4", "not valid YAML: found undefined alias"),
-        ("a: 1\n---\nb: 2", "2:1", "not valid YAML: but found another document"),
+        ("a: 1\n---\nb: 2", "2:1", "not valid YAML: another document begins here; a spec is one"),
         ("a: 1\nb: \x07", "2:4", "not valid YAML: the control character U+0007"),
         ("", "1:1", "empty; expected a mapping with 'model' and 'inputs'"),
         ("# nothing yet\n", "1:1", "empty; expected a mapping"),
