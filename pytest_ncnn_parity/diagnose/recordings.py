@@ -65,7 +65,11 @@ def not_what_was_recorded(failure: Failure) -> Explanation | None:
         what = f"{failure.case.golden} itself holds {nan} nan where the network has none"
         return Explanation(what, (*_before(failure), remedy))
     if failure.case.comparison.other_files is not None:
-        return None  # `other_model` explains comparisons with other files
+        if failure.evidence.own_as_recorded is not False:
+            return None  # `other_model` explains comparisons with other files
+        trials = wording.trials(failure.evidence)
+        what = f"{_unlike_golden(failure)}, and neither is what the spec's own model gives"
+        return Explanation(what, (_differs(failure), *trials))
     before = () if failure.case.golden.fed else _before(failure) or (RECORD_MORE,)
     trials = wording.trials(failure.evidence)
     return Explanation(_unlike_golden(failure), (*before, _differs(failure), *trials))

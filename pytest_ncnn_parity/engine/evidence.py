@@ -208,7 +208,8 @@ class Evidence:
     `counterpart` in another model, options that the device `dropped`, the reference's `stand_in`;
     whether on the candidate's `own_inputs`, in a `whole` network's run, or only `predicted`.
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
-    blobs upstream, the last that is `alike_before` it and the first that is `unlike_before` it.
+    blobs upstream, the last that is `alike_before` it and the first that is `unlike_before` it; of a
+    recording that another model does not give, whether the spec's own model does: `own_as_recorded`.
     What is wrong with its values: the input blob it `misread`; the 16-bit `format_inside`, that of
     layers which its kernel makes and hands fp32; what is `unrepresentable`, or `near` to that within the
     requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
@@ -244,6 +245,7 @@ class Evidence:
     recorded_shape: tuple[int, ...] | None = None
     alike_before: str | None = None
     unlike_before: str | None = None
+    own_as_recorded: bool | None = None
 
     misread: str | None = None
     format_inside: str | None = None

@@ -172,6 +172,9 @@ def test_a_blob_that_the_other_model_has_folded_away_is_compared_with_its_record
     assert run.ids("passed", "opt") == [*FOLDED, OUTPUT]
     assert run.ids("failed", "golden") == [f"noise::golden::output:{b}" for b in (inner, "out0")]
     assert run.ids("failed", "golden-opt") == ["noise::golden-opt::output:out0"]
+    said = run.cases["noise::golden-opt::output:out0"]
+    assert said["cause"] == "conversion"
+    assert said["headline"].endswith("and neither is what the spec's own model gives")
     assert run.ids("skipped") == []
 
 

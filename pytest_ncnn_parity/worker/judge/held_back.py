@@ -57,12 +57,13 @@ class HeldBack:
 
     def holds(self, case: CaseSpec, layer: Layer, result: Result) -> bool:
         """Whether `result` must wait; then it is held back, until `settled` yields it."""
+        is_otherwise = self._rewritten.waits(case, result)
         if self._waits_for_readers(case, layer, result):
             self._for_readers.append((case, layer, result))
             if case.half == "fp16":
                 self._in_fp16[case.comparison] = case.candidate
             return True
-        if self._rewritten.waits(case, result):
+        if is_otherwise:
             self._for_other_model.append((case, layer, result))
             return True
         return False

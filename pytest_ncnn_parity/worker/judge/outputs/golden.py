@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,7 @@ def judge(
     case: CaseSpec,
     output: Blob,
     again: Again | None,
+    own: Callable[[], Blob] | None,
     measure: Callable[[Array, Array], Metrics],
     forgiving: Callable[[Metrics, Array, Array], Metrics],
     noise: Callable[[Array], Conditioning],
@@ -41,11 +43,12 @@ def judge(
 ) -> Result:
     """Judge `output` by the recording that is the reference of `case`.
 
-    `again` is run where output and recording disagree, to see with which of them it agrees. `measure`
-    compares two arrays. `forgiving` marks metrics as agreeing where rounding to int8 explains the
-    error; `noise` tells whether the error is what rounding of cancelling terms gives. A recording with
-    nan fails every case, and one with inf those of outputs that are `given_out`, that is, read by no
-    other layer. `listed`: the output is a list of detections, of which either side may have any number.
+    `again` is run where output and recording disagree, to see with which of them it agrees, and so is
+    `own`, the spec's own model where `output` is another one's. `measure` compares two arrays.
+    `forgiving` marks metrics as agreeing where rounding to int8 explains the error; `noise` tells
+    whether the error is what rounding of cancelling terms gives. A recording with nan fails every case,
+    and one with inf those of outputs that are `given_out`, that is, read by no other layer. `listed`:
+    the output is a list of detections, of which either side may have any number.
     """
     assert case.golden is not None
     evidence = Evidence(blob=case.output, shape=output.shape)
@@ -78,4 +81,8 @@ def judge(
         except (StepFailed, Unavailable) as problem:
             trial = untried(again.how, problem)
         evidence = replace(evidence, trials={again.name: trial})
+    if own is not None:
+        with suppress(StepFailed, Unavailable):  # whose own cases report it
+            as_recorded = measure(own().array, expected).agrees
+            evidence = replace(evidence, own_as_recorded=as_recorded)
     return Result(case.id, "failed", metrics, evidence=evidence)

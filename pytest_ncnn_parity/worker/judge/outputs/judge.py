@@ -243,6 +243,9 @@ class OutputJudge:
         other = net.spec.other
         again = self._again(net, output) if self._sample.job.probe else None
 
+        def own() -> Blob:
+            return self._runs.without_others(self._sample.trajectory, output)[output]
+
         def noise(expected: Array) -> Conditioning:
             if case.half or other:
                 return NO_EXCUSE
@@ -251,7 +254,8 @@ class OutputJudge:
         given_out = not self._sample.graph.consumers[output]
         forgiving = partial(self._int8.forgiving, case)
         listed = self._natures.is_listed(output)
-        result = golden.judge(case, value, again, measure, forgiving, noise, given_out, listed)
+        of_own = own if other else None
+        result = golden.judge(case, value, again, of_own, measure, forgiving, noise, given_out, listed)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         if result.outcome == "passed" and result.metrics is not None:
             result = replace(result, metrics=self._with_worth(output, result.metrics, value))
