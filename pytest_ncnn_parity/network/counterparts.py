@@ -100,6 +100,11 @@ class Counterparts(Frozen):
         end = self.inputs.get(here) or self.outputs.get(here)
         return end or self.blobs.get(self._own.sources[here])
 
+    def agreeing(self, there: str) -> tuple[str, str | None]:
+        """The blob there whose value `there` has, and the blob here that has this value, if any."""
+        source = self._other.sources[there]
+        return source, self._back.get(source)
+
     @property
     def sources(self) -> Mapping[str, str]:
         """By blob here, the blob whose value it has, where layers in between only copy it."""

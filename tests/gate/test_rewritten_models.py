@@ -101,12 +101,15 @@ def test_a_convolution_in_parts_is_no_difference(
     assert red == (set() if wrong == 1.0 else {"depth", "output:out0"})
 
 
-def attention(path: Path, scaled: str, packed: bool, wrong: float = 1.0, beside: float = 1.0) -> None:
+def attention(
+    path: Path, scaled: str, packed: bool, wrong: float = 1.0, beside: float = 1.0, front: float = 0.0
+) -> None:
     """A head of attention over 6 rows of 16 values, whose layers are numbered by operator.
 
     `scaled`: whether the queries, the scores or the weights of the queries are divided by 4. `packed`:
     one product gives queries, keys and values, not three. `wrong`: a factor of the weights of the
-    values. The input times `beside` is added to the result.
+    values. The input times `beside` is added to the result. `front`: of the weights of a product in
+    front of it, if there is one.
     """
     rng = np.random.RandomState(0)
     folded = 0.25 if scaled == "weights" else 1.0
@@ -123,7 +126,12 @@ def attention(path: Path, scaled: str, packed: bool, wrong: float = 1.0, beside:
         params = f"0={len(weights)} 1=1 2={weights.size}"
         return layer("InnerProduct", blob, params=params, weights=[weights, np.zeros(len(weights))])
 
-    x, residual = net.split(net.layer("Input", "in0", params="0=16 1=6"), 2)
+    x = net.layer("Input", "in0", params="0=16 1=6")
+    if front:
+        x = net.layer(
+            "Gemm", "front", [x], params="3=1 5=1 6=1 8=16 9=16 10=-1", weights=[weights[1] * front]
+        )
+    x, residual = net.split(x, 2)
     if packed:
         x = product(x, np.concatenate(weights))
         names = [f"part_{i}" for i in range(3)]
@@ -176,6 +184,30 @@ def test_an_attention_that_is_written_otherwise_is_right_and_a_wrong_weight_in_i
     assert "out0" in {case["output"] for case in red}
     assert len(red) > 1
     assert {case["cause"] for case in red} <= {"model", "nondeterministic"}
+
+
+@pytest.mark.parametrize(("own", "others"), list(ATTENTION.values())[:2], ids=list(ATTENTION)[:2])
+def test_what_is_written_otherwise_behind_a_fault_is_no_fault(
+    own: tuple[str, bool], others: tuple[str, bool], gate: Gate, pytester: pytest.Pytester
+) -> None:
+    attention(pytester.path / "net", *own, front=1.0)
+    attention(pytester.path / "other", *others, front=1.3)
+    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    run = gate("--ncnn-parity-fix=off")
+    red = {name.rpartition("::")[2] for name in run.ids("failed")}
+    assert red == {"front", "output:out0"}
+    skipped = [case for case in run.cases.values() if case["outcome"] == "skipped"]
+    assert any("computes this otherwise" in case["message"] for case in skipped)
+
+
+def test_a_fault_in_what_is_written_otherwise_behind_another_is_red_too(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    attention(pytester.path / "net", "scores", False, front=1.0)
+    attention(pytester.path / "other", "weights", False, wrong=1.1, front=1.3)
+    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    red = {name.rpartition("::")[2] for name in gate("--ncnn-parity-fix=off").ids("failed")}
+    assert red == {"front", "innerproduct_2", "output:out0"}
 
 
 def test_a_wrong_weight_of_small_effect_next_to_what_is_written_otherwise_is_red(

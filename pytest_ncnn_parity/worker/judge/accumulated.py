@@ -140,12 +140,18 @@ class Accumulated:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
             return
         self.shapes[blob] = expected[blob].shape
+        pair.errors[blob] = self._measured(pair, values, expected)
+
+    def _measured(self, pair: _Pair, values: Made, expected: Made) -> Metrics | None:
         try:
-            metrics, _ = self._natures.worst(values, expected, pair.tolerance, whole=True)
+            return self._natures.worst(values, expected, pair.tolerance, whole=True)[0]
         except StepFailed:  # another shape
-            pair.errors[blob] = None
-        else:
-            pair.errors[blob] = metrics
+            return None
+
+    def compared(self, comparison: str, blob: str, value: Blob, expected: Blob) -> Metrics | None:
+        """Compare a value as one of the candidate's own run; None if it has another shape."""
+        self.shapes[blob] = expected.shape
+        return self._measured(self._pairs[comparison], {blob: value}, {blob: expected})
 
     def errors(self, comparison: str) -> Mapping[str, Metrics | None]:
         """Return, by blob, what the candidate's own run gives; None for a value of another shape.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
@@ -20,7 +21,10 @@ from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
+from pytest_ncnn_parity.worker.judge.regions import Region, followed
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
+from pytest_ncnn_parity.worker.networks.other import OtherNet
+from pytest_ncnn_parity.worker.values.stepping import Chain
 
 # What reads a part that is written otherwise has at most this share of the error that it reads, both in
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
@@ -30,11 +34,20 @@ LEFT = 0.01
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
 
+MOST_BEGINS = (
+    16  # of parts that are followed by themselves; where more layers are red, the models differ
+)
+
+
 class _Part(Frozen):
-    """Connected layers whose values differ in the other model, and the layers that read them."""
+    """Connected layers whose values differ in the other model, and the layers that read them.
+
+    `errors`: those of the values in front of the readers, and behind them.
+    """
 
     layers: frozenset[int]
     readers: tuple[Layer, ...]
+    errors: Errors
 
 
 class Rewritten:
@@ -63,7 +76,8 @@ class Rewritten:
         if not self.waits(case, result):
             return result
         if case.comparison not in self._parts:
-            self._parts[case.comparison] = list(self._found(case))
+            parts = list(self._found(case))
+            self._parts[case.comparison] = [*parts, *self._found_alone(case, parts)]
         for part in self._parts[case.comparison]:
             if layer.number in part.layers:
                 first, *more = part.readers
@@ -72,14 +86,13 @@ class Rewritten:
                 why = f"the other model computes this otherwise; the values agree again at {where}"
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
-                return self._in_own_run(case, layer, result)
+                return self._by_own_values(layer, result, part.errors)
         if result.evidence.death is not None:  # inputs that do not belong together
-            return self._in_own_run(case, layer, result)
+            return self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
         return result
 
-    def _in_own_run(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
-        """`result`, or that of the other model's own run if its values are far better."""
-        errors = self._accumulated.errors(case.comparison)
+    def _by_own_values(self, layer: Layer, result: Result, errors: Errors) -> Result:
+        """`result`, or that on the other model's own values, if it is far better by `errors`."""
         known = {blob: error for blob in layer.outputs if (error := errors.get(blob)) is not None}
         if len(known) < len(layer.outputs):
             return result
@@ -120,7 +133,36 @@ class Rewritten:
                 )
                 and all(_nothing_is_left(one, errors) for one in readers)
             ):
-                yield _Part(frozenset(part), tuple(readers))
+                yield _Part(frozenset(part), tuple(readers), errors)
+
+    def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
+        """Such parts behind a fault, each fed with the reference's values in front of it."""
+        assert case.candidate is not None
+        sample, red = self._sample, self._red[case.comparison]
+        net, restructured = sample.nets[case.candidate], sample.nets.restructured(case.candidate)
+        left = red.difference(*(part.layers for part in settled))
+        left = left.difference(reader.number for part in settled for reader in part.readers)
+        if not (restructured or len(left) > 1) or not 0 < len(left) <= MOST_BEGINS:
+            return
+        assert isinstance(net, OtherNet)
+        ends = {*sample.job.outputs, *sample.graph.outputs}
+        compared = partial(self._accumulated.compared, case.comparison)
+        regions = [
+            Region(sample.graph.layers[number], net.differing_values(), ends, compared)
+            for number in sorted(left)
+        ]
+        chain = Chain(
+            sample.graph.running(sample.job.outputs),
+            sample.inputs,
+            sample.run_reference,
+            reads=sample.nets.reads,
+        )
+        for region in followed(regions, chain):
+            begins_otherwise = region.begin in (restructured or ())
+            takes_back = all(reader.number in red for reader in region.readers)
+            nothing_left = all(_nothing_is_left(one, region.errors) for one in region.readers)
+            if (begins_otherwise or takes_back) and nothing_left:
+                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors)
 
 
 def _is_otherwise(result: Result) -> bool:
