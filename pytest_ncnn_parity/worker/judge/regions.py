@@ -51,6 +51,9 @@ class Region:
         begins = layer.number == self.begin
         if self._is_lost or not (begins or self._values.differ_in(layer.inputs)):
             return
+        if not blobs.keys() >= set(layer.outputs):  # the reference could not be run
+            self._is_lost = True
+            return
         try:
             values = self._values.outputs(layer, blobs)
         except (StepFailed, NoValue):

@@ -30,13 +30,10 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
 # with larger values keeps the absolute error, and a small factor the relative one.
 LEFT = 0.01
+# How many red layers are followed one by one. Where more are red, another network was compared.
+MOST_BEGINS = 16
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
-
-
-MOST_BEGINS = (
-    16  # of parts that are followed by themselves; where more layers are red, the models differ
-)
 
 
 class _Part(Frozen):
