@@ -68,6 +68,23 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
     one_dimensional_gemm(pytester, behind=True)
     run = gate()
     assert {run.cases[name]["cause"] for name in run.ids("failed")} == {"reference"}
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "there this kernel is another")
+def test_a_sample_that_feeds_what_is_behind_such_a_kernel_is_judged_by_itself(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    one_dimensional_gemm(pytester, behind=True)
+    spec = pytester.path / "net.parity.yaml"
+    own, _, rest = spec.read_text("utf-8").partition("compare:")
+    fed = "    relu: {constant: 200000, shape: [1, 24]}\n"
+    again = own.partition("  s:\n")[2]
+    spec.write_text(f"{own}  fed:\n{again}{fed}compare:{rest}", "utf-8")
+    run = gate("--ncnn-parity-fix=off")
+    causes = {}
+    for name in run.ids("failed"):
+        causes.setdefault(name.partition("::")[0], set()).add(run.cases[name]["cause"])
+    assert causes == {"s": {"reference"}, "fed": {"storage-overflow"}}
     assert run.cases["s::cpu-vs-vulkan::output:scale"]["cause"] == "reference"
 
 
