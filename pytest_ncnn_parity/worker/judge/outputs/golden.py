@@ -66,12 +66,7 @@ def judge(
             evidence = replace(evidence, noise=rounding.factor)
             metrics = rounding.excused(metrics)
     if metrics.agrees:
-        nan, inf = (int(np.count_nonzero(found(expected))) for found in (np.isnan, np.isposinf))
-        if not nan and not (inf and given_out):
-            return Result(case.id, "passed", with_remark(metrics, expected), evidence=evidence)
-        recorded_inf = Infinite(inf) if inf else None
-        evidence = replace(evidence, reference_nan=nan, reference_inf=recorded_inf)
-        return Result(case.id, "failed", metrics, evidence=evidence)
+        return _as_recorded(case, metrics, expected, evidence, given_out)
     nan = 0 if listed else int(np.count_nonzero(np.isnan(expected) & ~np.isnan(output.array)))
     if nan:
         return Result(case.id, "failed", metrics, evidence=replace(evidence, reference_nan=nan))
@@ -83,6 +78,18 @@ def judge(
         evidence = replace(evidence, trials={again.name: trial})
     if own is not None:
         with suppress(StepFailed, Unavailable):  # whose own cases report it
-            as_recorded = measure(own().array, expected).agrees
-            evidence = replace(evidence, own_as_recorded=as_recorded)
+            agrees = measure(own().array, expected).agrees
+            evidence = replace(evidence, own_as_recorded=agrees)
+    return Result(case.id, "failed", metrics, evidence=evidence)
+
+
+def _as_recorded(
+    case: CaseSpec, metrics: Metrics, expected: Array, evidence: Evidence, given_out: bool
+) -> Result:
+    """The result of an output that agrees with its recording, which tests nothing if that is broken."""
+    nan, inf = (int(np.count_nonzero(found(expected))) for found in (np.isnan, np.isposinf))
+    if not nan and not (inf and given_out):
+        return Result(case.id, "passed", with_remark(metrics, expected), evidence=evidence)
+    recorded_inf = Infinite(inf) if inf else None
+    evidence = replace(evidence, reference_nan=nan, reference_inf=recorded_inf)
     return Result(case.id, "failed", metrics, evidence=evidence)
