@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
+from network import Network
 
 pytestmark = [
     pytest.mark.once,
@@ -94,3 +96,28 @@ def test_what_arm_cpus_get_wrong_is_red_there_and_fixed_there(
     worker = run.report["environment"]["workers"]["arm"]
     assert worker["machine"] == "aarch64"
     assert worker["ncnn"] == run.report["environment"]["ncnn"]
+
+
+def test_what_an_arm_makes_of_an_epsilon_that_is_0_is_not_its_references_fault(
+    gate: Gate, pytester: pytest.Pytester, arm: str
+) -> None:
+    """rsqrt(0) is nan there in fp32 as well, where x86 gives inf."""
+    folder = pytester.path
+    (folder / "pytest.ini").write_text(f"[pytest]\nncnn_parity_workers =\n    {arm}\n", "utf-8")
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=16 1=4"), 3)
+    x = net.layer("BinaryOp", "squares", [a, b], params="0=2")
+    x = net.layer("Reduction", "sum", [x], params="0=0 1=0 -23303=1,1 4=1 5=1")
+    x = net.layer("BinaryOp", "epsilon", [x], params="0=0 1=1 2=1e-8")
+    x = net.layer("UnaryOp", "root", [x], params="0=6")
+    net.layer("BinaryOp", "normed", [c, x], ["out0"], "0=2")
+    net.write(folder / "net")
+    values = np.random.RandomState(0).normal(size=(4, 16))
+    values[2] = 0.0
+    networks.fed(folder, THERE, in0=values)
+    run = gate("--ncnn-parity-require-workers", "-p", "no:cacheprovider")
+    red = {name.rpartition("::")[2]: run.cases[name]["cause"] for name in run.ids("failed")}
+    assert red == {"epsilon": "underflow", "output:out0": "underflow"}
+    assert "made by epsilon, which fails itself" in run.cases[f"s::{FP16}::root"]["message"]
+    fix = run.fixes[FP16]
+    assert (fix["verified"], fix["minimal"], fix["masks"]) == (True, True, {"epsilon": 2, "root": 2})

@@ -69,8 +69,11 @@ class Underflows:
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""
-        is_open = (case.comparison, layer.name) in self._makers
-        return is_open or any(blob in self._tiny for blob in layer.outputs)
+        return self.breaks(case.comparison, layer) or any(blob in self._tiny for blob in layer.outputs)
+
+    def breaks(self, comparison: str, layer: Layer) -> bool:
+        """Whether `layer` is wrong with what it is fed, and its readers decide whether that matters."""
+        return (comparison, layer.name) in self._makers
 
     def look(self, layer: Layer, waiting: Mapping[str, int | None]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them.
