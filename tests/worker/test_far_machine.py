@@ -23,6 +23,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 
 pytestmark = pytest.mark.once
 
+PATIENCE_SECONDS = 30
 INPUT = Blob.of(np.zeros((8, 24, 24), np.float32))
 
 
@@ -55,7 +56,9 @@ def run(net: FarNet) -> tuple[int, ...]:
 def cut(machine: FarMachine) -> None:
     assert machine._link is not None
     machine._link._process.kill()
+    latest = time.monotonic() + PATIENCE_SECONDS
     while not machine._link.has_ended():
+        assert time.monotonic() < latest, "the server goes on"
         time.sleep(0.01)
 
 

@@ -72,3 +72,14 @@ def _of_ncnn(folder: Path, values: list[np.ndarray]) -> np.ndarray:
     rc, out = extractor.extract("out0")
     assert rc == 0
     return np.array(out)
+
+
+def test_there_is_no_bound_of_weights_of_inf(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0")
+    net.layer("InnerProduct", "it", ["in0"], ["out0"], "0=2 2=8", [np.full(8, np.inf)])
+    net.write(tmp_path / "net")
+    layer = read(tmp_path / "net.param").names["it"]
+    values = np.array([1.0, -1.0, 0.0, 2.0], np.float32)
+    tensors = [np.full(8, np.inf, np.float32)]
+    assert largest_sum(layer, [values], lambda *counts: _first(tensors, counts)) == 0.0
