@@ -53,7 +53,7 @@ def largest_sum(layer: Layer, values: Sequence[Array], weights: Weights) -> floa
     0 for operators that add up little, or that are not known here, and where an input or a weight is not
     finite. Raises NotANumber.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if layer.type in _OF_SEVERAL:
             bound = _OF_SEVERAL[layer.type](layer, values, weights)
         elif layer.type not in _KNOWN or len(values) != 1 or number(layer, INT8):
