@@ -8,6 +8,7 @@ be.
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.network.parameters import NotANumber, differs, number
 
 # Operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
@@ -104,7 +105,7 @@ def misreads_int8(layer: Layer) -> str:
     if layer.type in _READ_INTEGERS:
         return "32-bit integers"
     slope = layer.type == "ReLU" and differs(layer, 0, 0.0)
-    factor = layer.type == "Dropout" and differs(layer, 0, 1.0)
+    factor = layer.type == "Dropout" and not copies(layer)
     rows = layer.type == "Concat" and layer.params.get("0", "0") in ("1", "2")
     reads = layer.type in _READ_FLOATS and not computes_in_int8(layer)
     return "floats" if reads or slope or factor or rows else ""

@@ -20,22 +20,21 @@ from pytest_ncnn_parity.network.folding import (
 )
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
-from pytest_ncnn_parity.network.parameters import NotANumber, decimals, differs
+from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
+from pytest_ncnn_parity.network.parameters import NotANumber, decimals
 
+_RENAMING = frozenset("Split Noop Dropout DeepCopy".split())
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
 _WITH_CONSTANTS = frozenset((Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV))
 
 
 def is_copy(layer: Layer) -> bool:
     """Whether `layer` only passes its input on under other names."""
-    if layer.type == "Dropout":
-        return not differs(layer, 0, 1.0)
-    return layer.type in ("Split", "Noop") and len(layer.inputs) == 1
+    return layer.type in _RENAMING and len(layer.inputs) == 1 and copies(layer)
 
 
 def sources(graph: Graph) -> dict[str, str]:
-    """By blob, the blob whose value it has: itself, or what a Split, Noop or Dropout copies."""
+    """By blob, the blob whose value it has: itself, or what a layer copies that only renames it."""
     known: dict[str, str] = {}
     for layer in graph.layers:
         copy = is_copy(layer)

@@ -39,6 +39,7 @@ EXPECTED = {
     "string_too_short": "text that is not empty",
     "string_type": "text",
 }
+MERGE = "<<"  # a key with which YAML 1.1 merges a mapping into another
 
 
 def of(
@@ -82,9 +83,6 @@ def _in_document(loc: tuple[str | int, ...], data: Any) -> yaml12.Path:
             data = data[step]
             path.append(step)
     return tuple(path)
-
-
-MERGE = "<<"
 
 
 def _message(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-ELEMENTWISE = frozenset(
+APPROXIMATED = frozenset(
     "AbsVal BNLL BinaryOp CELU ELU Erf Exp GELU HardSigmoid HardSwish Log Mish Power SELU Sigmoid "
     "Softplus Swish TanH UnaryOp".split()
 )
@@ -32,7 +32,7 @@ def are_uneven(layer: Layer, inputs: Made, outputs: Made, run: Callable[[Layer, 
     `run` runs the layer on other inputs. False if the layer is not elementwise, if a value is not
     fp32, or if there are too few elements to compare.
     """
-    if layer.type not in ELEMENTWISE or len(layer.outputs) != 1:
+    if layer.type not in APPROXIMATED or len(layer.outputs) != 1:
         return False
     values = [inputs[blob] for blob in layer.inputs]
     whole = outputs[layer.outputs[0]]

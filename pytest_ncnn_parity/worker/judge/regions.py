@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Sequence
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.networks.other import DifferingValues, NoValue
+from pytest_ncnn_parity.worker.networks.differing_values import DifferingValues, NoValue
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
@@ -32,7 +32,7 @@ class Region:
         ends: Container[str],
         compared: Callable[[str, Blob, Blob], Metrics | None],
     ) -> None:
-        self.begin = begin.number
+        self.begin = begin
         self._values = values
         self._ends = ends
         self._compared = compared
@@ -48,7 +48,7 @@ class Region:
 
     def step(self, layer: Layer, blobs: Made) -> None:
         """Follow `layer`, which the reference has just run on its own values, `blobs`."""
-        begins = layer.number == self.begin
+        begins = layer.number == self.begin.number
         if self._is_lost or not (begins or self._values.differ_in(layer.inputs)):
             return
         if not blobs.keys() >= set(layer.outputs):  # the reference could not be run

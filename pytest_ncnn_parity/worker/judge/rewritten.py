@@ -113,7 +113,6 @@ class Rewritten:
         """The parts of the network that are written otherwise and have no effect behind them."""
         assert case.candidate is not None
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
-        restructured = self._sample.nets.restructured(case.candidate) or frozenset()
         ends = {*self._sample.job.outputs, *graph.outputs}
         differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
         for part in _connected(graph, differing):
@@ -124,13 +123,23 @@ class Rewritten:
             if (
                 readers
                 and not any(ends.intersection(one.outputs) for one in layers)
-                and (
-                    all(one.number in restructured for one in begins if one.type != "MemoryData")
-                    or behind <= self._red[case.comparison]
-                )
-                and all(_nothing_is_left(one, errors) for one in readers)
+                and self._is_no_fault(case, begins, readers, errors)
             ):
                 yield _Part(frozenset(part), tuple(readers), errors)
+
+    def _is_no_fault(
+        self, case: CaseSpec, begins: Iterable[Layer], readers: Iterable[Layer], errors: Errors
+    ) -> bool:
+        """Whether a part is written otherwise or taken back by its readers, and nothing of it is left.
+
+        Constants go with what is written otherwise, and do not make it so.
+        """
+        assert case.candidate is not None
+        restructured = self._sample.nets.restructured(case.candidate) or frozenset()
+        makers = [one for one in begins if one.type != "MemoryData" or one.number in restructured]
+        otherwise = bool(makers) and all(one.number in restructured for one in makers)
+        taken_back = all(one.number in self._red[case.comparison] for one in readers)
+        return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
@@ -155,10 +164,7 @@ class Rewritten:
             reads=sample.nets.reads,
         )
         for region in followed(regions, chain):
-            begins_otherwise = region.begin in (restructured or ())
-            takes_back = all(reader.number in red for reader in region.readers)
-            nothing_left = all(_nothing_is_left(one, region.errors) for one in region.readers)
-            if (begins_otherwise or takes_back) and nothing_left:
+            if self._is_no_fault(case, [region.begin], region.readers, region.errors):
                 yield _Part(frozenset(region.layers), tuple(region.readers), region.errors)
 
 
