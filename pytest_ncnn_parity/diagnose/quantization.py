@@ -53,7 +53,8 @@ def loses_too_much(failure: Failure) -> Explanation | None:
         return Explanation(f"{failure.seen}{held}; what its layers lose in int8 adds up")
     lines = (*_of_weights(weights), *_of_input(inputs, failure), *failure.compared_with)
     lost = "; ".join(metrics.failed) or f"sqnr_db {metrics.sqnr_db:.4g}"
-    return Explanation(f"{lost} in int8; {_blamed(weights, inputs, failure)}", lines)
+    how = "in int8" if weights is None or weights.gain is None else "in blocks of a few bits"
+    return Explanation(f"{lost} {how}; {_blamed(weights, inputs, failure)}", lines)
 
 
 def _least(failure: Failure) -> float:
@@ -99,12 +100,19 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
             "large: most of int8's steps are not used"
         )
     if weights is not None and weights.biased:
-        which = f"{len(weights.biased)} of {weights.total} outputs"
+        of_matrix = f" behind {weights.matrix}" if weights.matrix else ""
+        which = f"{len(weights.biased)} of its {weights.biases} biases{of_matrix}"
         yield (
-            f"biases of {which} ({listed([*map(str, weights.biased)])}) are off by up to "
-            f"{weights.bias_off:.4g}, more than what rounding of the weights could shift them by"
+            f"{which} ({listed([*map(str, weights.biased)])}) are off by up to {weights.bias_off:.4g}, "
+            "more than what rounding of the weights could shift them by"
         )
     if weights is None or not weights.outputs:
+        return
+    if weights.gain is not None:
+        yield (
+            f"{_named(weights, weights.outputs)} are {weights.gain:.3g} times those in floats (least "
+            f"squares), and off by up to {weights.largest:.3g} steps of rounding"
+        )
         return
     yield (
         f"{_named(weights, weights.outputs)} are off by up to {weights.largest:.3g} steps of their "
@@ -115,8 +123,8 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
 
 
 def _named(weights: WeightSteps, wrong: Sequence[int]) -> str:
-    """The weights of the outputs `wrong`, or those rows of a matrix."""
-    rows = f"rows of {weights.matrix}" if weights.matrix else "outputs"
+    """The weights of the outputs `wrong`, or those rows or columns of a matrix."""
+    rows = f"{weights.lines} of {weights.matrix}" if weights.matrix else "outputs"
     return f"weights of {len(wrong)} of {weights.total} {rows} ({listed([*map(str, wrong)])})"
 
 

@@ -99,14 +99,15 @@ class Infinite(Frozen):
 
 
 class WeightSteps(Frozen):
-    """How far the int8 weights of `layer` are from the fp32 weights, in steps of int8.
+    """How far the quantized weights of `layer` are from the fp32 weights, in steps of rounding.
 
     `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
     explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
     range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be. `biased`: outputs whose biases are not those in floats, and
+    how many times larger those could be. `biased`: which of the `biases` are not those in floats, and
     `bias_off` the largest difference. `matrix`: which one this is, of a layer that has several; its rows
-    count as outputs.
+    count as outputs, or its columns: `lines`. `gain`: of weights in blocks, by which factor the wrong
+    ones follow those in floats; None in int8.
     """
 
     layer: str
@@ -118,8 +119,11 @@ class WeightSteps(Frozen):
     wasting: tuple[int, ...] = ()
     spare: float = 1.0
     biased: tuple[int, ...] = ()
+    biases: int = 0
     bias_off: float = 0.0
     matrix: str = ""
+    lines: Literal["rows", "columns"] = "rows"
+    gain: float | None = None
 
     @property
     def wrong(self) -> bool:

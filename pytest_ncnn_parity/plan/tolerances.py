@@ -10,6 +10,7 @@ from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.compare.tolerance import (
     DEFAULTS,
     INT8,
+    OF_FOUR_BITS,
     OPERATORS,
     QUANTIZED,
     ROUNDED_WEIGHTS,
@@ -17,6 +18,7 @@ from pytest_ncnn_parity.compare.tolerance import (
 )
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8_tensors import blocks
 from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.plan.names import matches, matches_blob
 from pytest_ncnn_parity.spec.keys import ToleranceKeys
@@ -79,7 +81,7 @@ class Tolerances:
         there = None if self._other is None else self._other.of.get(layer.number)
         if precision == INT8:
             if there is not None and there.quantized:
-                return QUANTIZED
+                return OF_FOUR_BITS if any(map(_of_four_bits, there.quantized)) else QUANTIZED
             if comparison.half is None:
                 return DEFAULTS[INT8].layer
             precision = comparison.precision
@@ -99,3 +101,8 @@ class Tolerances:
 
     def _of_precision(self, default: Tolerance) -> Tolerance:
         return default.updated(self._given.of_precision(self._precision).given())
+
+
+def _of_four_bits(layer: Layer) -> bool:
+    packing = blocks(layer)
+    return packing is not None and packing.bits == 4

@@ -85,9 +85,14 @@ def layers() -> Iterator[Layer]:
     )
 
 
-def write(folder: Path, fault: tuple[str, str] = ("", ""), factor: float = 4.0) -> None:
+def write(
+    folder: Path,
+    fault: tuple[str, str] = ("", ""),
+    factor: float = 4.0,
+    biased: tuple[str, str] = ("", ""),
+) -> None:
     """The model in floats and in int8. `fault`: in this matrix of this layer, the scale of the last row,
-    or of all, is stored `factor` times too large.
+    or of all, is stored `factor` times too large. `biased`: behind this matrix, the first bias is off.
     """
     floats, int8 = bytearray(), bytearray()
     lines, in_int8 = ["Input input 0 1 in0"], ["Input input 0 1 in0"]
@@ -103,9 +108,10 @@ def write(folder: Path, fault: tuple[str, str] = ("", ""), factor: float = 4.0) 
                 scale[-1] *= factor
             scales[name] = scale
             for further in layer.behind.get(name, []):
-                both = bytes(4) + further.tobytes() if layer.tagged else further.tobytes()
-                floats += both
-                int8 += both
+                floats += bytes(4 * layer.tagged) + further.tobytes()
+                wrong = further.copy()
+                wrong[:1] += 3.0 * (biased == (layer.name, name))
+                int8 += bytes(4 * layer.tagged) + wrong.tobytes()
         int8 += b"".join(scale.tobytes() for scale in scales.values())
         lines.append(layer.line)
         in_int8.append(f"{layer.line} {layer.term}")
@@ -139,6 +145,28 @@ def test_a_wrong_scale_is_red_and_its_matrix_is_named(
     wrong = rows if matrix in ("weight", "out_weight", "B") else 1
     assert f"weights of {wrong} of {rows} rows of {matrix} (" in run.output
     assert re.search(r"their scales were divided by (4|3\.9\d)\b", run.output)
+
+
+@pytest.mark.parametrize(
+    ("layer", "matrix"),
+    [
+        (layer.name, name)
+        for layer in layers()
+        for name in layer.matrices
+        if name != "weight_hc" and layer.behind.get(name)
+    ],
+)
+def test_a_bias_that_is_not_the_one_in_floats_is_told(
+    gate: Gate, pytester: pytest.Pytester, layer: str, matrix: str
+) -> None:
+    """Where the .bin has a matrix's biases, the converter copies them."""
+    write(pytester.path, biased=(layer, matrix))
+    run = gate("--ncnn-parity-fix=off")
+    case = run.cases[f"text::int8::{layer}"]
+    assert (case["outcome"], case["cause"]) == ("failed", "quantization")
+    (count,) = {len(one.behind[matrix][0]) for one in layers() if one.name == layer}
+    assert f"1 of its {count} biases behind {matrix} (0) are off by up to 3, more" in run.output
+    assert "its biases are not those in floats" in case["headline"]
 
 
 @pytest.mark.parametrize("scale", [np.nan, np.inf])

@@ -7,17 +7,24 @@ from pathlib import Path
 import calibrated
 import numpy as np
 import pytest
+import weight_blocks
 from calibrated import Wrong
+from quantized import INT8_WEIGHTS
 
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.int8_tensors import blocks
+from pytest_ncnn_parity.worker.networks.block_weights import unpacked
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
+    biases_off,
     folded_factors,
     full_scale,
     least_spare,
     read,
 )
+from pytest_ncnn_parity.worker.networks.matrices import Source
+from pytest_ncnn_parity.worker.networks.matrices import read as read_quantized
 from pytest_ncnn_parity.worker.networks.weights import read_tensors
 
 ONE = np.ones(1)  # nothing is folded
@@ -34,16 +41,38 @@ def test_outputs_of_a_group_share_its_scale() -> None:
 
 def test_a_bias_may_be_corrected_by_what_rounding_shifts_an_output_by() -> None:
     scales, bias = np.array([50.0, 50.0, np.inf], np.float32), np.array([1.0, -2.0, 3.0], np.float32)
-    weights = Int8Weights(np.ones((3, 16), np.int8), scales, 0, bias)
-    most = 0.5 / 50.0 * 4.0 * (127.0 / 40.0)  # of 16 weights, for inputs of up to 127 / 40
-    assert list(weights.bias_off(bias - [0.9 * most, 0.0, 0.0], 40.0)) == [0.0, 0.0, 0.0]
-    off = weights.bias_off(bias - [1.1 * most, 0.5, 0.01], 40.0)
+    rounding = Int8Weights(np.ones((3, 16), np.int8), scales).rounding
+    most = 0.5 / 50.0 * 4.0 * 3.0  # of 16 weights, for inputs of up to 3
+    assert list(biases_off(bias, bias - [0.9 * most, 0.0, 0.0], rounding, 3.0)) == [0.0, 0.0, 0.0]
+    off = biases_off(bias, bias - [1.1 * most, 0.5, 0.01], rounding, 3.0)
     assert off == pytest.approx([1.1 * most, 0.5, 0.01], rel=1e-5)
-    for unknown in (0.0, -1.0, np.inf, np.nan):
-        assert not weights.bias_off(bias - 1.0, unknown).any()
-    none = Int8Weights(np.ones((3, 16), np.int8), scales)
-    assert list(none.bias_off(np.zeros(0), 40.0)) == [0.0, 0.0, 0.0]
-    assert none.bias_off(np.array([0.0, 5.0, 0.0]), 40.0)[1] == 5.0
+    none = np.zeros(0)
+    assert list(biases_off(none, none, rounding, 3.0)) == []
+    assert biases_off(none, np.array([0.0, 5.0, 0.0]), rounding, 3.0)[1] == 5.0
+    of_all = biases_off(np.array([1.0, 2.0]), np.array([1.0 - 0.9 * most, 2.5]), rounding, 3.0)
+    assert list(of_all) == [0.0, 0.5]  # not one for each row: the coarsest row's may be all of theirs
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_weights_in_blocks_may_have_a_word_in_front_that_says_so(tmp_path: Path, tagged: bool) -> None:
+    integers = np.array([[-7, 7, 0, -1, 5], [1, 2, 3, 4, -5]])
+    packed = weight_blocks.Blocks(integers, np.ones((2, 1)), np.ones(5), 4).packed()
+    assert packed[:3] == bytes([0x79, 0xF0, 0x05])
+    scales = np.array([0.5, np.inf], np.float32)
+    content = (INT8_WEIGHTS.tobytes() if tagged else b"") + packed + scales.tobytes()
+    (tmp_path / "net.bin").write_bytes(b"0123" + content + b"more")
+    line = "7767517\n2 2\nInput in0 0 1 in0\nGemm gemm 1 1 in0 out0 3=1 5=1 8=2 9=5 18=400\n"
+    (tmp_path / "net.param").write_text(line, "utf-8")
+    layer = param.read(str(tmp_path / "net.param")).layers[1]
+    source = Source(layer, str(tmp_path / "net.bin"), (4, 4 + len(content)))
+    quantized = read_quantized(source)
+    assert quantized is not None
+    assert quantized.not_finite == 1
+    assert list(quantized.scales["B"]) == [0.5, np.inf]
+    packing = blocks(layer)
+    assert packing is not None
+    assert unpacked(quantized.tensors[0], 2, 5, packing).tolist() == integers.tolist()
+    assert read_quantized(Source(layer, source.path, (4, 3 + len(content)))) is None
 
 
 @pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])
@@ -97,9 +126,9 @@ def test_tensors_beyond_the_end_of_a_file_are_empty(tmp_path: Path) -> None:
     """As where another version of ncnn lays out the last layer's weights otherwise."""
     path = tmp_path / "net.bin"
     path.write_bytes(bytes(4) + np.arange(6, dtype=np.float32).tobytes())
-    (tagged, plain), at = read_tensors(str(path), 0, [(4, True), (2, False)])
+    (tagged, plain), at = read_tensors(str(path), 0, [(4, "tagged"), (2, "floats")])
     assert (tagged.tolist(), plain.tolist(), at) == ([0, 1, 2, 3], [4, 5], 28)
-    (tagged, plain), at = read_tensors(str(path), 0, [(4, True), (3, False)])
+    (tagged, plain), at = read_tensors(str(path), 0, [(4, "tagged"), (3, "floats")])
     assert (tagged.tolist(), plain.tolist(), at) == ([0, 1, 2, 3], [], 20)
 
 

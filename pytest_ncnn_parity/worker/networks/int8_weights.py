@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,21 +76,11 @@ class Int8Weights(Frozen):
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
         )
 
-    def bias_off(self, floats: Array, input_scale: float) -> Array:
-        """Return how far each bias is from that in `floats`, (outputs,); 0 if that may be on purpose.
-
-        A quantizer may take back what rounding has shifted an output by. Rounding is off by up to half a
-        step of each weight; of n weights, the square root of n such steps times the largest input that
-        int8 holds are a bound.
-        """
-        own, wanted = (one if one.size else np.zeros(len(self.scales)) for one in (self.bias, floats))
-        off = np.abs(own.astype(np.float64) - wanted)
-        if not (input_scale > 0.0 and math.isfinite(input_scale)):
-            return np.zeros(len(off))
-        largest = INT8_MAX / input_scale
-        steps = np.divide(1.0, self.scales, out=np.zeros(len(off)), where=self.scales > 0.0)
-        allowed = 0.5 * steps * math.sqrt(self.integers.shape[1]) * largest
-        return np.where(off > np.maximum(allowed, MOST_OF_BIAS * np.abs(wanted)), off, 0.0)
+    @property
+    def rounding(self) -> Array:
+        """Return the root of the sum of squared steps of each output, (outputs,)."""
+        steps = np.divide(1.0, self.scales, out=np.zeros(len(self.scales)), where=self.scales > 0.0)
+        return np.asarray(steps * math.sqrt(self.integers.shape[1]))
 
     @property
     def largest(self) -> int:
@@ -115,6 +105,29 @@ class Int8Weights(Frozen):
         if len(groups) > 1 and (largest[known] == end).all() and end & (end + 1) == 0:
             full = min(full, end)
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
+
+
+def biases_off(own: Array, floats: Array, rounding: Array, largest: float) -> Array:
+    """Return how far each bias of `own` is from that in `floats`; 0 if that may be on purpose.
+
+    A quantizer may take back what rounding has shifted an output by. Rounding is off by up to half a
+    step of each weight; of n weights, the square root of n such steps times the `largest` input are a
+    bound. `rounding`, (outputs,): that root times the step. Either of the biases is empty if all are 0.
+    """
+    count = max(own.size, floats.size)
+    has, wanted = (one if one.size else np.zeros(count) for one in (own, floats))
+    if has.shape != wanted.shape:
+        return np.zeros(count)
+    off = np.abs(has.astype(np.float64) - wanted)
+    steps = rounding if rounding.size == count else rounding.max(initial=0.0)
+    allowed = 0.5 * steps * largest
+    return np.where(off > np.maximum(allowed, MOST_OF_BIAS * np.abs(wanted)), off, 0.0)
+
+
+def with_biases(steps: WeightSteps, off: Array) -> WeightSteps:
+    """Return `steps` with what `biases_off` has found."""
+    biased = tuple(map(int, np.flatnonzero(off)))
+    return replace(steps, biased=biased, biases=len(off), bias_off=float(off.max(initial=0.0)))
 
 
 def _lost_in_half(floats: Array) -> Array:

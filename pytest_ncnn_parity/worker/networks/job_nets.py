@@ -100,11 +100,14 @@ class JobNets:
         counterparts = self._pool.counterparts(self._job, spec.model)
         return None if counterparts.in_int8 else counterparts.restructured
 
-    def weight_steps(self, case: CaseSpec, there: Counterpart) -> WeightSteps | None:
-        """Return how far the int8 weights of `there` are from the floats; None if incomparable."""
+    def weight_steps(self, case: CaseSpec, there: Counterpart, largest: float) -> WeightSteps | None:
+        """Return how far the quantized weights of `there` are from the floats; None if incomparable.
+
+        `largest`: the largest value that is fed to them.
+        """
         assert case.candidate is not None
         other = self._job.models[self._job.nets[case.candidate].model]
-        return self._pool.weights.steps(self._job.models[0], other, there)
+        return self._pool.weights.steps(self._job.models[0], other, there, largest)
 
     def without_scale(self, layer: Layer) -> tuple[int, ...]:
         """Return the outputs of `layer`, of the spec's own files, whose int8 weights have no scale."""

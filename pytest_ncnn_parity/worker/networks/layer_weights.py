@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import winograd
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, is_quantized, weight_count
-from pytest_ncnn_parity.network.int8_tensors import Tensor, are_in_blocks, tensors
-from pytest_ncnn_parity.network.parameters import NotANumber
+from pytest_ncnn_parity.network.int8_tensors import blocks, tensors
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
+    biases_off,
     folded_factors,
     full_scale,
     is_biased,
     is_static,
     least_spare,
+    with_biases,
 )
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, read_tensors
+from pytest_ncnn_parity.worker.networks.matrices import Matrix, Source, matrices, read
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Stored, read_tensors
 
+ALTERNATING: tuple[Stored, ...] = ("tagged", "floats")
 UNFOLDED = np.ones(1)  # the factors of what is folded into weights, if nothing is
 
 
@@ -54,14 +59,15 @@ class LayerWeights:
 
     def first(self, model: Model, layer: Layer, *counts: int) -> Sequence[Array]:
         """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
-        sizes = [(count, n % 2 == 0) for n, count in enumerate(counts)]
+        sizes = zip(counts, cycle(ALTERNATING))
         read, _ = read_tensors(model.bin, self.span(model, layer)[0], sizes)
         return [tensor.astype(np.float32) for tensor in read]
 
-    def steps(self, own: Model, model: Model, there: Counterpart) -> WeightSteps | None:
-        """Return how far the int8 weights of `there`, in `model`, are from the floats of `own`.
+    def steps(self, own: Model, model: Model, there: Counterpart, largest: float) -> WeightSteps | None:
+        """Return how far the quantized weights of `there`, in `model`, are from the floats of `own`.
 
-        Of a layer with several matrices, the worst is told.
+        `largest`: the largest input of `there`, for what no scale of the file limits it. Of a layer with
+        several matrices, the worst is told.
         """
         layer = next((one for one in there.quantized if is_static(one) or tensors(one)), None)
         core = next((one for one in there.replaced if layer and one.type == layer.type), None)
@@ -69,33 +75,20 @@ class LayerWeights:
             return None
         if is_static(layer):
             return self._of_static(own, core, model, layer, there)
-        found = (
-            replace(self._judged(weights, floats, UNFOLDED, model, layer), matrix=name)
-            for name, weights, floats in self._matrices(own, core, model, layer)
-        )
-        return max(found, key=_badness, default=None)
+        beside = matrices(self._source(own, core), self._source(model, layer))
+        judged = (self._of_matrix(one, model, layer, largest) for one in beside)
+        return max(judged, key=_badness, default=None)
 
-    def _matrices(
-        self, own: Model, core: Layer, model: Model, layer: Layer
-    ) -> Iterator[tuple[str, Int8Weights, Array]]:
-        """Yield the matrices that are int8 in `layer`, each with its name and its floats in `core`."""
-        found, scaled = tensors(layer), [one for one in tensors(layer) if one.name]
-        in_floats = self._all_of(own, core, map(_size, tensors(core)))
-        sizes = [*map(_size, found), *((one.scales, False) for one in scaled)]
-        in_int8 = self._all_of(model, layer, sizes)
-        if not in_floats or not in_int8:
-            return
-        floats, values = _by_rows(tensors(core), in_floats), _by_rows(found, in_int8[: len(found)])
-        for one, scales in zip(scaled, in_int8[len(found) :], strict=True):
-            integers, wanted = values[one.name], floats.get(one.name)
-            if integers.dtype == np.int8 and wanted is not None and wanted.shape == integers.shape:
-                yield one.name, Int8Weights(integers, np.resize(scales, one.rows)), wanted
+    def _source(self, model: Model, layer: Layer) -> Source:
+        return Source(layer, model.bin, self.span(model, layer))
 
-    def _all_of(self, model: Model, layer: Layer, sizes: Iterable[tuple[int, bool]]) -> Sequence[Array]:
-        """Return all that `layer` reads; nothing if it is laid out otherwise, as by another version."""
-        start, end = self.span(model, layer)
-        read, at = read_tensors(model.bin, start, sizes)
-        return read if at == end else ()
+    def _of_matrix(self, one: Matrix, model: Model, layer: Layer, largest: float) -> WeightSteps:
+        if isinstance(one.weights, Int8Weights):
+            steps = self._judged(one.weights, one.floats, UNFOLDED, model, layer)
+        else:
+            steps = replace(one.weights.against(one.floats), layer=layer.name)
+        off = biases_off(one.bias, one.wanted, one.weights.rounding, largest)
+        return replace(with_biases(steps, off), matrix=one.name)
 
     def _of_static(
         self, own: Model, core: Layer, model: Model, layer: Layer, there: Counterpart
@@ -115,9 +108,9 @@ class LayerWeights:
             return steps
         _, bias = self.first(own, core, weight_count(core), len(weights.integers) * is_biased(core))
         scale = self._files.weights(model, self._graph(model)).int8_scales.get(layer.number, 0.0)
-        off = weights.bias_off(bias, scale)
-        biased = tuple(map(int, np.flatnonzero(off)))
-        return replace(steps, biased=biased, bias_off=float(off.max(initial=0.0)))
+        if not (scale > 0.0 and math.isfinite(scale)):
+            return steps
+        return with_biases(steps, biases_off(weights.bias, bias, weights.rounding, INT8_MAX / scale))
 
     def _judged(
         self,
@@ -167,10 +160,10 @@ class LayerWeights:
         return self._files.weights(model, self._graph(model)).largest[layer.number]
 
     def not_finite(self, model: Model, layer: Layer) -> int:
-        """Return how many weights of `layer` are inf or nan; 0 if it has blocks of bits instead."""
-        with suppress(NotANumber):
-            if are_in_blocks(layer):
-                return 0
+        """Return how many weights of `layer` are inf or nan; of weights in blocks, their scales."""
+        if blocks(layer) is not None:
+            found = read(self._source(model, layer))
+            return 0 if found is None else found.not_finite
         return self._files.weights(model, self._graph(model)).not_finite[layer.number]
 
     def broken(self, model: Model, layer: Layer) -> int:
@@ -190,10 +183,8 @@ class LayerWeights:
         if is_static(layer):
             weights = self._int8_weights(model, layer)
             return None if weights is None else weights.infinite
-        found = tensors(layer)
-        scales = [(one.scales, False) for one in found if one.name]
-        read = self._all_of(model, layer, [*map(_size, found), *scales])
-        return sum(int(np.isposinf(one).sum()) for one in read[len(found) :]) if read else None
+        found = read(self._source(model, layer))
+        return None if found is None else sum(int(np.isposinf(s).sum()) for s in found.scales.values())
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:
         """Return how many times its largest input a value inside a winograd convolution can be."""
@@ -205,16 +196,3 @@ class LayerWeights:
 
 def _badness(steps: WeightSteps) -> tuple[bool, float, float]:
     return steps.wrong, steps.clipped, steps.largest
-
-
-def _by_rows(tensors: Sequence[Tensor], values: Sequence[Array]) -> dict[str, Array]:
-    """The matrices among `tensors` by name, (rows, columns)."""
-    return {
-        one.name: read.reshape(-1, one.rows).T if one.transposed else read.reshape(one.rows, -1)
-        for one, read in zip(tensors, values, strict=True)
-        if one.name
-    }
-
-
-def _size(tensor: Tensor) -> tuple[int, bool]:
-    return tensor.count, tensor.tagged

@@ -8,7 +8,7 @@ import os
 import struct
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import ncnn
 import numpy as np
@@ -30,6 +30,10 @@ WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the w
 NOT_FLOATS = (HALF, TAG)  # the tags of fp16 and of int8
 HALF_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
+# How a tensor is stored: behind a word that says in which format it is, as most weights are; in fp32; or
+# as bytes without such a word. With the type that ModelBin has for it.
+Stored = Literal["tagged", "floats", "bytes"]
+TYPES: Mapping[Stored, int] = {"tagged": 0, "floats": 1}
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype = ctypes.c_void_p
@@ -185,6 +189,12 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         self._look(np.frombuffer(memoryview(target), np.uint8))
         return int(got)
 
+    def take(self, count: int) -> Array:
+        """Return the next `count` bytes, int8, which fill whole words; empty if there are fewer."""
+        content = self._file.read(count + -count % WORD)
+        self.at += len(content)
+        return np.frombuffer(content, np.int8)[:count] if len(content) >= count else np.zeros(0)
+
     def _look(self, bytes_read: npt.NDArray[np.uint8]) -> None:
         word, self._word = self._word, None
         if len(bytes_read) == WORD:
@@ -236,20 +246,26 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
 
 
-def read_tensors(path: str, start: int, sizes: Iterable[tuple[int, bool]]) -> tuple[list[Array], int]:
+def read_tensors(path: str, start: int, sizes: Iterable[tuple[int, Stored]]) -> tuple[list[Array], int]:
     """Return the first tensors that a layer reads, from byte `start` on, and the byte behind them.
 
     They are flat arrays of fp32, or of int8 where the file has that, and empty where it ends before.
-    `sizes`: how many numbers each has, and whether it is tagged, as weights are, so that it may have any
-    format.
+    `sizes`: how many numbers each has, and how it is stored.
     """
     with Path(path).open("rb") as file:
         file.seek(start)
         reader = Reader(file)  # keeps the reader alive, because ncnn holds no reference to it
         bin_ = ncnn.ModelBinFromDataReader(reader)
-        loaded = [bin_.load(count, 0 if tagged else 1) for count, tagged in sizes]
-        # ncnn's binding ends the process if it is asked for the array of an empty Mat
-        return [np.zeros(0) if mat.empty() else np.array(mat) for mat in loaded], reader.at
+        read = [
+            reader.take(count) if stored == "bytes" else _array(bin_.load(count, TYPES[stored]))
+            for count, stored in sizes
+        ]
+        return read, reader.at
+
+
+def _array(mat: ncnn.Mat) -> Array:
+    # ncnn's binding ends the process if it is asked for the array of an empty Mat
+    return np.zeros(0) if mat.empty() else np.array(mat)
 
 
 def _int8_scales(

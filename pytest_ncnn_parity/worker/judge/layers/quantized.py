@@ -66,7 +66,7 @@ class QuantizedLayers:
             metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
-        weights = self._sample.nets.weight_steps(case, there)
+        weights = self._sample.nets.weight_steps(case, there, self._largest(there))
         evidence = replace(evidence, blob=blob, shape=expected[blob].shape, weights=weights)
         if metrics.agrees and (weights is None or not weights.wrong):
             return Result(case.id, "passed", metrics, evidence=evidence)
@@ -113,6 +113,12 @@ class QuantizedLayers:
         blob, scale = fed
         steps = float(np.abs(self._blobs[blob].array).max(initial=0.0)) * scale
         return steps if math.isfinite(steps) else None
+
+    def _largest(self, there: Counterpart) -> float:
+        """The largest finite value in floats that is fed to the layer."""
+        fed = (self._blobs[blob] for blob in there.feeds.values())
+        sizes = (np.abs(value.array) for value in fed if value.floating)
+        return max((float(s.max(initial=0.0, where=np.isfinite(s))) for s in sizes), default=0.0)
 
     def _int8_input(self, case: CaseSpec, there: Counterpart) -> tuple[str, float] | None:
         """The one value of the reference that the layer rounds to int8, and by which scale."""
