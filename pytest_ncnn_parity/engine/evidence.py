@@ -152,8 +152,8 @@ class Quantization(Frozen):
 class Underflow(Frozen):
     """Values that become 0 in fp16, and a reader that is wrong because of that even in fp32.
 
-    `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's. `failure`:
-    why the reader cannot be run on them at all.
+    `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's, which has a
+    number because layers may have the same name. `failure`: why it cannot be run on them at all.
     """
 
     blob: str
@@ -161,6 +161,7 @@ class Underflow(Frozen):
     count: int
     reader: str
     reader_type: str
+    reader_number: int
     scaled: float = 0.0
     nonfinite: int = 0
     failure: str = ""

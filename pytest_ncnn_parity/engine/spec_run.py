@@ -24,6 +24,7 @@ from pytest_ncnn_parity.engine.spawn import FILL, OTHER_FILL
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")
+Ask = Callable[[Job, type[trust.Fingerprint]], trust.Fingerprint]
 
 
 @dataclass
@@ -170,26 +171,43 @@ class SpecRun:
     def _weighed(self, sample: str, case: Case, result: Result) -> Result:
         """Return `result`, failed with that evidence if its reference cannot be trusted.
 
-        Doubts are looked for once per network, on the first sample in which something is red or excused
-        as rounding: it takes a second worker and two runs of the network in fp32 on the CPU.
+        Whether kernels read fresh memory is found out once per network, on the first sample in which
+        something is red or excused as rounding: it takes a second worker and two runs of the network in
+        fp32 on the CPU. What else is wrong with a kernel depends on the values, so each sample in which
+        something is red has a run of its own.
         """
         if not trust.depends_on_reference(result):
             return result
-        look = partial(self._look_for_doubt, sample)
-        doubtful = self.once("trust", "", list[trust.Doubt], partial(self._kept.doubtful, sample, look))
-        return trust.weighed(case, result, self.plan.fed(sample), doubtful or ())
+        first = self.once("trust", "", trust.Doubts, partial(self._doubts_of_network, sample))
+        doubts = [] if first is None else first.layers
+        if first is not None and first.sample != sample and result.outcome == "failed":
+            own = self.once("trust", sample, list[trust.Doubt], partial(self._doubts_of_sample, sample))
+            doubts = [*(doubt for doubt in doubts if not doubt.fault), *(own or ())]
+        return trust.weighed(case, result, self.plan.fed(sample), doubts)
 
-    def _look_for_doubt(self, sample: str) -> list[trust.Doubt] | None:
-        job = jobs.fingerprint(self.plan, sample, self.settings.threads)
+    def _doubts_of_network(self, sample: str) -> trust.Doubts | None:
+        found = self._kept.doubtful(sample, partial(self._in_two_workers, sample))
+        return None if found is None else trust.Doubts(sample, found)
+
+    def _in_two_workers(self, sample: str) -> list[trust.Doubt] | None:
         other = self._another(OTHER_FILL)
         try:
-            with self.working_on("trust in the reference"):
-                here, there = (ask(job, trust.Fingerprint) for ask in (self._ask, other.ask))
-        except EngineError:  # the case that needed the run reports what prevented it
-            return None
+            return self._doubts(sample, self._ask, other.ask)
         finally:
             other.close()
-        return trust.doubtful_layers(self.plan.graph, here, there)
+
+    def _doubts_of_sample(self, sample: str) -> list[trust.Doubt] | None:
+        return self._doubts(sample, self._ask)
+
+    def _doubts(self, sample: str, *asked: Ask) -> list[trust.Doubt] | None:
+        """Return the doubts that one worker has, or that two have between them."""
+        job = jobs.fingerprint(self.plan, sample, self.settings.threads)
+        try:
+            with self.working_on("trust in the reference"):
+                taken = [ask(job, trust.Fingerprint) for ask in asked]
+        except EngineError:  # the case that needed the run reports what prevented it
+            return None
+        return trust.doubtful_layers(self.plan.graph, taken[0], taken[-1])
 
     # -- beside the results ----------------------------------------------------------------------
 

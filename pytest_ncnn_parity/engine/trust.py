@@ -25,10 +25,18 @@ class Doubt(Frozen):
     fault: KernelFault = ""
 
 
+class Doubts(Frozen):
+    """The `layers` that were doubted when the network was run on `sample`."""
+
+    sample: str
+    layers: list[Doubt]
+
+
 def doubtful_layers(graph: Graph, here: Fingerprint, there: Fingerprint) -> list[Doubt]:
     """Return the layers whose outputs, but not inputs, depend on fresh memory, and other faulty ones.
 
-    `here` and `there` come from processes whose fresh memory is filled with different bytes.
+    `here` and `there` come from processes whose fresh memory is filled with different bytes, or are the
+    same, and only other faults are found.
     """
     changed = {blob for blob in here.keys() & there.keys() if here[blob][0] != there[blob][0]}
     doubts = []

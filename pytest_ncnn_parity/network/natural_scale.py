@@ -24,14 +24,15 @@ LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
 LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
-_SELECTIONS = frozenset("Slice Crop Tile Unfold".split())
+_SELECTIONS = frozenset("Slice Crop Tile Unfold CopyTo Diag".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
-_SHRINKING = frozenset("ReLU AbsVal Clip Threshold".split())
+_SHRINKING = frozenset("ReLU AbsVal Clip Threshold Shrink".split())
 _SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG, Unary.SQUARE))
 _REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
 
 _WITHIN = frozenset((Binary.MUL, Binary.MAX, Binary.MIN))
+_LIMITS = frozenset((Binary.MAX, Binary.MIN))
 _SUMS = frozenset((Binary.ADD, Binary.SUB, Binary.RSUB))
 
 
@@ -127,6 +128,8 @@ def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
 
 def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
     """The scale of the layer's outputs that follows from the scales of its inputs."""
+    if layer.type == "GridSample":  # it reads its values at the places in its second input
+        inputs = inputs[:1]
     known = [scale for scale in inputs if scale is not None]
     if len(known) < len(inputs) or not known:
         return None
@@ -134,7 +137,7 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
     unit = max(scale.unit for scale in known)
     if copies(layer) and layer.type not in _SELECTIONS | {"Padding"}:
         return Scale(unit, all(scale.sums_to_one for scale in known), share)
-    if layer.type in _SELECTIONS | MEANS or keeps_unit(layer):
+    if layer.type in _SELECTIONS | MEANS | {"GridSample"} or keeps_unit(layer):
         return Scale(unit, is_share=share)
     factor = _factor(layer, known, share)
     return None if factor is None else Scale(factor, is_share=share)
@@ -178,7 +181,8 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
             return sum(units)
         return max(*units, math.prod(units)) if operation in _WITHIN else None
     factor = abs(_constant(layer, 2))
-    if operation in _SUMS and factor <= max(1.0, *units):  # 1 - p has the unit of p
+    # 1 - p has the unit of p, and so has p limited by a number
+    if operation in _SUMS | _LIMITS and factor <= max(1.0, *units):
         return units[0]
     if operation == Binary.DIV and factor:
         factor = 1.0 / factor

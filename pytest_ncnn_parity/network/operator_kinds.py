@@ -11,7 +11,7 @@ from pytest_ncnn_parity.network.parameters import differs
 # the outputs hold elements of the inputs, and constants at most
 COPYING = frozenset(
     "Split Reshape Flatten Squeeze ExpandDims Permute Concat Slice Crop Noop Dropout DeepCopy Reorg "
-    "PixelShuffle ShuffleChannel Padding Tile Flip Unfold".split()
+    "PixelShuffle ShuffleChannel Padding Tile Flip Unfold CopyTo".split()
 )
 
 # each element of the output depends on the elements at its place in the inputs

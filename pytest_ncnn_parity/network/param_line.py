@@ -30,6 +30,7 @@ _PAIR = re.compile(r'(?<!\S)(-?\d{1,9})=("[^"]*"|\S*)', re.ASCII)
 WHOLE = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
 _STRING = re.compile(r'["A-Za-z]')
+_NO_FINITE = re.compile(r"inf|infinity|nan", re.ASCII | re.IGNORECASE)
 
 
 class Fields(NamedTuple):
@@ -95,7 +96,7 @@ def layer(line: str, problems: list[str]) -> Fields | None:
         )
         return None
     given = pairs(line, end)
-    params = {pair[1]: pair[2] for pair in given}
+    params = dict(_param(pair[1], pair[2]) for pair in given)
     wrong = [
         *_names([*fields[:2], *fields[4:end]]),
         *_values(given),
@@ -134,10 +135,20 @@ def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
             )
         elif array:
             yield from _array(pair[1], value)
+        elif _NO_FINITE.fullmatch(value):
+            yield f"{pair[1]}={cut(value)}: expected a number; ncnn takes this for text, or for 0"
         elif pair[1] == MASK_ID or _STRING.match(value):
             continue
-        elif not all(map(_number, value.split(","))):
+        elif not all(map(_number, value.removesuffix(",").split(","))):
             yield f"{pair[1]}={cut(value)}: expected a number"
+
+
+def _param(name: str, value: str) -> tuple[str, str]:
+    """A parameter as older versions write it: `3=1,2` is -23303=2,1,2, and `3=1,` is -23303=1,1."""
+    if "," not in value or name == MASK_ID or name.startswith("-") or _STRING.match(value):
+        return name, value
+    elements = value.removesuffix(",")
+    return f"-{ARRAY_IDS + int(name)}", f"{elements.count(',') + 1},{elements}"
 
 
 def _array(name: str, value: str) -> Iterator[str]:

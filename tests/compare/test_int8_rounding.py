@@ -41,6 +41,8 @@ def test_one_step_is_forgiven_where_a_share_of_the_values_is_less_than_one() -> 
         candidate[:off] = 1
         metrics = compare(candidate, few, LAYER)
         assert with_steps_forgiven(metrics, candidate, few, LAYER).agrees is agrees
+        asked = LAYER.updated({"atol": 0.0})  # to the letter
+        assert not with_steps_forgiven(metrics, candidate, few, asked).agrees
 
 
 def test_a_condition_on_the_whole_is_not_forgiven() -> None:

@@ -164,7 +164,7 @@ def test_a_finite_collapse_of_an_output_alone_is_no_accumulators(
 
 
 def test_underflow_names_the_reader_that_breaks() -> None:
-    missed = Underflow("b", "prob_1", 12, "log_1", "UnaryOp", scaled=1.0, nonfinite=3)
+    missed = Underflow("b", "prob_1", 12, "log_1", "UnaryOp", 7, scaled=1.0, nonfinite=3)
     result = failed([1.0], [1.0], underflow=missed)
     of = case("prob_1", "Softmax")
     assert headline(of, result) == (

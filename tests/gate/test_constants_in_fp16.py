@@ -55,6 +55,7 @@ LAYERS = {
     "nearest": ("Interp", "0=1 2=2.0", (), 1.0, "accumulator-overflow"),
     "nearest_ok": ("Interp", "0=1 1=3.0 2=3.0", (), 1.0, None),
     "bilinear": ("Interp", "0=2 1=4.0 2=4.0", (), 1.0, "precision"),
+    "bilinear_cut": ("Interp", "0=2 1=1.3 2=1.3", (), 1.0, None),  # 1.3 * 8 rows is no whole number
     "bilinear_ok": ("Interp", "0=2 1=3.0 2=3.0 6=1", (), 1.0, None),
     "softplus": ("Softplus", "", (), 20.0, "accumulator-overflow"),
     "softplus_ok": ("Softplus", "", (), 2.0, None),

@@ -7,8 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import networks
+import numpy as np
 import pytest
 from conftest import Gate, fresh_python
+from network import Network
 from own_layers import OPS, affine, project
 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
@@ -304,3 +307,50 @@ def test_layers_that_give_nothing_are_no_cases(gate: Gate, pytester: pytest.Pyte
     assert "please report it" not in run.output
     assert not any("data" in name or "silence" in name for name in run.cases)
     assert "noise::cpu-vs-vulkan::output:out0" in run.ids("passed")
+
+
+TWO = """\
+    import ncnn
+    import numpy as np
+
+
+    class Two(ncnn.Layer):
+        '''The root of x, and x times a number that fp16 rounds.'''
+
+        def load_param(self, params):
+            return 0
+
+        def load_model(self, weights):
+            return 0
+
+        def forward(self, bottoms, tops, option):
+            x = np.array(bottoms[0])
+            with np.errstate(invalid="ignore"):
+                for top, made in zip(tops, (np.sqrt(x), x * np.float32(1.0001))):
+                    top.clone_from(ncnn.Mat(made), option.blob_allocator)
+            return 0
+
+
+    def register(net):
+        net.register_custom_layer("Two", Two, lambda layer: None)
+"""
+
+
+def test_nan_in_one_output_is_red_whichever_output_is_off_most(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8")
+    net.layer("Two", "two", [x], ["a", "b"])
+    net.layer("ReLU", "first", ["a"], ["out0"])
+    net.layer("ReLU", "second", ["b"], ["out1"])
+    net.write(pytester.path / "net")
+    project(pytester.path, TWO)
+    networks.fed(
+        pytester.path,
+        "setup: nets.ops:register\ncompare: [fp16-range]\n",
+        in0=np.array([-1.0, 9, 4, 9, 4, 9, 4, 9]),
+    )
+    run = gate()
+    assert run.ids("failed") == ["s::fp16-range::two"]
+    assert run.cases["s::fp16-range::two"]["cause"] == "nan"

@@ -195,3 +195,22 @@ def test_of_an_output_alone_nobody_says_that_its_layers_are_right(
     networks.spec(pytester.path, f"{text}layers: {{exclude: [square]}}\n")
     said = " ".join(gate("--ncnn-parity-fix=off").cases[name]["message"].split())
     assert "1 of 2 layers in front of it were not judged in this run: judge them too" in said
+
+
+def test_a_selected_layers_values_are_followed_to_whatever_reader_decides(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A value beyond fp16 is limited twelve layers further on, where an inf is as good."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    for name in ("up", "beyond"):
+        x = net.layer("BinaryOp", name, [x], params="0=2 1=1 2=1000.0")
+    for n in range(12):
+        x = net.layer("ReLU", f"relu{n}", [x])
+    net.layer("Clip", "clip", [x], ["out0"], "0=0.0 1=6.0")
+    net.write(pytester.path / "net")
+    inputs = "inputs: {s: {in0: {random: uniform, low: 1.0, high: 2.0}}}\n"
+    networks.spec(pytester.path, f"{inputs}compare: [fp16-range]\n")
+    assert gate().ids("failed") == []
+    run = gate("net.parity.yaml::s::fp16-range::beyond")
+    assert run.ids("passed") == ["s::fp16-range::beyond"], run.output

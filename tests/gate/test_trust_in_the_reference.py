@@ -274,3 +274,35 @@ def test_a_tolerance_below_the_rounding_of_fp32_blames_neither_device_nor_refere
     ]
     assert {run.cases[name]["cause"] for name in run.ids("failed")} == {"precision"}
     assert "rounding in fp32 explains it" in run.cases["noise::cpu-vs-vulkan::c1"]["message"]
+
+
+@pytest.mark.parametrize("first", ["zero", "large"])
+def test_what_is_wrong_with_a_kernel_on_one_sample_says_nothing_of_another(
+    gate: Gate, pytester: pytest.Pytester, first: str
+) -> None:
+    """ncnn's pow on x86 is 2.4e38 where its base is 0, and right on other values."""
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=64"), 2)
+    net.layer("UnaryOp", "exp", [a], ["out0"], "0=7")
+    net.layer("BinaryOp", "square", [b], ["out1"], "0=6 1=1 2=2.0")
+    net.write(pytester.path / "net")
+    values = {"zero": np.linspace(0.5, 1.0, 64), "large": np.linspace(4.0, 16.0, 64)}
+    values["zero"][3] = 0.0
+    for name, array in values.items():
+        np.save(pytester.path / f"{name}.npy", array.astype(np.float32))
+    samples = sorted(values, key=lambda name: name != first)
+    inputs = "".join(f"  {name}: {{in0: {{file: {name}.npy}}}}\n" for name in samples)
+    networks.spec(pytester.path, f"inputs:\n{inputs}compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    causes = {
+        run.cases[name]["nodeid"].split("::", 1)[1]: run.cases[name]["cause"]
+        for name in run.ids("failed")
+    }
+    assert {name: cause for name, cause in causes.items() if "::output:" not in name} == {
+        "zero::cpu-vs-vulkan::square": "reference",
+        "zero::fp16-vs-fp32-vulkan::square": "reference",
+        "large::fp16-vs-fp32-vulkan::exp": "storage-overflow",
+    }
+    fixes = [fix for fix in run.fixes.values() if fix["masks"]]
+    assert [list(fix["masks"]) for fix in fixes] == [["exp"]]
+    assert fixes[0]["verified"]

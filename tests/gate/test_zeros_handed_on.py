@@ -407,3 +407,16 @@ def test_a_lost_value_that_others_are_added_to_is_followed(
     case = run.cases[f"s::{RANGE}::tiny"]
     assert (case["outcome"], case["cause"]) == ("failed", "underflow")
     assert "inverse (UnaryOp)" in case["headline"]
+
+
+def test_layers_of_one_name_are_two(gate: Gate, pytester: pytest.Pytester) -> None:
+    """The first square underflows in front of a logarithm, and the other one in front of a sum."""
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16"), 2)
+    x = net.layer("UnaryOp", "square", [a], ["x"], "0=4")
+    net.layer("UnaryOp", "log", [x], ["out0"], "0=8")
+    x = net.layer("UnaryOp", "square", [b], ["y"], "0=4")
+    net.layer("BinaryOp", "sum", [x], ["out1"], "0=0 1=1 2=1.0")
+    net.write(pytester.path / "net")
+    networks.fed(pytester.path, f"compare: [{RANGE}]\n", in0=np.linspace(1e-4, 1.5e-4, 16))
+    assert gate().ids("failed") == [f"s::{RANGE}::square#2"]

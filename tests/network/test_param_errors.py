@@ -57,6 +57,9 @@ def test_a_file_that_needs_another_form(text: str, said: str) -> None:
         ("0=0x10", "0=0x10: expected a number"),
         ("0=2147483648", "0=2147483648: expected a number"),
         ("0=1,,2", "0=1,,2: expected a number"),
+        ("2=inf", "2=inf: expected a number; ncnn takes this for text, or for 0"),
+        ("2=-inf", "2=-inf: expected a number"),
+        ("2=NaN", "2=NaN: expected a number; ncnn takes this for text"),
         (f"0={'1' * 5000}", "expected a number"),
         ("-23303=3,1,2", "-23303=3,1,2: announces 3 values, but 2 follow"),
         ("-23303=1,1,2", "announces 1 values, but 2 follow"),
@@ -77,7 +80,7 @@ def test_a_parameter_that_ncnn_would_refuse(params: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", ["0=.5 1=-1e-7 2=+3 3=1,2,3 -23300=2,1,2.5", "0=mul 1=inf", '5="a = b"']
+    "params", ["0=.5 1=-1e-7 2=+3 3=1,2,3 -23300=2,1,2.5", "0=mul 3=1,", '5="a = b"']
 )
 def test_parameters_that_ncnn_reads(params: str) -> None:
     parse(f"{HEAD}ReLU relu 1 1 in0 out0 {params}\n", "net.param")

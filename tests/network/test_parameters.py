@@ -37,6 +37,14 @@ def test_numbers_are_read_by_their_ids() -> None:
     assert (differs(read, 0, 7.0), differs(read, 0, 6.0), differs(read, 2, 6.0)) == (False, True, False)
 
 
+def test_an_array_may_be_written_without_its_length() -> None:
+    read = layer("3=4,-5", "4=0.5,", '5="a,b"', "6=7")
+    assert numbers(read, 3) == (4, -5)
+    assert decimals(read, 4) == (0.5,)
+    assert numbers(layer("-23303=2,4,-5"), 3) == numbers(read, 3)
+    assert read.params["5"] == '"a,b"'
+
+
 def test_what_is_no_number_is_refused() -> None:
     odd = layer("0=1.5", '1="a"', "-23304=1,0.5", "3=4")
     for read in (

@@ -400,7 +400,7 @@ HINTED = """\
 7767517
 4 5
 Input     in0   0 1 in0 0=64 1=64 2=3 -23330=4,3,32,16,3
-Split     fork  1 2 in0 left right -23330=8,3,32,16,3,3,32,16,3
+Slice     fork  1 2 in0 left right -23330=8,3,32,16,3,3,32,16,3
 Pooling   pool  1 1 left pooled 0=1 1=2 2=2
 BinaryOp  add   2 1 pooled right sum 0=0 -23330=5,3,32,16,1,3
 """
@@ -414,7 +414,10 @@ def test_hints_are_what_ncnn_takes_for_hints() -> None:
     assert graph.shapes["sum"] == (3, 16, 32)
 
 
-@pytest.mark.parametrize("kind", ["Gemm", "LayerNorm", "RMSNorm", "MultiHeadAttention", "SDPA"])
+@pytest.mark.parametrize(
+    "kind",
+    "Gemm LayerNorm RMSNorm MultiHeadAttention SDPA Convolution1D Reduction Split Unfold".split(),
+)
 def test_no_hint_matters_to_a_layer_whose_shader_takes_no_shape(kind: str) -> None:
     hints = {"b0": (10, 20), "out0": (10, 20)}
     shapes = {"b0": (15, 20), "out0": (15, 20)}

@@ -121,6 +121,15 @@ def test_what_gates_its_own_input_has_the_unit_of_that(kind: str, tmp_path: Path
         np.testing.assert_allclose(gates.unit(blob, whole=True), np.abs(values["in0"].array), rtol=1e-6)
 
 
+def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:
+    net = Network()
+    blob = product(net)
+    net.layer("BinaryOp", "sum", [blob, blob], ["out0"])
+    gates, values = followed(net, tmp_path)
+    right = 2.0 * np.abs(values["value"].array)
+    np.testing.assert_allclose(gates.unit("out0", whole=True), right, rtol=1e-6)
+
+
 @pytest.mark.parametrize("operation", [0, 1])
 @pytest.mark.parametrize("both", [True, False])
 def test_the_unit_of_a_sum_is_that_of_its_terms(operation: int, both: bool, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 # Their shaders take no shape constants, and they are right with any hint.
-WITHOUT_SHAPES = frozenset({"Gemm", "LayerNorm", "RMSNorm", "MultiHeadAttention", "SDPA"})
+WITHOUT_SHAPES = frozenset(
+    "Convolution1D Gemm LayerNorm MultiHeadAttention Noop RMSNorm Reduction SDPA Split Unfold".split()
+)
 
 REMEDY = (
     f"take {SHAPE_HINT_ID}=... out of the .param, or write it again with the shapes of this size, or "

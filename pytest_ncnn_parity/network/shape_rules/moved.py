@@ -74,7 +74,7 @@ def _named_axes(layer: Layer, dims: int, flags: Mapping[int, str]) -> set[int]:
 def _reduction(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     shape, kept = shapes[0], number(layer, 4)
     axes = {axis % len(shape) for axis in numbers(layer, 3)}
-    if number(layer, 1, 1) or not axes:
+    if number(layer, 1, 1):
         axes = set(range(len(shape)))
     if kept:
         return [tuple(1 if axis in axes else size for axis, size in enumerate(shape))]
@@ -119,8 +119,9 @@ def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     c, *sizes = shapes[0]
     wanted = [number(layer, 3), number(layer, 4)]
     factors = [decimal(layer, 1, 1.0), decimal(layer, 2, 1.0)]
-    resized = [n or times(size, f) for n, size, f in zip(wanted, sizes, factors, strict=True)]
-    return [(c, *resized)]
+    if 0 in wanted:  # one size alone does not count
+        wanted = [times(size, factor) for size, factor in zip(sizes, factors, strict=True)]
+    return [(c, *wanted)]
 
 
 def _glu(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

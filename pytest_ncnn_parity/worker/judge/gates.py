@@ -112,10 +112,10 @@ class Gates:
                 return self._sum(layer, own)
             if adds(layer):  # as where two gated values meet
                 shapes = {unit.shape for unit in own.values()}
-                alone = len(own) < len(layer.inputs) or len(shapes) > 1
-                return {} if alone else {layer.outputs[0]: np.abs(sum(own.values()))}
+                alone = len(own) < len(set(layer.inputs)) or len(shapes) > 1
+                return {} if alone else {layer.outputs[0]: np.abs(sum(own[b] for b in layer.inputs))}
             if not _multiplies(layer):
-                if layer.type == "Concat":  # elsewhere the others are shapes
+                if layer.type in ("Concat", "CopyTo"):  # elsewhere the others are shapes
                     values = {blob: np.zeros_like(array) for blob, array in values.items()}
                 return self._answer(layer, {**values, **own}) if own else {}
             total: dict[str, Array] = {}

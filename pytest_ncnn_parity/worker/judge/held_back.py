@@ -85,6 +85,11 @@ class HeldBack:
         self.underflows.look(layer, self._in_fp16)
         self.own_values.look(layer)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a result waits for readers."""
+        return bool(self._for_readers)
+
     def settled(self) -> Iterator[tuple[CaseSpec, Layer, Result]]:
         """Yield the results that were held back, as they are once all layers have run."""
         for case, layer, held in self._for_readers:

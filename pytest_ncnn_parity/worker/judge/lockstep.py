@@ -38,7 +38,7 @@ from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory, Trace
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-FAR = 8  # a value beyond fp16's range is followed through this many layers after a selected one
+FAR = 8  # in a trial of a search, values are followed through this many layers behind those judged
 
 
 def _given_out(job: Judge) -> frozenset[str]:
@@ -174,7 +174,9 @@ class Lockstep:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))
 
     def _steps(self) -> list[Layer]:
-        """Return the layers to step through: those that layer cases need, and readers of their values.
+        """Return the layers to step through: those that cases need, and readers of their values.
+
+        The ones behind `_last` are stepped through only if something waits for readers.
 
         A network is run as a whole only if the inputs of all its layers fit, because otherwise ncnn may
         corrupt memory. Where the shapes do not prove it beforehand, stepping does. Trials of a search
@@ -189,17 +191,24 @@ class Lockstep:
             wanted.update(outputs)
             if any(case.half == "fp16" for case in cases):
                 in_fp16.update(outputs)
-        wanted.update(self._read_downstream(in_fp16))
         for number in self._natures.layers:  # for outputs whose parts are judged separately
             wanted.update(self._sample.graph.layers[number].outputs)
-        needed = self._sample.graph.ancestors(wanted) | self._accumulated.layers
-        return [layer for layer in self._sample.graph.layers if layer.number in needed]
+        graph = self._sample.graph
+        needed = graph.ancestors(wanted) | self._accumulated.layers
+        self._last = max(needed, default=-1)
+        needed |= graph.ancestors(self._read_downstream(in_fp16))
+        return [layer for layer in graph.layers if layer.number in needed]
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
         """Return `blobs` and what is computed from them: values beyond fp16 may be passed on."""
-        reached = set(blobs)
+        graph, reached = self._sample.graph, set(blobs)
+        if not self._sample.job.remember:
+            for layer in graph.layers:
+                if not reached.isdisjoint(layer.inputs):
+                    reached.update(layer.outputs)
+            return reached
         for _ in range(FAR):
-            for reader in readers(self._sample.graph, reached):
+            for reader in readers(graph, reached):
                 reached.update(reader.outputs)
         return reached
 
@@ -258,6 +267,8 @@ class Lockstep:
                     yield self._not_finite.compared(layer, result)
             self._held.look(layer)
             self._runs.clear()
+            if layer.number >= self._last and not self._held.is_waiting:
+                break
         for case, layer, result in self._held.settled():
             yield self._accumulated.added(case, self._not_finite.compared(layer, result))
 

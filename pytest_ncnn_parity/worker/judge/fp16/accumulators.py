@@ -254,9 +254,9 @@ def _sliding(h: Window, w: Window) -> tuple[tuple[int, int], tuple[int, int], tu
 
 
 def reduced_axes(layer: Layer, value: Array) -> tuple[int, ...]:
-    """The axes along which a Reduction adds up `value`."""
+    """The axes along which a Reduction adds up `value`; none if it names none and is not for all."""
     axes = tuple({axis % value.ndim for axis in numbers(layer, 3)})
-    return tuple(range(value.ndim)) if number(layer, 1, 1) or not axes else axes
+    return tuple(range(value.ndim)) if number(layer, 1, 1) else axes
 
 
 def _reduction(layer: Layer, value: Array, _: Weights) -> float:

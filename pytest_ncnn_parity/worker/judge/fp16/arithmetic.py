@@ -71,9 +71,10 @@ def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
         size, length = value.shape[axis], shape[axis]
         if min(size, length) < 2:
             return None
+        kept = kind == BILINEAR and size == length
         if kind == BILINEAR and aligned:
             step = (size - 1) / (length - 1)
-        elif kind == BILINEAR or number(layer, given) or "9" in layer.params:
+        elif kept or number(layer, given) or "9" in layer.params:  # see interp_vulkan.cpp
             step = size / length
         else:
             step = 1.0 / decimal(layer, scale, 1.0)

@@ -37,10 +37,11 @@ def readers(graph: Graph, blobs: Iterable[str]) -> Collection[Layer]:
     return found.values()
 
 
-def own_nan(layer: Layer, reference: Blob, blobs: Made) -> int:
-    """How many nan the reference has, if it made them from finite values; 0 otherwise."""
-    own = reference.nan and not any(blobs[source].nan for source in layer.inputs)
-    return reference.nan if own else 0
+def with_own_nan(layer: Layer, outputs: Made, blobs: Made) -> Made:
+    """Those of `outputs`, of the reference, that have nan, if `layer` made it of values without."""
+    if any(blobs[source].nan for source in layer.inputs):
+        return {}
+    return {blob: value for blob, value in outputs.items() if value.nan}
 
 
 def _with_inf(value: Blob, limit: float) -> Blob:
@@ -126,8 +127,9 @@ class Conversions:
         unheld = self._held.beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
-        metrics, blob = self._measure(case)(rounded, values)
-        nan = own_nan(layer, values[blob], self._blobs)
+        spoilt_by_nan = with_own_nan(layer, values, self._blobs)
+        metrics, blob = self._measure(case)(rounded, spoilt_by_nan or values)
+        nan = values[blob].nan if spoilt_by_nan else 0
         evidence = Evidence(
             mask=layer.mask,
             predicted=candidate is None,

@@ -51,14 +51,14 @@ class Underflows:
         self._handed_on: dict[str, dict[str, LostValue]] = {}
         # by comparison and blob, such values that are out of tolerance, until the last reader has run
         self._open: dict[tuple[str, str], LostValue] = {}
-        self._makers: set[tuple[str, str]] = set()  # comparisons, and the layers that made them
+        self._makers: set[tuple[str, int]] = set()  # comparisons, and the layers that made them
         # of the current layer: effects by tolerance and inputs, and inputs as fp16 stores them
         self._turn: dict[object, Effect] = {}
         self._stored: dict[str, LostValue] = {}
-        # by comparison and the name of the layer that writes the values
-        self._missed: dict[tuple[str, str], Underflow] = {}
-        # by comparison and reader that breaks on them, the layer that writes them
-        self._broken: dict[tuple[str, str], str] = {}
+        # by comparison and the layer that writes the values
+        self._missed: dict[tuple[str, int], Underflow] = {}
+        # by comparison and reader that breaks on them, the name of the layer that writes them
+        self._broken: dict[tuple[str, int], str] = {}
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
@@ -73,7 +73,7 @@ class Underflows:
 
     def breaks(self, comparison: str, layer: Layer) -> bool:
         """Whether `layer` is wrong with what it is fed, and its readers decide whether that matters."""
-        return (comparison, layer.name) in self._makers
+        return (comparison, layer.number) in self._makers
 
     def look(self, layer: Layer, waiting: Mapping[str, int | None]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them.
@@ -109,8 +109,8 @@ class Underflows:
         """Record that the makers of all `sources` fail for what is `wrong` with a reader."""
         for source in sources:
             missed = self._from(wrong, source)
-            self._missed.setdefault((comparison, missed.origin), missed)
-        self._broken.setdefault((comparison, wrong.reader), wrong.origin)
+            self._missed.setdefault((comparison, self._origin(source).number), missed)
+        self._broken.setdefault((comparison, wrong.reader_number), wrong.origin)
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all readers have run: failed if one of them breaks on values that became 0.
@@ -123,11 +123,11 @@ class Underflows:
                 self._miss(comparison, lost.wrong, lost.sources)
         if result.outcome != "passed":
             return result
-        missed = self._missed.get((case.comparison, layer.name))
+        missed = self._missed.get((case.comparison, layer.number))
         if missed is not None:
             return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=missed))
-        origin = self._broken.get((case.comparison, layer.name))
-        if origin is not None and (case.comparison, layer.name) in self._makers:
+        origin = self._broken.get((case.comparison, layer.number))
+        if origin is not None and self.breaks(case.comparison, layer):
             skip = _not_representable(origin)
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         return result
@@ -141,7 +141,7 @@ class Underflows:
         if effect.wrong is not None:
             raise _not_representable(effect.wrong.origin)
         if effect.breaks:
-            self._makers.add((comparison, layer.name))
+            self._makers.add((comparison, layer.number))
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -235,7 +235,7 @@ class Underflows:
         lost: Mapping[str, LostValue],
         sources: frozenset[str],
     ) -> Effect:
-        found = self._from(Underflow("", "", 0, layer.name, layer.type), min(sources))
+        found = self._from(Underflow("", "", 0, layer.name, layer.type, layer.number), min(sources))
         try:
             values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
             values |= {blob: one.value for blob, one in lost.items()}

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
-from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, own_nan
+from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, with_own_nan
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.int8 import takes_int8
@@ -162,7 +162,7 @@ class LayerJudge:
             own_inputs=own_inputs,
             blob=blob,
             shape=expected[blob].shape,
-            reference_nan=own_nan(layer, expected[blob], inputs),
+            reference_nan=expected[blob].nan if with_own_nan(layer, expected, inputs) else 0,
             integers=self._integers.of(layer, blob),
         )
 
@@ -177,7 +177,8 @@ class LayerJudge:
         probe = self._probe(case, layer, feed)
         try:
             outputs = self._runs.run(candidate, layer, feed)
-            metrics, blob = self._measure(case)(outputs, expected)
+            of_nan = with_own_nan(layer, expected, self._blobs)
+            metrics, blob = self._measure(case)(outputs, of_nan or expected)
         except StepFailed as failed:
             if evidence.stand_in:
                 return self._pair(case, layer, self._sample.reference(case), candidate)
