@@ -63,6 +63,7 @@ class Engine:
         self._worker: WorkerProcess | None = None
         self._ending: list[WorkerProcess] = []  # workers that were told to end
         self._begun: Job | None = None  # the job that was sent but whose messages have not been read yet
+        self._tried_again: set[Step] = set()  # after a death from outside
         self._fatal: dict[Step, Death] = {}  # steps that no later job tries again
         self._beyond: str | None = None  # why no later job is tried, if that is so
 
@@ -108,7 +109,7 @@ class Engine:
         start = job.done if isinstance(job, Judge) else ()
         done: dict[str, Result | None] = dict.fromkeys(start)
         dead = self._ended_by(job)
-        deaths = 0
+        known = len(dead)
         while True:
             if self._beyond is not None:
                 raise EngineError(self._beyond)
@@ -134,12 +135,7 @@ class Engine:
                     # so that no further result depends on how far the damaged one got
                     done = dict.fromkeys(start)
                     continue
-                step = died.death.step
-                if step is None or step in dead:
-                    raise EngineError(without_step(died.death)) from None
-                dead[step] = died.death
-                deaths += 1
-                self._weigh(job, step, died.death, deaths)
+                self._weigh(job, died.death, dead, known)
             # the caller abandons the job: its remaining messages must not be read as the next job's
             except BaseException:
                 self._discard()
@@ -180,10 +176,22 @@ class Engine:
         names = dict.fromkeys(net.worker for net in job.nets if net.worker in self._workers)
         return tuple(self._workers[name] for name in names if name is not None)
 
-    def _weigh(self, job: Job, step: Step, death: Death, deaths: int) -> None:
-        """Record a death that every sample would share. Raises EngineError after too many `deaths`."""
+    def _weigh(self, job: Job, death: Death, dead: dict[Step, Death], known: int) -> None:
+        """Add a death to the `dead` steps, of which so many were `known` before the job.
+
+        A step that all cases of a setup need, and that something outside ended, is tried once more.
+        Raises EngineError after too many deaths.
+        """
+        step = death.step
+        if step is None or step in dead:
+            raise EngineError(without_step(death)) from None
+        if death.from_outside and not step.runs and step not in self._tried_again:
+            self._tried_again.add(step)
+            return
+        dead[step] = death
         if step.ends_alike:
             self._fatal[step] = death
+        deaths = len(dead) - known
         if deaths > MAX_DEATHS:
             what = (
                 f"the worker died {deaths} times with this model; the last: "

@@ -25,13 +25,16 @@ INT8_TERM = {
 # weights: given int8 they read, and those that work in place write, past its end (src/layer,
 # src/layer/x86).
 _READ_FLOATS = frozenset(
-    "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D "
-    "ConvolutionDepthWise ConvolutionDepthWise1D CumulativeSum Deconvolution "
-    "DeconvolutionDepthWise ELU Eltwise Erf Exp GELU GRU Gemm GroupNorm HardSigmoid HardSwish "
-    "InnerProduct InstanceNorm Interp LRN LSTM LayerNorm Log MatMul Mish MultiHeadAttention "
-    "Normalize PReLU Permute PixelShuffle Pooling Pooling1D Power Quantize RMSNorm RNN Reduction "
-    "Reorg SDPA SELU Scale ShuffleChannel Sigmoid Softmax Softplus Swish TanH Threshold Tile "
-    "UnaryOp Unfold".split()
+    "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D Convolution3D "
+    "ConvolutionDepthWise ConvolutionDepthWise1D ConvolutionDepthWise3D CumulativeSum "
+    "Deconvolution Deconvolution1D Deconvolution3D DeconvolutionDepthWise "
+    "DeconvolutionDepthWise1D DeconvolutionDepthWise3D DeformableConv2D Diag ELU Einsum Eltwise "
+    "Erf Exp Flip Fold GELU GLU GRU Gemm GridSample GroupNorm HardSigmoid HardSwish InnerProduct "
+    "InstanceNorm Interp InverseSpectrogram LRN LSTM LayerNorm Log MVN MatMul Mish "
+    "MultiHeadAttention Normalize PReLU Permute PixelShuffle Pooling Pooling1D Pooling3D Power "
+    "Quantize RMSNorm RNN ROIAlign ROIPooling Reduction Reorg SDPA SELU Scale Shrink "
+    "ShuffleChannel Sigmoid Softmax Softplus Spectrogram Swish TanH Threshold Tile UnaryOp "
+    "Unfold".split()
 )
 _READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
 # by operator that ncnn2int8 quantizes, the ids of the number of weights and of the bias flag

@@ -29,8 +29,9 @@ from pytest_ncnn_parity.network.int8 import (
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import is_copy
 
-# fp16 weights follow this tag, fp32 weights a word of zeros (src/modelbin.cpp)
+# fp16 weights follow this tag, bf16 weights the next, fp32 weights a word of zeros (src/modelbin.cpp)
 HALF = 0x01306B47
+BF16 = 0x01348B83
 FP32 = 0
 CHUNK = 1 << 16  # weights that are converted at a time
 SCALE_BYTES = 4

@@ -54,6 +54,19 @@ def test_a_crash_while_loading_is_one_failure(
                 assert judged[f"{sample}::fp16-range::{name}"].outcome == "passed"
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("once", [True, False])
+def test_a_load_that_the_system_kills_is_tried_once_more(
+    once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory may run out for a moment. If it does again, nothing that needs the network is run."""
+    faulty_driver.install(monkeypatch, tmp_path, f"{LOADS}:{signal.SIGKILL:d}", once=once)
+    networks.convolution(tmp_path)
+    judged = verdicts.of(verdicts.plan(tmp_path, "[cpu-vs-vulkan]", samples=2))
+    assert verdicts.failed(judged) == ({} if once else {"s0::cpu-vs-vulkan::c1": "crash"})
+    assert faulty_driver.times_it_happened(tmp_path) == (1 if once else 2)
+
+
 def test_a_load_that_killed_a_worker_is_not_tried_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

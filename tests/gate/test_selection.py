@@ -81,6 +81,27 @@ def test_what_a_reader_is_allowed_counts_also_where_it_is_not_selected(
     assert gate(*selected).ids("failed") == ["s::fp16-vs-fp32-vulkan::large"]
 
 
+@pytest.mark.parametrize(("exclude", "told"), [(False, "fails itself"), (True, "has no case")])
+def test_whether_the_maker_of_what_fp16_cannot_hold_is_judged_is_said(
+    gate: Gate, pytester: pytest.Pytester, *, exclude: bool, told: str
+) -> None:
+    net = Network()
+    a, b = net.split(net.layer("Input", "in0", params="0=16"), 2)
+    for maker, reader, blob, factor in (("up", "down", a, 1e6), ("tiny", "log", b, 1e-9)):
+        x = net.layer("BinaryOp", maker, [blob], params=f"0=2 1=1 2={factor:g}")
+        net.layer("UnaryOp", reader, [x], params="0=8")
+    net.write(pytester.path / "net")
+    excluded = "layers: {exclude: [up, tiny]}\n" if exclude else ""
+    inputs = "inputs: {s: {in0: {random: uniform, low: 1.0, high: 2.0}}}\ncompare: [fp16-range]\n"
+    networks.spec(pytester.path, inputs + excluded)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == ([] if exclude else ["s::fp16-range::up", "s::fp16-range::tiny"])
+    for reader, maker in (("down", "up (BinaryOp)"), ("log", "tiny")):
+        assert run.cases[f"s::fp16-range::{reader}"]["message"].endswith(
+            f"made by {maker}, which {told}"
+        )
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     "modes",

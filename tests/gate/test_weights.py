@@ -18,7 +18,7 @@ from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
 
-HALF = 0x01306B47  # the tag of weights in fp16
+HALF, BF16 = 0x01306B47, 0x01348B83  # the tags of weights in fp16 and bf16
 
 
 def model_in(folder: Path) -> Model:
@@ -132,6 +132,23 @@ def test_weights_that_are_not_finite_are_counted_by_layer(
     bad = tag.to_bytes(4, "little") + weights.tobytes() + bias
     (tmp_path / "net.bin").write_bytes(good + bad + good)
     assert look(tmp_path).not_finite == (0, 0, 2, 0)
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "it does not know weights in bf16")
+def test_weights_in_bf16_are_looked_at_as_the_floats_that_they_are(tmp_path: Path) -> None:
+    networks.convolution(tmp_path)
+
+    def layer(weight: float) -> bytes:
+        weights = np.full(8 * 8 * 3 * 3, 1.0, np.float32)
+        weights[[3, 70]] = weight
+        return (
+            BF16.to_bytes(4, "little") + (weights.view("<u4") >> 16).astype("<u2").tobytes() + bytes(32)
+        )
+
+    (tmp_path / "net.bin").write_bytes(layer(-98304.0) + layer(np.inf) + layer(1.0))
+    found = look(tmp_path)
+    assert found.not_finite == (0, 0, 2, 0)
+    assert (found.largest[1], found.largest[3]) == (98304.0, 1.0)
 
 
 @pytest.mark.parametrize("tag", [0, HALF])

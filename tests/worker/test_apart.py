@@ -43,6 +43,7 @@ class Followed:
             lambda *_: None,
             frozenset(graph.outputs),
             lambda *_: None,
+            frozenset(),
         )
         self.apart = Apart(reference)
         for layer in graph.layers[: len(graph.layers) - left_out]:

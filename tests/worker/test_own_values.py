@@ -30,7 +30,14 @@ def test_only_what_is_tiny_on_both_sides_waits(
 ) -> None:
     graph = graphs.network("ReLU one in0 a", "ReLU two a out0")
     reference = Reference(
-        graph, {}, lambda *_: {}, lambda *_: Tolerance(), lambda *_: None, frozenset(), lambda *_: None
+        graph,
+        {},
+        lambda *_: {},
+        lambda *_: Tolerance(),
+        lambda *_: None,
+        frozenset(),
+        lambda *_: None,
+        frozenset(),
     )
     own = OwnValues(reference)
     case = CaseSpec("one", "fp16", "pair", 0, 1, half, Tolerance(), layer=1)

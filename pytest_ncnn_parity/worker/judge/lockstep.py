@@ -104,6 +104,7 @@ class Lockstep:
             self._natures.scale_to_the_end,
             _given_out(sample.job),
             HiddenNan(sample.nets).of,
+            self._tolerances,
         )
         return HeldBack(
             reference,

@@ -20,14 +20,14 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
-from pytest_ncnn_parity.network.splice import HALF
+from pytest_ncnn_parity.network.splice import BF16, HALF
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
 from pytest_ncnn_parity.worker.networks.int8_weights import TAG
 
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the weights
-NOT_FLOATS = (HALF, TAG)  # the tags of fp16 and of int8
+NOT_FLOATS = (HALF, BF16, TAG)  # the tags of fp16, bf16 and int8
 HALF_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
 # How a tensor is stored: behind a word that says in which format it is, as most weights are; in fp32; or
@@ -160,7 +160,7 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
     """Serves a file to ncnn, and notes the first read that the file is too short for.
 
     It looks at the weights that are read as fp32 (src/modelbin.cpp): a preceding word may say that they
-    are fp16 or int8 or, in an old format, that a table of 256 numbers and indices into it follow.
+    are fp16, bf16 or int8 or, in an old format, that a table of 256 numbers and indices into it follow.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -208,11 +208,13 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         if word == HALF and len(bytes_read) % 2 == 0:
             exponents = bytes_read.view("<u2") & HALF_EXPONENT
             self.not_finite += int(np.count_nonzero(exponents == HALF_EXPONENT))
+        if word == BF16 and len(bytes_read) % 2 == 0:
+            self.see((bytes_read.view("<u2").astype("<u4") << 16).view("<f4"))
         if word not in NOT_FLOATS and len(bytes_read) % WORD == 0:
             self.see(bytes_read.view("<f4"))
 
     def see(self, weights: npt.NDArray[np.float32]) -> None:
-        """Look at `weights`, which lie in the memory that ncnn has allocated for them."""
+        """Look at `weights`, of which there is at least one."""
         most, least = float(weights.max()), float(weights.min())  # nan if any weight is
         self.largest = max(self.largest, most, -least)
         if not (math.isfinite(most) and math.isfinite(least)):

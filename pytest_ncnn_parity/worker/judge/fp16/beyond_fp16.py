@@ -102,8 +102,8 @@ class BeyondFp16:
         blob = next((blob for blob in beyond if blob in guilty), beyond[0])
         origin = self._origin(blob, candidate)
         return Skip(
-            f"input not representable: > {FP16_MAX:.0f}, made by {origin.name} ({origin.type}), which "
-            "fails itself",
+            f"input not representable: > {FP16_MAX:.0f}, made by {origin.name} ({origin.type}), "
+            f"{self._reference.told_by(comparison, origin)}",
             Evidence(origin=origin.name),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ class Reference(Frozen):
     `blobs`: those of its values that still have a reader. `run_by_ncnn` runs one of its layers on other
     values. `tolerance` gives the tolerance of a layer in a comparison, `scale` that of a blob, if known.
     `given_out`: outputs that are compared, which layers may read as well. `hidden_nan`: see `HiddenNan`.
+    `judged`: the layers that have cases, by comparison and number.
     """
 
     graph: Graph
@@ -40,6 +41,7 @@ class Reference(Frozen):
     scale: Callable[[str, Array, Tolerance], Scale | None]
     given_out: frozenset[str]
     hidden_nan: Callable[[Layer, Made], Array | None]
+    judged: Container[tuple[str, int | None]]
 
     def run(self, layer: Layer, values: Made) -> Made:
         """What `layer` computes from `values`, by IEEE 754 where ncnn's kernels do not."""
@@ -66,6 +68,10 @@ class Reference(Frozen):
             return "lost" if is_lost else "none"
         alike = agrees_but_for_inf(*arrays, tolerance) or agrees_but_for_ends(*arrays, tolerance)
         return "inf" if alike else "wrong"
+
+    def told_by(self, comparison: str, layer: Layer) -> str:
+        """Whether a fault of `layer` is told, as the end of a sentence about it."""
+        return "which fails itself" if (comparison, layer.number) in self.judged else "which has no case"
 
     def is_only_read(self, blob: str) -> bool:
         """Whether `blob` is no output of the network, so that its readers decide what it may be."""

@@ -57,8 +57,8 @@ class Underflows:
         self._stored: dict[str, LostValue] = {}
         # by comparison and the layer that writes the values
         self._missed: dict[tuple[str, int], Underflow] = {}
-        # by comparison and reader that breaks on them, the name of the layer that writes them
-        self._broken: dict[tuple[str, int], str] = {}
+        # by comparison and reader that breaks on them, the layer that writes them
+        self._broken: dict[tuple[str, int], Layer] = {}
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
@@ -110,7 +110,7 @@ class Underflows:
         for source in sources:
             missed = self._from(wrong, source)
             self._missed.setdefault((comparison, self._origin(source).number), missed)
-        self._broken.setdefault((comparison, wrong.reader_number), wrong.origin)
+        self._broken.setdefault((comparison, wrong.reader_number), self._origin(wrong.blob))
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
         """`result` once all readers have run: failed if one of them breaks on values that became 0.
@@ -128,7 +128,7 @@ class Underflows:
             return replace(result, outcome="failed", evidence=replace(result.evidence, underflow=missed))
         origin = self._broken.get((case.comparison, layer.number))
         if origin is not None and self.breaks(case.comparison, layer):
-            skip = _not_representable(origin)
+            skip = self._not_representable(case.comparison, origin)
             return Result(case.id, "skipped", reason=str(skip), evidence=skip.evidence)
         return result
 
@@ -139,9 +139,16 @@ class Underflows:
         """
         effect = self._effect(comparison, layer, self._own(layer, candidate))
         if effect.wrong is not None:
-            raise _not_representable(effect.wrong.origin)
+            raise self._not_representable(comparison, self._origin(effect.wrong.blob))
         if effect.breaks:
             self._makers.add((comparison, layer.number))
+
+    def _not_representable(self, comparison: str, origin: Layer) -> Skip:
+        return Skip(
+            f"input not representable: values become 0 in fp16, made by {origin.name}, "
+            f"{self._reference.told_by(comparison, origin)}",
+            Evidence(origin=origin.name),
+        )
 
     def _origin(self, blob: str) -> Layer:
         """The layer that produced the tiny values of `blob`, behind all layers that only copy them."""
@@ -274,10 +281,3 @@ class Underflows:
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
     return frozenset().union(*sets)
-
-
-def _not_representable(origin: str) -> Skip:
-    return Skip(
-        f"input not representable: values become 0 in fp16, made by {origin}, which fails itself",
-        Evidence(origin=origin),
-    )
