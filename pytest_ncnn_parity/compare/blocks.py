@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
+Place = tuple[int, ...]  # indices along an array's first axes
 
 BLOCK = 1 << 16  # elements; float64 copies of a block fit into the processor's cache
 THREADS = 4  # of more, too many wait for the lock; fewer gain nothing: measured on 16 and on 2 cores
@@ -23,7 +25,7 @@ THREADS = 4  # of more, too many wait for the lock; fewer gain nothing: measured
 def each(work: Callable[..., T], *arrays: Array) -> Iterator[T]:
     """The results of `work` for each block of `arrays`, in order; all arrays have one shape.
 
-    `work` is called with the index of the block's first element and with flat pieces of about BLOCK
+    `work` is called with the index of the block's first element and with flat pieces of at most BLOCK
     elements, which are views where the memory layout allows it.
     """
     yield from map(*_by_block(work, arrays))
@@ -40,17 +42,28 @@ def each_in_threads(work: Callable[..., T], *arrays: Array) -> Iterator[T]:
 
 def _by_block(
     work: Callable[..., T], arrays: Sequence[Array]
-) -> tuple[Callable[[int], T], Sequence[int]]:
-    """A function that works on the block at a row, and the rows at which blocks start."""
+) -> tuple[Callable[[Place], T], Sequence[Place]]:
+    """A function that works on the block at a place, and the places at which blocks start.
+
+    Arrays are cut along the first axis whose rows are no larger than a block: a blob may have one
+    channel, or two rows.
+    """
     if 0 < arrays[0].size <= BLOCK:
-        return lambda _: work(0, *(array.ravel() for array in arrays)), range(1)
-    row = max(1, arrays[0][:1].size)
-    rows = max(1, BLOCK // row)
+        return lambda _: work(0, *(array.ravel() for array in arrays)), [()]
+    shape = arrays[0].shape
+    axis, row = 0, math.prod(shape[1:])
+    while row > BLOCK:
+        axis += 1
+        row = math.prod(shape[axis + 1 :])
+    rows = BLOCK // max(1, row)
 
-    def at(start: int) -> T:
-        return work(start * row, *(array[start : start + rows].ravel() for array in arrays))
+    def at(place: Place) -> T:
+        *outer, first = place
+        start = row * int(np.ravel_multi_index(place, shape[: axis + 1]))
+        cut = (array[tuple(outer)][first : first + rows] for array in arrays)
+        return work(start, *(block.ravel() for block in cut))
 
-    return at, range(0, arrays[0].shape[0], rows)
+    return at, list(product(*map(range, shape[:axis]), range(0, shape[axis], rows)))
 
 
 class _Threads:
@@ -64,17 +77,17 @@ class _Threads:
         """Use threads if there are `cores` enough."""
         self._allowed = cores >= THREADS
 
-    def map(self, work: Callable[[int], T], numbers: Sequence[int]) -> Iterable[T]:
-        """The results of `work` for all `numbers`, in order."""
-        if not self._allowed or len(numbers) < THREADS:
-            return map(work, numbers)
+    def map(self, work: Callable[[Place], T], places: Sequence[Place]) -> Iterable[T]:
+        """The results of `work` for all `places`, in order."""
+        if not self._allowed or len(places) < THREADS:
+            return map(work, places)
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  as long as 50 cases
 
             self._pool = ThreadPoolExecutor(THREADS)
         # waking a thread takes long, so each is woken once
-        share = -(-len(numbers) // THREADS)
-        shares = (numbers[first : first + share] for first in range(0, len(numbers), share))
+        share = -(-len(places) // THREADS)
+        shares = (places[first : first + share] for first in range(0, len(places), share))
         return chain.from_iterable(self._pool.map(lambda those: [*map(work, those)], shares))
 
 

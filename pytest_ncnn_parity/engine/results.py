@@ -19,11 +19,17 @@ Run = Callable[[Sequence[str]], Iterator[Result]]
 
 
 class SampleResults:
-    """One sample's results by case id in `known`; `run` yields those of the case ids it is given."""
+    """One sample's results by case id in `known`; `run` yields those of the case ids it is given.
 
-    def __init__(self, case_ids: Sequence[str], run: Run) -> None:
+    `learn` is called with each result, wherever it comes from.
+    """
+
+    def __init__(
+        self, case_ids: Sequence[str], run: Run, learn: Callable[[Result], None] = lambda _: None
+    ) -> None:
         self._case_ids = case_ids
         self._run = run
+        self._learn = learn
         self._stream: Iterator[Result] | None = None
         self._ended = False
         self.known: dict[str, Result] = {}
@@ -66,7 +72,11 @@ class SampleResults:
         if result is None:
             self._ended = True
         else:
-            self.known[result.id] = result
+            self._add(result)
+
+    def _add(self, result: Result) -> None:
+        self.known[result.id] = result
+        self._learn(result)
 
     def _fresh(self) -> Iterator[Result]:
         """Run the cases that have no result yet."""
@@ -89,8 +99,9 @@ class SharedSampleResults(SampleResults):
         path: Path,
         engine: Engine,
         meanwhile: Callable[[], bool],
+        learn: Callable[[Result], None] = lambda _: None,
     ) -> None:
-        super().__init__(case_ids, run)
+        super().__init__(case_ids, run, learn)
         self._engine = engine
         self._log = path.with_suffix(".jsonl")
         self._turn = Turn(path, meanwhile)
@@ -142,16 +153,15 @@ class SharedSampleResults(SampleResults):
             whole, newline, _ = log.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
         for line in filter(None, whole.split(b"\n")):
-            self._learn(line)
+            self._take_in(line)
 
-    def _learn(self, line: bytes) -> None:
+    def _take_in(self, line: bytes) -> None:
         try:
             message = parsed(line)
         except ValueError:
             return  # an incomplete line from a leader that was killed; its case is run again
         if "case" in message:
-            result = self._adapter.validate_python(message["case"])
-            self.known[result.id] = result
+            self._add(self._adapter.validate_python(message["case"]))
         if "end" in message:
             self._ended = True
             self._engine.facts.learn(message["environment"], message["devices"], message["workers"])

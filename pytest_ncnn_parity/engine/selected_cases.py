@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,7 @@ from pytest_ncnn_parity.engine.reported import not_run, steps_told
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import Room, room
 from pytest_ncnn_parity.engine.settings import Settings
+from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.engine.trust import depends_on_reference
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
@@ -49,6 +50,7 @@ class SelectedCases:
         self._meanwhile = meanwhile
         self._samples: dict[str, SampleResults] = {}
         self._running: SampleResults | None = None
+        self._told: dict[Step, None] = {}  # the native steps whose failure a result of any sample tells
         # the next sample, if its job was sent before somebody asked for a result
         self._ahead: tuple[str, Judge, Room] | None = None
 
@@ -117,21 +119,30 @@ class SelectedCases:
         if name not in self._samples:
             cases = self._selected.get(name, ())
             ids = [case.id for case in cases]
+            # cases that are expected to fail tell of no other
+            known = frozenset(case.id for case in cases if self._plan.known(name, case))
 
             def run(waiting: Sequence[str]) -> Iterator[Result]:
-                return self._kept.run(name, cases, waiting, partial(self._run, name))
+                return self._kept.run(name, cases, waiting, partial(self._run, name, known))
+
+            def learn(result: Result) -> None:
+                self._told.update(dict.fromkeys(steps_told([result], known)))
 
             if self._settings.share is None:
-                self._samples[name] = SampleResults(ids, run)
+                self._samples[name] = SampleResults(ids, run, learn)
             else:
                 path = self._answers.path("sample", name)
-                self._samples[name] = SharedSampleResults(ids, run, path, self._engine, self._meanwhile)
+                self._samples[name] = SharedSampleResults(
+                    ids, run, path, self._engine, self._meanwhile, learn
+                )
         return self._samples[name]
 
-    def _run(self, sample: str, waiting: Sequence[str]) -> Iterator[Result]:
-        """Run the cases with these ids. A job that cannot run fails the first and skips the others."""
-        # the first one tells why a sample cannot be run
-        left = dict.fromkeys(sorted(waiting, key=self._known(sample).__contains__))
+    def _run(self, sample: str, known: Container[str], waiting: Sequence[str]) -> Iterator[Result]:
+        """Run the cases with these ids. A job that cannot run fails the first and skips the others.
+
+        The first that is not `known`, if there is one, tells why a sample cannot be run.
+        """
+        left = dict.fromkeys(sorted(waiting, key=known.__contains__))
         ahead, self._ahead = self._ahead, None
         job, space = self._job(sample, left) if ahead is None else ahead[1:]
         try:
@@ -154,19 +165,10 @@ class SelectedCases:
             accumulated=self._settings.accumulated,
             done=tuple(case.id for case in cases if case.id not in left),
             red=tuple(one for one, found in self._so_far(sample).items() if found.outcome == "failed"),
-            told=tuple(
-                step
-                for name, one in self._samples.items()
-                for step in steps_told(one.known.values(), self._known(name))
-            ),
+            told=tuple(self._told),
             last=sample == last,
         )
         return whole, space
-
-    def _known(self, sample: str) -> set[str]:
-        """The selected cases of `sample` that are expected to fail, so that they tell of no other."""
-        cases = self._selected.get(sample, ())
-        return {case.id for case in cases if self._plan.known(sample, case)}
 
     def _room(self, job: Judge) -> Room:
         if self._settings.cores < 2:

@@ -1,4 +1,4 @@
-"""Sharing the blocks of an array among threads changes nothing but the time it takes."""
+"""Blocks are small whatever an array's shape; sharing them among threads changes only the time."""
 
 import threading
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 from pytest_ncnn_parity.compare.blocks import (
     BLOCK,
     THREADS,
+    each,
     each_in_threads,
     scratch,
     use_threads,
@@ -44,6 +45,31 @@ def test_threads_change_no_metric(shape: tuple[int, ...], step: int, rtol: float
         assert told(shape, step, tolerance) == alone
     finally:
         use_threads(1)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2 * BLOCK + 1,),
+        (1, 2 * BLOCK),
+        (2, BLOCK + 3),
+        (1, 300, 400),
+        (2, 3, 5, BLOCK // 4),
+        (1, 2, 1, BLOCK + 1),
+        (BLOCK // 2 + 1, 2, 2),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_blocks_are_small_and_in_order_in_every_shape(shape: tuple[int, ...], transposed: bool) -> None:
+    """Work arrays of a block's size are kept, so a blob of one channel must not be one block."""
+    array = np.arange(np.prod(shape)).reshape(shape)
+    if transposed:
+        array = array.T
+    starts, blocks = zip(*each(lambda *block: block, array), strict=True)
+    sizes = [block.size for block in blocks]
+    assert max(sizes) <= BLOCK
+    assert starts == (0, *np.cumsum(sizes)[:-1])
+    assert np.array_equal(np.concatenate(blocks), array.ravel())
 
 
 @pytest.mark.usefixtures("threads")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from graphs import network
 
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker.judge.fp16 import apart
 from pytest_ncnn_parity.worker.judge.fp16.apart import Apart
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -69,12 +72,29 @@ class Followed:
         return self.apart.clears("c", self.graph.names[name], blob, right=True)
 
 
-def row(last: str) -> Graph:
+def row(last: str, length: int = ROW) -> Graph:
     return network(
         "Split s in0 x0",
-        *(f"UnaryOp n{i} x{i} x{i + 1}" for i in range(ROW)),
-        f"{last} last x{ROW} out0",
+        *(f"UnaryOp n{i} x{i} x{i + 1}" for i in range(length)),
+        f"{last} last x{length} out0",
     )
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions the module calls while `work` runs, those of Python itself included."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "c_call" and frame.f_code.co_filename == apart.__file__
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 @pytest.mark.parametrize(("last", "right"), [("Clip", True), ("ReLU", False)])
@@ -82,6 +102,16 @@ def test_in_a_row_of_layers_each_is_run_once_for_its_own_value(last: str, right:
     row_of = Followed(row(last), 2e5, -3e5, 1.0)
     assert row_of.runs == ROW + 1
     assert {row_of.clears(f"n{i}", f"x{i}") for i in range(ROW)} == {right}
+
+
+@pytest.mark.parametrize("last", ["Clip", "ReLU"])
+def test_each_further_layer_of_a_row_costs_as_much_as_the_one_before(last: str) -> None:
+    """It would cost more if every layer walked through all that has been followed before it."""
+    short, longer, longest = (
+        calls(lambda length=length: Followed(row(last, length), 2e5, -3e5, 1.0))
+        for length in (ROW, 2 * ROW, 3 * ROW)
+    )
+    assert longest - longer == longer - short > 0
 
 
 def test_where_other_elements_are_inf_a_value_is_followed_by_itself() -> None:

@@ -8,6 +8,7 @@ effect is followed from layer to layer until one is right with it, or wrong.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 
 import numpy as np
 
@@ -32,7 +33,10 @@ class Apart:
         self._reference = reference
         self._met: dict[Meeting, Made] = {}  # with its values, until the layer has been looked at
         self._seen: set[Meeting] = set()  # the layers that have been judged, by comparison
-        self._followed: dict[Begun, Made] = {}  # the values that follow if one blob is inf
+        # the values that follow if one blob is inf, until their last reader has been judged
+        self._followed: dict[Begun, Made] = {}
+        # by comparison and blob, what has a value for it
+        self._at: dict[tuple[str, str], list[Begun]] = {}
         self._joined: dict[Begun, set[Begun]] = {}  # where each is followed on
         self._joined_by: dict[Begun, set[Begun]] = {}
         self._closed: set[Begun] = set()  # those of which nothing is left to follow
@@ -45,7 +49,8 @@ class Apart:
             return
         self._met[meeting] = beyond
         for blob, value in beyond.items():
-            self._followed[meeting, blob] = {blob: value}
+            self._followed[meeting, blob] = {}
+            self._follow((meeting, blob), blob, value)
             self._step((meeting, blob), layer)
         self._let_go(comparison, layer)
 
@@ -57,12 +62,12 @@ class Apart:
         here = comparison, layer.number
         self._seen.add(here)
         met = self._met.get(here, {})
-        for begun, values in list(self._followed.items()):
-            (of, number), _ = begun
-            read = values.keys() & set(layer.inputs)
-            if of != comparison or number >= layer.number or not read:
+        followed = chain.from_iterable(self._at.get((comparison, blob), ()) for blob in layer.inputs)
+        for begun in dict.fromkeys(followed):
+            values = self._followed.get(begun)
+            if values is None or begun[0] == here:
                 continue
-            (blob, *more) = read
+            (blob, *more) = values.keys() & set(layer.inputs)
             if not more and blob in met and _infinite_alike(values[blob], met[blob]):
                 self._join(begun, (here, blob))
             else:
@@ -71,11 +76,16 @@ class Apart:
             self._met[here] = {}
         self._let_go(comparison, layer)
 
+    def _follow(self, begun: Begun, blob: str, value: Blob) -> None:
+        """Take note that `value` in place of `blob` follows from `begun`."""
+        self._followed[begun][blob] = value
+        self._at.setdefault((begun[0][0], blob), []).append(begun)
+
     def _join(self, begun: Begun, other: Begun) -> None:
         """From here on, what follows from `begun` is what follows from `other`."""
         self._joined.setdefault(begun, set()).add(other)
         self._joined_by.setdefault(other, set()).add(begun)
-        if other not in self._followed:
+        if self._is_harmful(other):
             self._does_harm(begun)
 
     def _does_harm(self, begun: Begun) -> None:
@@ -83,18 +93,26 @@ class Apart:
         found = [begun]
         while found:
             one = found.pop()
-            if self._followed.pop(one, None) is not None:
+            if not self._is_harmful(one):
                 meeting, blob = one
                 self._harmful.setdefault(meeting, set()).add(blob)
+                self._followed.pop(one, None)
                 found += self._joined_by.get(one, ())
+
+    def _is_harmful(self, begun: Begun) -> bool:
+        meeting, blob = begun
+        return blob in self._harmful.get(meeting, ())
 
     def _let_go(self, comparison: str, layer: Layer) -> None:
         """Drop every value whose last reader was `layer`; a network may be full of such values."""
-        over = [blob for blob in layer.inputs if self._is_read(comparison, blob)]
-        for (meeting, _), values in self._followed.items():
-            if meeting[0] == comparison:
-                for blob in over:
-                    values.pop(blob, None)
+        for blob in layer.inputs:
+            if not self._is_read(comparison, blob):
+                continue
+            for begun in self._at.pop((comparison, blob), ()):
+                values = self._followed.get(begun, {})
+                values.pop(blob, None)
+                if not values:
+                    self._followed.pop(begun, None)
 
     def _is_read(self, comparison: str, blob: str) -> bool:
         """Whether all readers of `blob` have been judged."""
@@ -103,17 +121,16 @@ class Apart:
 
     def _step(self, begun: Begun, layer: Layer) -> None:
         tolerance = self._reference.tolerance(begun[0][0], layer)
-        values = self._followed[begun]
-        if not self._reference.has_all_of(layer) or not self._passes_on(values, layer, tolerance):
+        if not self._reference.has_all_of(layer) or not self._passes_on(begun, layer, tolerance):
             self._does_harm(begun)
 
-    def _passes_on(self, values: Made, layer: Layer, tolerance: Tolerance) -> bool:
-        """Whether `layer`, given `values`, is right, or differs only by inf of the right sign.
+    def _passes_on(self, begun: Begun, layer: Layer, tolerance: Tolerance) -> bool:
+        """Whether `layer`, given what follows from `begun`, is right, or differs only by inf.
 
-        Outputs that differ so are added to `values`, to be followed further. An output of the network
-        has no reader that could be right with it.
+        Outputs that differ by inf of the right sign are followed further. An output of the network has
+        no reader that could be right with it.
         """
-        blobs = self._reference.blobs
+        values, blobs = self._followed[begun], self._reference.blobs
         try:
             outputs = self._reference.run(layer, {b: values.get(b, blobs[b]) for b in layer.inputs})
         except StepFailed:
@@ -129,7 +146,7 @@ class Apart:
             stored = output.stored(), expected.stored()
             if self._reference.differs(name, *stored, tolerance) == "wrong":
                 return False
-            values[name] = output
+            self._follow(begun, name, output)
         return True
 
     def clears(self, comparison: str, layer: Layer, blob: str, right: bool) -> bool:
@@ -152,7 +169,7 @@ class Apart:
                 continue
             visited.add(one)
             (comparison, _), blob = one
-            later = (name for name in self._followed[one] if name != blob)
+            later = (name for name in self._followed.get(one, ()) if name != blob)
             if not all(self._is_read(comparison, name) for name in later):
                 return True
             found += self._joined.get(one, ())
