@@ -8,7 +8,7 @@ from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.compare.measured import Loss
 from pytest_ncnn_parity.compare.tolerance import QUANTIZED
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
-from pytest_ncnn_parity.engine.evidence import Quantization, WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import Quantization, WeightSteps
 
 # share of a layer's weights; in a healthy layer one weight of each output is clipped
 MUCH_CLIPPED = 0.05

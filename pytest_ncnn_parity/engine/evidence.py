@@ -8,6 +8,7 @@ from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
+from pytest_ncnn_parity.engine.int8_evidence import Quantization, WeightSteps
 from pytest_ncnn_parity.engine.steps import Death
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
@@ -96,57 +97,6 @@ class Infinite(Frozen):
 
     count: int
     maker: str | None = None
-
-
-class WeightSteps(Frozen):
-    """How far the quantized weights of `layer` are from the fp32 weights, in steps of rounding.
-
-    `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
-    explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
-    range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be. `biased`: which of the `biases` are not those in floats, and
-    `bias_off` the largest difference. `matrix`: which one this is, of a layer that has several; its rows
-    count as outputs, or its columns: `lines`. `gain`: of weights in blocks, by which factor the wrong
-    ones follow those in floats; None in int8.
-    """
-
-    layer: str
-    largest: float
-    outputs: tuple[int, ...]
-    total: int
-    factor: float
-    clipped: float
-    wasting: tuple[int, ...] = ()
-    spare: float = 1.0
-    biased: tuple[int, ...] = ()
-    biases: int = 0
-    bias_off: float = 0.0
-    matrix: str = ""
-    lines: Literal["rows", "columns"] = "rows"
-    gain: float | None = None
-
-    @property
-    def wrong(self) -> bool:
-        """Whether rounding explains neither the weights nor the biases, or most steps are unused."""
-        return bool(self.outputs or self.wasting or self.biased)
-
-
-class Quantization(Frozen):
-    """The rounding of the int8 input of `layer`, and the loss that this rounding alone causes.
-
-    `scale` is the layer's own, `best` 127 over the largest value here; `clipped`: the share of values
-    beyond the own. Of the output with only its input rounded, by either, `sqnr_db` and `best_sqnr_db`
-    rate the whole, `channels_db` and `best_channels_db` the median channel: see `compare.int8.loss`.
-    """
-
-    layer: str
-    scale: float
-    best: float
-    clipped: float
-    sqnr_db: float
-    channels_db: float
-    best_sqnr_db: float
-    best_channels_db: float
 
 
 class Underflow(Frozen):

@@ -24,7 +24,8 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 

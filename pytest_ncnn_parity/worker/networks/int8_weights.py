@@ -13,7 +13,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number

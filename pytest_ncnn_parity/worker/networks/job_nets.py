@@ -10,7 +10,8 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import ACTIVATION, Parameter

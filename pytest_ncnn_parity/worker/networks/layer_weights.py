@@ -12,7 +12,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.folding import is_activation

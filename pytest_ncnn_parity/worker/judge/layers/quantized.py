@@ -15,7 +15,8 @@ import numpy as np
 from pytest_ncnn_parity.compare.int8 import judged_by_loss, loss, rounded_to_int8
 from pytest_ncnn_parity.compare.measured import Loss, Metrics
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
-from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial, TrialName
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial, TrialName
+from pytest_ncnn_parity.engine.int8_evidence import Quantization
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
