@@ -69,7 +69,7 @@ def _blamed(weights: WeightSteps | None, inputs: Quantization | None, failure: F
     if inputs is not None and not _own(inputs).allowed(least):
         fits = _best(inputs).allowed(least)
         wrong.append("the scale of its input is wrong" if fits else "no scale fits all of its input")
-    if weights is not None and weights.outputs:
+    if weights is not None and weights.others:
         wrong.append("its weights are not those in floats")
     elif weights is not None and weights.clipped > MUCH_CLIPPED:
         wrong.append("its weights are clipped")
@@ -105,6 +105,11 @@ def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
         yield (
             f"{which} ({listed([*map(str, weights.biased)])}) are off by up to {weights.bias_off:.4g}, "
             "more than what rounding of the weights could shift them by"
+        )
+    if weights is not None and weights.unscaled:
+        yield (
+            f"the scale of {_named(weights, weights.unscaled)} is 0, inf or nan, as if they were 0; in "
+            f"floats they are up to {weights.unscaled_largest:.3g}"
         )
     if weights is None or not weights.outputs:
         return

@@ -11,12 +11,13 @@ class WeightSteps(Frozen):
     """How far the quantized weights of `layer` are from the fp32 weights, in steps of rounding.
 
     `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
-    explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
-    range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be. `biased`: which of the `biases` are not those in floats, and
-    `bias_off` the largest difference. `matrix`: which one this is, of a layer that has several; its rows
-    count as outputs, or its columns: `lines`. `gain`: of weights in blocks, by which factor the wrong
-    ones follow those in floats; None in int8.
+    explain; a `factor` on their scales makes both agree. `unscaled`: outputs with 0, inf or nan as their
+    scale, which makes 0 of weights that are more in floats, up to `unscaled_largest`. `clipped`: the
+    share at the end of int8's range, beyond one per output. `wasting`: outputs whose small scales leave
+    most steps unused; `spare`: how many times larger those could be. `biased`: which of the `biases` are
+    not those in floats, and `bias_off` the largest difference. `matrix`: which one this is, of a layer
+    that has several; its rows count as outputs, or its columns: `lines`. `gain`: of weights in blocks,
+    by which factor the wrong ones follow those in floats; None in int8.
     """
 
     layer: str
@@ -33,11 +34,18 @@ class WeightSteps(Frozen):
     matrix: str = ""
     lines: Literal["rows", "columns"] = "rows"
     gain: float | None = None
+    unscaled: tuple[int, ...] = ()
+    unscaled_largest: float = 0.0
+
+    @property
+    def others(self) -> bool:
+        """Whether rounding does not explain the weights."""
+        return bool(self.outputs or self.unscaled)
 
     @property
     def wrong(self) -> bool:
         """Whether rounding explains neither the weights nor the biases, or most steps are unused."""
-        return bool(self.outputs or self.wasting or self.biased)
+        return bool(self.others or self.wasting or self.biased)
 
 
 class Quantization(Frozen):

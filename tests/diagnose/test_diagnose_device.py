@@ -124,6 +124,12 @@ def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     steps = WeightSteps("conv_1", 4.0, (0,), 8, 4.0, 0.0)  # wrong in the files, whoever computes
     wrong = failed(*values, other_files=RIGHT, in_int8=True, weights=steps)
     assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
+    steps = WeightSteps("conv_1", 0.0, (), 8, 1.0, 0.0, unscaled=(3,), unscaled_largest=0.5)
+    wrong = failed(*values, in_int8=True, weights=steps)
+    assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
+    assert evidence(CONV, wrong).startswith(
+        "the scale of weights of 1 of 8 outputs (3) is 0, inf or nan"
+    )
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

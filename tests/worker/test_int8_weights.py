@@ -153,7 +153,25 @@ def test_an_output_of_zeros_has_no_scale_and_no_fault() -> None:
     floats = np.array([[0.0, 0.0], [1.0, -0.5]], np.float32)
     integers = np.array([[0, 0], [127, -64]], np.int8)
     steps = Int8Weights(integers, np.array([np.inf, 127.0], np.float32)).against(floats, None)
-    assert steps.outputs == ()
+    assert not steps.wrong
+
+
+@pytest.mark.parametrize("scale", [np.inf, np.nan, 0.0])
+def test_an_output_without_a_scale_is_0_in_floats_or_next_to_it(scale: float) -> None:
+    floats = np.array([[0.25, -0.03], [1.0, -0.5]], np.float32)
+    weights = Int8Weights(np.array([[0, 0], [127, -64]], np.int8), np.array([scale, 127.0], np.float32))
+    steps = weights.against(floats, ONE)
+    assert (steps.outputs, steps.unscaled, steps.wrong) == ((), (0,), True)
+    assert steps.unscaled_largest == 0.25
+    others = Int8Weights(np.array([[90, 0], [127, -64]], np.int8), weights.scales)
+    assert (others.against(floats, ONE).outputs, others.against(floats, ONE).unscaled) == ((), (0,))
+    assert weights.against(floats, np.array([-2.0, 1.0])).unscaled_largest == 0.5
+    assert not weights.against(floats, np.array([0.0, 1.0])).wrong  # by what is folded into it
+    assert not weights.against(floats, None).wrong  # which is not known
+    next_to_nothing = np.array([[6e-5, 1e-42], [1.0, -0.5]], np.float32)  # 0 in ncnn's files in fp16
+    assert not weights.against(next_to_nothing, ONE).wrong
+    all_small = np.array([[6e-5, 1e-42], [6e-5, -3e-5]], np.float32)
+    assert weights.against(all_small, ONE).unscaled == (0,)
 
 
 def test_the_factors_of_what_is_folded_are_those_of_its_weights(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ SIX_BITS = 31
 MOST_SPARE = 3.0
 FEWEST = 4  # the scale of an output with fewer weights is not judged
 ALIVE = 0.01  # as a share of the layer's largest weight: an output below it counts as dead
+UNSCALED = INT8_MAX / float(np.finfo(np.float32).max)  # ncnn2table's scale of less is inf
 # In steps: rounding to nearest is off by at most half a step, a quantizer that may choose either
 # neighbour by at most one.
 MOST_STEPS = 1.01
@@ -54,6 +55,7 @@ class Int8Weights(Frozen):
         """
         steps = self.integers.astype(np.float64)
         scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
+        unscaled = np.where(scales == 0.0, _alive(floats, folded), 0.0)
         wanted = floats.astype(np.float64) * scales[:, None]
         inside = np.abs(self.integers.astype(np.int16)) < INT8_MAX
         squares = (wanted**2 * inside).sum(1)
@@ -64,6 +66,7 @@ class Int8Weights(Frozen):
             factors = factors / np.where(folded == 0.0, 1.0, folded)
         lost = _lost_in_half(floats) * np.abs(scales * folded_in)[:, None]
         off = (np.maximum(np.abs(steps - wanted) - lost, 0.0) * inside).max(1)
+        off = np.where(unscaled > 0.0, 0.0, off)  # there are no steps
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
         factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
@@ -74,6 +77,8 @@ class Int8Weights(Frozen):
             total=len(off),
             factor=factor,
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
+            unscaled=tuple(int(n) for n in np.flatnonzero(unscaled)),
+            unscaled_largest=float(unscaled.max(initial=0.0)),
         )
 
     @property
@@ -138,6 +143,19 @@ def _lost_in_half(floats: Array) -> Array:
     with np.errstate(over="ignore"):
         rounded = bool((floats.astype(np.float16) == floats).all())
     return np.maximum(np.abs(floats) * 2.0**-11, FP16_NORMAL) if rounded else np.zeros(1)
+
+
+def _alive(floats: Array, folded: Array | None) -> Array:
+    """Return the largest weight of each output, 0 of those that may be dead.
+
+    ncnn2table has no scale for an output that is 0, and none for what its 127 / largest makes inf of. A
+    file in fp16 has 0 for less than the smallest normal number.
+    """
+    if folded is None:
+        return np.zeros(len(floats))  # the factor of an output without a scale is not known
+    sizes = np.abs(floats).max(1) * np.abs(folded)
+    dead = max(UNSCALED, min(FP16_NORMAL, ALIVE * float(sizes.max())))
+    return np.where(sizes > dead, sizes, 0.0)
 
 
 def is_static(layer: Layer) -> bool:
