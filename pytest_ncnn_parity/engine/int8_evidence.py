@@ -48,6 +48,18 @@ class WeightSteps(Frozen):
         return bool(self.others or self.wasting or self.biased)
 
 
+class OtherScale(Frozen):
+    """The output of a layer is `given` in int8 by one scale, and by another `taken` by a `reader`.
+
+    `of_all`: whether no reader has the scale by which it is given.
+    """
+
+    given: float
+    reader: str
+    taken: float
+    of_all: bool
+
+
 class Quantization(Frozen):
     """The rounding of the int8 input of `layer`, and the loss that this rounding alone causes.
 

@@ -25,7 +25,7 @@ from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, S
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
-from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
 
@@ -130,6 +130,16 @@ def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     assert evidence(CONV, wrong).startswith(
         "the scale of weights of 1 of 8 outputs (3) is 0, inf or nan"
     )
+
+
+@pytest.mark.parametrize(("taken", "words"), [(25.0, "25"), (19.99999, "19.99999")])
+def test_int8_that_is_given_by_another_scale_than_it_is_read_by(taken: float, words: str) -> None:
+    scale = OtherScale(20.0, "next", taken, of_all=True)
+    for trials in ({}, {"other_files": RIGHT}):  # wrong in the files, whoever computes
+        result = failed([1.5, 2.0], [1.0, 2.0], in_int8=True, other_scale=scale, **trials)
+        said = f"; it gives int8 by 20, next reads it by {words} (quantization)"
+        assert headline(CONV, result).endswith(said)
+        assert f"{20.0 / taken:.4g} times that of the input of next" in evidence(CONV, result)
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

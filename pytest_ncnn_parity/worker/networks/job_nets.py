@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import ACTIVATION, Parameter
@@ -139,6 +139,11 @@ class JobNets:
         int8 = self._int8_of(case)
         made = any(layer.number in int8.given for layer in there.layers)
         return int8.taken_by(blob) if made and blob in int8.blobs else None
+
+    def read_otherwise(self, case: CaseSpec, there: Counterpart) -> OtherScale | None:
+        """Return by which other scale a reader takes the int8 that `there` gives; None if none does."""
+        int8 = self._int8_of(case)
+        return next(filter(None, map(int8.read_otherwise, there.layers)), None)
 
     def _int8_of(self, case: CaseSpec) -> Int8Values:
         assert case.candidate is not None

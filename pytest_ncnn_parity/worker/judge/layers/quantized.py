@@ -67,9 +67,15 @@ class QuantizedLayers:
             metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
-        weights = self._sample.nets.weight_steps(case, there, self._largest(there))
-        evidence = replace(evidence, blob=blob, shape=expected[blob].shape, weights=weights)
-        if metrics.agrees and (weights is None or not weights.wrong):
+        nets = self._sample.nets
+        evidence = replace(
+            evidence,
+            blob=blob,
+            shape=expected[blob].shape,
+            weights=nets.weight_steps(case, there, self._largest(there)),
+            other_scale=nets.read_otherwise(case, there),
+        )
+        if metrics.agrees and not evidence.has_wrong_files:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._sample.job.probe:
             quantized = self._quantization(case, reference, there, expected[blob], blob)
