@@ -18,7 +18,6 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
     biases_off,
-    folded_factors,
     full_scale,
     least_spare,
     read,
@@ -174,21 +173,10 @@ def test_an_output_without_a_scale_is_0_in_floats_or_next_to_it(scale: float) ->
     assert weights.against(all_small, ONE).unscaled == (0,)
 
 
-def test_the_factors_of_what_is_folded_are_those_of_its_weights(tmp_path: Path) -> None:
-    slope, mean, variance, shift = np.arange(1.0, 9.0, dtype=np.float32).reshape(4, 2)
-    scale = np.array([2.0, -3.0], np.float32)
-    path = tmp_path / "net.bin"
-    path.write_bytes(b"".join(one.tobytes() for one in (slope, mean, variance, shift, scale)))
-    graph = param.parse(
-        "7767517\n4 4\nInput in0 0 1 a 0=4 1=4 2=2\nBatchNorm n 1 1 a b 0=2 1=0.5\nScale s 1 1 b c 0=2\n"
-        "BinaryOp o 1 1 c out0 0=2 1=1 2=3.0\n",
-        "net.param",
-    )
-    norm, factor, other = graph.layers[1:]
-    known = folded_factors(str(path), [(0, 32), (32, 40)], [norm, factor])
-    assert known == pytest.approx(slope / np.sqrt(variance + 0.5) * scale)
-    assert folded_factors(str(path), [(40, 40)], [other]) is None
-    assert folded_factors(str(path), [], []) == pytest.approx(ONE)
+def test_a_bias_that_is_computed_may_be_off_by_a_share_of_its_summands() -> None:
+    off = biases_off(np.array([1.0, 1.0]), np.array([1.0, 1.05]), np.zeros(2), 3.0, np.array([1.0, 1e4]))
+    assert list(off) == [0.0, 0.0]
+    assert biases_off(np.ones(1), np.array([1.05]), np.zeros(1), 3.0, np.ones(1))[0] > 0.0
 
 
 def by_scale(layer: calibrated.Layer, factor: float) -> Int8Weights:

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
 from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
-from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
 # ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
@@ -31,6 +31,7 @@ UNSCALED = INT8_MAX / float(np.finfo(np.float32).max)  # ncnn2table's scale of l
 # neighbour by at most one.
 MOST_STEPS = 1.01
 MOST_OF_BIAS = 1e-3  # the share by which a bias may differ, as it does if a file has it in fp16
+MOST_OF_SUM = 1e-5  # the share of its summands by which a sum in fp32 may differ
 
 
 class Int8Weights(Frozen):
@@ -112,12 +113,15 @@ class Int8Weights(Frozen):
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
 
 
-def biases_off(own: Array, floats: Array, rounding: Array, largest: float) -> Array:
+def biases_off(
+    own: Array, floats: Array, rounding: Array, largest: float, sizes: Array | float = 0.0
+) -> Array:
     """Return how far each bias of `own` is from that in `floats`; 0 if that may be on purpose.
 
     A quantizer may take back what rounding has shifted an output by. Rounding is off by up to half a
     step of each weight; of n weights, the square root of n such steps times the `largest` input are a
     bound. `rounding`, (outputs,): that root times the step. Either of the biases is empty if all are 0.
+    `sizes`: of the numbers that add up to a bias, if it is computed.
     """
     count = max(own.size, floats.size)
     has, wanted = (one if one.size else np.zeros(count) for one in (own, floats))
@@ -126,7 +130,8 @@ def biases_off(own: Array, floats: Array, rounding: Array, largest: float) -> Ar
     off = np.abs(has.astype(np.float64) - wanted)
     steps = rounding if rounding.size == count else rounding.max(initial=0.0)
     allowed = 0.5 * steps * largest
-    return np.where(off > np.maximum(allowed, MOST_OF_BIAS * np.abs(wanted)), off, 0.0)
+    rounded = np.maximum(MOST_OF_BIAS * np.abs(wanted), MOST_OF_SUM * sizes)
+    return np.where(off > np.maximum(allowed, rounded), off, 0.0)
 
 
 def with_biases(steps: WeightSteps, off: Array) -> WeightSteps:
@@ -215,27 +220,3 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     infinite = int(np.count_nonzero(np.isposinf(scales)))
     bias = np.frombuffer(content[at:start], "<f4")
     return Int8Weights(integers, np.repeat(scales, outputs // scales.size), infinite, bias)
-
-
-def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:
-    """Return the product of the factors of `layers`, which read the bytes `spans`, for each output.
-
-    The factor of a BatchNorm is slope / sqrt(variance + eps), that of a Scale its weights (src/layer/
-    batchnorm.cpp, scale.cpp). None if there is any other layer, or one whose parameters cannot be read.
-    """
-    factors: Array = np.ones(1)
-    for layer, (start, end) in zip(layers, spans, strict=True):
-        with Path(path).open("rb") as file:
-            file.seek(start)
-            floats = np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
-        try:
-            if layer.type == "BatchNorm":
-                slope, _, variance, _ = floats.reshape(4, -1)
-                factors = factors * slope / np.sqrt(variance + decimal(layer, 1, 0.0))
-            elif layer.type == "Scale" and len(layer.inputs) == 1:
-                factors = factors * floats[: number(layer, 0)]
-            else:
-                return None
-        except NotANumber:
-            return None
-    return factors
