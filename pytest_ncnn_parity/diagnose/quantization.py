@@ -52,6 +52,10 @@ def loses_too_much(failure: Failure) -> Explanation | None:
         held = f"; not what {failure.case.golden} holds" if failure.case.golden else ""
         return Explanation(f"{failure.seen}{held}; what its layers lose in int8 adds up")
     lines = (
+        *(
+            f"quantizing keeps the {one.what}: quantize these files again"
+            for one in evidence.differences
+        ),
         *_of_output(evidence.other_scale),
         *_of_weights(weights),
         *_of_input(inputs, failure),
@@ -71,7 +75,9 @@ def _least(failure: Failure) -> float:
 def _blamed(failure: Failure) -> str:
     evidence = failure.evidence
     weights, inputs, scale = evidence.weights, evidence.quantization, evidence.other_scale
-    wrong = []
+    wrong = [
+        f"its {one.what} is {one.here} in floats and {one.there} in int8" for one in evidence.differences
+    ]
     if scale is not None:
         given, taken = _told_apart(scale.given, scale.taken)
         wrong.append(f"it gives int8 by {given}, {scale.reader} reads it by {taken}")

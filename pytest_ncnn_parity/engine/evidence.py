@@ -10,6 +10,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, Quantization, WeightSteps
 from pytest_ncnn_parity.engine.steps import Death
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), it
@@ -170,7 +171,8 @@ class Evidence:
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
     For a candidate that computes `in_int8`: the `weights`, the `quantization` of the layer's input, and
-    the `other_scale` by which its output is read.
+    the `other_scale` by which its output is read, and the `differences` of its function from that in
+    floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
     output is `behind_int8` layers. How many weights are `not_finite`.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
@@ -213,6 +215,7 @@ class Evidence:
     weights: WeightSteps | None = None
     quantization: Quantization | None = None
     other_scale: OtherScale | None = None
+    differences: tuple[Difference, ...] = ()
     without_scale: tuple[int, ...] = ()
     not_finite: int = 0
     underflow: Underflow | None = None
@@ -245,7 +248,8 @@ class Evidence:
     def has_wrong_files(self) -> bool:
         """Whether what the files have for a layer in int8 is wrong, whoever computes with it."""
         weights, scale = self.weights, self.other_scale
-        return (weights is not None and weights.wrong) or (scale is not None and scale.of_all)
+        other_weights = weights is not None and weights.wrong
+        return other_weights or (scale is not None and scale.of_all) or bool(self.differences)
 
     def right(self, trial: TrialName) -> bool:
         """Whether the trial of this name was run and agreed."""

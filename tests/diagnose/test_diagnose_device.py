@@ -28,6 +28,7 @@ from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integ
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference
 
 LOAD = Step("load", "cpu fp32")
 
@@ -140,6 +141,18 @@ def test_int8_that_is_given_by_another_scale_than_it_is_read_by(taken: float, wo
         said = f"; it gives int8 by 20, next reads it by {words} (quantization)"
         assert headline(CONV, result).endswith(said)
         assert f"{20.0 / taken:.4g} times that of the input of next" in evidence(CONV, result)
+
+
+def test_what_quantizing_does_not_change_comes_first() -> None:
+    scale = OtherScale(20.0, "next", 25.0, of_all=True)
+    found = (Difference("activation", "ReLU", "none"), Difference("pad_value (18=)", "0", "1"))
+    result = failed(
+        [1.5, 2.0], [1.0, 2.0], in_int8=True, other_scale=scale, differences=found, other_files=RIGHT
+    )
+    assert headline(CONV, result).endswith(
+        "; its activation is ReLU in floats and none in int8 and its pad_value (18=) is 0 in floats and "
+        "1 in int8 and it gives int8 by 20, next reads it by 25 (quantization)"
+    )
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

@@ -8,7 +8,7 @@ import calibrated
 import numpy as np
 import pytest
 from calibrated import Model, Wrong
-from conftest import Gate
+from conftest import Gate, Run
 
 SPEC = """\
 model: {{param: {0}.param, bin: {0}.bin}}
@@ -51,15 +51,9 @@ def write_scaled(folder: Path, name: str, wrong: Wrong | None = None) -> None:
     (folder / f"{name}.parity.yaml").write_text(SPEC.format(name), "utf-8")
 
 
-def test_factors_and_offsets_of_layers_with_constants_are_known(
-    gate: Gate, pytester: pytest.Pytester
-) -> None:
-    write_scaled(pytester.path, "healthy")
-    write_scaled(pytester.path, "factor", Wrong(("channel",), 2.0))
-    write_scaled(pytester.path, "dead", Wrong(("channel",), 1e9))
-    write_scaled(pytester.path, "offset", Wrong(("bias",), 1.0))
-    run = gate("--ncnn-parity-fix=off")
-    headlines = {
+def red(run: Run) -> dict[str, list[tuple[str, str]]]:
+    """By spec, the red layers and what their headlines blame."""
+    return {
         model["spec"].partition(".")[0]: [
             (case["layer"], case["headline"].rpartition("; ")[2])
             for case in model["cases"]
@@ -67,10 +61,61 @@ def test_factors_and_offsets_of_layers_with_constants_are_known(
         ]
         for model in run.report["models"]
     }
+
+
+def test_factors_and_offsets_of_layers_with_constants_are_known(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    write_scaled(pytester.path, "healthy")
+    write_scaled(pytester.path, "factor", Wrong(("channel",), 2.0))
+    write_scaled(pytester.path, "dead", Wrong(("channel",), 1e9))
+    write_scaled(pytester.path, "offset", Wrong(("bias",), 1.0))
+    headlines = red(gate("--ncnn-parity-fix=off"))
     weights = ("relu", "its weights are not those in floats")
     assert headlines == {
         "healthy": [],
         "factor": [weights],
         "dead": [weights],
         "offset": [("relu", "its biases are not those in floats")],
+    }
+
+
+def write_mobile(folder: Path, name: str, layer: str, *words: str, scale: float = 1.0) -> None:
+    """A network whose `layer` has the first of `words` in floats, and the last in int8.
+
+    `scale`: a factor on the scale by which it gives int8.
+    """
+    model = calibrated.mobile(0, blocks=1, width=8, side=12)
+    changed = next(one for one in model.layers if one.name == layer)
+    params = changed.params
+    changed.params = f"{params} {words[0]}"
+    inputs = [calibrated.noise(seed, 12) for seed in range(100, 103)]
+    model.write(folder / name)
+    scales = model.calibrated(inputs)
+    changed.params = f"{params} {words[-1]}"
+    spans = model.write_int8(folder / f"{name}-int8", scales)
+    content = np.fromfile(folder / f"{name}-int8.bin", np.uint8)
+    end = spans[model.layers.index(changed)][1]
+    content[end - 4 : end].view(np.float32)[:] *= np.float32(scale)  # the last number of the layer
+    content.tofile(folder / f"{name}-int8.bin")
+    np.save(folder / "noise.npy", inputs[0])
+    (folder / f"{name}.parity.yaml").write_text(SPEC.format(name), "utf-8")
+
+
+def test_what_only_the_files_show(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Each costs so little that the layer's values alone would pass."""
+    write_mobile(pytester.path, "healthy", "project0", "9=2 -23310=1,0.5", "9=2 -23310=1,5e-1")
+    write_mobile(pytester.path, "activation", "project0", "9=2 -23310=1,0.9", "9=2 -23310=1,0.85")
+    write_mobile(pytester.path, "padded", "depthwise0", "18=0", "18=0.05")
+    write_mobile(pytester.path, "scale", "expand0", "", scale=1.05)
+    headlines = red(gate("--ncnn-parity-fix=off"))
+    ((layer, given),) = headlines.pop("scale")
+    assert layer == "expand0"
+    assert given.startswith("it gives int8 by ")
+    assert ", depthwise0 reads it by " in given
+    slopes = "ReLU with slope 0.9 in floats and ReLU with slope 0.85 in int8"
+    assert headlines == {
+        "healthy": [],
+        "activation": [("project0", f"its activation is {slopes}")],
+        "padded": [("depthwise0", "its pad_value (18=) is 0 in floats and 0.05 in int8")],
     }

@@ -74,6 +74,7 @@ class QuantizedLayers:
             shape=expected[blob].shape,
             weights=nets.weight_steps(case, there, self._largest(there)),
             other_scale=nets.read_otherwise(case, there),
+            differences=nets.differences(case, there),
         )
         if metrics.agrees and not evidence.has_wrong_files:
             return Result(case.id, "passed", metrics, evidence=evidence)
