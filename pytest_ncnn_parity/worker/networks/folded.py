@@ -58,7 +58,7 @@ def made_of(
 
     None if they compute anything else but copies and, at the end, an activation; or if it is not known.
     """
-    found: Affine | None = UNFOLDED
+    found = UNFOLDED
     value = set(core.outputs)  # the blobs that hold what was found
     constants: dict[str, Array] = {}
     ended = core.params.get(ACTIVATION_ID, "0") != "0"
@@ -76,9 +76,10 @@ def made_of(
             return None
         else:
             ended = is_activation(layer)
-            found = found if ended else _then(found, source(layer), value, constants, outputs)
-            if found is None:
+            made = found if ended else _then(found, source(layer), value, constants, outputs)
+            if made is None:
                 return None
+            found = made
             value = set(layer.outputs)
     return found
 
