@@ -91,6 +91,8 @@ def _blamed(failure: Failure) -> str:
         wrong.append("its weights are clipped")
     elif weights is not None and weights.wasting:
         wrong.append("the scales of its weights are too small")
+    if weights is not None and weights.rounded:
+        wrong.append(f"its weights are rounded {weights.rounded}, not to the nearest")
     if weights is not None and weights.biased:
         wrong.append("its biases are not those in floats")
     looked_up = failure.case.layer is not None and failure.case.layer.type == "Embed"
@@ -125,6 +127,11 @@ def _of_output(scale: OtherScale | None) -> Iterator[str]:
 def _of_weights(weights: WeightSteps | None) -> Iterator[str]:
     if weights is not None and weights.clipped > MUCH_CLIPPED:
         yield f"{100.0 * weights.clipped:.3g} % of its weights are clipped: their scales are too large"
+    if weights is not None and weights.rounded:
+        yield (
+            f"{weights.against_nearest} of its weights, or nearly all such, were rounded "
+            f"{weights.rounded} though the integer on the other side is nearer"
+        )
     if weights is not None and weights.wasting:
         yield (
             f"the scales of {_named(weights, weights.wasting)} could be {weights.spare:.3g} times as "

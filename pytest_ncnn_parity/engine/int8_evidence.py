@@ -6,6 +6,8 @@ from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 
+Direction = Literal["down", "up", "towards 0"]
+
 
 class WeightSteps(Frozen):
     """How far the quantized weights of `layer` are from the fp32 weights, in steps of rounding.
@@ -17,7 +19,8 @@ class WeightSteps(Frozen):
     most steps unused; `spare`: how many times larger those could be. `biased`: which of the `biases` are
     not those in floats, and `bias_off` the largest difference. `matrix`: which one this is, of a layer
     that has several; its rows count as outputs, or its columns: `lines`. `gain`: of weights in blocks,
-    by which factor the wrong ones follow those in floats; None in int8.
+    by which factor the wrong ones follow those in floats; None in int8. `rounded`: into which direction
+    the weights were rounded, if not to the nearest; `against_nearest`: as many of which it shows.
     """
 
     layer: str
@@ -36,6 +39,8 @@ class WeightSteps(Frozen):
     gain: float | None = None
     unscaled: tuple[int, ...] = ()
     unscaled_largest: float = 0.0
+    rounded: Direction | None = None
+    against_nearest: int = 0
 
     @property
     def others(self) -> bool:
@@ -44,8 +49,8 @@ class WeightSteps(Frozen):
 
     @property
     def wrong(self) -> bool:
-        """Whether rounding explains neither the weights nor the biases, or most steps are unused."""
-        return bool(self.others or self.wasting or self.biased)
+        """Whether rounding to the nearest explains neither weights nor biases, or few steps are used."""
+        return bool(self.others or self.wasting or self.biased or self.rounded)
 
 
 class OtherScale(Frozen):

@@ -131,6 +131,11 @@ def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     assert evidence(CONV, wrong).startswith(
         "the scale of weights of 1 of 8 outputs (3) is 0, inf or nan"
     )
+    steps = WeightSteps("conv_1", 0.99, (), 8, 1.0, 0.0, rounded="down", against_nearest=312)
+    wrong = failed(*values, in_int8=True, weights=steps, other_files=RIGHT)
+    said = "its weights are rounded down, not to the nearest (quantization)"
+    assert headline(CONV, wrong).endswith(said)
+    assert evidence(CONV, wrong).startswith("312 of its weights, or nearly all such, were rounded down ")
 
 
 @pytest.mark.parametrize(("taken", "words"), [(25.0, "25"), (19.99999, "19.99999")])

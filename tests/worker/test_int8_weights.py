@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import calibrated
@@ -11,6 +12,7 @@ import weight_blocks
 from calibrated import Wrong
 from quantized import INT8_WEIGHTS
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.int8_tensors import blocks
 from pytest_ncnn_parity.worker.networks.block_weights import unpacked
@@ -119,6 +121,41 @@ def test_one_scale_for_all_is_not_kept_to_fewer_bits_on_purpose(end: int) -> Non
     integers = np.array([[end, 3, 1, 2], [5, -end, 3, 2], [1, 2, 3, -4]], np.int8)
     one = Int8Weights(integers, np.full(3, 0.5, np.float32))
     assert np.allclose(one.spare(127), 127 / end)
+
+
+@pytest.mark.parametrize(
+    ("how", "rounded"),
+    [(np.rint, None), (np.floor, "down"), (np.ceil, "up"), (np.trunc, "towards 0")],
+)
+def test_weights_that_are_not_rounded_to_the_nearest(
+    how: Callable[[Array], Array], rounded: str | None
+) -> None:
+    floats = np.random.RandomState(0).normal(0, 0.3, (8, 72)).astype(np.float32)
+    scales = (127.0 / np.abs(floats).max(1)).astype(np.float32)
+
+    def quantized(values: Array, scales: Array) -> Int8Weights:
+        steps = how(values.astype(np.float64) * scales[:, None])
+        return Int8Weights(np.clip(steps, -127, 127).astype(np.int8), scales)
+
+    weights = quantized(floats, scales)
+    steps = weights.against(floats, ONE)
+    assert (steps.outputs, steps.rounded, steps.wrong) == ((), rounded, rounded is not None)
+    assert (steps.against_nearest > 100) is steps.wrong
+    halves = floats.astype(np.float16).astype(np.float32)  # half of what is nearer is not certain then
+    assert weights.against(halves, ONE).rounded == rounded
+    assert weights.against(floats, None).rounded is None  # where the factors are not known
+    assert not quantized(floats[:1], scales[:1]).against(floats[:1], ONE).wrong  # too few to be certain
+
+
+def test_a_quantizer_may_choose_for_each_weight() -> None:
+    random = np.random.RandomState(0)
+    floats = random.normal(0, 0.3, (8, 72)).astype(np.float32)
+    scales = (127.0 / np.abs(floats).max(1)).astype(np.float32)
+    wanted = floats.astype(np.float64) * scales[:, None]
+    for least in (random.uniform(0, 1, wanted.shape), 0.9):  # at random, or down for most
+        steps = np.floor(wanted) + (wanted - np.floor(wanted) > least)
+        integers = np.clip(steps, -127, 127).astype(np.int8)
+        assert not Int8Weights(integers, scales).against(floats, ONE).wrong
 
 
 def test_tensors_beyond_the_end_of_a_file_are_empty(tmp_path: Path) -> None:

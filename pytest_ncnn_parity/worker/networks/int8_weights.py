@@ -13,7 +13,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
-from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import Direction, WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
 from pytest_ncnn_parity.network.parameters import NotANumber, number
@@ -30,6 +30,9 @@ UNSCALED = INT8_MAX / float(np.finfo(np.float32).max)  # ncnn2table's scale of l
 # In steps: rounding to nearest is off by at most half a step, a quantizer that may choose either
 # neighbour by at most one.
 MOST_STEPS = 1.01
+# Of weights that are nearer to the integer on one side, and more than an edge, in steps, from either and
+# from their middle, a quantizer that may choose does not take the other integer for nearly all.
+EDGE, ENOUGH, NEARLY_ALL = 0.05, 100, 0.98
 MOST_OF_BIAS = 1e-3  # the share by which a bias may differ, as it does if a file has it in fp16
 MOST_OF_SUM = 1e-5  # the share of its summands by which a sum in fp32 may differ
 
@@ -68,6 +71,7 @@ class Int8Weights(Frozen):
         lost = _lost_in_half(floats) * np.abs(scales * folded_in)[:, None]
         off = (np.maximum(np.abs(steps - wanted) - lost, 0.0) * inside).max(1)
         off = np.where(unscaled > 0.0, 0.0, off)  # there are no steps
+        rounded, against = _rounded(steps, wanted, inside, lost) if folded is not None else (None, 0)
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
         factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
@@ -80,6 +84,8 @@ class Int8Weights(Frozen):
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
             unscaled=tuple(int(n) for n in np.flatnonzero(unscaled)),
             unscaled_largest=float(unscaled.max(initial=0.0)),
+            rounded=rounded,
+            against_nearest=against,
         )
 
     @property
@@ -161,6 +167,28 @@ def _alive(floats: Array, folded: Array | None) -> Array:
     sizes = np.abs(floats).max(1) * np.abs(folded)
     dead = max(UNSCALED, min(FP16_NORMAL, ALIVE * float(sizes.max())))
     return np.where(sizes > dead, sizes, 0.0)
+
+
+def _rounded(steps: Array, wanted: Array, inside: Array, lost: Array) -> tuple[Direction | None, int]:
+    """Return into which direction `steps` were rounded from `wanted`, and how many show it.
+
+    None if it is to the nearest, or not certain. `lost`: what is not known of `wanted`.
+    """
+    above = wanted - np.floor(wanted)  # how far the integer below is
+    apart = np.minimum(np.minimum(above, 1.0 - above), np.abs(above - 0.5)) > EDGE + lost
+    apart = apart & inside & (np.abs(steps - wanted) <= MOST_STEPS)
+    nearer_up, up, positive = above > 0.5, steps > wanted, wanted > 0.0
+    sides: dict[Direction, tuple[Array, Array]] = {
+        "down": (nearer_up, ~up),
+        "up": (~nearer_up, up),
+        "towards 0": (nearer_up == positive, up != positive),
+    }
+    for direction, (nearer_to_other, taken) in sides.items():
+        shown = apart & nearer_to_other
+        count = int(np.count_nonzero(shown & taken))
+        if count >= ENOUGH and count >= NEARLY_ALL * np.count_nonzero(shown):
+            return direction, count
+    return None, 0
 
 
 def is_static(layer: Layer) -> bool:
