@@ -110,7 +110,8 @@ CAUSES = (
     Cause(
         "quantization",
         "a layer in int8 loses more than rounding may: a scale or its weights are wrong, or no "
-        "scale fits all of its values; or the scale of weights that are all 0 is inf",
+        "scale fits all of its values; or it has another activation or parameter than in floats; or the "
+        "scale of weights that are all 0 is inf",
         "do what the evidence says; or leave in floats the layers that the fix names",
     ),
     Cause(

@@ -8,7 +8,9 @@ from typing import Literal
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale, Quantization, WeightSteps
 from pytest_ncnn_parity.engine.steps import Death
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), it
@@ -98,57 +100,6 @@ class Infinite(Frozen):
     maker: str | None = None
 
 
-class WeightSteps(Frozen):
-    """How far the quantized weights of `layer` are from the fp32 weights, in steps of rounding.
-
-    `largest` is the largest difference. `outputs`, of `total`, have weights that rounding cannot
-    explain; a `factor` on their scales makes both agree. `clipped`: the share at the end of int8's
-    range, beyond one per output. `wasting`: outputs whose small scales leave most steps unused; `spare`:
-    how many times larger those could be. `biased`: which of the `biases` are not those in floats, and
-    `bias_off` the largest difference. `matrix`: which one this is, of a layer that has several; its rows
-    count as outputs, or its columns: `lines`. `gain`: of weights in blocks, by which factor the wrong
-    ones follow those in floats; None in int8.
-    """
-
-    layer: str
-    largest: float
-    outputs: tuple[int, ...]
-    total: int
-    factor: float
-    clipped: float
-    wasting: tuple[int, ...] = ()
-    spare: float = 1.0
-    biased: tuple[int, ...] = ()
-    biases: int = 0
-    bias_off: float = 0.0
-    matrix: str = ""
-    lines: Literal["rows", "columns"] = "rows"
-    gain: float | None = None
-
-    @property
-    def wrong(self) -> bool:
-        """Whether rounding explains neither the weights nor the biases, or most steps are unused."""
-        return bool(self.outputs or self.wasting or self.biased)
-
-
-class Quantization(Frozen):
-    """The rounding of the int8 input of `layer`, and the loss that this rounding alone causes.
-
-    `scale` is the layer's own, `best` 127 over the largest value here; `clipped`: the share of values
-    beyond the own. Of the output with only its input rounded, by either, `sqnr_db` and `best_sqnr_db`
-    rate the whole, `channels_db` and `best_channels_db` the median channel: see `compare.int8.loss`.
-    """
-
-    layer: str
-    scale: float
-    best: float
-    clipped: float
-    sqnr_db: float
-    channels_db: float
-    best_sqnr_db: float
-    best_channels_db: float
-
-
 class Underflow(Frozen):
     """Values that become 0 in fp16, and a reader that is wrong because of that even in fp32.
 
@@ -220,7 +171,9 @@ class Evidence:
     requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
-    For a candidate that computes `in_int8`: the `weights`, and the `quantization` of the layer's input.
+    For a candidate that computes `in_int8`: the `weights`, the `quantization` of the layer's input, and
+    the `other_scale` by which its output is read, and the `differences` of its function from that in
+    floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
     output is `behind_int8` layers. How many weights are `not_finite`.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
@@ -262,6 +215,8 @@ class Evidence:
     behind_int8: bool = False
     weights: WeightSteps | None = None
     quantization: Quantization | None = None
+    other_scale: OtherScale | None = None
+    differences: tuple[Difference, ...] = ()
     without_scale: tuple[int, ...] = ()
     not_finite: int = 0
     underflow: Underflow | None = None
@@ -289,6 +244,13 @@ class Evidence:
     accumulated_ended: str | None = None
     growth: Growth | None = None
     threshold_decides: bool = False
+
+    @property
+    def has_wrong_files(self) -> bool:
+        """Whether what the files have for a layer in int8 is wrong, whoever computes with it."""
+        weights, scale = self.weights, self.other_scale
+        other_weights = weights is not None and weights.wrong
+        return other_weights or (scale is not None and scale.of_all) or bool(self.differences)
 
     def right(self, trial: TrialName) -> bool:
         """Whether the trial of this name was run and agreed."""

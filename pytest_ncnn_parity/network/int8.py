@@ -90,15 +90,18 @@ def int8_blobs(graph: Graph) -> frozenset[str]:
     return frozenset(blobs)
 
 
-def quantizing_readers(graph: Graph, blob: str) -> list[Layer]:
-    """The layers that quantize the value of `blob` by a scale of their own, also behind copies of it."""
+def quantizing_readers(graph: Graph, blob: str, of_copies: bool = False) -> list[Layer]:
+    """The layers that quantize the value of `blob` by a scale of their own, also behind other layers.
+
+    `of_copies`: only behind such as copy it.
+    """
     readers: dict[int, Layer] = {}
     handed_on = {blob}
     for layer in graph.layers:
         if handed_on.intersection(layer.inputs):
             if computes_in_int8(layer):
                 readers[layer.number] = layer
-            elif layer.type not in _GIVES_FLOATS:
+            elif copies(layer) if of_copies else layer.type not in _GIVES_FLOATS:
                 handed_on.update(layer.outputs)
     return list(readers.values())
 

@@ -24,9 +24,11 @@ from failed_cases import (
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.diagnose.causes import Red, diagnose
 from pytest_ncnn_parity.diagnose.wording import remark
-from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial, WeightSteps
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference
 
 LOAD = Step("load", "cpu fp32")
 
@@ -123,6 +125,39 @@ def test_int8_that_the_cpu_computes_right_is_the_devices_fault() -> None:
     steps = WeightSteps("conv_1", 4.0, (0,), 8, 4.0, 0.0)  # wrong in the files, whoever computes
     wrong = failed(*values, other_files=RIGHT, in_int8=True, weights=steps)
     assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
+    steps = WeightSteps("conv_1", 0.0, (), 8, 1.0, 0.0, unscaled=(3,), unscaled_largest=0.5)
+    wrong = failed(*values, in_int8=True, weights=steps)
+    assert headline(CONV, wrong).endswith("its weights are not those in floats (quantization)")
+    assert evidence(CONV, wrong).startswith(
+        "the scale of weights of 1 of 8 outputs (3) is 0, inf or nan"
+    )
+    steps = WeightSteps("conv_1", 0.99, (), 8, 1.0, 0.0, rounded="down", against_nearest=312)
+    wrong = failed(*values, in_int8=True, weights=steps, other_files=RIGHT)
+    said = "its weights are rounded down, not to the nearest (quantization)"
+    assert headline(CONV, wrong).endswith(said)
+    assert evidence(CONV, wrong).startswith("312 of its weights, or nearly all such, were rounded down ")
+
+
+@pytest.mark.parametrize(("taken", "words"), [(25.0, "25"), (19.99999, "19.99999")])
+def test_int8_that_is_given_by_another_scale_than_it_is_read_by(taken: float, words: str) -> None:
+    scale = OtherScale(20.0, "next", taken, of_all=True)
+    for trials in ({}, {"other_files": RIGHT}):  # wrong in the files, whoever computes
+        result = failed([1.5, 2.0], [1.0, 2.0], in_int8=True, other_scale=scale, **trials)
+        said = f"; it gives int8 by 20, next reads it by {words} (quantization)"
+        assert headline(CONV, result).endswith(said)
+        assert f"{20.0 / taken:.4g} times that of the input of next" in evidence(CONV, result)
+
+
+def test_what_quantizing_does_not_change_comes_first() -> None:
+    scale = OtherScale(20.0, "next", 25.0, of_all=True)
+    found = (Difference("activation", "ReLU", "none"), Difference("pad_value (18=)", "0", "1"))
+    result = failed(
+        [1.5, 2.0], [1.0, 2.0], in_int8=True, other_scale=scale, differences=found, other_files=RIGHT
+    )
+    assert headline(CONV, result).endswith(
+        "; its activation is ReLU in floats and none in int8 and its pad_value (18=) is 0 in floats and "
+        "1 in int8 and it gives int8 by 20, next reads it by 25 (quantization)"
+    )
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

@@ -33,7 +33,17 @@ base
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS.split("\n")) for room in rooms.split()}
 CROSSING = {
     f"engine.{name}"
-    for name in ("protocol", "wire", "reported", "inputs", "evidence", "steps", "endings", "workers")
+    for name in (
+        "protocol",
+        "wire",
+        "reported",
+        "inputs",
+        "evidence",
+        "int8_evidence",
+        "steps",
+        "endings",
+        "workers",
+    )
 }
 FOR_THE_WORKER = {"worker", *CROSSING, "network", "compare", "base"}
 SMALL = {

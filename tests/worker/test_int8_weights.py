@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import calibrated
@@ -11,6 +12,7 @@ import weight_blocks
 from calibrated import Wrong
 from quantized import INT8_WEIGHTS
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.int8_tensors import blocks
 from pytest_ncnn_parity.worker.networks.block_weights import unpacked
@@ -18,7 +20,6 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
     biases_off,
-    folded_factors,
     full_scale,
     least_spare,
     read,
@@ -122,6 +123,41 @@ def test_one_scale_for_all_is_not_kept_to_fewer_bits_on_purpose(end: int) -> Non
     assert np.allclose(one.spare(127), 127 / end)
 
 
+@pytest.mark.parametrize(
+    ("how", "rounded"),
+    [(np.rint, None), (np.floor, "down"), (np.ceil, "up"), (np.trunc, "towards 0")],
+)
+def test_weights_that_are_not_rounded_to_the_nearest(
+    how: Callable[[Array], Array], rounded: str | None
+) -> None:
+    floats = np.random.RandomState(0).normal(0, 0.3, (8, 72)).astype(np.float32)
+    scales = (127.0 / np.abs(floats).max(1)).astype(np.float32)
+
+    def quantized(values: Array, scales: Array) -> Int8Weights:
+        steps = how(values.astype(np.float64) * scales[:, None])
+        return Int8Weights(np.clip(steps, -127, 127).astype(np.int8), scales)
+
+    weights = quantized(floats, scales)
+    steps = weights.against(floats, ONE)
+    assert (steps.outputs, steps.rounded, steps.wrong) == ((), rounded, rounded is not None)
+    assert (steps.against_nearest > 100) is steps.wrong
+    halves = floats.astype(np.float16).astype(np.float32)  # half of what is nearer is not certain then
+    assert weights.against(halves, ONE).rounded == rounded
+    assert weights.against(floats, None).rounded is None  # where the factors are not known
+    assert not quantized(floats[:1], scales[:1]).against(floats[:1], ONE).wrong  # too few to be certain
+
+
+def test_a_quantizer_may_choose_for_each_weight() -> None:
+    random = np.random.RandomState(0)
+    floats = random.normal(0, 0.3, (8, 72)).astype(np.float32)
+    scales = (127.0 / np.abs(floats).max(1)).astype(np.float32)
+    wanted = floats.astype(np.float64) * scales[:, None]
+    for least in (random.uniform(0, 1, wanted.shape), 0.9):  # at random, or down for most
+        steps = np.floor(wanted) + (wanted - np.floor(wanted) > least)
+        integers = np.clip(steps, -127, 127).astype(np.int8)
+        assert not Int8Weights(integers, scales).against(floats, ONE).wrong
+
+
 def test_tensors_beyond_the_end_of_a_file_are_empty(tmp_path: Path) -> None:
     """As where another version of ncnn lays out the last layer's weights otherwise."""
     path = tmp_path / "net.bin"
@@ -153,24 +189,31 @@ def test_an_output_of_zeros_has_no_scale_and_no_fault() -> None:
     floats = np.array([[0.0, 0.0], [1.0, -0.5]], np.float32)
     integers = np.array([[0, 0], [127, -64]], np.int8)
     steps = Int8Weights(integers, np.array([np.inf, 127.0], np.float32)).against(floats, None)
-    assert steps.outputs == ()
+    assert not steps.wrong
 
 
-def test_the_factors_of_what_is_folded_are_those_of_its_weights(tmp_path: Path) -> None:
-    slope, mean, variance, shift = np.arange(1.0, 9.0, dtype=np.float32).reshape(4, 2)
-    scale = np.array([2.0, -3.0], np.float32)
-    path = tmp_path / "net.bin"
-    path.write_bytes(b"".join(one.tobytes() for one in (slope, mean, variance, shift, scale)))
-    graph = param.parse(
-        "7767517\n4 4\nInput in0 0 1 a 0=4 1=4 2=2\nBatchNorm n 1 1 a b 0=2 1=0.5\nScale s 1 1 b c 0=2\n"
-        "BinaryOp o 1 1 c out0 0=2 1=1 2=3.0\n",
-        "net.param",
-    )
-    norm, factor, other = graph.layers[1:]
-    known = folded_factors(str(path), [(0, 32), (32, 40)], [norm, factor])
-    assert known == pytest.approx(slope / np.sqrt(variance + 0.5) * scale)
-    assert folded_factors(str(path), [(40, 40)], [other]) is None
-    assert folded_factors(str(path), [], []) == pytest.approx(ONE)
+@pytest.mark.parametrize("scale", [np.inf, np.nan, 0.0])
+def test_an_output_without_a_scale_is_0_in_floats_or_next_to_it(scale: float) -> None:
+    floats = np.array([[0.25, -0.03], [1.0, -0.5]], np.float32)
+    weights = Int8Weights(np.array([[0, 0], [127, -64]], np.int8), np.array([scale, 127.0], np.float32))
+    steps = weights.against(floats, ONE)
+    assert (steps.outputs, steps.unscaled, steps.wrong) == ((), (0,), True)
+    assert steps.unscaled_largest == 0.25
+    others = Int8Weights(np.array([[90, 0], [127, -64]], np.int8), weights.scales)
+    assert (others.against(floats, ONE).outputs, others.against(floats, ONE).unscaled) == ((), (0,))
+    assert weights.against(floats, np.array([-2.0, 1.0])).unscaled_largest == 0.5
+    assert not weights.against(floats, np.array([0.0, 1.0])).wrong  # by what is folded into it
+    assert not weights.against(floats, None).wrong  # which is not known
+    next_to_nothing = np.array([[6e-5, 1e-42], [1.0, -0.5]], np.float32)  # 0 in ncnn's files in fp16
+    assert not weights.against(next_to_nothing, ONE).wrong
+    all_small = np.array([[6e-5, 1e-42], [6e-5, -3e-5]], np.float32)
+    assert weights.against(all_small, ONE).unscaled == (0,)
+
+
+def test_a_bias_that_is_computed_may_be_off_by_a_share_of_its_summands() -> None:
+    off = biases_off(np.array([1.0, 1.0]), np.array([1.0, 1.05]), np.zeros(2), 3.0, np.array([1.0, 1e4]))
+    assert list(off) == [0.0, 0.0]
+    assert biases_off(np.ones(1), np.array([1.05]), np.zeros(1), 3.0, np.ones(1))[0] > 0.0
 
 
 def by_scale(layer: calibrated.Layer, factor: float) -> Int8Weights:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.network.int8_tensors import Blocks
 
 # Of 191 trained layers, rounded to 4 bits with 128 to a block, the rows have 0.91 to 1.07. GPTQ, which

@@ -14,9 +14,14 @@ from dataclasses import field
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, INT8_MAX
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import quantizing_readers
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
+
+# What scales may differ by and be one: a table has six digits behind the point ("%f" in ncnn2table.cpp).
+# Less than a thousandth moves no value by half of int8's 127 steps.
+SAME_SCALE, DIGITS = 1e-3, 1e-6
 
 OnVulkan = Callable[[Layer], bool]
 
@@ -45,6 +50,24 @@ class Int8Values(Frozen):
         if given is None or not scales:
             return scales[0] if scales else given
         return max(scales, key=lambda scale: abs(math.log(scale / given)) if given > 0.0 else 0.0)
+
+    def read_otherwise(self, layer: Layer) -> OtherScale | None:
+        """Return by which other scale a reader takes the int8 that `layer` gives; None if none does.
+
+        ncnn2int8 copies the scale of the readers. Only readers of the same integers are asked, and of
+        these only such as have a scale at all.
+        """
+        given = self.given.get(layer.number)
+        if given is None:
+            return None
+        read = [one for blob in layer.outputs for one in quantizing_readers(self.graph, blob, True)]
+        scales = {one.name: self.scales[one.number] for one in read}
+        scales = {name: scale for name, scale in scales.items() if 0.0 < scale < math.inf}
+        others = {name: scale for name, scale in scales.items() if not _is_same(given, scale)}
+        if not others:
+            return None
+        reader = next(iter(others))
+        return OtherScale(given, reader, others[reader], of_all=len(others) == len(scales))
 
     def _maker(self, blob: str) -> Layer | None:
         """Return the layer that quantized the values of `blob`; if there are several, the first."""
@@ -113,3 +136,7 @@ class Int8Values(Frozen):
                     made_again[blob] = maker
                     waiting.append(maker)
         return fed, made_again
+
+
+def _is_same(given: float, taken: float) -> bool:
+    return given == taken or abs(given - taken) <= max(SAME_SCALE * abs(given), DIGITS)

@@ -13,10 +13,10 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import Direction, WeightSteps
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
-from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, number
 
 TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
 # ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
@@ -26,10 +26,15 @@ SIX_BITS = 31
 MOST_SPARE = 3.0
 FEWEST = 4  # the scale of an output with fewer weights is not judged
 ALIVE = 0.01  # as a share of the layer's largest weight: an output below it counts as dead
+UNSCALED = INT8_MAX / float(np.finfo(np.float32).max)  # ncnn2table's scale of less is inf
 # In steps: rounding to nearest is off by at most half a step, a quantizer that may choose either
 # neighbour by at most one.
 MOST_STEPS = 1.01
+# Of weights that are nearer to the integer on one side, and more than an edge, in steps, from either and
+# from their middle, a quantizer that may choose does not take the other integer for nearly all.
+EDGE, ENOUGH, NEARLY_ALL = 0.05, 100, 0.98
 MOST_OF_BIAS = 1e-3  # the share by which a bias may differ, as it does if a file has it in fp16
+MOST_OF_SUM = 1e-5  # the share of its summands by which a sum in fp32 may differ
 
 
 class Int8Weights(Frozen):
@@ -54,6 +59,7 @@ class Int8Weights(Frozen):
         """
         steps = self.integers.astype(np.float64)
         scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
+        unscaled = np.where(scales == 0.0, _alive(floats, folded), 0.0)
         wanted = floats.astype(np.float64) * scales[:, None]
         inside = np.abs(self.integers.astype(np.int16)) < INT8_MAX
         squares = (wanted**2 * inside).sum(1)
@@ -64,6 +70,8 @@ class Int8Weights(Frozen):
             factors = factors / np.where(folded == 0.0, 1.0, folded)
         lost = _lost_in_half(floats) * np.abs(scales * folded_in)[:, None]
         off = (np.maximum(np.abs(steps - wanted) - lost, 0.0) * inside).max(1)
+        off = np.where(unscaled > 0.0, 0.0, off)  # there are no steps
+        rounded, against = _rounded(steps, wanted, inside, lost) if folded is not None else (None, 0)
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
         factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
@@ -74,6 +82,10 @@ class Int8Weights(Frozen):
             total=len(off),
             factor=factor,
             clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
+            unscaled=tuple(int(n) for n in np.flatnonzero(unscaled)),
+            unscaled_largest=float(unscaled.max(initial=0.0)),
+            rounded=rounded,
+            against_nearest=against,
         )
 
     @property
@@ -107,12 +119,15 @@ class Int8Weights(Frozen):
         return np.where(known, full / np.where(known, largest, 1.0), 1.0)
 
 
-def biases_off(own: Array, floats: Array, rounding: Array, largest: float) -> Array:
+def biases_off(
+    own: Array, floats: Array, rounding: Array, largest: float, sizes: Array | float = 0.0
+) -> Array:
     """Return how far each bias of `own` is from that in `floats`; 0 if that may be on purpose.
 
     A quantizer may take back what rounding has shifted an output by. Rounding is off by up to half a
     step of each weight; of n weights, the square root of n such steps times the `largest` input are a
     bound. `rounding`, (outputs,): that root times the step. Either of the biases is empty if all are 0.
+    `sizes`: of the numbers that add up to a bias, if it is computed.
     """
     count = max(own.size, floats.size)
     has, wanted = (one if one.size else np.zeros(count) for one in (own, floats))
@@ -121,7 +136,8 @@ def biases_off(own: Array, floats: Array, rounding: Array, largest: float) -> Ar
     off = np.abs(has.astype(np.float64) - wanted)
     steps = rounding if rounding.size == count else rounding.max(initial=0.0)
     allowed = 0.5 * steps * largest
-    return np.where(off > np.maximum(allowed, MOST_OF_BIAS * np.abs(wanted)), off, 0.0)
+    rounded = np.maximum(MOST_OF_BIAS * np.abs(wanted), MOST_OF_SUM * sizes)
+    return np.where(off > np.maximum(allowed, rounded), off, 0.0)
 
 
 def with_biases(steps: WeightSteps, off: Array) -> WeightSteps:
@@ -138,6 +154,41 @@ def _lost_in_half(floats: Array) -> Array:
     with np.errstate(over="ignore"):
         rounded = bool((floats.astype(np.float16) == floats).all())
     return np.maximum(np.abs(floats) * 2.0**-11, FP16_NORMAL) if rounded else np.zeros(1)
+
+
+def _alive(floats: Array, folded: Array | None) -> Array:
+    """Return the largest weight of each output, 0 of those that may be dead.
+
+    ncnn2table has no scale for an output that is 0, and none for what its 127 / largest makes inf of. A
+    file in fp16 has 0 for less than the smallest normal number.
+    """
+    if folded is None:
+        return np.zeros(len(floats))  # the factor of an output without a scale is not known
+    sizes = np.abs(floats).max(1) * np.abs(folded)
+    dead = max(UNSCALED, min(FP16_NORMAL, ALIVE * float(sizes.max())))
+    return np.where(sizes > dead, sizes, 0.0)
+
+
+def _rounded(steps: Array, wanted: Array, inside: Array, lost: Array) -> tuple[Direction | None, int]:
+    """Return into which direction `steps` were rounded from `wanted`, and how many show it.
+
+    None if it is to the nearest, or not certain. `lost`: what is not known of `wanted`.
+    """
+    above = wanted - np.floor(wanted)  # how far the integer below is
+    apart = np.minimum(np.minimum(above, 1.0 - above), np.abs(above - 0.5)) > EDGE + lost
+    apart = apart & inside & (np.abs(steps - wanted) <= MOST_STEPS)
+    nearer_up, up, positive = above > 0.5, steps > wanted, wanted > 0.0
+    sides: dict[Direction, tuple[Array, Array]] = {
+        "down": (nearer_up, ~up),
+        "up": (~nearer_up, up),
+        "towards 0": (nearer_up == positive, up != positive),
+    }
+    for direction, (nearer_to_other, taken) in sides.items():
+        shown = apart & nearer_to_other
+        count = int(np.count_nonzero(shown & taken))
+        if count >= ENOUGH and count >= NEARLY_ALL * np.count_nonzero(shown):
+            return direction, count
+    return None, 0
 
 
 def is_static(layer: Layer) -> bool:
@@ -197,27 +248,3 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     infinite = int(np.count_nonzero(np.isposinf(scales)))
     bias = np.frombuffer(content[at:start], "<f4")
     return Int8Weights(integers, np.repeat(scales, outputs // scales.size), infinite, bias)
-
-
-def folded_factors(path: str, spans: Sequence[Sequence[int]], layers: Sequence[Layer]) -> Array | None:
-    """Return the product of the factors of `layers`, which read the bytes `spans`, for each output.
-
-    The factor of a BatchNorm is slope / sqrt(variance + eps), that of a Scale its weights (src/layer/
-    batchnorm.cpp, scale.cpp). None if there is any other layer, or one whose parameters cannot be read.
-    """
-    factors: Array = np.ones(1)
-    for layer, (start, end) in zip(layers, spans, strict=True):
-        with Path(path).open("rb") as file:
-            file.seek(start)
-            floats = np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
-        try:
-            if layer.type == "BatchNorm":
-                slope, _, variance, _ = floats.reshape(4, -1)
-                factors = factors * slope / np.sqrt(variance + decimal(layer, 1, 0.0))
-            elif layer.type == "Scale" and len(layer.inputs) == 1:
-                factors = factors * floats[: number(layer, 0)]
-            else:
-                return None
-        except NotANumber:
-            return None
-    return factors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,16 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.engine.evidence import Evidence, WeightSteps
+from pytest_ncnn_parity.compare.number_formats import INT8_MAX
+from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import ACTIVATION, Parameter
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
@@ -138,6 +143,22 @@ class JobNets:
         int8 = self._int8_of(case)
         made = any(layer.number in int8.given for layer in there.layers)
         return int8.taken_by(blob) if made and blob in int8.blobs else None
+
+    def read_otherwise(self, case: CaseSpec, there: Counterpart) -> OtherScale | None:
+        """Return by which other scale a reader takes the int8 that `there` gives; None if none does."""
+        int8 = self._int8_of(case)
+        return next(filter(None, map(int8.read_otherwise, there.layers)), None)
+
+    def differences(self, case: CaseSpec, there: Counterpart) -> tuple[Difference, ...]:
+        """Return what `there` has otherwise than in floats, though quantizing does not change it."""
+        quantized = [one for one in there.layers if is_quantized(one)]
+        cores = [one for one in there.replaced if one.type in {other.type for other in quantized}]
+        if not len(quantized) == len(cores) == 1:
+            return ()
+        (layer,), (core,) = quantized, cores
+        given = self._int8_of(case).given.get(layer.number, 0.0)
+        end = INT8_MAX / given if given > 0.0 else math.inf
+        return tuple(differences(core, there.replaced, layer, there.layers, end))
 
     def _int8_of(self, case: CaseSpec) -> Int8Values:
         assert case.candidate is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 
 import numpy as np
@@ -12,20 +13,19 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
-from pytest_ncnn_parity.engine.evidence import WeightSteps
+from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
-from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, is_quantized, weight_count
 from pytest_ncnn_parity.network.int8_tensors import blocks, tensors
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
+from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
     biases_off,
-    folded_factors,
     full_scale,
     is_biased,
     is_static,
@@ -36,7 +36,6 @@ from pytest_ncnn_parity.worker.networks.matrices import Matrix, Source, matrices
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Stored, read_tensors
 
 ALTERNATING: tuple[Stored, ...] = ("tagged", "floats")
-UNFOLDED = np.ones(1)  # the factors of what is folded into weights, if nothing is
 
 
 class LayerWeights:
@@ -84,7 +83,7 @@ class LayerWeights:
 
     def _of_matrix(self, one: Matrix, model: Model, layer: Layer, largest: float) -> WeightSteps:
         if isinstance(one.weights, Int8Weights):
-            steps = self._judged(one.weights, one.floats, UNFOLDED, model, layer)
+            steps = self._judged(one.weights, one.floats, UNFOLDED.factors, model, layer)
         else:
             steps = replace(one.weights.against(one.floats), layer=layer.name)
         off = biases_off(one.bias, one.wanted, one.weights.rounding, largest)
@@ -98,19 +97,32 @@ class LayerWeights:
         weights = self._int8_weights(model, layer)
         if weights is None:
             return None
-        (floats,) = self.first(own, core, weight_count(core))
-        behind = [one for one in there.replaced if one is not core and not is_activation(one)]
-        folded = folded_factors(own.bin, [self.span(own, one) for one in behind], behind)
-        if folded is not None and folded.size not in (1, len(weights.integers)):
-            return None
-        steps = self._judged(weights, floats.reshape(weights.integers.shape), folded, model, layer)
-        if behind:
-            return steps
-        _, bias = self.first(own, core, weight_count(core), len(weights.integers) * is_biased(core))
+        outputs = len(weights.integers)
+        floats, bias = self.first(own, core, weight_count(core), outputs * is_biased(core))
+        folded = self._folded(own, core, model, layer, there, outputs)
+        factors = None if folded is None else folded.factors
+        steps = self._judged(weights, floats.reshape(weights.integers.shape), factors, model, layer)
         scale = self._files.weights(model, self._graph(model)).int8_scales.get(layer.number, 0.0)
-        if not (scale > 0.0 and math.isfinite(scale)):
+        if folded is None or not (scale > 0.0 and math.isfinite(scale)):
             return steps
-        return with_biases(steps, biases_off(weights.bias, bias, weights.rounding, INT8_MAX / scale))
+        of_bias = folded.factors * (bias if bias.size else np.zeros(outputs))
+        wanted, sizes = of_bias + folded.offsets, np.abs(of_bias) + folded.sizes
+        largest = INT8_MAX / scale
+        return with_biases(steps, biases_off(weights.bias, wanted, weights.rounding, largest, sizes))
+
+    def _folded(
+        self,
+        own: Model,
+        core: Layer,
+        model: Model,
+        layer: Layer,
+        there: Counterpart,
+        outputs: int,
+    ) -> Affine | None:
+        """Return what must be folded into `layer` so that both models make the same of its outputs."""
+        here = made_of(core, there.replaced, outputs, partial(self._source, own))
+        beside = made_of(layer, there.layers, outputs, partial(self._source, model))
+        return None if here is None or beside is None else here.beside(beside)
 
     def _judged(
         self,

@@ -15,7 +15,8 @@ import numpy as np
 from pytest_ncnn_parity.compare.int8 import judged_by_loss, loss, rounded_to_int8
 from pytest_ncnn_parity.compare.measured import Loss, Metrics
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
-from pytest_ncnn_parity.engine.evidence import Evidence, Quantization, Trial, TrialName
+from pytest_ncnn_parity.engine.evidence import Evidence, Trial, TrialName
+from pytest_ncnn_parity.engine.int8_evidence import Quantization
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
@@ -66,9 +67,16 @@ class QuantizedLayers:
             metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
-        weights = self._sample.nets.weight_steps(case, there, self._largest(there))
-        evidence = replace(evidence, blob=blob, shape=expected[blob].shape, weights=weights)
-        if metrics.agrees and (weights is None or not weights.wrong):
+        nets = self._sample.nets
+        evidence = replace(
+            evidence,
+            blob=blob,
+            shape=expected[blob].shape,
+            weights=nets.weight_steps(case, there, self._largest(there)),
+            other_scale=nets.read_otherwise(case, there),
+            differences=nets.differences(case, there),
+        )
+        if metrics.agrees and not evidence.has_wrong_files:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if self._sample.job.probe:
             quantized = self._quantization(case, reference, there, expected[blob], blob)
