@@ -229,7 +229,7 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
         fix = run.once("fix", comparison.name, Fix, work_out)
     except (EngineError, OSError) as error:
         return None, f"no fix was worked out: {error}"
-    return None if fix is None else fix_record(fix), ""
+    return None if fix is None else fix_record(fix, run.plan.spec.masks), ""
 
 
 def _carried(

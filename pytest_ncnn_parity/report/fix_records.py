@@ -23,11 +23,15 @@ from pytest_ncnn_parity.report.document.fix import (
 NOTICES: Mapping[str, NoticeKind] = {word: word for word in get_args(NoticeKind)}
 
 
-def fix_record(fix: Fix) -> FixRecord:
-    """Return a fix as the report holds it, without the patched .param, which the patch replaces."""
+def fix_record(fix: Fix, spec_masks: Mapping[str, int]) -> FixRecord:
+    """Return a fix as the report holds it, without the patched .param, which the patch replaces.
+
+    `spec_masks`: those that the spec has already, by layer name.
+    """
     return {
         "comparison": fix.comparison,
         "masks": dict(fix.masks),
+        "spec_masks": dict(spec_masks),
         "verified": fix.verified,
         "minimal": fix.minimal,
         "lines": list(fix.patch.after),

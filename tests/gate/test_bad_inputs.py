@@ -151,6 +151,10 @@ def test_a_key_goes_with_an_archive_that_has_it(tmp_path: Path) -> None:
         Recording(str(tmp_path / "x.npy"), "a")
     )
     assert "holds no array" in problem(Recording(str(tmp_path / "none.npz")))
+    for content in (b"", b"\0" * 100):
+        (tmp_path / "none.npz").write_bytes(content)
+        said = problem(Recording(str(tmp_path / "none.npz"), "a"))
+        assert "none.npz: cannot be read as .npy or .npz" in said
 
 
 def test_another_height_and_width_are_no_error(tmp_path: Path) -> None:

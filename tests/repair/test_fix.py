@@ -16,6 +16,7 @@ from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix
 from pytest_ncnn_parity.repair.outputs import OutputError
 from pytest_ncnn_parity.repair.patch import Patch
 from pytest_ncnn_parity.report.fix_records import fix_record
+from pytest_ncnn_parity.report.text.fix_text import in_spec
 
 pytestmark = pytest.mark.once
 
@@ -41,9 +42,14 @@ MASKS = Fix(
 
 
 def test_every_number_of_a_fix_can_be_written() -> None:
-    record = json.loads(json.dumps(fix_record(MASKS), allow_nan=False))
+    record = json.loads(json.dumps(fix_record(MASKS, {}), allow_nan=False))
     assert [one["worst"] for one in record["alternatives"]] == [0.02, 0.0, "inf"]
     assert record["outputs"] == [{"output": "out0", "before": "inf", "after": 0.01}]
+
+
+def test_the_line_of_the_spec_has_the_masks_that_it_replaces() -> None:
+    record = fix_record(MASKS, {"other": 16, "conv": 2})
+    assert in_spec(record) == "masks: {other: 16, conv: 18}"
 
 
 @pytest.mark.parametrize("fix", [NO_MASKS, MASKS], ids=["none", "masks"])

@@ -119,6 +119,24 @@ def test_layers_of_one_name_have_a_card_and_a_row_each() -> None:
     assert columns(documents.document(model))["models"][0]["cases"]["layer"] == [1, 2]
 
 
+def test_a_layer_that_fails_of_two_causes_has_a_card_for_each_with_its_own_words() -> None:
+    cases = [
+        documents.red("square", headline="inf on vulkan fp16"),
+        documents.red("square", "device", comparison="shipped", headline="off by 0.5 on vulkan fp32"),
+        documents.red("square", "device", comparison="cpu-vs-vulkan", headline="off by 0.5 on it"),
+    ]
+    root = parsed(render(documents.document(documents.model(cases, [documents.layer("square")]))))
+    cards = [text(e) for e in root.iter() if "card" in (e.get("class") or "").split()]
+    shown = [card for card in cards if card.startswith("square")]
+    assert len(shown) == 2
+    assert "storage-overflow" in shown[0]
+    assert "inf on vulkan fp16" in shown[0]
+    assert "device" in shown[1]
+    assert "off by 0.5 on vulkan fp32" in shown[1]
+    assert "shipped" in shown[1]
+    assert "cpu-vs-vulkan" in shown[1]
+
+
 def test_a_patch_is_to_be_applied_once_whatever_comparisons_it_mends() -> None:
     both = ("fp16-vs-fp32-vulkan", "shipped")
     fixes = [documents.fix("l0", one, written=[f"/p/{one}.patch"]) for one in both]

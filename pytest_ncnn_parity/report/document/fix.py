@@ -56,6 +56,9 @@ class FixRecord(TypedDict):
 
     comparison: str
     masks: dict[str, int]
+    spec_masks: NotRequired[
+        Annotated[dict[str, int], Field(description="those that the spec has already")]
+    ]
     verified: bool
     minimal: bool
     lines: Annotated[list[str], Field(description="the changed lines of the .param as they should be")]

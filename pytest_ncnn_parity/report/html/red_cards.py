@@ -1,4 +1,4 @@
-"""The cards that show failures: one for each red layer and output, with its cause and its place."""
+"""The cards that show failures: one for each red layer and output and its cause, with its place."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pytest_ncnn_parity.report.document.model import ModelRecord
 from pytest_ncnn_parity.report.html.graph import Drawing, drawn
 from pytest_ncnn_parity.report.html.neighbourhood import Neighbourhood, Neighbours, runs_on
 
-MOST_CARDS = 40  # how many red layers have a card; the table lists all of them
+MOST_CARDS = 40  # how many faults of layers have a card; the table lists all of them
 MOST_DRAWN = 8  # how many cards have a drawing; the others list the neighbours in a table
 
 
 class RedCard(Frozen):
-    """A layer or an output that failed, in however many samples and comparisons: `where`.
+    """A layer or an output that failed of `cause`, in however many samples and comparisons: `where`.
 
     `headline`, `text`, `runs`, `neighbours` and `drawing` are those of the first case.
     """
 
     name: str
     type: str
-    causes: tuple[str, ...]
+    cause: str
     headline: str
     text: str
     where: Mapping[str, tuple[str, ...]]
@@ -33,7 +33,7 @@ class RedCard(Frozen):
 
 
 class RedCards(Frozen):
-    """The cards of a model; `more`: how many layers are red and have none."""
+    """The cards of a model; `more`: how many faults of layers have none."""
 
     layers: tuple[RedCard, ...]
     more: int
@@ -42,8 +42,8 @@ class RedCards(Frozen):
 
 def red_cards(model: ModelRecord) -> RedCards:
     failed = [case for case in model["cases"] if case["outcome"] == "failed"]
-    layers = _by_target(case for case in failed if case["layer"] is not None)
-    outputs = _by_target(case for case in failed if case["output"] is not None)
+    layers = _by_fault(case for case in failed if case["layer"] is not None)
+    outputs = _by_fault(case for case in failed if case["output"] is not None)
     neighbourhood = Neighbourhood(model)
     return RedCards(
         layers=tuple(
@@ -55,10 +55,10 @@ def red_cards(model: ModelRecord) -> RedCards:
     )
 
 
-def _by_target(failed: Iterable[CaseRecord]) -> list[list[CaseRecord]]:
-    cases: dict[highlights.Target, list[CaseRecord]] = {}
+def _by_fault(failed: Iterable[CaseRecord]) -> list[list[CaseRecord]]:
+    cases: dict[object, list[CaseRecord]] = {}
     for case in failed:
-        cases.setdefault(highlights.target(case), []).append(case)
+        cases.setdefault(highlights.fault(case), []).append(case)
     return list(cases.values())
 
 
@@ -71,7 +71,7 @@ def _card(spec: str, cases: Sequence[CaseRecord], neighbours: Neighbours, with_d
     return RedCard(
         name=name,
         type=first["type"] or "",
-        causes=tuple(dict.fromkeys(case["cause"] or "" for case in cases)),
+        cause=first["cause"] or "",
         headline=_headline(spec, first),
         text="\n".join(_lines(first)),
         where={comparison: tuple(samples) for comparison, samples in where.items()},

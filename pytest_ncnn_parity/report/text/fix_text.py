@@ -166,13 +166,15 @@ def _file(fix: FixRecord) -> str:
 
 
 def in_spec(fix: FixRecord) -> str:
-    """Return the masks as a line of the spec, or an empty string if a spec cannot express them.
+    """Return all masks as a line of the spec, or an empty string if a spec cannot express them.
 
-    A spec can neither tell layers of the same name apart nor mask the layers of another model.
+    The line holds those that the spec has already, because it replaces them. A spec can neither tell
+    layers of the same name apart nor mask the layers of another model.
     """
     if not fix["masks"] or len(fix["masks"]) != len(fix["lines"]) or fix.get("param"):
         return ""
-    pairs = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in fix["masks"].items())
+    masks = {**fix.get("spec_masks", {}), **fix["masks"]}
+    pairs = ", ".join(f"{yaml12.quoted(name)}: {mask}" for name, mask in masks.items())
     return f"masks: {{{pairs}}}"
 
 

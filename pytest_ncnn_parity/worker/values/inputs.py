@@ -20,6 +20,8 @@ from pytest_ncnn_parity.network.integers import computing_readers, integer_reade
 from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
+NPY = np.lib.format.MAGIC_PREFIX  # a file of a single array begins with it
+
 
 class InputError(Exception):
     """Raised if one input cannot be fed; the message names its source."""
@@ -125,7 +127,8 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     path, key = given.file, given.key
     try:
         with Path(path).open("rb") as file:
-            packed = file.read(2) == b"PK"
+            start = file.read(len(NPY))
+            packed = start.startswith(b"PK") or (key is not None and start != NPY)
             file.seek(0)
             if key is not None and not packed:
                 raise InputError(f"{path}: is a single array, which has no key; leave 'key: {key}' out")
