@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.diagnose.wording import symptom
 from pytest_ncnn_parity.engine.client import EngineError
 from pytest_ncnn_parity.engine.spec_run import SpecRun
@@ -39,13 +41,16 @@ class Trials:
     """The oracle of a search: masks hold if all of `cases`, by sample, agree.
 
     An output whose error is only forgiven must be better than it was `before`. `last` says why the last
-    masks that did not hold failed.
+    masks that did not hold failed. `most`: the share of its tolerance that an output may use;
+    `lacked_room`: masks were right but for that.
     """
 
     run: SpecRun
     cases: Mapping[str, Sequence[Case]]
     budget: SearchBudget
     before: OutputErrors = field(default_factory=dict)
+    most: float = math.inf
+    lacked_room: bool = False
     last: str = ""
 
     def __post_init__(self) -> None:
@@ -82,4 +87,16 @@ class Trials:
         for output, still in not_mended(self.before, ((cases[one.id], one) for one in results)):
             return f"output:{output} is as wrong as before, scaled {still.scaled:.3g}"
         lacking = (r for r in results if r.evidence.no_worker or r.evidence.no_vulkan)
-        return next((f"{r.id.split('::')[1]} cannot be run: {r.reason}" for r in lacking), "")
+        if problem := next((f"{r.id.split('::')[1]} cannot be run: {r.reason}" for r in lacking), ""):
+            return problem
+        compared = (one.metrics for one in results if cases[one.id].output is not None)
+        used = max((_used(metrics) for metrics in compared if metrics is not None), default=0.0)
+        if used <= self.most:
+            return ""
+        self.lacked_room = True
+        return f"an output uses {used:.2g} of its tolerance"
+
+
+def _used(metrics: Metrics) -> float:
+    """The share of its tolerance that an output uses: all of it where what is beyond is forgiven."""
+    return max(1.0, metrics.used) if metrics.mismatched else metrics.used

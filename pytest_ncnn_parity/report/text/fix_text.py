@@ -11,6 +11,9 @@ from pytest_ncnn_parity.report.highlights import RANGE
 from pytest_ncnn_parity.spec import yaml12
 
 MAX_LINES = 12  # most lines of a fix in a text; the JSON report and the patch have all
+# An option is named before masks if it leaves no more than this many times their error, or than fp16
+# leaves of a healthy output.
+MUCH_MORE, HEALTHY = 2.0, 5e-3
 
 
 def mark(fix: FixRecord) -> str:
@@ -111,11 +114,17 @@ def _has_all_of(other: FixRecord, fix: FixRecord) -> bool:
 
 
 def simpler(fix: FixRecord) -> AlternativeRecord | None:
-    """Return the fp16 option to name before the masks, if there are more than MAX_LINES of them."""
+    """Return the fp16 option to name before the masks, if there are more than MAX_LINES of them.
+
+    One that leaves much more of an error than the masks is none.
+    """
     if len(fix["lines"]) <= MAX_LINES:
         return None
+    after = fix["errors"][1]
+    most = max(HEALTHY, MUCH_MORE * (0.0 if after is None else float(after)))
     in_fp16 = (a for a in fix["alternatives"] if a["setup"]["precision"].startswith("fp16"))
-    return next((option for option in in_fp16 if not option["problem"]), None)
+    right_ones = (option for option in in_fp16 if not option["problem"])
+    return next((option for option in right_ones if float(option["worst"]) <= most), None)
 
 
 def further(fix: FixRecord) -> list[AlternativeRecord]:
