@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import ACTIVATION_ID, is_activation
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.network.units import is_copy
 from pytest_ncnn_parity.worker.networks.matrices import Source
@@ -57,13 +57,15 @@ def made_of(
     """Return what `layers`, in running order, make of the `outputs` of `core`, which is one of them.
 
     None if they compute anything else but copies and, at the end, an activation; or if it is not known.
+    In front of the core are copies and activations at most.
     """
     found = UNFOLDED
     value = set(core.outputs)  # the blobs that hold what was found
     constants: dict[str, Array] = {}
     ended = core.params.get(ACTIVATION_ID, "0") != "0"
     for layer in layers:
-        if layer is core:
+        in_front = layer.number < core.number and (copies(layer) or is_activation(layer))
+        if layer is core or in_front:
             continue
         if layer.type == "MemoryData":
             constant = _constant(source(layer), core, outputs)
