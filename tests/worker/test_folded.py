@@ -144,6 +144,12 @@ def test_what_is_in_front_is_not_folded_if_it_only_copies_or_activates(tmp_path:
     assert made(tmp_path, *behind, core="BinaryOp p 1 1 in0 p 0=2 1=1 2=3") is None
 
 
+def test_a_constant_may_stand_in_front_and_be_copied(tmp_path: Path) -> None:
+    lines = "Split s 1 2 k x y", CORE, "BinaryOp o 2 1 c y out0 0=2"
+    found = made(tmp_path, *lines, core=f"{HELD} 0=2", numbers={"k": OF_EACH})
+    assert numbers_of(found) == (OF_EACH, [0, 0])
+
+
 def test_what_one_model_has_folded_and_the_other_in_part(tmp_path: Path) -> None:
     plus = "BinaryOp p 1 1 t out0 0=0 1=1 2=8"
     whole = made(tmp_path, "BinaryOp t 1 1 c t 0=2 1=1 2=4", plus)

@@ -64,14 +64,15 @@ def made_of(
     constants: dict[str, Array] = {}
     ended = core.params.get(ACTIVATION_ID, "0") != "0"
     for layer in layers:
-        in_front = layer.number < core.number and (copies(layer) or is_activation(layer))
-        if layer is core or in_front:
+        if layer is core:
             continue
         if layer.type == "MemoryData":
             constant = _constant(source(layer), core, outputs)
             constants.update({} if constant is None else dict.fromkeys(layer.outputs, constant))
         elif is_copy(layer) and layer.inputs[0] in constants:
             constants.update(dict.fromkeys(layer.outputs, constants[layer.inputs[0]]))
+        elif layer.number < core.number and (copies(layer) or is_activation(layer)):
+            continue
         elif is_copy(layer) and layer.inputs[0] in value:
             value.update(layer.outputs)
         elif ended or not value.intersection(layer.inputs):
