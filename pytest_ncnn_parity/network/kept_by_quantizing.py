@@ -99,6 +99,9 @@ def differences(
     own, its = activation(core, replaced), activation(other, layers)
     if own is not None and its is not None and not own.is_same(its, end):
         yield Difference("activation", str(own), str(its))
+    own, its = _in_front(core, replaced), _in_front(other, layers)
+    if own is not None and its is not None and not own.is_same(its, math.inf):
+        yield Difference("input's activation", str(own), str(its))
     padded = any(one.type == "Padding" for one in (*replaced, *layers))
     here, there = _stated(core), _stated(other)
     for name in (one for one in here if one in there and core.type == other.type):
@@ -130,6 +133,23 @@ def activation(core: Layer, layers: Sequence[Layer]) -> Activation | None:
     except NotANumber:
         return None
     return found
+
+
+def _in_front(core: Layer, layers: Sequence[Layer]) -> Activation | None:
+    """Return the function of the only layer in front of `core`, if there is one; None if not known."""
+    found: Activation | None = Activation(_NONE)
+    value: set[str] = set()
+    try:
+        for layer in (one for one in layers if one.number < core.number and one.type != "MemoryData"):
+            if is_copy(layer):
+                value.update(layer.outputs if layer.inputs[0] in value else ())
+            elif is_activation(layer) and not value:
+                found, value = _of_layer(layer), set(layer.outputs)
+            else:
+                return None
+    except NotANumber:
+        return None
+    return found if not value or value.intersection(core.inputs) else None
 
 
 def _inside(core: Layer) -> Activation | None:

@@ -158,6 +158,9 @@ def test_what_quantizing_does_not_change_comes_first() -> None:
         "; its activation is ReLU in floats and none in int8 and its pad_value (18=) is 0 in floats and "
         "1 in int8 and it gives int8 by 20, next reads it by 25 (quantization)"
     )
+    alone = failed([1.5, 2.0], [1.0, 2.0], in_int8=True, differences=found[:1], other_files=RIGHT)
+    said = "its activation is ReLU in floats and none in int8 (quantization)"
+    assert headline(CONV, alone).endswith(said)
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

@@ -86,6 +86,17 @@ def test_an_activation_may_stand_behind_what_is_folded() -> None:
     assert found([f"{CONV} 9=1", "Clip r 1 1 c r"], activated("")) == []
 
 
+def test_an_activation_that_was_a_layer_in_front_is_gone() -> None:
+    front, behind = "ReLU r 1 1 in0 r", "Convolution c 1 1 r c 0=8 1=3 5=1 6=216"
+    gone = [Difference("input's activation", "ReLU", "none")]
+    assert found([front, behind], [CONV]) == gone
+    copied = "Split s 1 2 r x y", "Convolution c 1 1 y c 0=8 1=3 5=1 6=216"
+    assert found([front, *copied], [CONV]) == gone
+    assert found([front, behind], [front, behind]) == []
+    assert found([front, CONV], [CONV]) == []  # which reads something else
+    assert found(["Padding p 1 1 in0 p", front, behind], [CONV]) == []
+
+
 def test_what_int8_clips_an_activation_need_not_clip() -> None:
     clip = activated("9=3 -23310=2,0,6")
     assert found(clip, activated("9=1"), end=5.5) == []

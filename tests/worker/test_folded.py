@@ -35,7 +35,8 @@ def made(
     def source(layer: Layer) -> Source:
         return Source(layer, str(path), spans[layer.number])
 
-    return made_of(graph.layers[1], graph.layers[1:], 2, source)
+    own = next(layer for layer in graph.layers if layer.name == "c")
+    return made_of(own, graph.layers[1:], 2, source)
 
 
 def numbers_of(affine: Affine | None) -> tuple[list[float], list[float]]:
@@ -134,6 +135,19 @@ def test_what_is_not_known(lines: list[str], tmp_path: Path) -> None:
 def test_nothing_is_known_of_what_an_activation_inside_makes(tmp_path: Path) -> None:
     assert made(tmp_path, core=f"{CORE} 9=1") == UNFOLDED
     assert made(tmp_path, "Dropout o 1 1 c out0 0=2.0", core=f"{CORE} 9=1") is None
+
+
+def test_what_is_in_front_is_not_folded_if_it_only_copies_or_activates(tmp_path: Path) -> None:
+    behind = "Convolution c 1 1 p c 0=2 1=1 5=1 6=4", "BinaryOp o 1 1 c out0 0=2 1=1 2=3"
+    for front in ("Padding p 1 1 in0 p 0=1", "ReLU p 1 1 in0 p"):
+        assert numbers_of(made(tmp_path, *behind, core=front)) == ([3, 3], [0, 0])
+    assert made(tmp_path, *behind, core="BinaryOp p 1 1 in0 p 0=2 1=1 2=3") is None
+
+
+def test_a_constant_may_stand_in_front_and_be_copied(tmp_path: Path) -> None:
+    lines = "Split s 1 2 k x y", CORE, "BinaryOp o 2 1 c y out0 0=2"
+    found = made(tmp_path, *lines, core=f"{HELD} 0=2", numbers={"k": OF_EACH})
+    assert numbers_of(found) == (OF_EACH, [0, 0])
 
 
 def test_what_one_model_has_folded_and_the_other_in_part(tmp_path: Path) -> None:

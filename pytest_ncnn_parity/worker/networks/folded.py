@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import ACTIVATION_ID, is_activation
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.network.units import is_copy
 from pytest_ncnn_parity.worker.networks.matrices import Source
@@ -57,6 +57,7 @@ def made_of(
     """Return what `layers`, in running order, make of the `outputs` of `core`, which is one of them.
 
     None if they compute anything else but copies and, at the end, an activation; or if it is not known.
+    In front of the core are copies and activations at most.
     """
     found = UNFOLDED
     value = set(core.outputs)  # the blobs that hold what was found
@@ -70,6 +71,8 @@ def made_of(
             constants.update({} if constant is None else dict.fromkeys(layer.outputs, constant))
         elif is_copy(layer) and layer.inputs[0] in constants:
             constants.update(dict.fromkeys(layer.outputs, constants[layer.inputs[0]]))
+        elif layer.number < core.number and (copies(layer) or is_activation(layer)):
+            continue
         elif is_copy(layer) and layer.inputs[0] in value:
             value.update(layer.outputs)
         elif ended or not value.intersection(layer.inputs):
