@@ -43,8 +43,11 @@ class Tolerances:
 
     @cached_property
     def common(self) -> Tolerance:
-        """The tolerance of layers that the spec does not name and that need no more than others."""
-        return self._of_layers(DEFAULTS[self._precision].layer)
+        """The tolerance of layers that the spec does not name, and of values in a whole run.
+
+        A layer that needs another has one of its own.
+        """
+        return self._of_layers(DEFAULTS[ROUNDED_WEIGHTS if self._halves else self._precision].layer)
 
     def of_layer(self, layer: Layer) -> Tolerance:
         """The tolerance of `layer`."""

@@ -32,6 +32,9 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 LEFT = 0.01
 # How many red layers are followed one by one. Where more are red, another network was compared.
 MOST_BEGINS = 16
+# they give the same for all values beyond an end
+LEVELLING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
+FUSED_ACTIVATION = "9"
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -123,12 +126,17 @@ class Rewritten:
             if (
                 readers
                 and not any(ends.intersection(one.outputs) for one in layers)
-                and self._is_no_fault(case, begins, readers, errors)
+                and self._is_no_fault(case, begins, layers, readers, errors)
             ):
                 yield _Part(frozenset(part), tuple(readers), errors)
 
     def _is_no_fault(
-        self, case: CaseSpec, begins: Iterable[Layer], readers: Iterable[Layer], errors: Errors
+        self,
+        case: CaseSpec,
+        begins: Iterable[Layer],
+        layers: Iterable[Layer],
+        readers: Iterable[Layer],
+        errors: Errors,
     ) -> bool:
         """Whether a part is written otherwise or taken back by its readers, and nothing of it is left.
 
@@ -138,8 +146,20 @@ class Rewritten:
         restructured = self._sample.nets.restructured(case.candidate) or frozenset()
         makers = [one for one in begins if one.type != "MemoryData" or one.number in restructured]
         otherwise = bool(makers) and all(one.number in restructured for one in makers)
+        otherwise = otherwise and not any(self._is_hidden(case, one) for one in layers)
         taken_back = all(one.number in self._red[case.comparison] for one in readers)
         return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
+
+    def _is_hidden(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether all that reads `layer` levels its values, and the other model does not do so before.
+
+        Then the values agree behind it only where they are levelled: on other inputs they may not.
+        """
+        assert case.candidate is not None
+        there = self._sample.nets[case.candidate].counterpart(layer)
+        if there is None or there.replaced[-1] != layer or _levels(there.last):
+            return False
+        return all(map(_levels, _readers(self._sample.graph, layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
@@ -164,7 +184,8 @@ class Rewritten:
             reads=sample.nets.reads,
         )
         for region in followed(regions, chain):
-            if self._is_no_fault(case, [region.begin], region.readers, region.errors):
+            layers = [sample.graph.layers[number] for number in sorted(region.layers)]
+            if self._is_no_fault(case, [region.begin], layers, region.readers, region.errors):
                 yield _Part(frozenset(region.layers), tuple(region.readers), region.errors)
 
 
@@ -199,6 +220,10 @@ def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
         and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
         for after in given
     )
+
+
+def _levels(layer: Layer) -> bool:
+    return layer.type in LEVELLING or layer.params.get(FUSED_ACTIVATION, "0") != "0"
 
 
 def _makers(graph: Graph, layer: Layer) -> Iterator[int]:
