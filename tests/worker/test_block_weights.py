@@ -10,6 +10,7 @@ import weight_blocks
 from weight_blocks import FAULTS, METHODS, SIZES
 
 from pytest_ncnn_parity.network.int8_tensors import Blocks
+from pytest_ncnn_parity.worker.networks import block_weights
 from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
 
 ROWS, COLUMNS = 48, 140  # the last block of each row has 12 columns
@@ -26,7 +27,10 @@ def _floats(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weights(made: weight_blocks.Blocks, size: int) -> BlockWeights:
-    return BlockWeights(made.integers, made.scales, made.inputs, Blocks(made.bits, size, True))
+    rows, columns = made.integers.shape
+    blocks = Blocks(made.bits, size, True)
+    packed = np.frombuffer(made.packed(), np.int8, rows * blocks.packed(columns)).reshape(rows, -1)
+    return BlockWeights(packed, columns, made.scales, made.inputs, blocks)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -54,6 +58,16 @@ def test_a_row_that_does_not_follow_is_found(
     assert steps.outputs in ((5,), (5, 6))
     assert (steps.lines, steps.total) == ("rows", ROWS)
     assert steps.gain == pytest.approx(FAULTS[fault], abs=0.35)
+
+
+def test_pieces_of_a_matrix_give_what_it_gives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, inputs = _floats(1)
+    made = METHODS["awq"](weights, inputs, 4, 64)
+    made.integers[[3, 40]] = 0
+    whole = _weights(made, 64).against(weights)
+    monkeypatch.setattr(block_weights, "PIECE", 7 * COLUMNS)
+    assert _weights(made, 64).against(weights) == whole
+    assert whole.outputs == (3, 40)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])

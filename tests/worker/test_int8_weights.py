@@ -15,7 +15,7 @@ from quantized import INT8_WEIGHTS
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.int8_tensors import blocks
-from pytest_ncnn_parity.worker.networks.block_weights import unpacked
+from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
     Int8Weights,
@@ -72,7 +72,9 @@ def test_weights_in_blocks_may_have_a_word_in_front_that_says_so(tmp_path: Path,
     assert list(quantized.scales["B"]) == [0.5, np.inf]
     packing = blocks(layer)
     assert packing is not None
-    assert unpacked(quantized.tensors[0], 2, 5, packing).tolist() == integers.tolist()
+    packed = quantized.tensors[0].reshape(2, -1)
+    weights = BlockWeights(packed, 5, np.ones((2, 1)), np.ones(5), packing)
+    assert weights.integers(slice(0, 2)).tolist() == integers.tolist()
     assert read_quantized(Source(layer, source.path, (4, 3 + len(content)))) is None
 
 

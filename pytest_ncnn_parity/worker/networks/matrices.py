@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8_tensors import Blocks, Tensor, blocks, input_scales, tensors
-from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights, unpacked
+from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
 from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights
 from pytest_ncnn_parity.worker.networks.weights import Stored, read_tensors
 
@@ -106,9 +106,9 @@ def matrices(own: Source, other: Source) -> Iterator[Matrix]:
 def _of_blocks(
     tensor: Tensor, stored: Array, scales: Array, inputs: Array, packing: Blocks
 ) -> BlockWeights:
-    integers = unpacked(stored, tensor.rows, tensor.columns, packing)
     given = inputs if inputs.size else np.ones(tensor.columns)
-    return BlockWeights(integers, scales.reshape(tensor.rows, -1), given, packing)
+    packed, of_rows = (one.reshape(tensor.rows, -1) for one in (stored, scales))
+    return BlockWeights(packed, tensor.columns, of_rows, given, packing)
 
 
 def _biases(layout: Sequence[Tensor], values: Sequence[Array]) -> dict[str, Array]:
