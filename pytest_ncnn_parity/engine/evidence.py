@@ -166,9 +166,9 @@ class Evidence:
     What was compared: `blob` and its `shape`; of a recording its `recorded_shape` and, of the recorded
     blobs upstream, the last that is `alike_before` it and the first that is `unlike_before` it; of a
     recording that another model does not give, whether the spec's own model does: `own_as_recorded`.
-    What is wrong with its values: the input blob it `misread`; the 16-bit `format_inside`, that of
-    layers which its kernel makes and hands fp32; what is `unrepresentable`, or `near` to that within the
-    requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
+    What is wrong with its values: the input blob it `misread`; the 16-bit `format_inside`, that of its
+    weights, or of layers which its kernel makes and hands fp32; what is `unrepresentable`, or `near` to
+    that within the requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
     For a candidate that computes `in_int8`: the `weights`, the `quantization` of the layer's input, and

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
+from network import Network
 
 NEEDED = "sum_15: 18, eps_15: 18, rsqrt_15: 18"
 
@@ -177,3 +179,26 @@ def test_a_mask_of_other_files_that_takes_16_bits_for_fp32_is_named_as_one_of_th
     assert {case["cause"] for case in red.values()} == {"unsafe-mask"}
     for case in red.values():
         assert "31=4 makes it read the 16-bit values of c1 as fp32" in case["headline"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("mask", "outcome"), [(16, "failed"), (18, "skipped")])
+def test_weights_that_a_cpu_keeps_in_fp16_are_seen(
+    gate: Gate, pytester: pytest.Pytester, mask: int, outcome: str
+) -> None:
+    """ncnn's InnerProduct does so, on x86 with F16C as well. Weights of 2e-8 are 0 there."""
+    weights = np.full((4, 16), 2e-8)
+    net = Network()
+    x = net.layer("ReLU", "relu", [net.layer("Input", "in0", params="0=16")])
+    x = net.layer("InnerProduct", "product", [x], params=f"0=4 2=64 31={mask}", weights=[weights])
+    net.layer("ReLU", "last", [x], ["out0"])
+    net.write(pytester.path / "net")
+    networks.spec(
+        pytester.path, "inputs: {s: {in0: {constant: 1.0e+4}}}\ncompare: [fp16-vs-fp32-vulkan]\n"
+    )
+    run = gate("--ncnn-parity-fix=suggest")
+    case = run.cases["s::fp16-vs-fp32-vulkan::product"]
+    assert case["outcome"] == outcome, case
+    if outcome == "failed":
+        (fix,) = run.fixes.values()
+        assert (fix["verified"], fix["masks"]) == (True, {"product": 18})

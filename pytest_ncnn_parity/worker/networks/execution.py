@@ -13,6 +13,7 @@ from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network import masks
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
@@ -36,6 +37,14 @@ def holds_layers(layer: Layer) -> bool:
         return True
 
 
+def holds_weights(layer: Layer) -> bool:
+    """Return whether the x86 kernel of `layer` keeps weights in fp16, as it does if there is F16C.
+
+    See src/layer/x86/innerproduct_x86.cpp.
+    """
+    return layer.type == "InnerProduct" and not computes_in_int8(layer)
+
+
 def is_x86(architecture: str) -> bool:
     """Return whether `architecture`, from `platform.machine`, is an x86 processor."""
     return re.fullmatch(r"x86_64|AMD64|i[3-6]86|x86", architecture) is not None
@@ -50,7 +59,7 @@ class Execution(Frozen):
     """Where and how one layer runs in a loaded network, as read back, not as requested.
 
     `worker`: the name of the declared worker that it runs on, or None. `format_inside`:
-    the format in which layers that its kernel makes may store values, if that is another.
+    the format in which its kernel may hold weights, or layers that it makes values, if that is another.
     """
 
     where: str  # "cpu" or "vulkan"
@@ -213,10 +222,12 @@ class Executions:
         )
 
     def _format_inside(self, layer: Layer) -> str | None:
-        """Return the 16-bit format of layers that `layer`, which knows none, may hold on the CPU."""
+        """Return the 16-bit format of what `layer`, which stores none, may hold on the CPU."""
         mask, storage = self._masks[layer.number], self._net_storage(False)
-        holds = self._x86 and holds_layers(layer)
-        return "bf16" if holds and storage == "bf16" and not mask & masks.NO_BF16_STORAGE else None
+        if not self._x86 or mask & masks.NO_STORAGE.get(storage, 0):
+            return None
+        holds = {"bf16": holds_layers, "fp16": holds_weights}.get(storage)
+        return storage if holds is not None and holds(layer) else None
 
     def _net_storage(self, vulkan: bool) -> str:
         """Return the format in which a layer stores its values by the network's options alone."""
