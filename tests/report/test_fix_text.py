@@ -82,7 +82,9 @@ def test_an_option_that_does_what_dozens_of_masks_do_comes_first() -> None:
     assert fix_text.masks(many).startswith("fix: the option is right: outputs within 0.02, 3 ms; or 40 ")
 
 
-@pytest.mark.parametrize("other", [option(problem="out0 has 3 nan"), option("bf16"), option("fp32")])
+@pytest.mark.parametrize(
+    "other", [option(problem="out0 has 3 nan"), option(worst=0.1), option("bf16"), option("fp32")]
+)
 def test_nothing_else_comes_first(other: AlternativeRecord) -> None:
     first, *_ = fix_text.lines(fix(40, other))
     assert first == "fix (verified, minimal): 40 lines of the .param"
