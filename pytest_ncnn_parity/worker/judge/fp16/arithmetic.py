@@ -65,6 +65,7 @@ def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
         return None
     if shape == value.shape:  # handed on unchanged
         return None
+    by_factor = kind == NEAREST or _steps_by_factor(layer, value, expected)
     made, last = value, 0.0
     # of a matrix only the rows are resized; the ids are those of a given size and of a factor
     for axis, given, scale in ((-1, 4, 2), (-2, 3, 1))[: value.ndim - 1]:
@@ -74,7 +75,7 @@ def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
         kept = kind == BILINEAR and size == length
         if kind == BILINEAR and aligned:
             step = (size - 1) / (length - 1)
-        elif kept or number(layer, given) or "9" in layer.params:  # see interp_vulkan.cpp
+        elif not by_factor or kept or number(layer, given) or "9" in layer.params:
             step = size / length
         else:
             step = 1.0 / decimal(layer, scale, 1.0)
@@ -83,6 +84,24 @@ def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
         made = resized(made, axis, length, np.float16(step), bool(aligned))
     coarse = last < FP16_OVERFLOW
     return Computed(Constant("the places of its outputs", last, "arithmetic", coarse), made)
+
+
+def _steps_by_factor(layer: Layer, value: Array, expected: Array) -> bool:
+    """Whether `expected` is resized in steps of 1 / factor, as by 20261020, not of size / length.
+
+    They differ where size * factor is no whole number (interp_vulkan.cpp; interp.cpp of 20240410).
+    """
+    made = value.astype(np.float64)
+    for axis, scale in ((-1, 2), (-2, 1))[: value.ndim - 1]:
+        size, length = value.shape[axis], expected.shape[axis]
+        step = 1.0 if size == length else 1.0 / decimal(layer, scale, 1.0)
+        places = (np.arange(length) + 0.5) * step - 0.5
+        first = np.floor(places)
+        share = (places - first).reshape(-1, *[1] * (-1 - axis))
+        low, high = (np.clip(first + n, 0, size - 1).astype(np.intp) for n in (0, 1))
+        made = made.take(low, axis) * (1.0 - share) + made.take(high, axis) * share
+    off = np.abs(made - expected).max(initial=0.0)
+    return bool(off <= 1e-3 * np.abs(expected).max(initial=0.0))
 
 
 def _nearest(value: Array, axis: int, length: int, step: np.float16, _: bool) -> Array:
