@@ -23,6 +23,8 @@ from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 
 LARGEST_POWER = 700.0  # e to this is finite in float64
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
+# what an Interp resizes, of a matrix the rows alone; with the ids of a given size and of a factor
+AXES = ((-1, 4, 2), (-2, 3, 1))
 CAFFE, PYTORCH = 0, 1  # values of Normalize's eps_mode; 2 is tensorflow's
 
 
@@ -67,8 +69,7 @@ def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
         return None
     by_factor = kind == NEAREST or _steps_by_factor(layer, value, expected)
     made, last = value, 0.0
-    # of a matrix only the rows are resized; the ids are those of a given size and of a factor
-    for axis, given, scale in ((-1, 4, 2), (-2, 3, 1))[: value.ndim - 1]:
+    for axis, given, scale in AXES[: value.ndim - 1]:
         size, length = value.shape[axis], shape[axis]
         if min(size, length) < 2:
             return None
@@ -92,9 +93,10 @@ def _steps_by_factor(layer: Layer, value: Array, expected: Array) -> bool:
     They differ where size * factor is no whole number (interp_vulkan.cpp; interp.cpp of 20240410).
     """
     made = value.astype(np.float64)
-    for axis, scale in ((-1, 2), (-2, 1))[: value.ndim - 1]:
+    for axis, given, scale in AXES[: value.ndim - 1]:
         size, length = value.shape[axis], expected.shape[axis]
-        step = 1.0 if size == length else 1.0 / decimal(layer, scale, 1.0)
+        whole = size == length or number(layer, given)
+        step = size / length if whole else 1.0 / decimal(layer, scale, 1.0)
         places = (np.arange(length) + 0.5) * step - 0.5
         first = np.floor(places)
         share = (places - first).reshape(-1, *[1] * (-1 - axis))
