@@ -198,3 +198,7 @@ NOISE = "inputs:\n  noise: {in0: {random: normal}}\n"
 
 # a layer's name in a .param: no blanks, anything else
 HOSTILE = "a\x1b[31m\x07\u202e\u2028`|*<script>alert(1)</script>&\"'%0A::error::x##[error]@all]]>"
+# of a spec: other.param and other.bin, run on the CPU, against the spec's own files
+WITH_OTHER = (
+    "compare: [{name: other, candidate: {device: cpu, model: {param: other.param, bin: other.bin}}}]\n"
+)

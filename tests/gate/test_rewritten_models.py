@@ -13,9 +13,6 @@ from network import Network
 
 pytestmark = pytest.mark.once
 
-OTHER = "{device: cpu, model: {param: other.param, bin: other.bin}}"
-COMPARED = f"compare: [{{name: other, candidate: {OTHER}}}]\n"
-
 
 def classifier(path: Path, pooling: str, dropout: float, factor: float = 1.0) -> None:
     """A convolution, a `pooling` of its 8x8 map, and scores that a Dropout multiplies by `dropout`.
@@ -55,7 +52,7 @@ def test_what_is_written_otherwise_is_no_difference_and_a_wrong_weight_is(
     names = ("other", "net") if swapped else ("net", "other")
     classifier(pytester.path / names[0], *own)
     classifier(pytester.path / names[1], *others, factor=wrong * own[1] / others[1])
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     run = gate("--ncnn-parity-fix=off")
     red = {name.rpartition("::")[2] for name in run.ids("failed")}
     assert red == (set() if wrong == 1.0 else red & {"scores", "drop"} | {"output:out0"})
@@ -96,7 +93,7 @@ def test_a_convolution_in_parts_is_no_difference(
 ) -> None:
     halves(pytester.path / "net", parts[0])
     halves(pytester.path / "other", parts[1], wrong)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     red = {name.rpartition("::")[2] for name in gate("--ncnn-parity-fix=off").ids("failed")}
     assert red == (set() if wrong == 1.0 else {"depth", "output:out0"})
 
@@ -153,7 +150,7 @@ def attention(
 
 def red(gate: Gate, pytester: pytest.Pytester) -> set[str]:
     """The names of the cases that are red where `other` is compared with `net`."""
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     return {name.rpartition("::")[2] for name in gate("--ncnn-parity-fix=off").ids("failed")}
 
 
@@ -178,7 +175,7 @@ def test_an_attention_that_is_written_otherwise_is_right_and_a_wrong_weight_in_i
     names = ("other", "net") if swapped else ("net", "other")
     attention(pytester.path / names[0], *own)
     attention(pytester.path / names[1], *others)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     run = gate("--ncnn-parity-fix=off")
     assert not run.ids("failed")
     skipped = [case for case in run.cases.values() if case["outcome"] == "skipped"]
@@ -198,7 +195,7 @@ def test_what_is_written_otherwise_behind_a_fault_is_no_fault(
 ) -> None:
     attention(pytester.path / "net", *own, front=1.0)
     attention(pytester.path / "other", *others, front=1.3)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     run = gate("--ncnn-parity-fix=off")
     red = {name.rpartition("::")[2] for name in run.ids("failed")}
     assert red == {"front", "output:out0"}
@@ -228,7 +225,7 @@ def test_an_inner_blob_is_fed_to_both_models(gate: Gate, pytester: pytest.Pytest
     attention(pytester.path / "net", "scores", True)
     attention(pytester.path / "other", "queries", True)
     inputs = ", ".join(f"part_{i}: {{random: normal, shape: [6, 16], seed: {i}}}" for i in range(3))
-    text = f"inputs: {{inner: {{in0: {{random: normal}}, {inputs}}}}}\n{COMPARED}"
+    text = f"inputs: {{inner: {{in0: {{random: normal}}, {inputs}}}}}\n{networks.WITH_OTHER}"
     networks.spec(pytester.path, text)
     run = gate("--ncnn-parity-fix=off")
     assert not run.ids("failed")
@@ -266,7 +263,7 @@ def test_what_one_layer_is_given_and_a_later_one_takes_back_is_no_difference(
     convolutions(pytester.path / "net", ONES, ONES, range(8))
     taken_back = factors * np.where(np.arange(8) == 2, wrong, 1.0)
     convolutions(pytester.path / "other", factors, taken_back, order)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     run = gate("--ncnn-parity-fix=off")
     red = {name.rpartition("::")[2] for name in run.ids("failed")}
     assert red == (set() if wrong == 1.0 else {"first", "second", "output:out0"})

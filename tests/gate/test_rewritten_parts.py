@@ -14,9 +14,6 @@ from network import Network
 
 pytestmark = pytest.mark.once
 
-OTHER = "{device: cpu, model: {param: other.param, bin: other.bin}}"
-COMPARED = f"compare: [{{name: other, candidate: {OTHER}}}]\n"
-
 
 def hidden(path: Path, pooling: str, wrong: float = 1.0) -> None:
     """A global `pooling`, and a product behind it whose third row a ReLU makes 0.
@@ -45,7 +42,7 @@ def test_a_wrong_weight_that_is_levelled_behind_what_is_written_otherwise_is_red
     poolings = ("Reduction", "Pooling") if swapped else ("Pooling", "Reduction")
     for name, pooling, factor in zip(("net", "other"), poolings, (1.0, wrong), strict=True):
         hidden(pytester.path / name, pooling, factor)
-    networks.spec(pytester.path, "inputs: {s: {in0: {random: uniform}}}\n" + COMPARED)
+    networks.spec(pytester.path, "inputs: {s: {in0: {random: uniform}}}\n" + networks.WITH_OTHER)
     failed = gate("--ncnn-parity-fix=off").ids("failed")
     assert failed == ([] if wrong == 1.0 else ["s::other::product"])
 
@@ -93,6 +90,6 @@ def test_blocks_that_are_merged_and_rounded_to_half_are_no_difference(
 ) -> None:
     rep_vgg(pytester.path / "net", False)
     rep_vgg(pytester.path / "other", True, wrong)
-    networks.spec(pytester.path, networks.NOISE + COMPARED)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
     found = gate("--ncnn-parity-fix=off").ids("failed")
     assert (found == []) is (wrong == 1.0)

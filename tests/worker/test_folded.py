@@ -11,7 +11,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
-from pytest_ncnn_parity.worker.networks.matrices import Source
+from pytest_ncnn_parity.worker.networks.stored import StoredLayer
 
 CORE = "Convolution c 1 1 in0 c 0=2 1=1 5=1 6=4"
 HELD = "MemoryData k 0 1 k"
@@ -32,8 +32,8 @@ def made(
     path = folder / "net.bin"
     path.write_bytes(content)
 
-    def source(layer: Layer) -> Source:
-        return Source(layer, str(path), spans[layer.number])
+    def source(layer: Layer) -> StoredLayer:
+        return StoredLayer(layer, str(path), spans[layer.number])
 
     own = next(layer for layer in graph.layers if layer.name == "c")
     return made_of(own, graph.layers[1:], 2, source)

@@ -24,9 +24,8 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
     read,
 )
-from pytest_ncnn_parity.worker.networks.matrices import Source
 from pytest_ncnn_parity.worker.networks.matrices import read as read_quantized
-from pytest_ncnn_parity.worker.networks.weights import read_tensors
+from pytest_ncnn_parity.worker.networks.stored import StoredLayer, read_tensors
 
 ONE = np.ones(1)  # nothing is folded
 
@@ -65,7 +64,7 @@ def test_weights_in_blocks_may_have_a_word_in_front_that_says_so(tmp_path: Path,
     line = "7767517\n2 2\nInput in0 0 1 in0\nGemm gemm 1 1 in0 out0 3=1 5=1 8=2 9=5 18=400\n"
     (tmp_path / "net.param").write_text(line, "utf-8")
     layer = param.read(str(tmp_path / "net.param")).layers[1]
-    source = Source(layer, str(tmp_path / "net.bin"), (4, 4 + len(content)))
+    source = StoredLayer(layer, str(tmp_path / "net.bin"), (4, 4 + len(content)))
     quantized = read_quantized(source)
     assert quantized is not None
     assert quantized.not_finite == 1
@@ -75,7 +74,7 @@ def test_weights_in_blocks_may_have_a_word_in_front_that_says_so(tmp_path: Path,
     packed = quantized.tensors[0].reshape(2, -1)
     weights = BlockWeights(packed, 5, np.ones((2, 1)), np.ones(5), packing)
     assert weights.integers(slice(0, 2)).tolist() == integers.tolist()
-    assert read_quantized(Source(layer, source.path, (4, 3 + len(content)))) is None
+    assert read_quantized(StoredLayer(layer, source.path, (4, 3 + len(content)))) is None
 
 
 @pytest.mark.parametrize("name", ["stem", "expand0", "depthwise0", "project1", "classes"])

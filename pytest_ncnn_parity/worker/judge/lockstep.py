@@ -70,7 +70,7 @@ class Lockstep:
         self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes)
         self._accumulated = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
-        self._layers = self._steps()
+        self._layers, self._last = self._steps()
         chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
         self._chain = chain(self._run_trajectory)
         trace = nets.trace(sample.inputs) if job.remember else None
@@ -174,10 +174,11 @@ class Lockstep:
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=Evidence(death=failed.death))
 
-    def _steps(self) -> list[Layer]:
+    def _steps(self) -> tuple[list[Layer], int]:
         """Return the layers to step through: those that cases need, and readers of their values.
 
-        The ones behind `_last` are stepped through only if something waits for readers.
+        The ones behind the number that comes with them are stepped through only if something waits for
+        readers.
 
         A network is run as a whole only if the inputs of all its layers fit, because otherwise ncnn may
         corrupt memory. Where the shapes do not prove it beforehand, stepping does. Trials of a search
@@ -196,9 +197,9 @@ class Lockstep:
             wanted.update(self._sample.graph.layers[number].outputs)
         graph = self._sample.graph
         needed = graph.ancestors(wanted) | self._accumulated.layers
-        self._last = max(needed, default=-1)
+        last = max(needed, default=-1)
         needed |= graph.ancestors(self._read_downstream(in_fp16))
-        return [layer for layer in graph.layers if layer.number in needed]
+        return [layer for layer in graph.layers if layer.number in needed], last
 
     def _read_downstream(self, blobs: Iterable[str]) -> set[str]:
         """Return `blobs` and what is computed from them: values beyond fp16 may be passed on."""

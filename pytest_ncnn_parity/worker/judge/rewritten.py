@@ -19,6 +19,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
+from pytest_ncnn_parity.network.folding import ACTIVATION_ID
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.regions import Region, followed
@@ -33,8 +34,7 @@ LEFT = 0.01
 # How many red layers are followed one by one. Where more are red, another network was compared.
 MOST_BEGINS = 16
 # they give the same for all values beyond an end
-LEVELLING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
-FUSED_ACTIVATION = "9"
+LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -151,15 +151,15 @@ class Rewritten:
         return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
 
     def _is_hidden(self, case: CaseSpec, layer: Layer) -> bool:
-        """Whether all that reads `layer` levels its values, and the other model does not do so before.
+        """Whether all that reads `layer` limits its values, and the other model does not do so before.
 
-        Then the values agree behind it only where they are levelled: on other inputs they may not.
+        Then the values agree behind it only where they are limited: on other inputs they may not.
         """
         assert case.candidate is not None
         there = self._sample.nets[case.candidate].counterpart(layer)
-        if there is None or there.replaced[-1] != layer or _levels(there.last):
+        if there is None or there.replaced[-1] != layer or _limits(there.last):
             return False
-        return all(map(_levels, _readers(self._sample.graph, layer)))
+        return all(map(_limits, _readers(self._sample.graph, layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
@@ -222,8 +222,8 @@ def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
     )
 
 
-def _levels(layer: Layer) -> bool:
-    return layer.type in LEVELLING or layer.params.get(FUSED_ACTIVATION, "0") != "0"
+def _limits(layer: Layer) -> bool:
+    return layer.type in LIMITING or layer.params.get(ACTIVATION_ID, "0") != "0"
 
 
 def _makers(graph: Graph, layer: Layer) -> Iterator[int]:

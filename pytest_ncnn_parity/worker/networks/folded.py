@@ -13,8 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.network.units import is_copy
-from pytest_ncnn_parity.worker.networks.matrices import Source
-from pytest_ncnn_parity.worker.networks.weights import Stored
+from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer
 
 _REVERSED = {Binary.RSUB: Binary.SUB, Binary.RDIV: Binary.DIV}
 
@@ -52,7 +51,7 @@ UNFOLDED = Affine(np.ones(1), np.zeros(1), np.zeros(1))
 
 
 def made_of(
-    core: Layer, layers: Sequence[Layer], outputs: int, source: Callable[[Layer], Source]
+    core: Layer, layers: Sequence[Layer], outputs: int, source: Callable[[Layer], StoredLayer]
 ) -> Affine | None:
     """Return what `layers`, in running order, make of the `outputs` of `core`, which is one of them.
 
@@ -88,7 +87,7 @@ def made_of(
 
 
 def _then(
-    before: Affine, source: Source, value: set[str], constants: Mapping[str, Array], outputs: int
+    before: Affine, source: StoredLayer, value: set[str], constants: Mapping[str, Array], outputs: int
 ) -> Affine | None:
     """Return what a BatchNorm, Scale, Dropout or BinaryOp makes of `before` (src/layer)."""
     layer = source.layer
@@ -138,19 +137,19 @@ def _by_constant(
     return None
 
 
-def _floats(source: Source, count: int, outputs: int) -> list[Array] | None:
+def _floats(source: StoredLayer, count: int, outputs: int) -> list[Array] | None:
     """Return `count` arrays of a layer with as many numbers each as its parameter 0 says."""
     each = number(source.layer, 0)
     read = source.read([(each, "floats")] * count) if each in (1, outputs) else ()
     return [one.astype(np.float64) for one in read] if read else None
 
 
-def _constant(source: Source, core: Layer, outputs: int) -> Array | None:
+def _constant(source: StoredLayer, core: Layer, outputs: int) -> Array | None:
     """Return the numbers of a MemoryData, one for all outputs or one for each; None if neither."""
     layer = source.layer
     try:
         width, height, depth, channels = (number(layer, key) for key in (0, 1, 11, 2))
-        stored: Stored = "floats" if number(layer, 21, 1) == 1 else "tagged"
+        stored: Format = "floats" if number(layer, 21, 1) == 1 else "tagged"
     except NotANumber:
         return None
     of_each = outputs, 0, 0, 0

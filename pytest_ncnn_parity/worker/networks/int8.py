@@ -60,7 +60,9 @@ class Int8Values(Frozen):
         given = self.given.get(layer.number)
         if given is None:
             return None
-        read = [one for blob in layer.outputs for one in quantizing_readers(self.graph, blob, True)]
+        read = [
+            one for blob in layer.outputs for one in quantizing_readers(self.graph, blob, of_copies=True)
+        ]
         scales = {one.name: self.scales[one.number] for one in read}
         scales = {name: scale for name, scale in scales.items() if 0.0 < scale < math.inf}
         others = {name: scale for name, scale in scales.items() if not _is_same(given, scale)}

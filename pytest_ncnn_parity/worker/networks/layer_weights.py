@@ -32,10 +32,11 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
     with_biases,
 )
-from pytest_ncnn_parity.worker.networks.matrices import Matrix, Source, matrices, read
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Stored, read_tensors
+from pytest_ncnn_parity.worker.networks.matrices import Matrix, matrices, read
+from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer, read_tensors
+from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 
-ALTERNATING: tuple[Stored, ...] = ("tagged", "floats")
+ALTERNATING: tuple[Format, ...] = ("tagged", "floats")
 
 
 class LayerWeights:
@@ -74,12 +75,12 @@ class LayerWeights:
             return None
         if is_static(layer):
             return self._of_static(own, core, model, layer, there)
-        beside = matrices(self._source(own, core), self._source(model, layer))
+        beside = matrices(self._stored(own, core), self._stored(model, layer))
         judged = (self._of_matrix(one, model, layer, largest) for one in beside)
         return max(judged, key=_badness, default=None)
 
-    def _source(self, model: Model, layer: Layer) -> Source:
-        return Source(layer, model.bin, self.span(model, layer))
+    def _stored(self, model: Model, layer: Layer) -> StoredLayer:
+        return StoredLayer(layer, model.bin, self.span(model, layer))
 
     def _of_matrix(self, one: Matrix, model: Model, layer: Layer, largest: float) -> WeightSteps:
         if isinstance(one.weights, Int8Weights):
@@ -120,8 +121,8 @@ class LayerWeights:
         outputs: int,
     ) -> Affine | None:
         """Return what must be folded into `layer` so that both models make the same of its outputs."""
-        here = made_of(core, there.replaced, outputs, partial(self._source, own))
-        beside = made_of(layer, there.layers, outputs, partial(self._source, model))
+        here = made_of(core, there.replaced, outputs, partial(self._stored, own))
+        beside = made_of(layer, there.layers, outputs, partial(self._stored, model))
         return None if here is None or beside is None else here.beside(beside)
 
     def _judged(
@@ -174,7 +175,7 @@ class LayerWeights:
     def not_finite(self, model: Model, layer: Layer) -> int:
         """Return how many weights of `layer` are inf or nan; of weights in blocks, their scales."""
         if blocks(layer) is not None:
-            found = read(self._source(model, layer))
+            found = read(self._stored(model, layer))
             return 0 if found is None else found.not_finite
         return self._files.weights(model, self._graph(model)).not_finite[layer.number]
 
@@ -195,7 +196,7 @@ class LayerWeights:
         if is_static(layer):
             weights = self._int8_weights(model, layer)
             return None if weights is None else weights.infinite
-        found = read(self._source(model, layer))
+        found = read(self._stored(model, layer))
         return None if found is None else sum(int(np.isposinf(s).sum()) for s in found.scales.values())
 
     def gain(self, model: Model, layer: Layer, side: int) -> float:

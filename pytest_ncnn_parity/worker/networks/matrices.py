@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8_tensors import Blocks, Tensor, blocks, input_scales, tensors
 from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
 from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights
-from pytest_ncnn_parity.worker.networks.weights import Stored, read_tensors
+from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer
 
 NONE = np.zeros(0)
-
-
-class Source(Frozen):
-    """A `layer`, and where its weights are: the bytes `span`, (start, end), of the file `path`."""
-
-    layer: Layer
-    path: str
-    span: tuple[int, int]
-
-    def read(self, sizes: Iterable[tuple[int, Stored]]) -> Sequence[Array]:
-        """Return all that the layer reads; nothing if the layout is another, as of another version."""
-        start, end = self.span
-        read, at = read_tensors(self.path, start, sizes)
-        return read if at == end else ()
 
 
 class Matrix(Frozen):
@@ -61,17 +46,15 @@ class Quantized(Frozen):
         return sum(int(np.count_nonzero(~np.isfinite(one))) for one in numbers)
 
 
-def read(source: Source) -> Quantized | None:
+def read(quantized: StoredLayer) -> Quantized | None:
     """Return what a quantized layer reads; None if its layout is not known."""
-    layout = tensors(source.layer)
+    layout = tensors(quantized.layer)
     named = [one for one in layout if one.name]
-    counts = [*(one.scales for one in named), *input_scales(source.layer)]
-    last: list[tuple[int, Stored]] = [(count, "floats") for count in counts]
-    found = source.read([*map(_size, layout), *last])
-    if not found and blocks(source.layer) is not None:  # since 20261020 they have no tag
-        found = source.read(
-            [*((one.count, "bytes") if one.name else _size(one) for one in layout), *last]
-        )
+    counts = [*(one.scales for one in named), *input_scales(quantized.layer)]
+    last: list[tuple[int, Format]] = [(count, "floats") for count in counts]
+    found = quantized.read([*map(_size, layout), *last])
+    if not found and blocks(quantized.layer) is not None:  # in 20261020 they have no tag
+        found = quantized.read([*(_size(one, packed=bool(one.name)) for one in layout), *last])
     if not found:
         return None
     names = [one.name for one in named]
@@ -80,7 +63,7 @@ def read(source: Source) -> Quantized | None:
     return Quantized(own, dict(zip(names, scales, strict=True)), dict(zip(names, inputs, strict=False)))
 
 
-def matrices(own: Source, other: Source) -> Iterator[Matrix]:
+def matrices(own: StoredLayer, other: StoredLayer) -> Iterator[Matrix]:
     """Yield the matrices that are quantized in the layer `other`, beside the floats of `own`."""
     layout, in_floats = tensors(other.layer), own.read(map(_size, tensors(own.layer)))
     quantized = read(other)
@@ -125,5 +108,5 @@ def _in_rows(tensor: Tensor, read: Array) -> Array:
     return read.reshape(-1, tensor.rows).T if tensor.transposed else read.reshape(tensor.rows, -1)
 
 
-def _size(tensor: Tensor) -> tuple[int, Stored]:
-    return tensor.count, "tagged" if tensor.tagged else "floats"
+def _size(tensor: Tensor, packed: bool = False) -> tuple[int, Format]:
+    return tensor.count, "bytes" if packed else "tagged" if tensor.tagged else "floats"

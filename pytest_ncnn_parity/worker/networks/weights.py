@@ -6,9 +6,9 @@ import ctypes
 import math
 import os
 import struct
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import ncnn
 import numpy as np
@@ -30,10 +30,6 @@ WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the w
 NOT_FLOATS = (HALF, BF16, TAG)  # the tags of fp16, bf16 and int8
 HALF_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 TAGS = (0, 0x0002C056, *NOT_FLOATS)
-# How a tensor is stored: behind a word that says in which format it is, as most weights are; in fp32; or
-# as bytes without such a word. With the type that ModelBin has for it.
-Stored = Literal["tagged", "floats", "bytes"]
-TYPES: Mapping[Stored, int] = {"tagged": 0, "floats": 1}
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype = ctypes.c_void_p
@@ -246,28 +242,6 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
             return Weights(*found, scales, given)
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
-
-
-def read_tensors(path: str, start: int, sizes: Iterable[tuple[int, Stored]]) -> tuple[list[Array], int]:
-    """Return the first tensors that a layer reads, from byte `start` on, and the byte behind them.
-
-    They are flat arrays of fp32, or of int8 where the file has that, and empty where it ends before.
-    `sizes`: how many numbers each has, and how it is stored.
-    """
-    with Path(path).open("rb") as file:
-        file.seek(start)
-        reader = Reader(file)  # keeps the reader alive, because ncnn holds no reference to it
-        bin_ = ncnn.ModelBinFromDataReader(reader)
-        read = [
-            reader.take(count) if stored == "bytes" else _array(bin_.load(count, TYPES[stored]))
-            for count, stored in sizes
-        ]
-        return read, reader.at
-
-
-def _array(mat: ncnn.Mat) -> Array:
-    # ncnn's binding ends the process if it is asked for the array of an empty Mat
-    return np.zeros(0) if mat.empty() else np.array(mat)
 
 
 def _int8_scales(

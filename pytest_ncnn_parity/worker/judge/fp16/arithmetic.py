@@ -7,6 +7,7 @@ correct one: where it is the same, nothing is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ LARGEST_POWER = 700.0  # e to this is finite in float64
 NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
 # what an Interp resizes, of a matrix the rows alone; with the ids of a given size and of a factor
 AXES = ((-1, 4, 2), (-2, 3, 1))
+NEAR = 1e-3  # the share of its largest value by which a resized output may differ from ncnn's
+Places = type[np.float16] | type[np.float64]
 CAFFE, PYTORCH = 0, 1  # values of Normalize's eps_mode; 2 is tensorflow's
 
 
@@ -62,60 +65,69 @@ def _lrn(layer: Layer, value: Array, _: Array) -> Computed | None:
 def _interp(layer: Layer, value: Array, expected: Array) -> Computed | None:
     """The position in the input that each output value comes from is fp16 (interp.comp)."""
     shape = expected.shape
-    kind, aligned = number(layer, 0), number(layer, 6)
+    kind = number(layer, 0)
     if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
         return None
     if shape == value.shape:  # handed on unchanged
         return None
-    by_factor = kind == NEAREST or _steps_by_factor(layer, value, expected)
-    made, last = value, 0.0
-    for axis, given, scale in AXES[: value.ndim - 1]:
-        size, length = value.shape[axis], shape[axis]
-        if min(size, length) < 2:
-            return None
-        kept = kind == BILINEAR and size == length
-        if kind == BILINEAR and aligned:
-            step = (size - 1) / (length - 1)
-        elif not by_factor or kept or number(layer, given) or "9" in layer.params:
-            step = size / length
-        else:
-            step = 1.0 / decimal(layer, scale, 1.0)
-        last = max(last, length - 1.0)
-        resized = _nearest if kind == NEAREST else _bilinear
-        made = resized(made, axis, length, np.float16(step), bool(aligned))
-    coarse = last < FP16_OVERFLOW
-    return Computed(Constant("the places of its outputs", last, "arithmetic", coarse), made)
+    axes = AXES[: value.ndim - 1]
+    if any(min(value.shape[axis], shape[axis]) < 2 for axis, _, _ in axes):
+        return None
+    of_versions = (
+        {axis: _step(layer, value.shape[axis], shape[axis], *ids) for axis, *ids in axes},
+        {axis: value.shape[axis] / shape[axis] for axis, _, _ in axes},
+    )
+    own = (
+        steps
+        for steps in of_versions
+        if kind == NEAREST or _is_near(_resized(layer, value, shape, steps, np.float64), expected)
+    )
+    steps = next(own, None)
+    if steps is None:
+        return None
+    last = max(shape[axis] for axis in steps) - 1.0
+    made = _resized(layer, value, shape, steps, np.float16)
+    constant = Constant("the places of its outputs", last, "arithmetic", last < FP16_OVERFLOW)
+    return Computed(constant, made)
 
 
-def _steps_by_factor(layer: Layer, value: Array, expected: Array) -> bool:
-    """Whether `expected` is resized in steps of 1 / factor, as by 20261020, not of size / length.
+def _step(layer: Layer, size: int, length: int, given: int, scale: int) -> float:
+    """How far apart in the input two outputs are (interp_vulkan.cpp).
 
-    They differ where size * factor is no whole number (interp_vulkan.cpp; interp.cpp of 20240410).
+    A bilinear Interp takes steps of size / length in 20240410, whatever it is given.
     """
-    made = value.astype(np.float64)
-    for axis, given, scale in AXES[: value.ndim - 1]:
-        size, length = value.shape[axis], expected.shape[axis]
-        whole = size == length or number(layer, given)
-        step = size / length if whole else 1.0 / decimal(layer, scale, 1.0)
-        places = (np.arange(length) + 0.5) * step - 0.5
-        first = np.floor(places)
-        share = (places - first).reshape(-1, *[1] * (-1 - axis))
-        low, high = (np.clip(first + n, 0, size - 1).astype(np.intp) for n in (0, 1))
-        made = made.take(low, axis) * (1.0 - share) + made.take(high, axis) * share
-    off = np.abs(made - expected).max(initial=0.0)
-    return bool(off <= 1e-3 * np.abs(expected).max(initial=0.0))
+    bilinear = number(layer, 0) == BILINEAR
+    if bilinear and number(layer, 6):
+        return (size - 1) / (length - 1)
+    if number(layer, given) or "9" in layer.params or (bilinear and size == length):
+        return size / length
+    return 1.0 / decimal(layer, scale, 1.0)
 
 
-def _nearest(value: Array, axis: int, length: int, step: np.float16, _: bool) -> Array:
+def _resized(
+    layer: Layer, value: Array, shape: tuple[int, ...], steps: Mapping[int, float], places: Places
+) -> Array:
+    """`value` resized by `steps`, by axis, with `places` computed in this type."""
+    resized = _nearest if number(layer, 0) == NEAREST else _bilinear
+    for axis, step in steps.items():
+        value = resized(value, axis, shape[axis], places(step), bool(number(layer, 6)))
+    return value
+
+
+def _is_near(made: Array, expected: Array) -> bool:
+    return bool(np.abs(made - expected).max() <= NEAR * np.abs(expected).max())
+
+
+def _nearest(value: Array, axis: int, length: int, step: np.floating[Any], _: bool) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
-        places = np.floor(np.arange(length).astype(np.float16) * step)
+        places = np.floor(np.arange(length).astype(step.dtype) * step)
     return value.take(_within(places, value.shape[axis] - 1), axis)
 
 
-def _bilinear(value: Array, axis: int, length: int, step: np.float16, aligned: bool) -> Array:
-    half = np.float16(0.5)
+def _bilinear(value: Array, axis: int, length: int, step: np.floating[Any], aligned: bool) -> Array:
+    half = step.dtype.type(0.5)
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers = np.arange(length).astype(np.float16)
+        numbers = np.arange(length).astype(step.dtype)
         places = numbers * step if aligned else (numbers + half) * step - half
         first = np.floor(places)
         share = places - first

@@ -127,9 +127,9 @@ class Conversions:
         unheld = self._held.beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
         rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
-        spoilt_by_nan = with_own_nan(layer, values, self._blobs)
-        metrics, blob = self._measure(case)(rounded, spoilt_by_nan or values)
-        nan = values[blob].nan if spoilt_by_nan else 0
+        of_nan = with_own_nan(layer, values, self._blobs)
+        metrics, blob = self._measure(case)(rounded, of_nan or values)
+        nan = values[blob].nan if of_nan else 0
         evidence = Evidence(
             mask=layer.mask,
             predicted=candidate is None,
