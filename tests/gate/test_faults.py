@@ -33,6 +33,7 @@ def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.
     assert (fix["masks"], fix["verified"]) == ({"c2": 18}, True)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("selected", ["", "output"])
 def test_a_crash_on_one_branch_costs_the_outputs_of_that_branch(
     gate: Gate, pytester: pytest.Pytester, started: Callable[[], int], selected: str

@@ -98,6 +98,7 @@ def normalised(folder: Path, mean: float, width: int = 64) -> None:
     networks.spec(folder, networks.NOISE + ONLY_FP16)
 
 
+@pytest.mark.once
 @LAYER_NORM
 def test_rounding_before_a_layer_norm_is_no_matter_of_its_own_mask(
     gate: Gate, pytester: pytest.Pytester
@@ -212,6 +213,7 @@ def test_nothing_of_the_users_is_written(gate: Gate, example: Callable[..., Path
     ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one", "xdist"])
 def test_comparisons_with_the_same_fix_share_a_patch(
     gate: Gate, pytester: pytest.Pytester, processes: tuple[str, ...]
@@ -234,6 +236,7 @@ def test_comparisons_with_the_same_fix_share_a_patch(
     assert gate("--ncnn-parity-fix=off").ids("failed") == []
 
 
+@pytest.mark.once
 def test_an_accumulator_beside_an_overflow_gets_its_own_bit(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_spec_without_the_gate_gets_a_hint_how_to_run_it(pytester: pytest.Pyte
     assert "--ncnn-parity" not in pytester.runpytest_inprocess().stdout.str()
 
 
+@pytest.mark.once
 def test_a_run_without_a_terminal(pytester: pytest.Pytester) -> None:
     project(pytester.path, RED)
     args = ("-p", "no:terminal", "--ncnn-parity-json=report.json", "--ncnn-parity-fix=off")

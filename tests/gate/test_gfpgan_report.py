@@ -43,6 +43,7 @@ def report(
     return run
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "Reduction has no Vulkan kernel, so its own blob is finite")
 def test_storage_off_and_packed_left_on_is_right_on_the_cpu_and_inf_on_vulkan(report) -> None:
     seen = report("")

@@ -58,6 +58,7 @@ def test_a_chain_in_int8_is_green(gate: Gate, pytester: pytest.Pytester, between
     assert skipped["message"] == "holds integers, which stay as they are"
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "a network with int8 layers runs on the CPU")
 def test_a_deep_networks_output_may_move_as_it_does_on_the_cpu(
     gate: Gate, pytester: pytest.Pytester

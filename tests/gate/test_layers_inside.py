@@ -27,6 +27,7 @@ def network(pytester: pytest.Pytester, kind: str, groups: int) -> None:
     networks.spec(pytester.path, networks.NOISE + f"compare: [{BF16}]\n")
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20261020", "its convolutions have no bf16 on x86")
 @pytest.mark.parametrize("kind", ["ConvolutionDepthWise", "DeconvolutionDepthWise"])
 def test_the_layer_is_named_and_masked_with_the_one_in_front(

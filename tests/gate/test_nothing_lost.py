@@ -122,6 +122,7 @@ def pytest_runtest_setup(item):
 """
 
 
+@pytest.mark.once
 def test_killed_between_two_specs(pytester: pytest.Pytester) -> None:
     specs(pytester.path, "a", "b", "c")
     pytester.makeconftest(KILLS_ITSELF.format(nodeid="c.parity.yaml::noise::fp16-range::in0"))

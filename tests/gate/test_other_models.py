@@ -58,6 +58,7 @@ def test_folded_layers_are_judged_at_the_last_they_replace(
         assert comparison[f"{kind}_sha256"] == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", ["c1", "c2", "c3"])
 def test_one_other_weight_is_one_red_layer(gate: Gate, pytester: pytest.Pytester, wrong: str) -> None:
     folded(pytester.path, wrong)
@@ -311,6 +312,7 @@ def test_the_failure_to_load_is_placed_where_a_recording_alone_meets_it(
     assert "opt.bin: too short" in run.cases[red]["message"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("mask", "safe"), [(3, 19), (2, 18)])
 def test_an_unsafe_mask_of_the_other_model_is_called_that(
     mask: int, safe: int, gate: Gate, pytester: pytest.Pytester

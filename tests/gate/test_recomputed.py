@@ -39,11 +39,13 @@ def test_gelu_by_another_formula_is_no_fault_of_the_device(
     assert REMARK in " ".join(run.output.split())
 
 
+@pytest.mark.once
 def test_a_tolerance_of_ones_own_holds_to_the_letter(gate: Gate, pytester: pytest.Pytester) -> None:
     gelu_without_its_line(pytester, "tolerance: {outputs: {out0: {scaled: 1.0e-3}}}\n")
     assert gate().ids("failed") == [OUTPUT]
 
 
+@pytest.mark.once
 def test_what_the_formula_does_not_explain_stays_red(gate: Gate, pytester: pytest.Pytester) -> None:
     """Another file subtracts |x| in place of relu(x), beside the same GELU."""
     gelu_without_its_line(pytester)

@@ -34,12 +34,20 @@ def classifier(path: Path, pooling: str, dropout: float, factor: float = 1.0) ->
     net.write(path)
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("wrong", [1.0, 1.1], ids=["right", "wrong"])
+GLOBAL = ("0=1 4=1", 1.0)
+AS_A_WINDOW = ("0=1 1=8 2=8", 1.0)
+WITH_DROPOUT = ("0=1 4=1", 0.5)
+
+
 @pytest.mark.parametrize(
-    ("own", "others"),
-    [(("0=1 4=1", 1.0), ("0=1 1=8 2=8", 1.0)), (("0=1 4=1", 0.5), ("0=1 4=1", 1.0))],
-    ids=["a global pooling is a window", "a dropout is folded"],
+    ("own", "others", "wrong", "swapped"),
+    [
+        (GLOBAL, AS_A_WINDOW, 1.0, False),
+        (GLOBAL, AS_A_WINDOW, 1.1, True),
+        (WITH_DROPOUT, GLOBAL, 1.0, True),
+        (WITH_DROPOUT, GLOBAL, 1.1, False),
+    ],
+    ids=["a global pooling is a window", "-wrong", "a dropout is folded", "-wrong"],
 )
 def test_what_is_written_otherwise_is_no_difference_and_a_wrong_weight_is(
     own: tuple[str, float],
@@ -163,8 +171,14 @@ ATTENTION = {
 }
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize(("own", "others"), ATTENTION.values(), ids=ATTENTION)
+@pytest.mark.parametrize(
+    ("own", "others", "swapped"),
+    [
+        *((own, others, False) for own, others in ATTENTION.values()),
+        (*ATTENTION["the queries or the scores are scaled"], True),
+        (*ATTENTION["both, with scaled weights"], True),
+    ],
+)
 def test_an_attention_that_is_written_otherwise_is_right_and_a_wrong_weight_in_it_is_not(
     own: tuple[str, bool],
     others: tuple[str, bool],

@@ -60,6 +60,7 @@ def test_a_selected_case_has_the_verdict_of_a_whole_run(gate: Gate) -> None:
         assert alone["metrics"] == whole[name]["metrics"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("exclude", [False, True], ids=["", "excluded"])
 def test_what_a_reader_is_allowed_counts_also_where_it_is_not_selected(
     gate: Gate, pytester: pytest.Pytester, *, exclude: bool

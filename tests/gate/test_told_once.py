@@ -140,19 +140,16 @@ def test_a_sample_that_cannot_be_run_is_told_by_a_case_that_is_not_expected_to_f
     assert "nan" in run.cases["s::fp16-range::c2"]["message"]
 
 
-@pytest.mark.parametrize("name", ["model", "masks", "unread", "fix", "network"])
-def test_a_comparison_may_be_called_as_what_else_is_told_once(
-    name: str, gate: Gate, pytester: pytest.Pytester
+def test_comparisons_may_be_called_as_what_else_is_told_once(
+    gate: Gate, pytester: pytest.Pytester
 ) -> None:
+    names = ["model", "masks", "unread", "fix", "network"]
     networks.overflow_beside(pytester.path, "ReLU", "")
-    candidate = "{device: vulkan, precision: fp16}"
-    networks.spec(
-        pytester.path,
-        "inputs: {some: {in0: {constant: 4.0}}}\n"
-        f"compare: [{{name: {name}, reference: {{device: cpu}}, candidate: {candidate}}}]\n",
-    )
+    setups = "reference: {device: cpu}, candidate: {device: vulkan, precision: fp16}"
+    compared = "".join(f"  - {{name: {name}, {setups}}}\n" for name in names)
+    networks.spec(pytester.path, f"inputs: {{some: {{in0: {{constant: 4.0}}}}}}\ncompare:\n{compared}")
     run = gate()
     (model,) = run.report["models"]
     assert [layer["name"] for layer in model["layers"]][-1] == "other"
     assert model["param"] == "net.param"
-    assert [fix["comparison"] for fix in model["fixes"]] == [name]
+    assert [fix["comparison"] for fix in model["fixes"]] == names

@@ -151,6 +151,7 @@ def test_weights_in_bf16_are_looked_at_as_the_floats_that_they_are(tmp_path: Pat
     assert (found.largest[1], found.largest[3]) == (98304.0, 1.0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("tag", [0, HALF])
 def test_a_weight_that_is_not_finite_is_the_files_fault(
     gate: Gate, pytester: pytest.Pytester, tag: int

@@ -39,6 +39,7 @@ def test_their_rounding_is_no_fault(gate: Gate, pytester: pytest.Pytester) -> No
     assert run.cases["noise::half::c2"]["metrics"]["scaled"] > 1e-4  # they are rounded
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("wrong", [1.0, 1.03])
 def test_a_layer_may_be_rounded_though_others_were_in_fp16_before(
     gate: Gate, pytester: pytest.Pytester, wrong: float
@@ -72,6 +73,7 @@ def test_between_two_such_files_layers_are_allowed_nothing(
     assert run.cases["noise::half::c3"]["metrics"]["scaled"] < 0.01
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("factor", [1.0, 1.03])
 def test_weights_that_were_folded_are_rounded_again(
     gate: Gate, pytester: pytest.Pytester, factor: float

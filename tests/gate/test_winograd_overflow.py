@@ -73,6 +73,7 @@ def test_the_device_overflows_where_that_is_predicted_and_nowhere_else(
                 assert metrics["nan"] + metrics["inf"] > 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("comparison", [RANGE, FP16])
 def test_an_overflow_inside_winograd_is_fixed_on_the_gpu(
     gate: Gate, pytester: pytest.Pytester, comparison: str
