@@ -7,6 +7,7 @@ pytest, and its plugins are imported: a third of what most gates take.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -70,9 +71,15 @@ def _serve() -> None:
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
         pytest.main([*without, "--ncnn-parity", "--collect-only", "--rootdir=.", "-c", os.devnull])
     assert "xdist" not in sys.modules
+    from forked_workers import Workers  # pytest warns of a plugin that was imported before it
+
+    workers = Workers()
+    gc.collect()
+    gc.freeze()  # what is never collected is never copied either
     for line in sys.stdin:
         child = os.fork()
         if not child:
+            workers.install()
             sys.exit(_pytest(**json.loads(line)))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
