@@ -51,6 +51,7 @@ class Metrics:
     forgiven: str = ""  # what exceeds the tolerance and is accepted all the same, in words
     one_value: float | None = None  # what all elements of the reference are, for an output that passed
     digest: str = ""  # for such an output that depends on the inputs: equal for equal bits
+    other_numbers: int = 0  # of such an output of whole numbers: how many the candidate has as others
     also_allowed: str = ""  # the rule by which something might have exceeded the tolerance, in words
     input_steps: float | None = None  # of an int8 layer: how many steps its largest input is, of 127
 

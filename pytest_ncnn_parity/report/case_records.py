@@ -177,6 +177,7 @@ def _metrics(metrics: Metrics) -> MetricsRecord:
         "allowed": plain(metrics.budget),
         "one_value": None if metrics.one_value is None else plain(metrics.one_value),
         "digest": metrics.digest,
+        "other_numbers": metrics.other_numbers,
         "also_allowed": metrics.also_allowed,
         "input_steps": None if metrics.input_steps is None else plain(metrics.input_steps),
     }

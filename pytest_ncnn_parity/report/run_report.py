@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.report import input_doubt, uninformative, unused_steps
+from pytest_ncnn_parity.report import input_doubt, other_numbers, uninformative, unused_steps
 from pytest_ncnn_parity.report.case_records import Carried
 from pytest_ncnn_parity.report.document import (
     SCHEMA,
@@ -144,6 +144,7 @@ def _model(name: str, spec: _OfSpec) -> ModelRecord:
         "notes": [
             *spec.notes,
             *uninformative.notes(spec.cases.values()),
+            *other_numbers.notes(spec.cases.values()),
             *unused_steps.notes(spec.cases.values()),
         ],
     }

@@ -193,3 +193,24 @@ def test_places_are_red_from_where_fp16_skips_some(gate: Gate, pytester: pytest.
     assert run.cases["up_to_2999::fp16-range::top"]["outcome"] == "skipped"
     fix = run.fixes["fp16-vs-fp32-vulkan"]
     assert (fix["masks"], fix["verified"]) == (dict.fromkeys(copies, 16), True)
+
+
+def test_whole_numbers_that_a_network_computes_are_noted_where_they_become_others(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The place of a peak as the sum of all places where it is: for ncnn a float like any other."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16384 1=3")
+    places = np.arange(16384.0)
+    places = net.layer("MemoryData", "places", params="0=16384 1=1", weights=[places], flagged=False)
+    x = net.layer("BinaryOp", "at", [x, places], params="0=2")
+    net.layer("Reduction", "place", [x], ["out0"], "0=0 1=0 -23303=1,1 4=0 5=1")
+    net.write(pytester.path / "net")
+    peaks = np.zeros((3, 16384), np.float32)
+    peaks[range(3), [10369, 14387, 129]] = 1.0
+    networks.fed(pytester.path, "compare: [cpu-vs-vulkan, fp16-vs-fp32-vulkan]\n", in0=peaks)
+    run = gate()
+    assert run.ids("failed") == []
+    (model,) = run.report["models"]
+    (note,) = (line for line in model["notes"] if "whole numbers" in line)
+    assert "2 of 3 are others in fp16-vs-fp32-vulkan (sample s), off by up to 3: 16 bits" in note

@@ -62,6 +62,15 @@ class MetricsRecord(Measured):
             Field(description="of an output that passed and depends on what is fed: its bits"),
         ]
     ]
+    other_numbers: NotRequired[
+        Annotated[
+            int,
+            Field(
+                description="of an output that passed and whose reference holds whole numbers alone: "
+                "how many are others on the candidate"
+            ),
+        ]
+    ]
     input_steps: NotRequired[
         Annotated[
             Number | None,

@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker.judge.outputs import golden
 from pytest_ncnn_parity.worker.judge.outputs.pictures import GreySteps
 from pytest_ncnn_parity.worker.judge.outputs.recomputed import RecomputedOutputs
 from pytest_ncnn_parity.worker.judge.outputs.whole_runs import WholeRuns
+from pytest_ncnn_parity.worker.judge.outputs.worth import with_worth
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -128,7 +129,9 @@ class OutputJudge:
             metrics, noise = self._excused(case, candidate, outputs[blob], value, metrics)
             evidence = replace(evidence, noise=noise)
         if metrics.agrees and not fault:
-            metrics = self._with_worth(blob, with_remark(metrics, value.array), value)
+            remarked = with_remark(metrics, value.array)
+            depends = blob in self._sample.graph.depending
+            metrics = with_worth(case, remarked, outputs[blob], value, depends)
             return Result(case.id, "passed", metrics, evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided)
@@ -207,11 +210,6 @@ class OutputJudge:
         right = self._rounding.without_residues(case, name, output, reference.array)
         return right is not None and self._measured(case, {name: right}, {name: reference})[0].agrees
 
-    def _with_worth(self, blob: str, metrics: Metrics, reference: Blob) -> Metrics:
-        """Return `metrics` of an output that agrees, with facts that show what agreement is worth."""
-        digest = reference.digest.hex() if blob in self._sample.graph.depending else ""
-        return replace(metrics, one_value=reference.one_value, digest=digest)
-
     def _may_use_winograd(self, output: str) -> bool:
         return any(
             may_use_winograd(self._sample.graph.layers[n])
@@ -258,7 +256,8 @@ class OutputJudge:
         result = golden.judge(case, value, again, of_own, measure, forgiving, noise, given_out, listed)
         ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
         if result.outcome == "passed" and result.metrics is not None:
-            result = replace(result, metrics=self._with_worth(output, result.metrics, value))
+            depends = output in self._sample.graph.depending
+            result = replace(result, metrics=with_worth(case, result.metrics, value, value, depends))
         if other:
             return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net)))
         self._as_recorded[output] = result.outcome == "passed"
