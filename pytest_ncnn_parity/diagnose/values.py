@@ -213,6 +213,15 @@ def makes_nan(failure: Failure) -> Explanation | None:
     return with_trials(failure, failure.seen) if failure.metrics.nan else None
 
 
+def becomes_0_on_the_way(failure: Failure) -> Explanation | None:
+    """Inf in an output although no value overflows: a 0 is divided by, or its logarithm is taken."""
+    fits = failure.evidence.fits_up_to_here and failure.case.comparison.half == "fp16"
+    if not failure.metrics.inf or not fits:
+        return None
+    what = "a value on the way becomes 0 in fp16, and is divided by, or its logarithm taken"
+    return with_trials(failure, f"{failure.seen}; {what}", "fp16 holds all true values")
+
+
 def value_inside_overflows(failure: Failure) -> Explanation | None:
     if not failure.metrics.inf:
         return None

@@ -175,7 +175,8 @@ class Evidence:
     the `other_scale` by which its output is read, and the `differences` of its function from that in
     floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
-    output is `behind_int8` layers. How many weights are `not_finite`.
+    output is `behind_int8` layers, and whether fp16 is known to hold all values of the reference that
+    lead to it: `fits_up_to_here`. How many weights are `not_finite`.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
     What was tried: `trials` by name; `rounding`, the error of rounding the true output alone; `noise`,
     an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -244,6 +245,7 @@ class Evidence:
     accumulated_ended: str | None = None
     growth: Growth | None = None
     threshold_decides: bool = False
+    fits_up_to_here: bool = False
 
     @property
     def has_wrong_files(self) -> bool:

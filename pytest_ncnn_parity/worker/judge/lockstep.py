@@ -284,7 +284,8 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = OutputJudge(self._sample, run, faults, self._natures, self._not_finite)
+        fits = self._held.beyond.fits_up_to
+        whole = OutputJudge(self._sample, run, faults, self._natures, self._not_finite, fits)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise the same values as one run, as a test checks
