@@ -72,10 +72,10 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
         )
     error = f"an error of scaled {missed.scaled:.3g}"
     effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
-    return Explanation(
-        f"{zeros} in fp16, and {reader} makes {effect} of that",
-        (f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already",),
-    )
+    lines = [f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already"]
+    if missed.cancels:
+        lines.append("its terms are one value in fp16: the layers that make them must be in fp32 too")
+    return Explanation(f"{zeros} in fp16, and {reader} makes {effect} of that", tuple(lines))
 
 
 def threshold_decides(failure: Failure) -> Explanation | None:

@@ -105,6 +105,7 @@ class Underflow(Frozen):
 
     `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's, which has a
     number because layers may have the same name. `failure`: why it cannot be run on them at all.
+    `cancels`: they are differences of terms that fp16 rounds to one value.
     """
 
     blob: str
@@ -116,6 +117,7 @@ class Underflow(Frozen):
     scaled: float = 0.0
     nonfinite: int = 0
     failure: str = ""
+    cancels: bool = False
 
 
 class Integers(Frozen):

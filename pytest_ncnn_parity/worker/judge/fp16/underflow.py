@@ -79,6 +79,10 @@ class Underflows:
         """Whether `layer` is wrong with what it is fed, and its readers decide whether that matters."""
         return (comparison, layer.number) in self._makers
 
+    def zeros_are_predicted(self) -> bool:
+        """Whether the current layer is predicted to give 0 where storage would keep a value."""
+        return bool(self._zeroed.made_by(None))
+
     def look(self, layer: Layer, waiting: Mapping[str, int | None]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them.
 
@@ -97,7 +101,7 @@ class Underflows:
                     self._miss(comparison, effect.wrong, effect.sources)
                 handed_on = self._handed_on.setdefault(comparison, {})
                 handed_on.update(effect.handed_on)
-                for blob, one in self._zeroed.made_by(layer, candidate).items():
+                for blob, one in self._zeroed.made_by(candidate).items():
                     handed_on.setdefault(blob, one)
                 for blob, one in effect.handed_on.items():
                     if one.is_open:
@@ -287,7 +291,8 @@ class Underflows:
     def _from(self, effect: Underflow, source: str) -> Underflow:
         """`effect` as one of the tiny values in the blob `source`."""
         origin = self._origin(source).name
-        return replace(effect, blob=source, origin=origin, count=self._tiny[source])
+        cancels = source in self._zeroed.differences
+        return replace(effect, blob=source, origin=origin, count=self._tiny[source], cancels=cancels)
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -1,14 +1,15 @@
 """Values for which a layer gives 0 on Vulkan in fp16 although fp16 could hold them.
 
 Below -11.09 the power of e in a Sigmoid or Swish is inf in fp16 arithmetic, and below -7.6 a Softplus
-adds nothing to 1. And 1 - p is 0 where storage has rounded p to 1. Mostly that is harmless, as 1e-5 is
-beside 1; to a logarithm or a division it is not.
+adds nothing to 1. And 1 - p is 0 where p is rounded to 1, by storage or by the Sigmoid that makes it.
+Mostly that is harmless, as 1e-5 is beside 1; to a logarithm or a division it is not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.constants import ACTIVATED, ACTIVATION, WITH_SCALAR
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.judge.fp16.hidden_nan import SIGMOID
@@ -27,17 +28,19 @@ from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Blob
 
-ENDS = -math.log(FP16_OVERFLOW)  # the exponential of minus this is inf
-NOTHING_BESIDE_1 = math.log(2.0**-11)  # what fp16 adds to 1 without effect, as a power of e
-FP16_STEP = 2.0**-10  # from one value to the next, as a share of it, at most
+END = -math.log(FP16_OVERFLOW)  # e to the power of minus this is inf
+NOTHING = 2.0**-11  # what fp16 adds to 1 without effect
+STEP = 2.0**-10  # from one value of fp16 to the next, as a share of it, at most
 DIFFERENCES = frozenset((Binary.ADD, Binary.SUB, Binary.RSUB))
+
+IsMade = Callable[["Net | None"], bool]  # whether a candidate makes it
 
 
 class _Zeros(NamedTuple):
-    """An output with these zeros, and the inputs whose rounding makes them; none if its kernel does."""
+    """An output with such zeros."""
 
     value: LostValue
-    rounded: tuple[str, ...]
+    is_made: IsMade
 
 
 class Zeroed:
@@ -45,7 +48,8 @@ class Zeroed:
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
-        self._found: dict[str, _Zeros] = {}
+        self._found: dict[str, list[_Zeros]] = {}
+        self.differences: set[str] = set()  # the outputs that are 0 because their terms are rounded
 
     def observe(self, name: str, value: Blob) -> int:
         """Take note of a reference output; return how many of its values are made 0."""
@@ -54,60 +58,85 @@ class Zeroed:
         if not read or len(read) < len(layer.inputs) or not all(one.floating for one in (value, *read)):
             return 0
         cancels = layer.type == "BinaryOp" and op_type(layer) in DIFFERENCES
-        zeros = _cancelled(layer, read, value) if cancels else _of_kernel(layer, read[0], value)
-        if zeros is None:
-            return 0
-        zeros &= np.abs(value.array) > FP16_TINIEST / 2
-        count = int(np.count_nonzero(zeros))
-        if count:
-            blob = Blob.of(np.where(zeros, np.float32(0.0), value.array))
-            stored = blob.with_tiny_stored()
-            lost = LostValue(blob, stored, frozenset([name]), False, only_ends=cancels)
-            self._found[name] = _Zeros(lost, layer.inputs if cancels else ())
-        return count
+        kinds = self._cancelled(layer, read, value) if cancels else _by_kernel(layer, read[0], value)
+        most = 0
+        for places, is_made in kinds:
+            zeros = places & (np.abs(value.array) > FP16_TINIEST / 2)
+            if zeros.any():
+                most = max(most, int(np.count_nonzero(zeros)))
+                blob = Blob.of(np.where(zeros, np.float32(0.0), value.array))
+                stored = blob.with_tiny_stored()
+                lost = LostValue(blob, stored, frozenset([name]), False, only_ends=cancels)
+                self._found.setdefault(name, []).append(_Zeros(lost, is_made))
+        if most and cancels:
+            self.differences.add(name)
+        return most
 
-    def made_by(self, layer: Layer, candidate: Net | None) -> dict[str, LostValue]:
-        """The outputs of `layer`, the current one, that `candidate` makes with such zeros."""
-        graph, made = self._reference.graph, {}
-        for blob, zeros in self._found.items():
-            if zeros.rounded:
-                is_made = all(was_in_fp16(graph, b, layer, candidate) for b in zeros.rounded)
-            else:
-                is_made = computes_in_fp16(layer, candidate)
-            if is_made:
-                made[blob] = zeros.value
+    def made_by(self, candidate: Net | None) -> dict[str, LostValue]:
+        """The outputs of the current layer that `candidate` makes with such zeros."""
+        made = {}
+        for blob, kinds in self._found.items():
+            values = [zeros.value for zeros in kinds if zeros.is_made(candidate)]
+            if values:
+                made[blob] = values[-1]
         return made
 
     def let_go(self) -> None:
         """Drop what was noted: the next layer follows."""
         self._found.clear()
 
+    def _cancelled(
+        self, layer: Layer, read: Sequence[Blob], value: Blob
+    ) -> Iterator[tuple[Array, IsMade]]:
+        """Where the difference of two terms of one shape is 0: as fp16 stores them, as kernels do."""
+        graph, first, second = self._reference.graph, read[0].array, read[-1].array
+        if layer.params.get(str(WITH_SCALAR)) == "1":
+            number = _number(layer)
+            second = np.asarray(-number if op_type(layer) == Binary.ADD else number, np.float32)
+        elif len(read) != 2 or first.shape != second.shape or op_type(layer) == Binary.ADD:
+            return
+        near = np.abs(value.array) <= np.abs(first) * STEP
+        if not near.any():
+            return
+        with np.errstate(over="ignore"):
+            terms = [one.astype(np.float16) for one in (first, second)]
+        yield (
+            near & (terms[0] == terms[1]),
+            lambda candidate: all(was_in_fp16(graph, blob, layer, candidate) for blob in layer.inputs),
+        )
+        maker = self._maker(layer.inputs[0])
+        if _is_sigmoid(maker):
+            ones = first >= 1.0 / (1.0 + NOTHING)
+            by_kernel = np.where(ones, np.float16(1.0), terms[0])
+            yield near & (by_kernel == terms[1]), partial(computes_in_fp16, maker)
 
-def _of_kernel(layer: Layer, read: Blob, value: Blob) -> Array | None:
-    """Where the kernel of `layer` gives 0 in fp16 arithmetic; None if it never does."""
+    def _maker(self, blob: str) -> Layer:
+        """The layer that computes `blob`, behind those that copy it."""
+        layer = self._reference.graph.producer[blob]
+        while copies(layer) and len(layer.inputs) == 1:
+            layer = self._reference.graph.producer[layer.inputs[0]]
+        return layer
+
+
+def _by_kernel(layer: Layer, read: Blob, value: Blob) -> Iterator[tuple[Array, IsMade]]:
+    """Where the kernel of `layer` gives 0 in fp16 arithmetic."""
+    is_made = partial(computes_in_fp16, layer)
+    if _is_sigmoid(layer):  # 1 / (1 + exp(-x)), of which `value` tells the sum
+        yield value.array <= 1.0 / (1.0 + FP16_OVERFLOW), is_made
+    elif layer.type == "Swish":
+        yield read.array <= END, is_made
+    elif layer.type == "Softplus" and runs_on_vulkan(layer):
+        yield read.array <= math.log(NOTHING), is_made
+
+
+def _is_sigmoid(layer: Layer) -> bool:
     fused = layer.type in ACTIVATED and layer.params.get(str(ACTIVATION)) == SIGMOID
-    if layer.type == "Sigmoid" or fused:  # 1 / (1 + exp(-x)), of which `value` tells the sum
-        return np.asarray(value.array <= 1.0 / (1.0 + FP16_OVERFLOW))
-    if layer.type == "Swish":
-        return np.asarray(read.array <= ENDS)
-    if layer.type == "Softplus" and runs_on_vulkan(layer):
-        return np.asarray(read.array <= NOTHING_BESIDE_1)
-    return None
+    return layer.type == "Sigmoid" or fused
 
 
-def _cancelled(layer: Layer, read: Sequence[Blob], value: Blob) -> Array | None:
-    """Where the difference of two terms is 0 as fp16 holds them; None if they are not of one shape."""
-    first, second = read[0].array, read[-1].array
-    if layer.params.get(str(WITH_SCALAR)) == "1":
-        try:
-            number = decimal(layer, 2, 0.0)
-        except NotANumber:
-            return None
-        second = np.asarray(number if op_type(layer) != Binary.ADD else -number, np.float32)
-    elif len(read) != 2 or first.shape != second.shape or op_type(layer) == Binary.ADD:
-        return None
-    near = np.abs(value.array) <= np.abs(first) * FP16_STEP
-    if not near.any():
-        return None
-    with np.errstate(over="ignore"):
-        return np.asarray(near & (first.astype(np.float16) == second.astype(np.float16)))
+def _number(layer: Layer) -> float:
+    """The number that a BinaryOp takes; nan if it cannot be read, which is the same as nothing."""
+    try:
+        return decimal(layer, 2, 0.0)
+    except NotANumber:
+        return math.nan

@@ -124,4 +124,7 @@ def remainder(layer: Layer, run: LayerRun) -> Computed | None:
     largest = float(quotients[lost].max())
     coarse = largest < FP16_OVERFLOW
     made = np.where(lost, within, run.output)
-    return Computed(Constant("its largest quotient", largest, "arithmetic", coarse), made)
+    # of inputs that are rounded to multiples of y, nothing is left in fp32 arithmetic either
+    by_storage = bool((np.abs(right - run.output) > OFF * np.abs(by))[lost].any())
+    lost_in = "storage" if by_storage else "arithmetic"
+    return Computed(Constant("its largest quotient", largest, lost_in, coarse), made)
