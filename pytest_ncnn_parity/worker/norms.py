@@ -50,6 +50,8 @@ def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Arr
 
 def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
     """What an InstanceNorm or GroupNorm gives in float64; None as in `factors_of`."""
+    if layer.type not in NORMS:
+        return None
     value = values[layer.inputs[0]].array
     try:
         known = factors_of(layer, value, weights)
