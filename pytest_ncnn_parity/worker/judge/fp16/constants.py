@@ -69,7 +69,8 @@ class Constants:
         """The outputs of `layer` with these constants rounded to fp16. May raise StepFailed."""
         values = {blob: blobs[blob] for blob in layer.inputs}
         if lost.made is not None:
-            return {layer.outputs[0]: Blob.of(np.ascontiguousarray(lost.made, np.float32))}
+            dtype = np.int8 if lost.made.dtype == np.int8 else np.float32
+            return {layer.outputs[0]: Blob.of(np.ascontiguousarray(lost.made, dtype))}
         return run(self._nets.rounded(layer, lost.parameters, lost.weights), layer, values)
 
     def _computed(self, layer: Layer, blobs: Made, arithmetic: bool) -> LostConstants | None:
@@ -78,7 +79,7 @@ class Constants:
             return None
         inputs = [blobs[blob] for blob in layer.inputs]
         output = blobs[layer.outputs[0]]
-        if not all(one.floating for one in (*inputs, output)):
+        if not all(one.floating for one in inputs) or not (output.floating or output.int8):
             return None
         ran = LayerRun([one.array for one in inputs], output.array, arithmetic, self._nets)
         seen = computed(layer, ran)

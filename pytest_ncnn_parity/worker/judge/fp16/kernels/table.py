@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pytest_ncnn_parity.network.constants import ACTIVATED
+from pytest_ncnn_parity.network.constants import ACTIVATED, INT8
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.judge.fp16.kernels.activated import activated
 from pytest_ncnn_parity.worker.judge.fp16.kernels.affine import batch_norm, norm, scale, weighted_sum
 from pytest_ncnn_parity.worker.judge.fp16.kernels.functions import remainder, softplus, unary
+from pytest_ncnn_parity.worker.judge.fp16.kernels.int8 import descaled, quantize
 from pytest_ncnn_parity.worker.judge.fp16.kernels.priors import prior_box
 from pytest_ncnn_parity.worker.judge.fp16.kernels.products import gemm, multi_head_attention, sdpa
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
@@ -17,6 +19,13 @@ from pytest_ncnn_parity.worker.judge.fp16.kernels.resized import interp
 from pytest_ncnn_parity.worker.judge.fp16.kernels.summed import lrn, normalize, reduction, softmax
 
 Kernel = Callable[[Layer, LayerRun], Computed | None]
+
+
+def _inner_product(layer: Layer, run: LayerRun) -> Computed | None:
+    if number(layer, INT8):
+        return descaled(layer, run)
+    return activated(layer, run) if run.arithmetic else None
+
 
 # in fp16 arithmetic alone
 _COMPUTING: Mapping[str, Kernel] = {
@@ -38,8 +47,10 @@ _STORING: Mapping[str, Kernel] = {
     "BatchNorm": batch_norm,
     "Eltwise": weighted_sum,
     "GroupNorm": norm,
+    "InnerProduct": _inner_product,
     "InstanceNorm": norm,
     "MultiHeadAttention": multi_head_attention,
+    "Quantize": quantize,
     "SDPA": sdpa,
 }
 
