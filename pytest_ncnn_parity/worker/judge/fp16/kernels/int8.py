@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
@@ -11,6 +12,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 
+SUMS_SINCE = "1.0.20261020"  # before, an InnerProduct in int8 has no kernel for Vulkan
 OFF = 0.02  # the share of itself by which a factor is off that has lost digits
 RELU = 1  # the one activation type that needs no more than the output
 
@@ -36,6 +38,8 @@ def descaled(layer: Layer, run: LayerRun) -> Computed | None:
 
     A Convolution keeps its factors in fp32.
     """
+    if str(ncnn.__version__) < SUMS_SINCE:
+        return None
     weights, scale = run.nets.int8_weights(layer), run.nets.scale_of_input(layer)
     if weights is None or not scale or number(layer, ACTIVATION) not in (0, RELU):
         return None
