@@ -35,7 +35,7 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory, Trace
+from pytest_ncnn_parity.worker.values.recalled import KnownUnderflows, RecalledTrajectory, Trace
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 FAR = 8  # in a trial of a search, values are followed through this many layers behind those judged
@@ -111,7 +111,7 @@ class Lockstep:
             sample.nets,
             self._natures,
             self._shape_faults.is_lost,
-            trace.underflows if trace else {},
+            trace.underflows if trace else KnownUnderflows({}, {}),
             Rewritten(sample, self._accumulated),
         )
 

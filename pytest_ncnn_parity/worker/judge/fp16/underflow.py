@@ -38,16 +38,16 @@ class Underflows:
         reference: Reference,
         nets: JobNets,
         natures: Natures,
-        effects: KnownUnderflows,
+        known: KnownUnderflows,
     ) -> None:
-        """`effects`, which grows: what is known of the reference, by layer, tolerance and inputs."""
+        """`known`, which grows: what is known of the reference."""
         self._reference = reference
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._cancelled = Cancelled(reference, natures)
-        self._zeroed = Zeroed(reference)
-        self._effects = effects
+        self._zeroed = Zeroed(reference, known.zeros)
+        self._effects = known.effects
         # by comparison, what readers computed from such values, if elements are lost though within the
         # tolerance, or out of it and the readers decide, until its last reader has run
         self._handed_on: dict[str, dict[str, LostValue]] = {}

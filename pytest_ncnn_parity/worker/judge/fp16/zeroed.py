@@ -31,59 +31,78 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 END = -math.log(FP16_OVERFLOW)  # e to the power of minus this is inf
 NOTHING = 2.0**-11  # what fp16 adds to 1 without effect
 STEP = 2.0**-10  # from one value of fp16 to the next, as a share of it, at most
+_FUNCTIONS = ("Swish", "Softplus")
 DIFFERENCES = frozenset((Binary.ADD, Binary.SUB, Binary.RSUB))
 
 IsMade = Callable[["Net | None"], bool]  # whether a candidate makes it
 
 
 class _Zeros(NamedTuple):
-    """An output with such zeros."""
+    """An output with such zeros, and how many they are."""
 
     value: LostValue
     is_made: IsMade
+    size: int
 
 
 class Zeroed:
     """The outputs of the current layer with such values."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, counts: dict[str, int]) -> None:
+        """`counts`, which grows: by output, how many of its values are known to be made 0."""
         self._reference = reference
-        self._found: dict[str, list[_Zeros]] = {}
+        self._counts = counts
+        self._current: dict[str, Blob] = {}  # the outputs with such values
+        self._zeros: dict[str, list[_Zeros]] = {}  # in them, once they have been looked at
         self.differences: set[str] = set()  # the outputs that are 0 because their terms are rounded
 
     def observe(self, name: str, value: Blob) -> int:
         """Take note of a reference output; return how many of its values are made 0."""
         layer = self._reference.graph.producer[name]
-        read = [self._reference.blobs[blob] for blob in layer.inputs if blob in self._reference.blobs]
-        if not read or len(read) < len(layer.inputs) or not all(one.floating for one in (value, *read)):
+        if not (_subtracts(layer) or _is_sigmoid(layer) or layer.type in _FUNCTIONS):
             return 0
-        cancels = layer.type == "BinaryOp" and op_type(layer) in DIFFERENCES
-        kinds = self._cancelled(layer, read, value) if cancels else _by_kernel(layer, read[0], value)
-        most = 0
-        for places, is_made in kinds:
-            zeros = places & (np.abs(value.array) > FP16_TINIEST / 2)
-            if zeros.any():
-                most = max(most, int(np.count_nonzero(zeros)))
-                blob = Blob.of(np.where(zeros, np.float32(0.0), value.array))
-                stored = blob.with_tiny_stored()
-                lost = LostValue(blob, stored, frozenset([name]), False, only_ends=cancels)
-                self._found.setdefault(name, []).append(_Zeros(lost, is_made))
-        if most and cancels:
-            self.differences.add(name)
-        return most
+        if name not in self._counts:
+            zeros = self._of(name, value)
+            self._counts[name] = max((one.size for one in zeros), default=0)
+        if self._counts[name]:
+            self._current[name] = value
+            if _subtracts(layer):
+                self.differences.add(name)
+        return self._counts[name]
 
     def made_by(self, candidate: Net | None) -> dict[str, LostValue]:
         """The outputs of the current layer that `candidate` makes with such zeros."""
         made = {}
-        for blob, kinds in self._found.items():
-            values = [zeros.value for zeros in kinds if zeros.is_made(candidate)]
+        for name, blob in self._current.items():
+            values = [one.value for one in self._of(name, blob) if one.is_made(candidate)]
             if values:
-                made[blob] = values[-1]
+                made[name] = values[-1]
         return made
 
     def let_go(self) -> None:
         """Drop what was noted: the next layer follows."""
-        self._found.clear()
+        self._current.clear()
+        self._zeros.clear()
+
+    def _of(self, name: str, value: Blob) -> list[_Zeros]:
+        if name not in self._zeros:
+            self._zeros[name] = list(self._found(name, value))
+        return self._zeros[name]
+
+    def _found(self, name: str, value: Blob) -> Iterator[_Zeros]:
+        layer = self._reference.graph.producer[name]
+        read = [self._reference.blobs[blob] for blob in layer.inputs if blob in self._reference.blobs]
+        if not read or len(read) < len(layer.inputs) or not all(one.floating for one in (value, *read)):
+            return
+        cancels = _subtracts(layer)
+        kinds = self._cancelled(layer, read, value) if cancels else _by_kernel(layer, read[0], value)
+        for places, is_made in kinds:
+            zeros = places & (np.abs(value.array) > FP16_TINIEST / 2)
+            if zeros.any():
+                blob = Blob.of(np.where(zeros, np.float32(0.0), value.array))
+                stored = blob.with_tiny_stored()
+                lost = LostValue(blob, stored, frozenset([name]), False, only_ends=cancels)
+                yield _Zeros(lost, is_made, int(np.count_nonzero(zeros)))
 
     def _cancelled(
         self, layer: Layer, read: Sequence[Blob], value: Blob
@@ -127,6 +146,10 @@ def _by_kernel(layer: Layer, read: Blob, value: Blob) -> Iterator[tuple[Array, I
         yield read.array <= END, is_made
     elif layer.type == "Softplus" and runs_on_vulkan(layer):
         yield read.array <= math.log(NOTHING), is_made
+
+
+def _subtracts(layer: Layer) -> bool:
+    return layer.type == "BinaryOp" and op_type(layer) in DIFFERENCES
 
 
 def _is_sigmoid(layer: Layer) -> bool:
