@@ -239,6 +239,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("accumulator-overflow", values.sum_inside_overflows),
     ("precision", values.arithmetic_explains_it),
     ("nan", values.makes_nan),
+    ("underflow", values.becomes_0_on_the_way),
     ("storage-overflow", values.value_inside_overflows),
     ("precision", values.out_of_tolerance),
 )

@@ -30,13 +30,17 @@ def too_coarse_in_fp16(failure: Failure) -> Explanation | None:
     constant = failure.evidence.constant
     if constant is None or not constant.coarse:
         return None
-    if not (failure.evidence.predicted or failure.evidence.right("without_arithmetic")):
+    certain = failure.evidence.predicted or constant.lost_in == "storage"
+    if not (certain or failure.evidence.right("without_arithmetic")):
         return None
     seen = "predicted" if failure.evidence.predicted else failure.seen
+    how = "computes it in fp16 arithmetic: 31=1"
+    if constant.lost_in == "storage":
+        how = "reads what fp16 storage has rounded: 31=18"
     return with_trials(
         failure,
         f"fp16 rounds {constant.what}, up to {wording.number(constant.value)}, too coarsely; {seen}",
-        "ncnn's kernel on Vulkan computes them in fp16 arithmetic: 31=1 on this layer fixes it",
+        f"ncnn's kernel on Vulkan {how} on this layer fixes it",
     )
 
 

@@ -72,10 +72,10 @@ def missed_by_a_reader(failure: Failure) -> Explanation | None:
         )
     error = f"an error of scaled {missed.scaled:.3g}"
     effect = f"{missed.nonfinite} inf or nan" if missed.nonfinite else error
-    return Explanation(
-        f"{zeros} in fp16, and {reader} makes {effect} of that",
-        (f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already",),
-    )
+    lines = [f"run in fp32 on small inputs as fp16 has them, {reader} is wrong already"]
+    if missed.cancels:
+        lines.append("its terms are one value in fp16: the layers that make them must be in fp32 too")
+    return Explanation(f"{zeros} in fp16, and {reader} makes {effect} of that", tuple(lines))
 
 
 def threshold_decides(failure: Failure) -> Explanation | None:
@@ -211,6 +211,15 @@ def arithmetic_explains_it(failure: Failure) -> Explanation | None:
 
 def makes_nan(failure: Failure) -> Explanation | None:
     return with_trials(failure, failure.seen) if failure.metrics.nan else None
+
+
+def becomes_0_on_the_way(failure: Failure) -> Explanation | None:
+    """Inf in an output although no value overflows: a 0 is divided by, or its logarithm is taken."""
+    fits = failure.evidence.fits_up_to_here and failure.case.comparison.half == "fp16"
+    if not failure.metrics.inf or not fits:
+        return None
+    what = "a value on the way becomes 0 in fp16, and is divided by, or its logarithm taken"
+    return with_trials(failure, f"{failure.seen}; {what}", "fp16 holds all true values")
 
 
 def value_inside_overflows(failure: Failure) -> Explanation | None:

@@ -105,6 +105,7 @@ class Underflow(Frozen):
 
     `count` of `blob`, made by the layer `origin`; `scaled` and `nonfinite` are the reader's, which has a
     number because layers may have the same name. `failure`: why it cannot be run on them at all.
+    `cancels`: they are differences of terms that fp16 rounds to one value.
     """
 
     blob: str
@@ -116,6 +117,7 @@ class Underflow(Frozen):
     scaled: float = 0.0
     nonfinite: int = 0
     failure: str = ""
+    cancels: bool = False
 
 
 class Integers(Frozen):
@@ -175,7 +177,8 @@ class Evidence:
     the `other_scale` by which its output is read, and the `differences` of its function from that in
     floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
-    output is `behind_int8` layers. How many weights are `not_finite`.
+    output is `behind_int8` layers, and whether fp16 is known to hold all values of the reference that
+    lead to it: `fits_up_to_here`. How many weights are `not_finite`.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
     What was tried: `trials` by name; `rounding`, the error of rounding the true output alone; `noise`,
     an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -244,6 +247,7 @@ class Evidence:
     accumulated_ended: str | None = None
     growth: Growth | None = None
     threshold_decides: bool = False
+    fits_up_to_here: bool = False
 
     @property
     def has_wrong_files(self) -> bool:

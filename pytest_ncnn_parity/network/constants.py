@@ -26,6 +26,7 @@ CAST: Mapping[str, Mapping[int, float]] = {
     "Clip": {0: 0.0, 1: 0.0},
     "Dropout": {0: 1.0},
     "ELU": {0: 0.1},
+    "Gemm": {0: 1.0, 1: 1.0},
     "HardSigmoid": {0: 0.2, 1: 0.5},
     "HardSwish": {0: 0.2, 1: 0.5},
     "Normalize": {2: 0.0001},

@@ -30,7 +30,8 @@ def copies(layer: Layer) -> bool:
 class Binary:
     """BinaryOp (src/layer/binaryop.h). An R in front: the operands change places."""
 
-    ADD, SUB, MUL, DIV, MAX, MIN, POW, RSUB, RDIV, RPOW, ATAN2, RATAN2 = map(str, range(12))
+    ADD, SUB, MUL, DIV, MAX, MIN, POW, RSUB, RDIV, RPOW, ATAN2, RATAN2, FMOD, RFMOD = map(str, range(14))
+    REMAINDER, RREMAINDER = map(str, range(17, 19))
 
 
 class Unary:
@@ -38,7 +39,7 @@ class Unary:
 
     ABS, NEG, FLOOR, CEIL, SQUARE, SQRT, RSQRT, EXP, LOG, SIN, COS, TAN = map(str, range(12))
     ASIN, ACOS, ATAN, RECIPROCAL, TANH, LOG10 = map(str, range(12, 18))
-    SINH, ASINH, COSH = map(str, range(22, 25))
+    EXPM1, SINH, ASINH, COSH, ACOSH, ATANH, LOG1P = map(str, range(21, 28))
 
 
 class Reduction:

@@ -24,9 +24,9 @@ class Fault(Frozen):
 
     `died`: it killed or hung the worker on the device. `without_arithmetic`, `without_winograd`: it is
     right once fp16 arithmetic, or winograd, is off. `reader`: the layer that breaks because of an
-    underflow. `misread`: the input blob whose 16-bit values the layer reads as fp32. `integers`: it
-    copies integers that 16 bits cannot hold. `near`: its values are closer to 65504 than the spec
-    allows.
+    underflow; `cancels`: what underflows is a difference, whose terms fp16 rounds to one. `misread`: the
+    input blob whose 16-bit values the layer reads as fp32. `integers`: it copies integers that 16 bits
+    cannot hold. `near`: its values are closer to 65504 than the spec allows.
     """
 
     layer: Layer
@@ -35,6 +35,7 @@ class Fault(Frozen):
     without_arithmetic: bool = False
     without_winograd: bool = False
     reader: str | None = None
+    cancels: bool = False
     misread: str | None = None
     integers: bool = False
     near: bool = False
@@ -239,6 +240,7 @@ def _fault(case: Case, layer: Layer, result: Result) -> Fault:
         without_winograd=evidence.right("without_winograd") or _fixed_by(case, result, NO_WINOGRAD),
         near=evidence.near is not None,
         reader=None if evidence.underflow is None else evidence.underflow.reader,
+        cancels=evidence.underflow is not None and evidence.underflow.cancels,
         misread=evidence.misread,
         integers=evidence.integers is not None,
     )

@@ -163,6 +163,8 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
         elif fault.reader is not None:
             yield fault.layer
             yield from _down_to(graph, fault.layer, fault.reader)
+            if fault.cancels:
+                yield from _up_to_makers(graph, fault.layer)
         elif fault.cause == "storage-overflow" or not (
             fault.died
             or fault.integers
@@ -204,6 +206,18 @@ def _down_to(graph: Graph, maker: Layer, reader: str) -> Iterator[Layer]:
         if leads:
             lead_there.add(number)
             yield layer
+
+
+def _up_to_makers(graph: Graph, reader: Layer) -> Iterator[Layer]:
+    """The layers that make what `reader` reads, and those that copy it on the way."""
+    waiting, seen = [reader], {reader.number}
+    while waiting:
+        for blob in waiting.pop().inputs:
+            maker = graph.producer[blob]
+            if maker.number not in seen:
+                seen.add(maker.number)
+                waiting += [maker] if copies(maker) else []
+                yield maker
 
 
 def _price(graph: Graph, masks: Mapping[int, int]) -> float:

@@ -20,17 +20,16 @@ NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number
 Weights = Callable[[Layer], Array]
 
 
-def factors_of(layer: Layer, values: Made, weights: Weights) -> tuple[Array, Array] | None:
-    """What an InstanceNorm or GroupNorm multiplies each channel by, and what it adds.
+def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Array] | None:
+    """What an InstanceNorm or GroupNorm multiplies each channel of its input by, and what it adds.
 
-    `values` has its input. None for other layers, and for what is not (c, h, w) or not finite. Raises
-    NotANumber.
+    Channels lie along the first axis of `value`, which has three or four axes for an InstanceNorm. None
+    for other layers and inputs, and for what is not finite. Raises NotANumber.
     """
     first = NORMS.get(layer.type)
-    if first is None:
+    if first is None or not value.size or not np.isfinite(value).all():
         return None
-    value = values[layer.inputs[0]].array
-    if value.ndim != 3 or not value.size or not np.isfinite(value).all():
+    if layer.type == "InstanceNorm" and value.ndim < 3:
         return None
     groups = number(layer, 0, 1) if first else len(value)
     channels = len(value)
@@ -51,12 +50,15 @@ def factors_of(layer: Layer, values: Made, weights: Weights) -> tuple[Array, Arr
 
 def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
     """What an InstanceNorm or GroupNorm gives in float64; None as in `factors_of`."""
+    if layer.type not in NORMS:
+        return None
+    value = values[layer.inputs[0]].array
     try:
-        known = factors_of(layer, values, weights)
+        known = factors_of(layer, value, weights)
     except NotANumber:
         return None
     if known is None:
         return None
-    factors, summands = (one.reshape(-1, 1, 1) for one in known)
-    true: Array = values[layer.inputs[0]].array * factors + summands
+    factors, summands = (one.reshape(-1, *[1] * (value.ndim - 1)) for one in known)
+    true: Array = value * factors + summands
     return true

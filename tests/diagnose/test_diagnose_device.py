@@ -237,6 +237,14 @@ def test_of_an_output_no_layer_is_named_that_might_lose_winograd() -> None:
     assert "on this layer" not in evidence(OUTPUT, result)
 
 
+def test_inf_where_no_value_overflows_comes_of_a_0() -> None:
+    candidate = [float("-inf"), 2.0]
+    known = failed(candidate, [1.0, 2.0], whole=True, fits_up_to_here=True)
+    assert headline(OUTPUT, known).endswith("or its logarithm taken (underflow)")
+    unknown = failed(candidate, [1.0, 2.0], whole=True)
+    assert headline(OUTPUT, unknown).endswith("(storage-overflow)")
+
+
 def test_an_overflow_in_winograd_is_predicted() -> None:
     inside = Inside("winograd F(4,3)", 64, 80000.0, "the transform of its inputs", 9e4, "")
     result = failed([1.0, 2.0], [1.0, 2.0], inside=inside, predicted=True)

@@ -131,7 +131,8 @@ def test_sums_count_in_the_worst_order_of_their_terms(gate: Gate, pytester: pyte
     fix = run.fixes[RANGE]
     assert (fix["masks"], fix["verified"]) == (dict.fromkeys(layers, 1) | {"softmax": 18}, True)
     networks.spec(pytester.path, f"{sample}{OFF}")
-    assert red(gate()) == {}
+    # its sum stops growing at 4 times 2048, on Vulkan too, though it would reach 40,000
+    assert red(gate()) == {"softmax": "precision"}
 
 
 # by layer: its input is as large as it takes for a sum of so many terms to be 62000, or 70000

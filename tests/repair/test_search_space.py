@@ -299,6 +299,12 @@ def test_underflow_leaves_readers_alone_that_can_do_without() -> None:
     assert seed(graph, fault) == dict.fromkeys(["prob", "fork", "crop", "relu"], 18)
 
 
+def test_a_difference_that_is_lost_masks_the_makers_of_its_terms_as_well() -> None:
+    graph = network(*COPIED)
+    fault = Fault(graph.names["log"], "underflow", reader="", cancels=True)
+    assert seed(graph, fault) == dict.fromkeys(["prob", "fork", "shape", "log"], 18)
+
+
 # -- outputs that are red alone ------------------------------------------------------------------
 
 

@@ -33,8 +33,9 @@ def distrust(
     right = true[blob].array
     if not right.shape == outputs[blob].shape == expected[blob].shape:
         return None
-    own, theirs = (np.abs(side[blob].array - right).max((1, 2)) for side in (outputs, expected))
-    allowed = case.tolerance.allowed(right, float(np.abs(right).max())).max((1, 2))
+    within = tuple(range(1, right.ndim))
+    own, theirs = (np.abs(side[blob].array - right).max(within) for side in (outputs, expected))
+    allowed = case.tolerance.allowed(right, float(np.abs(right).max())).max(within)
     is_right = bool((own <= np.maximum(allowed, SHARE * theirs)).all())
     wrong = bool((theirs > allowed).any())
     return Distrust(layer.name, layer.type, "sums") if is_right and wrong else None

@@ -31,12 +31,12 @@ class HeldBack:
         nets: JobNets,
         natures: Natures,
         is_lost: Callable[[str], bool],
-        effects: KnownUnderflows,
+        known: KnownUnderflows,
         rewritten: Rewritten,
     ) -> None:
-        """`is_lost`: whether a blob is missing; `effects`: see `Underflows`."""
+        """`is_lost`: whether a blob is missing; `known`, which grows: of the reference's values."""
         self.beyond = BeyondFp16(reference, is_lost)
-        self.underflows = Underflows(reference, nets, natures, effects)
+        self.underflows = Underflows(reference, nets, natures, known)
         self.own_values = OwnValues(reference)
         self._rewritten = rewritten
         self._nets = nets

@@ -35,7 +35,7 @@ from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.blob import Made
-from pytest_ncnn_parity.worker.values.recalled import RecalledTrajectory, Trace
+from pytest_ncnn_parity.worker.values.recalled import KnownUnderflows, RecalledTrajectory, Trace
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 FAR = 8  # in a trial of a search, values are followed through this many layers behind those judged
@@ -111,7 +111,7 @@ class Lockstep:
             sample.nets,
             self._natures,
             self._shape_faults.is_lost,
-            trace.underflows if trace else {},
+            trace.underflows if trace else KnownUnderflows({}, {}),
             Rewritten(sample, self._accumulated),
         )
 
@@ -284,7 +284,8 @@ class Lockstep:
         waiting = [case for case in self._waiting if case.output is not None]
         faults = self._shape_faults
         run = [case for case in waiting if not faults.is_lost(str(case.output))]
-        whole = OutputJudge(self._sample, run, faults, self._natures, self._not_finite)
+        fits = self._held.beyond.fits_up_to
+        whole = OutputJudge(self._sample, run, faults, self._natures, self._not_finite, fits)
         blobs = self._chain.blobs
         if waiting and all(blob in blobs for blob in whole.outputs):
             # stepping gives bitwise the same values as one run, as a test checks

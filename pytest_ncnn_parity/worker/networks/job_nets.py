@@ -24,6 +24,7 @@ from pytest_ncnn_parity.network.kept_by_quantizing import Difference, difference
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
+from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -183,6 +184,14 @@ class JobNets:
     def largest_weight(self, layer: Layer) -> float:
         """Return the largest absolute value among the fp32 weights of `layer`; 0 if there are none."""
         return self._pool.weights.largest(self._job.models[0], layer)
+
+    def int8_weights(self, layer: Layer) -> Int8Weights | None:
+        """Return the int8 weights of `layer`, of the spec's own files; None if it has none."""
+        return self._pool.weights.in_int8(self._job.models[0], layer)
+
+    def scale_of_input(self, layer: Layer) -> float | None:
+        """Return the scale by which `layer`, of the spec's own files, quantizes its input, or None."""
+        return self._pool.int8(self._job.models[0]).scales.get(layer.number)
 
     def weights_file(self, layer: Layer) -> tuple[str, int, int]:
         """Return the path of the weights file, and the start and end of the bytes that `layer` reads."""

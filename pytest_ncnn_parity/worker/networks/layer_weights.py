@@ -95,7 +95,7 @@ class LayerWeights:
     ) -> WeightSteps | None:
         if not is_static(core) or weight_count(layer) != weight_count(core):
             return None
-        weights = self._int8_weights(model, layer)
+        weights = self.in_int8(model, layer)
         if weights is None:
             return None
         outputs = len(weights.integers)
@@ -149,16 +149,17 @@ class LayerWeights:
         ncnn2table writes it where all weights are 0. In int8 these are 0 or -127, by the processor.
         """
         in_int8 = computes_in_int8(layer) and is_static(layer)
-        weights = self._int8_weights(model, layer) if in_int8 else None
+        weights = self.in_int8(model, layer) if in_int8 else None
         return () if weights is None else tuple(map(int, np.flatnonzero(np.isposinf(weights.scales))))
 
-    def _int8_weights(self, model: Model, layer: Layer) -> Int8Weights | None:
+    def in_int8(self, model: Model, layer: Layer) -> Int8Weights | None:
+        """Return the int8 weights of `layer`; None if it has none, or its file another layout."""
         return int8_weights.read(model.bin, self.span(model, layer), layer)
 
     def _least_spare(self, model: Model) -> float:
         if model not in self._spare:
             layers = filter(is_static, self._graph(model).layers)
-            self._spare[model] = least_spare((x, self._int8_weights(model, x)) for x in layers)
+            self._spare[model] = least_spare((x, self.in_int8(model, x)) for x in layers)
         return self._spare[model]
 
     def spans(self, model: Model) -> tuple[tuple[int, int], ...]:
@@ -194,7 +195,7 @@ class LayerWeights:
     def _infinite_scales(self, model: Model, layer: Layer) -> int | None:
         """Return how many scales of int8 weights are inf; None if the file tells no scales apart."""
         if is_static(layer):
-            weights = self._int8_weights(model, layer)
+            weights = self.in_int8(model, layer)
             return None if weights is None else weights.infinite
         found = read(self._stored(model, layer))
         return None if found is None else sum(int(np.isposinf(s).sum()) for s in found.scales.values())

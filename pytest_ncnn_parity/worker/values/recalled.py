@@ -24,8 +24,16 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.values.blob import Blob, Made, Stats
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-# by layer, tolerance and the inputs that were in fp16
-KnownUnderflows = dict[tuple[int, Tolerance, frozenset[str]], Underflow | None]
+
+class KnownUnderflows(NamedTuple):
+    """What has been found out about values of a trajectory that become 0 in fp16; it grows.
+
+    `effects`: those that break a layer, by its number, its tolerance and the inputs that were in fp16;
+    None: there is none. `zeros`: by value, how many of its elements are 0 by what its layer computes.
+    """
+
+    effects: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None]
+    zeros: dict[str, int]
 
 
 class Facts(NamedTuple):
@@ -83,8 +91,6 @@ class Trace:
 
     `facts` holds, by layer number, those of its outputs, `deaths` how it ended if it cannot be run.
     `seconds` is how long it takes from the start of the trajectory to the end of the layer.
-    `underflows` are those that break a layer, by its number, its tolerance and the inputs with values
-    that become 0 in fp16; None: there is none.
     """
 
     def __init__(self, keep: Keep) -> None:
@@ -92,7 +98,7 @@ class Trace:
         self.facts: dict[int, dict[str, Facts]] = {}
         self.deaths: dict[int, tuple[Step, Death]] = {}
         self.seconds: dict[int, float] = {}
-        self.underflows: KnownUnderflows = {}
+        self.underflows = KnownUnderflows({}, {})
 
 
 class RecalledTrajectory:

@@ -1,6 +1,6 @@
 """Bounds the sums inside a layer, from its parameters, its weights and its inputs.
 
-SDPA is left out: where its values are stored in fp16, its kernel adds up in fp32 (sdpa_fa.comp).
+SDPA is left out: most often its kernel adds up in fp32 (sdpa_fa.comp).
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
 from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
 from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, Window, padded_plainly, windows_of
-
-# given sizes, the tensors of a layer in turn: weights, the floats behind them, further weights, and so
-# on
-Weights = Callable[..., Sequence[Array]]
+from pytest_ncnn_parity.worker.judge.fp16.attentions import Weights, projected
 
 AVERAGE = 1  # a value of Pooling's pooling_type
 GLOBAL, ADAPTIVE = 4, 7  # parameter ids of Pooling
@@ -167,34 +164,17 @@ def _matmul(layer: Layer, values: Sequence[Array], _: Weights) -> float:
 
 def _multi_head_attention(layer: Layer, values: Sequence[Array], weights: Weights) -> float:
     """The projections, queries by keys, and the output (multiheadattention_vulkan.cpp)."""
-    embed, heads, size = number(layer, 0), number(layer, 1, 1), number(layer, 2)
-    given = values[: len(values) - 1] if number(layer, 5) else values
-    if min(embed, heads, size) < 1 or embed % heads or number(layer, 7) or number(layer, 18):
+    parts = projected(layer, values, weights)
+    if parts is None:
         return 0.0
-    if not given or any(value.ndim != 2 for value in given):
-        return 0.0
-    query, key, value = (given[min(i, len(given) - 1)] for i in range(3))
-    wide = size // embed
-    columns = (wide, number(layer, 3, embed), number(layer, 4, embed))
-    if tuple(one.shape[1] for one in (query, key, value)) != columns:
-        return 0.0
-    counts = [count for n in columns for count in (embed * n, embed)]
-    held = weights(*counts, embed * wide, wide)
-    projected, largest = [], 0.0
-    for i, (one, n) in enumerate(zip((query, key, value), columns, strict=True)):
-        matrix = held[2 * i].reshape(embed, n)
-        largest = max(largest, accumulators.of_products(one, matrix))
-        projected.append((one @ matrix.T + held[2 * i + 1]).reshape(len(one), heads, -1).swapaxes(0, 1))
-    q, k, v = projected
-    q = q * decimal(layer, 6, 1.0 / math.sqrt(embed // heads))
+    largest = max(accumulators.of_products(one, matrix) for one, matrix in parts.factors)
     joined = []
-    for one, other, last in zip(q, k, v, strict=True):
-        largest = max(largest, accumulators.of_products(one, other))
-        scores = one @ other.T
+    for q, k, v in zip(parts.query * parts.scale, parts.key, parts.value, strict=True):
+        largest = max(largest, accumulators.of_products(q, k))
+        scores = q @ k.T
         powers = np.exp(scores - scores.max(1, keepdims=True))
-        joined.append(powers / powers.sum(1, keepdims=True) @ last)
-    out = np.concatenate(joined, 1)
-    return max(largest, accumulators.of_products(out, held[6].reshape(wide, embed)))
+        joined.append(powers / powers.sum(1, keepdims=True) @ v)
+    return max(largest, accumulators.of_products(np.concatenate(joined, 1), parts.output))
 
 
 def _softmax(layer: Layer, value: Array, _: Weights) -> float:

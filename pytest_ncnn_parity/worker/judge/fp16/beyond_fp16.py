@@ -38,6 +38,7 @@ class BeyondFp16:
         self._is_lost = is_lost  # whether a blob is missing, because some inputs do not fit
         self._apart = Apart(reference)
         self._absmax: dict[str, float] = {}  # of blobs beyond the range of fp16
+        self._observed: set[str] = set()
         # by comparison, such values, until their last reader has run
         self._handed_on: dict[str, Made] = {}
         # by comparison and layer, the outputs that hand on inf; None if the layer is wrong with fp16's
@@ -52,9 +53,17 @@ class BeyondFp16:
 
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
+        self._observed.update(values)
         for name, blob in values.items():
             if blob.overflows("fp16"):
                 self._absmax[name] = blob.absmax
+
+    def fits_up_to(self, blob: str) -> bool:
+        """Whether fp16 holds all values on the way to `blob`, as far as is known."""
+        layers = self._reference.graph.layers
+        ancestors = self._reference.graph.ancestors([blob])
+        on_the_way = {name for number in ancestors for name in layers[number].outputs}
+        return on_the_way <= self._observed and self._absmax.keys().isdisjoint(on_the_way)
 
     def is_read_in_16_bits(self, layer: Layer, candidate: Net) -> bool:
         """Whether a layer of `candidate` is fed with a rounded output of `layer`."""

@@ -109,7 +109,8 @@ class Conversions:
         if self._integers.makes(layer):
             return self._integers.in_range(case, layer, self._blobs, self._measure(case))
         taken_by = readers(self._graph, layer.outputs)
-        if stays_in_fp32(layer.mask) and all(stays_in_fp32(reader.mask) for reader in taken_by):
+        stays = stays_in_fp32(layer.mask) and all(stays_in_fp32(reader.mask) for reader in taken_by)
+        if stays and not self._held.underflows.zeros_are_predicted():  # of terms in fp16
             raise Skip(f"masked with 31={layer.mask}, as all its readers are: stays in fp32", LASTING)
         if not stays_in_fp32(layer.mask):
             self._held.refuse_inputs(case.comparison, layer, None)
@@ -121,6 +122,9 @@ class Conversions:
             raise Skip("no layer takes it in 16 bits", LASTING)
         values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].floating}
         if not values:
+            lost = self._int8_in_fp16(case, layer) if candidate is None else None
+            if lost is not None:
+                return lost
             whole = all(self._blobs[b].dtype.kind in "iu" for b in layer.outputs)
             what = "integers, which stay" if whole else "16 bits already, which stay"
             raise Skip(f"holds {what} as they are", LASTING)
@@ -153,6 +157,22 @@ class Conversions:
         if not passed:
             self._keep_for_readers(stored)
         return Result(case.id, "passed" if passed else "failed", metrics, None, evidence)
+
+    def _int8_in_fp16(self, case: CaseSpec, layer: Layer) -> Result | None:
+        """What is wrong with the int8 that `layer` gives, because fp16 does not hold its scale."""
+        values = {b: self._blobs[b] for b in layer.outputs if self._blobs[b].int8}
+        spoilt = self._with_constants_in_fp16(case, layer, values) if values else None
+        if spoilt is None:
+            return None
+        metrics, blob = self._measure(case)(spoilt.outputs, values)
+        evidence = Evidence(
+            mask=layer.mask,
+            predicted=True,
+            blob=blob,
+            shape=values[blob].shape,
+            constant=spoilt.constant,
+        )
+        return Result(case.id, "failed", metrics, None, evidence)
 
     def _hold(self, stored: Stored) -> None:
         """Hold the result that counts if every reader is right with what fp16 stores in their place."""
@@ -187,7 +207,10 @@ class Conversions:
             return None
         try:
             outputs = self._constants.made(layer, self._blobs, lost)
-            stored = [{b: value.stored() for b, value in side.items()} for side in (outputs, expected)]
+            stored = [
+                {b: value.stored() if value.floating else value for b, value in side.items()}
+                for side in (outputs, expected)
+            ]
             metrics, _ = self._measure(case)(*stored)
         except StepFailed:
             return None

@@ -6,7 +6,7 @@ A candidate says how it runs a layer; for a prediction, which has none, the laye
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.masks import stays_in_fp32
+from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, has_no_fp16_kernel, stays_in_fp32
 from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.networks.execution import Net
 
@@ -25,6 +25,14 @@ def stores_fp16(layer: Layer, candidate: Net | None) -> bool:
     if candidate is None:
         return not stays_in_fp32(layer.mask)
     return candidate.execution(layer).storage == "fp16"
+
+
+def computes_in_fp16(layer: Layer, candidate: Net | None) -> bool:
+    """Whether `layer` runs on Vulkan in fp16 arithmetic."""
+    if candidate is None:
+        return not (has_no_fp16_kernel(layer.mask) or layer.mask & NO_FP16_ARITHMETIC)
+    execution = candidate.execution(layer)
+    return execution.where == "vulkan" and execution.arithmetic == "fp16"
 
 
 def was_in_fp16(graph: Graph, blob: str, reader: Layer, candidate: Net | None) -> bool:

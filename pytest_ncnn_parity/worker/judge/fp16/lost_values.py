@@ -15,7 +15,7 @@ class LostValue(NamedTuple):
     `value`: as computed; `stored`: as fp16 holds it. `is_own`: it is the reference's, rounded, and was
     not computed from zeros upstream. `wrong`: what is wrong with the first layer on the way that gave
     another value, unless all readers are right with it; it `is_open` while the value itself is out of
-    tolerance.
+    tolerance. `only_ends`: it does harm only where a reader makes inf or nan of it.
     """
 
     value: Blob
@@ -24,6 +24,7 @@ class LostValue(NamedTuple):
     is_own: bool = True
     wrong: Underflow | None = None
     is_open: bool = False
+    only_ends: bool = False
 
 
 class Effect(NamedTuple):

@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker.judge.fp16.cancelled import Cancelled
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
 from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import BY_ELEMENT, Reference
+from pytest_ncnn_parity.worker.judge.fp16.zeroed import Zeroed
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -37,15 +38,16 @@ class Underflows:
         reference: Reference,
         nets: JobNets,
         natures: Natures,
-        effects: KnownUnderflows,
+        known: KnownUnderflows,
     ) -> None:
-        """`effects`, which grows: what is known of the reference, by layer, tolerance and inputs."""
+        """`known`, which grows: what is known of the reference."""
         self._reference = reference
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
         self._cancelled = Cancelled(reference, natures)
-        self._effects = effects
+        self._zeroed = Zeroed(reference, known.zeros)
+        self._effects = known.effects
         # by comparison, what readers computed from such values, if elements are lost though within the
         # tolerance, or out of it and the readers decide, until its last reader has run
         self._handed_on: dict[str, dict[str, LostValue]] = {}
@@ -63,8 +65,10 @@ class Underflows:
     def observe(self, values: Mapping[str, Blob]) -> None:
         """Take note of a layer's reference outputs."""
         for name, blob in values.items():
+            count = blob.tiny + self._zeroed.observe(name, blob)
+            if count:
+                self._tiny[name] = count
             if blob.tiny:
-                self._tiny[name] = blob.tiny
                 self._cancelled.observe(name, blob)
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
@@ -74,6 +78,10 @@ class Underflows:
     def breaks(self, comparison: str, layer: Layer) -> bool:
         """Whether `layer` is wrong with what it is fed, and its readers decide whether that matters."""
         return (comparison, layer.number) in self._makers
+
+    def zeros_are_predicted(self) -> bool:
+        """Whether the current layer is predicted to give 0 where storage would keep a value."""
+        return bool(self._zeroed.made_by(None))
 
     def look(self, layer: Layer, waiting: Mapping[str, int | None]) -> None:
         """Record for cases upstream whether `layer` is wrong with their values as fp16 has them.
@@ -91,7 +99,10 @@ class Underflows:
                     effect = self._effect(comparison, layer, lost)
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
-                self._handed_on.setdefault(comparison, {}).update(effect.handed_on)
+                handed_on = self._handed_on.setdefault(comparison, {})
+                handed_on.update(effect.handed_on)
+                for blob, one in self._zeroed.made_by(candidate).items():
+                    handed_on.setdefault(blob, one)
                 for blob, one in effect.handed_on.items():
                     if one.is_open:
                         self._open[comparison, blob] = one
@@ -104,6 +115,7 @@ class Underflows:
         self._turn.clear()
         self._stored.clear()
         self._cancelled.let_go(layer)
+        self._zeroed.let_go()
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
         """Record that the makers of all `sources` fail for what is `wrong` with a reader."""
@@ -163,7 +175,7 @@ class Underflows:
         """The inputs of `layer` with values of the reference that fp16 makes 0."""
         graph, lost = self._reference.graph, {}
         for blob in layer.inputs:
-            if blob in self._tiny and was_in_fp16(graph, blob, layer, candidate):
+            if self._reference.blobs[blob].tiny and was_in_fp16(graph, blob, layer, candidate):
                 if blob not in self._stored:
                     stored = self._reference.blobs[blob].with_tiny_stored()
                     self._stored[blob] = LostValue(stored, stored, frozenset([blob]))
@@ -254,29 +266,33 @@ class Underflows:
             return NO_EFFECT._replace(wrong=wrong, sources=sources)
         first = next((one.wrong for one in lost.values() if one.wrong is not None), None)
         followed = layer.type in BY_ELEMENT
+        only_ends = any(one.only_ends for one in lost.values())
         handed_on = {}
         for output, value in made.items():
             right = self._reference.blobs[output]
             if value.shape != right.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)
-            if not (metrics.agrees or self._cancelled.explain(layer, output, lost, value, tolerance)):
-                nonfinite = metrics.nan + metrics.inf
+            nonfinite = metrics.nan + metrics.inf
+            harmless = metrics.agrees or (only_ends and not nonfinite)
+            if not (harmless or self._cancelled.explain(layer, output, lost, value, tolerance)):
                 wrong = first or replace(found, scaled=metrics.scaled, nonfinite=nonfinite)
                 follows = followed and not value.nan
                 of_inf = self._reference.differs(output, value, right, tolerance) == "inf"
                 if not (self._reference.is_only_read(output) and (follows or of_inf)):
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
                 stored = value.with_tiny_stored()
-                handed_on[output] = LostValue(value, stored, sources, False, wrong, is_open=True)
+                handed_on[output] = LostValue(value, stored, sources, False, wrong, True, only_ends)
             elif value.floating and self._reference.loses_some(output, value, right):
-                handed_on[output] = LostValue(value, value.with_tiny_stored(), sources, False, first)
+                stored = value.with_tiny_stored()
+                handed_on[output] = LostValue(value, stored, sources, False, first, False, only_ends)
         return NO_EFFECT._replace(handed_on=handed_on)
 
     def _from(self, effect: Underflow, source: str) -> Underflow:
         """`effect` as one of the tiny values in the blob `source`."""
         origin = self._origin(source).name
-        return replace(effect, blob=source, origin=origin, count=self._tiny[source])
+        cancels = source in self._zeroed.differences
+        return replace(effect, blob=source, origin=origin, count=self._tiny[source], cancels=cancels)
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

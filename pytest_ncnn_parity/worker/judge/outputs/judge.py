@@ -41,8 +41,11 @@ class OutputJudge:
         shape_faults: ShapeFaults,
         natures: Natures,
         not_finite: NotFinite,
+        fits: Callable[[str], bool],
     ) -> None:
+        """`fits`: whether fp16 is known to hold all values on the way to an output."""
         self._sample = sample
+        self._fits = fits
         self._not_finite = not_finite
         self._shape_faults = shape_faults
         self._natures = natures
@@ -134,7 +137,7 @@ class OutputJudge:
             metrics = with_worth(case, remarked, outputs[blob], value, depends)
             return Result(case.id, "passed", metrics, evidence=evidence)
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
-        evidence = replace(evidence, threshold_decides=decided)
+        evidence = replace(evidence, threshold_decides=decided, fits_up_to_here=self._fits(blob))
         if self._sample.job.probe:
             if reference.setup == CPU_FP32 and not fault:
                 distrust = self._recomputed.distrust(case, outputs[blob], metrics)

@@ -1,0 +1,101 @@
+"""Repeats the fp16 arithmetic of an Interp: where in its input each output lies (interp.comp)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
+from pytest_ncnn_parity.engine.evidence import Constant
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import decimal, number
+from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
+
+NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
+# what an Interp resizes, of a matrix the rows alone; with the ids of a given size and of a factor
+AXES = ((-1, 4, 2), (-2, 3, 1))
+NEAR = 1e-3  # the share of its largest value by which a resized output may differ from ncnn's
+Places = type[np.float16] | type[np.float64]
+
+
+def interp(layer: Layer, run: LayerRun) -> Computed | None:
+    """The position in the input that each output value comes from is fp16 (interp.comp)."""
+    value, expected, shape = run.value, run.output, run.output.shape
+    kind = number(layer, 0)
+    if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
+        return None
+    if shape == value.shape:  # handed on unchanged
+        return None
+    axes = AXES[: value.ndim - 1]
+    if any(min(value.shape[axis], shape[axis]) < 2 for axis, _, _ in axes):
+        return None
+    of_versions = (
+        {axis: _step(layer, value.shape[axis], shape[axis], *ids) for axis, *ids in axes},
+        {axis: value.shape[axis] / shape[axis] for axis, _, _ in axes},
+    )
+    own = (
+        steps
+        for steps in of_versions
+        if kind == NEAREST or _is_near(_resized(layer, value, shape, steps, np.float64), expected)
+    )
+    steps = next(own, None)
+    if steps is None:
+        return None
+    last = max(shape[axis] for axis in steps) - 1.0
+    made = _resized(layer, value, shape, steps, np.float16)
+    constant = Constant("the places of its outputs", last, "arithmetic", last < FP16_OVERFLOW)
+    return Computed(constant, made)
+
+
+def _step(layer: Layer, size: int, length: int, given: int, scale: int) -> float:
+    """How far apart in the input two outputs are (interp_vulkan.cpp).
+
+    A bilinear Interp takes steps of size / length in 20240410, whatever it is given.
+    """
+    bilinear = number(layer, 0) == BILINEAR
+    if bilinear and number(layer, 6):
+        return (size - 1) / (length - 1)
+    if number(layer, given) or "9" in layer.params or (bilinear and size == length):
+        return size / length
+    return 1.0 / decimal(layer, scale, 1.0)
+
+
+def _resized(
+    layer: Layer, value: Array, shape: tuple[int, ...], steps: Mapping[int, float], places: Places
+) -> Array:
+    """`value` resized by `steps`, by axis, with `places` computed in this type."""
+    resized = _nearest if number(layer, 0) == NEAREST else _bilinear
+    for axis, step in steps.items():
+        value = resized(value, axis, shape[axis], places(step), bool(number(layer, 6)))
+    return value
+
+
+def _is_near(made: Array, expected: Array) -> bool:
+    return bool(np.abs(made - expected).max() <= NEAR * np.abs(expected).max())
+
+
+def _nearest(value: Array, axis: int, length: int, step: np.floating[Any], _: bool) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        places = np.floor(np.arange(length).astype(step.dtype) * step)
+    return value.take(_within(places, value.shape[axis] - 1), axis)
+
+
+def _bilinear(value: Array, axis: int, length: int, step: np.floating[Any], aligned: bool) -> Array:
+    half = step.dtype.type(0.5)
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.arange(length).astype(step.dtype)
+        places = numbers * step if aligned else (numbers + half) * step - half
+        first = np.floor(places)
+        share = places - first
+    end = value.shape[axis] - 2
+    share = np.where(first < 0, 0.0, np.where(first > end, 1.0, share)).astype(np.float32)
+    share = share.reshape([-1 if a == axis % value.ndim else 1 for a in range(value.ndim)])
+    at = _within(first, end)
+    return np.asarray(value.take(at, axis) * (1 - share) + value.take(at + 1, axis) * share)
+
+
+def _within(places: Array, last: int) -> Array:
+    return np.clip(np.nan_to_num(places.astype(np.float64), posinf=last), 0, last).astype(np.int64)
