@@ -142,9 +142,16 @@ class Plan(Frozen):
         """
         if case.layer is None:
             return True
-        fed = any(blob in self.spec.inputs[sample] for blob in case.layer.outputs)
-        judged = not fed or case.comparison.half is not None
-        return judged and case.layer.number in self._run_layers[sample]
+        judged = case.comparison.half is not None or not self.is_fed(sample, case.layer)
+        return judged and self.reaches(sample, case.layer)
+
+    def is_fed(self, sample: str, layer: Layer) -> bool:
+        """Whether `sample` feeds an output of `layer`, which is an Input layer or need not run."""
+        return any(blob in self.spec.inputs[sample] for blob in layer.outputs)
+
+    def reaches(self, sample: str, layer: Layer) -> bool:
+        """Whether `layer` stands between what `sample` feeds and what is compared."""
+        return layer.number in self._run_layers[sample]
 
     @cached_property
     def layers(self) -> list[Layer]:
