@@ -14,7 +14,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.match import MatchedBy
+from pytest_ncnn_parity.network.match import PLACE, STRUCTURE, MatchedBy
 from pytest_ncnn_parity.network.operators import stores_half
 from pytest_ncnn_parity.network.units import Units, is_copy
 
@@ -60,7 +60,7 @@ class Counterparts(Frozen):
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
     and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
-    that of the other.
+    that of the other; `brains`: how many are in bf16.
     """
 
     here: Graph
@@ -72,6 +72,7 @@ class Counterparts(Frozen):
     _own: Units
     _other: Units
     halves: tuple[int, int] = (0, 0)
+    brains: tuple[int, int] = (0, 0)
 
     @cached_property
     def in_int8(self) -> bool:
@@ -80,13 +81,13 @@ class Counterparts(Frozen):
 
     @cached_property
     def rounded(self) -> frozenset[int]:
-        """The layers here whose weights may be those of their counterparts but for a rounding to fp16.
+        """The layers here whose weights may be those there but for a rounding to 16 bits.
 
-        Where both files have as many weights in fp16, they are the same, unless others were folded into
-        them.
+        Where both files have as many weights in such a format, they are the same, unless others were
+        folded into them.
         """
-        one_has_more = self.halves[0] != self.halves[1]
-        if not any(self.halves):
+        one_has_more = any(own != its for own, its in (self.halves, self.brains))
+        if not any((*self.halves, *self.brains)):
             return frozenset()
         return frozenset(
             number
@@ -140,6 +141,17 @@ class Counterparts(Frozen):
         counterparts = {layer.number: self._counterpart(layer) for layer in self.here.layers}
         return {number: one for number, one in counterparts.items() if one is not None}
 
+    @cached_property
+    def misplaced(self) -> frozenset[str]:
+        """The blobs here whose counterparts are computed from such as this model computes elsewhere."""
+        return frozenset(
+            blob
+            for layer in self.here.layers
+            if layer.number not in self.of and layer.type != "Input" and layer.outputs
+            if self.blobs.keys() >= set(layer.outputs)
+            for blob in layer.outputs
+        )
+
     def _counterpart(self, layer: Layer) -> Counterpart | None:
         own = set(layer.outputs)
         if layer.type == "Input" or not own or not own <= self.blobs.keys():
@@ -166,7 +178,7 @@ class Counterparts(Frozen):
 
         replaced = _behind(self.here, layer.outputs, is_known)
         outputs = {blob: self.blobs[blob] for blob in layer.outputs}
-        by = self._matched_by.get(layer.number, "place")
+        by = self._matched_by.get(layer.number, STRUCTURE if len(replaced) > 1 else PLACE)
         return Counterpart(tuple(layers), tuple(replaced), feeds, outputs, by)
 
     @cached_property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.match import PLACE, match
+from pytest_ncnn_parity.network.match import PLACE, Match, match
+from pytest_ncnn_parity.network.merged import merged
 from pytest_ncnn_parity.network.units import Units, equivalent
 
 
@@ -24,11 +26,20 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
         raise Unlike(
             f"no layer of {there.file} matches one of this model, neither by name nor by structure"
         )
-    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
-    back = {counterpart: unit for unit, counterpart in partner.items()}
+    partner, back = _both_ways(pairs)
     makers, makers_there = _makers(own), _makers(other)
     blobs: dict[str, str] = {}
-    for unit, counterpart in partner.items():
+    for one in merged(own, other, partner):
+        pairs[one.several] = pairs.pop(one.alike)
+        blobs |= one.blobs
+    for one in merged(other, own, back):
+        _, by = pairs.pop(one.one)
+        pairs[one.one] = one.several, by
+        blobs |= {ours: theirs for theirs, ours in one.blobs.items()}
+    one_to_one = [unit for unit in partner if pairs.get(unit, (None,))[0] == partner[unit]]
+    partner, back = _both_ways(pairs)
+    for unit in one_to_one:
+        counterpart = partner[unit]
         # a converter may move a Reshape behind the layer that it was in front of
         mine, its = makers[unit], makers_there[counterpart]
         if _gives_more(own, other, unit, counterpart):
@@ -46,7 +57,21 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     blobs |= inputs
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
-    return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+    return _in_place(Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other))
+
+
+def _in_place(found: Counterparts) -> Counterparts:
+    """`found` without blobs that are computed from others than here, as where a factor was moved."""
+    while wrong := found.misplaced - found.outputs.keys():
+        blobs = {here: there for here, there in found.blobs.items() if here not in wrong}
+        found = replace(found, blobs=blobs)
+    return found
+
+
+def _both_ways(pairs: Match) -> tuple[dict[int, int], dict[int, int]]:
+    """By unit here the one there, and by unit there the one here."""
+    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
+    return partner, {counterpart: unit for unit, counterpart in partner.items()}
 
 
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:

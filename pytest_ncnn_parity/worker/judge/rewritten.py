@@ -11,7 +11,7 @@ read it are right by themselves. What takes a factor back is wrong by itself, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
-from pytest_ncnn_parity.network.folding import ACTIVATION_ID
+from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.regions import Region, followed
@@ -31,10 +31,10 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
 # with larger values keeps the absolute error, and a small factor the relative one.
 LEFT = 0.01
+# an int8 layer's own rounding leaves a few hundredths of its largest value
+LEFT_IN_INT8 = 0.1
 # How many red layers are followed one by one. Where more are red, another network was compared.
 MOST_BEGINS = 16
-# they give the same for all values beyond an end
-LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -42,12 +42,14 @@ Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another sh
 class _Part(Frozen):
     """Connected layers whose values differ in the other model, and the layers that read them.
 
-    `errors`: those of the values in front of the readers, and behind them.
+    `errors`: those of the values in front of the readers, and behind them. `found`: in words, where
+    the other model has the value that they read.
     """
 
     layers: frozenset[int]
     readers: tuple[Layer, ...]
     errors: Errors
+    found: str = ""
 
 
 class Rewritten:
@@ -65,6 +67,7 @@ class Rewritten:
             result.outcome == "failed"
             and case.candidate is not None
             and _is_otherwise(result)
+            and not result.evidence.has_wrong_files
             and self._sample.nets.restructured(case.candidate) is not None
         )
         if waits and case.layer is not None:
@@ -76,14 +79,15 @@ class Rewritten:
         if not self.waits(case, result):
             return result
         if case.comparison not in self._parts:
-            parts = list(self._found(case))
+            # in int8 the own run has what all layers before have lost
+            parts = [] if self._is_in_int8(case) else list(self._found(case))
             self._parts[case.comparison] = [*parts, *self._found_alone(case, parts)]
         for part in self._parts[case.comparison]:
             if layer.number in part.layers:
                 first, *more = part.readers
                 others = f" and {len(more)} more" if more else ""
-                where = f"{first.name} ({first.type}){others}"
-                why = f"the other model computes this otherwise; the values agree again at {where}"
+                where = part.found or f"the values agree again at {first.name} ({first.type}){others}"
+                why = f"the other model computes this otherwise; {where}"
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
                 return self._by_own_values(layer, result, part.errors)
@@ -97,7 +101,8 @@ class Rewritten:
         if len(known) < len(layer.outputs):
             return result
         blob, worst = max(known.items(), key=lambda pair: pair[1].scaled)
-        if result.metrics is not None and worst.scaled > LEFT * result.metrics.scaled:
+        left = LEFT_IN_INT8 if result.evidence.in_int8 else LEFT
+        if result.metrics is not None and worst.scaled > left * result.metrics.scaled:
             return result
         seen = result.evidence
         evidence = Evidence(
@@ -105,6 +110,8 @@ class Rewritten:
             execution=seen.execution,
             device=seen.device,
             counterpart=seen.counterpart,
+            in_int8=seen.in_int8,
+            weights=seen.weights,
             own_inputs=True,
             blob=blob,
             shape=self._accumulated.shapes[blob],
@@ -135,20 +142,33 @@ class Rewritten:
         case: CaseSpec,
         begins: Iterable[Layer],
         layers: Iterable[Layer],
-        readers: Iterable[Layer],
+        readers: Sequence[Layer],
         errors: Errors,
     ) -> bool:
         """Whether a part is written otherwise or taken back by its readers, and nothing of it is left.
 
-        Constants go with what is written otherwise, and do not make it so.
+        Constants go with what is written otherwise, and do not make it so. A reader in int8 shows
+        nothing, for its own rounding hides small errors.
         """
         assert case.candidate is not None
+        if any(self._rounds(case, one) for one in readers):
+            return False
         restructured = self._sample.nets.restructured(case.candidate) or frozenset()
         makers = [one for one in begins if one.type != "MemoryData" or one.number in restructured]
         otherwise = bool(makers) and all(one.number in restructured for one in makers)
         otherwise = otherwise and not any(self._is_hidden(case, one) for one in layers)
-        taken_back = all(one.number in self._red[case.comparison] for one in readers)
+        taken_back = bool(readers) and all(one.number in self._red[case.comparison] for one in readers)
         return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
+
+    def _is_in_int8(self, case: CaseSpec) -> bool:
+        assert case.candidate is not None
+        return self._sample.nets.in_int8(self._sample.job.nets[case.candidate])
+
+    def _rounds(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether the other model computes `layer` in int8."""
+        assert case.candidate is not None
+        there = self._sample.nets[case.candidate].counterpart(layer)
+        return there is not None and bool(there.quantized)
 
     def _is_hidden(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether all that reads `layer` limits its values, and the other model does not do so before.
@@ -157,9 +177,9 @@ class Rewritten:
         """
         assert case.candidate is not None
         there = self._sample.nets[case.candidate].counterpart(layer)
-        if there is None or there.replaced[-1] != layer or _limits(there.last):
+        if there is None or there.replaced[-1] != layer or limits(there.last):
             return False
-        return all(map(_limits, _readers(self._sample.graph, layer)))
+        return all(map(limits, _readers(self._sample.graph, layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
@@ -168,7 +188,8 @@ class Rewritten:
         net, restructured = sample.nets[case.candidate], sample.nets.restructured(case.candidate)
         left = red.difference(*(part.layers for part in settled))
         left = left.difference(reader.number for part in settled for reader in part.readers)
-        if not (restructured or len(left) > 1) or not 0 < len(left) <= MOST_BEGINS:
+        moved = len(left) > 1 and not self._is_in_int8(case)
+        if not (restructured or moved) or not 0 < len(left) <= MOST_BEGINS:
             return
         assert isinstance(net, OtherNet)
         ends = {*sample.job.outputs, *sample.graph.outputs}
@@ -185,8 +206,10 @@ class Rewritten:
         )
         for region in followed(regions, chain):
             layers = [sample.graph.layers[number] for number in sorted(region.layers)]
-            if self._is_no_fault(case, [region.begin], layers, region.readers, region.errors):
-                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors)
+            readers = [one for one in region.readers if one.number not in region.right_fed]
+            if self._is_no_fault(case, [region.begin], layers, readers, region.errors):
+                found = region.found
+                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
 
 
 def _is_otherwise(result: Result) -> bool:
@@ -220,10 +243,6 @@ def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
         and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
         for after in given
     )
-
-
-def _limits(layer: Layer) -> bool:
-    return layer.type in LIMITING or layer.params.get(ACTIVATION_ID, "0") != "0"
 
 
 def _makers(graph: Graph, layer: Layer) -> Iterator[int]:
