@@ -50,7 +50,7 @@ def read(
                 (_weights_in(format_, weights[0], root), _weights_in(format_, weights[1], root))
                 for format_ in (HALF, BF16)
             )
-            others[files] = replace(counterparts(graph, there), halves=halves, brains=brains)
+            others[files] = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:

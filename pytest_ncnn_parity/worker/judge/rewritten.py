@@ -21,6 +21,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.regions import Region, followed
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
@@ -91,9 +92,28 @@ class Rewritten:
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
                 return self._by_own_values(layer, result, part.errors)
+        if self._is_in_another_order(case, layer):
+            why = "its inputs stand in another order in the other model, and what reads it is red"
+            return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
         if result.evidence.death is not None:  # inputs that do not belong together
             return self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
         return result
+
+    def _is_in_another_order(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether `layer` is a Concat of the same values there in another order, whose readers are red.
+
+        If they are not, they expect this order, and the other one is a fault.
+        """
+        assert case.candidate is not None
+        there = self._sample.nets[case.candidate].counterpart(layer)
+        if layer.type != "Concat" or there is None or len(there.layers) != 1:
+            return False
+        same = sources(self._sample.graph)
+        own, its = [same[b] for b in layer.inputs], [same[there.feeds[b]] for b in there.last.inputs]
+        readers = [reader.number for reader in _readers(self._sample.graph, layer)]
+        return (
+            own != its and sorted(own) == sorted(its) and self._red[case.comparison].issuperset(readers)
+        )
 
     def _by_own_values(self, layer: Layer, result: Result, errors: Errors) -> Result:
         """`result`, or that on the other model's own values, if it is far better by `errors`."""
