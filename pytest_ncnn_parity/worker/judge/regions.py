@@ -111,9 +111,8 @@ class Region:
         return False
 
 
-def followed(regions: Sequence[Region], reference: Chain) -> list[Region]:
-    """Step the `reference` through its layers, and return the `regions` that close."""
+def follow(regions: Sequence[Region], reference: Chain) -> None:
+    """Step the `reference` through its layers, and the `regions` along with it."""
     for layer, _ in reference.steps():
         for region in regions:
             region.step(layer, reference.blobs)
-    return [region for region in regions if region.closes]

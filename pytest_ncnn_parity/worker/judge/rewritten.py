@@ -20,10 +20,12 @@ from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.folding import limits
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.regions import Region, followed
+from pytest_ncnn_parity.worker.judge.neighbours import connected, makers
+from pytest_ncnn_parity.worker.judge.neighbours import readers as readers_of
+from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -61,6 +63,8 @@ class Rewritten:
         self._accumulated = accumulated
         self._parts: dict[str, list[_Part]] = {}
         self._red: dict[str, set[int]] = {}  # by comparison, the layers whose results wait
+        self._misfed: dict[str, set[int]] = {}  # those of them that could not run on their inputs
+        self._in_front: dict[str, dict[int, Errors]] = {}
 
     def waits(self, case: CaseSpec, result: Result) -> bool:
         """Whether `result` depends on what the other model's own run gives further down."""
@@ -73,6 +77,8 @@ class Rewritten:
         )
         if waits and case.layer is not None:
             self._red.setdefault(case.comparison, set()).add(case.layer)
+            if result.evidence.death is not None:
+                self._misfed.setdefault(case.comparison, set()).add(case.layer)
         return waits
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
@@ -96,7 +102,11 @@ class Rewritten:
             why = "its inputs stand in another order in the other model, and what reads it is red"
             return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
         if result.evidence.death is not None:  # inputs that do not belong together
-            return self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
+            own = self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
+            if own.outcome == "passed":
+                return own
+            alone = self._by_own_values(layer, result, self._from_in_front(case).get(layer.number, {}))
+            return own if alone is result else alone
         return result
 
     def _is_in_another_order(self, case: CaseSpec, layer: Layer) -> bool:
@@ -110,7 +120,7 @@ class Rewritten:
             return False
         same = sources(self._sample.graph)
         own, its = [same[b] for b in layer.inputs], [same[there.feeds[b]] for b in there.last.inputs]
-        readers = [reader.number for reader in _readers(self._sample.graph, layer)]
+        readers = [reader.number for reader in readers_of(self._sample.graph, layer)]
         return (
             own != its and sorted(own) == sorted(its) and self._red[case.comparison].issuperset(readers)
         )
@@ -145,10 +155,10 @@ class Rewritten:
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
         ends = {*self._sample.job.outputs, *graph.outputs}
         differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
-        for part in _connected(graph, differing):
+        for part in connected(graph, differing):
             layers = [graph.layers[number] for number in sorted(part)]
-            begins = [one for one in layers if not any(n in part for n in _makers(graph, one))]
-            behind = {reader.number for one in layers for reader in _readers(graph, one)} - part
+            begins = [one for one in layers if not any(n in part for n in makers(graph, one))]
+            behind = {reader.number for one in layers for reader in readers_of(graph, one)} - part
             readers = [graph.layers[number] for number in sorted(behind)]
             if (
                 readers
@@ -199,37 +209,59 @@ class Rewritten:
         there = self._sample.nets[case.candidate].counterpart(layer)
         if there is None or there.replaced[-1] != layer or limits(there.last):
             return False
-        return all(map(limits, _readers(self._sample.graph, layer)))
+        return all(map(limits, readers_of(self._sample.graph, layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
         assert case.candidate is not None
         sample, red = self._sample, self._red[case.comparison]
-        net, restructured = sample.nets[case.candidate], sample.nets.restructured(case.candidate)
+        restructured = sample.nets.restructured(case.candidate)
         left = red.difference(*(part.layers for part in settled))
         left = left.difference(reader.number for part in settled for reader in part.readers)
         moved = len(left) > 1 and not self._is_in_int8(case)
         if not (restructured or moved) or not 0 < len(left) <= MOST_BEGINS:
             return
-        assert isinstance(net, OtherNet)
-        ends = {*sample.job.outputs, *sample.graph.outputs}
-        compared = partial(self._accumulated.compared, case.comparison)
-        regions = [
-            Region(sample.graph.layers[number], net.differing_values(), ends, compared)
-            for number in sorted(left)
-        ]
-        chain = Chain(
-            sample.graph.running(sample.job.outputs),
-            sample.inputs,
-            sample.run_reference,
-            reads=sample.nets.reads,
-        )
-        for region in followed(regions, chain):
+        begins = [sample.graph.layers[number] for number in sorted(left)]
+        for region in self._followed(case, begins):
+            if not region.closes:
+                continue
             layers = [sample.graph.layers[number] for number in sorted(region.layers)]
             readers = [one for one in region.readers if one.number not in region.right_fed]
             if self._is_no_fault(case, [region.begin], layers, readers, region.errors):
                 found = region.found
                 yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
+
+    def _followed(self, case: CaseSpec, begins: Iterable[Layer]) -> list[Region]:
+        """What each of `begins` leads to, fed with the reference's values in front of it."""
+        assert case.candidate is not None
+        sample = self._sample
+        net = sample.nets[case.candidate]
+        assert isinstance(net, OtherNet)
+        ends = {*sample.job.outputs, *sample.graph.outputs}
+        compared = partial(self._accumulated.compared, case.comparison)
+        regions = [Region(begin, net.differing_values(), ends, compared) for begin in begins]
+        layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
+        follow(regions, Chain(layers, sample.inputs, sample.run_reference, reads=reads))
+        return regions
+
+    def _from_in_front(self, case: CaseSpec) -> Mapping[int, Errors]:
+        """By layer that could not run on its inputs, its errors from the inputs of what makes these.
+
+        Both models may have the same value in other shapes, so that each needs its own.
+        """
+        assert case.candidate is not None
+        if case.comparison not in self._in_front:
+            graph, net = self._sample.graph, self._sample.nets[case.candidate]
+            begins: dict[int, int] = {}
+            for number in sorted(self._misfed[case.comparison])[:MOST_BEGINS]:
+                there = net.counterpart(graph.layers[number])
+                if there is not None and len(set(there.feeds.values())) == 1:
+                    begins[number] = graph.producer[next(iter(there.feeds.values()))].number
+            numbers = sorted(set(begins.values()))
+            regions = self._followed(case, [graph.layers[n] for n in numbers]) if numbers else []
+            errors = {region.begin.number: region.errors for region in regions}
+            self._in_front[case.comparison] = {n: errors[begin] for n, begin in begins.items()}
+        return self._in_front[case.comparison]
 
 
 def _is_otherwise(result: Result) -> bool:
@@ -263,25 +295,3 @@ def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
         and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
         for after in given
     )
-
-
-def _makers(graph: Graph, layer: Layer) -> Iterator[int]:
-    return (graph.producer[blob].number for blob in layer.inputs)
-
-
-def _readers(graph: Graph, layer: Layer) -> Iterator[Layer]:
-    return (reader for blob in layer.outputs for reader in graph.consumers[blob])
-
-
-def _connected(graph: Graph, numbers: Iterable[int]) -> Iterator[set[int]]:
-    """The layers of `numbers` in groups whose layers are connected through layers of the group."""
-    left = set(numbers)
-    while left:
-        group, reached = set(), {left.pop()}
-        while reached:
-            layer = graph.layers[reached.pop()]
-            group.add(layer.number)
-            beside = {*_makers(graph, layer), *(one.number for one in _readers(graph, layer))}
-            reached |= beside & left
-            left -= beside
-        yield group
