@@ -125,7 +125,7 @@ class Plan(Frozen):
         return self._fed[sample]
 
     @cached_property
-    def _run_layers(self) -> dict[str, set[int]]:
+    def run_layers(self) -> dict[str, set[int]]:
         """By sample, the numbers of the layers between what it feeds and what is compared."""
         every = {layer.number for layer in self.masked.layers}
         run: dict[str, set[int]] = {}
@@ -142,16 +142,9 @@ class Plan(Frozen):
         """
         if case.layer is None:
             return True
-        judged = case.comparison.half is not None or not self.is_fed(sample, case.layer)
-        return judged and self.reaches(sample, case.layer)
-
-    def is_fed(self, sample: str, layer: Layer) -> bool:
-        """Whether `sample` feeds an output of `layer`, which is an Input layer or need not run."""
-        return any(blob in self.spec.inputs[sample] for blob in layer.outputs)
-
-    def reaches(self, sample: str, layer: Layer) -> bool:
-        """Whether `layer` stands between what `sample` feeds and what is compared."""
-        return layer.number in self._run_layers[sample]
+        fed = any(blob in self.spec.inputs[sample] for blob in case.layer.outputs)
+        judged = not fed or case.comparison.half is not None
+        return judged and case.layer.number in self.run_layers[sample]
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from calibrated import Model, Wrong
 from conftest import Gate
+from int8_specs import SPEC, red
 from quantized import QuantizedNetwork
-from test_int8_files import SPEC, red
 
 pytestmark = pytest.mark.once
 SIDE, WIDTH = 8, 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_counterparts import named, network
+from written_graphs import named, network
 
 from pytest_ncnn_parity.network.find_counterparts import counterparts
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES
 from network import Network
-from test_counterparts import named, network
+from written_graphs import named, network
 
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
