@@ -105,6 +105,9 @@ def _missing(pair: ModelPair) -> Iterator[RegressionRecord]:
     for key, blob_now in pair.not_compared():
         what = f"{_titled(pair.new, blob_now)}: the spec no longer compares it"
         yield _vanished(spec, blob_now.name, what, key)
+    for key, layer_now in pair.not_run():
+        what = f"{_titled(pair.new, layer_now)}: the spec no longer runs it"
+        yield _vanished(spec, layer_now.name, what, key)
 
 
 def _vanished(spec: str, name: str, message: str, key: CaseKey | None = None) -> RegressionRecord:

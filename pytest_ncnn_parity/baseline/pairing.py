@@ -122,6 +122,22 @@ class ModelPair(Frozen):
                 if not {counterpart.now, key.target} & set(judged):
                     yield key, counterpart
 
+    def not_run(self) -> Iterator[tuple[CaseKey, Counterpart]]:
+        """Layers that the saved report judged in a sample, and that it does not run any more.
+
+        A layer whose output is fed is judged in comparisons with 16 bits alone.
+        """
+        now = self.new.record
+        not_run, fed = now.get("not_run", {}), now.get("fed", {})
+        half = {one["name"]: one["half"] for one in now.get("comparisons", ())}
+        for key in self.old.cases:
+            counterpart = self._counterparts[key.target]
+            if counterpart is None or not isinstance(counterpart.now, int) or key.comparison not in half:
+                continue
+            by_feeding = half[key.comparison] is None and counterpart.now in fed.get(key.sample, ())
+            if by_feeding or counterpart.now in not_run.get(key.sample, ()):
+                yield key, counterpart
+
     def added(self) -> list[str]:
         """Names of the layers that the saved report's network did not have."""
         if not self.old.network.layers:

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.match import MatchedBy
+from pytest_ncnn_parity.network.match import PLACE, STRUCTURE, MatchedBy
 from pytest_ncnn_parity.network.operators import stores_half
 from pytest_ncnn_parity.network.units import Units, is_copy
 
@@ -28,7 +28,8 @@ class Counterpart(Frozen):
     """`layers` of the other model, in running order, compute what the layers `replaced` compute here.
 
     `feeds`: by blob of the other model that is fed, the blob here with its value. `outputs`: by blob
-    here, the equivalent blob of the other model. `by`: how they were matched.
+    here, the equivalent blob of the other model. `by`: how they were matched. `same_weights`: whether
+    the weights are known to be equal, byte for byte.
     """
 
     layers: tuple[Layer, ...]
@@ -36,6 +37,7 @@ class Counterpart(Frozen):
     feeds: Mapping[str, str]
     outputs: Mapping[str, str]
     by: MatchedBy
+    same_weights: bool = False
 
     @property
     def last(self) -> Layer:
@@ -49,6 +51,7 @@ class Counterpart(Frozen):
     def __str__(self) -> str:
         *folded, last = (f"{layer.name} ({layer.type})" for layer in self.layers)
         text = f"{' with '.join([last, *folded])}, matched by {self.by}"
+        text += " and with the same weights" if self.same_weights else ""
         if len(self.replaced) > 1:
             text += f", in place of {', '.join(layer.name for layer in self.replaced)}"
         return text
@@ -60,7 +63,8 @@ class Counterparts(Frozen):
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
     and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
-    that of the other.
+    that of the other; `brains`: how many are in bf16. `same_weights`: numbers of units here that have
+    the weights of their match, byte for byte, as far as that was looked at.
     """
 
     here: Graph
@@ -72,6 +76,8 @@ class Counterparts(Frozen):
     _own: Units
     _other: Units
     halves: tuple[int, int] = (0, 0)
+    brains: tuple[int, int] = (0, 0)
+    same_weights: frozenset[int] = frozenset()
 
     @cached_property
     def in_int8(self) -> bool:
@@ -80,13 +86,13 @@ class Counterparts(Frozen):
 
     @cached_property
     def rounded(self) -> frozenset[int]:
-        """The layers here whose weights may be those of their counterparts but for a rounding to fp16.
+        """The layers here whose weights may be those there but for a rounding to 16 bits.
 
-        Where both files have as many weights in fp16, they are the same, unless others were folded into
-        them.
+        Where both files have as many weights in such a format, they are the same, unless others were
+        folded into them.
         """
-        one_has_more = self.halves[0] != self.halves[1]
-        if not any(self.halves):
+        one_has_more = any(own != its for own, its in (self.halves, self.brains))
+        if not any((*self.halves, *self.brains)):
             return frozenset()
         return frozenset(
             number
@@ -140,6 +146,17 @@ class Counterparts(Frozen):
         counterparts = {layer.number: self._counterpart(layer) for layer in self.here.layers}
         return {number: one for number, one in counterparts.items() if one is not None}
 
+    @cached_property
+    def misplaced(self) -> frozenset[str]:
+        """The blobs here whose counterparts are computed from such as this model computes elsewhere."""
+        return frozenset(
+            blob
+            for layer in self.here.layers
+            if layer.number not in self.of and layer.type != "Input" and layer.outputs
+            if self.blobs.keys() >= set(layer.outputs)
+            for blob in layer.outputs
+        )
+
     def _counterpart(self, layer: Layer) -> Counterpart | None:
         own = set(layer.outputs)
         if layer.type == "Input" or not own or not own <= self.blobs.keys():
@@ -166,17 +183,26 @@ class Counterparts(Frozen):
 
         replaced = _behind(self.here, layer.outputs, is_known)
         outputs = {blob: self.blobs[blob] for blob in layer.outputs}
-        by = self._matched_by.get(layer.number, "place")
-        return Counterpart(tuple(layers), tuple(replaced), feeds, outputs, by)
+        by = self._matched_by.get(layer.number, STRUCTURE if len(replaced) > 1 else PLACE)
+        same = layer.number in self._with_same_weights
+        return Counterpart(tuple(layers), tuple(replaced), feeds, outputs, by, same)
+
+    @cached_property
+    def _with_same_weights(self) -> frozenset[int]:
+        """The numbers of the layers here whose weights are those of their match."""
+        return frozenset(self._own.units[unit].core.number for unit in self.same_weights)
 
     @cached_property
     def judged_at(self) -> dict[int, Layer]:
-        """By the number of a layer here without a counterpart, the layer at which it is judged."""
+        """By the number of a layer here without a counterpart, the layer at which it is judged.
+
+        In weights that are the same nothing has been folded.
+        """
         return {
             one.number: self.here.layers[number]
             for number, counterpart in self.of.items()
             for one in counterpart.replaced
-            if one.number not in self.of
+            if one.number not in self.of and not (counterpart.same_weights and _has_effect(one))
         }
 
     @cached_property
@@ -221,8 +247,22 @@ class Counterparts(Frozen):
     @cached_property
     def only_there(self) -> list[Layer]:
         """The layers that compute something there to which nothing here corresponds."""
-        used = {one.number for counterpart in self.of.values() for one in counterpart.layers}
+        cores = {
+            self._own.units[unit].core.number: self._other.units[there].core.number
+            for unit, (there, _) in self.units.items()
+            if unit in self.same_weights
+        }
+        used = {
+            one.number
+            for number, counterpart in self.of.items()
+            for one in counterpart.layers
+            if one.number >= cores.get(number, 0) or not _has_effect(one)
+        }
         return [one for one in _computing(self.there, self._other) if one.number not in used]
+
+
+def _has_effect(layer: Layer) -> bool:
+    return not (is_copy(layer) or layer.type == "MemoryData")
 
 
 def _computing(graph: Graph, units: Units) -> list[Layer]:

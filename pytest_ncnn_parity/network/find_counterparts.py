@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.match import PLACE, match
+from pytest_ncnn_parity.network.match import PLACE, Match, match
+from pytest_ncnn_parity.network.merged import merged
 from pytest_ncnn_parity.network.units import Units, equivalent
+from pytest_ncnn_parity.network.weight_digests import digests
 
 
 class Unlike(Exception):
     """The other model is not another version of the same network; the text says why."""
 
 
-def counterparts(here: Graph, there: Graph) -> Counterparts:
-    """Match the layers of `there` with those of `here`. Unlike if they are not the same network."""
+def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = None) -> Counterparts:
+    """Match the layers of `there` with those of `here`. Unlike if they are not the same network.
+
+    `files`: their weights, which are looked at where names and structure leave a doubt.
+    """
     own, other = Units(here), Units(there)
-    pairs = match(own, other)
+    same: dict[int, int] = {}
+
+    def equal() -> dict[int, int]:
+        same.update({} if files is None else _equal_weights(own, other, files))
+        return same
+
+    pairs = match(own, other, equal)
     if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
         raise Unlike(
             f"no layer of {there.file} matches one of this model, neither by name nor by structure"
         )
-    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
-    back = {counterpart: unit for unit, counterpart in partner.items()}
+    partner, back = _both_ways(pairs)
     makers, makers_there = _makers(own), _makers(other)
     blobs: dict[str, str] = {}
-    for unit, counterpart in partner.items():
+    for one in merged(own, other, partner):
+        if one.alike in same:
+            continue  # its weights are its own
+        pairs[one.several] = pairs.pop(one.alike)
+        blobs |= one.blobs
+    for one in merged(other, own, back):
+        if one.one in same:
+            continue
+        _, by = pairs.pop(one.one)
+        pairs[one.one] = one.several, by
+        blobs |= {ours: theirs for theirs, ours in one.blobs.items()}
+    one_to_one = [unit for unit in partner if pairs.get(unit, (None,))[0] == partner[unit]]
+    partner, back = _both_ways(pairs)
+    for unit in one_to_one:
+        counterpart = partner[unit]
         # a converter may move a Reshape behind the layer that it was in front of
         mine, its = makers[unit], makers_there[counterpart]
         if _gives_more(own, other, unit, counterpart):
@@ -46,7 +72,43 @@ def counterparts(here: Graph, there: Graph) -> Counterparts:
     blobs |= inputs
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
-    return Counterparts(here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other)
+    equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
+    found = Counterparts(
+        here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
+    )
+    return _in_place(found)
+
+
+def _in_place(found: Counterparts) -> Counterparts:
+    """`found` without blobs that are computed from others than here, as where a factor was moved."""
+    while wrong := found.misplaced - found.outputs.keys():
+        blobs = {here: there for here, there in found.blobs.items() if here not in wrong}
+        found = replace(found, blobs=blobs)
+    return found
+
+
+def _both_ways(pairs: Match) -> tuple[dict[int, int], dict[int, int]]:
+    """By unit here the one there, and by unit there the one here."""
+    partner = {unit: counterpart for unit, (counterpart, _) in pairs.items()}
+    return partner, {counterpart: unit for unit, counterpart in partner.items()}
+
+
+def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[int, int]:
+    """Pairs of units with the same weights, which no other unit of either network has."""
+    by_digest: list[dict[bytes, list[int]]] = []
+    for units, path in zip((own, other), files, strict=True):
+        found: dict[bytes, list[int]] = {}
+        for layer, digest in digests(units.graph, path).items():
+            found.setdefault(digest, []).append(layer)
+        by_digest.append(found)
+    ours, theirs = by_digest
+    numbers = [{unit.core.number: n for n, unit in enumerate(units.units)} for units in (own, other)]
+    return {
+        numbers[0][here[0]]: numbers[1][theirs[digest][0]]
+        for digest, here in ours.items()
+        if len(here) == len(theirs.get(digest, ())) == 1
+        if here[0] in numbers[0] and theirs[digest][0] in numbers[1]
+    }
 
 
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:

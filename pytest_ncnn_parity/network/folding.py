@@ -40,11 +40,19 @@ _REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
 _ONES = {"2": "1", "3": "1"}
 ACTIVATION_ID = "9"
 _ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+# they give the same for all values beyond an end
+_LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
 
 def is_activation(layer: Layer) -> bool:
     """Whether a layer with weights may compute `layer` as well; a PReLU of one slope is a leaky ReLU."""
     return layer.type in _ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
+
+
+def limits(layer: Layer) -> bool:
+    """Whether different inputs of `layer` may give one output."""
+    inside = layer.params.get(ACTIVATION_ID, "0") if layer.type in CHANGED_BY_FOLDING else "0"
+    return layer.type in _LIMITING or inside != "0"
 
 
 def lasting(layer: Layer) -> tuple[tuple[str, str], ...]:

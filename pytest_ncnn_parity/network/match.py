@@ -3,13 +3,15 @@
 A new export may number all layers afresh, so that `conv_17` is the former name of another layer. So
 names alone are not trusted: layers are paired twice, by name first and by structure first, and the
 pairing that keeps more parameters and edges is used. If both keep as many, it is the one by name.
+
+Where no pairing by name keeps them all, layers with weights that no other layer has may be paired first.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -22,20 +24,35 @@ NAME: Final = "name"
 STRUCTURE: Final = "structure"
 PLACE: Final = "place"
 
+# Equal weights count more than two edges, which a Concat loses if two operands change places, and the
+# weights of what reads it with them.
+_KEPT, _EQUAL_WEIGHTS = 4, 9
 # old layer -> new layer, and what they were matched by; layers are numbered from 0
 Match = dict[int, tuple[int, MatchedBy]]
 
 
-def match(old: Matchable, new: Matchable) -> Match:
-    """Pairs of layers; one without a pair was removed, or is new. Equal names match by `name`."""
+def match(old: Matchable, new: Matchable, equal: Callable[[], Mapping[int, int]] | None = None) -> Match:
+    """Pairs of layers; one without a pair was removed, or is new. Equal names match by `name`.
+
+    `equal` gives those pairs whose weights are the same, and those of no other layer.
+    """
     by_name, by_structure = _Pairing(old, new), _Pairing(old, new)
     by_name.pair_names()
     by_name.pair_structure()
+    by_name.pair_places()
     by_structure.pair_structure()
     by_structure.pair_names()
-    for pairing in (by_name, by_structure):
-        pairing.pair_places()
-    best = by_structure if by_structure.score() > by_name.score() else by_name
+    by_structure.pair_places()
+    pairings = [by_name, by_structure]
+    same = {} if equal is None or any(one.is_certain for one in pairings) else equal()
+    if same:
+        by_weights = _Pairing(old, new)
+        by_weights.pair_equal_weights(same)
+        by_weights.pair_structure()
+        by_weights.pair_names()
+        by_weights.pair_places()
+        pairings.append(by_weights)
+    best = max(pairings, key=lambda pairing: pairing.score(same))  # of several the first
     return {o: (n, best.reason(o, n)) for o, n in sorted(best.pairs.items())}
 
 
@@ -57,6 +74,12 @@ class _Pairing:
     def _add(self, old: int, new: int) -> None:
         self.pairs[old] = new
         self._back[new] = old
+
+    def pair_equal_weights(self, same: Mapping[int, int]) -> None:
+        """Pair layers whose weights are the same, if they are the same operators."""
+        for o, n in same.items():
+            if self.old.operators[o] == self.new.operators[n]:
+                self._add(o, n)
 
     def pair_names(self) -> None:
         """Pair layers that have the same name and operator, if both networks have as many of them."""
@@ -180,7 +203,23 @@ class _Pairing:
                 self._add(o, n)
                 o, n = o + step, n + step
 
-    def score(self) -> int:
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing has changed, and no layer is paired with another than its namesake."""
+        count = len(self.old.names)
+        ends = sum(not readers for readers in self.old.consumers)
+        everything = count + sum(map(len, self.old.producers)) + ends
+        named = {name: n for n, name in enumerate(self.new.names)}
+        other_names = any(named.get(self.old.names[o], n) != n for o, n in self.pairs.items())
+        return count == len(self.new.names) and self._kept() == everything and not other_names
+
+    def score(self, same: Mapping[int, int]) -> int:
+        """How much is kept: layers and edges that are unchanged, and the `same` weights."""
+        return _KEPT * self._kept() + _EQUAL_WEIGHTS * sum(
+            self.pairs.get(o) == n for o, n in same.items()
+        )
+
+    def _kept(self) -> int:
         """How many paired layers are unchanged, plus how many of their edges are."""
         kept = sum(self.old.operators[o] == self.new.operators[n] for o, n in self.pairs.items())
         edges = 0

@@ -106,7 +106,7 @@ class Units:
     """The units of `graph` in running order, numbered from 0, as a `Matchable`."""
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+        self.graph = graph
         self.sources = sources(graph)
         self._readers: dict[str, list[Layer]] = {blob: [] for blob in self.sources}
         for layer in graph.layers:
@@ -120,14 +120,14 @@ class Units:
 
     def _united(self) -> Iterator[Unit]:
         taken: set[int] = set()
-        for layer in self._graph.layers:
+        for layer in self.graph.layers:
             if layer.number in taken or is_copy(layer):
                 continue
             folded = tuple(self._chain(layer))
             taken.update(one.number for one in folded)
             for blob in (blob for one in folded[1:] for blob in one.inputs):
                 if blob in self._constants and len(self._readers[blob]) == 1:
-                    taken.add(self._graph.producer[blob].number)
+                    taken.add(self.graph.producer[blob].number)
             yield Unit(folded)
 
     def _chain(self, core: Layer) -> Iterator[Layer]:
@@ -221,7 +221,7 @@ class Units:
     @cached_property
     def extracted(self) -> list[list[str]]:
         extracted: list[list[str]] = [[] for _ in self.units]
-        for blob in self._graph.outputs:
+        for blob in self.graph.outputs:
             source = self.sources[blob]
             if source in self._makers:
                 extracted[self._makers[source][0]].append(blob)

@@ -125,7 +125,7 @@ class Plan(Frozen):
         return self._fed[sample]
 
     @cached_property
-    def _run_layers(self) -> dict[str, set[int]]:
+    def run_layers(self) -> dict[str, set[int]]:
         """By sample, the numbers of the layers between what it feeds and what is compared."""
         every = {layer.number for layer in self.masked.layers}
         run: dict[str, set[int]] = {}
@@ -144,7 +144,7 @@ class Plan(Frozen):
             return True
         fed = any(blob in self.spec.inputs[sample] for blob in case.layer.outputs)
         judged = not fed or case.comparison.half is not None
-        return judged and case.layer.number in self._run_layers[sample]
+        return judged and case.layer.number in self.run_layers[sample]
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from pytest_ncnn_parity.base import read_files
+from pytest_ncnn_parity.base import digests, read_files
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.network import param
@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import NAME
-from pytest_ncnn_parity.network.splice import HALF
+from pytest_ncnn_parity.network.splice import BF16, HALF
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
@@ -37,7 +37,7 @@ def read(
         files = setup.model
         assert files is not None
         missing = list(_missing(spec, number, files, root))
-        problems += missing
+        problems += missing or _unchanged(spec, number)
         if missing or files in others:
             continue
         path, _ = spec.beside(files)
@@ -46,8 +46,11 @@ def read(
             problems += [(None, line) for line in param.read_twice(there)]
             _refuse_int8(graph)
             weights = (spec.bin, spec.beside(files)[1])
-            here, other = (_weights_in_half(path, root) for path in weights)
-            others[files] = replace(counterparts(graph, there), halves=(here, other))
+            halves, brains = (
+                (_weights_in(format_, weights[0], root), _weights_in(format_, weights[1], root))
+                for format_ in (HALF, BF16)
+            )
+            others[files] = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:
@@ -55,14 +58,42 @@ def read(
     return others, problems
 
 
-def _weights_in_half(path: Path, root: Path | None) -> int:
-    """How many weights are in fp16, as pnnx and `ncnnoptimize` with 65536 write all they may be.
+def _unchanged(spec: Spec, number: int) -> Iterator[Problem]:
+    """That a candidate's files are the spec's own, where it runs them as the reference does.
+
+    Masks of the spec are for the reference alone.
+    """
+    item = spec.compare[number]
+    assert isinstance(item, OwnComparison)
+    setup = item.candidate.setup()
+    assert setup.model is not None
+    if spec.masks or replace(setup, model=None) != item.reference.setup():
+        return
+    if all(map(_are_equal, (spec.param, spec.bin), spec.beside(setup.model))):
+        yield (
+            _where(spec, number, "param"),
+            f"{setup.model.param} and {setup.model.bin} are byte for byte the files of this model, "
+            "run as the reference is: nothing would be tested; was the model converted?",
+        )
+
+
+def _are_equal(own: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; one that cannot be read is an error of its own."""
+    try:
+        same_size = own.stat().st_size == other.stat().st_size
+        return same_size and digests.of_file(own) == digests.of_file(other)
+    except OSError:
+        return False
+
+
+def _weights_in(format_: int, path: Path, root: Path | None) -> int:
+    """How many tensors have the tag `format_`: of fp16, as pnnx writes all that may be, or of bf16.
 
     None in a file that cannot be read, which is an error of its own.
     """
     if read_files.problem(path, root) or not path.stat().st_size:
         return 0
-    tag = re.escape(struct.pack("<I", HALF))
+    tag = re.escape(struct.pack("<I", format_))
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         return sum(found.start() % 4 == 0 for found in re.finditer(tag, content))  # words are aligned
 

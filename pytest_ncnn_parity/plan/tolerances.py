@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pytest_ncnn_parity.compare.comparisons import Comparison
 from pytest_ncnn_parity.compare.tolerance import (
+    BRAIN_WEIGHTS,
     DEFAULTS,
     INT8,
     OF_FOUR_BITS,
@@ -36,7 +37,11 @@ class Tolerances:
         self._rounded = other.rounded if other is not None and in_fp32 else frozenset()
         # where both files have fp16, a tool that writes one again makes 0 of subnormal weights, which no
         # layer shows, and an output may
-        self._halves = other is not None and in_fp32 and any(other.halves)
+        self._weights = self._precision
+        if other is not None and in_fp32 and any(other.halves):
+            self._weights = ROUNDED_WEIGHTS
+        if other is not None and in_fp32 and any(other.brains) and other.rounded:
+            self._weights = BRAIN_WEIGHTS
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
         self._known: dict[int, Tolerance] = {}  # by the number of a layer
@@ -47,7 +52,7 @@ class Tolerances:
 
         A layer that needs another has one of its own.
         """
-        return self._of_layers(DEFAULTS[ROUNDED_WEIGHTS if self._halves else self._precision].layer)
+        return self._of_layers(DEFAULTS[self._weights].layer)
 
     def of_layer(self, layer: Layer) -> Tolerance:
         """The tolerance of `layer`."""
@@ -66,8 +71,7 @@ class Tolerances:
 
     def of_output(self, blob: str) -> Tolerance:
         """The tolerance of `blob`, as a run of the whole network gives it."""
-        precision = ROUNDED_WEIGHTS if self._halves else self._precision
-        tolerance = self._of_precision(DEFAULTS[precision].output)
+        tolerance = self._of_precision(DEFAULTS[self._weights].output)
         for pattern, budget in self._given.outputs.items():
             if matches_blob(pattern, blob):
                 tolerance = tolerance.updated(budget.given())
@@ -89,7 +93,7 @@ class Tolerances:
                 return DEFAULTS[INT8].layer
             precision = comparison.precision
         if layer.number in self._rounded:
-            return DEFAULTS[ROUNDED_WEIGHTS].layer
+            return DEFAULTS[self._weights].layer
         return OPERATORS.get(
             (precision, operator(layer, comparison.candidate)), DEFAULTS[precision].layer
         )

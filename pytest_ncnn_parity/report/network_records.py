@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_ncnn_parity.base import digests
@@ -60,11 +60,24 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
         ],
         "outputs": list(plan.outputs),
         "recorded": {sample: list(plan.recorded(sample)) for sample in plan.spec.samples},
+        "not_run": _numbers(plan, lambda sample, layer: layer.number not in plan.run_layers[sample]),
+        "fed": _numbers(plan, lambda sample, layer: _is_fed(plan, sample, layer)),
         "arrays_sha256": {n: hashes[path] for n, path in _arrays(plan).items() if path in hashes},
         "noise": input_doubt.noise(plan),
         "smooth": input_doubt.smooth(plan),
         "layers": [layer_record(layer, layer.number in selected) for layer in plan.masked.layers],
     }
+
+
+def _numbers(plan: Plan, of: Callable[[str, Layer], bool]) -> dict[str, list[int]]:
+    """Return by sample the numbers of the selected layers that `of` holds for, where there are any."""
+    found = {s: [one.number for one in plan.layers if of(s, one)] for s in plan.spec.inputs}
+    return {sample: numbers for sample, numbers in found.items() if numbers}
+
+
+def _is_fed(plan: Plan, sample: str, layer: Layer) -> bool:
+    """Whether `sample` feeds an output of `layer`, which need not run then."""
+    return layer.type != "Input" and any(blob in plan.spec.inputs[sample] for blob in layer.outputs)
 
 
 def _with_hashes(plan: Plan, comparison: Comparison, hashes: Mapping[Path, str]) -> ComparisonRecord:

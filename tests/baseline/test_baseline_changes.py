@@ -175,6 +175,21 @@ def test_what_the_spec_selects_no_more_has_vanished(old: Any, new: Any) -> None:
     assert regression["message"] == "conv (Convolution): the spec's 'layers' no longer selects it"
 
 
+def test_what_a_sample_runs_no_more_has_vanished(old: Any, new: Any) -> None:
+    """A layer whose output it feeds is judged in 16 bits alone, as an Input layer is."""
+    model = new["models"][0]
+    model["not_run"], model["fed"] = {"noise": [2]}, {"noise": [3]}
+    found = [(r["comparison"], r["name"]) for r in compared(old, new, 2.0).regressions]
+    conv, behind = (model["layers"][number]["name"] for number in (2, 3))
+    half = {one["name"]: one["half"] for one in model["comparisons"]}
+    assert set(found) == {(name, conv) for name in half} | {
+        (name, behind) for name in half if half[name] is None
+    }
+    model["not_run"] = {"other": [2]}
+    del model["fed"]
+    assert {r["sample"] for r in compared(old, new, 2.0).regressions} <= {"other"}
+
+
 def test_a_baseline_of_a_part_makes_nothing_new_or_vanished(old: Any, new: Any) -> None:
     del old["models"][0]["cases"][1:]
     old["models"][0]["samples"] = ["noise"]

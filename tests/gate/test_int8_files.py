@@ -8,15 +8,9 @@ import calibrated
 import numpy as np
 import pytest
 from calibrated import Model, Wrong
-from conftest import Gate, Run
+from conftest import Gate
+from int8_specs import SPEC, red
 
-SPEC = """\
-model: {{param: {0}.param, bin: {0}.bin}}
-inputs: {{noise: {{in0: {{file: noise.npy}}}}}}
-compare:
-  - name: int8
-    candidate: {{device: cpu, model: {{param: {0}-int8.param, bin: {0}-int8.bin}}}}
-"""
 WIDTH, SIDE = 16, 8
 
 
@@ -49,18 +43,6 @@ def write_scaled(folder: Path, name: str, wrong: Wrong | None = None) -> None:
     model.write_int8(folder / f"{name}-int8", model.calibrated(inputs), faults)
     np.save(folder / "noise.npy", inputs[0].astype(np.float32))
     (folder / f"{name}.parity.yaml").write_text(SPEC.format(name), "utf-8")
-
-
-def red(run: Run) -> dict[str, list[tuple[str, str]]]:
-    """By spec, the red layers and what their headlines blame."""
-    return {
-        model["spec"].partition(".")[0]: [
-            (case["layer"], case["headline"].rpartition("; ")[2])
-            for case in model["cases"]
-            if case["layer"] and case["outcome"] == "failed"
-        ]
-        for model in run.report["models"]
-    }
 
 
 def test_factors_and_offsets_of_layers_with_constants_are_known(

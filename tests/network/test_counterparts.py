@@ -7,30 +7,15 @@ import random
 import optimized
 import pytest
 from conftest import EXAMPLES
+from written_graphs import named, network
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 
 INPUT = "Input in0 0 1 in0"
 CONVOLUTION = "Convolution conv 1 1 in0 a 0=8 1=3 5=1 6=72"
 EXPORT = (INPUT, CONVOLUTION, "BatchNorm norm 1 1 a b 0=8", "ReLU relu 1 1 b out0")
-
-
-def network(*lines: str) -> Graph:
-    layers = [" ".join(line.split()) for line in lines]
-    blobs = sum(int(line.split()[3]) for line in layers)
-    return param.parse("\n".join(["7767517", f"{len(layers)} {blobs}", *layers, ""]), "net.param")
-
-
-def named(matched: Counterparts) -> dict[str, tuple[list[str], list[str], dict[str, str]]]:
-    """By layer here: the layers there, those that are replaced, and what is fed."""
-    here = matched.here.layers
-    return {
-        here[n].name: ([x.name for x in one.layers], [x.name for x in one.replaced], dict(one.feeds))
-        for n, one in matched.of.items()
-    }
 
 
 def test_what_is_folded_is_judged_at_the_last_layer_that_is_replaced() -> None:

@@ -192,6 +192,7 @@ FITS: list[tuple[str, Shapes]] = [
     ("SDPA 5=1", [(4, 6, 16), (2, 9, 16), (2, 9, 8), (1, 6, 9)]),
     ("RotaryEmbed", [(2, 6, 16), (6, 8), (6, 8)]),
     ("RotaryEmbed", [(2, 6, 16), (99, 8), (99, 8)]),  # for longer sequences as well
+    ("RotaryEmbed", [(2, 6, 16), (6, 16), (6, 16)]),  # each half of a row has its own
     ("SomebodysOwn 0=7", [(3, 4, 4)]),
 ]
 
@@ -346,6 +347,8 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("SDPA 5=1", [(4, 6, 16), (2, 9, 16), (2, 9, 8), (9, 6)], "mask of [9, 6]"),
     ("RotaryEmbed", [(2, 6, 16), (6, 4), (6, 4)], "[6, 8]"),
     ("RotaryEmbed", [(2, 6, 16), (5, 8), (5, 8)], "[6, 8]"),
+    ("RotaryEmbed", [(2, 6, 16), (6, 16), (6, 8)], "[6, 8]"),
+    ("RotaryEmbed 0=1", [(2, 6, 16), (6, 16), (6, 16)], "[6, 8]"),
     ("RotaryEmbed", [(2, 6, 15), (6, 7), (6, 7)], "in pairs"),
     ("ReLU", [(0,)], "empty"),
     ("Split", [(0, 6)], "empty"),

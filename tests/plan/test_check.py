@@ -25,6 +25,31 @@ def test_a_spec_that_fits_its_network_becomes_a_plan(tmp_path: Path) -> None:
 # -- files ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("candidate", "masks", "refused"),
+    [
+        ("device: cpu", "", True),
+        ("device: vulkan", "", False),
+        ("device: cpu", "masks: {conv_1: 18}\n", False),  # they are the reference's alone
+    ],
+)
+def test_a_copy_of_the_own_files_tests_nothing_where_it_runs_alike(
+    candidate: str, masks: str, refused: bool, tmp_path: Path
+) -> None:
+    """As where the conversion was forgotten."""
+    (tmp_path / "copy.param").write_text(NETWORK, "utf-8")
+    (tmp_path / "copy.bin").write_bytes(b"")
+    other = f"candidate: {{{candidate}, model: {{param: copy.param, bin: copy.bin}}}}"
+    text = f"{SPEC}compare: [{{name: other, {other}}}]\n{masks}"
+    if refused:
+        (error,) = errors(tmp_path, text)
+        assert "copy.param and copy.bin are byte for byte the files of this model" in error
+    else:
+        plan(tmp_path, text)
+    (tmp_path / "copy.bin").write_bytes(b"converted")
+    plan(tmp_path, text)
+
+
 def test_model_files_that_do_not_exist_are_both_named_with_a_guess(tmp_path: Path) -> None:
     text = SPEC.replace("net.param", "nett.param").replace("net.bin", "nett.bin")
     param, weights = errors(tmp_path, text)

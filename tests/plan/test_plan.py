@@ -218,6 +218,19 @@ def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load)
     assert both.of_output("out1") == DEFAULTS["fp16-weights"].output
 
 
+def test_weights_in_bf16_are_allowed_more_than_in_fp16_where_one_file_alone_has_them(load) -> None:
+    plan = load("tolerance: {}")
+    other = replace(counterparts(plan.graph, plan.graph), brains=(0, 3))
+    conv = plan.graph.names["conv_1"]
+    for halves in ((0, 0), (3, 0)):
+        one = Tolerances(plan.spec.tolerance, FP32, replace(other, halves=halves))
+        assert one.of_layer(conv) == DEFAULTS["bf16-weights"].layer
+        assert one.of_output("out1") == DEFAULTS["bf16-weights"].output
+    both = Tolerances(plan.spec.tolerance, FP32, replace(other, brains=(3, 3)))
+    assert both.of_layer(conv) == DEFAULTS["fp32"].layer
+    assert both.of_output("out1") == DEFAULTS["fp32"].output
+
+
 def test_the_specs_precision_lies_over_the_operators_default(load) -> None:
     plan = load("tolerance: {fp32: {rtol: 0.5}, fp16: {atol: 0.25}}")
     assert tolerance(plan, "gelu_1") == Tolerance(rtol=0.5)

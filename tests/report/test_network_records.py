@@ -7,7 +7,10 @@ from pathlib import Path
 
 import plans
 
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report import network_records
+from pytest_ncnn_parity.spec.spec import load
 
 
 def test_hashes_are_of_the_files_bytes(tmp_path: Path) -> None:
@@ -41,3 +44,17 @@ def test_the_layers_that_the_spec_selects(tmp_path: Path) -> None:
     assert [layer["name"] for layer in network["layers"] if layer["selected"]] == [
         "conv_1", "gelu_1", "prob_1",
     ]  # fmt: skip
+
+
+def test_the_layers_that_a_sample_does_not_run_or_feeds_itself(tmp_path: Path) -> None:
+    text = plans.SPEC.replace(
+        "{in0: {constant: 1, shape: [3, 8, 8]}}", "{a: {constant: 1, shape: [8, 8, 8]}}"
+    )
+    (tmp_path / "net.parity.yaml").write_text(text + "outputs: [out0]\n", "utf-8")
+    spec = load(tmp_path / "net.parity.yaml")
+    plan = Plan(spec, param.parse(plans.NETWORK, "net.param"))
+    network, _ = network_records.network_record(plan, "s", "p")
+    named = [layer["name"] for layer in network["layers"]]
+    not_run = {sample: [named[n] for n in numbers] for sample, numbers in network["not_run"].items()}
+    assert not_run == {"noise": ["prob_1"], "flat": ["in0", "fork", "prob_1"]}
+    assert network["fed"] == {"flat": [named.index("conv_1")]}

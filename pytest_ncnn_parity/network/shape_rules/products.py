@@ -153,15 +153,19 @@ def sdpa(layer: Layer, shapes: Sequence[Shape]) -> str:
     return ""
 
 
-def rotary_embed(_: Layer, shapes: Sequence[Shape]) -> str:
-    """One row of cosines and one of sines, half as long, for each row that is rotated."""
+def rotary_embed(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """One row of cosines and one of sines, half as long, for each row that is rotated.
+
+    They are as long where both halves of a row have their own; not if neighbours are turned together.
+    """
     if len(shapes) != 3:
         return ""
     shape, *caches = shapes
     rows, columns = (1, *shape)[-2:]
     if columns % 2:
         return f"gets {list(shape)}: rows of {columns} cannot be turned in pairs"
-    for cache in caches:
-        if cache[-1] != columns // 2 or (1, *cache)[-2] < rows:
-            return f"gets {listed(shapes)}; cosines and sines of at least {[rows, columns // 2]} fit"
+    widths = {cache[-1] for cache in caches}
+    fits = widths == {columns // 2} or (widths == {columns} and number(layer, 0) == 0)
+    if not fits or any((1, *cache)[-2] < rows for cache in caches):
+        return f"gets {listed(shapes)}; cosines and sines of at least {[rows, columns // 2]} fit"
     return ""

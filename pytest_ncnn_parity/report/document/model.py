@@ -64,6 +64,19 @@ class NetworkRecord(TypedDict):
             dict[str, list[str]], Field(description="by sample, the blobs that it has recordings of")
         ]
     ]
+    not_run: NotRequired[
+        Annotated[
+            dict[str, list[int]],
+            Field(
+                description="by sample, selected layers not between what it feeds and what is compared"
+            ),
+        ]
+    ]
+    fed: NotRequired[
+        Annotated[
+            dict[str, list[int]], Field(description="by sample, selected layers whose outputs it feeds")
+        ]
+    ]
     arrays_sha256: NotRequired[
         Annotated[
             dict[str, str], Field(description="of the files that samples read, as the spec names them")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from pytest_ncnn_parity.compare.int8 import judged_by_loss, loss
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Growth, GrowthStep
@@ -66,7 +67,8 @@ class Accumulated:
                 pair = _Pair(case.reference, case.candidate, tolerance)
                 pair = self._pairs.setdefault(case.comparison, pair)
                 pair.layers |= sample.graph.ancestors(self._blobs(case))
-                if sample.nets.restructured(case.candidate) is not None:  # see `Rewritten`
+                other = sample.job.nets[case.candidate]
+                if other.other and not sample.nets.in_int8(other):  # see `Rewritten`
                     pair.layers |= sample.graph.ancestors(sample.job.outputs)
 
     @property
@@ -140,18 +142,28 @@ class Accumulated:
             pair.ended = pair.ended or f"{failed.step}: {failed.death.detail}"
             return
         self.shapes[blob] = expected[blob].shape
-        pair.errors[blob] = self._measured(pair, values, expected)
+        pair.errors[blob] = self._measured(pair.tolerance, values, expected)
 
-    def _measured(self, pair: _Pair, values: Made, expected: Made) -> Metrics | None:
+    def _measured(self, tolerance: Tolerance, values: Made, expected: Made) -> Metrics | None:
         try:
-            return self._natures.worst(values, expected, pair.tolerance, whole=True)[0]
+            return self._natures.worst(values, expected, tolerance, whole=True)[0]
         except StepFailed:  # another shape
             return None
 
     def compared(self, comparison: str, blob: str, value: Blob, expected: Blob) -> Metrics | None:
-        """Compare a value as one of the candidate's own run; None if it has another shape."""
+        """Compare a value as one of the candidate's own run; None if it has another shape.
+
+        What a layer in int8 gives is compared by what it may lose.
+        """
         self.shapes[blob] = expected.shape
-        return self._measured(self._pairs[comparison], {blob: value}, {blob: expected})
+        job, maker = self._sample.job, self._sample.graph.producer[blob].number
+        default = job.defaults[comparison]
+        own = job.layer_tolerances[comparison].get(maker, default)
+        tolerance = default if own.sqnr_db is None else own
+        metrics = self._measured(tolerance, {blob: value}, {blob: expected})
+        if metrics is None or tolerance.sqnr_db is None:
+            return metrics
+        return judged_by_loss(metrics, loss(value.array, expected.array), tolerance)
 
     def errors(self, comparison: str) -> Mapping[str, Metrics | None]:
         """Return, by blob, what the candidate's own run gives; None for a value of another shape.

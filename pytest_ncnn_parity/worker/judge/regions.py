@@ -6,9 +6,10 @@ Fed with the reference's values in front of it, such a part shows by itself that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.measured import Metrics
+from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.differing_values import DifferingValues, NoValue
@@ -40,6 +41,10 @@ class Region:
         self.layers: set[int] = set()
         self.readers: list[Layer] = []
         self.errors: dict[str, Metrics | None] = {}
+        self.right_fed: set[int] = set()  # those of the readers that are fed with the reference's value
+        self.found = ""  # in words, where the other model has a value of this region
+        self._there: dict[str, Blob] = {}  # what the other model makes of the first value
+        self._agreeing: set[str] = set()  # blobs of this region that it has under other names
 
     @property
     def closes(self) -> bool:
@@ -49,7 +54,8 @@ class Region:
     def step(self, layer: Layer, blobs: Made) -> None:
         """Follow `layer`, which the reference has just run on its own values, `blobs`."""
         begins = layer.number == self.begin.number
-        if self._is_lost or not (begins or self._values.differ_in(layer.inputs)):
+        differs, right_fed = self._values.differ_in(layer.inputs), self._reads_agreeing(layer)
+        if self._is_lost or not (begins or differs or right_fed):
             return
         if not blobs.keys() >= set(layer.outputs):  # the reference could not be run
             self._is_lost = True
@@ -61,19 +67,52 @@ class Region:
             return
         for blob, value in values.items():
             self.errors[blob] = None if value is None else self._compared(blob, value, blobs[blob])
+        if right_fed and not differs:
+            self.readers.append(layer)
+            self.right_fed.add(layer.number)
+            return
         known = [self.errors[blob] for blob in layer.outputs]
         if not begins and all(error is not None and error.agrees for error in known):
             self.readers.append(layer)
             return
         self.layers.add(layer.number)
+        if self._is_elsewhere(layer, blobs, values):
+            return
         self._values.add(layer.outputs)
         reaches_an_end = any(blob in self._ends for blob in layer.outputs)
         self._is_lost = reaches_an_end or len(self.layers) > MOST_LAYERS
 
+    def _reads_agreeing(self, layer: Layer) -> bool:
+        return any(self._values.source(blob) in self._agreeing for blob in layer.inputs)
 
-def followed(regions: Sequence[Region], reference: Chain) -> list[Region]:
-    """Step the `reference` through its layers, and return the `regions` that close."""
+    def _is_elsewhere(self, layer: Layer, blobs: Made, values: Mapping[str, Blob | None]) -> bool:
+        """Whether another value of the other model agrees with that of `layer`, and is read instead.
+
+        It is one that layers which only the other model has make of the first value; or `layer` is one
+        of those that only the reference has.
+        """
+        begins = layer.number == self.begin.number
+        if begins:
+            self._there = self._values.behind(layer, blobs)
+        elif limits(layer):
+            self._there = {}  # from here on values may agree only where they are limited
+        alone = all(value is None for value in values.values())
+        if self.found or len(layer.outputs) != 1 or not (begins or alone):
+            return False
+        (here,) = layer.outputs
+        for there, value in self._there.items():
+            error = self._compared(here, value, blobs[here])
+            if error is not None and error.agrees:
+                maker = self._values.maker(there)
+                self.found = f"{maker.name} ({maker.type}) there gives what {layer.name} gives here"
+                self._values.are_same(here, there)
+                self._agreeing.add(self._values.source(here))
+                return True
+        return False
+
+
+def follow(regions: Sequence[Region], reference: Chain) -> None:
+    """Step the `reference` through its layers, and the `regions` along with it."""
     for layer, _ in reference.steps():
         for region in regions:
             region.step(layer, reference.blobs)
-    return [region for region in regions if region.closes]

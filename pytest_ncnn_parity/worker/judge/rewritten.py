@@ -11,7 +11,7 @@ read it are right by themselves. What takes a factor back is wrong by itself, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,10 +19,13 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
-from pytest_ncnn_parity.network.folding import ACTIVATION_ID
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.folding import limits
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.regions import Region, followed
+from pytest_ncnn_parity.worker.judge.neighbours import connected, makers
+from pytest_ncnn_parity.worker.judge.neighbours import readers as readers_of
+from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -31,10 +34,10 @@ from pytest_ncnn_parity.worker.values.stepping import Chain
 # absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
 # with larger values keeps the absolute error, and a small factor the relative one.
 LEFT = 0.01
+# an int8 layer's own rounding leaves a few hundredths of its largest value
+LEFT_IN_INT8 = 0.1
 # How many red layers are followed one by one. Where more are red, another network was compared.
 MOST_BEGINS = 16
-# they give the same for all values beyond an end
-LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
 Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
@@ -42,12 +45,14 @@ Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another sh
 class _Part(Frozen):
     """Connected layers whose values differ in the other model, and the layers that read them.
 
-    `errors`: those of the values in front of the readers, and behind them.
+    `errors`: those of the values in front of the readers, and behind them. `found`: in words, where
+    the other model has the value that they read.
     """
 
     layers: frozenset[int]
     readers: tuple[Layer, ...]
     errors: Errors
+    found: str = ""
 
 
 class Rewritten:
@@ -58,6 +63,8 @@ class Rewritten:
         self._accumulated = accumulated
         self._parts: dict[str, list[_Part]] = {}
         self._red: dict[str, set[int]] = {}  # by comparison, the layers whose results wait
+        self._misfed: dict[str, set[int]] = {}  # those of them that could not run on their inputs
+        self._in_front: dict[str, dict[int, Errors]] = {}
 
     def waits(self, case: CaseSpec, result: Result) -> bool:
         """Whether `result` depends on what the other model's own run gives further down."""
@@ -65,10 +72,13 @@ class Rewritten:
             result.outcome == "failed"
             and case.candidate is not None
             and _is_otherwise(result)
+            and not result.evidence.has_wrong_files
             and self._sample.nets.restructured(case.candidate) is not None
         )
         if waits and case.layer is not None:
             self._red.setdefault(case.comparison, set()).add(case.layer)
+            if result.evidence.death is not None:
+                self._misfed.setdefault(case.comparison, set()).add(case.layer)
         return waits
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
@@ -76,20 +86,44 @@ class Rewritten:
         if not self.waits(case, result):
             return result
         if case.comparison not in self._parts:
-            parts = list(self._found(case))
+            # in int8 the own run has what all layers before have lost
+            parts = [] if self._is_in_int8(case) else list(self._found(case))
             self._parts[case.comparison] = [*parts, *self._found_alone(case, parts)]
         for part in self._parts[case.comparison]:
             if layer.number in part.layers:
                 first, *more = part.readers
                 others = f" and {len(more)} more" if more else ""
-                where = f"{first.name} ({first.type}){others}"
-                why = f"the other model computes this otherwise; the values agree again at {where}"
+                where = part.found or f"the values agree again at {first.name} ({first.type}){others}"
+                why = f"the other model computes this otherwise; {where}"
                 return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
             if any(reader.number == layer.number for reader in part.readers):
                 return self._by_own_values(layer, result, part.errors)
+        if self._is_in_another_order(case, layer):
+            why = "its inputs stand in another order in the other model, and what reads it is red"
+            return Result(case.id, "skipped", reason=why, evidence=Evidence(lasting=True))
         if result.evidence.death is not None:  # inputs that do not belong together
-            return self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
+            own = self._by_own_values(layer, result, self._accumulated.errors(case.comparison))
+            if own.outcome == "passed":
+                return own
+            alone = self._by_own_values(layer, result, self._from_in_front(case).get(layer.number, {}))
+            return own if alone is result else alone
         return result
+
+    def _is_in_another_order(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether `layer` is a Concat of the same values there in another order, whose readers are red.
+
+        If they are not, they expect this order, and the other one is a fault.
+        """
+        assert case.candidate is not None
+        there = self._sample.nets[case.candidate].counterpart(layer)
+        if layer.type != "Concat" or there is None or len(there.layers) != 1:
+            return False
+        same = sources(self._sample.graph)
+        own, its = [same[b] for b in layer.inputs], [same[there.feeds[b]] for b in there.last.inputs]
+        readers = [reader.number for reader in readers_of(self._sample.graph, layer)]
+        return (
+            own != its and sorted(own) == sorted(its) and self._red[case.comparison].issuperset(readers)
+        )
 
     def _by_own_values(self, layer: Layer, result: Result, errors: Errors) -> Result:
         """`result`, or that on the other model's own values, if it is far better by `errors`."""
@@ -97,7 +131,8 @@ class Rewritten:
         if len(known) < len(layer.outputs):
             return result
         blob, worst = max(known.items(), key=lambda pair: pair[1].scaled)
-        if result.metrics is not None and worst.scaled > LEFT * result.metrics.scaled:
+        left = LEFT_IN_INT8 if result.evidence.in_int8 else LEFT
+        if result.metrics is not None and worst.scaled > left * result.metrics.scaled:
             return result
         seen = result.evidence
         evidence = Evidence(
@@ -105,6 +140,8 @@ class Rewritten:
             execution=seen.execution,
             device=seen.device,
             counterpart=seen.counterpart,
+            in_int8=seen.in_int8,
+            weights=seen.weights,
             own_inputs=True,
             blob=blob,
             shape=self._accumulated.shapes[blob],
@@ -118,10 +155,10 @@ class Rewritten:
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
         ends = {*self._sample.job.outputs, *graph.outputs}
         differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
-        for part in _connected(graph, differing):
+        for part in connected(graph, differing):
             layers = [graph.layers[number] for number in sorted(part)]
-            begins = [one for one in layers if not any(n in part for n in _makers(graph, one))]
-            behind = {reader.number for one in layers for reader in _readers(graph, one)} - part
+            begins = [one for one in layers if not any(n in part for n in makers(graph, one))]
+            behind = {reader.number for one in layers for reader in readers_of(graph, one)} - part
             readers = [graph.layers[number] for number in sorted(behind)]
             if (
                 readers
@@ -135,20 +172,33 @@ class Rewritten:
         case: CaseSpec,
         begins: Iterable[Layer],
         layers: Iterable[Layer],
-        readers: Iterable[Layer],
+        readers: Sequence[Layer],
         errors: Errors,
     ) -> bool:
         """Whether a part is written otherwise or taken back by its readers, and nothing of it is left.
 
-        Constants go with what is written otherwise, and do not make it so.
+        Constants go with what is written otherwise, and do not make it so. A reader in int8 shows
+        nothing, for its own rounding hides small errors.
         """
         assert case.candidate is not None
+        if any(self._rounds(case, one) for one in readers):
+            return False
         restructured = self._sample.nets.restructured(case.candidate) or frozenset()
         makers = [one for one in begins if one.type != "MemoryData" or one.number in restructured]
         otherwise = bool(makers) and all(one.number in restructured for one in makers)
         otherwise = otherwise and not any(self._is_hidden(case, one) for one in layers)
-        taken_back = all(one.number in self._red[case.comparison] for one in readers)
+        taken_back = bool(readers) and all(one.number in self._red[case.comparison] for one in readers)
         return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
+
+    def _is_in_int8(self, case: CaseSpec) -> bool:
+        assert case.candidate is not None
+        return self._sample.nets.in_int8(self._sample.job.nets[case.candidate])
+
+    def _rounds(self, case: CaseSpec, layer: Layer) -> bool:
+        """Whether the other model computes `layer` in int8."""
+        assert case.candidate is not None
+        there = self._sample.nets[case.candidate].counterpart(layer)
+        return there is not None and bool(there.quantized)
 
     def _is_hidden(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether all that reads `layer` limits its values, and the other model does not do so before.
@@ -157,36 +207,61 @@ class Rewritten:
         """
         assert case.candidate is not None
         there = self._sample.nets[case.candidate].counterpart(layer)
-        if there is None or there.replaced[-1] != layer or _limits(there.last):
+        if there is None or there.replaced[-1] != layer or limits(there.last):
             return False
-        return all(map(_limits, _readers(self._sample.graph, layer)))
+        return all(map(limits, readers_of(self._sample.graph, layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""
         assert case.candidate is not None
         sample, red = self._sample, self._red[case.comparison]
-        net, restructured = sample.nets[case.candidate], sample.nets.restructured(case.candidate)
+        restructured = sample.nets.restructured(case.candidate)
         left = red.difference(*(part.layers for part in settled))
         left = left.difference(reader.number for part in settled for reader in part.readers)
-        if not (restructured or len(left) > 1) or not 0 < len(left) <= MOST_BEGINS:
+        moved = len(left) > 1 and not self._is_in_int8(case)
+        if not (restructured or moved) or not 0 < len(left) <= MOST_BEGINS:
             return
+        begins = [sample.graph.layers[number] for number in sorted(left)]
+        for region in self._followed(case, begins):
+            if not region.closes:
+                continue
+            layers = [sample.graph.layers[number] for number in sorted(region.layers)]
+            readers = [one for one in region.readers if one.number not in region.right_fed]
+            if self._is_no_fault(case, [region.begin], layers, readers, region.errors):
+                found = region.found
+                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
+
+    def _followed(self, case: CaseSpec, begins: Iterable[Layer]) -> list[Region]:
+        """What each of `begins` leads to, fed with the reference's values in front of it."""
+        assert case.candidate is not None
+        sample = self._sample
+        net = sample.nets[case.candidate]
         assert isinstance(net, OtherNet)
         ends = {*sample.job.outputs, *sample.graph.outputs}
         compared = partial(self._accumulated.compared, case.comparison)
-        regions = [
-            Region(sample.graph.layers[number], net.differing_values(), ends, compared)
-            for number in sorted(left)
-        ]
-        chain = Chain(
-            sample.graph.running(sample.job.outputs),
-            sample.inputs,
-            sample.run_reference,
-            reads=sample.nets.reads,
-        )
-        for region in followed(regions, chain):
-            layers = [sample.graph.layers[number] for number in sorted(region.layers)]
-            if self._is_no_fault(case, [region.begin], layers, region.readers, region.errors):
-                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors)
+        regions = [Region(begin, net.differing_values(), ends, compared) for begin in begins]
+        layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
+        follow(regions, Chain(layers, sample.inputs, sample.run_reference, reads=reads))
+        return regions
+
+    def _from_in_front(self, case: CaseSpec) -> Mapping[int, Errors]:
+        """By layer that could not run on its inputs, its errors from the inputs of what makes these.
+
+        Both models may have the same value in other shapes, so that each needs its own.
+        """
+        assert case.candidate is not None
+        if case.comparison not in self._in_front:
+            graph, net = self._sample.graph, self._sample.nets[case.candidate]
+            begins: dict[int, int] = {}
+            for number in sorted(self._misfed[case.comparison])[:MOST_BEGINS]:
+                there = net.counterpart(graph.layers[number])
+                if there is not None and len(set(there.feeds.values())) == 1:
+                    begins[number] = graph.producer[next(iter(there.feeds.values()))].number
+            numbers = sorted(set(begins.values()))
+            regions = self._followed(case, [graph.layers[n] for n in numbers]) if numbers else []
+            errors = {region.begin.number: region.errors for region in regions}
+            self._in_front[case.comparison] = {n: errors[begin] for n, begin in begins.items()}
+        return self._in_front[case.comparison]
 
 
 def _is_otherwise(result: Result) -> bool:
@@ -220,29 +295,3 @@ def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
         and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
         for after in given
     )
-
-
-def _limits(layer: Layer) -> bool:
-    return layer.type in LIMITING or layer.params.get(ACTIVATION_ID, "0") != "0"
-
-
-def _makers(graph: Graph, layer: Layer) -> Iterator[int]:
-    return (graph.producer[blob].number for blob in layer.inputs)
-
-
-def _readers(graph: Graph, layer: Layer) -> Iterator[Layer]:
-    return (reader for blob in layer.outputs for reader in graph.consumers[blob])
-
-
-def _connected(graph: Graph, numbers: Iterable[int]) -> Iterator[set[int]]:
-    """The layers of `numbers` in groups whose layers are connected through layers of the group."""
-    left = set(numbers)
-    while left:
-        group, reached = set(), {left.pop()}
-        while reached:
-            layer = graph.layers[reached.pop()]
-            group.add(layer.number)
-            beside = {*_makers(graph, layer), *(one.number for one in _readers(graph, layer))}
-            reached |= beside & left
-            left -= beside
-        yield group

@@ -66,8 +66,8 @@ def made_of(
         if layer is core:
             continue
         if layer.type == "MemoryData":
-            constant = _constant(source(layer), core, outputs)
-            constants.update({} if constant is None else dict.fromkeys(layer.outputs, constant))
+            stored = stored_constant(source(layer), core, outputs)
+            constants.update({} if stored is None else dict.fromkeys(layer.outputs, stored))
         elif is_copy(layer) and layer.inputs[0] in constants:
             constants.update(dict.fromkeys(layer.outputs, constants[layer.inputs[0]]))
         elif layer.number < core.number and (copies(layer) or is_activation(layer)):
@@ -78,7 +78,7 @@ def made_of(
             return None
         else:
             ended = is_activation(layer)
-            made = found if ended else _then(found, source(layer), value, constants, outputs)
+            made = found if ended else then(found, source(layer), value, constants, outputs)
             if made is None:
                 return None
             found = made
@@ -86,7 +86,7 @@ def made_of(
     return found
 
 
-def _then(
+def then(
     before: Affine, source: StoredLayer, value: set[str], constants: Mapping[str, Array], outputs: int
 ) -> Affine | None:
     """Return what a BatchNorm, Scale, Dropout or BinaryOp makes of `before` (src/layer)."""
@@ -144,7 +144,7 @@ def _floats(source: StoredLayer, count: int, outputs: int) -> list[Array] | None
     return [one.astype(np.float64) for one in read] if read else None
 
 
-def _constant(source: StoredLayer, core: Layer, outputs: int) -> Array | None:
+def stored_constant(source: StoredLayer, core: Layer, outputs: int) -> Array | None:
     """Return the numbers of a MemoryData, one for all outputs or one for each; None if neither."""
     layer = source.layer
     try:

@@ -50,12 +50,15 @@ class Int8Weights(Frozen):
     infinite: int = 0
     bias: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
-    def against(self, floats: Array, folded: Array | None) -> WeightSteps:
+    def against(
+        self, floats: Array, folded: Array | None, lost_of_each: Array | None = None
+    ) -> WeightSteps:
         """Return how far the weights are from `floats`, (outputs, weights per output), in int8 steps.
 
         Weights at the end of int8's range may have been clipped, which is not a fault by itself.
         `folded`, (outputs,), holds the factors of the layers folded into the weights. If it is None,
         they are unknown, and the factors by which both agree best (least squares) are used.
+        `lost_of_each`: how far each of `floats` may be off, if they do not stand in a file.
         """
         steps = self.integers.astype(np.float64)
         scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
@@ -68,7 +71,8 @@ class Int8Weights(Frozen):
         wanted = wanted * folded_in[:, None]
         if folded is not None:
             factors = factors / np.where(folded == 0.0, 1.0, folded)
-        lost = _lost_in_half(floats) * np.abs(scales * folded_in)[:, None]
+        lost_of_each = lost_in_half(floats) if lost_of_each is None else lost_of_each
+        lost = lost_of_each * np.abs(scales * folded_in)[:, None]
         off = (np.maximum(np.abs(steps - wanted) - lost, 0.0) * inside).max(1)
         off = np.where(unscaled > 0.0, 0.0, off)  # there are no steps
         rounded, against = _rounded(steps, wanted, inside, lost) if folded is not None else (None, 0)
@@ -146,7 +150,7 @@ def with_biases(steps: WeightSteps, off: Array) -> WeightSteps:
     return replace(steps, biased=biased, biases=len(off), bias_off=float(off.max(initial=0.0)))
 
 
-def _lost_in_half(floats: Array) -> Array:
+def lost_in_half(floats: Array) -> Array:
     """Return how far `floats` may be from those that were quantized, if a file has them in fp16.
 
     ncnn's tools round to nearest, and what is subnormal in fp16 becomes 0 (float32_to_float16, mat.cpp).

@@ -92,19 +92,16 @@ class JobNets:
         int8 = self._pool.int8(self._job.models[0])
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
 
-    def in_int8(self, net: Net) -> bool:
-        """Return whether `net` runs files other than the spec's own that compute in int8."""
-        if not net.spec.other:
-            return False
-        return self._pool.counterparts(self._job, net.spec.model).in_int8
+    def in_int8(self, spec: NetSpec) -> bool:
+        """Return whether a network runs files other than the spec's own that compute in int8."""
+        return spec.other and self._pool.counterparts(self._job, spec.model).in_int8
 
     def restructured(self, number: int) -> frozenset[int] | None:
-        """Return `Counterparts.restructured` if a network runs another model in floats, or else None."""
+        """Return `Counterparts.restructured` if a network runs another model, or else None."""
         spec = self._job.nets[number]
         if not spec.other:
             return None
-        counterparts = self._pool.counterparts(self._job, spec.model)
-        return None if counterparts.in_int8 else counterparts.restructured
+        return self._pool.counterparts(self._job, spec.model).restructured
 
     def weight_steps(self, case: CaseSpec, there: Counterpart, largest: float) -> WeightSteps | None:
         """Return how far the quantized weights of `there` are from the floats; None if incomparable.

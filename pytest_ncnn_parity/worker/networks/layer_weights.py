@@ -11,16 +11,21 @@ from itertools import cycle
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare import winograd
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network.counterparts import Counterpart
+from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, is_quantized, weight_count
 from pytest_ncnn_parity.network.int8_tensors import blocks, tensors
+from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.network.winograd import channels
 from pytest_ncnn_parity.worker.networks import int8_weights
+from pytest_ncnn_parity.worker.networks.composed import Composed
 from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
 from pytest_ncnn_parity.worker.networks.int8_weights import (
     MOST_SPARE,
@@ -36,7 +41,24 @@ from pytest_ncnn_parity.worker.networks.matrices import Matrix, matrices, read
 from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer, read_tensors
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 
+# Operators whose weights may be merged with those of others, and those that change no scale
+_WEIGHTED = frozenset((*CHANGED_BY_FOLDING, "Gemm"))
+_UNSCALED = frozenset({"MemoryData", "Pooling", "Interp"})
 ALTERNATING: tuple[Format, ...] = ("tagged", "floats")
+
+
+class Wanted(Frozen):
+    """The weights in `floats` that a layer in int8 has, times the factors of what is `made` of them.
+
+    `lost`: how far each may be off, if they do not stand in a file themselves. `bias`, (outputs,), is a
+    sum of numbers of `sizes`. `made` is None if it is not known.
+    """
+
+    floats: Array
+    lost: Array | None
+    bias: Array
+    sizes: Array
+    made: Affine | None
 
 
 class LayerWeights:
@@ -70,11 +92,13 @@ class LayerWeights:
         several matrices, the worst is told.
         """
         layer = next((one for one in there.quantized if is_static(one) or tensors(one)), None)
-        core = next((one for one in there.replaced if layer and one.type == layer.type), None)
-        if layer is None or core is None:
+        if layer is None:
             return None
         if is_static(layer):
-            return self._of_static(own, core, model, layer, there)
+            return self._of_static(own, model, layer, there)
+        core = next((one for one in there.replaced if one.type == layer.type), None)
+        if core is None:
+            return None
         beside = matrices(self._stored(own, core), self._stored(model, layer))
         judged = (self._of_matrix(one, model, layer, largest) for one in beside)
         return max(judged, key=_badness, default=None)
@@ -91,39 +115,61 @@ class LayerWeights:
         return replace(with_biases(steps, off), matrix=one.name)
 
     def _of_static(
-        self, own: Model, core: Layer, model: Model, layer: Layer, there: Counterpart
+        self, own: Model, model: Model, layer: Layer, there: Counterpart
     ) -> WeightSteps | None:
-        if not is_static(core) or weight_count(layer) != weight_count(core):
-            return None
         weights = self.in_int8(model, layer)
         if weights is None:
             return None
         outputs = len(weights.integers)
-        floats, bias = self.first(own, core, weight_count(core), outputs * is_biased(core))
-        folded = self._folded(own, core, model, layer, there, outputs)
-        factors = None if folded is None else folded.factors
-        steps = self._judged(weights, floats.reshape(weights.integers.shape), factors, model, layer)
-        scale = self._files.weights(model, self._graph(model)).int8_scales.get(layer.number, 0.0)
-        if folded is None or not (scale > 0.0 and math.isfinite(scale)):
-            return steps
-        of_bias = folded.factors * (bias if bias.size else np.zeros(outputs))
-        wanted, sizes = of_bias + folded.offsets, np.abs(of_bias) + folded.sizes
-        largest = INT8_MAX / scale
-        return with_biases(steps, biases_off(weights.bias, wanted, weights.rounding, largest, sizes))
-
-    def _folded(
-        self,
-        own: Model,
-        core: Layer,
-        model: Model,
-        layer: Layer,
-        there: Counterpart,
-        outputs: int,
-    ) -> Affine | None:
-        """Return what must be folded into `layer` so that both models make the same of its outputs."""
-        here = made_of(core, there.replaced, outputs, partial(self._stored, own))
         beside = made_of(layer, there.layers, outputs, partial(self._stored, model))
-        return None if here is None or beside is None else here.beside(beside)
+        wanted = self._wanted(own, layer, outputs, there, beside)
+        if wanted is None:
+            return None
+        floats = wanted.floats.reshape(weights.integers.shape)
+        lost = None if wanted.lost is None else wanted.lost.reshape(floats.shape)
+        made = wanted.made
+        folded = None if made is None else made.factors
+        steps = self._judged(weights, floats, folded, model, layer, lost)
+        scale = self._files.weights(model, self._graph(model)).int8_scales.get(layer.number, 0.0)
+        if made is None or not (scale > 0.0 and math.isfinite(scale)):
+            return steps
+        of_bias = made.factors * wanted.bias
+        biases, sizes = of_bias + made.offsets, np.abs(made.factors) * wanted.sizes + made.sizes
+        largest = INT8_MAX / scale
+        return with_biases(steps, biases_off(weights.bias, biases, weights.rounding, largest, sizes))
+
+    def _wanted(
+        self, own: Model, layer: Layer, outputs: int, there: Counterpart, beside: Affine | None
+    ) -> Wanted | None:
+        """Return the weights in floats of `layer`; `beside`: what is made of it there, if it is known.
+
+        None if they do not follow from those of the layers that it replaces.
+        """
+        source = partial(self._stored, own)
+        weighted = [one for one in there.replaced if one.type in _WEIGHTED]
+        core = weighted[0] if len(weighted) == 1 and weighted[0].type == layer.type else None
+        if core is not None and (not is_static(core) or weight_count(core) != weight_count(layer)):
+            return None
+        if core is not None:
+            here = made_of(core, there.replaced, outputs, source)
+            if here is not None and beside is not None:
+                return self._of_core(own, core, outputs, here.beside(beside))
+        if beside is not None:
+            same = sources(self._graph(own))
+            kernel = Composed(layer, there.replaced, same, source).kernel()
+            made = UNFOLDED.beside(beside)
+            if kernel is not None and kernel.weights.size == weight_count(layer) and made is not None:
+                return Wanted(kernel.weights, kernel.lost, kernel.bias, kernel.sizes, made)
+        if core is None or any(
+            map(_may_scale, (one for one in there.replaced if one.number < core.number))
+        ):
+            return None
+        return self._of_core(own, core, outputs, None)
+
+    def _of_core(self, own: Model, core: Layer, outputs: int, made: Affine | None) -> Wanted:
+        floats, bias = self.first(own, core, weight_count(core), outputs * is_biased(core))
+        bias = bias if bias.size else np.zeros(outputs)
+        return Wanted(floats, None, bias, np.abs(bias), made)
 
     def _judged(
         self,
@@ -132,8 +178,9 @@ class LayerWeights:
         folded: Array | None,
         model: Model,
         layer: Layer,
+        lost: Array | None = None,
     ) -> WeightSteps:
-        steps = weights.against(floats, folded)
+        steps = weights.against(floats, folded, lost)
         spare = weights.spare(full_scale(layer))
         wasting = spare > MOST_SPARE * self._least_spare(model)
         return replace(
@@ -206,6 +253,11 @@ class LayerWeights:
         if key not in self._gains:
             self._gains[key] = winograd.gain(self.of_convolution(model, layer), side)
         return self._gains[key]
+
+
+def _may_scale(layer: Layer) -> bool:
+    """Whether `layer`, in front of another one, may be folded into its weights."""
+    return not (copies(layer) or is_activation(layer) or layer.type in _UNSCALED)
 
 
 def _badness(steps: WeightSteps) -> tuple[bool, float, float]:

@@ -54,7 +54,7 @@ class OtherNet:
         return replace(self._net.execution(stands_in), model=self.spec.model)
 
     def differing_values(self) -> DifferingValues:
-        return DifferingValues(self._net, self._counterparts)
+        return DifferingValues(self._net, self._counterparts, self._in_floats)
 
     def misread(self, layer: Layer, _: Graph) -> Misread | None:
         """Return the input that the counterpart of `layer` misreads, by the masks of the other model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Hashable
+from pathlib import Path
 
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec, TakeFingerprint
 from pytest_ncnn_parity.engine.steps import Step
@@ -157,7 +158,9 @@ class Pool:
         """Return what corresponds, in the model `number`, to the layers of the first model."""
         pair = (job.models[0], job.models[number])
         if pair not in self._counterparts:
-            self._counterparts[pair] = counterparts(*map(self.graph, pair))
+            files = Path(pair[0].bin), Path(pair[1].bin)
+            here, there = map(self.graph, pair)
+            self._counterparts[pair] = counterparts(here, there, files)
         return self._counterparts[pair]
 
     def get(self, job: Job, spec: NetSpec) -> Net:

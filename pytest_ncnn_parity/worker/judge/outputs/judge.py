@@ -154,7 +154,7 @@ class OutputJudge:
             device=candidate.device_name,
             stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
-            in_int8=self._sample.nets.in_int8(candidate),
+            in_int8=self._sample.nets.in_int8(candidate.spec),
             behind_int8=self._int8.is_behind_int8(str(case.output)),
         )
 
@@ -196,7 +196,7 @@ class OutputJudge:
         name = str(case.output)
         residue = case.half is not None and self._is_residue(case, output, reference)
         # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
-        coarse = case.half is not None or self._sample.nets.in_int8(candidate)
+        coarse = case.half is not None or self._sample.nets.in_int8(candidate.spec)
         noise = NO_EXCUSE
         if self._sample.job.probe or not coarse or residue or is_nearly_right(metrics):
             noise = self._rounding.of(case, name, output, reference.array)
@@ -262,7 +262,7 @@ class OutputJudge:
             depends = output in self._sample.graph.depending
             result = replace(result, metrics=with_worth(case, result.metrics, value, value, depends))
         if other:
-            return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net)))
+            return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net.spec)))
         self._as_recorded[output] = result.outcome == "passed"
         if result.outcome == "failed":
             ran = self._with_recordings_before(output, ran)
