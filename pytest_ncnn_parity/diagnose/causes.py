@@ -180,7 +180,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("shape", deaths.inputs_do_not_fit),
     ("shape", deaths.hint_at_odds),
     ("shape", deaths.int8_does_not_fit),
-    ("shape", deaths.floats_for_words),
+    ("shape", deaths.words_do_not_fit),
     ("reference", reference.has_another_shape_when_plain),
     ("model", other_model.gives_another_shape),
     ("device", deaths.another_shape),
