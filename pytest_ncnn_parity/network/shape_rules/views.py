@@ -1,4 +1,4 @@
-"""Operators that lay elements out anew, from Reshape to Interp, and those along an axis: GLU, Softmax.
+"""Operators that lay elements out anew, from Reshape to Interp.
 
 Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
 refuses another count of elements, another reads past its input.
@@ -203,23 +203,6 @@ def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
     if group < 1 or channels % group == 0:
         return ""
     return f"gets {list(shapes[0])}; for {group} groups it takes a multiple of {group} channels"
-
-
-def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """One half gates the other; of an odd size ncnn leaves out the last element."""
-    shape, axis = shapes[0], number(layer, 0)
-    axis = 0 if len(shape) == 1 else axis
-    if not -len(shape) <= axis < len(shape) or shape[axis] % 2 == 0:
-        return ""
-    return f"gets {list(shape)} and halves axis {axis}, which is {shape[axis]} long"
-
-
-def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Along an axis that does not exist, the CPU does nothing, and Vulkan computes something else."""
-    shape, axis = shapes[0], number(layer, 0)
-    if len(shape) == 1 or -len(shape) <= axis < len(shape):
-        return ""
-    return f"gets {list(shape)}, which has no axis {axis}"
 
 
 def permute(layer: Layer, shapes: Sequence[Shape]) -> str:
