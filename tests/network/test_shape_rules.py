@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.network.shape_rules.table import RULES, of_another_size, remedy, unfit
+from pytest_ncnn_parity.network.shape_rules.table import RULES, misshaped, of_another_size, remedy, unfit
 
 Shapes = list[tuple[int, ...]]
 
@@ -430,6 +430,29 @@ def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data:
     text = " ".join([kind, *(f"{key}={value}" for key, value in params.items())])
     assert isinstance(misfit_of(text, *shapes), str)
     assert all(map(all, outcome(layer(text, len(shapes), 1), shapes)))
+
+
+@pytest.mark.parametrize(
+    ("params", "made", "said"),
+    [
+        (
+            '6="0w,+(0h,4),0c"',
+            (4, 12, 8),
+            "256 elements, and reshapes it to [4, 12, 8], which",
+        ),
+        ('6="0w,4,0c"', (4, 4, 8), "which needs 128"),
+        ('6="0w,0c,0h"', (8, 4, 8), ""),
+        ('6="0w,0h,0c,0n"', (4, 8), ""),  # of a batch one picture is seen
+        ("12=0", (4, 8), ""),
+    ],
+)
+def test_what_a_reshape_has_made_tells_whether_its_input_fitted(
+    params: str, made: tuple[int, ...], said: str
+) -> None:
+    reason = misshaped(layer(f"Reshape {params}", 1), [(4, 8, 8)], [made])
+    assert said in reason
+    assert bool(reason) == bool(said)
+    assert misshaped(layer("Flatten", 1), [(4, 8, 8)], [made]) == ""
 
 
 def test_an_attention_takes_a_vector_for_one_row() -> None:

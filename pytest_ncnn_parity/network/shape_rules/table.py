@@ -119,6 +119,11 @@ def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
     return of_another_size(layer, shapes) or _broken(MISTAKEN, layer, shapes)
 
 
+def misshaped(layer: Layer, shapes: Sequence[Shape], made: Sequence[Shape]) -> str:
+    """What is wrong with the shapes that `layer` has `made` of inputs of these `shapes`."""
+    return views.remade(layer, shapes, made) if layer.type == "Reshape" else ""
+
+
 def of_another_size(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The same, for inputs that would fit if they were of another size."""
     for blob, shape in zip(layer.inputs, shapes, strict=True):

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.detectors import DETECTORS
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
-from pytest_ncnn_parity.network.shape_rules.table import unfit
+from pytest_ncnn_parity.network.shape_rules.table import misshaped, unfit
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.execution import (
@@ -159,12 +159,14 @@ class LoadedNet:
             self._refuse_upload(step, layer, values)
         fed = {blob: value.rounded(feed) for blob, value in values.items()}
         try:
-            return self._run(step, fed, layer.outputs)
+            made = self._run(step, fed, layer.outputs)
         except StepFailed as refused:
             if refused.death.kind != "refused" or not self.native.decides_itself(layer.type):
                 raise
             detail = f"{layer.type}, a layer of your own, failed: {refused.death.detail}"
             raise StepFailed(step, Death("raised", detail, step, key=("setup",))) from None
+        self._refuse_misshaped(step, layer, values, made)
+        return made
 
     def run_between(
         self,
@@ -210,6 +212,15 @@ class LoadedNet:
         reason = "" if words is None else misread_words(layer, inputs[words])
         if reason:
             raise failed(step, "words", reason)
+
+    def _refuse_misshaped(self, step: Step, layer: Layer, read: Made, made: Made) -> None:
+        """Raise StepFailed if inputs do not fit after all, as the shapes tell that were made of them."""
+        if self.native.decides_itself(layer.type):
+            return
+        shapes = [read[blob].shape for blob in layer.inputs]
+        reason = misshaped(layer, shapes, [made[blob].shape for blob in layer.outputs])
+        if reason:
+            raise failed(step, "misfit", reason)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
