@@ -191,3 +191,20 @@ def test_a_reshape_that_made_another_number_of_elements_did_not_fit(
         loaded.run_layer(layer, fed)
     assert failure.value.death.kind == "misfit"
     assert "[4, 12, 8], which needs 384" in failure.value.death.detail
+
+
+@pytest.mark.parametrize(("least", "found"), [(16, True), (1000, False)])
+def test_a_proposal_that_finds_nothing_is_an_empty_list(least: int, found: bool, tmp_path: Path) -> None:
+    """ncnn returns -100 for it, as for a blob that memory does not suffice for."""
+    net = Network()
+    scores, offsets, picture = (net.layer("Input", name) for name in ("scores", "offsets", "picture"))
+    net.layer("Proposal", "boxes", [scores, offsets, picture], ["out0", "out1"], f"5={least}")
+    net.write(tmp_path / "net")
+    files = str(tmp_path / "net.param"), str(tmp_path / "net.bin")
+    layer = param.read(files[0]).names["boxes"]
+    loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), Model(*files), (0,) * 4, 1, lambda _: None)
+    fed = {"scores": np.full((18, 4, 4), 0.5), "offsets": np.zeros((36, 4, 4)), "picture": [64, 64, 1]}
+    made = loaded.run_layer(layer, {blob: Blob.of(np.float32(array)) for blob, array in fed.items()})
+    for blob, columns in (("out0", 4), ("out1", 1)):
+        shape = made[blob].shape
+        assert (shape[1:] == (1, columns)) if found else (0 in shape)

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.scales import scale_of
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.detectors import thresholds
+from pytest_ncnn_parity.network.detectors import SCORES_EACH_BOX, thresholds
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import Largest, natural_scales
 from pytest_ncnn_parity.network.parts import Parts
@@ -112,10 +112,16 @@ class Natures:
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
 
     def _found(self, blob: str) -> Array | None:
-        """All boxes that the detector of `blob` finds in the reference; None if it cannot be run."""
+        """All boxes that the detector of `blob` finds in the reference.
+
+        None if it cannot be run, or does not say which of them has which score.
+        """
+        detector = self._graph.producer[blob]
+        if detector.type not in SCORES_EACH_BOX:
+            return None
         if blob not in self._unsuppressed:
             try:
-                self._unsuppressed[blob] = self._all_boxes(self._graph.producer[blob])
+                self._unsuppressed[blob] = self._all_boxes(detector)
             except StepFailed:
                 self._unsuppressed[blob] = None
         return self._unsuppressed[blob]

@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.compare.comparisons import NCNN_OPTIONS, PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, RunOn, Step
-from pytest_ncnn_parity.network.detectors import DETECTORS
+from pytest_ncnn_parity.network.detectors import DETECTORS, EMPTY_IS_REFUSED
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
@@ -73,7 +73,10 @@ class LoadedNet:
         # ncnn searches all blobs for a name, so each name is looked up only once
         self._index = {blob: i for i, blob in enumerate(read.blobs)}
         self._detections = {
-            read.blobs[top] for layer in read.layers if layer.type in DETECTORS for top in layer.tops
+            read.blobs[top]: layer.type
+            for layer in read.layers
+            if layer.type in DETECTORS
+            for top in layer.tops
         }
         self._integers = frozenset() if graph is None else integer_bits(graph)
         copying = () if graph is None else copying_integers(graph)
@@ -277,7 +280,14 @@ class LoadedNet:
     def _wanted(self, outputs: Sequence[str]) -> list[Wanted]:
         int8 = frozenset() if self._int8 is None else self._int8.blobs
         return [
-            Wanted(blob, self._index[blob], blob in int8, blob in self._detections) for blob in outputs
+            Wanted(
+                blob,
+                self._index[blob],
+                blob in int8,
+                blob in self._detections,
+                self._detections.get(blob) in EMPTY_IS_REFUSED,
+            )
+            for blob in outputs
         ]
 
 
