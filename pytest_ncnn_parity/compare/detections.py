@@ -20,6 +20,8 @@ from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 
 COLUMNS = 6  # class, score, and x and y of two corners
+# Of what a Proposal lists, boxes in one output and scores in another, where each number stands
+ALONE = {4: slice(2, COLUMNS), 1: slice(1, 2)}
 SCORE_SCALE = 0.5  # as for any other probability; errors of 0.003 were seen
 # how far a box may be off, as a share of its size plus its score, and still belong to the same object
 FARTHEST = 0.5
@@ -102,7 +104,7 @@ def match(
     farthest: float = FARTHEST,
     near: float | None = None,
 ) -> Detections:
-    """Compare arrays of shape (n, 6). An array of any other shape holds no detections.
+    """Compare arrays of shape (n, 6), (n, 1, 4) or (n, 1, 1); any other shape holds no detections.
 
     A box is off by a share of its larger side, a score by a share of 0.5; classes are equal or not.
     `found`: all boxes of the reference, including those that better ones suppress. Of boxes with the
@@ -175,11 +177,22 @@ def _swapped(
 
 
 def is_list(array: Array) -> bool:
-    """Whether `array` is a list of detections, of shape (n, 6), where n may be 0."""
-    return array.ndim == 2 and array.shape[1] == COLUMNS
+    """Whether `array` is a list of detections, of shape (n, 6), where n may be 0.
+
+    So is one of boxes or scores alone, of shape (n, 1, 4) or (n, 1, 1).
+    """
+    return (array.ndim == 2 and array.shape[1] == COLUMNS) or _is_of_boxes_or_scores(array)
+
+
+def _is_of_boxes_or_scores(array: Array) -> bool:
+    return array.ndim == 3 and array.shape[1] == 1 and array.shape[2] in ALONE
 
 
 def _rows(array: Array) -> Array:
+    if _is_of_boxes_or_scores(array):
+        rows = np.zeros((len(array), COLUMNS))
+        rows[:, ALONE[array.shape[2]]] = array[:, 0]
+        return rows
     if is_list(array):
         return array.astype(np.float64)
     return np.empty((0, COLUMNS))  # a YoloDetectionOutput that finds nothing hands on its input

@@ -156,7 +156,8 @@ CAUSES = (
     Cause(
         "shape",
         "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are "
-        "read, or floats where words are; the layer is not run, and what depends on it is skipped",
+        "read, or floats where words are, or words that the table of an Embed does not have; the layer "
+        "is not run, and what depends on it is skipped",
         "feed the size that the network was made for, or convert the network or its hints again",
     ),
     Cause(
@@ -180,7 +181,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("shape", deaths.inputs_do_not_fit),
     ("shape", deaths.hint_at_odds),
     ("shape", deaths.int8_does_not_fit),
-    ("shape", deaths.floats_for_words),
+    ("shape", deaths.words_do_not_fit),
     ("reference", reference.has_another_shape_when_plain),
     ("model", other_model.gives_another_shape),
     ("device", deaths.another_shape),

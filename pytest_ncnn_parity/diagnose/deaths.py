@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.steps import Death
+from pytest_ncnn_parity.network.integers import BEYOND_TABLE
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shape_rules import hints
 from pytest_ncnn_parity.network.shape_rules import table as shape_rules
@@ -24,6 +25,10 @@ WORDS_REMEDY = (
     "feed integers, as an array of int32 or int64 or by random: integers; words that the network makes "
     "must be integers as well: convert it again so that between them and this layer others only copy or "
     "limit them"
+)
+BEYOND_REMEDY = (
+    "feed only words that the table has; if the .bin or the network makes others, the vocabulary is not "
+    "that of this table: convert the network again with both"
 )
 # the layer whose line ncnn refuses, counted from 0 (src/net.cpp: load_param)
 _REFUSED_LAYER = re.compile(
@@ -117,8 +122,9 @@ def int8_does_not_fit(failure: Failure) -> Explanation | None:
     return _of_shapes(failure, "int8", INT8_REMEDY)
 
 
-def floats_for_words(failure: Failure) -> Explanation | None:
-    return _of_shapes(failure, "words", WORDS_REMEDY)
+def words_do_not_fit(failure: Failure) -> Explanation | None:
+    beyond = failure.death is not None and BEYOND_TABLE in failure.death.detail
+    return _of_shapes(failure, "words", BEYOND_REMEDY if beyond else WORDS_REMEDY)
 
 
 def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,22 +15,26 @@ from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 class _Ids(NamedTuple):
     """The ids of a layer's thresholds, with the values that ncnn uses if the .param gives none."""
 
-    score: tuple[int, float]
+    score: tuple[int, float] | None
     overlap: tuple[int, float]
     most: tuple[int, int] | None = None
     counts: tuple[int, ...] = ()  # of boxes at most, before and after suppression
 
 
+_ANY = math.inf  # of a Proposal no row tells its score, so that each may lie at a threshold
 _YOLO = _Ids((2, 0.01), (3, 0.45))
-# from src/layer/detectionoutput.cpp, yolodetectionoutput.cpp and yolov3detectionoutput.cpp
+# from src/layer/: detectionoutput.cpp, proposal.cpp, yolodetectionoutput.cpp, yolov3detectionoutput.cpp
 _DETECTORS: Mapping[str, _Ids] = {
     "DetectionOutput": _Ids((4, 0.5), (1, 0.05), (3, 100), (2, 3)),
+    "Proposal": _Ids(None, (4, 0.7), (3, 300), (2, 3)),
     "YoloDetectionOutput": _YOLO,
     "Yolov3DetectionOutput": _YOLO,
 }
 
 
 DETECTORS = frozenset(_DETECTORS)
+SCORES_EACH_BOX = DETECTORS - {"Proposal"}  # in its row
+EMPTY_IS_REFUSED = frozenset({"Proposal"})  # where nothing is found, ncnn returns an error
 
 
 _NO_OVERLAP = "2.0"  # no boxes overlap by more than all of them
@@ -52,7 +57,8 @@ def thresholds(layer: Layer) -> Thresholds | None:
     if ids is None:
         return None
     try:
-        score, overlap = decimal(layer, *ids.score), decimal(layer, *ids.overlap)
+        score = _ANY if ids.score is None else decimal(layer, *ids.score)
+        overlap = decimal(layer, *ids.overlap)
         return Thresholds(score, overlap, None if ids.most is None else number(layer, *ids.most))
     except NotANumber:
         return None

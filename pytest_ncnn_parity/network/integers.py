@@ -19,6 +19,7 @@ READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 # and above, as torch.clamp does; a bound such as 99.0 is larger than all of them.
 _LIMITING = frozenset({"Clip", "ReLU"})
 _CONSTANT = "MemoryData"
+BEYOND_TABLE = "beyond its table"  # what is said of words that an Embed does not have
 _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
 

@@ -2,7 +2,7 @@
 
 The scale of a probability is 1, however small the largest one is: a 1e-5 that becomes 0 is no error.
 Only functions that level off give such a scale, and only layers that keep values within their bounds
-hand it on.
+hand it on. A constant has none of its own, and leaves the scale of what it meets unless it is larger.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
 _SELECTIONS = frozenset("Slice Crop Tile Unfold CopyTo Diag".split())
+# they read values of the first input, and give means of these at most; the second says where to read
+_SAMPLING = frozenset("GridSample ROIAlign ROIPooling PSROIPooling".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
+_STATISTICS = frozenset({"StatisticsPooling"})  # no standard deviation is larger than all the values
 _SHRINKING = frozenset("ReLU AbsVal Clip Threshold Shrink".split())
 _SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG, Unary.SQUARE))
 _REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
@@ -34,6 +37,13 @@ _REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
 _WITHIN = frozenset((Binary.MUL, Binary.MAX, Binary.MIN))
 _LIMITS = frozenset((Binary.MAX, Binary.MIN))
 _SUMS = frozenset((Binary.ADD, Binary.SUB, Binary.RSUB))
+
+
+Largest = Callable[[Layer], float]  # gives the largest absolute value of a MemoryData
+
+
+def _unknown(_: Layer) -> float:
+    return math.inf
 
 
 class Scale(Frozen):
@@ -47,16 +57,21 @@ class Scale(Frozen):
     is_share: bool = field(default=False, compare=False)
 
 
-def natural_scales(graph: Graph) -> Mapping[str, Scale]:
+def natural_scales(graph: Graph, largest: Largest = _unknown) -> Mapping[str, Scale]:
     """The natural scale of every value that has one, by blob."""
     scales: dict[str, Scale] = {}
+    constants: dict[str, Layer] = {}  # by blob, the MemoryData of which it is a copy
     least: dict[str, float] = {}  # by blob, what no element is below, as far as that follows from exp
     for layer in graph.layers:
         bound = _least(layer, [least.get(blob) for blob in layer.inputs])
         if bound is not None:
             least.update(dict.fromkeys(layer.outputs, bound))
         scale = _made(layer) or _levelled(layer, [least.get(blob) for blob in layer.inputs])
-        scale = scale or _carried(layer, [scales.get(blob) for blob in layer.inputs])
+        scale = scale or _carried(layer, _read(layer, scales, constants, largest))
+        if layer.type == "MemoryData":
+            constants.update(dict.fromkeys(layer.outputs, layer))
+        elif copies(layer) and len(layer.inputs) == 1 and layer.inputs[0] in constants:
+            constants.update(dict.fromkeys(layer.outputs, constants[layer.inputs[0]]))
         if scale is not None:
             scales.update(dict.fromkeys(layer.outputs, scale))
     return scales
@@ -126,18 +141,33 @@ def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
     return None
 
 
+def _read(
+    layer: Layer, scales: Mapping[str, Scale], constants: Mapping[str, Layer], largest: Largest
+) -> list[Scale | None]:
+    """The scales of what `layer` reads, without constants that are within the bounds of the others."""
+    if layer.type in _SAMPLING:
+        return [scales.get(layer.inputs[0])]
+    joins = layer.type in ("Concat", "CopyTo") or adds(layer) or _limits(layer)
+    units = [scales[blob].unit for blob in layer.inputs if blob in scales]
+    within = {
+        blob
+        for blob in layer.inputs
+        if joins and units and blob in constants and largest(constants[blob]) <= max(1.0, *units)
+    }
+    return [scales.get(blob) for blob in layer.inputs if blob not in within]
+
+
 def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
-    """The scale of the layer's outputs that follows from the scales of its inputs."""
-    if layer.type == "GridSample":  # it reads its values at the places in its second input
-        inputs = inputs[:1]
+    """The scale of the layer's outputs that follows from the scales of what it reads."""
     known = [scale for scale in inputs if scale is not None]
     if len(known) < len(inputs) or not known:
         return None
     share = any(scale.is_share for scale in known)
     unit = max(scale.unit for scale in known)
     if copies(layer) and layer.type not in _SELECTIONS | {"Padding"}:
-        return Scale(unit, all(scale.sums_to_one for scale in known), share)
-    if layer.type in _SELECTIONS | MEANS | {"GridSample"} or keeps_unit(layer):
+        whole = len(known) == len(layer.inputs) and all(scale.sums_to_one for scale in known)
+        return Scale(unit, whole, share)
+    if layer.type in _SELECTIONS | MEANS | _SAMPLING | _STATISTICS or keeps_unit(layer):
         return Scale(unit, is_share=share)
     factor = _factor(layer, known, share)
     return None if factor is None else Scale(factor, is_share=share)
@@ -169,6 +199,10 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
     """The unit of a power, sum, product or quotient of values with these scales; None: it has none."""
     if layer.type == "Eltwise":
         return _weighted_sum(layer, known)
+    if layer.type == "Dropout":  # one that multiplies by a number
+        return _times(_constant(layer, 0, 1.0), known[0].unit, share)
+    if layer.type == "Power":
+        return _power(layer, known[0].unit, share)
     exponent = _exponent(layer)
     if exponent is not None:  # a root of a class's probability times that of a box, as FCOS scores
         return float(known[0].unit ** exponent)
@@ -180,16 +214,34 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
         if adds(layer):
             return sum(units)
         return max(*units, math.prod(units)) if operation in _WITHIN else None
-    factor = abs(_constant(layer, 2))
+    factor = _constant(layer, 2)
     # 1 - p has the unit of p, and so has p limited by a number
-    if operation in _SUMS | _LIMITS and factor <= max(1.0, *units):
+    if operation in _SUMS | _LIMITS and abs(factor) <= max(1.0, *units):
         return units[0]
     if operation == Binary.DIV and factor:
-        factor = 1.0 / factor
-    elif operation != Binary.MUL:
+        return _times(1.0 / factor, units[0], share)
+    return _times(factor, units[0], share) if operation == Binary.MUL else None
+
+
+def _times(factor: float, unit: float, share: bool) -> float | None:
+    """The unit of a value times a number. Of shares of 1 among many, a multiple has none."""
+    size = abs(factor)
+    return unit * size if size <= 1.0 or (not share and math.isfinite(size)) else None
+
+
+def _power(layer: Layer, unit: float, share: bool) -> float | None:
+    """The unit of a Power: (a + b * x) ** exponent."""
+    exponent, factor, shift = (_constant(layer, key, usual) for key, usual in enumerate((1.0, 1.0, 0.0)))
+    scaled = _times(factor, unit, share)
+    if scaled is None or abs(shift) > max(1.0, scaled) or not 0.0 < exponent < math.inf:
         return None
-    # an attention map times its number of places is an ordinary value again
-    return units[0] * factor if factor <= 1.0 or (not share and math.isfinite(factor)) else None
+    return float(scaled**exponent)
+
+
+def _limits(layer: Layer) -> bool:
+    """Whether `layer` gives the larger or the smaller one of two values."""
+    of_two = layer.type == "BinaryOp" and layer.params.get("1", "0") != "1"
+    return of_two and op_type(layer) in _LIMITS
 
 
 def _exponent(layer: Layer) -> float | None:

@@ -16,7 +16,13 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.integers import integers
-from pytest_ncnn_parity.network.natural_scale import keeps_unit, levels_off, natural_scales, softmax_axis
+from pytest_ncnn_parity.network.natural_scale import (
+    Scale,
+    keeps_unit,
+    levels_off,
+    natural_scales,
+    softmax_axis,
+)
 from pytest_ncnn_parity.network.operator_kinds import ELEMENTWISE, copies
 
 Shape = tuple[int, ...]
@@ -31,9 +37,15 @@ class Parts:
     number if a single layer produced all of it, and otherwise an array.
     """
 
-    def __init__(self, graph: Graph, outputs: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Iterable[str] | None = None,
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
+        """`scales`: the natural scales, if more is known than follows from the graph alone."""
         self._graph = graph
-        self._scales = natural_scales(graph)
+        self._scales = natural_scales(graph) if scales is None else scales
         self._integers = integers(graph).keys()
         self._tail = _tail(graph, graph.outputs if outputs is None else outputs)
         self._labels: dict[str, int | Array] = {}

@@ -1,5 +1,7 @@
 """Detections: rows matched by class, score and box; counts that a threshold decides."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -337,3 +339,24 @@ def test_a_box_that_is_far_too_large_is_no_measure_for_others() -> None:
     candidate = reference.copy()
     candidate[7, 2:] += 0.05
     assert not seen(candidate, reference).metrics.agrees
+
+
+PROPOSALS = Thresholds(math.inf, 0.7, 300)
+
+
+@pytest.mark.parametrize("columns", [slice(2, 6), slice(1, 2)], ids=["boxes", "scores"])
+def test_boxes_and_scores_that_are_listed_alone_are_matched_as_well(columns: slice) -> None:
+    """As a Proposal lists them: (n, 1, 4) and (n, 1, 1). No row tells at which threshold it lies."""
+    reference = scene()[:, None, columns]
+    mixed = np.random.default_rng(0).permutation(reference)
+    assert match(mixed, reference, FP32, PROPOSALS).metrics.agrees
+    fewer = match(np.delete(mixed, 3, 0), reference, FP16, PROPOSALS)
+    assert not fewer.metrics.agrees
+    assert fewer.thresholds_decide
+    half = match(mixed[:20], reference, FP16, PROPOSALS)
+    assert not half.metrics.agrees
+    assert not half.thresholds_decide
+    off = mixed.copy()
+    off[7] += 0.1
+    assert not match(off, reference, FP16, PROPOSALS).metrics.agrees
+    assert not match(np.full_like(mixed, np.nan), reference, FP16, PROPOSALS).metrics.agrees

@@ -1,5 +1,7 @@
 """Detectors' thresholds, as their layers hold them."""
 
+import math
+
 import pytest
 from graphs import network
 
@@ -15,6 +17,8 @@ from pytest_ncnn_parity.network.detectors import thresholds
         ("YoloDetectionOutput d in0 out 0=2", Thresholds(0.01, 0.45)),
         ("DetectionOutput d in0 out 0=21 1=0.4 3=50 4=0.2", Thresholds(0.2, 0.4, 50)),
         ("DetectionOutput d in0 out 0=21", Thresholds(0.5, 0.05, 100)),
+        ("Proposal d in0,in0,in0 out 3=50 4=0.6", Thresholds(math.inf, 0.6, 50)),
+        ("Proposal d in0,in0,in0 out", Thresholds(math.inf, 0.7, 300)),
         ("Sigmoid d in0 out", None),
     ],
 )

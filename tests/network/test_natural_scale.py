@@ -67,6 +67,15 @@ def test_a_softmax_sums_to_one_and_knows_where() -> None:
         ("Pooling c s out 1=2", PROBABILITY, PROBABILITY),
         ("Interp c s out 0=2", PROBABILITY, PROBABILITY),
         ("GridSample c s,in0 out 0=1", PROBABILITY, PROBABILITY),
+        ("ROIAlign c s,in0 out", PROBABILITY, PROBABILITY),
+        ("PSROIPooling c s,in0 out", PROBABILITY, PROBABILITY),
+        ("StatisticsPooling c s out 0=1", PROBABILITY, PROBABILITY),
+        ("Dropout c s out 0=0.5", Scale(0.5), Scale(0.5)),
+        ("Dropout c s out 0=2.0", Scale(2.0), None),
+        ("Power c s out 0=1.0 1=255.0", Scale(255.0), None),
+        ("Power c s out 0=2.0 1=-0.5 2=1.0", Scale(0.25), Scale(0.25)),
+        ("Power c s out 0=1.0 1=1.0 2=40.0", None, None),
+        ("Power c s out 0=-1.0", None, None),
         ("Diag c s out", PROBABILITY, PROBABILITY),
         ("CopyTo c s,s out", PROBABILITY, PROBABILITY),
         ("Shrink c s out", PROBABILITY, PROBABILITY),
@@ -167,3 +176,34 @@ def test_a_mean_of_shares_is_a_share() -> None:
 def test_a_sigmoid_in_layers_of_its_own_is_one(one: str, divide: str, expected: Scale | None) -> None:
     graph = network("UnaryOp e in0 e 0=7", f"BinaryOp p e p 0=0 1=1 {one}", divide)
     assert natural_scales(graph).get("out") == expected
+
+
+@pytest.mark.parametrize(
+    ("largest", "line", "expected"),
+    [
+        (0.0, "CopyTo c {},p out", PROBABILITY),
+        (0.0, "Concat c p,{} out", PROBABILITY),
+        (1.0, "BinaryOp c {},p out 0=1", PROBABILITY),
+        (0.5, "BinaryOp c p,{} out 0=4", PROBABILITY),
+        (7.0, "CopyTo c {},p out", None),
+        # the unit of a product differs by element
+        (0.5, "BinaryOp c p,{} out 0=2", None),
+        (0.0, "CopyTo c {},raw out", None),
+    ],
+)
+@pytest.mark.parametrize("constant", ["m", "copied"])
+def test_a_constant_within_the_bounds_leaves_the_scale(
+    largest: float, line: str, expected: Scale | None, constant: str
+) -> None:
+    graph = network(
+        "Split f in0 a raw",
+        "Softmax p a p",
+        "MemoryData k in0 k 0=4",
+        "Split g k m n",
+        "Reshape r n copied 0=4",
+        line.format(constant),
+    )
+    assert (
+        natural_scales(graph, lambda layer: largest if layer.name == "k" else 1e9).get("out") == expected
+    )
+    assert "out" not in natural_scales(graph)

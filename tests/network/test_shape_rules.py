@@ -12,7 +12,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_rules.hints import contradicted
 from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.network.shape_rules.table import RULES, of_another_size, remedy, unfit
+from pytest_ncnn_parity.network.shape_rules.table import RULES, misshaped, of_another_size, remedy, unfit
 
 Shapes = list[tuple[int, ...]]
 
@@ -32,6 +32,9 @@ def misfit_of(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:
     return unfit(layer(text, len(shapes), outputs), shapes)
 
 
+IK_JK = f"-23300=9,{','.join(map(str, b'ik,jk->ij'))}"  # an equation
+# query, key and value of 6 steps each, and the keys and values of 5 before them
+CACHED: Shapes = [(4, 6, 16), (2, 6, 16), (2, 6, 8), (2, 5, 16), (2, 5, 8)]
 FITS: list[tuple[str, Shapes]] = [
     ("Reshape 0=1024 1=4", [(4, 32, 32)]),
     ("Reshape 0=-1", [(4, 32, 32)]),
@@ -194,6 +197,25 @@ FITS: list[tuple[str, Shapes]] = [
     ("RotaryEmbed", [(2, 6, 16), (99, 8), (99, 8)]),  # for longer sequences as well
     ("RotaryEmbed", [(2, 6, 16), (6, 16), (6, 16)]),  # each half of a row has its own
     ("SomebodysOwn 0=7", [(3, 4, 4)]),
+    (f"Einsum {IK_JK}", [(12, 16), (9, 16)]),
+    ("Einsum -23300=2,105,105", [(4, 4)]),
+    ("Einsum", [(12, 16), (9, 15)]),  # ncnn refuses a file without an equation
+    ("SDPA 5=1 7=1", [*CACHED[:3], (6, 11), *CACHED[3:]]),
+    ("SDPA 7=1", CACHED),
+    ("SDPA 7=1", [(4, 6, 16), (1, 6, 16), (1, 6, 8), (5, 16), (5, 8)]),
+    ("MultiHeadAttention 0=16 1=4 2=256", [(16,)]),
+    ("Proposal", [(18, 8, 9), (36, 8, 9), (3,)]),
+    ("Yolov3DetectionOutput 0=2 1=3", [(21, 8, 8), (21, 4, 4)]),
+    ("YoloDetectionOutput", [(125, 8, 8)]),
+    ("CumulativeSum 0=-2", [(4, 9)]),
+    ("CumulativeSum 0=2", [(9,)]),
+    ("Reduction 1=0 -23303=2,0,-1", [(4, 9)]),
+    ("Reduction 1=1 -23303=1,2", [(4, 9)]),
+    ("Flip -23300=1,-2", [(4, 9)]),
+    ("InverseSpectrogram 0=64 2=16", [(33, 30, 2)]),
+    ("InverseSpectrogram 0=64 2=16", [(64, 30, 2)]),
+    ("InverseSpectrogram 0=64 5=0", [(33, 1, 2)]),
+    ("Spectrogram 0=64", [(1, 400)]),
 ]
 
 
@@ -350,6 +372,26 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("RotaryEmbed", [(2, 6, 16), (6, 16), (6, 8)], "[6, 8]"),
     ("RotaryEmbed 0=1", [(2, 6, 16), (6, 16), (6, 16)], "[6, 8]"),
     ("RotaryEmbed", [(2, 6, 15), (6, 7), (6, 7)], "in pairs"),
+    (f"Einsum {IK_JK}", [(12, 16), (9, 15)], "for 'ik,jk->ij': k is 16 and 15"),
+    (f"Einsum {IK_JK}", [(12, 15), (9, 16)], "k is 15 and 16"),
+    (f"Einsum {IK_JK}", [(12, 16), (16,)], "jk has 2 letters for [16]"),
+    ("Einsum -23300=2,105,105", [(4, 5)], "i is 4 and 5"),
+    ("SDPA 5=1 7=1", [*CACHED[:3], (6, 9), *CACHED[3:]], "with 11 keys [6, 11]"),
+    ("SDPA 7=1", [*CACHED[:3], (1, 5, 16), (2, 5, 8)], "past keys of [1, 5, 16]"),
+    ("SDPA 7=1", [*CACHED[:3], (2, 5, 16), (2, 5, 16)], "past values of [2, 5, 16]"),
+    ("SDPA 7=1", [*CACHED[:3], (2, 5, 16), (2, 4, 8)], "must have as many rows"),
+    ("Proposal", [(10, 8, 9), (36, 8, 9), (3,)], "9 anchors take 18 channels of scores and 36"),
+    ("Proposal", [(18, 8, 9), (36, 8, 8), (3,)], "of one size"),
+    ("Proposal", [(18, 8, 9), (36, 8, 9), (2,)], "gets [18, 8, 9] and a picture of [2]"),
+    ("Yolov3DetectionOutput 0=2 1=3", [(20, 8, 8)], "3 boxes with scores for 2 classes take 21"),
+    ("YoloDetectionOutput", [(28, 8, 8)], "take 125"),
+    ("CumulativeSum 0=2", [(4, 9)], "no axis 2"),
+    ("Reduction 1=0 -23303=2,0,2", [(4, 9)], "no axis 2"),
+    ("Flip -23300=1,-3", [(4, 9)], "no axis -3"),
+    ("InverseSpectrogram 0=64", [(20, 30, 2)], "20 frequencies; a frame of 64 samples has 64, or 33"),
+    ("InverseSpectrogram 0=64", [(33, 1, 2)], "nothing is left"),
+    ("InverseSpectrogram 0=64", [(33, 30)], "it takes [frequencies, frames, 2]"),
+    ("Spectrogram 0=64", [(2, 400)], "2 signals, and reads the first one alone"),
     ("ReLU", [(0,)], "empty"),
     ("Split", [(0, 6)], "empty"),
 ]
@@ -391,6 +433,33 @@ def test_no_rule_trips_over_any_shape_or_number(kind: str, shapes: Shapes, data:
     text = " ".join([kind, *(f"{key}={value}" for key, value in params.items())])
     assert isinstance(misfit_of(text, *shapes), str)
     assert all(map(all, outcome(layer(text, len(shapes), 1), shapes)))
+
+
+@pytest.mark.parametrize(
+    ("params", "made", "said"),
+    [
+        (
+            '6="0w,+(0h,4),0c"',
+            (4, 12, 8),
+            "256 elements, and reshapes it to [4, 12, 8], which",
+        ),
+        ('6="0w,4,0c"', (4, 4, 8), "which needs 128"),
+        ('6="0w,0c,0h"', (8, 4, 8), ""),
+        ('6="0w,0h,0c,0n"', (4, 8), ""),  # of a batch one picture is seen
+        ("12=0", (4, 8), ""),
+    ],
+)
+def test_what_a_reshape_has_made_tells_whether_its_input_fitted(
+    params: str, made: tuple[int, ...], said: str
+) -> None:
+    reason = misshaped(layer(f"Reshape {params}", 1), [(4, 8, 8)], [made])
+    assert said in reason
+    assert bool(reason) == bool(said)
+    assert misshaped(layer("Flatten", 1), [(4, 8, 8)], [made]) == ""
+
+
+def test_an_attention_takes_a_vector_for_one_row() -> None:
+    assert outcome(layer("MultiHeadAttention 0=16 1=4 2=256", 1), [(16,)]) == ((1, 16),)
 
 
 @given(shapes_of_any)

@@ -196,6 +196,33 @@ def test_sums_in_other_layers(
     np.testing.assert_allclose(unit.reshape(4, -1)[:, 0], most, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "params"), [("MatMul", ""), ("Einsum", "-23300=9,105,107,44,107,106,45,62,105,106")]
+)
+def test_a_product_with_a_constant_matrix_is_a_sum(tmp_path: Path, kind: str, params: str) -> None:
+    net = Network()
+    net.layer("Input", "in0", params="0=4 1=3")
+    net.layer("Sigmoid", "heat", ["in0"])
+    weights = np.diag([1.0, 2.0, -3.0, 0.5])
+    net.layer("MemoryData", "weights", params="0=4 1=4", weights=[weights], flagged=False)
+    net.layer(kind, "sum", ["heat", "weights"], ["out0"], params)
+    gates, _ = followed(net, tmp_path, NOTHING[0, :, :4])
+    unit = gates.unit("out0", whole=True)
+    assert unit is not None
+    np.testing.assert_allclose(unit, [[1.0, 2.0, 3.0, 0.5]] * 3, rtol=1e-4)
+
+
+def test_what_windows_laid_back_add_up_is_a_sum(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Unfold", "windows", [heatmap(net)], params="1=3 4=1")
+    net.layer("Fold", "sum", ["windows"], ["out0"], f"1=3 4=1 20={SHAPE[2]} 21={SHAPE[1]}")
+    gates, _ = followed(net, tmp_path, NOTHING)
+    unit = gates.unit("out0", whole=True)
+    assert unit is not None
+    assert unit.shape == SHAPE
+    np.testing.assert_allclose(unit, 9.0, rtol=1e-4)
+
+
 def test_a_sum_is_followed_through_one_more(tmp_path: Path) -> None:
     """Layers for each channel do not count."""
     net = Network()

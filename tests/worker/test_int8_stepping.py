@@ -147,7 +147,7 @@ from pytest_ncnn_parity.network.operators import operator
 from pytest_ncnn_parity.worker.judge.natures import Natures
 
 def worst(graph, outputs, expected, tolerance):
-    return Natures(graph, None, None, None).worst(outputs, expected, tolerance, whole=False)
+    return Natures(graph, None, None, None, None).worst(outputs, expected, tolerance, whole=False)
 
 def of_layer(layer):
     return OPERATORS.get(("fp32", operator(layer)), DEFAULTS["fp32"].layer)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import fresh_python
+from network import Network
 
+from pytest_ncnn_parity.engine.protocol import Model, NetSpec
+from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.shape_rules.outcomes import OUTCOMES
+from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.values.blob import Blob
 
 # operator and parameters; the shapes of its inputs; how many outputs
 LAYERS: list[tuple[str, list[tuple[int, ...]], int]] = [
@@ -162,3 +169,42 @@ def test_every_operator_that_changes_shapes_is_asked() -> None:
     tried = {text.partition(" ")[0] for text, _, _ in LAYERS}
     rules = {OUTCOMES[kind] for kind in tried}
     assert {kind for kind, rule in OUTCOMES.items() if rule not in rules} == {"MemoryData"}
+
+
+@pytest.mark.since_ncnn("1.0.20260526", "its Reshape has no expressions")
+@pytest.mark.parametrize(("expression", "fits"), [("0w,+(0h,4),0c", False), ("0w,*(0h,2),2", True)])
+def test_a_reshape_that_made_another_number_of_elements_did_not_fit(
+    expression: str, fits: bool, tmp_path: Path
+) -> None:
+    net = Network()
+    net.layer("Input", "in0")
+    net.layer("Reshape", "view", ["in0"], ["out0"], f'6="{expression}"')
+    net.write(tmp_path / "net")
+    files = str(tmp_path / "net.param"), str(tmp_path / "net.bin")
+    layer = param.read(files[0]).names["view"]
+    loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), Model(*files), (0, 0), 1, lambda _: None)
+    fed = {"in0": Blob.of(np.ones((4, 8, 8), np.float32))}
+    if fits:
+        assert loaded.run_layer(layer, fed)["out0"].shape == (2, 16, 8)
+        return
+    with pytest.raises(StepFailed) as failure:
+        loaded.run_layer(layer, fed)
+    assert failure.value.death.kind == "misfit"
+    assert "[4, 12, 8], which needs 384" in failure.value.death.detail
+
+
+@pytest.mark.parametrize(("least", "found"), [(16, True), (1000, False)])
+def test_a_proposal_that_finds_nothing_is_an_empty_list(least: int, found: bool, tmp_path: Path) -> None:
+    """ncnn returns -100 for it, as for a blob that memory does not suffice for."""
+    net = Network()
+    scores, offsets, picture = (net.layer("Input", name) for name in ("scores", "offsets", "picture"))
+    net.layer("Proposal", "boxes", [scores, offsets, picture], ["out0", "out1"], f"5={least}")
+    net.write(tmp_path / "net")
+    files = str(tmp_path / "net.param"), str(tmp_path / "net.bin")
+    layer = param.read(files[0]).names["boxes"]
+    loaded = LoadedNet(NetSpec(0, "cpu", "fp32"), Model(*files), (0,) * 4, 1, lambda _: None)
+    fed = {"scores": np.full((18, 4, 4), 0.5), "offsets": np.zeros((36, 4, 4)), "picture": [64, 64, 1]}
+    made = loaded.run_layer(layer, {blob: Blob.of(np.float32(array)) for blob, array in fed.items()})
+    for blob, columns in (("out0", 4), ("out1", 1)):
+        shape = made[blob].shape
+        assert (shape[1:] == (1, columns)) if found else (0 in shape)

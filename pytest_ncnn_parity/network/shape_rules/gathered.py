@@ -1,7 +1,7 @@
 """Operators of which one input says where in another to read, and those whose windows overlap.
 
 Sources: src/layer/fold.cpp, deformableconv2d.cpp, gridsample.cpp, psroipooling.cpp, roialign.cpp,
-roipooling.cpp, detectionoutput.cpp, spectrogram.cpp.
+roipooling.cpp.
 Most of them check nothing, and read past the end of an input that is too small.
 """
 
@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import NotANumber, number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed
+from pytest_ncnn_parity.network.parameters import number
+from pytest_ncnn_parity.network.shape_rules.detectors import BOX
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
     fit,
@@ -21,9 +22,6 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     positions,
     windows_of,
 )
-
-BOX = 4  # how many numbers a box is
-REFLECTED = 2  # the pad_type of a Spectrogram that mirrors its input
 
 
 def fold(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -90,21 +88,6 @@ def pooled_in_a_box(_: Layer, shapes: Sequence[Shape]) -> str:
     )
 
 
-def detection_output(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """For each prior box four offsets, and a score for each class."""
-    classes = number(layer, 0)
-    if len(shapes) != 3 or classes < 1 or len(shapes[2]) < 2:  # negative: as MXNet writes its boxes
-        return ""
-    offsets, scores = (math.prod(shape) for shape in shapes[:2])
-    boxes, rest = divmod(shapes[2][-1], BOX)
-    if not rest and (offsets, scores) == (BOX * boxes, classes * boxes):
-        return ""
-    return (
-        f"gets {listed(shapes)}: {offsets} offsets and {scores} scores; its priors are {boxes} boxes, "
-        f"which {BOX * boxes} offsets and {classes * boxes} scores fit"
-    )
-
-
 def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     """PSROIPooling: one channel for each cell of the pooled area and each output, and boxes."""
     wanted = number(layer, 0, 7) * number(layer, 1, 7) * number(layer, 3)
@@ -112,19 +95,3 @@ def position_sensitive_pooling(layer: Layer, shapes: Sequence[Shape]) -> str:
     if wanted < 1 or channels == wanted:
         return pooled_in_a_box(layer, shapes)
     return f"gets {list(shapes[0])}, of {counted(channels, 'channel')}; it pools {wanted}"
-
-
-def spectrogram(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """At least one frame must fit into the padded signal."""
-    shape, frame = shapes[0], number(layer, 0)
-    if frame < 1:
-        raise NotANumber("a frame of size 0")
-    samples, padding = shape[-1], frame // 2 if number(layer, 5, 1) == 1 else 0
-    if padding and number(layer, 6, REFLECTED) == REFLECTED and samples <= padding:
-        return (
-            f"gets {list(shape)} and mirrors {padding} samples at either end; of {samples} at most "
-            f"{samples - 1} can be mirrored"
-        )
-    if samples + 2 * padding >= frame:
-        return ""
-    return f"gets {list(shape)}: a frame of {frame} samples does not fit into {samples}"

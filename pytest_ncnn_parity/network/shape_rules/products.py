@@ -1,6 +1,6 @@
 """Operators that multiply matrices: the axis that is summed over must be as long on both sides.
 
-Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, lstm.cpp, gru.cpp, rnn.cpp,
+Sources: src/layer/innerproduct.cpp, gemm.cpp, matmul.cpp, einsum.cpp, lstm.cpp, gru.cpp, rnn.cpp,
 multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from pytest_ncnn_parity.base.errors import counted
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import number
-from pytest_ncnn_parity.network.shape_rules.reading import Shape, listed
+from pytest_ncnn_parity.network.parameters import NotANumber, number, numbers
+from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -71,6 +71,26 @@ def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
     if all(x == y or 1 in (x, y) for x, y in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False)):
         return ""
     return f"gets {listed(shapes)}: both sides need as many matrices, or one side a single one"
+
+
+def einsum(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """One letter for each axis, and one size for each letter. ncnn takes the last size it meets."""
+    letters = numbers(layer, 0)
+    if not all(0 < letter < 128 for letter in letters):
+        raise NotANumber("an equation of other than letters")
+    equation = "".join(map(chr, letters))
+    names = [equation] if equation == "ii" else equation.partition("->")[0].split(",")
+    if len(names) != len(shapes):
+        return ""
+    given = f"gets {listed(shapes)} for '{equation}'"
+    sizes: dict[str, int] = {}
+    for name, shape in zip(names, shapes, strict=True):
+        if len(name) != len(shape):
+            return f"{given}: {name} has {counted(len(name), 'letter')} for {list(shape)}"
+        for axis, size in zip(name, shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                return f"{given}: {axis} is {sizes[axis]} and {size}"
+    return ""
 
 
 def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:
@@ -148,9 +168,18 @@ def sdpa(layer: Layer, shapes: Sequence[Shape]) -> str:
         return f"{inputs}; key and value must have as many heads and rows"
     if query[0] % key[0]:
         return f"{inputs}; the query's heads must be a multiple of the key's"
-    if number(layer, 5) and not number(layer, 7) and len(shapes) > 3:
-        return _attention_mask(shapes[3], query, query[0], key[1])
-    return ""
+    masks = shapes[3 : 3 + bool(number(layer, 5))]
+    past = shapes[3 + len(masks) :] if number(layer, 7) else ()
+    if past and len(past) != 2:
+        return ""
+    for name, cache, new in zip(("keys", "values"), past, (key, value), strict=False):
+        heads, _, _, columns = cdhw(cache)
+        if (heads, columns) != (new[0], new[2]):
+            return f"{inputs}; past {name} of {list(cache)} do not have the same heads and columns"
+    rows = [cdhw(cache)[2] for cache in past] or [0]
+    if rows[0] != rows[-1]:
+        return f"{inputs}; past keys and values of {listed(past)} must have as many rows"
+    return _attention_mask(masks[0], query, query[0], rows[0] + key[1]) if masks else ""
 
 
 def rotary_embed(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -12,11 +12,14 @@ from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber
 from pytest_ncnn_parity.network.shape_rules import (
+    axes,
     channels,
+    detectors,
     gathered,
     pairs,
     poolings,
     products,
+    spectra,
     views,
     windows,
 )
@@ -41,16 +44,23 @@ RULES: Mapping[str, Rule] = {
     "CopyTo": views.copy_to,
     "Padding": views.padding,
     "ShuffleChannel": views.shuffle_channel,
-    "GLU": views.glu,
-    "Softmax": views.softmax,
+    "GLU": axes.glu,
+    "Softmax": axes.along_one,
+    "CumulativeSum": axes.along_one,
+    "Flip": axes.flip,
+    "Reduction": axes.reduction,
     "Fold": gathered.fold,
     "DeformableConv2D": gathered.deformable_convolution,
     "GridSample": gathered.grid_sample,
     "ROIAlign": gathered.pooled_in_a_box,
     "ROIPooling": gathered.pooled_in_a_box,
-    "DetectionOutput": gathered.detection_output,
+    "DetectionOutput": detectors.detection_output,
+    "Proposal": detectors.proposal,
+    "YoloDetectionOutput": detectors.yolo,
+    "Yolov3DetectionOutput": detectors.yolo,
     "PSROIPooling": gathered.position_sensitive_pooling,
-    "Spectrogram": gathered.spectrogram,
+    "Spectrogram": spectra.spectrogram,
+    "InverseSpectrogram": spectra.inverse_spectrogram,
     "Permute": views.permute,
     "PixelShuffle": views.pixel_shuffle,
     "Reorg": views.reorg,
@@ -60,6 +70,7 @@ RULES: Mapping[str, Rule] = {
     "GRU": products.recurrent,
     "RNN": products.recurrent,
     "MatMul": products.matmul,
+    "Einsum": products.einsum,
     "Gemm": products.gemm,
     "MultiHeadAttention": products.multi_head_attention,
     "SDPA": products.sdpa,
@@ -106,6 +117,11 @@ def remedy(reason: str) -> str:
 def unfit(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What `layer` gets and what would fit it; empty if inputs of these `shapes` fit."""
     return of_another_size(layer, shapes) or _broken(MISTAKEN, layer, shapes)
+
+
+def misshaped(layer: Layer, shapes: Sequence[Shape], made: Sequence[Shape]) -> str:
+    """What is wrong with the shapes that `layer` has `made` of inputs of these `shapes`."""
+    return views.remade(layer, shapes, made) if layer.type == "Reshape" else ""
 
 
 def of_another_size(layer: Layer, shapes: Sequence[Shape]) -> str:

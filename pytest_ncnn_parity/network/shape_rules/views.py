@@ -1,4 +1,4 @@
-"""Operators that lay elements out anew, from Reshape to Interp, and those along an axis: GLU, Softmax.
+"""Operators that lay elements out anew, from Reshape to Interp.
 
 Sources: src/layer/ of these names, and src/mat.cpp. Kernels of ncnn differ in what they check: where one
 refuses another count of elements, another reads past its input.
@@ -7,6 +7,7 @@ refuses another count of elements, another reads past its input.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from pytest_ncnn_parity.base.errors import counted
@@ -21,6 +22,7 @@ from pytest_ncnn_parity.network.parameters import (
 )
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, times
 
+_BATCH = re.compile(r"\dn")  # in an expression, as 0w is the width of the first input
 REFLECTED = 2  # the type of Padding that mirrors its input
 
 
@@ -36,6 +38,24 @@ def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
     takes = f"a multiple of {known}" if -1 in sizes else f"{known}"
     given = f"gets {list(shape)}, {counted(elements, 'element')}"
     return f"{given}, and reshapes it to {sizes}, which needs {takes}"
+
+
+def remade(layer: Layer, shapes: Sequence[Shape], made: Sequence[Shape]) -> str:
+    """What is wrong with the shape that a Reshape has made, which only the kernel can work out.
+
+    Where the first axis stays as it is, ncnn changes the others unchecked.
+    """
+    shape, elements = shapes[0], math.prod(shapes[0])
+    if _of_batches(layer) or math.prod(made[0]) == elements:
+        return ""
+    given = f"gets {list(shape)}, {counted(elements, 'element')}"
+    return f"{given}, and reshapes it to {list(made[0])}, which needs {math.prod(made[0])}"
+
+
+def _of_batches(layer: Layer) -> bool:
+    """Whether a Reshape makes or takes a batch, of which a value has one picture alone."""
+    stated = not layer.params.keys().isdisjoint(("12", "13"))
+    return stated or _BATCH.search(layer.params.get("6", "")) is not None
 
 
 def reshaped(layer: Layer, shape: Shape) -> list[int]:
@@ -203,23 +223,6 @@ def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
     if group < 1 or channels % group == 0:
         return ""
     return f"gets {list(shapes[0])}; for {group} groups it takes a multiple of {group} channels"
-
-
-def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """One half gates the other; of an odd size ncnn leaves out the last element."""
-    shape, axis = shapes[0], number(layer, 0)
-    axis = 0 if len(shape) == 1 else axis
-    if not -len(shape) <= axis < len(shape) or shape[axis] % 2 == 0:
-        return ""
-    return f"gets {list(shape)} and halves axis {axis}, which is {shape[axis]} long"
-
-
-def softmax(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """Along an axis that does not exist, the CPU does nothing, and Vulkan computes something else."""
-    shape, axis = shapes[0], number(layer, 0)
-    if len(shape) == 1 or -len(shape) <= axis < len(shape):
-        return ""
-    return f"gets {list(shape)}, which has no axis {axis}"
 
 
 def permute(layer: Layer, shapes: Sequence[Shape]) -> str:

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.engine.workers import Worker
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.far import answers
+from pytest_ncnn_parity.worker.limits import NO_BLOB
 from pytest_ncnn_parity.worker.networks.native import Fed, Readback, Wanted
 from pytest_ncnn_parity.worker.values.blob import Blob
 
@@ -197,7 +198,8 @@ class FarNet:
         values = []
         for number, wanted in enumerate(outputs):
             code, array = run.outputs[number] if number < len(run.outputs) else (0, None)
-            if code == 0 and array is None and wanted.maybe_empty:
+            empty = code == 0 or (code == NO_BLOB and wanted.empty_is_refused)
+            if empty and array is None and wanted.maybe_empty:
                 values.append(Blob.of_nothing())
             elif code != 0 or array is None:
                 raise failed(step, "refused", f"extract {wanted.blob}: {code}")

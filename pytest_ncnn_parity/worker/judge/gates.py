@@ -20,7 +20,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
 from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, copies, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixes, response
+from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
@@ -35,12 +35,20 @@ class Gates:
     """The units of products with a probability, of sums of those, of Softplus, and of their copies.
 
     Those that become one of the `outputs` are followed to it; others are computed where a layer is
-    judged. `run` runs a layer in fp32 on the CPU.
+    judged. `run` runs a layer in fp32 on the CPU. `natural`: the natural scales, if more is known than
+    follows from the graph alone.
     """
 
-    def __init__(self, graph: Graph, outputs: Iterable[str], run: Callable[[Layer, Made], Made]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: Iterable[str],
+        run: Callable[[Layer, Made], Made],
+        natural: Mapping[str, Scale] | None = None,
+    ) -> None:
         self._run = run
-        natural = natural_scales(graph)
+        self._depending = graph.depending
+        natural = natural_scales(graph) if natural is None else natural
         self._natural = {blob: scale.unit for blob, scale in natural.items()}
         self._mixed = _mixed(graph, natural)
         self._units: dict[str, Array] = {}  # by blob, of each element
@@ -66,7 +74,8 @@ class Gates:
         return _multiplies(layer) and any(natural) and not all(natural)
 
     def _mixes(self, layer: Layer) -> bool:
-        return mixes(layer) and not self._mixed.isdisjoint(layer.outputs)
+        is_sum = mixed(layer, self._depending) is not None
+        return is_sum and not self._mixed.isdisjoint(layer.outputs)
 
     def follow(self, layer: Layer, blobs: Made) -> None:
         """Take note of what `layer` computed; its inputs are in `blobs`."""
@@ -128,11 +137,13 @@ class Gates:
 
     def _sum(self, layer: Layer, own: Mapping[str, Array]) -> Mapping[str, Array]:
         """The unit of a sum of values with these units, if they are nothing or come of such a sum."""
-        (blob,), (output,) = layer.inputs, layer.outputs
-        unit = own.get(blob)
-        if unit is None or (blob not in self._mixed and not is_nothing(self._read[blob].array, unit)):
+        blob, (output,) = mixed(layer, self._depending), layer.outputs
+        unit = None if blob is None else own.get(blob)
+        if blob is None or unit is None:
             return {}
-        return {output: response(layer, unit, self._run)}
+        if blob not in self._mixed and not is_nothing(self._read[blob].array, unit):
+            return {}
+        return {output: response(layer, blob, unit, self._read, self._run)}
 
     def _of_input(self, layer: Layer, blob: str) -> Array | None:
         if blob in self._units:
@@ -164,15 +175,18 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
     sums: dict[str, int] = {}  # by blob, how many sums lie between it and such values
     for layer in graph.layers:
         known = [natural.get(blob) for blob in layer.inputs]
+        summed = mixed(layer, graph.depending)
+        is_sum = summed is not None
         if any(known) and natural.keys().isdisjoint(layer.outputs):
             share = any(scale is not None and scale.is_share for scale in known)
-            begins = mixes(layer) or (_multiplies(layer) and not all(known))
+            begins = is_sum or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None
         else:
-            carries = copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or mixes(layer)
-            behind = [sums[blob] for blob in layer.inputs if blob in sums]
-            found = max(behind) if carries and 0 < len(behind) == len(layer.inputs) else None
-        if found is not None and mixes(layer):
+            carries = copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or is_sum
+            read = layer.inputs if summed is None else (summed,)
+            behind = [sums[blob] for blob in read if blob in sums]
+            found = max(behind) if carries and 0 < len(behind) == len(read) else None
+        if found is not None and is_sum:
             found = max(1, found + (layer.type not in BY_CHANNEL))
         if found is not None and found <= MOST_SUMS:
             sums.update(dict.fromkeys(layer.outputs, found))

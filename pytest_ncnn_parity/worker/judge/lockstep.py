@@ -67,7 +67,7 @@ class Lockstep:
         probed = self._waiting if job.probe else ()  # in a trial, nobody asks where an error grows
         followed = [case for case in probed if job.accumulated or self._runs_other_files(case)]
         outputs = [case.output for case in self._waiting if case.output is not None]
-        self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes)
+        self._natures = Natures(graph, outputs, sample.run_reference, sample.all_boxes, sample.largest)
         self._accumulated = Accumulated(sample, followed, self._refuse_hint, self._natures)
         kept = [case.output for case in job.cases if case.output is not None]
         self._layers, self._last = self._steps()

@@ -6,7 +6,7 @@ nothing was found, and the sum is nothing. Its unit is what the layer gives for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 _CONVOLUTIONS = ("Convolution", "Deconvolution")  # also with 1D, 3D and DepthWise behind it
 _OTHERS = frozenset(
-    "InnerProduct Scale Gemm CumulativeSum BatchNorm LayerNorm GroupNorm InstanceNorm".split()
+    "InnerProduct Scale Gemm CumulativeSum Fold BatchNorm LayerNorm GroupNorm InstanceNorm".split()
 )
+_PRODUCTS = frozenset({"MatMul", "Einsum", "Gemm"})  # of two matrices, one of which may be constant
 MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
 _SUMS = frozenset((Reduction.SUM, Reduction.ASUM, Reduction.MEAN, Reduction.L1))
@@ -29,10 +30,17 @@ _SIGNS = 3  # how many patterns of signs are tried: of one, terms may cancel
 _CHANNELS = 3  # an output with so many axes is one of channels, each with weights of its own
 
 
-def mixes(layer: Layer) -> bool:
-    """Whether `layer` adds up elements of its only input, each times a weight, or norms them."""
-    if not len(layer.inputs) == len(layer.outputs) == 1:
-        return False
+def mixed(layer: Layer, depending: Container[str]) -> str | None:
+    """The blob whose elements `layer` adds up, each times a constant weight, or norms; None: none.
+
+    `depending`: the blobs that are no constants.
+    """
+    varying = [blob for blob in layer.inputs if blob in depending]
+    sums = layer.type in _PRODUCTS or (len(layer.inputs) == 1 and _sums(layer))
+    return varying[0] if sums and len(varying) == len(layer.outputs) == 1 else None
+
+
+def _sums(layer: Layer) -> bool:
     if layer.type == "Reduction":
         return op_type(layer) in _SUMS
     return layer.type in _OTHERS or layer.type.startswith(_CONVOLUTIONS)
@@ -43,20 +51,23 @@ def is_nothing(values: Array, unit: Array) -> bool:
     return bool((np.abs(values) <= NOTHING * unit).all())
 
 
-def response(layer: Layer, size: Array, run: Callable[[Layer, Made], Made]) -> Array:
-    """What `layer` makes of values of this `size`: an array of the shape of its output.
+def response(
+    layer: Layer, source: str, size: Array, constants: Made, run: Callable[[Layer, Made], Made]
+) -> Array:
+    """What `layer` makes of values of this `size` in `source`: an array of the shape of its output.
 
     It is the largest difference from what the layer makes of zeros, among a few patterns of signs: by
     channel, or by element where there are no channels. So it is no more than the sum of all weights'
     sizes, and about the root of the sum of their squares at least. Raises StepFailed.
     """
-    (source,), (output,) = layer.inputs, layer.outputs
+    (output,) = layer.outputs
     random = np.random.RandomState(0)
     signs = [np.ones_like(size)]
     signs += [random.choice(np.array([-1.0, 1.0], np.float32), size.shape) for _ in range(_SIGNS)]
 
     def made_of(values: Array) -> Array:
-        return run(layer, {source: Blob.of(np.ascontiguousarray(values))})[output].array
+        blobs = {**constants, source: Blob.of(np.ascontiguousarray(values))}
+        return run(layer, blobs)[output].array
 
     nothing = made_of(np.zeros_like(size))
     found = np.max([np.abs(made_of(size * each) - nothing) for each in signs], axis=0)

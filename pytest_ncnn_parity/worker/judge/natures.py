@@ -15,9 +15,9 @@ from pytest_ncnn_parity.compare.metrics import Scale
 from pytest_ncnn_parity.compare.scales import scale_of
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.detectors import thresholds
+from pytest_ncnn_parity.network.detectors import SCORES_EACH_BOX, thresholds
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.natural_scale import natural_scales
+from pytest_ncnn_parity.network.natural_scale import Largest, natural_scales
 from pytest_ncnn_parity.network.parts import Parts
 from pytest_ncnn_parity.worker.failures import StepFailed, failed
 from pytest_ncnn_parity.worker.judge.gates import Gates
@@ -27,7 +27,8 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 class Natures:
     """What is known about the values of one network. `run` runs one of its layers in fp32 on the CPU.
 
-    `all_boxes` gives everything that a detector finds, including boxes that overlap a better one.
+    `all_boxes` gives everything that a detector finds, including boxes that overlap a better one, and
+    `largest` the largest absolute value of a MemoryData.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class Natures:
         outputs: Iterable[str] | None,
         run: Callable[[Layer, Made], Made],
         all_boxes: Callable[[Layer], Array],
+        largest: Largest,
     ) -> None:
         self._graph = graph
         self._all_boxes = all_boxes
         self._unsuppressed: dict[str, Array | None] = {}
         self._run = run
-        self._parts = Parts(graph, outputs)
-        self._gates = Gates(graph, graph.outputs if outputs is None else outputs, run)
+        self._scales = natural_scales(graph, largest)
+        self._parts = Parts(graph, outputs, self._scales)
+        self._gates = Gates(graph, graph.outputs if outputs is None else outputs, run, self._scales)
 
     @property
     def layers(self) -> set[int]:
@@ -109,10 +112,16 @@ class Natures:
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
 
     def _found(self, blob: str) -> Array | None:
-        """All boxes that the detector of `blob` finds in the reference; None if it cannot be run."""
+        """All boxes that the detector of `blob` finds in the reference.
+
+        None if it cannot be run, or does not say which of them has which score.
+        """
+        detector = self._graph.producer[blob]
+        if detector.type not in SCORES_EACH_BOX:
+            return None
         if blob not in self._unsuppressed:
             try:
-                self._unsuppressed[blob] = self._all_boxes(self._graph.producer[blob])
+                self._unsuppressed[blob] = self._all_boxes(detector)
             except StepFailed:
                 self._unsuppressed[blob] = None
         return self._unsuppressed[blob]
@@ -146,11 +155,11 @@ class Natures:
     @cached_property
     def _natural_to_the_end(self) -> Container[str]:
         """The blobs that have a natural scale, as has all that is computed from them."""
-        natural, found = natural_scales(self._graph), set[str]()
+        found = set[str]()
         for layer in reversed(self._graph.layers):
             for blob in layer.outputs:
                 made = (made for reader in self._graph.consumers[blob] for made in reader.outputs)
-                if blob in natural and all(one in found for one in made):
+                if blob in self._scales and all(one in found for one in made):
                     found.add(blob)
         return found
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.networks.unsuppressed import unsuppressed
 from pytest_ncnn_parity.worker.values.blob import Made
+
+LOAD_TYPE, IN_FP32 = "21", "1"  # a parameter of MemoryData, and its default (src/layer/memorydata.cpp)
 
 
 class SampleRun(Frozen):
@@ -35,6 +40,14 @@ class SampleRun(Frozen):
         read = [blob for blob in self.graph.producer if blob in detector.inputs]
         made = self.trajectory.run(self.inputs, [blob for blob in read if blob not in self.inputs])
         return unsuppressed(detector, {**self.inputs, **made})
+
+    def largest(self, constant: Layer) -> float:
+        """The largest absolute value of a MemoryData; inf if the file does not tell."""
+        in_fp32 = constant.params.get(LOAD_TYPE, IN_FP32) == IN_FP32
+        try:
+            return self.nets.largest_weight(constant) if in_fp32 else math.inf
+        except StepFailed:  # the cases of the network that cannot be loaded report it
+            return math.inf
 
     def run_reference(self, layer: Layer, values: Made) -> Made:
         """What `layer` alone computes in the trajectory's network from `values` that were changed."""

@@ -161,7 +161,10 @@ class NetHere:
         if rc == 0 and mat.empty() and wanted.maybe_empty:
             return Blob.of_nothing()
         if rc != 0 or mat.empty():
-            raise failed(step, *limits.refused(f"extract {wanted.blob}", rc))
+            kind, detail = limits.refused(f"extract {wanted.blob}", rc)
+            if kind == "refused" and rc == limits.NO_BLOB and wanted.empty_is_refused:
+                return Blob.of_nothing()
+            raise failed(step, kind, detail)
         if wanted.maybe_int8:
             _, packed = extractor.extract(wanted.index, AS_IT_IS)
             if packed.elemsize == packed.elempack:  # one byte per element, so int8

@@ -10,11 +10,11 @@ from pytest_ncnn_parity.base.errors import guess, quoted
 from pytest_ncnn_parity.compare.comparisons import NCNN_OPTIONS, PRECISION_FLAGS, PRECISIONS
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, RunOn, Step
-from pytest_ncnn_parity.network.detectors import DETECTORS
+from pytest_ncnn_parity.network.detectors import DETECTORS, EMPTY_IS_REFUSED
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
-from pytest_ncnn_parity.network.shape_rules.table import unfit
+from pytest_ncnn_parity.network.shape_rules.table import misshaped, unfit
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.execution import (
@@ -29,7 +29,7 @@ from pytest_ncnn_parity.worker.networks.here import Here
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.native import Fed, Machine, NativeNet, Wanted
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.words import taken_for_words
+from pytest_ncnn_parity.worker.networks.words import misread_words
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -73,7 +73,10 @@ class LoadedNet:
         # ncnn searches all blobs for a name, so each name is looked up only once
         self._index = {blob: i for i, blob in enumerate(read.blobs)}
         self._detections = {
-            read.blobs[top] for layer in read.layers if layer.type in DETECTORS for top in layer.tops
+            read.blobs[top]: layer.type
+            for layer in read.layers
+            if layer.type in DETECTORS
+            for top in layer.tops
         }
         self._integers = frozenset() if graph is None else integer_bits(graph)
         copying = () if graph is None else copying_integers(graph)
@@ -159,12 +162,14 @@ class LoadedNet:
             self._refuse_upload(step, layer, values)
         fed = {blob: value.rounded(feed) for blob, value in values.items()}
         try:
-            return self._run(step, fed, layer.outputs)
+            made = self._run(step, fed, layer.outputs)
         except StepFailed as refused:
             if refused.death.kind != "refused" or not self.native.decides_itself(layer.type):
                 raise
             detail = f"{layer.type}, a layer of your own, failed: {refused.death.detail}"
             raise StepFailed(step, Death("raised", detail, step, key=("setup",))) from None
+        self._refuse_misshaped(step, layer, values, made)
+        return made
 
     def run_between(
         self,
@@ -207,9 +212,18 @@ class LoadedNet:
             reason = f"gets {quoted(int8)}, which is int8, and reads {misreads_int8(layer)}"
             raise failed(step, "int8", reason)
         words = layer.inputs[0] if layer.type == "Embed" else None
-        reason = "" if words is None else taken_for_words(layer, inputs[words])
+        reason = "" if words is None else misread_words(layer, inputs[words])
         if reason:
             raise failed(step, "words", reason)
+
+    def _refuse_misshaped(self, step: Step, layer: Layer, read: Made, made: Made) -> None:
+        """Raise StepFailed if inputs do not fit after all, as the shapes tell that were made of them."""
+        if self.native.decides_itself(layer.type):
+            return
+        shapes = [read[blob].shape for blob in layer.inputs]
+        reason = misshaped(layer, shapes, [made[blob].shape for blob in layer.outputs])
+        if reason:
+            raise failed(step, "misfit", reason)
 
     def run(self, inputs: Mapping[str, Blob], outputs: Iterable[str], on: RunOn = "") -> Made:
         """Run the whole network as users do: one extractor, lightmode on. Raises StepFailed."""
@@ -266,7 +280,14 @@ class LoadedNet:
     def _wanted(self, outputs: Sequence[str]) -> list[Wanted]:
         int8 = frozenset() if self._int8 is None else self._int8.blobs
         return [
-            Wanted(blob, self._index[blob], blob in int8, blob in self._detections) for blob in outputs
+            Wanted(
+                blob,
+                self._index[blob],
+                blob in int8,
+                blob in self._detections,
+                self._detections.get(blob) in EMPTY_IS_REFUSED,
+            )
+            for blob in outputs
         ]
 
 

@@ -37,13 +37,15 @@ class Readback(Frozen):
 class Wanted(Frozen):
     """A blob to extract, by name and index.
 
-    `maybe_int8`: its values may be int8. `maybe_empty`: if it is empty, that is not a failure.
+    `maybe_int8`: its values may be int8. `maybe_empty`: if it is empty, that is not a failure, nor, with
+    `empty_is_refused`, if ncnn refuses to make an empty one.
     """
 
     blob: str
     index: int
     maybe_int8: bool = False
     maybe_empty: bool = False
+    empty_is_refused: bool = False
 
 
 class Fed(Frozen):

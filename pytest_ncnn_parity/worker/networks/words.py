@@ -1,21 +1,23 @@
-"""The words that an Embed gets: integers, whose bits a float does not have."""
+"""The words that an Embed gets: integers that its table has. A float does not have the bits of one."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.integers import words
+from pytest_ncnn_parity.network.integers import BEYOND_TABLE, words
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 # Sizes of floats. As integers their bits are beyond 800 million, more words than any Embed has.
 LEAST, MOST = 1e-4, 1e30
 
 
-def taken_for_words(layer: Layer, given: Blob) -> str:
-    """Return how `layer`, an Embed, misreads the floats among what it is `given`; empty if none are.
+def misread_words(layer: Layer, given: Blob) -> str:
+    """Return how `layer`, an Embed, misreads what it is `given`; empty if all are words that it has.
 
-    Words that the table does not have, such as a -1 for "none", are not floats: ncnn takes the nearest.
+    Floats are read bit by bit. For a word that the table does not have, such as a -1 for "none", ncnn
+    takes the nearest (src/layer/embed.cpp).
     """
     count = words(layer)
     if count is None:
@@ -25,12 +27,22 @@ def taken_for_words(layer: Layer, given: Blob) -> str:
     with np.errstate(invalid="ignore"):
         sizes = np.abs(values)
         floats = (bits >= count) & (sizes > LEAST) & (sizes < MOST) | (bits < 0) & (values < -LEAST)
-    if not floats.any():
+    if floats.any():
+        first = tuple(np.argwhere(floats)[0])
+        return (
+            f"gets {np.count_nonzero(floats)} of {values.size} words as floats, the first of them "
+            f"{values[first]:g}: it reads their bits as integers, {bits[first]}, and takes the "
+            f"{_instead(bits[first])} of its {count} words"
+        )
+    beyond: Array = bits[(bits < 0) | (bits >= count)]
+    if not beyond.size:
         return ""
-    first = tuple(np.argwhere(floats)[0])
-    instead = "first" if bits[first] < 0 else "last"
     return (
-        f"gets {np.count_nonzero(floats)} of {values.size} words as floats, the first of them "
-        f"{values[first]:g}: it reads their bits as integers, {bits[first]}, and takes the {instead} of "
-        f"its {count} words"
+        f"gets {beyond.size} of {bits.size} words {BEYOND_TABLE}, which has 0 to {count - 1}; the first "
+        f"of them is {beyond[0]}, for which ncnn takes the {_instead(beyond[0])}"
     )
+
+
+def _instead(word: int) -> str:
+    """Which word of the table ncnn takes for one that is not in it."""
+    return "first" if word < 0 else "last"
