@@ -38,6 +38,11 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
             "gives nan where the function has a value",
             "on cpu fp32 {} gives nan for 0 or inf, where IEEE 754 has a number or inf",
         ),
+        "overflow": (
+            "gives nan or inf where the function has a value",
+            "all that {} reads is finite, and so is its function: its kernel on cpu fp32 lets exp "
+            "overflow",
+        ),
         "shape": (
             "gives another shape than its inputs make, so that it reads past one of them",
             "without packing, winograd and sgemm {} gives the right shape on cpu fp32",

@@ -9,6 +9,7 @@ import ncnn
 from pytest_ncnn_parity.engine.evidence import KernelFault
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker import exponentials
 from pytest_ncnn_parity.worker.elements import are_uneven
 from pytest_ncnn_parity.worker.ieee import gives_nan_for_a_number
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -39,5 +40,7 @@ def fingerprint(
 def _fault(layer: Layer, values: Made, outputs: Made, trajectory: Net) -> KernelFault:
     if gives_nan_for_a_number(layer, values, outputs):
         return "nan"
+    if exponentials.overflow(layer, values, outputs):
+        return "overflow"
     run = partial(trajectory.run_layer, on="changed")
     return "uneven" if are_uneven(layer, values, outputs, run) else ""
