@@ -22,7 +22,8 @@ from failed_cases import (
 )
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
-from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.diagnose.downstream import Red
 from pytest_ncnn_parity.diagnose.wording import remark
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
