@@ -12,8 +12,10 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker import exponentials
 from pytest_ncnn_parity.worker.elements import are_uneven
 from pytest_ncnn_parity.worker.ieee import gives_nan_for_a_number
+from pytest_ncnn_parity.worker.judge.probes import plain_cpu
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+from pytest_ncnn_parity.worker.plain_shapes import gives_another_shape
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 
@@ -27,12 +29,18 @@ def fingerprint(
     responsibility, so neither their outputs nor the blobs computed from these have a digest.
     """
     trajectory = nets[job.trajectory]
+
+    def plainly(layer: Layer) -> Made:
+        return nets.other(plain_cpu(job)).run_layer(layer, values)
+
     digests: dict[str, tuple[str, KernelFault]] = {}
     values: Made = {}
     for layer, outputs in stepped(graph.running(job.outputs), inputs, values, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
             fault = _fault(layer, values, outputs, trajectory)
+            if not fault and gives_another_shape(layer, values, outputs, partial(plainly, layer)):
+                fault = "shape"
             digests.update({blob: (value.digest.hex(), fault) for blob, value in outputs.items()})
     return digests
 
