@@ -15,12 +15,22 @@ from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Mo
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.natural_scale import adds
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.lost_values import LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
+
+# These add up products, so that a change of their inputs shows how far rounding moves what they give: a
+# larger one, because fp32 does not hold changes of its last place.
+_LINEAR = frozenset(
+    "Convolution Convolution1D Convolution3D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise "
+    "Gemm InnerProduct MatMul".split()
+)
+STEP = 2.0**-10
+MANY_TINY = 0.01  # as a share of a blob: a few are small by chance
 
 
 class Cancelled:
@@ -40,9 +50,32 @@ class Cancelled:
         if layer.type == "Split":
             moves = self._moves.get(layer.inputs[0])
         else:
-            moves = _left_by_rounding(layer, self._reference.blobs, value)
-        if moves is not None:
+            moves = self._moved_by(layer, name, value)
+        if moves is not None and _are_left_by_rounding(value, moves):
             self._moves[name] = moves
+
+    def _moved_by(self, layer: Layer, name: str, value: Blob) -> Array | None:
+        """How far rounding of what `layer` adds up moves its output, `value`; None: unknown."""
+        read = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+        if adds(layer):
+            return _moved_sum([one.array for one in read.values()], value)
+        summed = layer.type in _LINEAR and not is_quantized(layer)
+        if (
+            not summed
+            or value.tiny < MANY_TINY * value.size
+            or not all(o.floating for o in read.values())
+        ):
+            return None
+        moves, random = np.zeros(value.shape), np.random.default_rng(0)
+        try:
+            for _ in range(DRAWS):
+                moved = {blob: _moved(one, random) for blob, one in read.items()}
+                moves += (
+                    self._reference.run(layer, moved)[name].array.astype(np.float64) - value.array
+                ) ** 2
+        except (StepFailed, ValueError):
+            return None
+        return np.sqrt(moves / DRAWS) * LAST_PLACE[None] / STEP
 
     def let_go(self, layer: Layer) -> None:
         """Drop what nobody reads behind `layer`."""
@@ -81,22 +114,21 @@ class Cancelled:
         return moves.against(made.array, right, tolerance, scale).explains
 
 
-def _left_by_rounding(layer: Layer, inputs: Mapping[str, Blob], value: Blob) -> Array | None:
-    """How far rounding of the two terms that `layer` adds or subtracts moves its output, `value`.
-
-    None if it has no two terms of one shape, or its tiny values are larger than that.
-    """
-    if not adds(layer):
-        return None
-    terms = [inputs[blob].array for blob in layer.inputs if blob in inputs]
+def _moved_sum(terms: list[Array], value: Blob) -> Array | None:
+    """How far rounding of the two `terms` moves their sum; None if they are not two of its shape."""
     if len(terms) != 2 or any(term.shape != value.shape for term in terms):
         return None
+    return np.hypot(*(term.astype(np.float64) for term in terms)) * LAST_PLACE[None]
+
+
+def _moved(value: Blob, random: np.random.Generator) -> Blob:
+    """`value` with every element larger or smaller by a share of itself."""
+    shares = 1.0 + STEP * random.choice([-1.0, 1.0], value.shape)
+    return Blob.of((value.array * shares).astype(np.float32))
+
+
+def _are_left_by_rounding(value: Blob, moves: Array) -> bool:
+    """Whether the tiny values of `value` are no larger than what rounding `moves` it by."""
     size = np.abs(value.array)
     tiny = (size > 0.0) & (size <= FP16_TINIEST / 2)
-    if not (size[tiny] <= MOST_OVERALL * _moves([term[tiny] for term in terms])).all():
-        return None
-    return _moves(terms)
-
-
-def _moves(terms: list[Array]) -> Array:
-    return np.hypot(*(term.astype(np.float64) for term in terms)) * LAST_PLACE[None]
+    return bool((size[tiny] <= MOST_OVERALL * moves[tiny]).all())
