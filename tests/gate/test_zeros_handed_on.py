@@ -354,6 +354,30 @@ def test_what_rounding_leaves_of_terms_that_cancel_may_be_0(
     } <= (set(run.ids("passed")))
 
 
+def test_what_rounding_leaves_of_a_sum_that_two_differences_take_apart_may_be_0(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """(x + c) - c - x of an x of 0.01 and a c of 1 is 3e-8, by the rounding of x + c."""
+    net = Network()
+    rng = np.random.RandomState(0)
+    first, again = net.split(net.layer("Input", "in0", params="0=16 1=4"), 2)
+    added, taken, level = net.split(net.layer("Input", "in1", params="0=16 1=4"), 3)
+    x = net.layer("BinaryOp", "sum", [first, added], params="0=0")
+    x = net.layer("BinaryOp", "back", [x, taken], params="0=1")
+    x = net.layer("BinaryOp", "left", [x, again], params="0=1")
+    x = net.layer(
+        "InnerProduct", "weigh", [x], params="0=16 2=256", weights=[rng.normal(0, 1, (16, 16))]
+    )
+    net.layer("BinaryOp", "end", [x, level], ["out0"], "0=0")
+    net.write(pytester.path / "net")
+    networks.fed(
+        pytester.path, BOTH, in0=rng.uniform(0.005, 0.01, (4, 16)), in1=rng.uniform(0.5, 0.9, (4, 16))
+    )
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == []
+    assert f"s::{RANGE}::left" in run.ids("passed")
+
+
 def test_a_small_difference_that_is_no_rounding_is_a_fault_where_it_is_lost(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

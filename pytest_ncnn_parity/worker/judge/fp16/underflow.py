@@ -65,7 +65,7 @@ class Underflows:
         for name, blob in values.items():
             if blob.tiny:
                 self._tiny[name] = blob.tiny
-                self._cancelled.observe(name, blob)
+            self._cancelled.observe(name, blob)
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""
