@@ -159,7 +159,7 @@ def _unreadable_recording(subject: Subject, why: str) -> case_text.Message:
 def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -> _Account:
     shown = upstream.shown(subject.plan, subject.sample, subject.case, run)
     red = shown.red if subject.case.golden is None else ()
-    diagnosis = diagnose(subject.case, result, red, shown.unjudged)
+    diagnosis = diagnose(subject.case, result, red, shown.unjudged, shown.unsafe)
     fix = None
     if diagnosis.cause == "load":
         message = _not_loaded(subject, result, diagnosis)

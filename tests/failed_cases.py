@@ -8,7 +8,8 @@ import numpy as np
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.diagnose.downstream import Red
 from pytest_ncnn_parity.engine.evidence import Evidence, Trial
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death, Step
@@ -22,6 +23,7 @@ FP32 = BUILT_IN["cpu-vs-vulkan"][0]
 BF16 = Pair("bf16", Setup(), Setup("vulkan", "bf16"))
 
 HOW = {
+    "repeated": "the same once more",
     "without_arithmetic": "without fp16 arithmetic",
     "without_packing": "without packing",
     "without_winograd": "without winograd",

@@ -25,6 +25,7 @@ from pytest_ncnn_parity.diagnose import (
 )
 from pytest_ncnn_parity.diagnose.cause_names import CauseName
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis, Failure, Rule, when_right, when_wrong
+from pytest_ncnn_parity.diagnose.downstream import Red, blamed
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case
 
@@ -68,7 +69,7 @@ CAUSES = (
     Cause(
         "reference",
         "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
-        "element otherwise among others than alone, gives NaN where its function has a value, "
+        "element otherwise among others than alone, gives NaN or inf where its function has a value, "
         "rounds the sums of a norm too often, or gives other results without packing, winograd and "
         "sgemm; or the reference of a comparison of your own is in 16 bits, and fp32 differs from it",
         "report the kernel upstream, or fix the model; a mask does not help",
@@ -215,6 +216,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("underflow", values.missed_by_a_reader),
     ("precision", values.threshold_decides),
     ("device", values.layers_inside_read_16_bits),
+    ("unsafe-mask", values.behind_an_unsafe_mask),
     ("nondeterministic", values.another_result_each_time),
     ("reference", reference.disagrees_with_itself),
     ("device", quantization.right_on_the_cpu),
@@ -246,27 +248,22 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
 )
 
 
-class Red(Frozen):
-    """A failed layer of the same sample, as an output's case sees it.
-
-    `compared`: its own values were wrong. Otherwise its case ended without values, of which the output,
-    from another run, need not have anything.
-    """
-
-    name: str
-    type: str
-    cause: CauseName
-    compared: bool = True
-
-
-def diagnose(case: Case, result: Result, upstream: Sequence[Red] = (), unjudged: str = "") -> Diagnosis:
+def diagnose(
+    case: Case,
+    result: Result,
+    upstream: Sequence[Red] = (),
+    unjudged: str = "",
+    unsafe: Sequence[str] = (),
+) -> Diagnosis:
     """Why the failed `result` of `case` failed. `upstream`: red layers that may explain an output.
 
-    `unjudged`: which layers on the way to an output were not judged, in words.
+    `unjudged`: which layers on the way to an output were not judged, in words. `unsafe`: which have an
+    unsafe mask, in words, and are right with it.
     """
-    failure = Failure(case, result, unjudged)
-    if case.output is not None and upstream:
-        return _downstream(failure, upstream)
+    failure = Failure(case, result, unjudged, tuple(unsafe))
+    culprit = None if case.output is None else blamed(failure, upstream)
+    if culprit is not None:
+        return culprit
     diagnosis = _alone(failure)
     if case.output is None or case.golden is not None or result.metrics is None:
         return diagnosis
@@ -281,17 +278,3 @@ def _alone(failure: Failure) -> Diagnosis:
         if explanation is not None:
             return Diagnosis(cause, explanation.what, explanation.evidence)
     raise AssertionError("the last rule applies to whatever was compared")
-
-
-def _downstream(failure: Failure, upstream: Sequence[Red]) -> Diagnosis:
-    died = failure.death is not None
-    upstream = sorted(upstream, key=lambda red: not (red.compared or died))
-    # a layer of which the reference is wrong explains an output only if it is wrong there for that
-    others = [red for red in upstream if red.cause != "reference"]
-    first = others[0] if others and failure.evidence.distrust is None else upstream[0]
-    more = f" and {len(upstream) - 1} more" if len(upstream) > 1 else ""
-    return Diagnosis(
-        first.cause,
-        f"{failure.seen}; {first.name} ({first.type}){more} upstream {'are' if more else 'is'} red",
-        tuple(f"red layer: {red.name} ({red.type}): {red.cause}" for red in upstream[:10]),
-    )

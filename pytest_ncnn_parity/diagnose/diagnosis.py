@@ -38,12 +38,14 @@ class Explanation(Frozen):
 class Failure(Frozen):
     """A failed case and what was measured of it.
 
-    `unjudged`: for an output, which layers on the way to it have no result in this run, in words.
+    For an output, of the layers on the way to it: `unjudged`, which have no result in this run, and
+    `unsafe`, which are right but have an unsafe mask, in words.
     """
 
     case: Case
     result: Result
     unjudged: str = ""
+    unsafe: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> Evidence:

@@ -31,6 +31,19 @@ def wrong_for_its_mask(failure: Failure) -> Explanation | None:
     )
 
 
+def behind_an_unsafe_mask(failure: Failure) -> Explanation | None:
+    """An output that is far from right behind a layer that is right alone, because it is read alone."""
+    if not failure.unsafe or not (failure.collapsed or failure.evidence.wrong("repeated")):
+        return None
+    first, half = failure.unsafe[0], failure.case.comparison.half
+    more = f" and {len(failure.unsafe) - 1} more" if len(failure.unsafe) > 1 else ""
+    return with_trials(
+        failure,
+        f"{failure.seen}; {first}{more} upstream: its readers take fp32 for {half}",
+        *(f"unsafe mask: {one}. Add {NO_VULKAN}" for one in failure.unsafe[:10]),
+    )
+
+
 def layers_inside_read_16_bits(failure: Failure) -> Explanation | None:
     half = failure.evidence.format_inside
     if half is None or half == "fp16":  # of weights, which is rounding

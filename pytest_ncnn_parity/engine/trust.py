@@ -1,7 +1,7 @@
 """Finds the layers of the reference whose results cannot be trusted. Pure.
 
 A CPU kernel may read memory that nobody wrote, compute an element among many differently from the same
-element alone, or give nan for 0 and inf where the function has a value.
+element alone, or give nan or inf where the function has a value.
 """
 
 from __future__ import annotations

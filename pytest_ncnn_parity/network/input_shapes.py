@@ -31,6 +31,15 @@ def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
 
 
 def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:
-    """The first layer that does not fit a `blob` of `shape`; other inputs are as the file states."""
+    """The first layer that does not fit a `blob` of `shape`; other inputs are as the file states.
+
+    An input whose own line contradicts the weights says nothing of this one.
+    """
     others = {other: graph.shapes[other] for other in graph.inputs if other in graph.shapes}
-    return flow(graph, {**others, blob: tuple(shape)}).misfit
+    fed = {**others, blob: tuple(shape)}
+    if flow(graph, fed).misfit is None:
+        return None
+    wrong = {other for other, line in others.items() if flow(graph, {other: line}).misfit is not None}
+    return flow(
+        graph, {other: fed[other] for other in fed if other == blob or other not in wrong}
+    ).misfit

@@ -9,10 +9,13 @@ import ncnn
 from pytest_ncnn_parity.engine.evidence import KernelFault
 from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.worker import exponentials
 from pytest_ncnn_parity.worker.elements import are_uneven
 from pytest_ncnn_parity.worker.ieee import gives_nan_for_a_number
+from pytest_ncnn_parity.worker.judge.probes import plain_cpu
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
+from pytest_ncnn_parity.worker.plain_shapes import gives_another_shape
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import stepped
 
@@ -26,12 +29,18 @@ def fingerprint(
     responsibility, so neither their outputs nor the blobs computed from these have a digest.
     """
     trajectory = nets[job.trajectory]
+
+    def plainly(layer: Layer) -> Made:
+        return nets.other(plain_cpu(job)).run_layer(layer, values)
+
     digests: dict[str, tuple[str, KernelFault]] = {}
     values: Made = {}
     for layer, outputs in stepped(graph.running(job.outputs), inputs, values, trajectory.run_layer):
         known = layer.type == "Input" or ncnn.layer_to_index(layer.type) != -1
         if known and all(blob in digests for blob in layer.inputs):
             fault = _fault(layer, values, outputs, trajectory)
+            if not fault and gives_another_shape(layer, values, outputs, partial(plainly, layer)):
+                fault = "shape"
             digests.update({blob: (value.digest.hex(), fault) for blob, value in outputs.items()})
     return digests
 
@@ -39,5 +48,7 @@ def fingerprint(
 def _fault(layer: Layer, values: Made, outputs: Made, trajectory: Net) -> KernelFault:
     if gives_nan_for_a_number(layer, values, outputs):
         return "nan"
+    if exponentials.overflow(layer, values, outputs):
+        return "overflow"
     run = partial(trajectory.run_layer, on="changed")
     return "uneven" if are_uneven(layer, values, outputs, run) else ""

@@ -22,7 +22,8 @@ from failed_cases import (
 )
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
-from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.diagnose.downstream import Red
 from pytest_ncnn_parity.diagnose.wording import remark
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
@@ -434,3 +435,21 @@ def test_an_output_that_died_blames_the_red_layer_as_well() -> None:
 def test_a_layer_is_not_excused_by_another() -> None:
     result = failed([1.1, 2.0], [1.0, 2.0])
     assert diagnose(CONV, result, [SUM_RED]) == diagnose(CONV, result)
+
+
+@pytest.mark.parametrize(
+    ("off", "noise", "cause"),
+    [(0.4, 0.5, "reference"), (400.0, 0.5, "precision"), (400.0, None, "reference")],
+)
+def test_rounding_to_16_bits_is_coarser_than_the_reference_is_unlike_itself(
+    off: float, noise: float | None, cause: str
+) -> None:
+    plain = Trial("plainly", False, 0.2)
+    result = failed([1.0 + off, 2.0], [1.0, 1.0], fp32_on_device=RIGHT, noise=noise)
+    result = replace(
+        result,
+        evidence=replace(
+            result.evidence, whole=True, trials={**result.evidence.trials, "plain_cpu": plain}
+        ),
+    )
+    assert diagnose(OUTPUT, result).cause == cause

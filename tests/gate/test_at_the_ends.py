@@ -86,6 +86,31 @@ def test_nan_for_0_is_the_cpu_kernels_fault(
     assert not any(fix["masks"] for fix in run.fixes.values())
 
 
+def test_a_power_of_e_that_overflows_inside_a_kernel_is_the_cpus_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The functions of 300 and -300 are 300 and 0; within 30 the kernels are right."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    *large, x = net.split(x, 4)
+    x = net.layer("BinaryOp", "small", [x], params="0=2 1=1 2=0.02")
+    for (glu, softplus, summed), at in ((large, "large"), (net.split(x, 3), "moderate")):
+        net.layer("GLU", f"glu_{at}", [glu], params="0=1")
+        net.layer("Softplus", f"softplus_{at}", [softplus])
+        net.layer("Reduction", f"sum_{at}", [summed], params="0=10 1=0 -23303=1,1 5=1")
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "in0.npy", np.linspace(300, -300, 64, dtype=np.float32).reshape(4, 16))
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {file: in0.npy}}\ncompare: [cpu-vs-vulkan]\n")
+    run = gate()
+    red = run.ids("failed")
+    outputs = [f"s::cpu-vs-vulkan::output:{name}_large" for name in ("glu", "softplus", "sum")]
+    assert set(outputs) <= set(red)
+    assert not any("moderate" in case for case in red)
+    for case in map(run.cases.get, red):
+        assert case["cause"] == "reference"
+        assert "gives nan or inf where the function has a value" in case["message"]
+
+
 @pytest.mark.parametrize("divide", ["UnaryOp 0=15", "BinaryOp 0=8 1=1 2=1.0"])
 @pytest.mark.parametrize("finds", ["nothing", "something"])
 def test_a_sigmoid_in_layers_of_its_own_may_find_nothing(

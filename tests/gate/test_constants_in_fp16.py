@@ -72,6 +72,8 @@ LAYERS = {
     "logsumexp_ok": ("Reduction", f"0=10 {CHANNELS}", (), 1.0, None),
     "norm_caffe": ("Normalize", "0=1 1=1 2=1e-10 3=1", (np.ones(1),), 1e-5, "underflow"),
     "norm_torch": ("Normalize", "0=0 1=1 2=1e-12 3=1 4=1 9=1", (np.ones(1),), 1e-5, "underflow"),
+    "norm_large": ("Normalize", "0=0 1=1 2=1e-10 3=1 4=1 9=1", (np.ones(1),), 300.0,
+                   "accumulator-overflow"),
     "norm_ok": ("Normalize", "0=1 1=1 2=1e-4 3=1", (np.ones(1),), 0.1, None),
 }  # fmt: skip
 SIZES = {"nearest": (2, 40_000), "bilinear": (4, 10, 400)}  # where other than SIZE

@@ -202,3 +202,21 @@ def test_weights_that_a_cpu_keeps_in_fp16_are_seen(
     if outcome == "failed":
         (fix,) = run.fixes.values()
         assert (fix["verified"], fix["masks"]) == (True, {"product": 18})
+
+
+def test_an_unsafe_mask_of_a_constant_is_why_an_output_is_wrong(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Taken out of the network, the MemoryData is right: its reader takes fp32 for fp16."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=8 1=8 2=4")
+    k = net.layer("MemoryData", "k", params="0=1 1=1 2=4", weights=[np.arange(4)], flagged=False)
+    net.layer("BinaryOp", "sum", [x, k], ["out0"], "0=0")
+    net.write(pytester.path / "net")
+    compare = "compare: [fp16-vs-fp32-vulkan]\nmasks: {k: 2}\n"
+    networks.spec(pytester.path, networks.NOISE + compare)
+    run = gate("--ncnn-parity-fix=off")
+    assert {name: run.cases[name]["cause"] for name in run.ids("failed")} == {
+        "noise::fp16-vs-fp32-vulkan::output:out0": "unsafe-mask"
+    }
+    assert "31=2 on k (MemoryData) upstream" in run.output

@@ -71,6 +71,28 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
 
 
 @pytest.mark.since_ncnn("1.0.20261020", "there this kernel is another")
+def test_a_recording_of_another_shape_is_no_proof_of_a_wrong_conversion_behind_such_a_kernel(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """A classifier of a vector, of which ncnn's packed Gemm makes a row for each value."""
+    rng = np.random.RandomState(0)
+    weights, read = rng.normal(0, 0.2, (10, 16)), rng.normal(0, 1, 16)
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16")
+    x = net.layer("ReLU", "relu", [x])
+    params = "2=0 3=1 4=0 5=1 6=1 7=0 8=10 9=16 10=-1"
+    net.layer("Gemm", "classify", [x], ["out0"], params, [weights])
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "in0.npy", read.astype(np.float32))
+    np.save(pytester.path / "out0.npy", (weights @ np.maximum(read, 0.0)).astype(np.float32))
+    sample = "{in0: {file: in0.npy}, expect: {out0: {file: out0.npy}}}"
+    networks.spec(pytester.path, f"inputs: {{s: {sample}}}\ncompare: [fp16-range]\n")
+    run = gate("--ncnn-parity-fix=off")
+    assert run.cases["s::golden::output:out0"]["cause"] == "reference"
+    assert "holds (10,), the network gives (16, 10)" in run.cases["s::golden::output:out0"]["message"]
+
+
+@pytest.mark.since_ncnn("1.0.20261020", "there this kernel is another")
 def test_a_sample_that_feeds_what_is_behind_such_a_kernel_is_judged_by_itself(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

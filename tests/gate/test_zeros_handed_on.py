@@ -354,6 +354,30 @@ def test_what_rounding_leaves_of_terms_that_cancel_may_be_0(
     } <= (set(run.ids("passed")))
 
 
+def test_what_rounding_leaves_of_a_sum_that_two_differences_take_apart_may_be_0(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """(x + c) - c - x of an x of 0.01 and a c of 1 is 3e-8, by the rounding of x + c."""
+    net = Network()
+    rng = np.random.RandomState(0)
+    first, again = net.split(net.layer("Input", "in0", params="0=16 1=4"), 2)
+    added, taken, level = net.split(net.layer("Input", "in1", params="0=16 1=4"), 3)
+    x = net.layer("BinaryOp", "sum", [first, added], params="0=0")
+    x = net.layer("BinaryOp", "back", [x, taken], params="0=1")
+    x = net.layer("BinaryOp", "left", [x, again], params="0=1")
+    x = net.layer(
+        "InnerProduct", "weigh", [x], params="0=16 2=256", weights=[rng.normal(0, 1, (16, 16))]
+    )
+    net.layer("BinaryOp", "end", [x, level], ["out0"], "0=0")
+    net.write(pytester.path / "net")
+    networks.fed(
+        pytester.path, BOTH, in0=rng.uniform(0.005, 0.01, (4, 16)), in1=rng.uniform(0.5, 0.9, (4, 16))
+    )
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == []
+    assert f"s::{RANGE}::left" in run.ids("passed")
+
+
 def test_a_small_difference_that_is_no_rounding_is_a_fault_where_it_is_lost(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -380,6 +404,30 @@ def test_the_square_of_a_probability_that_is_0_in_fp16(gate: Gate, pytester: pyt
     run = gate()
     assert run.ids("failed") == []
     assert f"s::{FP16}::square" in run.ids("passed")
+
+
+def test_what_an_inner_product_leaves_of_products_that_cancel_may_be_0(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """w and -w on copies of a vector leave 1e-8 of 1, which is 0 in truth; w * 1e-8 is no such thing."""
+    rng = np.random.RandomState(0)
+    weights = rng.normal(0, 0.3, (16, 24))
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=24"), 3)
+    both = net.layer("Concat", "both", [a, b], params="0=0")
+    x = net.layer(
+        "InnerProduct", "cancel", [both], params="0=16 2=768", weights=[np.hstack([weights, -weights])]
+    )
+    net.layer("LayerNorm", "norm", [x], ["out0"], "0=16 1=1e-5 2=0")
+    x = net.layer("InnerProduct", "small", [c], params="0=16 2=384", weights=[weights * 1e-8])
+    net.layer("LayerNorm", "large", [x], ["out1"], "0=16 1=1e-18 2=0")
+    net.write(pytester.path / "net")
+    networks.fed(pytester.path, BOTH, in0=rng.uniform(0.5, 1.0, 24))
+    run = gate("--ncnn-parity-fix=off")
+    for comparison in (FP16, RANGE):
+        assert run.cases[f"s::{comparison}::cancel"]["outcome"] == "passed"
+        assert run.cases[f"s::{comparison}::small"]["cause"] == "underflow"
+    assert run.cases[f"s::{FP16}::output:out0"]["cause"] in (None, "precision")
 
 
 @pytest.mark.parametrize("adds", ["BinaryOp 0=0", "Eltwise 0=1", "Scale"])

@@ -121,6 +121,21 @@ def test_each_of_two_inputs_gives_way_by_itself() -> None:
 # -- the flow of shapes --------------------------------------------------------------------------
 
 
+def test_the_wrong_line_of_one_input_is_not_held_against_another() -> None:
+    line, right = (16, 16, 3), (3, 16, 16)
+    graph = network(
+        "0=3 1=16 2=16",
+        "Input in1 0 1 in1 0=16 1=16 2=3",
+        "Convolution conv 1 1 in0 a 0=8 1=3 4=1 6=216",
+        "Convolution other 1 1 in1 b 0=8 1=3 4=1 6=216",
+        "BinaryOp sum 2 1 a b out0 0=0",
+    )
+    assert at_odds(graph, "in0", line).layer.name == "conv"
+    assert at_odds(graph, "in0", right) is None
+    assert at_odds(graph, "in1", right) is None
+    assert at_odds(graph, "in1", line).layer.name == "other"
+
+
 def test_shapes_flow_to_the_first_misfit() -> None:
     graph = network("", CONVOLUTION, "ReLU relu 1 1 out0 a", "InnerProduct fc 1 1 a out1 0=2 2=20")
     known = flow(graph, {"in0": (3, 3, 3)})

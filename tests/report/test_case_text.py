@@ -10,8 +10,9 @@ import plans
 import pytest
 from failed_cases import CONV, ON_VULKAN, OUTPUT, failed
 
-from pytest_ncnn_parity.diagnose.causes import Red, diagnose
+from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.diagnose.diagnosis import Diagnosis
+from pytest_ncnn_parity.diagnose.downstream import Red
 from pytest_ncnn_parity.engine.evidence import Integers
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.plan.cases import Case

@@ -86,8 +86,8 @@ def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if number(layer, 7):
         return ()  # with a cache, which is an output as well
-    query = shapes[0]
-    return [(1 if len(query) == 1 else query[0], number(layer, 2) // number(layer, 0))]
+    rows = 1 if len(shapes[0]) == 1 else shapes[0][0]
+    return [(rows, number(layer, 2) // number(layer, 0))]
 
 
 def _sdpa(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

@@ -14,13 +14,24 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Moves
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
-from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.natural_scale import adds
+from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.lost_values import LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
+
+# These add up products, so that a change of their inputs shows how far rounding moves what they give: a
+# larger one, because fp32 does not hold changes of its last place.
+_LINEAR = frozenset(
+    "Convolution Convolution1D Convolution3D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise "
+    "Gemm InnerProduct MatMul".split()
+)
+STEP = 2.0**-10
+MANY_TINY = 0.01  # as a share of a blob: a few are small by chance
 
 
 class Cancelled:
@@ -29,20 +40,49 @@ class Cancelled:
     def __init__(self, reference: Reference, natures: Natures) -> None:
         self._reference = reference
         self._natures = natures
-        # by blob, how far an fp32 unit in the last place of both terms moves each of its values
+        # by blob, how far an fp32 unit in the last place of all terms moves each of its values
         self._moves: dict[str, Array] = {}
+        self._subtracted = _subtracted(reference.graph)
 
     def observe(self, name: str, value: Blob) -> None:
-        """Take note of a reference output with tiny values."""
-        if not self._reference.is_only_read(name):
+        """Take note of a reference output with tiny values, or of one whose rounding may be left."""
+        if not (value.tiny or name in self._subtracted) or not self._reference.is_only_read(name):
             return
         layer = self._reference.graph.producer[name]
         if layer.type == "Split":
             moves = self._moves.get(layer.inputs[0])
         else:
-            moves = _left_by_rounding(layer, self._reference.blobs, value)
-        if moves is not None:
+            moves = self._moved_by(layer, name, value)
+        if moves is not None and _are_left_by_rounding(value, moves):
             self._moves[name] = moves
+
+    def _moved_by(self, layer: Layer, name: str, value: Blob) -> Array | None:
+        """How far rounding of what `layer` adds up moves its output, `value`; None: unknown."""
+        if not self._reference.has_all_of(layer):
+            return None
+        read = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+        if not all(one.floating for one in read.values()):
+            return None
+        if adds(layer):
+            if len(read) != 2 or any(one.shape != value.shape for one in read.values()):
+                return None
+            return np.hypot(*(self._moves_of(blob, one) for blob, one in read.items()))
+        if layer.type not in _LINEAR or is_quantized(layer) or value.tiny < MANY_TINY * value.size:
+            return None
+        moves, random = np.zeros(value.shape), np.random.default_rng(0)
+        try:
+            for _ in range(DRAWS):
+                moved = {blob: _moved(one, random) for blob, one in read.items()}
+                other = self._reference.run(layer, moved)[name].array
+                moves += np.square(other.astype(np.float64) - value.array)
+        except (StepFailed, ValueError):
+            return None
+        return np.sqrt(moves / DRAWS) * LAST_PLACE[None] / STEP
+
+    def _moves_of(self, blob: str, term: Blob) -> Array:
+        """How far rounding moves a `term`: that of its own, and what it is left with of other terms."""
+        own = np.abs(term.array.astype(np.float64)) * LAST_PLACE[None]
+        return np.hypot(own, self._moves[blob]) if blob in self._moves else own
 
     def let_go(self, layer: Layer) -> None:
         """Drop what nobody reads behind `layer`."""
@@ -81,22 +121,24 @@ class Cancelled:
         return moves.against(made.array, right, tolerance, scale).explains
 
 
-def _left_by_rounding(layer: Layer, inputs: Mapping[str, Blob], value: Blob) -> Array | None:
-    """How far rounding of the two terms that `layer` adds or subtracts moves its output, `value`.
+def _subtracted(graph: Graph) -> frozenset[str]:
+    """The blobs that are subtracted, or from which others are, themselves or their copies."""
+    blobs: set[str] = set()
+    for layer in reversed(graph.layers):
+        of_copies = layer.type == "Split" and not blobs.isdisjoint(layer.outputs)
+        if of_copies or (adds(layer) and op_type(layer) in (Binary.SUB, Binary.RSUB)):
+            blobs.update(layer.inputs)
+    return frozenset(blobs)
 
-    None if it has no two terms of one shape, or its tiny values are larger than that.
-    """
-    if not adds(layer):
-        return None
-    terms = [inputs[blob].array for blob in layer.inputs if blob in inputs]
-    if len(terms) != 2 or any(term.shape != value.shape for term in terms):
-        return None
+
+def _moved(value: Blob, random: np.random.Generator) -> Blob:
+    """`value` with every element larger or smaller by a share of itself."""
+    shares = 1.0 + STEP * random.choice([-1.0, 1.0], value.shape)
+    return Blob.of((value.array * shares).astype(np.float32))
+
+
+def _are_left_by_rounding(value: Blob, moves: Array) -> bool:
+    """Whether the tiny values of `value` are no larger than what rounding `moves` it by."""
     size = np.abs(value.array)
     tiny = (size > 0.0) & (size <= FP16_TINIEST / 2)
-    if not (size[tiny] <= MOST_OVERALL * _moves([term[tiny] for term in terms])).all():
-        return None
-    return _moves(terms)
-
-
-def _moves(terms: list[Array]) -> Array:
-    return np.hypot(*(term.astype(np.float64) for term in terms)) * LAST_PLACE[None]
+    return bool((size[tiny] <= MOST_OVERALL * moves[tiny]).all())

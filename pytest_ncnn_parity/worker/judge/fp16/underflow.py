@@ -68,8 +68,7 @@ class Underflows:
             count = blob.tiny + self._zeroed.observe(name, blob)
             if count:
                 self._tiny[name] = count
-            if blob.tiny:
-                self._cancelled.observe(name, blob)
+            self._cancelled.observe(name, blob)
 
     def waits(self, case: CaseSpec, layer: Layer) -> bool:
         """Whether a passed result of `layer` has to wait until the readers of its values have run."""

@@ -211,7 +211,7 @@ class LayerJudge:
         """Return `evidence` with what fp16 loses, which waits for what the readers make of it."""
         on_vulkan = ran.candidate.execution(ran.layer).where == "vulkan"
         wrong_in_fp16 = ran.case.half == "fp16" and on_vulkan and not metrics.agrees
-        evidence = self._conversions.with_what_fp16_loses(evidence, ran.layer, wrong_in_fp16)
+        evidence = self._conversions.with_what_fp16_loses(ran.case, evidence, ran.layer, wrong_in_fp16)
         if evidence.unrepresentable is not None:
             saturated = self._saturated(ran.case, evidence, ran.outputs, ran.expected, probe)
             self._held.beyond.hold(ran.case, saturated)

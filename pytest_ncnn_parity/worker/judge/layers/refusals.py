@@ -8,13 +8,14 @@ from dataclasses import replace
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
+from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge import probes
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.plain_shapes import gives_another_shape
+from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
@@ -72,16 +73,12 @@ class Refusals:
     def _wrong_in_shape(self, layer: Layer) -> Distrust | None:
         """Why the reference is not trusted where it gives `layer` a shape that plain kernels do not."""
         blobs, nets = self._trajectory.blobs, self._sample.nets
-        right = outcome(layer, [blobs[blob].shape for blob in layer.inputs])
-        if not right or right == tuple(blobs[blob].shape for blob in layer.outputs):
-            return None
-        try:
-            plain = nets.other(probes.plain_cpu(self._sample.job)).run_layer(layer, blobs)
-        except (StepFailed, Unavailable):
-            return None
-        if right != tuple(plain[blob].shape for blob in layer.outputs):
-            return None
-        return Distrust(layer.name, layer.type, "shape")
+
+        def run_plainly() -> Made:
+            return nets.other(probes.plain_cpu(self._sample.job)).run_layer(layer, blobs)
+
+        wrong = gives_another_shape(layer, blobs, blobs, run_plainly)
+        return Distrust(layer.name, layer.type, "shape") if wrong else None
 
     def _lost(self, layer: Layer) -> None:
         """Raise the failure of the trajectory at `layer` or before it, Skip if a case reports that."""
