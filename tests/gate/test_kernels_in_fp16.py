@@ -85,11 +85,6 @@ def batch_norm(factor: float, deviation: float) -> Made:
     return Made("BatchNorm", f"0={C}", weights, [uniform(600, 1200, *MAP)])
 
 
-def scaled(factor: float) -> Made:
-    weights = [np.full(C, factor), np.full(C, -factor * 600.0)]
-    return Made("Scale", f"0={C} 1=1", weights, [uniform(600, 1200, *MAP)])
-
-
 def weighted(factor: float) -> Made:
     x = uniform(5000, 6000, *MAP)
     return Made("Eltwise", f"0=1 -23301=2,{factor},-{factor}", [], [x, x + normal(100.0, *MAP)])
@@ -151,11 +146,8 @@ LAYERS: dict[str, tuple[Made, str | None]] = {
     "relu_ok": (product(3600, "9=1"), None),
     "leaky_ok": (product(200, LEAKY), None),
     "conv_leaky": (pointwise(20000, LEAKY), OVERFLOW),
-    "norm_product": (batch_norm(100, 1), OVERFLOW),
     "norm_of_0": (batch_norm(10, 0), STORED),
     "norm_ok": (batch_norm(10, 1), None),
-    "scale_product": (scaled(100), OVERFLOW),
-    "scale_ok": (scaled(10), None),
     "sum_product": (weighted(12.0), OVERFLOW),
     "sum_ok": (weighted(2.0), None),
     "groups_of_rows": (groups(1e-12, C, WIDE), STORED),
@@ -185,7 +177,7 @@ LAYERS: dict[str, tuple[Made, str | None]] = {
 }
 
 
-UNFLAGGED = ("Scale", "BatchNorm", "Quantize")
+UNFLAGGED = ("BatchNorm", "Quantize")
 
 
 if ncnn.__version__ < "1.0.20261020":  # it does not run on Vulkan

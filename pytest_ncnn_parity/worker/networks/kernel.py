@@ -110,13 +110,13 @@ class Kernel(Frozen):
         """Return this kernel with zeros for the further places of `window`; None if it has others."""
         if not window.holds(self.window):
             return None
-        places = np.ix_(
+        rows, columns = np.ix_(
             [window.rows.index(row) for row in self.window.rows],
             [window.columns.index(column) for column in self.window.columns],
         )
         shape = (*self.weights.shape[:2], len(window.rows), len(window.columns))
         weights, lost = np.zeros(shape), np.zeros(shape)
-        weights[(..., *places)], lost[(..., *places)] = self.weights, self.lost
+        weights[..., rows, columns], lost[..., rows, columns] = self.weights, self.lost
         return Kernel(weights, lost, self.bias, self.sizes, window, self.groups)
 
     def plus(self, other: Kernel) -> Kernel | None:

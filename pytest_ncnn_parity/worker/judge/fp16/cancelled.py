@@ -15,7 +15,6 @@ from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Mo
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.natural_scale import adds
 from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
@@ -23,15 +22,6 @@ from pytest_ncnn_parity.worker.judge.fp16.lost_values import LostValue
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
-
-# These add up products, so that a change of their inputs shows how far rounding moves what they give: a
-# larger one, because fp32 does not hold changes of its last place.
-_LINEAR = frozenset(
-    "Convolution Convolution1D Convolution3D ConvolutionDepthWise Deconvolution DeconvolutionDepthWise "
-    "Gemm InnerProduct MatMul".split()
-)
-STEP = 2.0**-10
-MANY_TINY = 0.01  # as a share of a blob: a few are small by chance
 
 
 class Cancelled:
@@ -52,32 +42,20 @@ class Cancelled:
         if layer.type == "Split":
             moves = self._moves.get(layer.inputs[0])
         else:
-            moves = self._moved_by(layer, name, value)
+            moves = self._moved_by(layer, value)
         if moves is not None and _are_left_by_rounding(value, moves):
             self._moves[name] = moves
 
-    def _moved_by(self, layer: Layer, name: str, value: Blob) -> Array | None:
-        """How far rounding of what `layer` adds up moves its output, `value`; None: unknown."""
-        if not self._reference.has_all_of(layer):
+    def _moved_by(self, layer: Layer, value: Blob) -> Array | None:
+        """How far rounding of both terms that `layer` adds moves its output, `value`; None: unknown."""
+        if not adds(layer) or not self._reference.has_all_of(layer):
             return None
-        read = {blob: self._reference.blobs[blob] for blob in layer.inputs}
-        if not all(one.floating for one in read.values()):
+        terms = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+        if len(terms) != 2 or any(
+            one.shape != value.shape or not one.floating for one in terms.values()
+        ):
             return None
-        if adds(layer):
-            if len(read) != 2 or any(one.shape != value.shape for one in read.values()):
-                return None
-            return np.hypot(*(self._moves_of(blob, one) for blob, one in read.items()))
-        if layer.type not in _LINEAR or is_quantized(layer) or value.tiny < MANY_TINY * value.size:
-            return None
-        moves, random = np.zeros(value.shape), np.random.default_rng(0)
-        try:
-            for _ in range(DRAWS):
-                moved = {blob: _moved(one, random) for blob, one in read.items()}
-                other = self._reference.run(layer, moved)[name].array
-                moves += np.square(other.astype(np.float64) - value.array)
-        except (StepFailed, ValueError):
-            return None
-        return np.sqrt(moves / DRAWS) * LAST_PLACE[None] / STEP
+        return np.hypot(*(self._moves_of(blob, one) for blob, one in terms.items()))
 
     def _moves_of(self, blob: str, term: Blob) -> Array:
         """How far rounding moves a `term`: that of its own, and what it is left with of other terms."""
@@ -129,12 +107,6 @@ def _subtracted(graph: Graph) -> frozenset[str]:
         if of_copies or (adds(layer) and op_type(layer) in (Binary.SUB, Binary.RSUB)):
             blobs.update(layer.inputs)
     return frozenset(blobs)
-
-
-def _moved(value: Blob, random: np.random.Generator) -> Blob:
-    """`value` with every element larger or smaller by a share of itself."""
-    shares = 1.0 + STEP * random.choice([-1.0, 1.0], value.shape)
-    return Blob.of((value.array * shares).astype(np.float32))
 
 
 def _are_left_by_rounding(value: Blob, moves: Array) -> bool:

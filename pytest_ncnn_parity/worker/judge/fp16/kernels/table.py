@@ -9,7 +9,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.judge.fp16.kernels.activated import activated
-from pytest_ncnn_parity.worker.judge.fp16.kernels.affine import batch_norm, norm, scale, weighted_sum
+from pytest_ncnn_parity.worker.judge.fp16.kernels.affine import batch_norm, norm, weighted_sum
 from pytest_ncnn_parity.worker.judge.fp16.kernels.functions import remainder, softplus, unary
 from pytest_ncnn_parity.worker.judge.fp16.kernels.int8 import descaled, quantize
 from pytest_ncnn_parity.worker.judge.fp16.kernels.priors import prior_box
@@ -37,7 +37,6 @@ _COMPUTING: Mapping[str, Kernel] = {
     "Normalize": normalize,
     "PriorBox": prior_box,
     "Reduction": reduction,
-    "Scale": scale,
     "Softmax": softmax,
     "Softplus": softplus,
     "UnaryOp": unary,
