@@ -71,6 +71,7 @@ def line_of(data: Any, path: Keys) -> int:
     return yaml12.load(json.dumps(data, indent=1).replace("NaN", ".nan")).place(path, True).line
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
 def test_a_key_of_the_wrong_kind_is_reported_at_its_place(path: Keys, tmp_path: Path) -> None:
     refused = 0
