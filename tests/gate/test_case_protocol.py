@@ -127,6 +127,7 @@ def test_reports_are_those_of_pytest(
     assert run.ids("skipped")
 
 
+@pytest.mark.once
 def test_processes_of_xdist_report_the_same(recorded: Any, pytester: pytest.Pytester) -> None:
     networks.chain(pytester.path, 4)
     networks.spec(pytester.path, SPEC)

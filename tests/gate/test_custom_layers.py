@@ -248,6 +248,7 @@ def test_what_a_layer_raises_costs_what_needs_it(gate: Gate, pytester: pytest.Py
     assert run.cases["noise::cpu-vs-vulkan::output:out0"]["outcome"] == "failed"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("right", "wrong", "gives"),
     [

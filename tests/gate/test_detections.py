@@ -14,6 +14,7 @@ from pytest_ncnn_parity.engine.inputs import RangeInput
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_count_that_rounding_changes_is_red_and_keeps_no_fix_from_being_found(
     gate: Gate, pytester: pytest.Pytester
@@ -87,6 +88,7 @@ def test_of_boxes_from_two_heads_with_one_score_either_may_be_listed(
 ONE_ANCHOR = "-23304=2,32.0,32.0 -23305=1,0.0 -23306=1,64.0"
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_something_detected_in_fp16_alone_is_judged(gate: Gate, pytester: pytest.Pytester) -> None:
     """The score is below the threshold in fp32 by 3e-5, and above it once its logit is rounded."""
@@ -108,6 +110,7 @@ def test_something_detected_in_fp16_alone_is_judged(gate: Gate, pytester: pytest
     assert "a threshold decides" in boxes["message"]
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_detector_that_finds_nothing_keeps_no_fix_from_being_found(
     gate: Gate, pytester: pytest.Pytester

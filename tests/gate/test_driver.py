@@ -88,6 +88,7 @@ def test_a_variable_that_leaves_no_driver_is_named() -> None:
     assert message == "VK_LOADER_DRIVERS_DISABLE=* is set and leaves none; unset it"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("fault", "end"),
     [

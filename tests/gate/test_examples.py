@@ -72,6 +72,7 @@ def test_the_patch_applies_with_git(
     assert (pytester.path / "accumulate.param").read_bytes() == patched
 
 
+@pytest.mark.once
 def test_accumulate_needs_31_1_on_one_layer(gate: Gate, example: Callable[[str], Path]) -> None:
     example("accumulate")
     run = gate()
@@ -119,6 +120,7 @@ def test_healthy_networks_are_green(gate: Gate, example: Callable[[str], Path], 
     assert run.ids("passed", "fp16-vs-fp32-cpu") == []
 
 
+@pytest.mark.once
 def test_without_a_vulkan_driver_the_fault_is_still_predicted(
     gate: Gate, example: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from network import Network
 OUTPUT = "noise::fp16-vs-fp32-vulkan::output:out{}"
 
 
+@pytest.mark.once
 def test_31_2_kills_the_worker_and_costs_one_layer(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path, "31=2", "a")
     networks.spec(pytester.path, networks.NOISE, "a")

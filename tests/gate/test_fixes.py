@@ -26,6 +26,7 @@ def two_samples(folder: Path) -> None:
     networks.spec(folder, samples + ONLY_FP16)
 
 
+@pytest.mark.once
 @pytest.mark.since_ncnn("1.0.20260526", "what is uploaded in packs of 16 is lost", on="avx512f")
 def test_every_sample_counts(gate: Gate, pytester: pytest.Pytester) -> None:
     """Each sample shows another fault; the masks fix both."""
@@ -68,6 +69,7 @@ def test_the_cost_of_a_fix_is_reported(gate: Gate, pytester: pytest.Pytester) ->
     assert other["name"] == "bf16 for the whole network"
 
 
+@pytest.mark.once
 def test_arithmetic_alone_has_an_alternative_without_masks(
     gate: Gate, example: Callable[..., Path]
 ) -> None:

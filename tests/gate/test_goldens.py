@@ -66,6 +66,7 @@ def wrong_mean(folder: Path) -> None:
     np.savez(folder / "recorded.npz", **recorded)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mistake", [transposed, wrong_mean])
 def test_a_wrong_conversion_is_red_where_all_else_is_green(
     mistake: Callable[[Path], None],

@@ -149,6 +149,7 @@ SUMS = {
 SQUARED = ("norm", "unit", "unit_each", "unit_places")
 
 
+@pytest.mark.once
 def test_a_sum_that_surely_overflows_is_predicted_where_the_device_has_it_so(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -132,6 +132,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.once
 def test_the_layer_with_a_wrong_scale_is_red_and_the_scale_is_named(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -107,6 +107,7 @@ def test_the_fix_is_the_same_where_what_copies_them_is_not_judged(
     assert (fix["masks"], fix["verified"]) == ({"both": 16, "split_both": 16}, True)
 
 
+@pytest.mark.once
 def test_words_that_are_a_constant_are_red_where_vulkan_stores_them_in_16_bits(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -164,6 +165,7 @@ def test_words_that_stay_as_they_are_are_green(gate: Gate, pytester: pytest.Pyte
     assert gate().ids("failed") == []
 
 
+@pytest.mark.once
 def test_places_are_red_from_where_fp16_skips_some(gate: Gate, pytester: pytest.Pytester) -> None:
     """fp16 has each integer up to 2048: 2999 becomes 3000 there, and 1999 stays what it is."""
     net = Network()
@@ -195,6 +197,7 @@ def test_places_are_red_from_where_fp16_skips_some(gate: Gate, pytester: pytest.
     assert (fix["masks"], fix["verified"]) == (dict.fromkeys(copies, 16), True)
 
 
+@pytest.mark.once
 def test_whole_numbers_that_a_network_computes_are_noted_where_they_become_others(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -138,6 +138,7 @@ def test_killed_between_two_specs(pytester: pytest.Pytester) -> None:
     assert "a.parity.yaml" in page, "how much more depends on what a page costs: see report/files.py"
 
 
+@pytest.mark.once
 def test_a_former_runs_report_is_not_taken_for_this_runs(pytester: pytest.Pytester) -> None:
     specs(pytester.path, "a")
     assert pytester.runpytest_subprocess("--ncnn-parity", ORDINARY).ret == 0
@@ -147,6 +148,7 @@ def test_a_former_runs_report_is_not_taken_for_this_runs(pytester: pytest.Pytest
     assert (report["complete"], report["models"], report["selected"]) == (False, [], 0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("place", "why"),
     [
@@ -177,6 +179,7 @@ def test_an_internal_error_of_pytest(pytester: pytest.Pytester) -> None:
     assert judged(report) == {"a.parity.yaml": 3}
 
 
+@pytest.mark.once
 def test_a_killed_xdist_worker_is_a_red_case(gate: Gate, pytester: pytest.Pytester) -> None:
     specs(pytester.path, "a", "b")
     plain = gate()

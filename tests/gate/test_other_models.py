@@ -72,6 +72,7 @@ def test_one_other_weight_is_one_red_layer(gate: Gate, pytester: pytest.Pytester
     assert run.fixes == {}
 
 
+@pytest.mark.once
 def test_on_a_device_the_folded_layer_gets_what_the_first_of_them_gets(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -277,6 +278,7 @@ def test_files_that_cannot_be_compared_are_reported_in_words(
     assert re.search(r"net.parity.yaml:1:\d+: weights file \S*net.bin does not exist", gate().output)
 
 
+@pytest.mark.once
 def test_weights_of_another_size_fail_where_the_spec_names_them(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -39,6 +39,12 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
         x, value = net.split(x, 2)
         x = net.layer("BinaryOp", "masked", [value, net.layer("Sigmoid", "mask", [x])], params="0=2")
         net.layer("Deconvolution", "head", [x], ["out0"], "0=4 1=1 5=0 6=32", [KERNEL])
+    elif head == "region":  # of a map to which a mask is applied
+        x, value = net.split(x, 2)
+        x = net.layer("BinaryOp", "masked", [value, net.layer("Sigmoid", "mask", [x])], params="0=2")
+        corners = [np.array([1.0, 1.0, 12.0, 12.0])]
+        region = net.layer("MemoryData", "region", params="0=4", weights=corners, flagged=False)
+        net.layer("ROIAlign", "head", [x, region], ["out0"], "0=4 1=4 2=1.0 3=2")
     else:
         kind, params, weights, flagged = HEADS[head]
         x = net.layer("Sigmoid", "probabilities", [x])
@@ -46,7 +52,7 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
     net.write(folder / name)
 
 
-@pytest.mark.parametrize("head", [*HEADS, "decoder", "softplus"])
+@pytest.mark.parametrize("head", [*HEADS, "decoder", "region", "softplus"])
 def test_nothing_is_found_in_fp16_as_in_fp32(gate: Gate, pytester: pytest.Pytester, head: str) -> None:
     """And a model whose logits are higher by 9, so that it finds what is not there, is red."""
     written(pytester.path, head)

@@ -71,6 +71,7 @@ def alone(job: Judge) -> dict[str, str]:
         engine.close()
 
 
+@pytest.mark.once
 def test_two_give_what_one_gives(
     lanes: Lanes, engines: list[Engine], example: Callable[[str], Path]
 ) -> None:

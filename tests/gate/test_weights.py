@@ -299,6 +299,7 @@ def test_an_operator_that_the_converter_left_is_not_looked_for_in_a_newer_ncnn(t
 SPEC = networks.NOISE + "  more: {in0: {random: uniform}}\n"
 
 
+@pytest.mark.once
 def test_weights_that_do_not_load_are_one_failure(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path)
     weights = pytester.path / "net.bin"
@@ -314,6 +315,7 @@ def test_weights_that_do_not_load_are_one_failure(gate: Gate, pytester: pytest.P
     assert "could not load net.param with net.bin" in run.cases["more::fp16-range::c2"]["message"]
 
 
+@pytest.mark.once
 def test_outputs_alone_report_it_once_as_well(gate: Gate, pytester: pytest.Pytester) -> None:
     networks.convolution(pytester.path)
     (pytester.path / "net.bin").write_bytes(b"")
@@ -338,6 +340,7 @@ def test_a_param_that_ncnn_refuses_is_one_failure(gate: Gate, pytester: pytest.P
         assert ": e (Einsum, line 4)" in run.cases[red]["headline"]
 
 
+@pytest.mark.once
 def test_bytes_that_no_layer_reads_are_noted(gate: Gate, pytester: pytest.Pytester) -> None:
     """Right where a .param was cut short at an inner layer, and the sign of another model's .bin."""
     networks.convolution(pytester.path)

@@ -53,11 +53,13 @@ def test_a_layer_may_be_rounded_though_others_were_in_fp16_before(
     assert run.cases["noise::half::c2"]["metrics"]["scaled"] > 2e-4
 
 
+@pytest.mark.once
 def test_a_weight_that_is_wrong_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
     with_half(pytester.path, factor=1.03)
     assert gate("--ncnn-parity-fix=off").ids("failed")[0] == "noise::half::c2"
 
 
+@pytest.mark.once
 def test_between_two_such_files_layers_are_allowed_nothing(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

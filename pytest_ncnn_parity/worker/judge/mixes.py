@@ -17,8 +17,11 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 _CONVOLUTIONS = ("Convolution", "Deconvolution")  # also with 1D, 3D and DepthWise behind it
 _OTHERS = frozenset(
-    "InnerProduct Scale Gemm CumulativeSum Fold BatchNorm LayerNorm GroupNorm InstanceNorm".split()
+    "InnerProduct Scale Gemm CumulativeSum Fold BatchNorm LayerNorm GroupNorm InstanceNorm "
+    "InverseSpectrogram".split()
 )
+# of these one input is added up or averaged by weights that the others give: places, or scores
+_OF_ONE_INPUT = {"GridSample": 0, "ROIAlign": 0, "PSROIPooling": 0, "SDPA": 2}
 _PRODUCTS = frozenset({"MatMul", "Einsum", "Gemm"})  # of two matrices, one of which may be constant
 MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
@@ -31,10 +34,13 @@ _CHANNELS = 3  # an output with so many axes is one of channels, each with weigh
 
 
 def mixed(layer: Layer, depending: Container[str]) -> str | None:
-    """The blob whose elements `layer` adds up, each times a constant weight, or norms; None: none.
+    """The blob whose elements `layer` adds up, each times a weight, or norms; None: none.
 
-    `depending`: the blobs that are no constants.
+    `depending`: the blobs that are no constants. The weights are constant, or follow from other inputs.
     """
+    if layer.type in _OF_ONE_INPUT:
+        added = layer.inputs[_OF_ONE_INPUT[layer.type] : _OF_ONE_INPUT[layer.type] + 1]
+        return added[0] if added and added[0] in depending and len(layer.outputs) == 1 else None
     varying = [blob for blob in layer.inputs if blob in depending]
     sums = layer.type in _PRODUCTS or (len(layer.inputs) == 1 and _sums(layer))
     return varying[0] if sums and len(varying) == len(layer.outputs) == 1 else None
