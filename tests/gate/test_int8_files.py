@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from calibrated import Model, Wrong
 from conftest import Gate
-from int8_specs import SPEC, red
+from int8_specs import SPEC, red, write_int8
 
 WIDTH, SIDE = 16, 8
 
@@ -40,9 +40,7 @@ def write_scaled(folder: Path, name: str, wrong: Wrong | None = None) -> None:
     model.add("Convolution", "c", ["in0"], f"{words} 9=1", folded, offset, ["relu"])
     model.add("Convolution", "last", ["relu"], of_last, last, none, ["out0"])
     faults = {} if wrong is None else {"c": wrong}
-    model.write_int8(folder / f"{name}-int8", model.calibrated(inputs), faults)
-    np.save(folder / "noise.npy", inputs[0].astype(np.float32))
-    (folder / f"{name}.parity.yaml").write_text(SPEC.format(name), "utf-8")
+    write_int8(folder, name, model, inputs, faults)
 
 
 def test_factors_and_offsets_of_layers_with_constants_are_known(

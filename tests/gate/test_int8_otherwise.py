@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from calibrated import Model, Wrong
 from conftest import Gate
-from int8_specs import SPEC, red
+from int8_specs import SPEC, red, write_int8
 from quantized import QuantizedNetwork
 
 pytestmark = pytest.mark.once
@@ -57,9 +57,7 @@ def write_merged(folder: Path, name: str, wrong: dict[str, Wrong]) -> None:
     model.add("Convolution", "merged", ["first"], of_merged, merged, biases[1] + biases[2], ["relu"])
     model.add("Convolution", "last", ["relu"], words["last"], last, none, ["out0"])
     inputs = [np.random.RandomState(seed).normal(0, 1, (3, SIDE, SIDE)) for seed in range(3)]
-    model.write_int8(folder / f"{name}-int8", model.calibrated(inputs), wrong)
-    np.save(folder / "noise.npy", inputs[0].astype(np.float32))
-    (folder / f"{name}.parity.yaml").write_text(SPEC.format(name), "utf-8")
+    write_int8(folder, name, model, inputs, wrong)
 
 
 def test_what_is_folded_into_weights_from_in_front_and_beside_is_known(

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored_layers import stored
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.networks.composed import Composed
 from pytest_ncnn_parity.worker.networks.kernel import Kernel
-from pytest_ncnn_parity.worker.networks.stored import StoredLayer
 
 RNG = np.random.RandomState(0)
 WIDE, POINT = RNG.normal(0, 1, (4, 4, 3, 3)), RNG.normal(0, 1, (4, 4, 1, 1))
@@ -29,22 +27,15 @@ def composed(
     folder: Path, *lines: str, like: str = LIKE, numbers: dict[str, list[Array]] | None = None
 ) -> Kernel | None:
     """What the `lines` compute, as a kernel like `like`; `numbers` of the file by layer."""
-    text = "\n".join(["7767517", f"{len(lines) + 2} 99", "Input in0 0 1 in0", like, *lines])
-    graph = parse(text + "\n", "net.param")
-    content, spans = b"", {}
-    for layer in graph.layers:
-        start = len(content)
-        read = (numbers or {}).get(layer.name, [])
-        weighted = layer.type.startswith(("Convolution", "InnerProduct")) and read
-        content += bytes(4) if weighted else b""
-        content += b"".join(one.astype(np.float32).tobytes() for one in read)
-        spans[layer.number] = (start, len(content))
-    path = folder / "net.bin"
-    path.write_bytes(content)
-
-    def source(layer: Layer) -> StoredLayer:
-        return StoredLayer(layer, str(path), spans[layer.number])
-
+    content = {
+        name: b"".join(one.astype(np.float32).tobytes() for one in read)
+        for name, read in (numbers or {}).items()
+    }
+    lines = (like, *lines)
+    for kind, name in (line.split()[:2] for line in lines):
+        if name in content and kind.startswith(("Convolution", "InnerProduct")):
+            content[name] = bytes(4) + content[name]  # the tag of fp32
+    graph, source = stored(folder, [*lines], content)
     return Composed(graph.layers[1], graph.layers[2:], sources(graph), source).kernel()
 
 

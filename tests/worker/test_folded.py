@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored_layers import stored
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
-from pytest_ncnn_parity.worker.networks.stored import StoredLayer
 
 CORE = "Convolution c 1 1 in0 c 0=2 1=1 5=1 6=4"
 HELD = "MemoryData k 0 1 k"
@@ -22,19 +20,8 @@ def made(
     folder: Path, *lines: str, core: str = CORE, numbers: dict[str, list[float]] | None = None
 ) -> Affine | None:
     """What the layers `lines` make of the two outputs of `core`; by layer, the `numbers` of the file."""
-    text = "\n".join(["7767517", f"{len(lines) + 2} 99", "Input in0 0 1 in0", core, *lines])
-    graph = parse(text + "\n", "net.param")
-    content, spans = b"", {}
-    for layer in graph.layers:
-        start = len(content)
-        content += np.array((numbers or {}).get(layer.name, []), np.float32).tobytes()
-        spans[layer.number] = (start, len(content))
-    path = folder / "net.bin"
-    path.write_bytes(content)
-
-    def source(layer: Layer) -> StoredLayer:
-        return StoredLayer(layer, str(path), spans[layer.number])
-
+    content = {name: np.array(read, np.float32).tobytes() for name, read in (numbers or {}).items()}
+    graph, source = stored(folder, [core, *lines], content)
     own = next(layer for layer in graph.layers if layer.name == "c")
     return made_of(own, graph.layers[1:], 2, source)
 

@@ -1,0 +1,27 @@
+"""Layers behind one with weights, and the numbers that a .bin file has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.param import parse
+from pytest_ncnn_parity.worker.networks.stored import StoredLayer
+
+
+def stored(
+    folder: Path, lines: list[str], content: Mapping[str, bytes]
+) -> tuple[Graph, Callable[[Layer], StoredLayer]]:
+    """The network of these `lines` behind an Input, and what of the file each layer reads.
+
+    `content`: the bytes of the file, by layer.
+    """
+    text = "\n".join(["7767517", f"{len(lines) + 1} 99", "Input in0 0 1 in0", *lines])
+    graph = parse(text + "\n", "net.param")
+    path, spans, end = folder / "net.bin", {}, 0
+    for layer in graph.layers:
+        start, end = end, end + len(content.get(layer.name, b""))
+        spans[layer.number] = (start, end)
+    path.write_bytes(b"".join(content.get(layer.name, b"") for layer in graph.layers))
+    return graph, lambda layer: StoredLayer(layer, str(path), spans[layer.number])
