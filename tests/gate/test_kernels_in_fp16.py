@@ -79,10 +79,10 @@ def pointwise(size: float, activation: str) -> Made:
     )
 
 
-def batch_norm(factor: float, deviation: float) -> Made:
-    """In place of a deviation of 0 ncnn takes 1e-4."""
-    weights = [np.full(C, factor), np.full(C, 600.0), np.full(C, deviation**2), FLAT]
-    return Made("BatchNorm", f"0={C}", weights, [uniform(600, 1200, *MAP)])
+def batch_norm(size: float, deviation: float) -> Made:
+    """Values of this `size`. In place of a deviation of 0 ncnn takes 1e-4, so that the factor is 1e5."""
+    weights = [np.full(C, 10.0), FLAT, np.full(C, deviation**2), FLAT]
+    return Made("BatchNorm", f"0={C}", weights, [normal(size, *MAP)])
 
 
 def weighted(factor: float) -> Made:
@@ -146,8 +146,8 @@ LAYERS: dict[str, tuple[Made, str | None]] = {
     "relu_ok": (product(3600, "9=1"), None),
     "leaky_ok": (product(200, LEAKY), None),
     "conv_leaky": (pointwise(20000, LEAKY), OVERFLOW),
-    "norm_of_0": (batch_norm(10, 0), STORED),
-    "norm_ok": (batch_norm(10, 1), None),
+    "norm_of_0": (batch_norm(1e-3, 0), STORED),
+    "norm_ok": (batch_norm(1, 1), None),
     "sum_product": (weighted(12.0), OVERFLOW),
     "sum_ok": (weighted(2.0), None),
     "groups_of_rows": (groups(1e-12, C, WIDE), STORED),
