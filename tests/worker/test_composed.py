@@ -69,6 +69,22 @@ def test_what_stands_in_front_belongs_to_the_inputs(
     assert is_kernel(found, WIDE * factors[None, :, None, None], bias)
 
 
+@pytest.mark.parametrize(
+    ("lines", "factors"),
+    [
+        (["BinaryOp k 2 1 a b k 0=2"], FACTORS * OTHER),
+        (["BinaryOp k 2 1 a b k 0=7"], OTHER - FACTORS),
+        (["BinaryOp one 1 1 a one 0=0 1=1 2=2.0", "BinaryOp k 2 1 b one k 0=3"], OTHER / (FACTORS + 2)),
+        (["Split s 1 2 a left right", "BinaryOp k 2 1 left right k 0=2"], FACTORS**2),
+    ],
+)
+def test_constants_may_be_computed(lines: list[str], factors: Array, tmp_path: Path) -> None:
+    held = [f"MemoryData {name} 0 1 {name} 0=1 1=1 2=4" for name in "ab"]
+    lines = [*held, *lines, "BinaryOp f 2 1 in0 k f 0=2", CONVOLUTION.format("f")]
+    found = composed(tmp_path, *lines, numbers={"a": [FACTORS], "b": [OTHER], "c": [WIDE, BIAS]})
+    assert is_kernel(found, WIDE * factors[None, :, None, None], BIAS)
+
+
 def test_branches_that_are_added_up_are_one(tmp_path: Path) -> None:
     lines = (
         FED,
@@ -139,6 +155,7 @@ def test_a_factor_of_a_channel_belongs_to_all_its_elements_of_a_product(
         ("Convolution c 1 1 in0 c 0=4 1=3 4=0 5=1 6=144",),  # another padding
         (FED, CONVOLUTION.format("x"), "BinaryOp m 2 1 c y m 0=2"),  # a product of values
         ("ReLU r 1 1 in0 r",),
+        ("Noise k 0 1 k", "BinaryOp f 2 1 in0 k f 0=2", CONVOLUTION.format("f")),  # made of nothing
     ],
 )
 def test_what_is_no_such_convolution(lines: tuple[str, ...], tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ class Composed(Frozen):
         fed = [blob for blob in map(self.same.__getitem__, layer.inputs) if blob not in self._constants]
         if len(layer.outputs) != 1 or any(b not in self._values or self._values[b].ended for b in fed):
             return False
+        if not fed:
+            return self._hold_computed(layer)
         values = [self._values[blob].made for blob in fed]
         made = self._joined(layer, values, window) if len(fed) > 1 else self._made(layer, fed, values)
         ended = layer.params.get(ACTIVATION_ID, "0") != "0" if layer.type in WEIGHTS else False
@@ -93,6 +95,19 @@ class Composed(Frozen):
         if found is not None:
             self._constants.update(dict.fromkeys(layer.outputs, found))
         return found is not None
+
+    def _hold_computed(self, layer: Layer) -> bool:
+        """Take note of what `layer` makes of constants alone, and return whether that is known."""
+        if not layer.inputs:
+            return False
+        first, *others = layer.inputs
+        constant = self._constants[self.same[first]]
+        held = {blob: self._constants[self.same[blob]] for blob in others}
+        before = UNFOLDED.then(0.0, constant)
+        made = then(before, self.source(layer), {first}, held, len(constant))
+        if made is not None:
+            self._constants[layer.outputs[0]] = made.offsets
+        return made is not None
 
     @property
     def _inputs(self) -> int:
