@@ -16,7 +16,9 @@ import numpy as np
 from network import Network
 from quantized import INT8_WEIGHTS, to_int8
 
-HALF = np.array([0x01306B47], np.uint32)  # the flag in front of weights in fp16 (src/modelbin.cpp)
+from pytest_ncnn_parity.network import weight_tags
+
+FP16_WEIGHTS = np.array([weight_tags.FP16], np.uint32)
 BINS, LEVELS = 2048, 128  # of the histogram, and of what it is held against (ncnn2table.cpp)
 
 
@@ -155,7 +157,7 @@ class Model:
                 net.layer(one.kind, one.name, one.inputs, one.outputs, one.params)
                 if one.weights is not None:
                     halves = in_half(one.weights).ravel()
-                    net.append([HALF, np.pad(halves, (0, halves.size % 2)), one.bias])
+                    net.append([FP16_WEIGHTS, np.pad(halves, (0, halves.size % 2)), one.bias])
                 continue
             term = (1 if one.kind == "ConvolutionDepthWise" else 2) + 100 * (one.name in gives)
             net.layer(one.kind, one.name, one.inputs, one.outputs, f"{one.params} 8={term}")

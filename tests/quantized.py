@@ -10,7 +10,9 @@ import numpy as np
 from network import Network
 from networks import FOUR_ANCHORS
 
-INT8_WEIGHTS = np.array([0x000D4B38], np.uint32)  # the flag in front of int8 weights (src/modelbin.cpp)
+from pytest_ncnn_parity.network import weight_tags
+
+INT8_WEIGHTS = np.array([weight_tags.INT8], np.uint32)
 IN, INNER, LAST = 40.0, 60.0, 50.0  # scales of the values between layers: 127 is 3.2, 2.1 and 2.5
 
 

@@ -28,11 +28,8 @@ from pytest_ncnn_parity.network.int8 import (
 )
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.units import is_copy
+from pytest_ncnn_parity.network.weight_tags import FP16, FP32
 
-# fp16 weights follow this tag, bf16 weights the next, fp32 weights a word of zeros (src/modelbin.cpp)
-HALF = 0x01306B47
-BF16 = 0x01348B83
-FP32 = 0
 CHUNK = 1 << 16  # weights that are converted at a time
 SCALE_BYTES = 4
 
@@ -64,7 +61,7 @@ def _in_half(layer: Layer, content: bytes) -> bytes:
     if not count or len(content) < 4:
         return content
     (tag,) = struct.unpack_from("<I", content)
-    size = {FP32: 4, HALF: 2}.get(tag, 0)
+    size = {FP32: 4, FP16: 2}.get(tag, 0)
     end = 4 + size * count
     if not size or len(content) < end:
         return content
@@ -79,8 +76,8 @@ def _in_half(layer: Layer, content: bytes) -> bytes:
         except OverflowError:  # beyond fp16
             return content
     padding = -2 * count % 4
-    end += padding if tag == HALF else 0
-    return b"".join([struct.pack("<I", HALF), *halves, bytes(padding), content[end:]])
+    end += padding if tag == FP16 else 0
+    return b"".join([struct.pack("<I", FP16), *halves, bytes(padding), content[end:]])
 
 
 def quantized_layer(counterpart: Counterpart) -> Layer | None:

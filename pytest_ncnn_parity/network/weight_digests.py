@@ -18,11 +18,7 @@ from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.int8_tensors import tensors
 from pytest_ncnn_parity.network.operator_kinds import COPYING, ELEMENTWISE
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
-from pytest_ncnn_parity.network.splice import BF16, HALF
-
-RAW = 0x0002C056  # the tag of fp32 weights in an old format
-TABLE = 1024  # bytes of a table in front of indices of a byte each, where the tag is none of these
-_SIZES = {0: 4, RAW: 4, HALF: 2, BF16: 2}
+from pytest_ncnn_parity.network.weight_tags import end_of_weights
 
 Read = tuple[int, bool]  # how many numbers, and whether a tag says in which format they are
 
@@ -80,7 +76,7 @@ def spans(graph: Graph, content: bytes | mmap) -> dict[int, tuple[int, int]]:
         end = at
         try:
             for count, tagged in _read(layer):
-                end = _end(content, end, count, tagged)
+                end = end_of_weights(content, end, count) if tagged else end + 4 * count
         except (NotANumber, struct.error):
             break
         if end > len(content):
@@ -89,17 +85,6 @@ def spans(graph: Graph, content: bytes | mmap) -> dict[int, tuple[int, int]]:
             found[layer.number] = at, end
         at = end
     return found
-
-
-def _end(content: bytes | mmap, at: int, count: int, tagged: bool) -> int:
-    """Return where `count` numbers end that begin at `at`. Raises struct.error behind the end."""
-    if not tagged:
-        return at + 4 * count
-    (tag,) = struct.unpack_from("<I", content, at)
-    size = _SIZES.get(tag)
-    if size is not None:
-        return at + 4 + size * count + -size * count % 4
-    return at + 4 + TABLE + count + -count % 4
 
 
 def _read(layer: Layer) -> Iterator[Read]:

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import NAME
-from pytest_ncnn_parity.network.splice import BF16, HALF
+from pytest_ncnn_parity.network.weight_tags import BF16, FP16
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
 from pytest_ncnn_parity.spec.spec import Problem, Spec, Where
@@ -48,7 +48,7 @@ def read(
             weights = (spec.bin, spec.beside(files)[1])
             halves, brains = (
                 (_weights_in(format_, weights[0], root), _weights_in(format_, weights[1], root))
-                for format_ in (HALF, BF16)
+                for format_ in (FP16, BF16)
             )
             others[files] = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
         except param.ParamError as error:

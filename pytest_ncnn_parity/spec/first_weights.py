@@ -11,8 +11,8 @@ from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.parameters import NotANumber, number
-from pytest_ncnn_parity.network.splice import FP32, HALF
 from pytest_ncnn_parity.network.units import is_copy, sources
+from pytest_ncnn_parity.network.weight_tags import FP16, FP32
 
 # What inputs of 0 to 1 can add to a bias, as a share of it. Of 67 trained networks it is 0.004 to 0.12
 # in the 5 that are fed with bytes, and 1.07 or more in all others.
@@ -43,7 +43,7 @@ def _share_of_bias(layer: Layer, path: Path) -> float:
         return math.inf
     with path.open("rb") as file:
         (tag,) = struct.unpack("<I", file.read(4))
-        format_ = {FP32: f"<{count}f", HALF: f"<{count}e"}.get(tag)
+        format_ = {FP32: f"<{count}f", FP16: f"<{count}e"}.get(tag)
         if format_ is None:
             return math.inf
         size = struct.calcsize(format_)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import Gate
 from network import FP32_WEIGHTS, Network
+from quantized import INT8_WEIGHTS
 
 pytestmark = [
     pytest.mark.once,
@@ -121,8 +122,12 @@ def in_int8(size: float) -> Made:
     x, weights = normal(size, WIDE), normal(size, 2 * C, WIDE)
     scales, scale = 127 / np.abs(weights).max(1), 127 / np.abs(x).max()
     integers = np.rint(weights * scales[:, None]).astype(np.int8)
-    tag = np.array([0x000D4B38], np.uint32)  # of int8 weights (src/modelbin.cpp)
-    written = [tag.view(np.float32), integers.reshape(-1).view(np.float32), scales, np.array([scale])]
+    written = [
+        INT8_WEIGHTS.view(np.float32),
+        integers.reshape(-1).view(np.float32),
+        scales,
+        np.array([scale]),
+    ]
     return Made("InnerProduct", f"0={2 * C} 1=0 2={2 * C * WIDE} 8=2", written, [x])
 
 

@@ -13,12 +13,11 @@ from network import Network
 
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
-
-HALF, BF16 = 0x01306B47, 0x01348B83  # the tags of weights in fp16 and bf16
 
 
 def model_in(folder: Path) -> Model:
@@ -110,7 +109,7 @@ def test_a_short_file_is_reported_by_the_layer_it_ends_in(tmp_path: Path, kept: 
 def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
     """A layer's first word gives the format of the rest: sizes follow from the file alone."""
     networks.convolution(tmp_path)
-    layer = HALF.to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
+    layer = FP16.to_bytes(4, "little") + bytes(8 * 8 * 3 * 3 * 2) + bytes(8 * 4)
     (tmp_path / "net.bin").write_bytes(3 * layer)
     assert look(tmp_path).spans[-1] == (2 * len(layer), 3 * len(layer))
     (tmp_path / "net.bin").write_bytes((3 * layer)[:-40])
@@ -119,7 +118,7 @@ def test_weights_in_fp16_are_counted_as_what_they_are(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("tag", [0, HALF])
+@pytest.mark.parametrize("tag", [FP32, FP16])
 @pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
 def test_weights_that_are_not_finite_are_counted_by_layer(
     tmp_path: Path, tag: int, wrong: float
@@ -152,7 +151,7 @@ def test_weights_in_bf16_are_looked_at_as_the_floats_that_they_are(tmp_path: Pat
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("tag", [0, HALF])
+@pytest.mark.parametrize("tag", [FP32, FP16])
 def test_a_weight_that_is_not_finite_is_the_files_fault(
     gate: Gate, pytester: pytest.Pytester, tag: int
 ) -> None:

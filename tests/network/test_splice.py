@@ -14,7 +14,8 @@ from calibrated import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.find_counterparts import counterparts
-from pytest_ncnn_parity.network.splice import HALF, LayerBytes, quantized_layer, spliced
+from pytest_ncnn_parity.network.splice import LayerBytes, quantized_layer, spliced
+from pytest_ncnn_parity.network.weight_tags import FP16
 
 
 def same(text: str) -> list[list[str]]:
@@ -120,10 +121,10 @@ def test_weights_in_floats_are_stored_in_fp16(count: int) -> None:
         content += bytes(-len(content) % 4) + bias
         return LayerBytes(content, [(0, 0), (0, len(content))]).in_half(model.layers[1])
 
-    wanted = struct.pack("<I", HALF) + calibrated.in_half(values).tobytes()
+    wanted = struct.pack("<I", FP16) + calibrated.in_half(values).tobytes()
     wanted += bytes(-len(wanted) % 4) + bias
     assert stored(0, values) == wanted
-    assert stored(HALF, values.astype(np.float16)) == wanted  # by way of fp32, as ncnn reads them
+    assert stored(FP16, values.astype(np.float16)) == wanted  # by way of fp32, as ncnn reads them
     large = values * np.float32(1e6)
     assert stored(0, large) == struct.pack("<I", 0) + large.tobytes() + bias
     assert stored(7, values) == struct.pack("<I", 7) + values.tobytes() + bias  # of another kind

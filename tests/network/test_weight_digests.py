@@ -15,6 +15,7 @@ from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.weight_digests import digests, spans
+from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32_IN_OLD_FILES, INT8
 
 INPUT = "Input in0 0 1 in0"
 MODELS = sorted(path for path in EXAMPLES.rglob("*.param") if path.with_suffix(".bin").exists())
@@ -53,10 +54,10 @@ def test_what_a_layer_reads_follows_from_its_line(line: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "size"), [(0x01306B47, 12), (0x01348B83, 12), (0x0002C056, 20), (7, 1032)]
+    ("tag", "size"), [(FP16, 12), (BF16, 12), (FP32_IN_OLD_FILES, 20), (INT8, 8), (7, 1032)]
 )
 def test_a_tag_says_how_long_weights_are(tag: int, size: int) -> None:
-    """Five of them: of 16 bits, which fill whole words, in fp32, or behind a table."""
+    """Five of them: of 16 or 8 bits, which fill whole words, in fp32, or behind a table."""
     graph = network(INPUT, "InnerProduct x 1 1 in0 out0 0=1 2=5")
     content = struct.pack("<I", tag) + bytes(size)
     assert spans(graph, content) == {1: (0, 4 + size)}

@@ -14,11 +14,11 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, INT8_MAX
 from pytest_ncnn_parity.engine.int8_evidence import Direction, WeightSteps
+from pytest_ncnn_parity.network import weight_tags
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 
-TAG = 0x000D4B38  # this tag precedes int8 weights, which fill whole words (src/modelbin.cpp)
 # ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
 SIX_BITS = 31
 # A scale derived from the largest weight uses all steps. ncnn2table's ACIQ estimates the scale, which
@@ -233,7 +233,7 @@ def read(path: str, span: Sequence[int], layer: Layer) -> Int8Weights | None:
     with Path(path).open("rb") as file:
         file.seek(span[0])
         content = file.read(span[1] - span[0])
-    if len(content) < 4 or struct.unpack_from("<I", content)[0] != TAG:
+    if len(content) < 4 or struct.unpack_from("<I", content)[0] != weight_tags.INT8:
         return None
     try:
         outputs, weights = number(layer, 0), weight_count(layer)

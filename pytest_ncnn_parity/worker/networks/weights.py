@@ -20,16 +20,14 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
-from pytest_ncnn_parity.network.splice import BF16, HALF
+from pytest_ncnn_parity.network.weight_tags import BF16, FP16, INT8, SIZES, TABLE_BYTES
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
-from pytest_ncnn_parity.worker.networks.int8_weights import TAG
 
 MAX_OPERATORS = 20  # the most operators that one message names
-WORD, TABLE = 4, 1024  # sizes, in bytes, of what ModelBin may read before the weights
-NOT_FLOATS = (HALF, BF16, TAG)  # the tags of fp16, bf16 and int8
-HALF_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
-TAGS = (0, 0x0002C056, *NOT_FLOATS)
+WORD = 4  # bytes
+NOT_FLOATS = (FP16, BF16, INT8)
+FP16_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype = ctypes.c_void_p
@@ -195,15 +193,15 @@ class Reader(ncnn.DataReader):  # type: ignore[misc]
         word, self._word = self._word, None
         if len(bytes_read) == WORD:
             self._word = int(bytes_read.view("<u4")[0])
-            if self._word in TAGS:
+            if self._word in SIZES:
                 return
         are_indices, self._indices_follow = self._indices_follow, False
         if are_indices:
             return
-        self._indices_follow = word not in (None, *TAGS) and len(bytes_read) == TABLE
-        if word == HALF and len(bytes_read) % 2 == 0:
-            exponents = bytes_read.view("<u2") & HALF_EXPONENT
-            self.not_finite += int(np.count_nonzero(exponents == HALF_EXPONENT))
+        self._indices_follow = word not in (None, *SIZES) and len(bytes_read) == TABLE_BYTES
+        if word == FP16 and len(bytes_read) % 2 == 0:
+            exponents = bytes_read.view("<u2") & FP16_EXPONENT
+            self.not_finite += int(np.count_nonzero(exponents == FP16_EXPONENT))
         if word == BF16 and len(bytes_read) % 2 == 0:
             self.see((bytes_read.view("<u2").astype("<u4") << 16).view("<f4"))
         if word not in NOT_FLOATS and len(bytes_read) % WORD == 0:
