@@ -8,7 +8,7 @@ from typing import Any
 import networks
 import numpy as np
 import pytest
-from calibrated import HALF
+from calibrated import FP16_WEIGHTS
 from conftest import Gate
 from network import Network
 
@@ -54,7 +54,7 @@ class HalfNetwork(Network):
         before = len(self._weights)
         blob = super().layer(*args, **kwargs)
         if len(self._weights) > before:
-            self._weights[before] = HALF
+            self._weights[before] = FP16_WEIGHTS
             self._weights[before + 1] = self._weights[before + 1].astype(np.float16)
         return blob
 

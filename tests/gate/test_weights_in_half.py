@@ -7,7 +7,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
-from calibrated import HALF
+from calibrated import FP16_WEIGHTS
 from conftest import Gate
 
 COMPARED = (
@@ -27,7 +27,7 @@ def with_half(folder: Path, factor: float = 1.0) -> None:
     ):
         own = weights.reshape(OUTPUTS, -1).copy()
         own[-1] *= factor if number == 1 else 1.0
-        content += HALF.tobytes() + own.astype(np.float16).tobytes() + biases.tobytes()
+        content += FP16_WEIGHTS.tobytes() + own.astype(np.float16).tobytes() + biases.tobytes()
     (folder / "half.bin").write_bytes(content)
     networks.spec(folder, networks.NOISE + COMPARED)
 
@@ -88,9 +88,9 @@ def test_weights_that_were_folded_are_rounded_again(
     norm[1] = biases + 4.5 * weights.sum(1)  # which leaves a tenth of what the weights make of 4 to 5
     scale = norm[0] / np.sqrt(norm[2] + 1e-5)
     lines = ["Input in0 0 1 in0 0=24 1=24 2=2", "Convolution c 1 1 in0 x 0=8 1=1 5=1 6=16"]
-    own = HALF.tobytes() + weights.tobytes() + biases.tobytes() + norm.tobytes()
+    own = FP16_WEIGHTS.tobytes() + weights.tobytes() + biases.tobytes() + norm.tobytes()
     folded = (weights * scale[:, None] * factor).astype(np.float16)
-    other = HALF.tobytes() + folded.tobytes() + (scale * (biases - norm[1]) + norm[3]).tobytes()
+    other = FP16_WEIGHTS.tobytes() + folded.tobytes() + (scale * (biases - norm[1]) + norm[3]).tobytes()
     for name, content, text in (
         ("net", own, [*lines, "BatchNorm b 1 1 x out0 0=8 1=1e-5"]),
         ("half", other, [lines[0], lines[1].replace(" x ", " out0 ")]),
