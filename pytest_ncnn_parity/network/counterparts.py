@@ -15,13 +15,13 @@ from pytest_ncnn_parity.network.folding import is_activation
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.match import PLACE, STRUCTURE, MatchedBy
-from pytest_ncnn_parity.network.operators import stores_half
 from pytest_ncnn_parity.network.units import Units, is_copy
+from pytest_ncnn_parity.network.weight_tags import has_tagged_weights
 
 
 def _changes(layer: Layer) -> bool:
     """Whether folding `layer` changes weights, as a BatchNorm does and an activation does not."""
-    return not (stores_half(layer) or is_copy(layer) or is_activation(layer))
+    return not (has_tagged_weights(layer) or is_copy(layer) or is_activation(layer))
 
 
 class Counterpart(Frozen):
@@ -97,7 +97,7 @@ class Counterparts(Frozen):
         return frozenset(
             number
             for number, there in self.of.items()
-            if any(map(stores_half, there.layers))
+            if any(map(has_tagged_weights, there.layers))
             and (one_has_more or any(map(_changes, there.replaced)))
         )
 

@@ -24,21 +24,6 @@ _FUNCTIONS = {
     **dict.fromkeys([("BinaryOp", of) for of in (Binary.ATAN2, Binary.RATAN2)], ANGLE),
 }
 
-# operators whose weights may have any format in the file (the load_model functions in src/layer)
-_ANY_FORMAT = frozenset(
-    "Convolution Convolution1D Convolution3D ConvolutionDepthWise ConvolutionDepthWise1D "
-    "ConvolutionDepthWise3D Deconvolution Deconvolution1D Deconvolution3D DeconvolutionDepthWise "
-    "DeconvolutionDepthWise1D DeconvolutionDepthWise3D DeformableConv2D Embed GRU Gemm InnerProduct "
-    "LSTM MultiHeadAttention RNN".split()
-)
-
-
-def stores_half(layer: Layer) -> bool:
-    """Whether the weights of `layer` are in fp16 in a file that has all weights in fp16 that may be."""
-    if layer.type == "Gemm":
-        return any(layer.params.get(key, "0") != "0" for key in ("4", "5"))  # a constant A or B
-    return layer.type in _ANY_FORMAT and layer.params.get("19", "0") == "0"  # no weights from an input
-
 
 def operator(layer: Layer, setup: Setup | None = None) -> str:
     """The key of `layer`, as it runs under `setup`, in `compare.tolerance.OPERATORS`.

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.int8_tensors import tensors
 from pytest_ncnn_parity.network.operator_kinds import COPYING, ELEMENTWISE
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
-from pytest_ncnn_parity.network.weight_tags import end_of_weights
+from pytest_ncnn_parity.network.weight_tags import end_of_weights, reads_weights
 
 Read = tuple[int, bool]  # how many numbers, and whether a tag says in which format they are
 
@@ -39,8 +39,6 @@ _WEIGHTED = {
     },
     "DeformableConv2D": (6, 5),
 }
-_FED_WEIGHTS = {"Conv": 19, "Deco": 28}  # the parameter that says that weights are an input
-UNUSED = 99  # the id of no parameter
 _NONE = (
     COPYING - {"Padding"}
     | ELEMENTWISE - {"Scale", "Bias", "BatchNorm", "PReLU"}
@@ -96,7 +94,7 @@ def _read(layer: Layer) -> Iterator[Read]:
         raise NotANumber(kind)
     if kind in _WEIGHTED:
         count, bias = _WEIGHTED[kind]
-        if kind in CHANGED_BY_FOLDING and number(layer, _FED_WEIGHTS.get(kind[:4], UNUSED)):
+        if reads_weights(layer):
             return
         yield number(layer, count), True
         yield (number(layer, 0) if number(layer, bias) else 0), False

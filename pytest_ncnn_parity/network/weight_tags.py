@@ -8,6 +8,10 @@ from __future__ import annotations
 import struct
 from mmap import mmap
 
+from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import NotANumber, number
+
 FP32 = 0
 FP32_IN_OLD_FILES = 0x0002C056
 FP16 = 0x01306B47
@@ -17,6 +21,29 @@ INT8 = 0x000D4B38
 TAG_BYTES = 4
 TABLE_BYTES = 1024
 SIZES = {FP32: 4, FP32_IN_OLD_FILES: 4, FP16: 2, BF16: 2, INT8: 1}  # bytes of one weight
+
+
+# operators whose weights have such a word (the load_model functions in src/layer)
+_TAGGED = frozenset(
+    (*CHANGED_BY_FOLDING, *"DeformableConv2D Embed GRU Gemm LSTM MultiHeadAttention RNN".split())
+)
+
+
+def has_tagged_weights(layer: Layer) -> bool:
+    """Whether the weights of `layer` are in fp16 in a file that has all weights in fp16 that may be."""
+    try:
+        if layer.type == "Gemm":
+            return any(number(layer, key) for key in (4, 5))  # a constant A or B
+        return layer.type in _TAGGED and not reads_weights(layer)
+    except NotANumber:
+        return False
+
+
+def reads_weights(layer: Layer) -> bool:
+    """Whether the weights of `layer`, if it slides a window, are an input of it. Raises NotANumber."""
+    if not layer.type.startswith(("Convolution", "Deconvolution")):
+        return False
+    return number(layer, 28 if layer.type.startswith("De") else 19) != 0
 
 
 def end_of_weights(content: bytes | mmap, at: int, count: int) -> int:

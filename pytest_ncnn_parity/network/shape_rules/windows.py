@@ -15,6 +15,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.weight_tags import reads_weights
 
 SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
 # of a Deconvolution, for w and h: the ids of output_pad and of the output's size
@@ -158,7 +159,7 @@ def _channels(layer: Layer, shapes: Sequence[Shape], windows: Sequence[Window]) 
     read = slid_over(layer, shape)
     channels = read[0] if len(read) > len(windows) else 1
     group = number(layer, 7, 1) if "DepthWise" in layer.type else 1
-    if number(layer, 28 if layer.type.startswith("De") else 19):
+    if reads_weights(layer):
         return _other_weights(layer, shapes, channels, group, len(windows))
     kernel = math.prod(window.kernel for window in windows)
     outputs, size = number(layer, 0), number(layer, 6)
