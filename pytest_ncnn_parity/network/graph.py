@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +94,27 @@ class Graph(Frozen):
             if layer.type != "PriorBox" and depending.intersection(layer.inputs):
                 depending.update(layer.outputs)
         return frozenset(depending)
+
+    def makers(self, layer: Layer) -> list[Layer]:
+        """The layers that make what `layer` reads."""
+        return [self.producer[blob] for blob in layer.inputs]
+
+    def readers(self, layer: Layer) -> list[Layer]:
+        """The layers that read what `layer` makes; one that reads several of its outputs, as often."""
+        return [reader for blob in layer.outputs for reader in self.consumers[blob]]
+
+    def connected(self, numbers: Iterable[int]) -> Iterator[set[int]]:
+        """Yield the layers of `numbers` in groups that are connected through layers of the group."""
+        left = set(numbers)
+        while left:
+            group, reached = set(), {left.pop()}
+            while reached:
+                layer = self.layers[reached.pop()]
+                group.add(layer.number)
+                beside = {one.number for one in (*self.makers(layer), *self.readers(layer))}
+                reached |= beside & left
+                left -= beside
+            yield group
 
     def ancestors(self, blobs: Iterable[str]) -> set[int]:
         """The numbers of the layers that must run to compute `blobs`."""

@@ -133,6 +133,5 @@ def _concerned(plan: Plan, cases: list[Case], layers: list[Layer]) -> list[Case]
     graph = plan.masked
     near = {layer.number for layer in layers}
     for layer in layers:
-        near |= {graph.producer[blob].number for blob in layer.inputs}
-        near |= {reader.number for blob in layer.outputs for reader in graph.consumers[blob]}
+        near |= {one.number for one in (*graph.makers(layer), *graph.readers(layer))}
     return [case for case in cases if case.layer is None or case.layer.number in near]

@@ -56,12 +56,13 @@ def space(
         light=light,
         starts=list(_starts(light, candidate)),
         price=lambda masks: _price(graph, masks),
-        neighbours={layer.number: [n.number for n in _around(graph, layer)] for layer in graph.layers},
+        neighbours={
+            layer.number: [n.number for n in (*graph.makers(layer), *graph.readers(layer))]
+            for layer in graph.layers
+        },
         makers={
             layer.number: [
-                n.number
-                for n in (graph.producer[b] for b in layer.inputs)
-                if n.number in profile.half and n.type != "Input"
+                n.number for n in graph.makers(layer) if n.number in profile.half and n.type != "Input"
             ]
             for layer in graph.layers
         },
@@ -157,9 +158,9 @@ def _region(graph: Graph, faults: Sequence[Fault], profile: Profile) -> Iterator
     for fault in faults:
         if fault.near:
             yield fault.layer
-            yield from (reader for blob in fault.layer.outputs for reader in graph.consumers[blob])
+            yield from graph.readers(fault.layer)
         if fault.misread is not None:
-            yield from (graph.producer[blob] for blob in fault.layer.inputs)
+            yield from graph.makers(fault.layer)
         elif fault.reader is not None:
             yield fault.layer
             yield from _down_to(graph, fault.layer, fault.reader)
@@ -183,7 +184,7 @@ def _sensitive(
         return
     for layer in graph.layers:
         if profile.sensitivity.get(layer.number, 0.0) > output_tolerance / 2:
-            yield from (graph.producer[blob] for blob in layer.inputs)
+            yield from graph.makers(layer)
             yield layer
 
 
@@ -193,14 +194,13 @@ def _down_to(graph: Graph, maker: Layer, reader: str) -> Iterator[Layer]:
     waiting = [maker]
     while waiting:
         layer = waiting.pop()
-        further = {n.number: n for blob in layer.outputs for n in graph.consumers[blob]}
+        further = {n.number: n for n in graph.readers(layer)}
         waiting += [n for n in further.values() if copies(n) and n.number not in reached]
         reached |= further
     lead_there: set[int] = set()
     for number, layer in sorted(reached.items(), reverse=True):
         if copies(layer):
-            readers = (n.number for blob in layer.outputs for n in graph.consumers[blob])
-            leads = not lead_there.isdisjoint(readers)
+            leads = not lead_there.isdisjoint(n.number for n in graph.readers(layer))
         else:
             leads = layer.name == reader
         if leads:
@@ -212,8 +212,7 @@ def _up_to_makers(graph: Graph, reader: Layer) -> Iterator[Layer]:
     """The layers that make what `reader` reads, and those that copy it on the way."""
     waiting, seen = [reader], {reader.number}
     while waiting:
-        for blob in waiting.pop().inputs:
-            maker = graph.producer[blob]
+        for maker in graph.makers(waiting.pop()):
             if maker.number not in seen:
                 seen.add(maker.number)
                 waiting += [maker] if copies(maker) else []
@@ -229,8 +228,3 @@ def _price(graph: Graph, masks: Mapping[int, int]) -> float:
         for blob in layer.inputs
     )
     return trips + 0.1 * len(off) + 0.001 * len(masks)
-
-
-def _around(graph: Graph, layer: Layer) -> Iterator[Layer]:
-    yield from (graph.producer[blob] for blob in layer.inputs)
-    yield from (reader for blob in layer.outputs for reader in graph.consumers[blob])

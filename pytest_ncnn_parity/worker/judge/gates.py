@@ -103,7 +103,7 @@ class Gates:
             if carries or layer.type in _SELF_GATED | {_LEVELLING}:
                 tail[layer.number] = layer
             if carries:
-                waiting += [graph.producer[blob] for blob in layer.inputs]
+                waiting += graph.makers(layer)
         return list(tail.values())
 
     def _made(self, layer: Layer) -> Mapping[str, Array]:

@@ -23,8 +23,6 @@ from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.neighbours import connected, makers
-from pytest_ncnn_parity.worker.judge.neighbours import readers as readers_of
 from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
@@ -120,7 +118,7 @@ class Rewritten:
             return False
         same = sources(self._sample.graph)
         own, its = [same[b] for b in layer.inputs], [same[there.feeds[b]] for b in there.last.inputs]
-        readers = [reader.number for reader in readers_of(self._sample.graph, layer)]
+        readers = [reader.number for reader in self._sample.graph.readers(layer)]
         return (
             own != its and sorted(own) == sorted(its) and self._red[case.comparison].issuperset(readers)
         )
@@ -155,10 +153,12 @@ class Rewritten:
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
         ends = {*self._sample.job.outputs, *graph.outputs}
         differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
-        for part in connected(graph, differing):
+        for part in graph.connected(differing):
             layers = [graph.layers[number] for number in sorted(part)]
-            begins = [one for one in layers if not any(n in part for n in makers(graph, one))]
-            behind = {reader.number for one in layers for reader in readers_of(graph, one)} - part
+            begins = [
+                one for one in layers if not any(maker.number in part for maker in graph.makers(one))
+            ]
+            behind = {reader.number for one in layers for reader in graph.readers(one)} - part
             readers = [graph.layers[number] for number in sorted(behind)]
             if (
                 readers
@@ -209,7 +209,7 @@ class Rewritten:
         there = self._sample.nets[case.candidate].counterpart(layer)
         if there is None or there.replaced[-1] != layer or limits(there.last):
             return False
-        return all(map(limits, readers_of(self._sample.graph, layer)))
+        return all(map(limits, self._sample.graph.readers(layer)))
 
     def _found_alone(self, case: CaseSpec, settled: Iterable[_Part]) -> Iterator[_Part]:
         """Such parts behind a fault, each fed with the reference's values in front of it."""

@@ -67,7 +67,7 @@ class BeyondFp16:
 
     def is_read_in_16_bits(self, layer: Layer, candidate: Net) -> bool:
         """Whether a layer of `candidate` is fed with a rounded output of `layer`."""
-        readers = (reader for blob in layer.outputs for reader in self._reference.graph.consumers[blob])
+        readers = self._reference.graph.readers(layer)
         return any(candidate.execution(reader).feed is not None for reader in readers)
 
     def of_outputs(self, layer: Layer, candidate: Net | None) -> Unrepresentable | None:
@@ -134,7 +134,7 @@ class BeyondFp16:
         self._apart.look(comparison, layer)
         handed_on = self._handed_on.get(comparison, {})
         for blob in handed_on.keys() & set(layer.inputs):
-            if all(reader.number <= layer.number for reader in self._reference.graph.consumers[blob]):
+            if self._reference.is_read_up_to(layer, blob):
                 del handed_on[blob]
 
     def _is_beyond(self, comparison: str, blob: str) -> bool:

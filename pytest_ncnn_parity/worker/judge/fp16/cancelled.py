@@ -65,7 +65,7 @@ class Cancelled:
     def let_go(self, layer: Layer) -> None:
         """Drop what nobody reads behind `layer`."""
         for blob in self._moves.keys() & set(layer.inputs):
-            if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
+            if self._reference.is_read_up_to(layer, blob):
                 del self._moves[blob]
 
     def explain(

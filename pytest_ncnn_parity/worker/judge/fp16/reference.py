@@ -77,6 +77,10 @@ class Reference(Frozen):
         """Whether `blob` is no output of the network, so that its readers decide what it may be."""
         return bool(self.graph.consumers[blob]) and blob not in self.given_out
 
+    def is_read_up_to(self, layer: Layer, blob: str) -> bool:
+        """Whether no layer behind `layer` reads `blob`."""
+        return all(reader.number <= layer.number for reader in self.graph.consumers[blob])
+
     def loses_some(self, blob: str, output: Blob, expected: Blob) -> bool:
         """Whether elements are 0 in place of others, or, element by element, off by half of themselves.
 

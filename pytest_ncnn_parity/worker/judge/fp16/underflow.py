@@ -107,7 +107,7 @@ class Underflows:
                         self._open[comparison, blob] = one
         for comparison, handed_on in self._handed_on.items():
             for blob in handed_on.keys() & set(layer.inputs):
-                if all(r.number <= layer.number for r in self._reference.graph.consumers[blob]):
+                if self._reference.is_read_up_to(layer, blob):
                     del handed_on[blob]
                     if can_run:
                         self._open.pop((comparison, blob), None)
