@@ -47,7 +47,7 @@ _UNSCALED = frozenset({"MemoryData", "Pooling", "Interp"})
 ALTERNATING: tuple[Format, ...] = ("tagged", "floats")
 
 
-class Wanted(Frozen):
+class WantedWeights(Frozen):
     """The weights in `floats` that a layer in int8 has, times the factors of what is `made` of them.
 
     `lost`: how far each may be off, if they do not stand in a file themselves. `bias`, (outputs,), is a
@@ -140,7 +140,7 @@ class LayerWeights:
 
     def _wanted(
         self, own: Model, layer: Layer, outputs: int, there: Counterpart, beside: Affine | None
-    ) -> Wanted | None:
+    ) -> WantedWeights | None:
         """Return the weights in floats of `layer`; `beside`: what is made of it there, if it is known.
 
         None if they do not follow from those of the layers that it replaces.
@@ -159,17 +159,17 @@ class LayerWeights:
             kernel = Composed(layer, there.replaced, same, source).kernel()
             made = UNFOLDED.beside(beside)
             if kernel is not None and kernel.weights.size == weight_count(layer) and made is not None:
-                return Wanted(kernel.weights, kernel.lost, kernel.bias, kernel.sizes, made)
+                return WantedWeights(kernel.weights, kernel.lost, kernel.bias, kernel.sizes, made)
         if core is None or any(
             map(_may_scale, (one for one in there.replaced if one.number < core.number))
         ):
             return None
         return self._of_core(own, core, outputs, None)
 
-    def _of_core(self, own: Model, core: Layer, outputs: int, made: Affine | None) -> Wanted:
+    def _of_core(self, own: Model, core: Layer, outputs: int, made: Affine | None) -> WantedWeights:
         floats, bias = self.first(own, core, weight_count(core), outputs * is_biased(core))
         bias = bias if bias.size else np.zeros(outputs)
-        return Wanted(floats, None, bias, np.abs(bias), made)
+        return WantedWeights(floats, None, bias, np.abs(bias), made)
 
     def _judged(
         self,
