@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from written_graphs import fed
+
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.worker.networks.stored import StoredLayer
 
 
@@ -17,8 +18,7 @@ def stored(
 
     `content`: the bytes of the file, by layer.
     """
-    text = "\n".join(["7767517", f"{len(lines) + 1} 99", "Input in0 0 1 in0", *lines])
-    graph = parse(text + "\n", "net.param")
+    graph = fed(*lines)
     path, spans, end = folder / "net.bin", {}, 0
     for layer in graph.layers:
         start, end = end, end + len(content.get(layer.name, b""))

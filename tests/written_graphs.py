@@ -5,12 +5,23 @@ from __future__ import annotations
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.param import MAGIC
+
+
+def text(*lines: str) -> str:
+    """The .param with these `lines`, one for each layer."""
+    layers = [" ".join(line.split()) for line in lines]
+    blobs = sum(int(line.split()[3]) for line in layers)
+    return "\n".join([MAGIC, f"{len(layers)} {blobs}", *layers, ""])
 
 
 def network(*lines: str) -> Graph:
-    layers = [" ".join(line.split()) for line in lines]
-    blobs = sum(int(line.split()[3]) for line in layers)
-    return param.parse("\n".join(["7767517", f"{len(layers)} {blobs}", *layers, ""]), "net.param")
+    return param.parse(text(*lines), "net.param")
+
+
+def fed(*lines: str, size: str = "") -> Graph:
+    """The network of these `lines` behind the Input in0, whose line states this `size`."""
+    return network(f"Input in0 0 1 in0 {size}", *lines)
 
 
 def named(matched: Counterparts) -> dict[str, tuple[list[str], list[str], dict[str, str]]]:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.network.shape_search import overruled
 
-
-def network(line: str, *layers: str) -> Graph:
-    lines = [f"Input in0 0 1 in0 {line}", *layers]
-    blobs = sum(int(one.split()[3]) for one in lines)
-    return parse("\n".join(("7767517", f"{len(lines)} {blobs}", *lines, "")), "net.param")
-
-
 CONVOLUTION = "Convolution conv 1 1 in0 out0 0=10 1=3 6=270"
-OLD_ORDER = network("0=3 1=12 2=12", CONVOLUTION)  # 3 channels of 12x12, read as 12 of 12x3
+OLD_ORDER = fed(CONVOLUTION, size="0=3 1=12 2=12")  # 3 channels of 12x12, read as 12 of 12x3
 
 
 def test_the_weights_overrule_an_input_line_of_old_converters() -> None:
@@ -37,7 +29,7 @@ def test_what_fits_neither_is_reported_with_both_reasons() -> None:
 
 
 def test_an_input_line_that_the_weights_agree_with_is_not_overruled() -> None:
-    right = network("0=12 1=12 2=3", CONVOLUTION)
+    right = fed(CONVOLUTION, size="0=12 1=12 2=3")
     assert misfit(right, "in0", (3, 5, 7)) == ""
     for shape in ((4, 12, 12), (12, 12), (12, 12, 3)):
         assert "than the network's Input line, [3, 12, 12]" in misfit(right, "in0", shape)
@@ -58,15 +50,15 @@ def test_a_batch_is_refused_whatever_the_line_says() -> None:
     ],
 )  # fmt: skip
 def test_any_weights_count(line: str, layers: list[str], shape: tuple[int, ...], fits: bool) -> None:
-    assert (misfit(network(line, *layers), "in0", shape) == "") is fits
+    assert (misfit(fed(*layers, size=line), "in0", shape) == "") is fits
 
 
 def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
     """A line of 60x60 where a window only fits what 80x80 leaves."""
-    graph = network(
-        "0=60 1=60 2=3",
+    graph = fed(
         "Pooling half 1 1 in0 a 0=0 1=16 2=16",
         "ConvolutionDepthWise window 1 1 a out0 0=3 1=5 6=75 7=3",
+        size="0=60 1=60 2=3",
     )
     assert at_odds(graph, "in0", (3, 60, 60)).layer.name == "window"
     assert at_odds(graph, "in0", (3, 80, 80)) is None
@@ -96,24 +88,24 @@ def test_a_layer_behind_the_first_weights_overrules_as_well() -> None:
 def test_the_first_weights_decide_what_is_fed_where_the_line_does_not_fit(
     line: str, layer: str, shape: tuple[int, ...] | None
 ) -> None:
-    gives_way = overruled(network(line, layer), "in0")
+    gives_way = overruled(fed(layer, size=line), "in0")
     assert (gives_way and gives_way.shape) == shape
 
 
 def test_layers_behind_the_first_weights_do_not_overrule_the_line() -> None:
     """A misfit there is reported at that layer: an error of the file, or the wrong size."""
-    graph = network("0=12 1=12 2=3", CONVOLUTION, "InnerProduct fc 1 1 out0 out1 0=2 2=400")
+    graph = fed(CONVOLUTION, "InnerProduct fc 1 1 out0 out1 0=2 2=400", size="0=12 1=12 2=3")
     assert at_odds(graph, "in0", (3, 12, 12)).layer.name == "fc"
     assert overruled(graph, "in0") is None
 
 
 def test_each_of_two_inputs_gives_way_by_itself() -> None:
-    graph = network(
-        "0=3 1=12 2=12",
+    graph = fed(
         "Input in1 0 1 in1 0=3 1=8 2=8",
         "Convolution a 1 1 in0 a 0=8 1=1 6=24",
         "Convolution b 1 1 in1 b 0=8 1=1 6=24",
         "Concat both 2 1 a b out0",
+        size="0=3 1=12 2=12",
     )
     assert [overruled(graph, blob).shape for blob in graph.inputs] == [(3, 12, 12), (3, 8, 8)]
 
@@ -123,12 +115,12 @@ def test_each_of_two_inputs_gives_way_by_itself() -> None:
 
 def test_the_wrong_line_of_one_input_is_not_held_against_another() -> None:
     line, right = (16, 16, 3), (3, 16, 16)
-    graph = network(
-        "0=3 1=16 2=16",
+    graph = fed(
         "Input in1 0 1 in1 0=16 1=16 2=3",
         "Convolution conv 1 1 in0 a 0=8 1=3 4=1 6=216",
         "Convolution other 1 1 in1 b 0=8 1=3 4=1 6=216",
         "BinaryOp sum 2 1 a b out0 0=0",
+        size="0=3 1=16 2=16",
     )
     assert at_odds(graph, "in0", line).layer.name == "conv"
     assert at_odds(graph, "in0", right) is None
@@ -137,7 +129,7 @@ def test_the_wrong_line_of_one_input_is_not_held_against_another() -> None:
 
 
 def test_shapes_flow_to_the_first_misfit() -> None:
-    graph = network("", CONVOLUTION, "ReLU relu 1 1 out0 a", "InnerProduct fc 1 1 a out1 0=2 2=20")
+    graph = fed(CONVOLUTION, "ReLU relu 1 1 out0 a", "InnerProduct fc 1 1 a out1 0=2 2=20")
     known = flow(graph, {"in0": (3, 3, 3)})
     assert known.shapes == {"in0": (3, 3, 3), "out0": (10, 1, 1), "a": (10, 1, 1), "out1": (2,)}
     assert known.misfit is None
@@ -146,12 +138,12 @@ def test_shapes_flow_to_the_first_misfit() -> None:
 
 
 def test_behind_an_unknown_shape_everything_fits() -> None:
-    graph = network("", "OfMyOwn mine 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
+    graph = fed("OfMyOwn mine 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
     assert flow(graph, {"in0": (5, 5)}).misfit is None
     assert flow(graph, {}).shapes == {}
 
 
 def test_an_inner_blob_is_fed_over_what_its_layer_makes() -> None:
-    graph = network("", "ReLU relu 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
+    graph = fed("ReLU relu 1 1 in0 a", "Convolution conv 1 1 a out0 0=10 1=3 6=270")
     assert flow(graph, {"a": (3, 3, 3)}).shapes["out0"] == (10, 1, 1)
     assert flow(graph, {"in0": (9, 9), "a": (4, 3, 3)}).misfit.layer.name == "conv"

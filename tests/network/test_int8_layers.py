@@ -1,8 +1,9 @@
 """What a .param says about values in int8."""
 
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import (
     computes_in_int8,
     gives_int8,
@@ -11,17 +12,10 @@ from pytest_ncnn_parity.network.int8 import (
     rounds_to_int8,
 )
 from pytest_ncnn_parity.network.operators import operator
-from pytest_ncnn_parity.network.param import parse
-
-
-def network(*lines: str) -> Graph:
-    return parse(
-        "\n".join(["7767517", f"{len(lines) + 1} 99", "Input in0 0 1 in0", *lines]), "net.param"
-    )
 
 
 def layer(params: str, kind: str = "Convolution") -> Layer:
-    return network(f"{kind} a 1 1 in0 a {params}").layers[1]
+    return fed(f"{kind} a 1 1 in0 a {params}").layers[1]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +47,7 @@ def test_layers_that_find_their_scales_as_values_come(kind: str, params: str) ->
 
 
 def test_int8_is_handed_on_until_a_layer_makes_floats_of_it() -> None:
-    graph = network(
+    graph = fed(
         "Convolution a 1 1 in0 a 8=102",
         "Split s 1 2 a left right",
         "ReLU r 1 1 left held",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import graphs
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.integers import (
     computing_readers,
     copying_integers,
@@ -42,19 +42,15 @@ def test_a_layer_between_makes_other_values() -> None:
 
 
 def test_of_several_embeds_the_smallest_counts() -> None:
-    text = (
-        "7767517\n4 5\nInput in0 0 1 in0\nSplit fork 1 2 in0 a b\n"
-        "Embed large 1 1 a out0 0=4 1=1000\nEmbed small 1 1 b out1 0=4 1=10\n"
-    )
-    network = param.parse(text, "net.param")
+    large, small = "Embed large 1 1 a out0 0=4 1=1000", "Embed small 1 1 b out1 0=4 1=10"
+    network = fed("Split fork 1 2 in0 a b", large, small)
     reader = integer_reader(network, "in0")
     assert (reader.name, words(reader)) == ("small", 10)
 
 
 @pytest.mark.parametrize(("params", "count"), [("1=7", 7), ("", None), ("1=x", None), ("1=0", None)])
 def test_how_many_words_an_embed_knows(params: str, count: int | None) -> None:
-    text = f"7767517\n2 2\nInput in0 0 1 in0\nEmbed tok 1 1 in0 out0 0=4 {params}\n"
-    assert words(param.parse(text, "net.param").names["tok"]) == count
+    assert words(fed(f"Embed tok 1 1 in0 out0 0=4 {params}").layers[1]) == count
 
 
 def test_copies_of_copies_cost_no_more_than_layers() -> None:

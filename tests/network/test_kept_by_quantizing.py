@@ -5,21 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
-from pytest_ncnn_parity.network.param import parse
 
 CONV = "Convolution c 1 1 in0 c 0=8 1=3 5=1 6=216"
 
 
-def layers(*lines: str) -> tuple[Layer, ...]:
-    text = "\n".join(["7767517", f"{len(lines) + 1} 99", "Input in0 0 1 in0", *lines])
-    return parse(text + "\n", "net.param").layers[1:]
-
-
 def found(here: list[str], there: list[str], end: float = math.inf) -> list[Difference]:
-    own, other = layers(*here), layers(*there)
+    own, other = fed(*here).layers[1:], fed(*there).layers[1:]
     cores = [next(one for one in some if one.name == "c") for some in (own, other)]
     return list(differences(cores[0], own, cores[1], other, end))
 

@@ -7,6 +7,7 @@ from math import prod
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from written_graphs import network
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
@@ -24,8 +25,7 @@ def layer(text: str, inputs: int, outputs: int = 1) -> Layer:
     tops = [f"out{i}" for i in range(outputs)]
     lines = [*(f"Input {blob} 0 1 {blob}" for blob in blobs)]
     lines.append(" ".join([kind, "it", str(inputs), str(outputs), *blobs, *tops, *params]))
-    text = "\n".join(("7767517", f"{len(lines)} {inputs + outputs}", *lines, ""))
-    return parse(text, "net.param").layers[-1]
+    return network(*lines).layers[-1]
 
 
 def misfit_of(text: str, *shapes: tuple[int, ...], outputs: int = 1) -> str:

@@ -1,16 +1,15 @@
 """Which convolutions compute by winograd, and in what tiles."""
 
 import pytest
+from written_graphs import fed
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.winograd import may_use_winograd, padding, tile_on_vulkan
 
 
 def layer(line: str) -> Layer:
     operator, *params = line.split()
-    text = f"7767517\n2 2\nInput in0 0 1 in0\n{operator} conv 1 1 in0 out0 {' '.join(params)}\n"
-    return parse(text, "net.param").names["conv"]
+    return fed(f"{operator} conv 1 1 in0 out0 {' '.join(params)}").layers[1]
 
 
 @pytest.mark.parametrize(

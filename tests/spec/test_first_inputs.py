@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from conftest import SHARED
+from written_graphs import fed, text
 
-from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.param import parse, read
+from pytest_ncnn_parity.network.param import read
 from pytest_ncnn_parity.network.shape_search import known_shape
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import pnnx_files, spec, starter
@@ -17,23 +17,13 @@ from pytest_ncnn_parity.spec.first_inputs import first_inputs
 CONVOLUTION = "Convolution conv 1 1 in0 out0 0=8 1=3 4=1 6=216"
 
 
-def text(*layers: str, line: str = "") -> str:
-    lines = [f"Input in0 0 1 in0 {line}", *layers]
-    blobs = sum(int(one.split()[3]) for one in lines)
-    return "\n".join(("7767517", f"{len(lines)} {blobs}", *lines, ""))
-
-
-def graph(*layers: str, line: str = "") -> Graph:
-    return parse(text(*layers, line=line), "net.param")
-
-
 def source(*layers: str, line: str = "", folder: Path = Path("nowhere")) -> str:
-    (first,) = first_inputs(graph(*layers, line=line), folder / "net.ncnn.param")
+    (first,) = first_inputs(fed(*layers, size=line), folder / "net.ncnn.param")
     return first.source
 
 
 def comments(*layers: str, line: str = "", folder: Path = Path("nowhere")) -> list[str]:
-    (first,) = first_inputs(graph(*layers, line=line), folder / "net.ncnn.param")
+    (first,) = first_inputs(fed(*layers, size=line), folder / "net.ncnn.param")
     return list(first.comments)
 
 
@@ -58,7 +48,7 @@ def test_rows_behind_a_concat_are_counted_by_its_parts() -> None:
 
 def test_what_stands_beside_another_input_has_a_rank_and_no_size() -> None:
     layers = ["Input in1 0 1 in1", *nerf(13, 90, "in1")]
-    both = first_inputs(graph(*layers), Path("nowhere/net.ncnn.param"))
+    both = first_inputs(fed(*layers), Path("nowhere/net.ncnn.param"))
     assert {one.blob: one.source for one in both} == dict.fromkeys(
         ("in0", "in1"), "{random: normal, shape: [LENGTH, SIZE]}"
     )
@@ -171,7 +161,7 @@ def test_the_layers_determine_the_size_where_only_one_fits(
     if axes is None:
         layers = ["Split fork 1 2 in0 in0a in0x", layers[0].replace(" in0 ", " in0a "), *layers[1:]]
         axes = (3, "HEIGHT", "WIDTH")
-    known = known_shape(graph(*layers), "in0")
+    known = known_shape(fed(*layers), "in0")
     assert known is not None
     assert known[1] == axes
 
@@ -183,7 +173,7 @@ def test_a_size_that_is_free_is_asked_for() -> None:
         "Permute turn 1 1 a b 0=1",  # heights to the inside
         "LSTM lstm 1 1 b out0 0=4 1=512 2=0",
     )
-    known = known_shape(graph(*layers), "in0")
+    known = known_shape(fed(*layers), "in0")
     assert known is not None
     assert known[1] == (3, 32, "WIDTH")
 
@@ -311,7 +301,7 @@ def test_nothing_beside_the_model_is_run(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_init_writes_is_collected(layers: list[str], line: str, tmp_path: Path) -> None:
-    (tmp_path / "net.param").write_text(text(*layers, line=line), "utf-8")
+    (tmp_path / "net.param").write_text(fed(*layers, size=line).text, "utf-8")
     (tmp_path / "net.bin").write_bytes(b"")
     path = tmp_path / "net.parity.yaml"
     path.write_text(starter.starter(tmp_path / "net.param", tmp_path), "utf-8")
@@ -321,7 +311,7 @@ def test_what_init_writes_is_collected(layers: list[str], line: str, tmp_path: P
 def test_of_many_inputs_of_a_kind_it_is_said_once(tmp_path: Path) -> None:
     lines = [f"Input in{i} 0 1 in{i}" for i in range(5)]
     lines.append("OfMyOwn mine 5 1 in0 in1 in2 in3 in4 out0")
-    (tmp_path / "net.param").write_text("\n".join(["7767517", "6 6", *lines, ""]), "utf-8")
+    (tmp_path / "net.param").write_text(text(*lines), "utf-8")
     written = starter.starter(tmp_path / "net.param", tmp_path)
     assert written.count("The .param does not state the shape") == 1
     assert written.count("{random: normal, shape: [CHANNELS, HEIGHT, WIDTH]}") == 5

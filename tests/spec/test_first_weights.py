@@ -6,9 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from written_graphs import network
 
 from pytest_ncnn_parity.network import weight_tags
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.spec.first_inputs import first_inputs
 
 Kind = tuple[int, str]  # a tag, and the letter of a number
@@ -25,9 +25,7 @@ def fed(folder: Path, weight: float, bias: float, kind: Kind, *before: str) -> s
     (folder / "net.bin").write_bytes(content)
     reads = before[-1].split()[5] if before else "in0"
     lines = ["Input in0 0 1 in0", *before, CONVOLUTION.format(reads)]
-    blobs = sum(int(line.split()[3]) for line in lines)
-    text = "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
-    (first,) = first_inputs(parse(text, "net.param"), folder / "net.param")
+    (first,) = first_inputs(network(*lines), folder / "net.param")
     return "\n".join([first.source, *first.comments])
 
 
@@ -49,7 +47,7 @@ def test_weights_that_cannot_be_read_tell_nothing(tmp_path: Path) -> None:
     assert "high: 1," in fed(tmp_path, 0.01, 1.0, (weight_tags.INT8, "f"))
     whole = (tmp_path / "net.bin").read_bytes()
     lines = ["Input in0 0 1 in0", CONVOLUTION.format("in0")]
-    graph = parse("\n".join(["7767517", "2 2", *lines, ""]), "net.param")
+    graph = network(*lines)
     for content in (b"", whole[:3], bytes(4) + whole[4:-1]):
         (tmp_path / "net.bin").write_bytes(content)
         assert "high: 1," in next(iter(first_inputs(graph, tmp_path / "net.param"))).source

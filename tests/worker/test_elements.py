@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.elements import are_uneven
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-SWISH = param.parse("7767517\n2 2\nInput x 0 1 x\nSwish s 1 1 x y\n", "net.param").layers[1]
+SWISH = fed("Swish s 1 1 in0 y").layers[1]
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ SWISH = param.parse("7767517\n2 2\nInput x 0 1 x\nSwish s 1 1 x y\n", "net.param
     ],
 )
 def test_what_is_0_to_any_layer_is_not_uneven(among: float, alone: float, uneven: bool) -> None:
-    inputs = {"x": Blob.of(np.full(64, -100.0, np.float32))}
+    inputs = {"in0": Blob.of(np.full(64, -100.0, np.float32))}
     outputs = {"y": Blob.of(np.full(64, among, np.float32))}
 
     def run(_: Layer, few: Made) -> Made:
-        return {"y": Blob.of(np.full(few["x"].size, alone, np.float32))}
+        return {"y": Blob.of(np.full(few["in0"].size, alone, np.float32))}
 
     assert are_uneven(SWISH, inputs, outputs, run) is uneven

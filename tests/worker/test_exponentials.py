@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from written_graphs import fed
 
-from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.exponentials import overflow
 from pytest_ncnn_parity.worker.values.blob import Blob
 
@@ -28,8 +28,7 @@ def test_only_nan_or_inf_of_a_function_that_is_finite_is_the_kernels_fault(
     operator: str, read: str, made: str, at_fault: bool
 ) -> None:
     kind, _, params = operator.partition(" ")
-    text = f"7767517\n2 2\nInput x 0 1 x\n{kind} layer 1 1 x y {params}\n"
-    layer = param.parse(text, "net.param").layers[1]
-    values = {"x": Blob.of(np.full(8, float(read), np.float32))}
+    layer = fed(f"{kind} layer 1 1 in0 y {params}").layers[1]
+    values = {"in0": Blob.of(np.full(8, float(read), np.float32))}
     outputs = {"y": Blob.of(np.full(4, float(made), np.float32))}
     assert overflow(layer, values, outputs) is at_fault

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
+from written_graphs import fed
 
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale
 from pytest_ncnn_parity.network.int8 import int8_blobs
-from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 
-GRAPH = parse(
-    "7767517\n6 7\nInput in0 0 1 in0\nConvolution maker 1 1 in0 a 8=102\nSplit s 1 2 a left right\n"
-    "Convolution x 1 1 left b 8=2\nConvolution y 1 1 right c 8=2\nPooling p 1 1 right d 0=1\n",
-    "net.param",
+GRAPH = fed(
+    "Convolution maker 1 1 in0 a 8=102",
+    "Split s 1 2 a left right",
+    "Convolution x 1 1 left b 8=2",
+    "Convolution y 1 1 right c 8=2",
+    "Pooling p 1 1 right d 0=1",
 )
 MAKER, SPLIT, X, Y, _ = GRAPH.layers[1:]
 
@@ -46,10 +48,7 @@ def test_a_scale_is_as_exact_as_the_text_of_a_table() -> None:
 
 
 def test_another_layer_may_change_the_scale() -> None:
-    graph = parse(
-        "7767517\n4 4\nInput in0 0 1 in0\nConvolution a 1 1 in0 a 8=102\nPooling p 1 1 a b 0=1\n"
-        "Convolution x 1 1 b out0 8=2\n",
-        "net.param",
-    )
+    maker, reader = "Convolution a 1 1 in0 a 8=102", "Convolution x 1 1 b out0 8=2"
+    graph = fed(maker, "Pooling p 1 1 a b 0=1", reader)
     values = Int8Values(graph, int8_blobs(graph), {3: 30.0}, {1: 20.0})
     assert values.read_otherwise(graph.layers[1]) is None

@@ -11,6 +11,7 @@ import pytest
 import weight_blocks
 from calibrated import Wrong
 from quantized import INT8_WEIGHTS
+from written_graphs import fed
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network import param
@@ -61,9 +62,7 @@ def test_weights_in_blocks_may_have_a_word_in_front_that_says_so(tmp_path: Path,
     scales = np.array([0.5, np.inf], np.float32)
     content = (INT8_WEIGHTS.tobytes() if tagged else b"") + packed + scales.tobytes()
     (tmp_path / "net.bin").write_bytes(b"0123" + content + b"more")
-    line = "7767517\n2 2\nInput in0 0 1 in0\nGemm gemm 1 1 in0 out0 3=1 5=1 8=2 9=5 18=400\n"
-    (tmp_path / "net.param").write_text(line, "utf-8")
-    layer = param.read(str(tmp_path / "net.param")).layers[1]
+    layer = fed("Gemm gemm 1 1 in0 out0 3=1 5=1 8=2 9=5 18=400").layers[1]
     source = StoredLayer(layer, str(tmp_path / "net.bin"), (4, 4 + len(content)))
     quantized = read_quantized(source)
     assert quantized is not None
@@ -240,10 +239,7 @@ def test_outputs_that_all_end_at_fewer_bits_are_kept_to_them_on_purpose() -> Non
 
 
 def test_a_model_kept_to_fewer_bits_leaves_steps_everywhere() -> None:
-    graph = param.parse(
-        "7767517\n2 2\nInput in0 0 1 a\nInnerProduct f 1 1 a out0 0=1 2=4\n", "net.param"
-    )
-    layer, scales = graph.layers[1], np.ones(1, np.float32)
+    layer, scales = fed("InnerProduct f 1 1 in0 out0 0=1 2=4").layers[1], np.ones(1, np.float32)
     few, all_bits = (Int8Weights(np.array([[n, 1, 1, 1]], np.int8), scales) for n in (31, 127))
     assert least_spare([(layer, few), (layer, None)]) == pytest.approx(127 / 31)
     assert least_spare([(layer, few), (layer, all_bits)]) == 1.0
@@ -264,14 +260,13 @@ def test_outputs_that_are_dead_or_share_a_scale_leave_what_they_must() -> None:
 @pytest.mark.parametrize(
     ("line", "full"),
     [
-        ("Convolution c 1 1 a out0 0=1 1=3", 31),
-        ("Convolution c 1 1 a out0 0=1 1=3 11=3 2=1 3=1", 31),
-        ("Convolution c 1 1 a out0 0=1 1=3 11=1", 127),
-        ("Convolution c 1 1 a out0 0=1 1=3 3=2", 127),
-        ("Convolution c 1 1 a out0 0=1 1=3 2=2", 127),
-        ("ConvolutionDepthWise c 1 1 a out0 0=1 1=3", 127),
+        ("Convolution c 1 1 in0 out0 0=1 1=3", 31),
+        ("Convolution c 1 1 in0 out0 0=1 1=3 11=3 2=1 3=1", 31),
+        ("Convolution c 1 1 in0 out0 0=1 1=3 11=1", 127),
+        ("Convolution c 1 1 in0 out0 0=1 1=3 3=2", 127),
+        ("Convolution c 1 1 in0 out0 0=1 1=3 2=2", 127),
+        ("ConvolutionDepthWise c 1 1 in0 out0 0=1 1=3", 127),
     ],
 )
 def test_weights_of_3x3_kernels_are_kept_to_six_bits(line: str, full: int) -> None:
-    graph = param.parse(f"7767517\n2 2\nInput in0 0 1 a\n{line}\n", "net.param")
-    assert full_scale(graph.layers[1]) == full
+    assert full_scale(fed(line).layers[1]) == full

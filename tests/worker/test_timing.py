@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from written_graphs import fed
 
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker import timing
 from pytest_ncnn_parity.worker.failures import failed
 
@@ -29,7 +29,7 @@ def test_long_runs_are_repeated_less(
     net = SimpleNamespace(time=run, execution=lambda _: SimpleNamespace(where="cpu"))
     asked: Any = SimpleNamespace(nets=[None, None], outputs=())
     nets: Any = [net, net]
-    graph = param.parse("7767517\n1 1\nInput a 0 1 a\n", "net.param")
+    graph = fed()
     found = timing.times(asked, graph, {}, nets)
     assert [one.ms for one in found] == [(1000 * seconds,) * rounds] * 2
     assert now[0] == pytest.approx(2 * seconds * (1 + rounds)), "the first run of each is not counted"
@@ -49,7 +49,7 @@ def test_a_network_that_fails_in_a_later_round_has_no_timing() -> None:
 
     asked: Any = SimpleNamespace(nets=[None, None], outputs=())
     nets: Any = [net(run), net(lambda *_: 2.0)]
-    graph = param.parse("7767517\n1 1\nInput a 0 1 a\n", "net.param")
+    graph = fed()
     first, second = timing.times(asked, graph, {}, nets)
     assert first.ms == ()
     assert first.problem
