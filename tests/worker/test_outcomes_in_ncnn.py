@@ -31,6 +31,8 @@ LAYERS: list[tuple[str, list[tuple[int, ...]], int]] = [
     ("Convolution3D 0=4 1=3 21=1 3=2 6=72", [(2, 5, 6, 7)], 1),
     ("Deconvolution 0=4 1=4 3=2 4=1 6=192", [(3, 5, 6)], 1),
     ("Deconvolution 0=4 1=3 3=2 4=1 18=1 19=1 6=108", [(3, 5, 6)], 1),
+    ("Deconvolution 0=4 1=3 3=2 4=1 18=1 6=108", [(3, 5, 6)], 1),  # below as well
+    ("Deconvolution 0=4 1=3 3=2 4=1 18=1 19=0 6=108", [(3, 5, 6)], 1),
     ("DeconvolutionDepthWise 0=6 1=4 3=2 4=1 6=96 7=6", [(6, 5, 6)], 1),
     ("Deconvolution1D 0=4 1=4 3=2 4=1 6=48", [(3, 5)], 1),
     ("Pooling 0=0 1=2 2=2", [(3, 9, 11)], 1),

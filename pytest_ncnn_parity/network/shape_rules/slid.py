@@ -14,7 +14,6 @@ from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
 from pytest_ncnn_parity.network.shape_rules.reading import DIMENSIONS, Outcome, Shape
 from pytest_ncnn_parity.network.shape_rules.windows import (
     CONVOLVED,
-    OUTPUT_SIZE,
     SAME,
     Window,
     axes_slid_along,
@@ -23,6 +22,7 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     positions,
     sizes_along,
     slid_over,
+    uncut,
     windows_of,
 )
 
@@ -51,16 +51,12 @@ def _pads_to_the_same(windows: Sequence[Window]) -> bool:
 
 
 def _deconvolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    windows, lengths = windows_of(layer, CONVOLVED), []
-    if len(windows) > len(OUTPUT_SIZE):
-        raise NotANumber("sizes of three axes")
-    sizes = sizes_along(shapes[0], windows)
-    for size, window, (extra, asked) in zip(sizes, windows, OUTPUT_SIZE, strict=False):
-        if min(window.before, window.after) < 0 or number(layer, asked):
-            raise NotANumber("a size that is asked for")
-        whole = (size - 1) * window.stride + window.extent + number(layer, extra)
-        lengths.append(whole - window.before - window.after)
-    return [(number(layer, 0), *reversed(lengths))]
+    windows = windows_of(layer, CONVOLVED)
+    if any(min(window.before, window.after) < 0 for window in windows):
+        raise NotANumber("pads that follow from a size")
+    whole = uncut(layer, shapes[0], windows)
+    cut = [size - w.before - w.after for size, w in zip(whole, windows, strict=True)]
+    return [(number(layer, 0), *reversed(cut))]
 
 
 def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

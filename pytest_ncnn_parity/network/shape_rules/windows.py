@@ -18,8 +18,9 @@ from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.weight_tags import reads_weights
 
 SAME = (UNSET, UNSET - 1)  # values of a pad that make the output as large as the input
-# of a Deconvolution, for w and h: the ids of output_pad and of the output's size
-OUTPUT_SIZE = ((18, 20), (19, 21))
+# of a Deconvolution, for w and h, whose default is that of w: the ids of what is added behind its
+# output, and of the size of that
+OUTPUT_PADS, OUTPUT_SIZES = (18, 19), (20, 21)
 
 
 class Keys(Frozen):
@@ -242,19 +243,27 @@ def padded_plainly(sizes: Sequence[int], windows: Sequence[Window]) -> list[int]
 
 def _cut_away(layer: Layer, shape: Shape, windows: Sequence[Window]) -> str:
     """What is wrong if the padding of a Deconvolution cuts off its whole output."""
-    if len(windows) > len(OUTPUT_SIZE):
-        return ""
-    for size, window, (extra, asked) in zip(
-        sizes_along(shape, windows), windows, OUTPUT_SIZE, strict=False
-    ):
-        whole = (size - 1) * window.stride + window.extent + number(layer, extra)
+    for whole, window in zip(uncut(layer, shape, windows), windows, strict=True):
         cut = window.before + window.after
-        if min(window.before, window.after) >= 0 and not number(layer, asked) and whole <= cut:
+        if min(window.before, window.after) >= 0 and whole <= cut:
             return (
                 f"gets {list(shape)} and makes {whole} along {window.axis}, of which its pads cut away "
                 f"{cut}, so nothing is left"
             )
     return ""
+
+
+def uncut(layer: Layer, shape: Shape, windows: Sequence[Window]) -> list[int]:
+    """How long the output of a Deconvolution is along each axis before its padding is cut away.
+
+    Raises NotANumber where the file states the size of the output, and for three axes.
+    """
+    if len(windows) > len(OUTPUT_PADS) or any(number(layer, key) for key in OUTPUT_SIZES):
+        raise NotANumber("the size of an output")
+    right, bottom = OUTPUT_PADS
+    more = number(layer, right), number(layer, bottom, number(layer, right))
+    axes = zip(sizes_along(shape, windows), windows, more, strict=False)
+    return [(size - 1) * window.stride + window.extent + extra for size, window, extra in axes]
 
 
 def sizes_along(shape: Shape, windows: Sequence[Window]) -> list[int]:
