@@ -26,7 +26,8 @@ from pytest_ncnn_parity.network.shape_rules.windows import (
     windows_of,
 )
 
-_ADAPTED = (8, 18, 28)  # a Pooling's output w, h and d; UNSET means the size of the input
+# a Pooling's output w, h and d, of which h and d default to w; UNSET means the size of the input
+_ADAPTED = (8, 18, 28)
 
 
 def _convolution(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -66,7 +67,8 @@ def _pooling(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if number(layer, 4):  # global pooling
         return [(channels,)]
     if number(layer, 7):
-        asked = [number(layer, key) for key in reversed(_ADAPTED[:axes])]
+        width = number(layer, _ADAPTED[0])
+        asked = [number(layer, key, width) for key in reversed(_ADAPTED[:axes])]
         return [
             (channels, *(own if n == UNSET else n for n, own in zip(asked, shape[-axes:], strict=True)))
         ]
