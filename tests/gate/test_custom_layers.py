@@ -19,9 +19,9 @@ from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.spec import spec as specs
 from pytest_ncnn_parity.spec.spec import SpecError
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 
 
 def model(folder: Path) -> Model:

@@ -15,9 +15,9 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles, Weights
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles, Weights
 
 
 def model_in(folder: Path) -> Model:

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, of_network
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import vulkan
+from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
 from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -29,7 +30,6 @@ from pytest_ncnn_parity.worker.networks.mixed import MixedNet
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.networks.pools import POOLS
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.weights import CheckedFiles
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
 from pytest_ncnn_parity.worker.values.recalled import Trace

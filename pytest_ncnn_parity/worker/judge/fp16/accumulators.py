@@ -14,6 +14,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.natural_scale import softmax_axis
 from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
 from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
@@ -179,7 +180,9 @@ def _multi_head_attention(layer: Layer, values: Sequence[Array], weights: Weight
 
 def _softmax(layer: Layer, value: Array, _: Weights) -> float:
     """The sum of the powers of e, the largest of which is 1 (softmax_reduce_sum.comp)."""
-    axis = number(layer, 0) % value.ndim
+    axis = softmax_axis(layer, value.ndim)
+    if axis is None:
+        return 0.0
     powers = np.exp(value.astype(np.float64) - value.max(axis, keepdims=True))
     return accumulators.of_sums(powers, (axis,))
 
