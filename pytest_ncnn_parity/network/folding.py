@@ -37,6 +37,7 @@ WITH_OFFSETS = {
 }
 # by parameter of a convolution the one that it repeats by default, and those that are 1 by default
 _REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
+_OF_DECONVOLUTION = {"19": "18", "21": "20"}  # what is added behind its output, and the size of that
 _ONES = {"2": "1", "3": "1"}
 ACTIVATION_ID = "9"
 _ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
@@ -81,6 +82,8 @@ def _goes_without_saying(layer: Layer, key: str, params: Mapping[str, str]) -> b
     if layer.type not in _WINDOWED:
         return False
     repeated = _REPEATED.get(key, "")
+    if layer.type in ("Deconvolution", "DeconvolutionDepthWise"):
+        repeated = _OF_DECONVOLUTION.get(key, repeated)
     return params[key] == (params.get(repeated) or _ONES.get(repeated or key, "0"))
 
 

@@ -207,12 +207,27 @@ def test_alike_branches_in_another_order_are_told_apart_without_their_views(seed
     assert matched.only_here == matched.only_there == []
 
 
-def test_what_goes_without_saying_is_no_difference() -> None:
-    full = "Convolution c 1 1 in0 out0 0=8 1=3 11=3 2=1 12=1 3=1 13=1 4=1 14=1 15=1 16=1 5=0 6=72"
-    short = "Convolution renamed 1 1 in0 out0 0=8 1=3 4=1 6=72"
+@pytest.mark.parametrize(
+    ("full", "short", "others"),
+    [
+        (
+            "Convolution c 1 1 in0 out0 0=8 1=3 11=3 2=1 12=1 3=1 13=1 4=1 14=1 15=1 16=1 5=0 6=72",
+            "Convolution renamed 1 1 in0 out0 0=8 1=3 4=1 6=72",
+            ("4=1 14=2", "4=1 3=2"),
+        ),
+        (
+            "Deconvolution c 1 1 in0 out0 0=8 1=3 3=2 4=1 18=1 19=1 6=72",
+            "Deconvolution renamed 1 1 in0 out0 0=8 1=3 3=2 4=1 18=1 6=72",
+            ("4=1 19=2", "4=1 21=8"),
+        ),
+    ],
+)
+def test_what_goes_without_saying_is_no_difference(
+    full: str, short: str, others: tuple[str, ...]
+) -> None:
     (pair,) = counterparts(network(INPUT, full), network(INPUT, short)).of.values()
     assert pair.by == "structure"
-    for other in (short.replace("4=1", "4=1 14=2"), short.replace("4=1", "4=1 3=2")):
+    for other in (short.replace("4=1", text) for text in others):
         with pytest.raises(Unlike, match="neither by name nor by structure"):
             counterparts(network(INPUT, full), network(INPUT, other))
 
