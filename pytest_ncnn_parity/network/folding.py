@@ -35,10 +35,15 @@ WITH_OFFSETS = {
     "GroupNorm": frozenset({"3"}),
     "Gemm": frozenset({"6", "10"}),
 }
-# by parameter of a convolution the one that it repeats by default, and those that are 1 by default
-_REPEATED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
-_OF_DECONVOLUTION = {"19": "18", "21": "20"}  # what is added behind its output, and the size of that
-_ONES = {"2": "1", "3": "1"}
+# By operator with windows, by parameter the one that it repeats by default, as a height does a width;
+# and those that are 1 by default: strides and dilations
+_CONVOLVED = {"11": "1", "12": "2", "13": "3", "14": "4", "15": "4", "16": "14"}
+_REPEATED: Mapping[str, Mapping[str, str]] = {
+    **dict.fromkeys((*_WINDOWED, "DeformableConv2D", "Unfold"), _CONVOLVED),
+    **dict.fromkeys(("Deconvolution", "DeconvolutionDepthWise"), _CONVOLVED | {"19": "18", "21": "20"}),
+    "Pooling": {"11": "1", "12": "2", "13": "3", "14": "3", "15": "13", "18": "8"},
+}
+_ONES = {**dict.fromkeys(_REPEATED, frozenset("23")), "Pooling": frozenset("2")}
 ACTIVATION_ID = "9"
 _ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
 # they give the same for all values beyond an end
@@ -78,13 +83,15 @@ def lasting(layer: Layer) -> tuple[tuple[str, str], ...]:
 
 
 def _goes_without_saying(layer: Layer, key: str, params: Mapping[str, str]) -> bool:
-    """Whether a convolution that does not state this parameter has it."""
-    if layer.type not in _WINDOWED:
-        return False
-    repeated = _REPEATED.get(key, "")
-    if layer.type in ("Deconvolution", "DeconvolutionDepthWise"):
-        repeated = _OF_DECONVOLUTION.get(key, repeated)
-    return params[key] == (params.get(repeated) or _ONES.get(repeated or key, "0"))
+    """Whether a layer with windows that does not state this parameter has it."""
+    return layer.type in _REPEATED and params[key] == _by_default(layer.type, key, params)
+
+
+def _by_default(kind: str, key: str, params: Mapping[str, str]) -> str:
+    repeated = _REPEATED[kind].get(key)
+    if repeated is None:
+        return "1" if key in _ONES[kind] else "0"
+    return params.get(repeated) or _by_default(kind, repeated, params)
 
 
 def _plain(number: str) -> str:
