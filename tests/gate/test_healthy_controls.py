@@ -20,7 +20,7 @@ def test_no_rule_lets_a_healthy_network_be_red(
 
     for kind in kinds.CONTROLS:
         kinds.write(pytester.path, kind, seed=0)
-    run = gate("--ncnn-parity-fix=off", "-n", "2")
+    run = gate("--ncnn-parity-fix=off")
     cases = [case for model in run.report["models"] for case in model["cases"]]
     assert [case["nodeid"] for case in cases if case["outcome"] == "failed"] == []
     compared = {case["nodeid"].partition(".")[0] for case in cases if case["outcome"] == "passed"}
