@@ -46,8 +46,11 @@ def test_each_red_model_has_its_layer_cause_and_fix(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, vulkan: bool
 ) -> None:
     models = pytester.path / "example_models"
-    for name in ("accumulate", "attention", "style_decoder"):
+    for name, *_ in MODELS:
         shutil.copytree(EXAMPLES / name, models / name)
+    (models / "healthy").mkdir()
+    networks.chain(models / "healthy")
+    networks.spec(models / "healthy", "inputs: {healthy: {in0: {random: normal}}}\n")
     if not vulkan:
         monkeypatch.setenv("VK_DRIVER_FILES", "/nonexistent")
         monkeypatch.setenv("VK_ICD_FILENAMES", "/nonexistent")
