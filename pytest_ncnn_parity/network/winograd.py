@@ -16,8 +16,12 @@ def may_use_winograd(layer: Layer) -> bool:
     It may if the kernel is 3x3, and stride and dilation are 1. Whether it does depends on channels,
     device and version (src/layer/*/convolution_*.cpp, create_pipeline).
     """
-    if layer.type not in ("Convolution", "Convolution1D") or layer.mask & NO_WINOGRAD:
-        return False
+    slides = layer.type in ("Convolution", "Convolution1D")
+    return slides and not layer.mask & NO_WINOGRAD and is_plain_3x3(layer)
+
+
+def is_plain_3x3(layer: Layer) -> bool:
+    """Whether the kernel of a convolution is 3x3, and its stride and dilation are 1."""
     of_width = [layer.params.get(key, "1") for key in ("1", "2", "3")]
     of_height = [
         layer.params.get(key, same) for key, same in zip(("11", "12", "13"), of_width, strict=True)

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.network import weight_tags
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, gives_int8, weight_count
 from pytest_ncnn_parity.network.parameters import NotANumber, number
+from pytest_ncnn_parity.network.winograd import is_plain_3x3
 
 # ncnn2table limits the weights of a 3x3 kernel to 6 bits, so that int8 winograd can add them up
 SIX_BITS = 31
@@ -207,11 +208,7 @@ def is_biased(layer: Layer) -> bool:
 
 def full_scale(layer: Layer) -> int:
     """Return the largest int8 weight that ncnn2table gives `layer` (tools/quantize/ncnn2table.cpp)."""
-    words = layer.params
-    kernel, stride, dilation = (words.get(key, "1") for key in ("1", "3", "2"))
-    sides = (words.get("11", kernel), words.get("13", stride), words.get("12", dilation))
-    plain = (kernel, stride, dilation) == sides == ("3", "1", "1")
-    return SIX_BITS if layer.type == "Convolution" and plain else INT8_MAX
+    return SIX_BITS if layer.type == "Convolution" and is_plain_3x3(layer) else INT8_MAX
 
 
 def least_spare(weights: Iterable[tuple[Layer, Int8Weights | None]]) -> float:
