@@ -110,6 +110,8 @@ def _prepare_compiler(ncnn: ModuleType) -> None:
     That takes no driver and starts no thread. The enumerators are those of glslang's ShaderLang.h.
     """
     glslang = ctypes.CDLL(ncnn.__file__)
+    if not hasattr(glslang, "ShCompile"):
+        return  # an ncnn that hides it, or has no Vulkan
     compute, spirv_and_vulkan_rules, core = 5, 1 << 3 | 1 << 4, 450
     shader = ctypes.c_char_p(b"#version 450\nvoid main() {}\n")
     limits = ctypes.create_string_buffer(4096)  # larger than a TBuiltInResource
