@@ -25,6 +25,9 @@ _QUIET_THREADS = {
 FILL = 170
 OTHER_FILL = 85
 
+# glibc 2.35 and later asks Linux for huge pages then, so that a blob takes few page faults
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+
 COMMAND = (sys.executable, "-m", "pytest_ncnn_parity.worker.main")
 
 
@@ -69,7 +72,7 @@ def spawn(order: Order) -> Spawned:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=home.name,
-            env={**os.environ, **_QUIET_THREADS, **own_folder, "MALLOC_PERTURB_": str(order.fill)},
+            env={**os.environ, **_QUIET_THREADS, **own_folder, **_malloc(order.fill)},
             # Ctrl-C goes to pytest, which then ends this process
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -79,3 +82,9 @@ def spawn(order: Order) -> Spawned:
         home.cleanup()
         raise
     return Spawned(order, process, home)
+
+
+def _malloc(fill: int) -> dict[str, str]:
+    """Return what tells glibc how to allocate. The user's own tunables come last and win."""
+    tunables = filter(None, (_HUGE_PAGES, os.environ.get("GLIBC_TUNABLES")))
+    return {"MALLOC_PERTURB_": str(fill), "GLIBC_TUNABLES": ":".join(tunables)}
