@@ -7,7 +7,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.network.masks import NO_VULKAN
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import ELEMENTWISE, copies
 
 
 def misreads_16_bits(failure: Failure) -> Explanation | None:
@@ -198,8 +198,8 @@ def wrong_in_fp32(failure: Failure) -> Explanation | None:
 # -- a 16-bit candidate whose reference values fit the format --------------------------------------
 
 # These add up nothing that could exceed fp16 while the output is finite: an Interp rounds the places
-# of its pixels, and the others round 1 + exp(x) or exp(x) - 1 for a small exp(x).
-_WITHOUT_SUMS = frozenset({"Interp", "Softplus", "ELU", "SELU", "CELU"})
+# of its pixels, and an ELU or a sinh what is left of exp(x) - 1 for a small x.
+_WITHOUT_SUMS = ELEMENTWISE | {"Interp"}
 
 
 def sum_inside_overflows(failure: Failure) -> Explanation | None:

@@ -99,6 +99,11 @@ def unary(kind: int, x: np.ndarray) -> Made:
     return Made("UnaryOp", f"0={kind}", [], [x])
 
 
+def total(factor: str, size: float = 1.1) -> Made:
+    """A sum of `size` times 65504 that is multiplied by a factor."""
+    return Made("Reduction", f"0=0 1=1 {factor}", [], [np.full(WIDE, size * 65504 / WIDE)])
+
+
 def remainder(kind: int, x: np.ndarray) -> Made:
     return Made("BinaryOp", f"0={kind} 1=1 2=0.25", [], [x])
 
@@ -167,6 +172,14 @@ LAYERS: dict[str, tuple[Made, str | None]] = {
     "log1p_ok": (unary(27, np.abs(TINY) * 1e4), None),
     "atanh": (unary(26, TINY), LOST),
     "atanh_ok": (unary(26, TINY * 2e3), None),
+    "sinh": (unary(22, TINY), LOST),
+    "sinh_ok": (unary(22, TINY * 1e4), None),
+    "elu": (Made("ELU", "0=1", [], [TINY]), LOST),
+    "elu_ok": (Made("ELU", "0=1", [], [TINY * 1e3]), None),
+    "celu": (Made("CELU", "0=0.5", [], [TINY]), LOST),
+    "selu": (Made("SELU", "", [], [TINY]), LOST),
+    "scaled_sum": (total("2=0.5"), OVERFLOW),
+    "scaled_sum_ok": (total("2=0.125", 0.9), None),
     "fmod": (remainder(12, RNG.randint(600, 1800, WIDE) * 32.0), OVERFLOW),
     "fmod_ok": (remainder(12, QUARTERS), None),
     "remainder": (remainder(17, uniform(20000, 60000, WIDE)), STORED),

@@ -1,7 +1,7 @@
 """Sums that Vulkan kernels certainly compute in full, because they divide or take a root afterwards.
 
 Listed are only those that were seen to overflow on a device at 65504, for every size and order of
-terms: means and norms of a Reduction, an average Pooling over windows, and the sum of squares of a
+terms: means, norms and sums with a factor below 1 of a Reduction, an average Pooling over windows, and the sum of squares of a
 Normalize, which is added up in fp32 and then converted (normalize_coeffs.comp). Other norm layers use
 fp32; a global or adaptive Pooling and matrix products may do so as well.
 """
@@ -16,6 +16,7 @@ from pytest_ncnn_parity.compare import accumulators
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
+from pytest_ncnn_parity.network.parameters import decimal
 from pytest_ncnn_parity.worker.judge.fp16.accumulators import (
     SUMMED,
     normalized_axes,
@@ -68,7 +69,9 @@ def _sums(layer: Layer, value: Array) -> Array:
             return np.empty(0)
         return accumulators.sums_of_windows(windows.values, None, *windows.sliding)
     operation = op_type(layer)
-    if layer.type != "Reduction" or operation not in _GOES_ON or not runs_on_vulkan(layer):
+    if layer.type != "Reduction" or operation not in SUMMED or not runs_on_vulkan(layer):
+        return np.empty(0)
+    if operation not in _GOES_ON and abs(decimal(layer, 2, 1.0)) >= 1.0:
         return np.empty(0)
     with np.errstate(over="ignore"):
         terms = SUMMED[operation](value.astype(np.float64))

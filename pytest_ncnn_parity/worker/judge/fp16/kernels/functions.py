@@ -17,6 +17,7 @@ from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 LARGEST_POWER = 700.0  # e to this is finite in float64
 HALF, ONE = np.float16(0.5), np.float16(1.0)
 OFF = 0.05  # the share of itself by which a result may be off that is only rounded
+ONLY_ROUNDED = 2.0**-11 / OFF  # an exponent from which on exp(x) - 1 is
 ALL_WHOLE = 2048.0  # fp16 has all whole numbers up to this one
 
 # a function as the shader computes it in fp16 (unaryop.comp), and as it is
@@ -26,6 +27,7 @@ FORMULAS: Mapping[str, Formula] = {
     Unary.ACOSH: (lambda x: np.log(x + np.sqrt(x - ONE) * np.sqrt(x + ONE)), np.arccosh),
     Unary.ATANH: (lambda x: np.log((ONE + x) / (ONE - x)) * HALF, np.arctanh),
     Unary.LOG1P: (lambda x: np.log(x + ONE), np.log1p),
+    Unary.SINH: (lambda x: (np.exp(x) - np.exp(-x)) * HALF, np.sinh),
 }
 
 
@@ -44,11 +46,10 @@ def unary(layer: Layer, run: LayerRun) -> Computed | None:
     kind = op_type(layer)
     if kind == Unary.ASINH:
         return _asinh(run.value, run.output)
-    if kind in FORMULAS:
+    overflows = _hyperbolic(run.value, run.output) if kind in (Unary.SINH, Unary.COSH) else None
+    if overflows is None and kind in FORMULAS:
         return _of_formula(kind, run.value, run.output)
-    if kind in (Unary.SINH, Unary.COSH):
-        return _hyperbolic(run.value, run.output)
-    return None
+    return overflows
 
 
 def _hyperbolic(value: Array, expected: Array) -> Computed | None:
@@ -93,6 +94,18 @@ def _of_formula(kind: str, value: Array, expected: Array) -> Computed | None:
     if kind == Unary.ACOSH and 2.0 * inner >= FP16_OVERFLOW:
         what, inner = "the double of its largest input", 2.0 * inner
     return Computed(Constant(what, inner, "arithmetic"), made)
+
+
+def exponential(layer: Layer, run: LayerRun) -> Computed | None:
+    """alpha * (exp(x) - 1) of a negative x in an ELU or SELU; CELU divides x by alpha (celu.comp)."""
+    x = run.value / decimal(layer, 0, 1.0) if layer.type == "CELU" else run.value
+    near = (x < 0.0) & (x > -ONLY_ROUNDED)
+    if not near.any():
+        return None
+    powers = np.exp(x[near].astype(np.float16)) - ONE
+    made = run.output.copy()
+    made[near] *= powers / np.expm1(x[near])
+    return Computed(Constant("beside 1, its input", float(np.abs(x[near]).max()), "arithmetic"), made)
 
 
 def remainder(layer: Layer, run: LayerRun) -> Computed | None:

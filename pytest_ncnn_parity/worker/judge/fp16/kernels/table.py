@@ -10,7 +10,12 @@ from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.final_sums import runs_on_vulkan
 from pytest_ncnn_parity.worker.judge.fp16.kernels.activated import activated
 from pytest_ncnn_parity.worker.judge.fp16.kernels.affine import batch_norm, norm, weighted_sum
-from pytest_ncnn_parity.worker.judge.fp16.kernels.functions import remainder, softplus, unary
+from pytest_ncnn_parity.worker.judge.fp16.kernels.functions import (
+    exponential,
+    remainder,
+    softplus,
+    unary,
+)
 from pytest_ncnn_parity.worker.judge.fp16.kernels.int8 import descaled, quantize
 from pytest_ncnn_parity.worker.judge.fp16.kernels.priors import prior_box
 from pytest_ncnn_parity.worker.judge.fp16.kernels.products import gemm, multi_head_attention, sdpa
@@ -31,12 +36,15 @@ def _inner_product(layer: Layer, run: LayerRun) -> Computed | None:
 _COMPUTING: Mapping[str, Kernel] = {
     **dict.fromkeys(ACTIVATED, activated),
     "BinaryOp": remainder,
+    "CELU": exponential,
+    "ELU": exponential,
     "Gemm": gemm,
     "Interp": interp,
     "LRN": lrn,
     "Normalize": normalize,
     "PriorBox": prior_box,
     "Reduction": reduction,
+    "SELU": exponential,
     "Softmax": softmax,
     "Softplus": softplus,
     "UnaryOp": unary,
