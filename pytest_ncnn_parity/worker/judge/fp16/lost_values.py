@@ -39,5 +39,12 @@ class Effect(NamedTuple):
         """Whether the layer is wrong, though one of its readers may be right with what it makes."""
         return self.wrong is not None or any(one.is_open for one in self.handed_on.values())
 
+    @property
+    def is_not_finite(self) -> bool:
+        """Whether what the layer makes, or hands on, has inf or nan."""
+        made = (one.value for one in self.handed_on.values())
+        of_reader = self.wrong is not None and self.wrong.nonfinite > 0
+        return of_reader or any(value.nan + value.infinite > 0 for value in made)
+
 
 NO_EFFECT = Effect(None, frozenset(), {})

@@ -93,8 +93,10 @@ class Underflows:
                 candidate = None if number is None else self._nets[number]
                 own = self._own(layer, candidate)
                 effect = self._effect(comparison, layer, own)
-                if not effect.breaks:  # otherwise zeros upstream are not needed to break it
+                if effect.wrong is None:
                     lost = self._lost(comparison, layer, own, candidate)
+                    if effect.breaks:  # so what led to these inputs is not needed to break it
+                        lost |= own
                     effect = self._effect(comparison, layer, lost)
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
@@ -228,6 +230,7 @@ class Underflows:
         """What breaks `layer`, or what it hands on.
 
         Of several inputs those are to blame that break it by themselves, and all of them if none does.
+        Where some of them make inf or nan of a value by themselves, the others are not needed.
         """
         alone = {
             blob: self._tried(layer, tolerance, {blob: one}, one.sources) for blob, one in lost.items()
@@ -236,7 +239,8 @@ class Underflows:
         for effect in (first, *more):
             if effect.wrong is not None or not more:
                 return effect
-        culprits = [blob for blob in lost if alone[blob].breaks] or list(lost)
+        breaking = [blob for blob in lost if alone[blob].breaks]
+        culprits = [blob for blob in breaking if alone[blob].is_not_finite] or breaking or list(lost)
         sources = _union(lost[blob].sources for blob in culprits)
         together = self._tried(layer, tolerance, lost, sources)
         handed_on = {}
