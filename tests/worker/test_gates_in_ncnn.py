@@ -121,6 +121,30 @@ def test_what_gates_its_own_input_has_the_unit_of_that(kind: str, tmp_path: Path
         np.testing.assert_allclose(gates.unit(blob, whole=True), np.abs(values["in0"].array), rtol=1e-6)
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_what_gates_one_half_of_its_input_has_the_unit_of_the_other(axis: int, tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0")
+    net.layer("GLU", "out0", ["in0"], params=f"0={axis}")
+    values = np.random.RandomState(0).normal(0, 1, (4, 3, 6)).astype(np.float32)
+    gates, _ = followed(net, tmp_path, values)
+    for whole in (True, False):
+        unit = gates.unit("out0", whole)
+        np.testing.assert_array_equal(unit, np.abs(np.split(values, 2, axis)[0]))
+
+
+def test_a_sum_behind_halves_that_are_shut_has_a_unit(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0")
+    net.layer("GLU", "shut", ["in0"], params="0=1")
+    net.layer("InnerProduct", "out0", ["shut"], params="0=2 1=0 2=8", weights=[np.ones(8)])
+    values = np.random.RandomState(0).normal(0, 1, (3, 8)).astype(np.float32)
+    assert followed(net, tmp_path, values)[0].unit("out0", whole=False) is None
+    values[:, 4:] = -12.0
+    unit = followed(net, tmp_path, values)[0].unit("out0", whole=False)
+    assert unit is not None and unit.min() > 0.1
+
+
 def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:
     net = Network()
     blob = product(net)

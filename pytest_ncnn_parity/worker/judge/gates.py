@@ -1,6 +1,7 @@
 """Values that are multiplied by a probability: b * Sigmoid(x), as where a mask is applied to a spectrum.
 
-A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are GELU and its like.
+A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are GELU and its like. A GLU
+is one of the halves of its input.
 
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
@@ -19,13 +20,16 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
 from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, copies, op_type
+from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
 _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
+_HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
+_MAKING = _SELF_GATED | {_HALVES, _LEVELLING}
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | {"ReLU", "AbsVal"}
 _PRODUCT = {"BinaryOp": Binary.MUL, "Eltwise": Eltwise.PROD}
@@ -68,7 +72,7 @@ class Gates:
 
     def _makes(self, layer: Layer) -> bool:
         """Whether `layer` makes such a value of values that are none."""
-        if layer.type in _SELF_GATED | {_LEVELLING} or self._mixes(layer):
+        if layer.type in _MAKING or self._mixes(layer):
             return True
         natural = [blob in self._natural for blob in layer.inputs]
         return _multiplies(layer) and any(natural) and not all(natural)
@@ -100,7 +104,7 @@ class Gates:
             if layer.number in tail:
                 continue
             carries = _hands_on(layer) or self._mixes(layer)
-            if carries or layer.type in _SELF_GATED | {_LEVELLING}:
+            if carries or layer.type in _MAKING:
                 tail[layer.number] = layer
             if carries:
                 waiting += graph.makers(layer)
@@ -112,6 +116,11 @@ class Gates:
             return {}
         if layer.type in _SELF_GATED:
             return {layer.outputs[0]: np.abs(self._read[layer.inputs[0]].array)}
+        if layer.type == _HALVES:
+            value = self._read[layer.inputs[0]].array
+            axis = number(layer, 0) if value.ndim > 1 else 0  # src/layer/glu.cpp
+            first, *_ = np.array_split(value, 2, axis)
+            return {layer.outputs[0]: np.abs(first)}
         if layer.type == _LEVELLING:
             return {layer.outputs[0]: np.ones_like(self._read[layer.inputs[0]].array)}
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
@@ -181,6 +190,8 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
             share = any(scale is not None and scale.is_share for scale in known)
             begins = is_sum or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None
+        elif layer.type == _HALVES:
+            found = 0
         else:
             carries = copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or is_sum
             read = layer.inputs if summed is None else (summed,)
