@@ -142,7 +142,8 @@ def test_a_sum_behind_halves_that_are_shut_has_a_unit(tmp_path: Path) -> None:
     assert followed(net, tmp_path, values)[0].unit("out0", whole=False) is None
     values[:, 4:] = -12.0
     unit = followed(net, tmp_path, values)[0].unit("out0", whole=False)
-    assert unit is not None and unit.min() > 0.1
+    assert unit is not None
+    assert unit.min() > 0.1
 
 
 def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Sums that Vulkan kernels certainly compute in full, because they divide or take a root afterwards.
 
 Listed are only those that were seen to overflow on a device at 65504, for every size and order of
-terms: means, norms and sums with a factor below 1 of a Reduction, an average Pooling over windows, and the sum of squares of a
-Normalize, which is added up in fp32 and then converted (normalize_coeffs.comp). Other norm layers use
-fp32; a global or adaptive Pooling and matrix products may do so as well.
+terms: means, norms and sums with a factor below 1 of a Reduction, an average Pooling over windows, and
+the sum of squares of a Normalize, which is added up in fp32 and then converted (normalize_coeffs.comp).
+Other norm layers use fp32; a global or adaptive Pooling and matrix products may do so as well.
 """
 
 from __future__ import annotations
