@@ -104,6 +104,11 @@ def total(factor: str, size: float = 1.1) -> Made:
     return Made("Reduction", f"0=0 1=1 {factor}", [], [np.full(WIDE, size * 65504 / WIDE)])
 
 
+def rows(*sizes: float) -> Made:
+    """The norms of rows of these sizes."""
+    return Made("Reduction", "0=8 1=0 -23303=1,1 4=1 5=1", [], [np.outer(sizes, np.ones(C))])
+
+
 def remainder(kind: int, x: np.ndarray) -> Made:
     return Made("BinaryOp", f"0={kind} 1=1 2=0.25", [], [x])
 
@@ -180,6 +185,8 @@ LAYERS: dict[str, tuple[Made, str | None]] = {
     "selu": (Made("SELU", "", [], [TINY]), LOST),
     "scaled_sum": (total("2=0.5"), OVERFLOW),
     "scaled_sum_ok": (total("2=0.125", 0.9), None),
+    "norms": (rows(1e-3, 10.0, 500.0), OVERFLOW),
+    "norms_ok": (rows(1e-3, 10.0, 50.0), None),
     "fmod": (remainder(12, RNG.randint(600, 1800, WIDE) * 32.0), OVERFLOW),
     "fmod_ok": (remainder(12, QUARTERS), None),
     "remainder": (remainder(17, uniform(20000, 60000, WIDE)), STORED),

@@ -138,6 +138,20 @@ def test_a_power_of_a_zero_is_a_zero_whatever_the_shapes_are(
     assert gate("--ncnn-parity-fix=off").ids("failed") == []
 
 
+def test_a_root_of_0_that_the_cpu_computes_wrongly_is_no_fault_of_lost_values(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    net = Network()
+    x = net.layer("Input", "in0", params="0=24 1=1")
+    x = net.layer("UnaryOp", "sizes", [x], params="0=0")
+    net.layer("BinaryOp", "root", [x], ["out0"], "0=6 1=1 2=0.5")
+    net.write(pytester.path / "net")
+    networks.fed(pytester.path, BOTH, in0=np.array([[0.0, 1e-8, 0.5, 1.0] * 6]))
+    run = gate("--ncnn-parity-fix=off")
+    for comparison in (FP16, RANGE):
+        assert run.cases[f"s::{comparison}::sizes"]["outcome"] == "passed"
+
+
 @pytest.mark.parametrize("behind", ["cosine", "scaled"])
 def test_an_angle_that_is_off_by_a_turn_is_followed_to_what_reads_it(
     gate: Gate, pytester: pytest.Pytester, behind: str

@@ -221,12 +221,12 @@ class Conversions:
     ) -> Evidence:
         """`evidence` with a constant that fp16 cannot keep, and what overflows inside the layer.
 
-        A parameter that becomes 0 counts only if the layer is wrong with that alone.
+        What becomes 0, or is rounded, counts only if the layer is wrong with that alone.
         """
         if not is_wrong:
             return evidence
         lost = self._constants.lost(layer, self._blobs)
-        if lost is not None and not (lost.weights or lost.constant.overflows) and lost.parameters:
+        if lost is not None and not (lost.weights or lost.constant.overflows):
             values = {blob: self._blobs[blob] for blob in layer.outputs}
             lost = lost if self._with_constants_in_fp16(case, layer, values) else None
         inside = self._insides.of(layer, self._blobs, headroom=1.0)

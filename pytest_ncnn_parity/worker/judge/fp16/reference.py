@@ -51,6 +51,12 @@ class Reference(Frozen):
             return outputs
         return {b: Blob.of(np.where(lost, np.float32(np.nan), v.array)) for b, v in outputs.items()}
 
+    def right(self, layer: Layer) -> Made:
+        """What `layer` gives in the trajectory, by IEEE 754 where ncnn's kernels do not."""
+        values = {blob: self.blobs[blob] for blob in layer.inputs}
+        outputs = {blob: self.blobs[blob] for blob in layer.outputs}
+        return corrected(layer, values, outputs, self.run_by_ncnn)
+
     def differs(
         self, blob: str, output: Blob | None, expected: Blob | None, tolerance: Tolerance
     ) -> Literal["none", "lost", "inf", "wrong"]:

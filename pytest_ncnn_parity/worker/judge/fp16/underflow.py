@@ -199,9 +199,8 @@ class Underflows:
     def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, LostValue]) -> Effect:
         """What the inputs with zeros, `lost`, do to `layer` even in fp32.
 
-        The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them, and is
-        compared with its usual outputs. Small values are common and mostly harmless; these are not. If
-        it is right, its outputs are handed on where they are 0 in place of other values.
+        The layer runs on the CPU in fp32, on its inputs with small values as fp16 stores them. If what
+        it gives is right, it is handed on where it is 0 in place of other values.
         """
         of_reference = all(one.is_own for one in lost.values())
         if not lost or (of_reference and copies(layer)):
@@ -229,15 +228,14 @@ class Underflows:
     def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, LostValue]) -> Effect:
         """What breaks `layer`, or what it hands on.
 
-        Of several inputs those are to blame that break it by themselves, and all of them if none does.
-        Where some of them make inf or nan of a value by themselves, the others are not needed.
+        Of several inputs those are to blame that make inf or nan of a value by themselves, or else those
+        that break it by themselves, and all of them if none does.
         """
         alone = {
             blob: self._tried(layer, tolerance, {blob: one}, one.sources) for blob, one in lost.items()
         }
-        first, *more = alone.values()
-        for effect in (first, *more):
-            if effect.wrong is not None or not more:
+        for effect in alone.values():
+            if effect.wrong is not None or len(alone) == 1:
                 return effect
         breaking = [blob for blob in lost if alone[blob].breaks]
         culprits = [blob for blob in breaking if alone[blob].is_not_finite] or breaking or list(lost)
@@ -261,7 +259,7 @@ class Underflows:
         try:
             values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
             values |= {blob: one.value for blob, one in lost.items()}
-            made = self._reference.run(layer, values)
+            made, expected = self._reference.run(layer, values), self._reference.right(layer)
         except StepFailed as failed:
             if failed.death.kind in ("memory", "timeout"):
                 raise  # which are no matter of the values
@@ -272,7 +270,7 @@ class Underflows:
         only_ends = any(one.only_ends for one in lost.values())
         handed_on = {}
         for output, value in made.items():
-            right = self._reference.blobs[output]
+            right = expected[output]
             if value.shape != right.shape:
                 continue  # a detector may find another number of things
             metrics = self._natures.compare(output, value.array, right.array, tolerance, whole=False)

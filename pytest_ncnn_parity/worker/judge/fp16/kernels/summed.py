@@ -58,15 +58,15 @@ def reduction(layer: Layer, run: LayerRun) -> Computed | None:
     with np.errstate(all="ignore"):
         terms = SUMMED[kind](value.astype(np.float64))
         largest = terms.max(axes)
-        if not (largest < FP16_NORMAL).any() or not np.isfinite(terms).all():
+        small = largest < FP16_NORMAL
+        if not small.any() or small.size != expected.size or not np.isfinite(terms).all():
             return None
         sums = terms.astype(np.float16).astype(np.float64).sum(axes).astype(np.float16)
         made = {Reduction.L2: np.sqrt, Reduction.LOG_SUM_EXP: np.log}.get(kind, np.asarray)(sums)
         made = made.astype(np.float64) * decimal(layer, 2, 1.0)
-    if made.size != expected.size:
-        return None
     what = "power of e" if kind == Reduction.LOG_SUM_EXP else "square"
     constant = Constant(f"the {what} of its inputs", float(largest.min()), "arithmetic")
+    made = np.where(small.ravel(), made.ravel(), expected.ravel())
     return Computed(constant, made.reshape(expected.shape))
 
 
