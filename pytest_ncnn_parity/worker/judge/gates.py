@@ -19,7 +19,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
-from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, copies, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, Unary, copies, op_type
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
@@ -32,6 +32,7 @@ _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 _MAKING = _SELF_GATED | {_HALVES, _LEVELLING}
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | {"ReLU", "AbsVal"}
+_SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG))
 _PRODUCT = {"BinaryOp": Binary.MUL, "Eltwise": Eltwise.PROD}
 
 
@@ -173,7 +174,13 @@ def _multiplies(layer: Layer) -> bool:
 
 
 def _hands_on(layer: Layer) -> bool:
-    return copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or adds(layer)
+    return _keeps(layer) or adds(layer)
+
+
+def _keeps(layer: Layer) -> bool:
+    """Whether what `layer` gives is as large as what it reads, or smaller, or multiplied."""
+    shrinks = layer.type == "UnaryOp" and op_type(layer) in _SHRINKING_UNARY
+    return copies(layer) or layer.type in _SHRINKING or shrinks or _multiplies(layer)
 
 
 def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
@@ -193,7 +200,7 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
         elif layer.type == _HALVES:
             found = 0
         else:
-            carries = copies(layer) or layer.type in _SHRINKING or _multiplies(layer) or is_sum
+            carries = _keeps(layer) or is_sum
             read = layer.inputs if summed is None else (summed,)
             behind = [sums[blob] for blob in read if blob in sums]
             found = max(behind) if carries and 0 < len(behind) == len(read) else None
