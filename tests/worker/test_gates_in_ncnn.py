@@ -52,13 +52,21 @@ def product(net: Network, operator: str = "BinaryOp 0=2") -> str:
         ([("Permute", "0=3")], lambda size: size.transpose(1, 2, 0)),
         ([("ReLU", "0=0.1")], lambda size: size),
         ([("UnaryOp", "0=0"), ("UnaryOp", "0=1")], lambda size: size),
+        ([("Clip", "0=-1 1=1")], lambda size: np.minimum(size, 1.0)),
+        ([("BinaryOp", "0=5 1=1 2=1")], lambda size: np.minimum(size, 1.0)),
+        ([("BinaryOp", "0=3 1=1 2=0.25")], lambda size: size * 4.0),
+        ([("BinaryOp", "0=8 1=1 2=1")], lambda _: None),  # a quotient is a value of its own
+        ([("Reduction", "0=4 1=0 -23303=1,0 5=1")], lambda size: size.max(0)),
         ([("Pooling", "0=1 4=1")], lambda size: size.mean((1, 2))),
         ([("Interp", "0=1 1=2.0 2=2.0")], lambda size: size.repeat(2, 1).repeat(2, 2)),
         ([("Reshape", "0=-1"), ("BinaryOp", "0=2 1=1 2=-3.0")], lambda size: 3.0 * size.ravel()),
         ([("Crop", "0=1 1=1 2=1 3=3 4=2 5=3")], lambda size: size[1:, 1:, 1:4]),
         ([("Exp", "")], lambda _: None),  # a value of its own
     ],
-    ids="product permuted rectified negative pooled resized multiplied cropped another".split(),
+    ids=(
+        "product permuted rectified negative clipped limited divided divisor largest pooled resized "
+        "multiplied cropped another"
+    ).split(),
 )
 def test_the_unit_of_a_product_is_the_value(
     operator: str, layers: list[tuple[str, str]], expected: object, tmp_path: Path

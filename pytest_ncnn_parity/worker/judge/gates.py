@@ -19,7 +19,14 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
-from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, Unary, copies, op_type
+from pytest_ncnn_parity.network.operator_kinds import (
+    Binary,
+    Eltwise,
+    Reduction,
+    Unary,
+    copies,
+    op_type,
+)
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
@@ -31,8 +38,12 @@ _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 _MAKING = _SELF_GATED | {_HALVES, _LEVELLING}
 # what they give is as large as the largest of the values that they read, or smaller
-_SHRINKING = MEANS | {"ReLU", "AbsVal"}
-_SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG))
+_SHRINKING = MEANS | {"ReLU", "PReLU", "AbsVal", "Clip", "Shrink"}
+_SHRINKING_OPERATIONS = {
+    "UnaryOp": (Unary.ABS, Unary.NEG),
+    "BinaryOp": (Binary.DIV, Binary.MAX, Binary.MIN),  # of a value and a number
+    "Reduction": (Reduction.MAX, Reduction.MIN),
+}
 _PRODUCT = {"BinaryOp": Binary.MUL, "Eltwise": Eltwise.PROD}
 
 
@@ -179,7 +190,7 @@ def _hands_on(layer: Layer) -> bool:
 
 def _keeps(layer: Layer) -> bool:
     """Whether what `layer` gives is as large as what it reads, or smaller, or multiplied."""
-    shrinks = layer.type == "UnaryOp" and op_type(layer) in _SHRINKING_UNARY
+    shrinks = op_type(layer) in _SHRINKING_OPERATIONS.get(layer.type, ()) and len(layer.inputs) == 1
     return copies(layer) or layer.type in _SHRINKING or shrinks or _multiplies(layer)
 
 
