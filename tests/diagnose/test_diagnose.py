@@ -147,6 +147,13 @@ def test_a_finite_collapse_is_an_accumulators_and_a_small_error_is_not(
     assert diagnose(CONV, result).cause == cause
 
 
+@pytest.mark.parametrize("operator", ["BinaryOp", "UnaryOp", "ELU", "Interp"])
+def test_a_finite_collapse_of_what_adds_up_nothing_is_no_accumulators(operator: str) -> None:
+    """An angle of two values of 1e-5, or a sinh of one, is finite in fp16, and wholly wrong."""
+    result = failed([0.0, 0.1], [1.0, 0.1], without_arithmetic=RIGHT)
+    assert diagnose(case("it", operator), result).cause == "precision"
+
+
 @pytest.mark.parametrize(
     ("candidate", "unjudged", "cause"),
     [
