@@ -67,9 +67,9 @@ def parse(text: str, source: str) -> Graph:
     if "\0" in text:
         problems.insert(0, (text.count("\n", 0, text.index("\0")) + 1, "a NUL byte in the text"))
     graph = Graph(source, text, layers)
-    if problems:
-        raise _error(source, problems)
     counts = (filled[1], param_line.words(lines[filled[1] - 1])) if len(filled) > 1 else (2, [])
+    if problems:
+        raise _error(source, [*_cut_off(len(filled[2:]), *counts), *problems])
     wrong = _error(source, _wrong(graph, *counts))
     if wrong.errors:
         raise wrong
@@ -93,6 +93,13 @@ def _layers(lines: list[str], filled: list[int]) -> tuple[tuple[Layer, ...], lis
     return tuple(layers), problems
 
 
+def _cut_off(lines: int, count_line: int, counts: list[str]) -> Iterator[tuple[int, str]]:
+    """That fewer `lines` with a layer follow than the file announces."""
+    announced = counts[0] if counts else ""
+    if param_line.COUNT.fullmatch(announced) and lines < int(announced):
+        yield count_line, f"{announced} layers announced, {lines} found; is the file cut off?"
+
+
 def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[int, str]]:
     """What is wrong with the network as a whole, by line."""
     makers: dict[str, Layer] = {}
@@ -111,12 +118,10 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         yield count_line, f"expected the layer count and the blob count, found {line}"
         return
     layer_count, blob_count = map(int, counts)
-    if len(graph.layers) != layer_count:
-        yield (
-            count_line,
-            f"{layer_count} layers announced, {len(graph.layers)} found"
-            + ("; is the file cut off?" if len(graph.layers) < layer_count else ""),
-        )
+    if len(graph.layers) < layer_count:
+        yield from _cut_off(len(graph.layers), count_line, counts)
+    elif len(graph.layers) > layer_count:
+        yield count_line, f"{layer_count} layers announced, {len(graph.layers)} found"
     # if too few are announced, ncnn writes past its array; if far too many are, it allocates memory for
     # all
     elif not len(makers) <= blob_count <= len(makers) + MOST_UNUSED:

@@ -6,49 +6,21 @@ layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.input_kinds import UNCOUNTED, Kind, all_telling, first_telling
 from pytest_ncnn_parity.network.input_shapes import at_odds
 from pytest_ncnn_parity.network.shape_flow import Misfit, flow
-from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shape_rules.several_inputs import axes_at
+from pytest_ncnn_parity.network.units import sources
 
 Axes = tuple[int | str, ...]  # each axis is a size, or the name of a size that the .param does not state
 
-
-class Kind(Frozen):
-    """What an input is, by the first layer that shows it. `counted`: the axis its weights give."""
-
-    name: str
-    axes: tuple[str, ...]
-    counted: int | None
-
-
-PICTURE = Kind("picture", ("CHANNELS", "HEIGHT", "WIDTH"), 0)
-VOLUME = Kind("volume", ("CHANNELS", "DEPTH", "HEIGHT", "WIDTH"), 0)
-SIGNAL = Kind("signal", ("CHANNELS", "LENGTH"), 0)
-ROWS = Kind("rows", ("LENGTH", "SIZE"), 1)
-VECTOR = Kind("vector", ("SIZE",), 0)
-WORDS = Kind("words", ("LENGTH",), None)
-
-_KINDS = {
-    PICTURE: "Convolution ConvolutionDepthWise Deconvolution DeconvolutionDepthWise Pooling Interp "
-    "PixelShuffle Reorg DeformableConv2D GroupNorm InstanceNorm LRN",
-    VOLUME: "Convolution3D ConvolutionDepthWise3D Deconvolution3D DeconvolutionDepthWise3D Pooling3D",
-    SIGNAL: "Convolution1D ConvolutionDepthWise1D Deconvolution1D DeconvolutionDepthWise1D Pooling1D",
-    ROWS: "LSTM GRU RNN MultiHeadAttention LayerNorm RMSNorm Gemm",
-    VECTOR: "InnerProduct",
-    WORDS: "Embed",
-}
-_KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
-# operators before a layer that keep the kind of its input and its channels
-_PASSED = UNCHANGED | {"BinaryOp", "Padding"}
-# operators whose output an InnerProduct reads whatever their input was
-_FLATTENING = {"Flatten", "Reshape"}
 
 COLOURS = (3, 1, 4, 2)  # numbers of channels, the most likely first
 MOST_COUNTED = 8192
@@ -59,53 +31,34 @@ _FEW_LAYERS = 400  # with more layers, a fine search takes long
 _CLOSE = 1.25  # sizes that differ by less than this factor count as one size, rounded
 
 
-def first_telling(graph: Graph, blob: str) -> tuple[Layer, Kind] | None:
-    """The first layer that shows what `blob` is, behind layers that keep its shape.
-
-    If there is none, a layer behind a Concat: a NeRF's Gemm reads the sines of all coordinates joined.
-    """
-    return _first_telling(graph, blob, _PASSED | _FLATTENING) or _first_telling(
-        graph, blob, _PASSED | _FLATTENING | {"Concat"}
-    )
-
-
-def _first_telling(graph: Graph, blob: str, passing: Container[str]) -> tuple[Layer, Kind] | None:
-    flat = False
-    for layer in _readers(graph, blob, passing):
-        kind = _KIND_OF.get(layer.type)
-        if kind is not None and (not flat or kind is VECTOR):
-            return layer, kind
-        flat |= layer.type in _FLATTENING
-    return None
-
-
-def passed(graph: Graph, blob: str) -> Iterator[Layer]:
-    """The layers that read `blob`, and those behind layers that keep its shape."""
-    return _readers(graph, blob, _PASSED)
-
-
-def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer]:
-    waiting, seen = [blob], {blob}
-    while waiting:
-        for layer in graph.consumers[waiting.pop(0)]:
-            yield layer
-            if layer.type in passing:
-                waiting.extend(output for output in layer.outputs if output not in seen)
-                seen.update(layer.outputs)
-
-
 def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
     """What the layers show about the shape of `blob`; None if none of them shows even its kind."""
     telling = first_telling(graph, blob)
     if telling is None:
         return None
-    layer, kind = telling
+    kind = telling.kind
+    axes = _at_its_place(graph, blob, telling.layer) or _of_weights(graph, blob, kind)
+    return kind, _sized(graph, blob, axes)
+
+
+def _at_its_place(graph: Graph, blob: str, layer: Layer) -> Axes | None:
+    """What `layer` takes where it reads `blob`, if that is an attention's key, say, or a state."""
+    source = sources(graph)
+    places = (place for place, read in enumerate(layer.inputs) if source[read] == blob)
+    place = next(places, None)
+    return None if place is None else axes_at(layer, place)
+
+
+def _of_weights(graph: Graph, blob: str, kind: Kind) -> Axes:
+    """The axes of `kind`, with the number of channels, or the length of rows, that weights are for."""
     axes: list[int | str] = list(kind.axes)
     if kind.counted is not None:
-        count = _counted(graph, blob, kind, layer)
+        weighted = sorted(all_telling(graph, blob), key=lambda one: one.layer.type in UNCOUNTED)
+        counts = (_counted(graph, blob, kind, one.layer) for one in weighted)
+        count = next((count for count in counts if count is not None), None)
         if count is not None:
             axes[kind.counted] = count
-    return kind, _sized(graph, blob, tuple(axes))
+    return tuple(axes)
 
 
 def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
@@ -183,7 +136,7 @@ def overruled(graph: Graph, blob: str) -> Overruled | None:
     line, telling = graph.shapes.get(blob), first_telling(graph, blob)
     if line is None or telling is None:
         return None
-    layer, kind = telling
+    layer, kind = telling.layer, telling.kind
     misfit = flow(graph, {blob: line}, layer).misfit
     if kind.counted is None or misfit is None or misfit.layer is not layer:
         return None

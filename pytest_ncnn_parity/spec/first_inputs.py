@@ -8,24 +8,24 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
+from pytest_ncnn_parity.network.domains import positive_reader
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.input_kinds import (
+    PICTURE,
+    SIGNAL,
+    VOLUME,
+    WAVE,
+    WORDS,
+    Kind,
+    first_telling,
+    passed,
+)
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
 from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_search import (
-    PICTURE,
-    SIGNAL,
-    VOLUME,
-    WORDS,
-    Axes,
-    Kind,
-    corrected,
-    first_telling,
-    known_shape,
-    passed,
-)
+from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.first_weights import wants_bytes
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
@@ -35,6 +35,7 @@ COLOURS = 3  # a number of channels that suggests a picture without further evid
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
 SOME_WORDS = 100  # used if the network does not say how many words it has
+LEAST = 0.001  # of positive values; fp16 holds it, and its logarithm, with all digits
 LARGE = 16.0  # a constant from here on is subtracted from pixels' values, or divides them
 
 
@@ -73,7 +74,7 @@ def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
     telling = first_telling(graph, blob)
     if telling is None:
         return PICTURE if len(axes) == 3 and axes[0] == COLOURS else None
-    return telling[1]
+    return telling.kind
 
 
 # -- shapes --------------------------------------------------------------------------------------
@@ -150,10 +151,8 @@ def _values(
     if reader is not None or kind is WORDS:
         last = ((words(reader) if reader else None) or SOME_WORDS) - 1
         return f"random: integers, low: 0, high: {last}", ()
-    if kind is SIGNAL:
-        return "random: smooth, low: -1, high: 1", ()
     if kind not in (PICTURE, VOLUME):
-        return "random: normal", ()
+        return _of_numbers(graph, blob, kind)
     first = wants_bytes(graph, blob, weights)
     high = 255 if first or _takes_bytes(graph, blob) else 1
     comments = tuple(_of_pictures(axes))
@@ -161,6 +160,18 @@ def _values(
         why = f"# Values up to 1 are lost beside the biases of {printable(first)}: it is fed with bytes."
         comments = (why, *comments)
     return f"random: smooth, low: 0, high: {high}", comments
+
+
+def _of_numbers(graph: Graph, blob: str, kind: Kind | None) -> tuple[str, tuple[str, ...]]:
+    """Values of any sign, or positive ones such as a spectrum's magnitudes."""
+    signal = kind in (SIGNAL, WAVE)
+    reader = positive_reader(graph, blob)
+    if reader is None:
+        return "random: smooth, low: -1, high: 1" if signal else "random: normal", ()
+    why = (
+        f"# Positive values, because {printable(reader.name)} ({reader.type}) is nan for negative ones."
+    )
+    return f"random: {'smooth' if signal else 'uniform'}, low: {LEAST}, high: 1", (why,)
 
 
 def _of_pictures(axes: Axes) -> Iterator[str]:

@@ -99,7 +99,9 @@ def _message(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{where}: the key {problem['loc'][-1]!r} is missing"
     if kind == "union_tag_not_found":
-        return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}"
+        keys = value if isinstance(value, dict) else ()
+        near = next(filter(None, (guess(str(key), SOURCES) for key in keys)), "")
+        return f"{where}: expected a source with one of the keys {', '.join(SOURCES)}{near}"
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']!s}"
     if kind.startswith("int_") and isinstance(value, str) and value.isalpha() and value.isupper():

@@ -282,16 +282,17 @@ def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     assert message[1:] == [
         "net.param:4: Foo (layer a and 1 more)",
         "net.param:6: nn.Bar (layer c)",
-        "a name with a dot is a layer of the app's own, or an operator that was not converted",
+        "a name with a dot or '::' is an operator that was not converted, or a layer of the app",
     ]
 
 
-def test_an_operator_that_the_converter_left_is_not_looked_for_in_a_newer_ncnn(tmp_path: Path) -> None:
+def test_operators_that_the_converter_left_are_not_looked_for_in_a_newer_ncnn(tmp_path: Path) -> None:
     net = Network()
-    net.layer("torch.unbind", "halves", [net.layer("Input", "in0", params="0=8")])
+    x = net.layer("torch.unbind", "halves", [net.layer("Input", "in0", params="0=8")])
+    net.layer("aten::addcmul", "scaled", [x])
     net.write(tmp_path / "net")
-    first, _ = problem(tmp_path).splitlines()
-    assert "does not have the operator torch.unbind; a name with a dot is an operator" in first
+    first, *_ = problem(tmp_path).splitlines()
+    assert "does not have 2 operators; a name with a dot or '::' is an operator" in first
     assert "update ncnn" not in first
 
 

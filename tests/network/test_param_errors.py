@@ -118,10 +118,16 @@ def test_a_cycle_is_distinguished_from_a_blob_that_nothing_writes() -> None:
 def test_everything_is_reported_at_once() -> None:
     lines = ["ReLU a 1 1 in0 x 0=no! 31=1.5 40=1 y", "ReLU", "ReLU b 1 1", "ReLU c 1 2 x y z 0=,"]
     reported = errors("7767517\n9 9\nInput in0 0 1 in0\n" + "\n".join(lines))
-    assert [error.partition(":")[0] for error in reported] == ["4", "4", "4", "5", "6", "7"]
+    assert [error.partition(":")[0] for error in reported] == ["2", "4", "4", "4", "5", "6", "7"]
     lines = ["ReLU a 1 1 inO in0", "ReLU b 1 1 z z", "Split c 1 2 in0 q q"]
     reported = errors("7767517\n9 x\nInput in0 0 1 in0\n" + "\n".join(lines))
     assert [error.partition(":")[0] for error in reported] == ["4", "4", "5", "6", "2"]
+
+
+def test_a_file_that_ends_within_a_line_is_cut_off() -> None:
+    first, second = errors("7767517\n9 9\nInput in0 0 1 in0\nConvolution conv 1 1 in0 a 0=8 1")
+    assert first == "2: 9 layers announced, 2 found; is the file cut off?"
+    assert second.startswith("4: ")
 
 
 def test_of_very_many_errors_the_first_are_reported_at_once() -> None:

@@ -55,7 +55,7 @@ def test_a_headroom_that_nothing_judges_is_an_error(where: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("source", "error"),
     [
-        ("{randm: normal}", "with one of the keys random, constant, file, image"),
+        ("{randm: normal}", "the keys random, constant, file, image; did you mean 'random'"),
         ("{random: norml}", "'normal', 'uniform', 'smooth' or 'integers'; found 'norml'"),
         ("{random: normal, sede: 1}", "unknown key 'sede'; did you mean 'seed'"),
         ("{random: normal, seed: -1}", "expected 0 or more; found -1"),

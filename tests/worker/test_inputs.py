@@ -118,6 +118,13 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
         array_of(tmp_path, "{file: x.npy}")
 
 
+@pytest.mark.parametrize("ending", ["png", "jpeg", "bmp", "webp"])
+def test_a_picture_is_no_array(ending: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / f"x.{ending}")
+    with pytest.raises(InputErrors, match=r"is a picture: 'file:' reads arrays, and 'image:' pictures"):
+        array_of(tmp_path, f"{{file: x.{ending}}}")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

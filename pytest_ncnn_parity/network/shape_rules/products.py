@@ -35,9 +35,7 @@ def inner_product(layer: Layer, shapes: Sequence[Shape]) -> str:
 def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
     """LSTM, GRU, RNN: one row for each time step."""
     shape = shapes[0]
-    outputs = number(layer, 0)
-    hidden = number(layer, 3, outputs) if layer.type == "LSTM" else outputs
-    rows = (2 if number(layer, 2) == 2 else 1) * hidden * GATES[layer.type]
+    rows = directions(layer) * state_sizes(layer)[-1] * GATES[layer.type]
     if rows < 1 or number(layer, 1) < rows:
         return ""
     wanted = number(layer, 1) // rows
@@ -45,15 +43,26 @@ def recurrent(layer: Layer, shapes: Sequence[Shape]) -> str:
         return f"gets {list(shape)}, rows of {shape[-1]}; its weights are for rows of {wanted}"
     if math.prod(shape[:-2]) != 1:
         return f"gets {list(shape)} and reads {list(shape[-2:])} of it; it takes a matrix, a row a step"
-    return _states(layer, shapes, (outputs, hidden))
+    return _states(layer, shapes)
 
 
-def _states(layer: Layer, shapes: Sequence[Shape], sizes: Sequence[int]) -> str:
+def directions(layer: Layer) -> int:
+    """In how many directions an LSTM, GRU or RNN reads: 2 if forwards and backwards."""
+    return 2 if number(layer, 2) == 2 else 1
+
+
+def state_sizes(layer: Layer) -> tuple[int, ...]:
+    """How long a row of each state is: of the hidden one, and of an LSTM's cell."""
+    outputs = number(layer, 0)
+    return (outputs, number(layer, 3, outputs)) if layer.type == "LSTM" else (outputs,)
+
+
+def _states(layer: Layer, shapes: Sequence[Shape]) -> str:
     """What is wrong with the initial states: they need one row for each direction."""
-    directions = 2 if number(layer, 2) == 2 else 1
-    for state, size in zip(shapes[1:], sizes, strict=False):
-        if state[-1] != size or math.prod(state) < directions * size:
-            return f"gets {listed(shapes)}; its states are rows of {size}, {directions} of them"
+    rows = directions(layer)
+    for state, size in zip(shapes[1:], state_sizes(layer), strict=False):
+        if state[-1] != size or math.prod(state) < rows * size:
+            return f"gets {listed(shapes)}; its states are rows of {size}, {rows} of them"
     return ""
 
 

@@ -133,14 +133,14 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
     if len(users) > MAX_OPERATORS:
         lines.append(f"... and {len(users) - MAX_OPERATORS} more")
     update = "update ncnn, or register what is missing with the spec's key 'setup'"
-    if all("." in operator for operator in users):
+    if all(map(_of_another_namespace, users)):
         update = (
-            "a name with a dot is an operator that was not converted, so write that part of the model "
-            "otherwise; or a layer of the app's own, to be registered with the spec's key 'setup'"
+            "a name with a dot or '::' is an operator that was not converted, so write that part of the "
+            "model otherwise; or a layer of the app's own, to be registered with the spec's key 'setup'"
         )
-    elif any("." in operator for operator in users):
+    elif any(map(_of_another_namespace, users)):
         lines.append(
-            "a name with a dot is a layer of the app's own, or an operator that was not converted"
+            "a name with a dot or '::' is an operator that was not converted, or a layer of the app"
         )
     what = f"the operator {next(iter(users))}" if len(users) == 1 else f"{len(users)} operators"
     neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
@@ -148,6 +148,11 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
         f"{name}: ncnn {ncnn.__version__} does not have {what}{neither if model.setup else ''}; {update}"
     )
     raise _fault(step, "param", detail, lines)
+
+
+def _of_another_namespace(operator: str) -> bool:
+    """Whether it is named as in PyTorch, `torch.unbind` or `aten::addcmul`, and not as in ncnn."""
+    return "." in operator or "::" in operator
 
 
 class Reader(ncnn.DataReader):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 NPY = np.lib.format.MAGIC_PREFIX  # a file of a single array begins with it
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF")  # PNG, JPEG, BMP, GIF, WebP
 
 
 class InputError(Exception):
@@ -125,6 +126,7 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     have no elements, as a list of no detections.
     """
     path, key = given.file, given.key
+    start = b""
     try:
         with Path(path).open("rb") as file:
             start = file.read(len(NPY))
@@ -137,6 +139,10 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     except InputError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds of errors for a damaged file
+        if start.startswith(PICTURES):
+            raise InputError(
+                f"{path}: is a picture: 'file:' reads arrays, and 'image:' pictures"
+            ) from None
         raise InputError(
             f"{path}: cannot be read as .npy or .npz without pickles: {in_one_line(error)}"
         ) from None

@@ -1,0 +1,60 @@
+"""Which inputs may hold positive values only, because the network takes their logarithm or root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, copies, op_type
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal
+
+_OF_POSITIVE = {Unary.SQRT, Unary.RSQRT, Unary.LOG, Unary.LOG10, Unary.LOG1P}
+
+
+def positive_reader(graph: Graph, blob: str) -> Layer | None:
+    """The first layer that takes a logarithm or a root of `blob`, or of it times or plus a constant.
+
+    Of negative values that is nan. None if there is no such layer, or one in front, such as a square or
+    an absolute value, leaves no negative values.
+    """
+    return next(filter(_is_of_positive, _with_readers_behind(graph, blob)), None)
+
+
+def _with_readers_behind(graph: Graph, blob: str) -> Iterator[Layer]:
+    waiting, seen = [blob], {blob}
+    while waiting:
+        for layer in graph.consumers[waiting.pop(0)]:
+            yield layer
+            if copies(layer) or _keeps_sign(layer):
+                waiting.extend(output for output in layer.outputs if output not in seen)
+                seen.update(layer.outputs)
+
+
+def _is_of_positive(layer: Layer) -> bool:
+    """Whether `layer` gives nan for negative values."""
+    try:
+        if layer.type == "UnaryOp":
+            return op_type(layer) in _OF_POSITIVE
+        if _constant(layer) and op_type(layer) == Binary.POW:
+            return not decimal(layer, 2, 0.0).is_integer()
+        if layer.type == "Power":
+            return not decimal(layer, 0, 1.0).is_integer() and decimal(layer, 1, 1.0) > 0
+        return layer.type == "Log" and decimal(layer, 1, 1.0) > 0
+    except NotANumber:
+        return False
+
+
+def _keeps_sign(layer: Layer) -> bool:
+    """Whether positive values stay positive, and negative ones are still among the others."""
+    try:
+        if not _constant(layer):
+            return False
+        constant = decimal(layer, 2, 0.0)
+    except NotANumber:
+        return False
+    return constant > 0 and op_type(layer) in (Binary.ADD, Binary.MUL, Binary.DIV)
+
+
+def _constant(layer: Layer) -> bool:
+    """Whether `layer` computes with one number of its line."""
+    return layer.type == "BinaryOp" and layer.params.get("1") == "1"

@@ -1,0 +1,37 @@
+"""What recurrent layers and attention take as each of several inputs, as their weights tell.
+
+Sources: src/layer/lstm.cpp, gru.cpp, rnn.cpp, multiheadattention.cpp.
+"""
+
+from __future__ import annotations
+
+from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.parameters import NotANumber, number
+from pytest_ncnn_parity.network.shape_rules.products import GATES, directions, state_sizes
+
+
+def axes_at(layer: Layer, place: int) -> tuple[int | str, ...] | None:
+    """The axes of the input of `layer` at `place`, from 0 on: sizes, or names of sizes not stated.
+
+    None if the layer tells nothing of it.
+    """
+    try:
+        if layer.type in GATES:
+            sizes = state_sizes(layer)
+            return (directions(layer), sizes[place - 1]) if 0 < place <= len(sizes) else None
+        if layer.type == "MultiHeadAttention":
+            return _of_attention(layer, place)
+    except NotANumber:  # the kernel works it out, or refuses the file
+        return None
+    return None
+
+
+def _of_attention(layer: Layer, place: int) -> tuple[int | str, ...] | None:
+    """Queries, keys and values, or a mask behind them; a cache is not known."""
+    embed, masked = number(layer, 0), bool(number(layer, 5))
+    values = len(layer.inputs) - masked
+    if embed < 1 or number(layer, 7):
+        return None
+    if place < values:
+        return "LENGTH", number(layer, 2 + place, embed) if place else number(layer, 2) // embed
+    return ("QUERIES", "KEYS") if masked and place == values else None
