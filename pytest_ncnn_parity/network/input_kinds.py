@@ -25,6 +25,10 @@ WAVE = Kind("wave", ("LENGTH",), None)  # a signal of one channel that the netwo
 ROWS = Kind("rows", ("LENGTH", "SIZE"), 1)
 VECTOR = Kind("vector", ("SIZE",), 0)
 WORDS = Kind("words", ("LENGTH",), None)
+HEADS = Kind("heads", ("HEADS", "LENGTH", "SIZE"), None)  # of an attention
+TURNED = Kind(
+    "turned", ("HEADS", "LENGTH", "SIZE"), None
+)  # heads, or the cosines and sines that turn them
 
 _KINDS = {
     PICTURE: "Convolution ConvolutionDepthWise Deconvolution DeconvolutionDepthWise Pooling Interp "
@@ -34,6 +38,8 @@ _KINDS = {
     ROWS: "LSTM GRU RNN MultiHeadAttention LayerNorm RMSNorm Gemm",
     VECTOR: "InnerProduct",
     WORDS: "Embed",
+    HEADS: "SDPA",
+    TURNED: "RotaryEmbed",
 }
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
 # operators before a layer that keep the kind of its input and its channels

@@ -12,7 +12,14 @@ from itertools import permutations
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.input_kinds import UNCOUNTED, Kind, all_telling, first_telling
+from pytest_ncnn_parity.network.input_kinds import (
+    HEADS,
+    TURNED,
+    UNCOUNTED,
+    Kind,
+    all_telling,
+    first_telling,
+)
 from pytest_ncnn_parity.network.input_shapes import at_odds
 from pytest_ncnn_parity.network.shape_flow import Misfit, flow
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
@@ -37,8 +44,10 @@ def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
     if telling is None:
         return None
     kind = telling.kind
-    axes = _at_its_place(graph, blob, telling.layer) or _of_weights(graph, blob, kind)
-    return kind, _sized(graph, blob, axes)
+    axes = _at_its_place(graph, blob, telling.layer)
+    if axes is None and kind in (HEADS, TURNED):
+        return None  # behind other layers it may be any of the inputs
+    return kind, _sized(graph, blob, axes or _of_weights(graph, blob, kind))
 
 
 def _at_its_place(graph: Graph, blob: str, layer: Layer) -> Axes | None:

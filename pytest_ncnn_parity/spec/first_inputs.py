@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_kinds import (
     PICTURE,
     SIGNAL,
+    TURNED,
     VOLUME,
     WAVE,
     WORDS,
@@ -164,6 +165,8 @@ def _values(
 
 def _of_numbers(graph: Graph, blob: str, kind: Kind | None) -> tuple[str, tuple[str, ...]]:
     """Values of any sign, or positive ones such as a spectrum's magnitudes."""
+    if kind is TURNED:
+        return "random: uniform, low: -1, high: 1", ()
     signal = kind in (SIGNAL, WAVE)
     reader = positive_reader(graph, blob)
     if reader is None:

@@ -68,6 +68,37 @@ def test_the_weights_of_attention_count_rows_of_its_input_as_before() -> None:
     assert shapes("MultiHeadAttention mha 1 1 in0 out0 0=32 1=4 2=1024") == ["[LENGTH, 32]"]
 
 
+def test_the_inputs_of_heads_have_names_for_their_axes() -> None:
+    """As a language model has them: cosines and sines, a mask, keys and values of the words before."""
+    names = ["cos", "sin", "k", "v", "mask", "past", "before"]
+    inputs = [f"Input {name} 0 1 {name}" for name in names]
+    turn = "RotaryEmbed turn 3 1 in0 cos sin q"
+    sdpa = "SDPA sdpa 6 3 q k v mask past before out0 keys values 5=1 7=1"
+    assert sources(*inputs, turn, sdpa) == [
+        "{random: uniform, low: -1, high: 1, shape: [HEADS, LENGTH, SIZE]}",
+        "{random: uniform, low: -1, high: 1, shape: [LENGTH, HALF]}",
+        "{random: uniform, low: -1, high: 1, shape: [LENGTH, HALF]}",
+        "{random: normal, shape: [HEADS, KEYS, SIZE]}",
+        "{random: normal, shape: [HEADS, KEYS, SIZE]}",
+        "{random: normal, shape: [QUERIES, KEYS]}",
+        "{random: normal, shape: [HEADS, PAST, SIZE]}",
+        "{random: normal, shape: [HEADS, PAST, SIZE]}",
+    ]
+
+
+def test_past_keys_stand_behind_the_values_where_there_is_no_mask() -> None:
+    inputs = [f"Input {name} 0 1 {name}" for name in ("k", "v", "past", "before")]
+    sdpa = "SDPA sdpa 5 3 in0 k v past before out0 keys values 7=1"
+    assert shapes(*inputs, sdpa)[3:] == ["[HEADS, PAST, SIZE]", "[HEADS, PAST, SIZE]"]
+
+
+def test_a_mask_that_the_network_computes_with_first_may_have_any_axes() -> None:
+    inputs = [f"Input {name} 0 1 {name}" for name in ("k", "v", "mask")]
+    large = "BinaryOp large 1 1 mask m 0=2 1=1 2=-1e4"
+    sdpa = "SDPA sdpa 4 1 in0 k v m out0 5=1"
+    assert shapes(*inputs, large, sdpa)[3] == "[CHANNELS, HEIGHT, WIDTH]"
+
+
 # -- signals and vectors that get an axis more ---------------------------------------------------
 
 

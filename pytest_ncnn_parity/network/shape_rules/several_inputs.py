@@ -1,6 +1,6 @@
 """What recurrent layers and attention take as each of several inputs, as their weights tell.
 
-Sources: src/layer/lstm.cpp, gru.cpp, rnn.cpp, multiheadattention.cpp.
+Sources: src/layer/lstm.cpp, gru.cpp, rnn.cpp, multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ def axes_at(layer: Layer, place: int) -> tuple[int | str, ...] | None:
             return (directions(layer), sizes[place - 1]) if 0 < place <= len(sizes) else None
         if layer.type == "MultiHeadAttention":
             return _of_attention(layer, place)
+        if layer.type == "SDPA":
+            return _of_heads(layer, place)
+        if layer.type == "RotaryEmbed":
+            return ("LENGTH", "HALF") if place else ("HEADS", "LENGTH", "SIZE")
     except NotANumber:  # the kernel works it out, or refuses the file
         return None
     return None
@@ -35,3 +39,11 @@ def _of_attention(layer: Layer, place: int) -> tuple[int | str, ...] | None:
     if place < values:
         return "LENGTH", number(layer, 2 + place, embed) if place else number(layer, 2) // embed
     return ("QUERIES", "KEYS") if masked and place == values else None
+
+
+def _of_heads(layer: Layer, place: int) -> tuple[int | str, ...]:
+    """Queries, keys, values, a mask if there is one, and the keys and values of words before."""
+    if place == 3 and number(layer, 5):
+        return "QUERIES", "KEYS"
+    rows = ("QUERIES", "KEYS", "KEYS")
+    return "HEADS", rows[place] if place < len(rows) else "PAST", "SIZE"
