@@ -41,7 +41,10 @@ FITS: list[tuple[str, Shapes]] = [
     ("Reshape 0=0 1=-1", [(4, 6, 10)]),
     ("Reshape 0=0 1=0 2=-1", [(4, 6, 10)]),
     ("Reshape 0=5 1=2 11=6 2=-1", [(4, 6, 10)]),
-    ('Reshape 6="10,24"', [(7,)]),  # worked out when it runs
+    ('Reshape 6="//(0w,2),*(0h,2),0c"', [(4, 6, 10)]),
+    ('Reshape 6="1w,1h,-1"', [(240,), (7, 6, 10)]),
+    ('Reshape 6="sqrt(16),24"', [(7,)]),  # worked out when it runs
+    ('Reshape 6="//(0w,0),24"', [(7,)]),
     ("BinaryOp 0=0 1=1 2=0.5", [(3, 4, 5)]),
     ("BinaryOp 0=0", [(3, 4, 5), (3, 4, 5)]),
     ("BinaryOp 0=0", [(3, 4, 5), (3, 1, 1)]),
@@ -228,6 +231,10 @@ def test_nothing_is_reported_of_what_fits(text: str, shapes: Shapes) -> None:
 MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the shapes that came
     ("Reshape 0=1024 1=4", [(4, 16, 16)], "4096"),
     ("Reshape 0=1024", [(4, 32, 32)], "1024"),
+    ('Reshape 6="0w,1w,2"', [(7, 4)], "asks for 1w"),
+    ('Reshape 6="10,24"', [(7,)], "[24, 10], which needs 240"),
+    ('Reshape 6="1w,1h,17"', [(16, 32, 32), (16, 32, 32)], "[17, 32, 32], which needs 17408"),
+    ('Reshape 6="+(0w,1),-1"', [(4, 6)], "[-1, 7], which needs a multiple of 7"),
     ("Reshape 0=-1 1=7", [(4, 32, 32)], "multiple of 7"),
     ("Reshape 0=8 1=4 2=0", [(16, 16, 16)], "[16, 4, 8]"),
     ("BinaryOp 0=0", [(16, 32, 64), (64, 32, 64)], "broadcast"),

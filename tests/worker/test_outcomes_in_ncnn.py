@@ -86,6 +86,10 @@ LAYERS: list[tuple[str, list[tuple[int, ...]], int]] = [
     ("Reshape 0=10 1=-1", [(3, 4, 5)], 1),
     ("Reshape 0=0 1=-1 2=2", [(4, 6, 5)], 1),
     ("Reshape 0=-1", [(3, 4)], 1),
+    ('Reshape 6="//(0w,2),*(0h,2),0c"', [(3, 4, 6)], 1),
+    ('Reshape 6="1w,1h,-1"', [(240,), (7, 6, 10)], 1),
+    ('Reshape 6="-(+(0w,1),min(1h,2)),max(0d,1),1,-1"', [(4, 5), (6, 7)], 1),
+    ('Reshape 6="0,-1"', [(3, 4, 6)], 1),
     ("Reshape 0=2 1=3 11=2 2=-1", [(3, 4, 5)], 1),
     ("Flatten", [(3, 4, 5)], 1),
     *((f"Permute 0={order}", [(3, 4, 5)], 1) for order in range(6)),
@@ -175,7 +179,9 @@ def test_every_operator_that_changes_shapes_is_asked() -> None:
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "its Reshape has no expressions")
-@pytest.mark.parametrize(("expression", "fits"), [("0w,+(0h,4),0c", False), ("0w,*(0h,2),2", True)])
+@pytest.mark.parametrize(
+    ("expression", "fits"), [("0w,trunc(*(0h,1.5)),0c", False), ("0w,*(0h,2),2", True)]
+)
 def test_a_reshape_that_made_another_number_of_elements_did_not_fit(
     expression: str, fits: bool, tmp_path: Path
 ) -> None:

@@ -28,10 +28,9 @@ _ORDERS = {
 
 
 def _reshape(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    shape = shapes[0]
-    sizes = reshaped(layer, shape)
+    sizes = reshaped(layer, shapes)
     known = math.prod(size for size in sizes if size != -1)
-    return [tuple(math.prod(shape) // known if size == -1 else size for size in sizes)]
+    return [tuple(math.prod(shapes[0]) // known if size == -1 else size for size in sizes)]
 
 
 def _flatten(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

@@ -20,6 +20,7 @@ from pytest_ncnn_parity.network.parameters import (
     numbers,
     refuse_expressions,
 )
+from pytest_ncnn_parity.network.shape_rules.expressions import beyond, evaluated
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, times
 
 _BATCH = re.compile(r"\dn")  # in an expression, as 0w is the width of the first input
@@ -28,8 +29,11 @@ REFLECTED = 2  # the type of Padding that mirrors its input
 
 def reshape(layer: Layer, shapes: Sequence[Shape]) -> str:
     """The number of elements must stay the same; 0 stands for the input's size, -1 for the rest."""
+    missing = beyond(layer.params.get("6", ""), len(shapes))
+    if missing:
+        return f"gets {listed(shapes)}, and its 6= asks for {missing}; the first input is input 0"
     shape = shapes[0]
-    sizes = reshaped(layer, shape)
+    sizes = reshaped(layer, shapes)
     if not sizes or min(sizes) < -1 or sizes.count(-1) > 1:
         return ""
     elements, known = math.prod(shape), math.prod(size for size in sizes if size != -1)
@@ -58,14 +62,24 @@ def _of_batches(layer: Layer) -> bool:
     return stated or _BATCH.search(layer.params.get("6", "")) is not None
 
 
-def reshaped(layer: Layer, shape: Shape) -> list[int]:
+def reshaped(layer: Layer, shapes: Sequence[Shape]) -> list[int]:
     """The sizes that a Reshape asks for, with 0 replaced by the input's size; empty without any."""
-    refuse_expressions(layer, 6, 12, 13)
+    refuse_expressions(layer, 12, 13)
+    asked = _asked(layer, shapes)
+    if not 1 <= len(asked) <= 4:
+        return []
+    own = dict(zip("cdhw", cdhw(shapes[0]), strict=True))
+    return [asked[axis] or own[axis] for axis in "cdhw" if axis in asked]
+
+
+def _asked(layer: Layer, shapes: Sequence[Shape]) -> dict[str, int]:
+    """What a Reshape states for each axis that its output has, by numbers or by an expression."""
+    if "6" in layer.params:
+        sizes = evaluated(layer.params["6"], shapes)
+        return dict(zip({3: "whc"}.get(len(sizes), "whdc"), sizes, strict=False))
     asked = {axis: number(layer, key, UNSET) for axis, key in zip("whcd", (0, 1, 2, 11), strict=True)}
     dims = next((i for i, size in enumerate(asked.values()) if size == UNSET), 4)
-    if dims == 0:
-        return []
-    return _axes([asked[axis] or own for axis, own in zip("cdhw", cdhw(shape), strict=True)], dims)
+    return dict(list(asked.items())[:dims])
 
 
 def crop(layer: Layer, shapes: Sequence[Shape]) -> str:
