@@ -125,6 +125,13 @@ def test_a_picture_is_no_array(ending: str, tmp_path: Path) -> None:
         array_of(tmp_path, f"{{file: x.{ending}}}")
 
 
+def test_a_sound_is_no_picture(tmp_path: Path) -> None:
+    """Its file begins as one of WebP does."""
+    (tmp_path / "x.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt " + bytes(24))
+    with pytest.raises(InputErrors, match=r"cannot be read as .npy or .npz without pickles"):
+        array_of(tmp_path, "{file: x.wav}")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

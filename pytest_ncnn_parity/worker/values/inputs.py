@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 NPY = np.lib.format.MAGIC_PREFIX  # a file of a single array begins with it
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF")  # PNG, JPEG, BMP, GIF, WebP
+PICTURES = re.compile(rb"\x89PNG|\xff\xd8\xff|BM|GIF8|RIFF....WEBP", re.DOTALL)  # the second is JPEG
 
 
 class InputError(Exception):
@@ -129,8 +130,8 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     start = b""
     try:
         with Path(path).open("rb") as file:
-            start = file.read(len(NPY))
-            packed = start.startswith(b"PK") or (key is not None and start != NPY)
+            start = file.read(12)
+            packed = start.startswith(b"PK") or (key is not None and not start.startswith(NPY))
             file.seek(0)
             if key is not None and not packed:
                 raise InputError(f"{path}: is a single array, which has no key; leave 'key: {key}' out")
@@ -139,7 +140,7 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
     except InputError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds of errors for a damaged file
-        if start.startswith(PICTURES):
+        if PICTURES.match(start):
             raise InputError(
                 f"{path}: is a picture: 'file:' reads arrays, and 'image:' pictures"
             ) from None
