@@ -9,11 +9,16 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.match import PLACE, Match, match
 from pytest_ncnn_parity.network.merged import merged
+from pytest_ncnn_parity.network.read_in_place import read_alike
 from pytest_ncnn_parity.network.units import Units, equivalent
 from pytest_ncnn_parity.network.weight_digests import digests
+
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_BOTH = "2"  # directions
 
 
 class Unlike(Exception):
@@ -53,14 +58,17 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
         blobs |= {ours: theirs for theirs, ours in one.blobs.items()}
     one_to_one = [unit for unit in partner if pairs.get(unit, (None,))[0] == partner[unit]]
     partner, back = _both_ways(pairs)
+    apart = {unit for unit in one_to_one if _gives_more(own, other, unit, partner[unit])}
     for unit in one_to_one:
         counterpart = partner[unit]
         # a converter may move a Reshape behind the layer that it was in front of
         mine, its = makers[unit], makers_there[counterpart]
-        if _gives_more(own, other, unit, counterpart):
-            continue
-        if partner.get(mine, its) == its and back.get(its, mine) == mine:
+        if unit not in apart and partner.get(mine, its) == its and back.get(its, mine) == mine:
             blobs |= equivalent(own, other, unit, counterpart)
+    equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
+    for ours, theirs in read_alike(own, other, partner, equal_units, apart):
+        blobs = {here: there for here, there in blobs.items() if ours != here and theirs != there}
+        blobs[ours] = theirs
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
     inputs = _paired(here.inputs, there.inputs, known)
     outputs = _paired(here.outputs, there.outputs, known)
@@ -72,7 +80,6 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
     blobs |= inputs
     for blob, counter in outputs.items():
         blobs.setdefault(own.sources[blob], other.sources[counter])
-    equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
     found = Counterparts(
         here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
     )
@@ -114,8 +121,10 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
     """Whether one of two layers has more outputs, as where the other is a part of what it was."""
     ours, theirs = own.units[unit].core, other.units[counterpart].core
-    convolves = ours.type.startswith(("Convolution", "Deconvolution", "InnerProduct"))
-    return convolves and ours.params.get("0") != theirs.params.get("0")
+    if ours.type in _RECURRENT:
+        return (ours.params.get("2") == _BOTH) != (theirs.params.get("2") == _BOTH)
+    key = "8" if ours.type == "Gemm" else "0" if ours.type in CHANGED_BY_FOLDING else ""
+    return ours.params.get(key) != theirs.params.get(key)
 
 
 def _makers(units: Units) -> list[int]:

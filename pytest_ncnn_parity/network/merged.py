@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, is_activation
+from pytest_ncnn_parity.network.read_in_place import read_in_place
 from pytest_ncnn_parity.network.units import Units
 
-_LINEAR = frozenset(
-    (*CHANGED_BY_FOLDING, *"BatchNorm Scale Dropout BinaryOp Eltwise MemoryData".split())
-)
+LINEAR = frozenset((*CHANGED_BY_FOLDING, *"BatchNorm Scale Dropout BinaryOp Eltwise MemoryData".split()))
 
 
 class Merged(Frozen):
@@ -39,7 +38,7 @@ def merged(own: Units, other: Units, partner: Mapping[int, int]) -> Iterator[Mer
     for alike, one in sorted(partner.items()):
         if own.units[alike].core.type not in CHANGED_BY_FOLDING:
             continue
-        last = _read_in_place(own, other, back, one)
+        last = read_in_place(own, other, back, one)
         if last is None or last in known:
             continue
         region, read = _region(own, known, last, alike)
@@ -51,24 +50,6 @@ def merged(own: Units, other: Units, partner: Mapping[int, int]) -> Iterator[Mer
             del known[alike]
             known[last], back[one] = one, last  # what follows reads this one
             yield Merged(alike, last, one, _blobs(own, other, last, one))
-
-
-def _read_in_place(own: Units, other: Units, back: Mapping[int, int], one: int) -> int | None:
-    """The only unit of `own` that is read where `other` reads `one`, or is an output in its place."""
-    found: set[int] = set()
-    for reader, position, _ in other.consumers[one]:
-        here = back.get(reader)
-        if here is None:
-            return None
-        makers = [maker for maker, _ in own.producers[here]]
-        if here in own.commuting:
-            taken = {back.get(maker) for maker, _ in other.producers[reader]}
-            found.update(maker for maker in makers if maker not in taken)
-        elif position < len(makers):
-            found.add(makers[position])
-    for blob in other.extracted[one]:
-        found.update(unit for unit, blobs in enumerate(own.extracted) if blob in blobs)
-    return found.pop() if len(found) == 1 else None
 
 
 def _region(own: Units, partner: Mapping[int, int], last: int, alike: int) -> tuple[set[int], set[int]]:
@@ -90,8 +71,8 @@ def _is_linear(own: Units, unit: int, is_last: bool) -> bool:
     """Whether the sum of such units is one with weights; at the end there may be an activation."""
     layers = own.units[unit].layers
     if is_last:
-        return all(layer.type in _LINEAR or is_activation(layer) for layer in layers)
-    return all(layer.type in _LINEAR for layer in layers) and not own.units[unit].activates
+        return all(layer.type in LINEAR or is_activation(layer) for layer in layers)
+    return all(layer.type in LINEAR for layer in layers) and not own.units[unit].activates
 
 
 def _blobs(own: Units, other: Units, several: int, one: int) -> dict[str, str]:
