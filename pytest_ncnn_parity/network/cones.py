@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Mapping
 
 from pytest_ncnn_parity.network.matchable import Matchable
 
-_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "ExpandDims"})
+VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "ExpandDims"})
 
 # One number for each kind of cone, the same in both networks
 Numbering = dict[tuple[Hashable, ...], int]
@@ -21,7 +21,7 @@ def views_of(network: Matchable) -> set[int]:
     return {
         number
         for number, (type_, inputs) in enumerate(zip(network.types, network.producers, strict=True))
-        if type_ in _VIEWS and len(inputs) == 1
+        if type_ in VIEWS and len(inputs) == 1
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING
+from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, applies_function
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.match import PLACE, Match, match
 from pytest_ncnn_parity.network.merged import merged
@@ -19,6 +19,7 @@ from pytest_ncnn_parity.network.weight_digests import digests
 
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _BOTH = "2"  # directions
+MOST_MOVED = 64  # Where more activations differ, another network was compared.
 
 
 class Unlike(Exception):
@@ -87,11 +88,28 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
 
 
 def _in_place(found: Counterparts) -> Counterparts:
-    """`found` without blobs that are computed from others than here, as where a factor was moved."""
-    while wrong := found.misplaced - found.outputs.keys():
+    """`found` without blobs that are computed from others than here, as where a layer was moved."""
+    while wrong := (found.misplaced | _moved(found)) - found.outputs.keys():
         blobs = {here: there for here, there in found.blobs.items() if here not in wrong}
         found = replace(found, blobs=blobs)
     return found
+
+
+def _moved(found: Counterparts) -> set[str]:
+    """The first blobs in front of which the networks have other numbers of activations, as if one moved.
+
+    None if all differ in one direction: then an activation is missing, or is one too many.
+    """
+    more = {
+        number: sum(map(applies_function, one.replaced)) - sum(map(applies_function, one.layers))
+        for number, one in found.of.items()
+    }
+    differing = [number for number, count in more.items() if count]
+    inner = [n for n in differing if not found.outputs.keys() & found.of[n].outputs.keys()]
+    signs = {more[number] > 0 for number in differing}
+    if len(signs) < 2 or not inner or len(differing) > MOST_MOVED:
+        return set()
+    return set(found.of[min(inner)].outputs)
 
 
 def _both_ways(pairs: Match) -> tuple[dict[int, int], dict[int, int]]:

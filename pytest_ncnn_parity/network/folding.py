@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import INT8_TERM
+from pytest_ncnn_parity.network.operator_kinds import ELEMENTWISE
 from pytest_ncnn_parity.network.param_line import MASK_ID, SHAPE_HINT_ID
 from pytest_ncnn_parity.network.parameters import differs
 
@@ -46,6 +47,7 @@ _REPEATED: Mapping[str, Mapping[str, str]] = {
 _ONES = {**dict.fromkeys(_REPEATED, frozenset("23")), "Pooling": frozenset("2")}
 ACTIVATION_ID = "9"
 _ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+_FUNCTIONS = ELEMENTWISE - frozenset("Scale Bias BatchNorm BinaryOp Eltwise Dropout".split())
 # they give the same for all values beyond an end
 _LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
@@ -55,10 +57,18 @@ def is_activation(layer: Layer) -> bool:
     return layer.type in _ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
 
 
+def applies_function(layer: Layer) -> bool:
+    """Whether `layer` computes a function of each element that is more than a factor and an offset."""
+    return layer.type in _FUNCTIONS or _activates(layer)
+
+
+def _activates(layer: Layer) -> bool:
+    return layer.type in CHANGED_BY_FOLDING and layer.params.get(ACTIVATION_ID, "0") != "0"
+
+
 def limits(layer: Layer) -> bool:
     """Whether different inputs of `layer` may give one output."""
-    inside = layer.params.get(ACTIVATION_ID, "0") if layer.type in CHANGED_BY_FOLDING else "0"
-    return layer.type in _LIMITING or inside != "0"
+    return layer.type in _LIMITING or _activates(layer)
 
 
 def lasting(layer: Layer) -> tuple[tuple[str, str], ...]:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.cones import views_of
+from pytest_ncnn_parity.network.cones import VIEWS, views_of
 from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, is_activation
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import COPYING
 from pytest_ncnn_parity.network.units import Units
 
-# what may be folded into the weights of a layer behind it
+# what may be folded into the weights or parameters of a layer behind it
 _LINEAR = COPYING | frozenset("BatchNorm Scale Bias BinaryOp Eltwise".split())
 _PRODUCTS = frozenset((*CHANGED_BY_FOLDING, "Gemm"))
 
@@ -79,7 +79,8 @@ class _Readers(Frozen):
     def found(self) -> Iterator[tuple[int, int]]:
         """Yield such units, and those of `other` that have their values, or would without a fault."""
         for unit, there in sorted(self.partner.items()):
-            if len(self.own.units[unit].outputs) != 1 or len(self.other.units[there].outputs) != 1:
+            outputs = [len(one.outputs) for one in (self.own.units[unit], self.other.units[there])]
+            if outputs != [1, 1] or self.own.units[unit].core.type == "Input":
                 continue
             last = read_in_place(self.own, self.other, self.back, there)
             if last == unit and unit not in self.apart and self._is_lost_inside(unit):
@@ -107,12 +108,17 @@ class _Readers(Frozen):
             if len({reader for reader, _, _ in self.own.consumers[unit]}) != 1:
                 return False
         types = {layer.type for layer in layers}
-        if types & (self._left | _PRODUCTS):
+        if types & (self._left | _PRODUCTS | VIEWS):
             return False
         if any(map(is_activation, layers)) and self._activates_elsewhere:
             return False
         readers = {reader for reader, _, _ in self.own.consumers[end]}
-        return not types <= _LINEAR or (bool(readers) and readers <= set(self.same))
+        return not types <= _LINEAR or (bool(readers) and all(map(self._is_unchanged, readers)))
+
+    def _is_unchanged(self, unit: int) -> bool:
+        """Whether neither weights nor, as from a Padding, parameters of `unit` may have changed."""
+        there = self.other.operators[self.partner[unit]]
+        return unit in self.same and self.own.operators[unit] == there
 
     @cached_property
     def _left(self) -> set[str]:

@@ -51,7 +51,10 @@ def test_what_may_be_elsewhere_is_not_held_against_what_is_in_front_of_it() -> N
     here = network(INPUT, CONVOLUTION, RELU, pool.format("b", "c"), LAST.format("c"))
     relu = "ReLU r 1 1 b c"
     there = network(INPUT, CONVOLUTION, pool.format("a", "b"), relu, LAST.format("c"))
-    assert judged(counterparts(here, there))["pool"] == (["pool"], ["relu", "pool"])
+    assert judged(counterparts(here, there)) == {
+        "conv": (["conv"], ["conv"]),
+        "last": (["pool", "r", "last"], ["relu", "pool", "last"]),
+    }
     front = INPUT, "TanH t 1 1 in0 a"
     normed = network(*front, "BatchNorm norm 1 1 a b 0=8", LAST.format("b"))
     found = judged(counterparts(normed, network(*front, LAST.format("a"))))
@@ -124,3 +127,39 @@ def test_into_weights_that_are_the_same_nothing_was_folded(same: bool, tmp_path:
         assert found["last"] == (["last"], ["last"])
     else:
         assert found["last"] == ([*names, "last"], ["gelu", "last"])
+
+
+def test_a_padding_may_be_in_the_parameters_of_its_reader_and_a_view_tells_nothing(
+    tmp_path: Path,
+) -> None:
+    """Their weights are the same, but what they read is not."""
+    front = INPUT, "Convolution conv 1 1 in0 a 0=8 1=1 5=1 6=8"
+    padded = network(*front, "Padding pad 1 1 a b 0=1 1=1 2=1 3=1", LAST.format("b"))
+    flat = network(*front, "Flatten flat 1 1 a b", LAST.format("b"))
+    rng = np.random.RandomState(0)
+    first, last = (rng.normal(size=n).astype(np.float32).tobytes() for n in (8 + 8, 32 + 4))
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(4) + first + bytes(4) + last)
+    other = tmp_path / "b.bin"
+    other.write_bytes(bytes(4) + first + bytes(4) + last + bytes(4))
+    ends = [LAST.format("a").replace("1=1", "1=1 4=1"), LAST.format("a")]
+    for here, name, end in zip((padded, flat), ("pad", "flat"), ends, strict=True):
+        found = judged(counterparts(here, network(*front, end), (path, other)))
+        assert found == {"conv": (["conv"], ["conv"]), "last": (["last"], [name, "last"])}
+
+
+def test_activations_that_one_activation_stands_for_are_judged_where_it_is() -> None:
+    """What is between them holds other values, and is fed with none."""
+    front = INPUT, "Split s 1 2 in0 x y", "AbsVal a 1 1 x a", "Softmax t 1 1 y t"
+    views = "Reshape r{0} 1 1 {0} r{0} 0=8", "Reshape r{1} 1 1 {1} r{1} 0=8"
+    behind = [line.format("p", "q") for line in views]
+    two = "Sigmoid p 1 1 a p", "Sigmoid q 1 1 t q", *behind, "Concat cat 2 1 rp rq c 0=0"
+    before = [line.format("a", "t") for line in views]
+    one = *before, "Concat cat 2 1 ra rt c0 0=0", "Sigmoid both 1 1 c0 c"
+    end = "Permute end 1 1 c out0 0=1"
+    found = judged(counterparts(*(network(*front, *some, end) for some in (two, one))))
+    assert found == {
+        "a": (["a"], ["a"]),
+        "t": (["t"], ["t"]),
+        "end": (["ra", "rt", "cat", "both", "end"], ["p", "q", "rp", "rq", "cat", "end"]),
+    }
