@@ -163,3 +163,9 @@ def test_activations_that_one_activation_stands_for_are_judged_where_it_is() -> 
         "t": (["t"], ["t"]),
         "end": (["ra", "rt", "cat", "both", "end"], ["p", "q", "rp", "rq", "cat", "end"]),
     }
+
+
+def test_a_layer_that_only_one_file_has_behind_an_input_leaves_the_input_what_it_is() -> None:
+    here = network(INPUT, "ReLU first 1 1 in0 z", CONVOLUTION.replace("in0", "z"), LAST.format("a"))
+    found = named(counterparts(here, network(INPUT, CONVOLUTION, LAST.format("a"))))
+    assert found["conv"] == (["conv"], ["first", "conv"], {"in0": "in0"})
