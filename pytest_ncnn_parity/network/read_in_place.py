@@ -7,7 +7,7 @@ in place of one that runs in both directions, their readers tell which value is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -83,30 +83,41 @@ class _Readers(Frozen):
             if outputs != [1, 1] or self.own.units[unit].core.type == "Input":
                 continue
             last = read_in_place(self.own, self.other, self.back, there)
-            if last == unit and unit not in self.apart and self._is_lost_inside(unit):
-                yield unit, there
-            elif last is None or last in self.partner or len(self.own.units[last].outputs) != 1:
+            if last is None or len(self.own.units[last].outputs) != 1:
                 continue
-            elif unit in self.apart or self._is_lost(unit, last):
+            if unit in self.apart:
+                lost = last not in self.partner
+            else:
+                between = self._between(unit, last)
+                if between is None:
+                    continue
+                if {layer.type for layer in between} <= _LINEAR and self._is_lost_inside(unit):
+                    yield unit, there
+                lost = bool(between) and self._is_lost(between, last)
+            if lost:
                 yield last, there
+
+    def _between(self, begin: int, end: int) -> list[Layer] | None:
+        """The layers from behind `begin` to `end`, in a row without a partner; None if they are not."""
+        layers: list[Layer] = []
+        unit = end
+        while unit != begin:
+            makers = {maker for maker, _ in self.own.producers[unit]}
+            if len(makers) != 1 or unit in self.partner:
+                return None
+            layers += self.own.units[unit].layers
+            unit = makers.pop()
+            if len({reader for reader, _, _ in self.own.consumers[unit]}) != 1:
+                return None
+        return layers
 
     def _is_lost_inside(self, unit: int) -> bool:
         """Whether `unit` has an activation that its partner has not, nor any other unit there."""
         lacks = not self.other.units[self.partner[unit]].activates
         return self.own.units[unit].activates and lacks and not self._activates_elsewhere
 
-    def _is_lost(self, begin: int, end: int) -> bool:
-        """Whether nothing there does what the units behind `begin` do; `end` is the last of them."""
-        layers: list[Layer] = []
-        unit = end
-        while unit != begin:
-            makers = {maker for maker, _ in self.own.producers[unit]}
-            if len(makers) != 1 or unit in self.partner:
-                return False
-            layers += self.own.units[unit].layers
-            unit = makers.pop()
-            if len({reader for reader, _, _ in self.own.consumers[unit]}) != 1:
-                return False
+    def _is_lost(self, layers: Sequence[Layer], end: int) -> bool:
+        """Whether nothing there does what `layers` do, of which the unit `end` is the last."""
         types = {layer.type for layer in layers}
         if types & (self._left | _PRODUCTS | VIEWS):
             return False

@@ -32,6 +32,10 @@ def test_an_activation_that_one_file_lacks_is_where_the_difference_is() -> None:
     assert judged(counterparts(without, with_it)) == {"conv": (["conv", "relu"], ["conv"]), "last": last}
     assert judged(counterparts(inside, without)) == {"conv": (["conv"], ["conv"]), "last": last}
     assert judged(counterparts(without, inside)) == {"conv": (["conv"], ["conv"]), "last": last}
+    padded = network(INPUT, CONVOLUTION, RELU, "Padding pad 1 1 b c 0=1 1=1 2=1 3=1", LAST.format("c"))
+    pads = network(INPUT, CONVOLUTION, LAST.format("a").replace("1=1", "1=1 4=1"))
+    found = judged(counterparts(padded, pads))
+    assert found == {"relu": (["conv"], ["conv", "relu"]), "last": (["last"], ["pad", "last"])}
 
 
 @pytest.mark.parametrize("operator", ["ReLU", "GELU", "Softmax"])
