@@ -27,11 +27,40 @@ class Unlike(Exception):
 
 
 def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = None) -> Counterparts:
-    """Match the layers of `there` with those of `here`. Unlike if they are not the same network.
+    """Match the layers of `there` with those of `here`. Raises Unlike if they are two networks.
 
     `files`: their weights, which are looked at where names and structure leave a doubt.
     """
     own, other = Units(here), Units(there)
+    matched, same = _matched(own, other, files)
+    pairs, blobs = _merged(own, other, matched, same)
+    partner, back = _both_ways(pairs)
+    makers, makers_there = _makers(own), _makers(other)
+    one_to_one = [unit for unit, pair in pairs.items() if pair == matched.get(unit)]
+    apart = {unit for unit in one_to_one if _gives_more(own, other, unit, partner[unit])}
+    for unit in one_to_one:
+        # a converter may move a Reshape behind the layer that it was in front of
+        mine, its = makers[unit], makers_there[partner[unit]]
+        if unit not in apart and partner.get(mine, its) == its and back.get(its, mine) == mine:
+            blobs |= equivalent(own, other, unit, partner[unit])
+    equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
+    for ours, theirs in read_alike(own, other, partner, equal_units, apart):
+        blobs = {here: there for here, there in blobs.items() if ours != here and theirs != there}
+        blobs[ours] = theirs
+    known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
+    inputs = _inputs(here, there, known)
+    outputs = _paired(here.outputs, there.outputs, known)
+    blobs |= inputs
+    for blob, counter in outputs.items():
+        blobs.setdefault(own.sources[blob], other.sources[counter])
+    found = Counterparts(
+        here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
+    )
+    return _in_place(found)
+
+
+def _matched(own: Units, other: Units, files: tuple[Path, Path] | None) -> tuple[Match, dict[int, int]]:
+    """The matched units, and those with the same weights, if these were looked at. Raises Unlike."""
     same: dict[int, int] = {}
 
     def equal() -> dict[int, int]:
@@ -41,50 +70,43 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
     pairs = match(own, other, equal)
     if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
         raise Unlike(
-            f"no layer of {there.file} matches one of this model, neither by name nor by structure"
+            f"no layer of {other.graph.file} matches one of this model, neither by name nor by structure"
         )
-    partner, back = _both_ways(pairs)
-    makers, makers_there = _makers(own), _makers(other)
-    blobs: dict[str, str] = {}
+    return pairs, same
+
+
+def _merged(
+    own: Units, other: Units, matched: Match, same: Mapping[int, int]
+) -> tuple[Match, dict[str, str]]:
+    """`matched`, but with the sum of several layers in place of one where one was made of them.
+
+    With the blobs that correspond there. A layer in `same` has weights of its own.
+    """
+    pairs, blobs = dict(matched), dict[str, str]()
+    partner, back = _both_ways(matched)
     for one in merged(own, other, partner):
-        if one.alike in same:
-            continue  # its weights are its own
-        pairs[one.several] = pairs.pop(one.alike)
-        blobs |= one.blobs
+        if one.alike not in same:
+            pairs[one.several] = pairs.pop(one.alike)
+            blobs |= one.blobs
     for one in merged(other, own, back):
-        if one.one in same:
-            continue
-        _, by = pairs.pop(one.one)
-        pairs[one.one] = one.several, by
-        blobs |= {ours: theirs for theirs, ours in one.blobs.items()}
-    one_to_one = [unit for unit in partner if pairs.get(unit, (None,))[0] == partner[unit]]
-    partner, back = _both_ways(pairs)
-    apart = {unit for unit in one_to_one if _gives_more(own, other, unit, partner[unit])}
-    for unit in one_to_one:
-        counterpart = partner[unit]
-        # a converter may move a Reshape behind the layer that it was in front of
-        mine, its = makers[unit], makers_there[counterpart]
-        if unit not in apart and partner.get(mine, its) == its and back.get(its, mine) == mine:
-            blobs |= equivalent(own, other, unit, counterpart)
-    equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
-    for ours, theirs in read_alike(own, other, partner, equal_units, apart):
-        blobs = {here: there for here, there in blobs.items() if ours != here and theirs != there}
-        blobs[ours] = theirs
-    known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
+        if one.one not in same:
+            _, by = pairs.pop(one.one)
+            pairs[one.one] = one.several, by
+            blobs |= {ours: theirs for theirs, ours in one.blobs.items()}
+    return pairs, blobs
+
+
+def _inputs(here: Graph, there: Graph, known: Mapping[str, str]) -> dict[str, str]:
+    """The inputs of both networks paired; those that neither values nor names tell, in their order.
+
+    Raises Unlike if there are fewer or more of these in one of them.
+    """
     inputs = _paired(here.inputs, there.inputs, known)
-    outputs = _paired(here.outputs, there.outputs, known)
     left, more = _left(here.inputs, inputs), _left(there.inputs, inputs.values())
     if len(left) != len(more):
         theirs, ours = (listed([*map(quoted, graph.inputs)]) for graph in (there, here))
         raise Unlike(f"{there.file} has other inputs: {theirs}, where this model has {ours}")
-    inputs |= zip(left, more, strict=True)  # in their order
-    blobs |= inputs
-    for blob, counter in outputs.items():
-        blobs.setdefault(own.sources[blob], other.sources[counter])
-    found = Counterparts(
-        here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
-    )
-    return _in_place(found)
+    return inputs | dict(zip(left, more, strict=True))
 
 
 def _in_place(found: Counterparts) -> Counterparts:
