@@ -8,7 +8,7 @@ from pathlib import Path
 from written_graphs import fed
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.worker.networks.stored import StoredLayer
+from pytest_ncnn_parity.worker.weights.stored import StoredLayer
 
 
 def stored(

@@ -12,10 +12,10 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
-from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
+from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
 
 
 def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: CheckedFiles) -> Isolated:

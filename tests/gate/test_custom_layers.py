@@ -18,10 +18,10 @@ from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.spec import spec as specs
 from pytest_ncnn_parity.spec.spec import SpecError
+from pytest_ncnn_parity.worker.custom_layers import Registry
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
-from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
+from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
 
 
 def model(folder: Path) -> Model:
@@ -94,7 +94,7 @@ def test_a_full_table_of_registrations_is_reported(tmp_path: Path) -> None:
         """
 import sys
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.worker.networks.custom_layers import Registry
+from pytest_ncnn_parity.worker.custom_layers import Registry
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.engine.protocol import Model
 root = sys.argv[1]

@@ -14,10 +14,10 @@ from network import Network
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32
+from pytest_ncnn_parity.worker.custom_layers import Registry
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles, Weights
-from pytest_ncnn_parity.worker.networks.custom_layers import Registry
-from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
+from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles, Weights
+from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
 
 
 def model_in(folder: Path) -> Model:

@@ -10,8 +10,8 @@ import weight_blocks
 from weight_blocks import FAULTS, METHODS, SIZES
 
 from pytest_ncnn_parity.network.int8_tensors import Blocks
-from pytest_ncnn_parity.worker.networks import block_weights
-from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
+from pytest_ncnn_parity.worker.weights import block_weights
+from pytest_ncnn_parity.worker.weights.block_weights import BlockWeights
 
 ROWS, COLUMNS = 48, 140  # the last block of each row has 12 columns
 

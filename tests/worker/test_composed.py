@@ -10,8 +10,8 @@ from stored_layers import stored
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.units import sources
-from pytest_ncnn_parity.worker.networks.composed import Composed
-from pytest_ncnn_parity.worker.networks.kernel import Kernel
+from pytest_ncnn_parity.worker.weights.composed import Composed
+from pytest_ncnn_parity.worker.weights.kernel import Kernel
 
 RNG = np.random.RandomState(0)
 WIDE, POINT = RNG.normal(0, 1, (4, 4, 3, 3)), RNG.normal(0, 1, (4, 4, 1, 1))

@@ -9,7 +9,7 @@ import pytest
 from stored_layers import stored
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
+from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, made_of
 
 CORE = "Convolution c 1 1 in0 c 0=2 1=1 5=1 6=4"
 HELD = "MemoryData k 0 1 k"

@@ -16,8 +16,8 @@ from written_graphs import fed
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.int8_tensors import blocks
-from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
-from pytest_ncnn_parity.worker.networks.int8_weights import (
+from pytest_ncnn_parity.worker.weights.block_weights import BlockWeights
+from pytest_ncnn_parity.worker.weights.int8_weights import (
     MOST_SPARE,
     Int8Weights,
     biases_off,
@@ -25,8 +25,8 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
     read,
 )
-from pytest_ncnn_parity.worker.networks.matrices import read as read_quantized
-from pytest_ncnn_parity.worker.networks.stored import StoredLayer, read_tensors
+from pytest_ncnn_parity.worker.weights.matrices import read as read_quantized
+from pytest_ncnn_parity.worker.weights.stored import StoredLayer, read_tensors
 
 ONE = np.ones(1)  # nothing is folded
 

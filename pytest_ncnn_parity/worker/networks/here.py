@@ -13,13 +13,13 @@ from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.worker import limits
+from pytest_ncnn_parity.worker.custom_layers import CustomNet, blamed
 from pytest_ncnn_parity.worker.failures import failed
 from pytest_ncnn_parity.worker.networks import vulkan
-from pytest_ncnn_parity.worker.networks.checked_files import load_param
-from pytest_ncnn_parity.worker.networks.custom_layers import CustomNet, blamed
 from pytest_ncnn_parity.worker.networks.native import Fed, NativeLayer, Readback, Wanted
 from pytest_ncnn_parity.worker.networks.pools import POOLS
 from pytest_ncnn_parity.worker.values.blob import Blob
+from pytest_ncnn_parity.worker.weights.checked_files import load_param
 
 START_VULKAN = Step("vulkan")
 NOTHING = ncnn.Mat()

@@ -24,11 +24,11 @@ from pytest_ncnn_parity.network.kept_by_quantizing import Difference, difference
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.recalled import Trace
+from pytest_ncnn_parity.worker.weights.int8_weights import Int8Weights
 
 
 class JobNets:

@@ -14,16 +14,14 @@ from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import int8_blobs
 from pytest_ncnn_parity.worker import limits
+from pytest_ncnn_parity.worker.custom_layers import Registry
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, of_network
 from pytest_ncnn_parity.worker.far.machines import FarMachines, Listener
 from pytest_ncnn_parity.worker.networks import vulkan
-from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
 from pytest_ncnn_parity.worker.networks.checkpoints import Checkpoints
-from pytest_ncnn_parity.worker.networks.custom_layers import Registry
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.here import START_VULKAN, NetHere
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
-from pytest_ncnn_parity.worker.networks.layer_weights import LayerWeights
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.networks.loads import Key, Load, loads, masks_of, used
 from pytest_ncnn_parity.worker.networks.mixed import MixedNet
@@ -33,6 +31,8 @@ from pytest_ncnn_parity.worker.networks.step_cache import StepCache
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
 from pytest_ncnn_parity.worker.values.recalled import Trace
+from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
+from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
 
 SEARCH_BYTES = 1 << 30  # of the values that are kept during a search
 

@@ -15,8 +15,8 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS, COUNT, WHOLE
 from pytest_ncnn_parity.worker.failures import failed
 from pytest_ncnn_parity.worker.networks import one_layer
-from pytest_ncnn_parity.worker.networks.checked_files import Reader
 from pytest_ncnn_parity.worker.values.blob import Made
+from pytest_ncnn_parity.worker.weights.checked_files import Reader
 
 
 class _Rounding(Reader):

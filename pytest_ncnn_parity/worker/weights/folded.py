@@ -13,7 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.network.units import is_copy
-from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer
+from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer
 
 _REVERSED = {Binary.RSUB: Binary.SUB, Binary.RDIV: Binary.DIV}
 

@@ -9,9 +9,9 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.int8_tensors import Blocks, Tensor, blocks, input_scales, tensors
-from pytest_ncnn_parity.worker.networks.block_weights import BlockWeights
-from pytest_ncnn_parity.worker.networks.int8_weights import Int8Weights
-from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer
+from pytest_ncnn_parity.worker.weights.block_weights import BlockWeights
+from pytest_ncnn_parity.worker.weights.int8_weights import Int8Weights
+from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer
 
 NONE = np.zeros(0)
 

@@ -21,8 +21,8 @@ from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, INT8, SIZES, TABLE_BYTES
+from pytest_ncnn_parity.worker.custom_layers import Registry, blamed
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.networks.custom_layers import Registry, blamed
 
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD = 4  # bytes

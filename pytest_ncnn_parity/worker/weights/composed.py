@@ -19,10 +19,10 @@ from pytest_ncnn_parity.network.int8 import WEIGHTS, is_quantized
 from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, number
 from pytest_ncnn_parity.network.units import is_copy
-from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, stored_constant, then
-from pytest_ncnn_parity.worker.networks.int8_weights import lost_in_half
-from pytest_ncnn_parity.worker.networks.kernel import Kernel, Window
-from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer
+from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, stored_constant, then
+from pytest_ncnn_parity.worker.weights.int8_weights import lost_in_half
+from pytest_ncnn_parity.worker.weights.kernel import Kernel, Window
+from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer
 
 _VIEWS = frozenset("Flatten Reshape Squeeze ExpandDims".split())
 _SUM = "1"  # op_type of an Eltwise

@@ -12,7 +12,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.networks.checked_files import Reader
+from pytest_ncnn_parity.worker.weights.checked_files import Reader
 
 # How a tensor is stored: behind a word that says in which format it is, as most weights are; in fp32; or
 # as bytes without such a word. With the type that ModelBin has for it.

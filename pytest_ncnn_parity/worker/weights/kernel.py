@@ -6,7 +6,7 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.worker.networks.folded import Affine
+from pytest_ncnn_parity.worker.weights.folded import Affine
 
 
 class Window(Frozen):

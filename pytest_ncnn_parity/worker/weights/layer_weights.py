@@ -24,11 +24,11 @@ from pytest_ncnn_parity.network.int8_tensors import blocks, tensors
 from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.network.winograd import channels
-from pytest_ncnn_parity.worker.networks import int8_weights
-from pytest_ncnn_parity.worker.networks.checked_files import CheckedFiles
-from pytest_ncnn_parity.worker.networks.composed import Composed
-from pytest_ncnn_parity.worker.networks.folded import UNFOLDED, Affine, made_of
-from pytest_ncnn_parity.worker.networks.int8_weights import (
+from pytest_ncnn_parity.worker.weights import int8_weights
+from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
+from pytest_ncnn_parity.worker.weights.composed import Composed
+from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, made_of
+from pytest_ncnn_parity.worker.weights.int8_weights import (
     MOST_SPARE,
     Int8Weights,
     biases_off,
@@ -38,8 +38,8 @@ from pytest_ncnn_parity.worker.networks.int8_weights import (
     least_spare,
     with_biases,
 )
-from pytest_ncnn_parity.worker.networks.matrices import Matrix, matrices, read
-from pytest_ncnn_parity.worker.networks.stored import Format, StoredLayer, read_tensors
+from pytest_ncnn_parity.worker.weights.matrices import Matrix, matrices, read
+from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer, read_tensors
 
 # Operators whose weights may be merged with those of others, and those that change no scale
 _WEIGHTED = frozenset((*CHANGED_BY_FOLDING, "Gemm"))
