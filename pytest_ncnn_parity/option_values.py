@@ -71,15 +71,16 @@ class _Reader:
     def workers(self) -> dict[str, workers.Worker]:
         """Return the declared workers; the command line takes precedence over the ini."""
         option, source = TABLE["worker"], self._source
-        lines = []
-        for given, folder in (
-            (source.configured(option.ini), source.rootdir),
-            (source.typed(option.ini), source.called_in),
-        ):
+
+        def lines(given: object, folder: Path) -> workers.Lines:
             several = given if isinstance(given, list) else [given] if given else []
-            lines += [(str(line), folder) for line in several]
+            return workers.Lines(tuple(map(str, several)), folder)
+
         try:
-            return workers.declared(lines)
+            return workers.declared(
+                lines(source.configured(option.ini), source.rootdir),
+                lines(source.typed(option.ini), source.called_in),
+            )
         except workers.WorkerErrors as wrong:
             self.problems += [f"{option.flag}={line} (ini: {option.ini})" for line in wrong.errors]
             return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
@@ -49,22 +48,31 @@ class WorkerErrors(ParityErrors):
     """Wrong declarations of workers, one per line."""
 
 
-def declared(lines: Iterable[tuple[str, Path]]) -> dict[str, Worker]:
-    """Return the workers that `lines` declare, by name.
+class Lines(Frozen):
+    """Lines that declare workers, and the folder to which their relative paths refer."""
 
-    Each line comes with the folder to which its relative paths refer. If a name is declared twice, the
-    later line counts; lines of the command line come after those of the ini. Raises WorkerErrors, which
-    names every wrong line.
+    lines: tuple[str, ...]
+    folder: Path
+
+
+def declared(configured: Lines, typed: Lines) -> dict[str, Worker]:
+    """Return the workers that the ini has `configured`, and those `typed` on the command line, by name.
+
+    The ini declares each name once. The command line overrides it, and its own former lines, such as
+    those of addopts. Raises WorkerErrors, which names every wrong line.
     """
     workers: dict[str, Worker] = {}
     problems = []
-    for line, folder in lines:
-        try:
-            worker = _parsed(line, folder)
-        except ValueError as error:
-            problems.append(f"{line.strip()!r}: {error}")
-        else:
-            workers[worker.name] = worker
+    for given in (configured, typed):
+        for line in given.lines:
+            try:
+                worker = _parsed(line, given.folder)
+                if given is configured and worker.name in workers:
+                    raise ValueError(f"a line above declares {worker.name} as well; rename one of both")
+            except ValueError as error:
+                problems.append(f"{line.strip()!r}: {error}")
+            else:
+                workers[worker.name] = worker
     if problems:
         raise WorkerErrors(problems)
     return workers

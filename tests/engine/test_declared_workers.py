@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ncnn_parity.engine.workers import Worker, WorkerErrors, declared
+from pytest_ncnn_parity.engine.workers import Lines, Worker, WorkerErrors, declared
 
 HERE = Path("/project")
 OLD = str(HERE / "/opt/old/bin/python")
+
+
+def configured(*lines: str) -> dict[str, Worker]:
+    return declared(Lines(lines, HERE), Lines((), HERE))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ OLD = str(HERE / "/opt/old/bin/python")
     ],
 )
 def test_a_line_declares_a_worker(line: str, worker: Worker) -> None:
-    assert declared([(line, HERE)]) == {worker.name: worker}
+    assert configured(line) == {worker.name: worker}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +71,17 @@ def test_a_line_declares_a_worker(line: str, worker: Worker) -> None:
 )
 def test_a_wrong_line_is_reported_with_what_was_expected(line: str, said: str) -> None:
     with pytest.raises(WorkerErrors) as caught:
-        declared([("fine: python=/x", HERE), (line, HERE)])
+        configured("fine: python=/x", line)
     (error,) = caught.value.errors
     assert said in error
 
 
-def test_the_last_declaration_of_a_name_counts() -> None:
-    (worker,) = declared([("a: python=/x", HERE), ("a: ssh=board", HERE)]).values()
-    assert worker.remote
+def test_the_command_line_overrides_the_ini_and_its_own_former_lines() -> None:
+    lines = Lines(("a: ssh=old", "a: ssh=board"), HERE)
+    (worker,) = declared(Lines(("a: python=/x",), HERE), lines).values()
+    assert worker.target == "board"
+
+
+def test_the_ini_declares_a_name_once() -> None:
+    with pytest.raises(WorkerErrors, match=r"'a: ssh=board': a line above declares a as well"):
+        configured("a: python=/x", "a: ssh=board")
