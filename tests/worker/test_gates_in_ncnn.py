@@ -52,10 +52,10 @@ def product(net: Network, operator: str = "BinaryOp 0=2") -> str:
         ([("Permute", "0=3")], lambda size: size.transpose(1, 2, 0)),
         ([("ReLU", "0=0.1")], lambda size: size),
         ([("UnaryOp", "0=0"), ("UnaryOp", "0=1")], lambda size: size),
-        ([("Clip", "0=-1 1=1")], lambda size: np.minimum(size, 1.0)),
-        ([("BinaryOp", "0=5 1=1 2=1")], lambda size: np.minimum(size, 1.0)),
+        ([("Clip", "0=-1.0 1=1.0")], lambda size: np.minimum(size, 1.0)),
+        ([("BinaryOp", "0=5 1=1 2=1.0")], lambda size: np.minimum(size, 1.0)),
         ([("BinaryOp", "0=3 1=1 2=0.25")], lambda size: size * 4.0),
-        ([("BinaryOp", "0=8 1=1 2=1")], lambda _: None),  # a quotient is a value of its own
+        ([("BinaryOp", "0=8 1=1 2=1.0")], lambda _: None),  # a quotient is a value of its own
         ([("Reduction", "0=4 1=0 -23303=1,0 5=1")], lambda size: size.max(0)),
         ([("Pooling", "0=1 4=1")], lambda size: size.mean((1, 2))),
         ([("Interp", "0=1 1=2.0 2=2.0")], lambda size: size.repeat(2, 1).repeat(2, 2)),
