@@ -169,6 +169,21 @@ def test_activations_that_one_activation_stands_for_are_judged_where_it_is() -> 
     }
 
 
+@pytest.mark.parametrize(("count", "judged_together"), [(16, 2), (18, 1)])
+def test_where_many_activations_differ_none_is_looked_for_elsewhere(
+    count: int, judged_together: int
+) -> None:
+    """Each second layer activates in one file, and the others in the other file."""
+    blobs = [*(f"b{n}" for n in range(1, count)), "out0"]
+    layers = [
+        f"Convolution c{n} 1 1 {read} {made} 0=8 1=3 5=1 6=576 9="
+        for n, (read, made) in enumerate(zip(["in0", *blobs], blobs, strict=False))
+    ]
+    one, other = (network(INPUT, *(f"{x}{(n + k) % 2}" for n, x in enumerate(layers))) for k in (0, 1))
+    found = judged(counterparts(one, other))
+    assert {len(replaced) for _, replaced in found.values()} == {judged_together}
+
+
 def test_a_layer_that_only_one_file_has_behind_an_input_leaves_the_input_what_it_is() -> None:
     here = network(INPUT, "ReLU first 1 1 in0 z", CONVOLUTION.replace("in0", "z"), LAST.format("a"))
     found = named(counterparts(here, network(INPUT, CONVOLUTION, LAST.format("a"))))
