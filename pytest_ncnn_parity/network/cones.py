@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 
 from pytest_ncnn_parity.network.matchable import Matchable
-
-VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "ExpandDims"})
+from pytest_ncnn_parity.network.operator_kinds import VIEWS
 
 # One number for each kind of cone, the same in both networks
 Numbering = dict[tuple[Hashable, ...], int]

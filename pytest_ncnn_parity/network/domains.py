@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, copies, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, copies, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 
 _OF_POSITIVE = {Unary.SQRT, Unary.RSQRT, Unary.LOG, Unary.LOG10, Unary.LOG1P}
@@ -35,7 +35,7 @@ def _is_of_positive(layer: Layer) -> bool:
     try:
         if layer.type == "UnaryOp":
             return op_type(layer) in _OF_POSITIVE
-        if _constant(layer) and op_type(layer) == Binary.POW:
+        if has_number(layer) and op_type(layer) == Binary.POW:
             return not decimal(layer, 2, 0.0).is_integer()
         if layer.type == "Power":
             return not decimal(layer, 0, 1.0).is_integer() and decimal(layer, 1, 1.0) > 0
@@ -47,14 +47,9 @@ def _is_of_positive(layer: Layer) -> bool:
 def _keeps_sign(layer: Layer) -> bool:
     """Whether positive values stay positive, and negative ones are still among the others."""
     try:
-        if not _constant(layer):
+        if not has_number(layer):
             return False
         constant = decimal(layer, 2, 0.0)
     except NotANumber:
         return False
     return constant > 0 and op_type(layer) in (Binary.ADD, Binary.MUL, Binary.DIV)
-
-
-def _constant(layer: Layer) -> bool:
-    """Whether `layer` computes with one number of its line."""
-    return layer.type == "BinaryOp" and layer.params.get("1") == "1"

@@ -13,11 +13,11 @@ from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, applies_funct
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.match import PLACE, Match, match
 from pytest_ncnn_parity.network.merged import merged
+from pytest_ncnn_parity.network.operator_kinds import RECURRENT
 from pytest_ncnn_parity.network.read_in_place import read_alike
 from pytest_ncnn_parity.network.units import Units, equivalent
 from pytest_ncnn_parity.network.weight_digests import digests
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _BOTH = "2"  # directions
 MOST_MOVED = 16  # where more activations differ, another network was compared
 
@@ -161,7 +161,7 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
     """Whether one of two layers has more outputs, as where the other is a part of what it was."""
     ours, theirs = own.units[unit].core, other.units[counterpart].core
-    if ours.type in _RECURRENT:
+    if ours.type in RECURRENT:
         return (ours.params.get("2") == _BOTH) != (theirs.params.get("2") == _BOTH)
     key = "8" if ours.type == "Gemm" else "0" if ours.type in CHANGED_BY_FOLDING else ""
     return ours.params.get(key) != theirs.params.get(key)

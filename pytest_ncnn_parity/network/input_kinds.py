@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.operator_kinds import VIEWS
 from pytest_ncnn_parity.network.parameters import NotANumber, number, numbers
 from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
 
@@ -45,7 +46,6 @@ _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in
 # operators before a layer that keep the kind of its input and its channels
 _PASSED = UNCHANGED | {"BinaryOp", "Padding"}
 # operators whose output an InnerProduct reads whatever their input was
-_FLATTENING = {"Flatten", "Reshape", "ExpandDims", "Squeeze"}
 # operators that show a kind and have no weights: a layer behind them tells the number of channels
 UNCOUNTED = {"Pooling", "Interp", "PixelShuffle", "Reorg", "LRN", "Pooling1D", "Pooling3D"}
 
@@ -68,7 +68,7 @@ def first_telling(graph: Graph, blob: str) -> Telling | None:
 def all_telling(graph: Graph, blob: str) -> Iterator[Telling]:
     """The layers that show what `blob` is, of one kind; those behind a resize may tell its channels."""
     first = None
-    for passing in (_PASSED | _FLATTENING, _PASSED | _FLATTENING | {"Concat"}):
+    for passing in (_PASSED | VIEWS, _PASSED | VIEWS | {"Concat"}):
         for telling in _telling(graph, blob, passing | UNCOUNTED):
             first = first or telling
             if telling.kind == first.kind:
@@ -85,7 +85,7 @@ def _telling(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Telli
             yield Telling(layer, WAVE)
         elif kind is not None and (not flat or kind is VECTOR):
             yield Telling(layer, kind)
-        flat |= layer.type in _FLATTENING
+        flat |= layer.type in VIEWS
         row |= _is_one_row(layer)
 
 

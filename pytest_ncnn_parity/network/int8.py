@@ -8,7 +8,7 @@ be.
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import RECURRENT, copies
 from pytest_ncnn_parity.network.parameters import NotANumber, differs, number
 
 # Operators that multiply int8 by int8 and have a scale of their own for their input, and the id of the
@@ -19,7 +19,7 @@ _TERMS = {"Convolution": "8", "ConvolutionDepthWise": "8", "InnerProduct": "8"}
 # weights in int8, as Embed does, and the id of the parameter that switches this on.
 INT8_TERM = {
     **dict.fromkeys(("Embed", "Gemm", "MultiHeadAttention", "SDPA"), "18"),
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), "8"),
+    **dict.fromkeys(RECURRENT, "8"),
 }
 # Operators whose CPU kernels read four bytes per element whatever they are given, with or without
 # weights: given int8 they read, and those that work in place write, past its end (src/layer,

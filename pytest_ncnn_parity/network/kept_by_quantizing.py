@@ -12,6 +12,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.network.folding import ACTIVATION_ID, CHANGED_BY_FOLDING, is_activation
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import RECURRENT
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
 from pytest_ncnn_parity.network.units import is_copy
 
@@ -44,7 +45,7 @@ _PARAMETERS: Mapping[str, Mapping[str, tuple[int, float | str | None]]] = {
     "Gemm": {"alpha": (0, 1.0), "beta": (1, 1.0), "output_transpose": (14, 0.0)},
     "MultiHeadAttention": {"num_heads": (1, 1.0), "attn_mask": (5, 0.0), "scale": (6, None)},
     "SDPA": {"attn_mask": (5, 0.0), "scale": (6, None)},
-    **{kind: {"direction": (2, 0.0)} for kind in ("LSTM", "GRU", "RNN")},
+    **{kind: {"direction": (2, 0.0)} for kind in RECURRENT},
 }
 
 

@@ -14,7 +14,15 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, Eltwise, Reduction, Unary, copies, op_type
+from pytest_ncnn_parity.network.operator_kinds import (
+    Binary,
+    Eltwise,
+    Reduction,
+    Unary,
+    copies,
+    has_number,
+    op_type,
+)
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
@@ -90,7 +98,7 @@ def keeps_unit(layer: Layer) -> bool:
 
 def adds(layer: Layer) -> bool:
     """Whether `layer` adds two values, or subtracts one from the other."""
-    of_two = layer.type == "BinaryOp" and layer.params.get("1", "0") != "1"
+    of_two = layer.type == "BinaryOp" and not has_number(layer)
     return of_two and op_type(layer) in _SUMS
 
 
@@ -125,8 +133,8 @@ def _least(layer: Layer, inputs: list[float | None]) -> float | None:
         return None
     if copies(layer) and layer.type not in {"Padding", "Unfold"}:  # these may add zeros
         return inputs[0]
-    is_sum = layer.type == "BinaryOp" and op_type(layer) == Binary.ADD
-    return inputs[0] + _constant(layer, 2) if is_sum and layer.params.get("1") == "1" else None
+    is_sum = has_number(layer) and op_type(layer) == Binary.ADD
+    return inputs[0] + _constant(layer, 2) if is_sum else None
 
 
 def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
@@ -135,8 +143,8 @@ def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
         return None
     if layer.type == "UnaryOp" and op_type(layer) == Unary.RECIPROCAL:
         return Scale(1.0 / least[0])
-    divides = layer.type == "BinaryOp" and op_type(layer) == Binary.RDIV
-    if divides and layer.params.get("1") == "1" and _constant(layer, 2) < math.inf:
+    divides = has_number(layer) and op_type(layer) == Binary.RDIV
+    if divides and _constant(layer, 2) < math.inf:
         return Scale(abs(_constant(layer, 2)) / least[0])
     return None
 
@@ -240,7 +248,7 @@ def _power(layer: Layer, unit: float, share: bool) -> float | None:
 
 def _limits(layer: Layer) -> bool:
     """Whether `layer` gives the larger or the smaller one of two values."""
-    of_two = layer.type == "BinaryOp" and layer.params.get("1", "0") != "1"
+    of_two = layer.type == "BinaryOp" and not has_number(layer)
     return of_two and op_type(layer) in _LIMITS
 
 
@@ -248,8 +256,8 @@ def _exponent(layer: Layer) -> float | None:
     """The power above 0 to which `layer` raises its input; None if it does not."""
     if layer.type == "UnaryOp" and op_type(layer) == Unary.SQRT:
         return 0.5
-    raises = layer.type == "BinaryOp" and op_type(layer) == Binary.POW
-    exponent = _constant(layer, 2) if raises and layer.params.get("1") == "1" else 0.0
+    raises = has_number(layer) and op_type(layer) == Binary.POW
+    exponent = _constant(layer, 2) if raises else 0.0
     return exponent if 0.0 < exponent < math.inf else None
 
 

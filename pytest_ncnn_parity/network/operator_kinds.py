@@ -21,10 +21,20 @@ ELEMENTWISE = frozenset(
     "Dropout".split()
 )
 
+# the output holds the elements of the input in the same order, in another shape
+VIEWS = frozenset("Reshape Flatten Squeeze ExpandDims".split())
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+
 
 def copies(layer: Layer) -> bool:
     """Whether `layer` computes nothing; a Dropout may multiply by a number."""
     return layer.type in COPYING and not (layer.type == "Dropout" and differs(layer, 0, 1.0))
+
+
+def has_number(layer: Layer) -> bool:
+    """Whether `layer` is a BinaryOp whose second operand is a number on its line."""
+    return layer.type == "BinaryOp" and layer.params.get("1", "0") == "1"
 
 
 class Binary:

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.cones import VIEWS, views_of
+from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, is_activation
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.operator_kinds import COPYING
+from pytest_ncnn_parity.network.operator_kinds import COPYING, VIEWS
 from pytest_ncnn_parity.network.units import Units
 
 # what may be folded into the weights or parameters of a layer behind it

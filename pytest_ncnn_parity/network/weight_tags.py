@@ -22,15 +22,14 @@ TAG_BYTES = 4
 TABLE_BYTES = 1024
 SIZES = {FP32: 4, FP32_IN_OLD_FILES: 4, FP16: 2, BF16: 2, INT8: 1}  # bytes of one weight
 
-
 # operators whose weights have such a word (the load_model functions in src/layer)
 _TAGGED = frozenset(
-    (*CHANGED_BY_FOLDING, *"DeformableConv2D Embed GRU Gemm LSTM MultiHeadAttention RNN".split())
+    (*CHANGED_BY_FOLDING, *"DeformableConv2D Embed GRU LSTM MultiHeadAttention RNN".split())
 )
 
 
 def has_tagged_weights(layer: Layer) -> bool:
-    """Whether the weights of `layer` are in fp16 in a file that has all weights in fp16 that may be."""
+    """Whether `layer` has weights behind a tag: those that a file in fp16 has in fp16."""
     try:
         if layer.type == "Gemm":
             return any(number(layer, key) for key in (4, 5))  # a constant A or B

@@ -23,7 +23,7 @@ from pytest_ncnn_parity.network.input_kinds import (
 )
 from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape
@@ -192,7 +192,7 @@ def _takes_bytes(graph: Graph, blob: str) -> bool:
 
 def _scales_bytes(layer: Layer) -> bool:
     """Whether `layer` adds or divides by a constant of pixels."""
-    if layer.type != "BinaryOp" or layer.params.get("1") != "1":
+    if not has_number(layer):
         return False
     try:
         constant = abs(decimal(layer, 2, 0.0))

@@ -17,7 +17,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
-from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -96,7 +96,7 @@ def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     if layer.type != "BinaryOp" or kind not in (Binary.DIV, Binary.RDIV, Binary.POW, Binary.RPOW):
         return None
     first = values[layer.inputs[0]].array
-    if layer.params.get("1", "0") == "1":
+    if has_number(layer):
         try:
             second: Array = np.full_like(first, decimal(layer, 2, 0.0))
         except NotANumber:
@@ -142,5 +142,4 @@ def _divisor(layer: Layer) -> str | None:
     kind = op_type(layer) if layer.type == "BinaryOp" else ""
     if kind == Binary.RDIV:
         return layer.inputs[0]
-    with_number = layer.params.get("1", "0") == "1"
-    return layer.inputs[1] if kind == Binary.DIV and not with_number else None
+    return layer.inputs[1] if kind == Binary.DIV and not has_number(layer) else None

@@ -31,6 +31,9 @@ def normalized(folder: Path, behind: str, epsilon: float = 1e-8) -> None:
     if behind in ("reciprocal", "product"):
         x = net.layer("UnaryOp", "reciprocal", [x], params="0=15") if behind == "reciprocal" else x
         net.layer("BinaryOp", "last", [c, x], ["out0"], "0=2")
+    elif behind == "offset":
+        x = net.layer("BinaryOp", "last", [c, x], params="0=3")
+        net.layer("BinaryOp", "offset", [x], ["out0"], "0=0 1=1 2=1")
     else:
         net.layer("BinaryOp", "last", [c, x], ["out0"], "0=3")
     net.write(folder / "net")
@@ -72,15 +75,7 @@ def test_an_epsilon_that_is_lost_breaks_a_division_behind_its_root(
 def test_an_epsilon_is_at_fault_where_what_is_divided_by_its_root_is_lost_as_well(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    net = Network()
-    a, b, c = net.split(net.layer("Input", "in0", params="0=16 1=4"), 3)
-    x = net.layer("BinaryOp", "squares", [a, b], params="0=2")
-    x = net.layer("Reduction", "sum", [x], params="0=0 1=0 -23303=1,1 4=1 5=1")
-    x = net.layer("BinaryOp", "epsilon", [x], params="0=0 1=1 2=1e-8")
-    x = net.layer("UnaryOp", "root", [x], params="0=5")
-    x = net.layer("BinaryOp", "last", [c, x], params="0=3")
-    net.layer("BinaryOp", "offset", [x], ["out0"], "0=0 1=1 2=1")
-    net.write(pytester.path / "net")
+    normalized(pytester.path, "offset")
     # with what fp16 makes of these alone, only the quotient is wrong: 1 is added to it
     networks.fed(pytester.path, BOTH, in0=np.random.RandomState(0).normal(0.0, 5e-8, (4, 16)))
     run = gate()

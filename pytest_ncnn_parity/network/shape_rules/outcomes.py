@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.operator_kinds import RECURRENT
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.moved import MOVED
 from pytest_ncnn_parity.network.shape_rules.pairs import expanded
@@ -115,7 +116,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     "InnerProduct": _inner_product,
     "Gemm": _gemm,
     "MatMul": _matmul,
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    **dict.fromkeys(RECURRENT, _recurrent),
     "MultiHeadAttention": _multi_head_attention,
     "SDPA": _sdpa,
     "BinaryOp": _binary_op,

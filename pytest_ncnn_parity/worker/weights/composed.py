@@ -16,7 +16,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import ACTIVATION_ID, is_activation
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, is_quantized
-from pytest_ncnn_parity.network.operator_kinds import Binary, op_type
+from pytest_ncnn_parity.network.operator_kinds import VIEWS, Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, number
 from pytest_ncnn_parity.network.units import is_copy
 from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, stored_constant, then
@@ -24,7 +24,6 @@ from pytest_ncnn_parity.worker.weights.int8_weights import lost_in_half
 from pytest_ncnn_parity.worker.weights.kernel import Kernel, Window
 from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer
 
-_VIEWS = frozenset("Flatten Reshape Squeeze ExpandDims".split())
 _SUM = "1"  # op_type of an Eltwise
 
 Source = Callable[[Layer], StoredLayer]
@@ -122,7 +121,7 @@ class Composed(Frozen):
         (value,) = values
         if is_activation(layer):
             return value
-        if layer.type in _VIEWS:  # of what a product reads, element by element
+        if layer.type in VIEWS:  # of what a product reads, element by element
             return value if self.like.type == "InnerProduct" else None
         if layer.type in WEIGHTS:
             own = _of_layer(self.source(layer))
