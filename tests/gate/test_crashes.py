@@ -1,6 +1,6 @@
 """Native code that kills the worker: the step in flight has the verdict, all others have theirs.
 
-Signals are raised by a real driver that does one thing wrong, or by ncnn itself.
+A real driver that does one thing wrong, ncnn itself, or a layer of the project's own raises the signal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import faulty_driver
 import networks
+import own_layers
 import pytest
 import verdicts
 from conftest import in_slow_layer
@@ -20,6 +21,8 @@ from network import Network
 
 from pytest_ncnn_parity.engine import jobs
 from pytest_ncnn_parity.engine.client import Engine
+from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.spec import spec as specs
 
 LOADS, UPLOADS, EXTRACTS = (
     "vkCreateComputePipelines:1",
@@ -138,23 +141,16 @@ def test_parameters_that_make_ncnn_divide_by_zero(tmp_path: Path) -> None:
 
 
 def test_a_reference_that_dies_costs_its_layer_and_what_reads_it(tmp_path: Path) -> None:
-    """ncnn crops by a negative padding, and writes where nothing is, of which it dies or hangs."""
-    net = Network()
-    x = net.layer("Input", "in0", params="0=24 1=24 2=8")
-    x = net.layer("ReLU", "relu", [x])
-    x = net.layer("Padding", "hostile", [x], params="0=-100 1=-100 2=-100 3=-100")
-    net.layer("ReLU", "behind", [x], ["out0"])
-    net.write(tmp_path / "net")
-    judged = verdicts.of(verdicts.plan(tmp_path, "[fp16-range]"))
-    assert verdicts.failed(judged).keys() == {"s0::fp16-range::hostile"}
-    told = {
-        "crash": "killed by SIGSEGV on cpu fp32, the reference",
-        "timeout": "so it was killed on cpu fp32, the reference",
-    }
-    hostile = judged["s0::fp16-range::hostile"]
-    assert told[str(hostile.cause)] in hostile.text
-    assert judged["s0::fp16-range::relu"].outcome == "passed"
-    assert "hostile on cpu fp32 failed" in judged["s0::fp16-range::behind"].text
+    """A layer of the project's own reads an address where nothing is."""
+    own_layers.affine(tmp_path)
+    dies = own_layers.OPS.replace("made = np.array(bottom)", "made = ctypes.string_at(0)")
+    own_layers.project(tmp_path, "    import ctypes\n" + dies, compare="compare: [fp16-range]\n")
+    judged = verdicts.of(check.plan(specs.load(tmp_path / "net.parity.yaml"), tmp_path))
+    assert verdicts.failed(judged) == {"noise::fp16-range::own": "crash"}
+    text = judged["noise::fp16-range::own"].text
+    assert "killed by SIGSEGV on cpu fp32, the reference" in text
+    assert judged["noise::fp16-range::before"].outcome == "passed"
+    assert "own on cpu fp32 failed" in judged["noise::fp16-range::after"].text
 
 
 @pytest.mark.once
